@@ -1,0 +1,73 @@
+"""coopy: one line makes a plain Python object survive.
+
+    wiki = init_system(Wiki, "data")
+"""
+
+from __future__ import annotations
+
+from coopy.clock import clock
+from coopy.decorators import abort_exception, readonly, transactional, unlocked
+from coopy.env import env
+from coopy.errors import (
+    CoopyError,
+    DamagedJournal,
+    DamagedManifest,
+    DamagedSnapshot,
+    DecodingError,
+    DirectoryInUse,
+    EncodingError,
+    ForeignDirectory,
+    JournalError,
+    MissingActions,
+    MissingMethod,
+    NotYetSupported,
+    PrevalentError,
+    ReplayDiverged,
+    ReplayError,
+    SnapshotError,
+    StateChanged,
+    StorageError,
+    SystemClosed,
+    UnsupportedFormat,
+    UsageError,
+)
+from coopy.system import Control, control, init_persistent_system, init_system, replay
+
+open = init_system
+__version__ = "0.8.0"
+
+__all__ = [
+    "Control",
+    "CoopyError",
+    "DamagedJournal",
+    "DamagedManifest",
+    "DamagedSnapshot",
+    "DecodingError",
+    "DirectoryInUse",
+    "EncodingError",
+    "ForeignDirectory",
+    "JournalError",
+    "MissingActions",
+    "MissingMethod",
+    "NotYetSupported",
+    "PrevalentError",
+    "ReplayDiverged",
+    "ReplayError",
+    "SnapshotError",
+    "StateChanged",
+    "StorageError",
+    "SystemClosed",
+    "UnsupportedFormat",
+    "UsageError",
+    "abort_exception",
+    "clock",
+    "control",
+    "env",
+    "init_persistent_system",
+    "init_system",
+    "open",
+    "readonly",
+    "replay",
+    "transactional",
+    "unlocked",
+]

@@ -1,0 +1,7 @@
+"""The documented old path: ``from coopy.base import init_persistent_system``."""
+
+from __future__ import annotations
+
+from coopy.system import init_persistent_system, init_system
+
+__all__ = ["init_persistent_system", "init_system"]

@@ -1,0 +1,312 @@
+"""Values to bytes and back: the call of a record, and the state of a snapshot.
+
+A call is the tuple ``(name, args)`` or ``(name, args, kwargs)``, as pickle opcodes:
+
+* *inline*, the body of its pickle without PROTO, FRAME and STOP, if all it holds
+  is plain scalars and no object twice. Such a body refers to no memo and so means
+  the same wherever it stands: records of this kind are decoded many at a time.
+* *opaque*, opcode BINBYTES, 4 bytes of size, a tag and a pickle of its own:
+  ``P`` pickle, ``D`` dill (lambdas, closures, local classes: what pickle cannot).
+
+In a pickle of ours the system's own proxy and its domain class stand as
+persistent ids, so that a domain may hold its proxy, and a class may be local.
+
+States of `__main__` are stored by name like any other, so a script that defines
+its domain finds its data when it runs again; read from another program, the
+name is looked up in the module of the class that is being restored.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, Protocol
+
+from coopy.errors import CoopyError, DecodingError, EncodingError
+
+Call = tuple[Any, ...]
+
+PROTOCOL = 5
+SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
+INLINE_BYTES_MAX = 60_000
+RECORD_BYTES_MAX = 1 << 31
+_TEXTS = frozenset({str, bytes})
+_OPAQUE = struct.Struct("<BI")
+_BINBYTES = 0x42
+_HEAD_BYTES = 11  # PROTO 5 and FRAME with its size
+_BINGET = b"h"
+_JOIN_HEAD = b"\x80\x05("
+_JOIN_TAIL = b"l."
+
+_dumps = pickle.dumps
+_loads = pickle.loads
+_sample = _dumps(("a", ()), PROTOCOL)
+assert _sample[0] == 0x80 and _sample[2] == 0x95 and _sample[-1:] == b".", (
+    "an inline call is a pickle without PROTO, FRAME and STOP; this Python writes pickles otherwise"
+)
+
+
+class StateFile(Protocol):
+    """Where a state is written to; it can begin again."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+    def restart(self) -> None: ...
+
+
+def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[Any]]:
+    """Headers and calls of joined records; an opaque call is still bytes, an amendment's is None."""
+    objects = _loads(b"".join((_JOIN_HEAD, data, _JOIN_TAIL)))
+    return objects[::2], objects[1::2]
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value needs no copy: an immutable scalar, or a tuple of them."""
+    if type(value) is tuple:
+        return all(map(is_plain, value))
+    return type(value) in SCALARS
+
+
+class Codec:
+    """Encodes and decodes for one system."""
+
+    def __init__(self, domain_class: type) -> None:
+        self.domain_class = domain_class
+        self.proxy: object | None = None
+        self._modules = _module_aliases(domain_class)
+        self._importable = _is_importable(domain_class)
+
+    def encode_call(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: Sequence[str] = ()
+    ) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
+        """The opcodes of a call, and the arguments as replay will see them.
+
+        Raises `EncodingError`, which names the argument by ``parameters``.
+        """
+        if not kwargs:
+            for value in args:
+                if type(value) not in SCALARS:
+                    break
+            else:
+                data = _dumps((name, args), PROTOCOL)
+                if len(data) < INLINE_BYTES_MAX and (_BINGET not in data or _all_distinct(name, args)):
+                    return data[_HEAD_BYTES:-1], args, kwargs
+                return _opaque(b"P" + data), args, kwargs
+        call = (name, args, kwargs) if kwargs else (name, args)
+        data = self._encode(call, parameters)
+        if not (is_plain(args) and is_plain(tuple(kwargs.values()))):
+            _, args, *rest = self.decode_call(data)
+            kwargs = rest[0] if rest else {}
+        return _opaque(data), args, kwargs
+
+    def decode_call(self, data: bytes) -> Call:
+        """The call of an opaque record. Raises `DecodingError`."""
+        try:
+            return self._decode(data)
+        except CoopyError:
+            raise
+        except Exception as error:
+            raise DecodingError(_undecodable(error)) from error
+
+    def dump_state(self, state: object, file: StateFile) -> None:
+        """Writes a whole state. Raises `EncodingError`."""
+        file.write(b"P")
+        try:
+            # Persistent ids cost a call for every object; they are used only where they are needed.
+            if self._importable:
+                pickle.Pickler(file, PROTOCOL).dump(state)
+                return
+        except RecursionError as error:
+            raise EncodingError("the state cannot be pickled: it is nested too deeply") from error
+        except Exception:
+            file.restart()
+            file.write(b"P")
+        try:
+            _pickler(self, file).dump(state)
+            return
+        except Exception:
+            file.restart()
+            file.write(b"D")
+        try:
+            _dill_pickler(self, file).dump(state)
+        except Exception as error:
+            raise EncodingError(
+                f"the state of {self.domain_class.__qualname__} cannot be pickled: {_first_line(error)}"
+            ) from error
+
+    def load_state(self, data: memoryview) -> Any:
+        """The state that `dump_state` wrote. Raises `DecodingError`."""
+        try:
+            if data[0] == b"P"[0] and self._importable and self.domain_class.__module__ != "__main__":
+                try:
+                    return _loads(data[1:])
+                except (pickle.UnpicklingError, AttributeError):
+                    pass  # It holds a persistent id, or was written by a main file.
+            return self._decode(data)
+        except Exception as error:
+            raise DecodingError(_undecodable(error)) from error
+
+    def _encode(self, call: Call, parameters: Sequence[str]) -> bytes:
+        for tag, dump in ((b"P", _pickle_plainly), (b"P", _pickler_bytes), (b"D", _dill_bytes)):
+            try:
+                data = tag + dump(self, call)
+            except Exception:
+                continue
+            if len(data) > RECORD_BYTES_MAX:
+                raise EncodingError(
+                    f"the arguments of {call[0]}() take {len(data)} bytes; {RECORD_BYTES_MAX} are the most. "
+                    f"Nothing was recorded and nothing has changed."
+                )
+            return data
+        self._blame(call, parameters)
+
+    def _blame(self, call: Call, parameters: Sequence[str]) -> Any:
+        name, args = call[0], call[1]
+        kwargs: Mapping[str, Any] = call[2] if len(call) > 2 else {}
+        labels = [parameters[i] if i < len(parameters) else f"#{i + 1}" for i in range(len(args))]
+        for label, value in [*zip(labels, args), *kwargs.items()]:
+            try:
+                _dill_bytes(self, value)
+            except Exception as error:
+                raise EncodingError(
+                    f"argument {label!r} of {self.domain_class.__qualname__}.{name}() cannot be encoded: "
+                    f"{_first_line(error)}. Nothing was recorded and nothing has changed. Pass what can be "
+                    f"pickled (a name or an id, say) and look the rest up inside the method.",
+                    label,
+                ) from error
+        raise EncodingError(f"the arguments of {name}() cannot be encoded together")
+
+    def _decode(self, data: bytes | memoryview) -> Any:
+        tag, body = bytes(data[:1]), data[1:]
+        if tag == b"D":
+            return _dill_unpickler(self, io.BytesIO(body)).load()
+        if tag != b"P":
+            raise DecodingError(f"unknown encoding {tag!r}")
+        return _Unpickler(self, io.BytesIO(body)).load()
+
+    # -- what stands for itself in our pickles
+
+    def _persistent_id(self, value: object) -> str | None:
+        if value is self.domain_class:
+            return "class"
+        if value is self.proxy and value is not None:
+            return "proxy"
+        return None
+
+    def _persistent_load(self, name: object) -> object:
+        if name == "class":
+            return self.domain_class
+        if name == "proxy" and self.proxy is not None:
+            return self.proxy
+        raise pickle.UnpicklingError(f"it refers to the system's own {name}, which is not there")
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, codec: Codec, file: Any) -> None:
+        super().__init__(file, PROTOCOL)
+        self._codec = codec
+
+    def persistent_id(self, obj: object) -> str | None:
+        return self._codec._persistent_id(obj)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, codec: Codec, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self._codec = codec
+
+    def persistent_load(self, pid: object) -> object:
+        return self._codec._persistent_load(pid)
+
+    def find_class(self, module: str, name: str) -> Any:
+        aliases = self._codec._modules
+        if module in aliases:
+            try:
+                return super().find_class(aliases[module], name)
+            except (ImportError, AttributeError):
+                pass
+        return super().find_class(module, name)
+
+
+def _pickler(codec: Codec, file: Any) -> pickle.Pickler:
+    return _Pickler(codec, file)
+
+
+def _dill_pickler(codec: Codec, file: Any) -> Any:
+    import dill
+
+    pickler = dill.Pickler(file, protocol=PROTOCOL)
+    pickler.persistent_id = codec._persistent_id
+    return pickler
+
+
+def _dill_unpickler(codec: Codec, file: IO[bytes]) -> Any:
+    import dill
+
+    unpickler = dill.Unpickler(file)
+    unpickler.persistent_load = codec._persistent_load
+    return unpickler
+
+
+def _pickle_plainly(codec: Codec, value: object) -> bytes:
+    return _dumps(value, PROTOCOL)
+
+
+def _pickler_bytes(codec: Codec, value: object) -> bytes:
+    return _bytes_of(_pickler, codec, value)
+
+
+def _dill_bytes(codec: Codec, value: object) -> bytes:
+    return _bytes_of(_dill_pickler, codec, value)
+
+
+def _bytes_of(make: Callable[[Codec, Any], Any], codec: Codec, value: object) -> bytes:
+    file = io.BytesIO()
+    make(codec, file).dump(value)
+    return file.getvalue()
+
+
+def _opaque(data: bytes) -> bytes:
+    return _OPAQUE.pack(_BINBYTES, len(data)) + data
+
+
+def _all_distinct(name: str, args: tuple[Any, ...]) -> bool:
+    # Of what an inline call holds, pickle memoizes texts only, and refers back to one it meets again.
+    texts = [id(value) for value in (name, *args) if type(value) in _TEXTS]
+    return len(set(texts)) == len(texts)
+
+
+def _is_importable(cls: type) -> bool:
+    try:
+        _dumps(cls, PROTOCOL)
+    except Exception:
+        return False
+    return True
+
+
+def _module_aliases(cls: type) -> dict[str, str]:
+    """Module names in stored pickles that mean the module of ``cls`` today."""
+    if cls.__module__ != "__main__":
+        return {"__main__": cls.__module__}
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    spec = getattr(main, "__spec__", None)
+    names = {os.path.splitext(os.path.basename(path))[0]} if path else set()
+    if spec is not None:
+        names.add(spec.name)
+    return {name: "__main__" for name in names}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _undecodable(error: BaseException) -> str:
+    return (
+        f"stored bytes are whole, but today's code cannot decode them: {type(error).__name__}: "
+        f"{_first_line(error)}. Nothing was changed. Put back the class or function they name, under that name."
+    )

@@ -1,0 +1,1 @@
+def validate(cls, mode): pass

@@ -1,0 +1,1 @@
+"""The disk organ: segments, snapshots, the manifest and the lock of a data directory."""

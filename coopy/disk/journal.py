@@ -1,0 +1,391 @@
+"""The journal: segments in order, appended to at the end. A `coopy.storage.Log`.
+
+Opening for writing cuts the last segment at the first frame that is not whole
+and syncs before the first append: a second crash must never join a new frame
+to the torn end of an old one. It refuses where whole frames further on show
+that the one that is not whole had been kept: that is damage, not a torn end.
+
+``durability="sync"``: `wait` returns when the disk holds the index, sharing
+syncs. ``"buffered"``: what is appended is with the operating system, which is
+enough to survive the end of the process, and `wait` returns at once.
+
+Appends come from one thread at a time (the engine's lock sees to that).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from coopy.disk import directory, frame
+from coopy.disk.commit import GroupCommit
+from coopy.disk.fs import Calls
+from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto
+from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+FIRST_BYTES = 4 * BLOCK
+GROWTH_BYTES_MAX = 16 * 1024 * 1024
+
+_log = logging.getLogger("coopy")
+
+
+class Journal:
+    """The segments of one directory.
+
+    With ``write=False`` nothing is changed and the directory may be in use; the
+    journal then ends at the last frame that is whole. ``floor`` is the index
+    that a snapshot has already reached: the journal goes on behind it, even if
+    a power cut took its own end. ``grown`` is called whenever a block is full.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        basedir: str,
+        system: bytes,
+        *,
+        write: bool = True,
+        durability: str = "sync",
+        segment_bytes: int = SEGMENT_BYTES,
+        floor: int = 0,
+        grown: Callable[[int], None] | None = None,
+    ) -> None:
+        self._calls = calls
+        self._basedir = basedir
+        self._system = system
+        self._buffered = durability == "buffered"
+        self._segment_bytes = max(segment_bytes, FIRST_BYTES)
+        self._grown = grown
+        self._failure: OSError | None = None
+        self._amended = False
+        self._firsts = directory.segments(calls.names(basedir))
+        self.last = floor
+        self.settled = floor
+        if self._firsts:
+            self._open_tail(write, floor)
+        elif write:
+            self._segment = self._create(floor + 1, FIRST_BYTES)
+            self._start_at(64)
+        self.settled = self.last
+        self._commit = GroupCommit(self._sync, self.last)
+
+    @property
+    def synced(self) -> int:
+        return self._commit.durable
+
+    # -- appending
+
+    def append(self, record: bytes) -> int:
+        index = self.last + 1
+        offset = self._tail
+        end = offset + frame.OVERHEAD + len(record)
+        if end > self._block_end:
+            offset = self._make_room(len(record), roll=True)
+            end = offset + frame.OVERHEAD + len(record)
+        self._put(offset, frame.pack(record, index, self._commit.durable))
+        self._tail = end
+        self.last = index
+        self._amended = False
+        if self._buffered:
+            self.settled = index
+        return index
+
+    def amend(self, record: bytes) -> None:
+        if self._amended or self.last < self._segment.first:
+            return
+        offset = self._tail
+        if offset + frame.OVERHEAD + len(record) > self._block_end:
+            offset = self._make_room(len(record), roll=False)
+        self._put(offset, frame.pack(record, self.last, self._commit.durable))
+        self._tail = offset + frame.OVERHEAD + len(record)
+        self._amended = True
+
+    def _put(self, offset: int, data: bytes) -> None:
+        try:
+            self._write(offset, data)
+        except BaseException as error:
+            self._erase(offset, len(data))
+            if isinstance(error, OSError):
+                raise self._refused(error) from error
+            raise
+
+    def _erase(self, offset: int, size: int) -> None:
+        """Puts back the zeros of a frame that was not written whole, and looks whether they are there."""
+        try:
+            self._segment.file.write(offset, bytes(size))
+            if any(self._segment.file.read(offset, size)):
+                raise OSError(5, "a partly written frame could not be cut off", self._segment.file.path)
+        except OSError as error:
+            self._fail(error)
+
+    def _make_room(self, size: int, *, roll: bool) -> int:
+        """Goes on in the next block, in the next segment if this one is full. Returns the offset."""
+        if self.settled < 0:
+            self._refuse()
+        size += frame.OVERHEAD
+        fresh = self._tail == max(64, self._block_end - BLOCK)
+        start = self._tail if fresh else -(-self._block_end // BLOCK) * BLOCK
+        end = max(start + size, start // BLOCK * BLOCK + BLOCK)
+        allocated = self._segment.file.size
+        try:
+            if roll and end > self._segment_bytes and self.last >= self._segment.first:
+                self._roll_over(size + 64)
+                start, end = 64, max(64 + size, BLOCK)
+            elif end > allocated:
+                grown = min(2 * allocated, allocated + GROWTH_BYTES_MAX, self._segment_bytes)
+                self._segment.file.allocate(max(grown, -(-end // BLOCK) * BLOCK))
+        except OSError as error:
+            raise self._refused(error) from error
+        self._start_at(start)
+        self._block_end = end
+        if self._grown is not None:
+            self._grown(BLOCK)
+        return start
+
+    def _roll_over(self, size: int) -> None:
+        first = self.last + 1
+        size = -(-max(size, FIRST_BYTES) // BLOCK) * BLOCK
+        new = self._create(first, min(max(size, GROWTH_BYTES_MAX), max(size, self._segment_bytes)))
+        old = self._segment
+
+        def switch() -> None:
+            # What the old segment holds must be on disk before a frame of the new one is:
+            # otherwise its end could be missing while later actions are there.
+            try:
+                if not self._buffered:
+                    old.file.sync()
+            except OSError as error:
+                self._fail(error)
+                raise
+            self._segment = new
+            self._firsts.append(first)
+            old.close()
+
+        try:
+            self._commit.exclusive(switch)
+        except BaseException:
+            new.close()
+            self._calls.remove(new.file.path)
+            raise
+        if self._buffered:
+            behind = Segment.open(self._calls, old.file.path, self._system, old.first, write=True)
+            threading.Thread(target=self._sync_behind, args=(behind, first - 1), daemon=True).start()
+
+    def _sync_behind(self, segment: Segment, last: int) -> None:
+        """Buffered: syncs a full segment in the background, so that later damage to it is known as such."""
+        try:
+            segment.file.sync()
+            self._commit.durable = max(self._commit.durable, last)
+        except OSError as error:
+            self._fail(error)
+        finally:
+            segment.close()
+
+    # -- waiting
+
+    def wait(self, index: int) -> None:
+        if index <= self._commit.durable:
+            return
+        if self.settled < 0:
+            self._refuse()
+        if self._buffered:
+            return
+        try:
+            self._commit.wait(index)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _sync(self) -> int:
+        # Read in this order: a segment that begins in between was begun after the sync of the one before.
+        last = self.last
+        segment = self._segment
+        try:
+            segment.file.sync()
+        except OSError as error:
+            self._fail(error)
+            raise
+        if not self._buffered and self.settled >= 0:
+            self.settled = last
+        return last
+
+    # -- reading
+
+    def read(self, after: int) -> Iterator[tuple[int, bytes]]:
+        following = after + 1
+        if after >= self.last:
+            return
+        place = max((i for i, first in enumerate(self._firsts) if first <= following), default=None)
+        if place is None:
+            first = self._firsts[0] if self._firsts else None
+            raise MissingActions(
+                self._basedir, following, first - 1 if first else None, "Put the segments back from a backup."
+            )
+        for first in self._firsts[place:]:
+            if first > following:
+                raise MissingActions(
+                    directory.segment_path(self._basedir, first), following, first - 1, "A segment, or its end, is not there."
+                )
+            for block in self._blocks(first):
+                data, index = block.frames, block.index
+                if index < following:
+                    skipped, last = frames_upto(data, following - 1)
+                    data, index = data[skipped:], last + 1
+                    if not data:
+                        continue
+                yield index, data
+                following = max(following, index + 1)
+            following = max(following, self._end_of(first) + 1)
+
+    def _blocks(self, first: int) -> Iterator[Block]:
+        """The blocks of a segment, in the last one only up to the tail."""
+        is_last = first == self._firsts[-1]
+        segment = self._segment if is_last else self._open(first, write=False)
+        try:
+            for block in segment.blocks():
+                if not is_last:
+                    yield block
+                elif block.offset < self._tail:
+                    yield block._replace(frames=block.frames[: self._tail - block.offset])
+        except NotWhole as problem:
+            if not is_last or problem.offset < self._tail:
+                raise DamagedJournal(
+                    segment.file.path, problem.offset, problem.index, "this is not the whole frame that was written"
+                ) from None
+        finally:
+            if not is_last:
+                segment.close()
+
+    def _end_of(self, first: int) -> int:
+        """The last index that belongs into a segment, by the name of the next one."""
+        place = self._firsts.index(first)
+        return self._firsts[place + 1] - 1 if place + 1 < len(self._firsts) else self.last
+
+    def where(self, index: int) -> str:
+        for first in reversed(self._firsts):
+            if first > index:
+                continue
+            path = directory.segment_path(self._basedir, first)
+            offset = None
+            for block in self._blocks(first):
+                if block.index > index:
+                    break
+                offset = block.offset + frames_upto(block.frames, index - 1)[0]
+            return f"{path}, byte {offset}"
+        return self._basedir
+
+    # -- opening and closing
+
+    def _open_tail(self, write: bool, floor: int) -> None:
+        first = self._firsts[-1]
+        segment = self._open(first, write=write)
+        self._segment = segment
+        last, tail, final = first - 1, 64, None
+        try:
+            for block in segment.blocks():
+                final = block
+        except NotWhole as problem:
+            if segment.proves(problem.offset, problem.index):
+                segment.close()
+                raise DamagedJournal(
+                    segment.file.path,
+                    problem.offset,
+                    problem.index,
+                    "this is not the whole frame that was written, and later frames show that it had been kept",
+                ) from None
+        if final is not None:
+            size, last = frames_upto(final.frames, None)
+            tail = final.offset + size
+            before, _ = frames_upto(final.frames, last - 1)
+            one = frame.head(final.frames, before)
+            self._amended = one is not None and before + one.size + frame.OVERHEAD < size
+        self.last = last
+        self._start_at(tail)
+        if final is not None and len(final.frames) > BLOCK:
+            self._block_end = tail
+        if not write:
+            self.last = max(last, floor)
+            return
+        if any(segment.file.read(tail, segment.file.size - tail)):
+            _log.warning("%s: cut at byte %d, behind action %d, where its last write was torn", segment.file.path, tail, last)
+            size = segment.file.size
+            segment.file.cut(tail)
+            segment.file.allocate(size)
+        segment.file.sync()
+        if last < floor:
+            segment.close()
+            self.last = floor
+            self._segment = self._create(floor + 1, FIRST_BYTES)
+            self._firsts.append(floor + 1)
+            self._start_at(64)
+            return
+        segment.file.map()
+        self._write = segment.file.write
+
+    def _start_at(self, offset: int) -> None:
+        self._tail = offset
+        self._block_end = offset // BLOCK * BLOCK + BLOCK
+        self._write = self._segment.file.write
+
+    def _open(self, first: int, *, write: bool) -> Segment:
+        path = directory.segment_path(self._basedir, first)
+        return Segment.open(self._calls, path, self._system, first, write=write)
+
+    def _create(self, first: int, size: int) -> Segment:
+        path = directory.segment_path(self._basedir, first)
+        segment = Segment.create(self._calls, path, self._system, first, size)
+        segment.file.map()
+        if not self._firsts:
+            self._firsts.append(first)
+        return segment
+
+    def forget(self, upto: int) -> None:
+        while len(self._firsts) > 1 and self._firsts[1] <= upto + 1:
+            self._calls.remove(directory.segment_path(self._basedir, self._firsts[0]))
+            del self._firsts[0]
+
+    def close(self) -> None:
+        if self.settled < 0 and self._failure is None:
+            return
+        try:
+            if self._failure is None:
+                self._commit.exclusive(self._finish)
+        finally:
+            self._stop()
+            self._segment.close()
+
+    def abandon(self) -> None:
+        """Closes the files without a word to the disk: what a forked child does with its parent's journal."""
+        self._stop()
+        self._segment.close()
+
+    def _finish(self) -> None:
+        self._commit.durable = self._sync()
+
+    def _stop(self) -> None:
+        # No frame fits any more, and nobody is settled: the hot path needs no other test.
+        self.settled = -1
+        self._block_end = -1
+
+    def _fail(self, error: OSError) -> None:
+        """A failed sync can't be trusted twice, nor an end that could not be cut off."""
+        self._failure = error
+        self._stop()
+
+    def _refused(self, error: OSError) -> JournalError:
+        state = "Nothing was recorded and nothing has changed; free the cause and call again."
+        if self._failure is not None:
+            state = (
+                f"What was acknowledged is safe up to action {self._commit.durable}; what came after is uncertain. "
+                f"Close the system and open it again."
+            )
+        message = f"{os.strerror(error.errno) if error.errno else error}. {state}"
+        return JournalError(error.errno, message, self._segment.file.path)
+
+    def _refuse(self) -> NoReturn:
+        if self._failure is not None:
+            raise self._refused(self._failure)
+        raise SystemClosed(f"the system in {self._basedir} is closed. Open it again to use it.")

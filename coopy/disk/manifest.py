@@ -1,0 +1,99 @@
+"""coopy.json: what a data directory is.
+
+    format      1
+    system      32 hexadecimal digits, the id that every file of the directory carries
+    secret      64 hexadecimal digits, from which the env of every action is seeded
+    serializer  "pickle5"
+    created     when, ISO 8601, UTC
+    checksum    CRC-32, 8 hexadecimal digits, of the other members as sorted JSON without spaces
+
+The file has mode 0600: who knows the secret can tell the draws of the env.
+It is written once, whole (temporary file, sync, rename, sync of the directory).
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from coopy.disk.fs import Calls, File
+from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat
+
+NAME = "coopy.json"
+FORMAT = 1
+SERIALIZER = "pickle5"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The id of the system (16 bytes), and its secret (32 bytes)."""
+
+    system: bytes
+    secret: bytes
+
+
+def read(calls: Calls, directory: str) -> Manifest | None:
+    """The manifest, or None where there is none. Raises a `StorageError`."""
+    import json
+
+    path = os.path.join(directory, NAME)
+    if not os.path.exists(path):
+        return None
+    file = File(calls, path, write=False)
+    data = file.read(0, file.size)
+    file.close()
+    try:
+        members = json.loads(data)
+    except ValueError:
+        raise DamagedManifest(f"{path} is not JSON. {_ADVICE}") from None
+    if not isinstance(members, dict) or "system" not in members:
+        raise ForeignDirectory(f"{path} was not written by this coopy. {_OTHER}")
+    if members.get("checksum") != _checksum(members):
+        raise DamagedManifest(f"{path}: its checksum does not match. {_ADVICE}")
+    if members["format"] != FORMAT:
+        raise UnsupportedFormat(
+            f"{path} has format {members['format']}; this coopy reads {FORMAT}. Nothing was changed. "
+            f"Use the release that wrote it, or a newer one."
+        )
+    return Manifest(bytes.fromhex(members["system"]), bytes.fromhex(members["secret"]))
+
+
+def create(calls: Calls, directory: str) -> Manifest:
+    """Makes a new system's manifest. Raises OSError, with no manifest there."""
+    import json
+
+    manifest = Manifest(os.urandom(16), os.urandom(32))
+    members: dict[str, object] = {
+        "format": FORMAT,
+        "system": manifest.system.hex(),
+        "secret": manifest.secret.hex(),
+        "serializer": SERIALIZER,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    members["checksum"] = _checksum(members)
+    path = os.path.join(directory, NAME)
+    temporary = path + ".tmp"
+    if os.path.exists(temporary):
+        calls.remove(temporary)
+    file = File(calls, temporary, write=True, create=True)
+    try:
+        file.write(0, json.dumps(members, indent=1).encode("ascii") + b"\n")
+        file.sync()
+    finally:
+        file.close()
+    calls.rename(temporary, path)
+    calls.sync_directory(directory)
+    return manifest
+
+
+_ADVICE = "Nothing was changed. Put the file back from a backup; the actions beside it are intact."
+_OTHER = "Nothing was changed. Choose another directory."
+
+
+def _checksum(members: dict[str, object]) -> str:
+    import json
+
+    rest = {name: value for name, value in members.items() if name != "checksum"}
+    return f"{zlib.crc32(json.dumps(rest, sort_keys=True, separators=(',', ':')).encode('ascii')):08x}"

@@ -1,0 +1,174 @@
+"""Snapshots: whole states, each a file of its own. A `coopy.storage.SnapshotStore`.
+
+    offset  size  field
+         0     8  magic     "COOPYSNP"
+         8     4  version   1; little-endian, like every field
+        12    16  system    id of the system it belongs to
+        28     8  index     the action after which the state was so
+        36    24  zeros
+        60     4  checksum  CRC-32 of all before it
+        64     n  state     bytes
+         +  4 * c  table    CRC-32 of each CHUNK bytes of the state (the last may be shorter)
+         +     8  size      n
+         +     4  chunks    c
+         +     4  checksum  CRC-32 of table, size and chunks; the file ends here
+
+A snapshot is written under another name, synced, renamed, and its directory
+synced: under its own name it is whole, or it is damaged. A damaged newest one is
+passed over, with a warning: the one before it and more of the journal give the
+same state.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import zlib
+from collections.abc import Callable
+
+from coopy.disk import directory
+from coopy.disk.fs import Calls, File
+from coopy.errors import DamagedSnapshot, ForeignDirectory, StorageError, UnsupportedFormat
+from coopy.storage import StateWriter
+
+CHUNK = 1024 * 1024
+MAGIC = b"COOPYSNP"
+VERSION = 1
+HEADER = struct.Struct("<8sI16sQ24sI")
+FOOTER = struct.Struct("<QI")
+assert HEADER.size == 64, "the table above is what is packed"
+
+_log = logging.getLogger("coopy")
+
+
+class DiskSnapshots:
+    """The snapshots of one directory."""
+
+    def __init__(self, calls: Calls, basedir: str, system: bytes) -> None:
+        self._calls = calls
+        self._basedir = basedir
+        self._system = system
+
+    def indexes(self) -> list[int]:
+        return directory.snapshots(self._calls.names(self._basedir))
+
+    def write(self, index: int, save: Callable[[StateWriter], None]) -> None:
+        path = directory.snapshot_path(self._basedir, index)
+        # Named by the process: a child whose parent was killed must not meet the next opener's file.
+        temporary = f"{path}.{os.getpid()}{directory.TEMPORARY}"
+        file = File(self._calls, temporary, write=True, create=True)
+        try:
+            head = HEADER.pack(MAGIC, VERSION, self._system, index, b"", 0)[:-4]
+            file.write(0, head + zlib.crc32(head).to_bytes(4, "little"))
+            writer = _ChunkWriter(file)
+            save(writer)
+            writer.finish()
+            # Under its own name it must be whole: sync, rename, and make the name durable.
+            file.sync()
+            file.close()
+            self._calls.rename(temporary, path)
+        except BaseException:
+            file.close()
+            if os.path.exists(temporary):
+                self._calls.remove(temporary)
+            raise
+        self._calls.sync_directory(self._basedir)
+
+    def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
+        damage: DamagedSnapshot | None = None
+        for index in reversed(self.indexes()):
+            if upto is not None and index > upto:
+                continue
+            try:
+                found = index, self._read(index)
+            except DamagedSnapshot as problem:
+                damage = damage or problem
+                continue
+            if damage is not None:
+                _log.warning("%s: damaged; going back to the snapshot of action %d", damage.path, index)
+            return found
+        if damage is not None:
+            raise damage
+        return None
+
+    def forget(self, upto: int) -> None:
+        for index in self.indexes():
+            if index < upto:
+                self._calls.remove(directory.snapshot_path(self._basedir, index))
+
+    def _read(self, index: int) -> memoryview:
+        path = directory.snapshot_path(self._basedir, index)
+        file = File(self._calls, path, write=False)
+        try:
+            data = memoryview(file.read(0, file.size))
+        finally:
+            file.close()
+        problem = self._problem(data, path, index)
+        if isinstance(problem, StorageError):
+            raise problem
+        if isinstance(problem, str):
+            raise DamagedSnapshot(path, index, problem)
+        return problem
+
+    def _problem(self, data: memoryview, path: str, index: int) -> memoryview | str | StorageError:
+        """The state in the bytes of a file, or what is wrong with them."""
+        if len(data) < HEADER.size + FOOTER.size + 4:
+            return "it is too short"
+        magic, version, system, named, _, checksum = HEADER.unpack_from(data)
+        if magic != MAGIC or checksum != zlib.crc32(data[: HEADER.size - 4]):
+            return "the checksum of its header does not match"
+        if version != VERSION:
+            return UnsupportedFormat(f"{path} has format {version}; this coopy reads {VERSION}. Nothing was changed.")
+        if system != self._system:
+            return ForeignDirectory(
+                f"{path} belongs to system {system.hex()}, the directory to {self._system.hex()}. Nothing was "
+                f"changed. Move the file to where it came from."
+            )
+        if named != index:
+            return f"its header says that it is of action {named}"
+        size, chunks = FOOTER.unpack_from(data, len(data) - FOOTER.size - 4)
+        table = HEADER.size + size
+        if table + 4 * chunks + FOOTER.size + 4 != len(data) or chunks != -(-size // CHUNK):
+            return "its size is not what its end says"
+        if zlib.crc32(data[table:-4]) != int.from_bytes(data[-4:], "little"):
+            return "the checksum of its end does not match"
+        state = data[HEADER.size : table]
+        for number, (expected,) in enumerate(struct.iter_unpack("<I", data[table : table + 4 * chunks])):
+            if zlib.crc32(state[number * CHUNK : (number + 1) * CHUNK]) != expected:
+                return f"the checksum of its bytes from {HEADER.size + number * CHUNK} does not match"
+        return state
+
+
+class _ChunkWriter:
+    """Writes a state in chunks of CHUNK bytes, each with its checksum."""
+
+    def __init__(self, file: File) -> None:
+        self._file = file
+        self.restart()
+
+    def restart(self) -> None:
+        self._file.cut(HEADER.size)
+        self._pending = bytearray()
+        self._checksums: list[int] = []
+        self._size = 0
+
+    def write(self, data: bytes, /) -> int:
+        self._pending += data
+        while len(self._pending) >= CHUNK:
+            self._flush(CHUNK)
+        return len(data)
+
+    def finish(self) -> None:
+        if self._pending:
+            self._flush(len(self._pending))
+        end = struct.pack(f"<{len(self._checksums)}I", *self._checksums)
+        end += FOOTER.pack(self._size, len(self._checksums))
+        self._file.write(HEADER.size + self._size, end + zlib.crc32(end).to_bytes(4, "little"))
+
+    def _flush(self, size: int) -> None:
+        chunk = bytes(memoryview(self._pending)[:size])
+        del self._pending[:size]
+        self._file.write(HEADER.size + self._size, chunk)
+        self._checksums.append(zlib.crc32(chunk))
+        self._size += size

@@ -1,0 +1,271 @@
+"""One call, start to finish: stamp, encode, append, apply, wait.
+
+The order is the promise. What can't be encoded or appended has changed nothing,
+because neither has been applied; what was applied has been appended, because it
+is applied after; and what a caller learns is as durable as it asked for, because
+the caller waits last, without the lock, for as long as anything it could have
+seen is not settled.
+
+``machine.applied`` and ``log.last`` agree whenever the lock is free and all is
+well. If they don't, a call was interrupted half-way, and whoever comes next
+rebuilds the machine from what the log holds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock, RLock
+from types import GeneratorType
+from typing import Any
+
+from coopy import action
+from coopy.codec import Codec
+from coopy.errors import StateChanged, UsageError
+from coopy.machine import Function, Machine
+from coopy.moment import current
+from coopy.replay import Progress, restore
+from coopy.storage import Log, MemoryWriter, SnapshotStore, StateWriter
+
+_time_ns = time.time_ns
+_pack = action.RECORD.pack
+_NS = 1_000_000_000
+
+Saver = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of the domain that is recorded when it is called."""
+
+    name: str
+    function: Function
+    parameters: tuple[str, ...] = ()
+    abort: bool = False
+    transactional: bool = False
+
+
+class Engine:
+    """Takes calls through a log to a machine. ``machine`` is set by `start`."""
+
+    __slots__ = (
+        "lock", "log", "machine", "proxy", "_snapshots", "_codec", "_secret", "_check", "_instant",
+        "_offset", "_offset_until", "_snapshot_lock", "__weakref__",
+    )  # fmt: skip
+
+    machine: Machine
+
+    def __init__(self, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes, *, check: bool) -> None:
+        self.lock = RLock()
+        self.log = log
+        self.proxy: object = None
+        self._snapshots = snapshots
+        self._codec = codec
+        self._secret = secret
+        self._check = check
+        self._instant = 0
+        self._offset = 0
+        self._offset_until = 0
+        self._snapshot_lock = Lock()
+
+    def start(self, progress: Progress | None = None) -> None:
+        """Brings the machine to the end of the log. Raises what `restore` raises."""
+        with self.lock:
+            self._rebuild(progress)
+            self._instant = max(self._instant, action.instant_of(self.machine.header))
+
+    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Records a call and applies it. Raises what the method raises, and our errors before it is applied."""
+        failure = None
+        with self.lock:
+            machine = self.machine
+            if machine.running:
+                # A call from inside an action is part of that action.
+                return self._returned(method.function(machine.domain, *args, **kwargs))
+            log = self.log
+            if machine.applied != log.last:
+                machine = self._rebuild()
+            instant = _time_ns()
+            if instant >= self._offset_until:
+                self._look_at_offset(instant)
+            if instant < self._instant:
+                instant = self._instant
+            call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters)
+            record = _pack(0x43, 13, instant, self._offset, machine.outcome) + call
+            index = log.append(record)
+            self._instant = instant
+            before = self._state() if self._check and method.abort else b""
+            try:
+                result = machine.apply(record[2:15], method.function, args, kwargs)
+            except BaseException as error:
+                failure = self._failed(method, index, error, before)
+        if log.settled < index:
+            log.wait(index)
+        if failure is not None:
+            raise failure
+        return result if result is not machine.domain else self.proxy
+
+    def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs a function that changes nothing: the long way, for when there may be something to wait for."""
+        failure = result = None
+        with self.lock:
+            machine, log = self.machine, self.log
+            if machine.running:
+                return self._returned(function(machine.domain, *args, **kwargs))
+            machine = self._current()
+            seen = log.last
+            try:
+                result = self._returned(function(machine.domain, *args, **kwargs))
+            except Exception as error:
+                failure = error
+        if log.settled < seen:
+            log.wait(seen)
+        if failure is not None:
+            raise failure
+        return result
+
+    def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """As `read`, beside any other call."""
+        machine, log = self.machine, self.log
+        if machine.applied != log.last and not machine.running:
+            # Between two steps of another's call, or interrupted: the lock tells which.
+            with self.lock:
+                machine = self._current()
+        elif log.settled < 0:
+            log.wait(log.last + 1)
+        result = self._returned(function(machine.domain, *args, **kwargs))
+        seen = log.last
+        if log.settled < seen and current.machine is not machine:
+            log.wait(seen)
+        return result
+
+    def take_snapshot(self, apart: Callable[[Saver], Callable[[], None]]) -> int:
+        """Keeps the whole state, and returns the index it has. Raises `SnapshotError`, `EncodingError`.
+
+        ``apart`` is given what saves and returns what waits for it to be saved: it is called
+        with the lock held, and what it returns without.
+        """
+        with self._snapshot_lock:
+            with self.lock:
+                machine = self._current()
+                if machine.running:
+                    raise UsageError("a snapshot can't be taken inside an action; nothing was saved")
+                index = machine.applied
+                if index in self._snapshots.indexes():
+                    return index
+                finish = apart(lambda: self.save(machine))
+            finish()
+        return index
+
+    def save(self, machine: Machine) -> None:
+        """Writes the snapshot of a machine."""
+        head = machine.header[: action.OUTCOME] + bytes([machine.outcome])
+
+        def write(file: StateWriter) -> None:
+            self._codec.dump_state(machine.domain, _AfterHead(file, head))
+
+        self._snapshots.write(machine.applied, write)
+
+    def past(self, until: int | None, instant: int | None, progress: Progress | None) -> Machine:
+        """The machine as it was. The live one is untouched."""
+        with self.lock:
+            self._current()
+        return restore(
+            self.log, self._snapshots, self._codec, self._secret, until=until, instant=instant, progress=progress
+        )
+
+    def close(self) -> None:
+        """Records how the last action ended, makes all durable, and takes no more calls."""
+        with self.lock:
+            machine, log = self.machine, self.log
+            if machine.running:
+                raise UsageError("a system can't be closed inside one of its own actions; it is still open")
+            if log.settled >= 0 and machine.applied == log.last and machine.outcome != action.UNKNOWN:
+                self._amend(machine.outcome)
+            log.close()
+
+    # -- with the lock held
+
+    def _current(self) -> Machine:
+        """The machine, rebuilt if it has to be. Raises if the log takes no more."""
+        log = self.log
+        if log.settled < 0:
+            log.wait(log.last + 1)
+        if self.machine.applied != log.last and not self.machine.running:
+            return self._rebuild()
+        return self.machine
+
+    def _rebuild(self, progress: Progress | None = None) -> Machine:
+        def begin(machine: Machine) -> None:
+            # A domain that holds its own proxy calls it during replay, too.
+            self.machine = machine
+
+        self.machine = restore(
+            self.log, self._snapshots, self._codec, self._secret, progress=progress, begin=begin
+        )
+        return self.machine
+
+    def _failed(self, method: Method, index: int, error: BaseException, before: bytes) -> BaseException:
+        """What is to be raised for what the method raised, with memory and log as the marks say."""
+        machine = self.machine
+        if machine.applied != index:
+            return error  # Interrupted: the next call rebuilds.
+        if method.transactional:
+            self._withdraw()
+            self._rebuild()
+        elif method.abort:
+            self._withdraw()
+            if self._check and self._state() != before:
+                self._rebuild()
+                return _changed(method, error)
+        return error
+
+    def _withdraw(self) -> None:
+        self.machine.outcome = action.WITHDRAWN
+        self._amend(action.WITHDRAWN)
+
+    def _amend(self, outcome: int) -> None:
+        self.log.amend(action.amendment(self._instant, self._offset, outcome))
+
+    def _state(self) -> bytes:
+        writer = MemoryWriter()
+        self._codec.dump_state(self.machine.domain, writer)
+        return writer.value()
+
+    def _look_at_offset(self, instant: int) -> None:
+        """Reads the UTC offset of local time; it is looked at once a second."""
+        seconds = instant // _NS
+        self._offset = time.localtime(seconds).tm_gmtoff
+        self._offset_until = (seconds + 1) * _NS
+
+    def _returned(self, result: Any) -> Any:
+        if result is self.machine.domain:
+            return self.proxy
+        return iter(list(result)) if type(result) is GeneratorType else result
+
+
+class _AfterHead:
+    """A `StateWriter` that begins with some bytes, each time it begins."""
+
+    def __init__(self, file: StateWriter, head: bytes) -> None:
+        self._file = file
+        self._head = head
+        file.write(head)
+
+    def write(self, data: bytes, /) -> object:
+        return self._file.write(data)
+
+    def restart(self) -> None:
+        self._file.restart()
+        self._file.write(self._head)
+
+
+def _changed(method: Method, error: BaseException) -> StateChanged:
+    problem = StateChanged(
+        f"{method.name}() is marked @abort_exception and changed state before it raised "
+        f"{type(error).__name__}. The state was put back as before the call. Raise before changing "
+        f"anything, or mark it @transactional."
+    )
+    problem.__cause__ = error
+    return problem

@@ -1,0 +1,208 @@
+"""Every exception that coopy raises, as a tree.
+
+    CoopyError
+      UsageError              an argument of ours is wrong (also a ValueError)
+        NotYetSupported       documented, not built yet (also a NotImplementedError)
+        PrevalentError        the domain class does what replay cannot repeat
+      EncodingError           an argument or the state cannot be turned into bytes
+      DecodingError           stored bytes name a class or a function that is no longer there
+      SystemClosed            the system is closed, or belongs to another process
+      DirectoryInUse          another process, or this one, has the directory open
+      JournalError            the disk refused (also an OSError, with its errno)
+      SnapshotError           a snapshot could not be taken; the system goes on
+      StateChanged            an @abort_exception method changed state before it raised
+      StorageError            what lies in the directory cannot be used
+        ForeignDirectory      not a coopy directory, or a file of another system
+        UnsupportedFormat     written by a newer coopy
+        DamagedManifest       coopy.json does not read
+        DamagedJournal        bytes of a segment are not what was written
+        DamagedSnapshot       no snapshot that could be used is whole
+        MissingActions        a segment, or the snapshot before it, is not there
+      ReplayError             the stored actions do not fit today's code
+        MissingMethod         an action names a method the class does not have
+        ReplayDiverged        an action ended otherwise than it did when it was recorded
+
+A message says what happened, where, what state things are in and what to do;
+the attributes hold the same facts. Exceptions of the domain are never wrapped.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class CoopyError(Exception):
+    """Base of every exception that coopy raises."""
+
+
+class UsageError(CoopyError, ValueError):
+    """An argument given to coopy is wrong. Nothing was opened or changed."""
+
+
+class NotYetSupported(UsageError, NotImplementedError):
+    """The documented interface names it; this release does not do it yet."""
+
+
+class PrevalentError(UsageError):
+    """The domain class does something that replay cannot repeat.
+
+    ``findings`` holds one `coopy.determinism.Finding` per place.
+    """
+
+    def __init__(self, message: str, findings: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.findings = findings
+
+
+class EncodingError(CoopyError, TypeError):
+    """A value cannot be encoded. Nothing was recorded and nothing has changed.
+
+    ``argument`` is the name of the argument, or None for the state as a whole.
+    """
+
+    def __init__(self, message: str, argument: str | None = None) -> None:
+        super().__init__(message)
+        self.argument = argument
+
+
+class DecodingError(CoopyError):
+    """Stored bytes are whole but cannot be decoded by today's code."""
+
+
+class SystemClosed(CoopyError):
+    """The system was closed, or was opened by the process this one was forked from."""
+
+
+class DirectoryInUse(CoopyError):
+    """The directory is open already. ``path``, and ``pid`` of the holder if it is known."""
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        self.path = path
+        self.pid = pid
+        if pid == os.getpid():
+            holder, advice = f"this process ({pid})", "Close the system that holds it first."
+        else:
+            holder = "a process of unknown id" if pid is None else f"process {pid}"
+            advice = "One process writes at a time; stop that one first."
+        super().__init__(f"{path} is open in {holder}. Nothing was changed. {advice}")
+
+
+class JournalError(CoopyError, OSError):
+    """The disk refused an append or a sync. ``errno`` and ``filename`` as in OSError."""
+
+    def __init__(self, errno: int | None, message: str, path: str) -> None:
+        super().__init__(errno, message, path)
+
+
+class SnapshotError(CoopyError):
+    """A snapshot could not be taken. The system goes on; its journal holds every action."""
+
+
+class StateChanged(CoopyError):
+    """With ``check=True``: an @abort_exception method changed state before it raised."""
+
+
+class StorageError(CoopyError):
+    """What lies in the data directory cannot be used. Nothing in it was changed."""
+
+
+class ForeignDirectory(StorageError):
+    """The directory, or a file in it, belongs to something else."""
+
+
+class UnsupportedFormat(StorageError):
+    """The file was written by a newer release of coopy."""
+
+
+class DamagedManifest(StorageError):
+    """coopy.json does not read, or its checksum does not match."""
+
+
+class DamagedJournal(StorageError):
+    """Bytes of the journal are not what was written.
+
+    ``path`` and ``offset`` (bytes) of the first wrong frame, ``index`` of the
+    action that should be there. Every action before it is intact.
+    """
+
+    def __init__(self, path: str, offset: int, index: int, problem: str) -> None:
+        self.path = path
+        self.offset = offset
+        self.index = index
+        intact = f"Actions up to {index - 1} are intact." if index > 1 else "No action before it."
+        super().__init__(
+            f"{path}, byte {offset}: {problem} (action {index}). {intact} Nothing was changed. "
+            f"Put the file back from a backup, or look at the state before the damage with "
+            f"coopy.replay(cls, basedir, until={index - 1})."
+        )
+
+
+class DamagedSnapshot(StorageError):
+    """A snapshot is not what was written, and no older one can stand in. ``path``, ``index``."""
+
+    def __init__(self, path: str, index: int, problem: str) -> None:
+        self.path = path
+        self.index = index
+        super().__init__(
+            f"{path}: {problem}. Nothing was changed, and no older snapshot can stand in for it. "
+            f"Put the file back from a backup."
+        )
+
+
+class MissingActions(StorageError):
+    """The journal does not reach from the snapshot to its own end.
+
+    ``first`` and ``last`` index of what is missing.
+    """
+
+    def __init__(self, path: str, first: int, last: int | None, advice: str) -> None:
+        self.path = path
+        self.first = first
+        self.last = last
+        what = f"action {first}" if last == first else f"actions {first} to {last or 'the end'}"
+        super().__init__(f"{path}: {what} missing. Nothing was changed. {advice}")
+
+
+class ReplayError(CoopyError):
+    """The stored actions do not fit today's code. Nothing was changed.
+
+    ``index`` and ``method`` of the action, ``where`` it lies (file and byte).
+    """
+
+    def __init__(self, message: str, index: int, method: str, where: str) -> None:
+        super().__init__(message)
+        self.index = index
+        self.method = method
+        self.where = where
+
+
+class MissingMethod(ReplayError):
+    """An action names a method that the class no longer has."""
+
+    def __init__(self, index: int, method: str, where: str, cls: str) -> None:
+        super().__init__(
+            f"action {index} ({where}) calls {method}(), which {cls} does not have. Nothing was "
+            f"changed. Give the class a method of that name again; it need not be used by new code.",
+            index,
+            method,
+            where,
+        )
+
+
+class ReplayDiverged(ReplayError):
+    """An action ended otherwise than when it was recorded. ``recorded``, ``replayed``."""
+
+    def __init__(
+        self, index: int, method: str, where: str, recorded: str, replayed: str, detail: str = ""
+    ) -> None:
+        super().__init__(
+            f"action {index} ({where}), {method}(): recorded as {recorded!r}, but replay {replayed!r}"
+            f"{detail}. Replay stopped there and nothing was changed. The method depends on something "
+            f"that is not in its arguments, its clock or its env, or its code has changed; the state "
+            f"before it can be looked at with coopy.replay(cls, basedir, until={index - 1}).",
+            index,
+            method,
+            where,
+        )
+        self.recorded = recorded
+        self.replayed = replayed

@@ -1,0 +1,42 @@
+"""A bar on a terminal for what takes longer than two seconds; nothing in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+DELAY_S = 2.0
+INTERVAL_S = 0.1
+WIDTH = 40
+
+
+class Bar:
+    """Called with how much is done and how much there is. `finish` takes the bar away."""
+
+    def __init__(
+        self, what: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._what = what
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._next = clock() + DELAY_S
+        self._drawn = False
+
+    def __call__(self, done: int, total: int) -> None:
+        now = self._clock()
+        if now < self._next or not self._stream.isatty():
+            return
+        self._next = now + INTERVAL_S
+        self._drawn = True
+        full = WIDTH * done // max(total, 1)
+        bar = "#" * full + "-" * (WIDTH - full)
+        self._stream.write(f"\r{self._what} [{bar}] {done:,} of {total:,} actions")
+        self._stream.flush()
+
+    def finish(self) -> None:
+        """Clears the line."""
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

@@ -1,0 +1,128 @@
+"""Snapshot + log -> machine: to the end, or to a point.
+
+The newest snapshot at or before the point is loaded and the actions behind it
+run again. Restoring, time travel and rebuilding after an interruption are this
+one function with other ends.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from coopy import action
+from coopy.codec import Codec, decode_joined
+from coopy.errors import MissingActions
+from coopy.machine import NOTHING_FOLLOWS, Machine
+from coopy.storage import Log, SnapshotStore
+
+Progress = Callable[[int, int], None]
+"""Called with the actions done and the actions in all."""
+
+Batch = tuple[list[bytes], list[object]]
+
+
+def restore(
+    log: Log,
+    snapshots: SnapshotStore,
+    codec: Codec,
+    secret: bytes,
+    *,
+    until: int | None = None,
+    instant: int | None = None,
+    progress: Progress | None = None,
+    begin: Callable[[Machine], None] | None = None,
+    withdrawn: int = 0,
+) -> Machine:
+    """The machine after action ``until``, or after the last action not later than ``instant`` (ns).
+
+    ``begin`` is given the machine before the first action is replayed. Raises a
+    `StorageError`, `DecodingError` or `ReplayError`; nothing is written.
+    """
+    with _collector_off():
+        machine = _from_snapshot(snapshots, codec, secret, until, instant)
+        if begin is not None:
+            begin(machine)
+        start = machine.applied
+        total = (log.last if until is None else min(until, log.last)) - start
+        withdraw = False
+        for headers, calls, following in _batches(log, machine, until, instant):
+            withdraw = machine.replay(headers, calls, following, codec.decode_call, log.where, withdrawn)
+            if progress is not None:
+                progress(machine.applied - start, max(total, machine.applied - start))
+    if withdraw:
+        # The process ended between the call and the record of its outcome. It raised, so it
+        # was to be withdrawn: start over without it, as every later replay will.
+        return restore(
+            log, snapshots, codec, secret,
+            until=until, instant=instant, progress=progress, begin=begin, withdrawn=machine.applied,
+        )  # fmt: skip
+    return machine
+
+
+def _from_snapshot(
+    snapshots: SnapshotStore, codec: Codec, secret: bytes, until: int | None, instant: int | None
+) -> Machine:
+    upto = until
+    while True:
+        found = snapshots.latest(upto)
+        if found is None:
+            raise MissingActions(
+                "snapshots", 0, until, "There is no snapshot to begin with. Put it back from a backup."
+            )
+        index, data = found
+        header = bytes(data[: action.HEADER.size])
+        if instant is None or index == 0 or action.instant_of(header) <= instant:
+            return Machine(codec.load_state(data[action.HEADER.size :]), index, header, secret)
+        upto = index - 1
+
+
+def _batches(
+    log: Log, machine: Machine, until: int | None, instant: int | None
+) -> Iterator[tuple[list[bytes], list[object], bytes]]:
+    """Batches of records, cut at the point asked for, each with the header that follows it."""
+    held: Batch | None = None
+    following = machine.applied + 1
+    for first, records in log.read(machine.applied):
+        if first != following:
+            raise MissingActions(log.where(first), following, first - 1, "A segment, or a part of one, is not there.")
+        headers, calls = decode_joined(records)
+        following = first + len(calls) - calls.count(None)
+        if held is not None:
+            yield *held, headers[0]
+        size = _size_upto(headers, calls, first, until, instant)
+        if size < len(calls):
+            if size:
+                yield headers[:size], calls[:size], headers[size]
+            return
+        held = headers, calls
+    if held is not None:
+        yield *held, NOTHING_FOLLOWS
+
+
+def _size_upto(headers: list[bytes], calls: list[object], first: int, until: int | None, instant: int | None) -> int:
+    """How many records of a batch lie at or before the point; all if it is not in this batch."""
+    if until is not None and first + len(calls) > until:
+        index = first - 1
+        for place, call in enumerate(calls):
+            index += call is not None
+            if index > until:
+                return place
+    if instant is not None and action.instant_of(headers[-1]) > instant:
+        for place, header in enumerate(headers):
+            if action.instant_of(header) > instant:
+                return place
+    return len(calls)
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    # Restoring makes objects and drops none: the collector would look at all of them, again and again.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,192 @@
+"""The seam between the spine and wherever bytes are kept, and both sides of it in memory.
+
+Below the seam there are bytes and indexes, never an action: memory, disk and
+network are three ways to fill in these two interfaces, and one suite of tests
+(tests/contract) holds for all of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from coopy.errors import DamagedSnapshot, MissingActions, SystemClosed
+
+FOR_EVER = sys.maxsize
+
+
+class Log(Protocol):
+    """Records in order, each with an index from 1, without gaps.
+
+    ``append``, ``amend`` and ``close`` are called by one thread at a time;
+    ``wait`` by any number of threads at once.
+    """
+
+    last: int
+    """Index of the newest record; 0 when there is none."""
+
+    settled: int
+    """Up to this index a caller need not wait. -1 once the log takes no more records."""
+
+    @property
+    def synced(self) -> int:
+        """Up to this index, and no further, the records are known to be durable."""
+        ...
+
+    def append(self, record: bytes) -> int:
+        """Takes a record and returns its index; the record survives the end of this process.
+
+        Raises `JournalError` with the log as it was, or `SystemClosed`.
+        """
+        ...
+
+    def amend(self, record: bytes) -> None:
+        """Adds a record that belongs to the newest one and takes no index. At most one for each."""
+        ...
+
+    def wait(self, index: int) -> None:
+        """Returns when the record of ``index`` is as durable as the log was asked to be.
+
+        Raises `JournalError` if that can't be known any more; the log is then closed for good.
+        """
+        ...
+
+    def read(self, after: int) -> Iterator[tuple[int, memoryview | bytes]]:
+        """Yields ``(index, records)`` in order: ``index`` is that of the first record.
+
+        Records are joined, with nothing between them that means anything to pickle.
+        Raises `DamagedJournal` or `MissingActions` where the log cannot be read.
+        """
+        ...
+
+    def where(self, index: int) -> str:
+        """The place of a record, for a person to read."""
+        ...
+
+    def forget(self, upto: int) -> None:
+        """The records up to ``upto`` are not needed any more; the log may drop them."""
+        ...
+
+    def close(self) -> None:
+        """Makes all records durable and takes no more."""
+        ...
+
+
+class StateWriter(Protocol):
+    """What a snapshot is written through."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+    def restart(self) -> None:
+        """Forgets what was written."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """Whole states, each at an index."""
+
+    def write(self, index: int, save: Callable[[StateWriter], None]) -> None:
+        """Keeps what ``save`` writes. It is durable and visible as a whole, or not at all."""
+        ...
+
+    def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
+        """Index and bytes of the newest whole snapshot at or before ``upto``; None if there is none."""
+        ...
+
+    def indexes(self) -> list[int]:
+        """Indexes of the snapshots there are, whole or not, oldest first."""
+        ...
+
+    def forget(self, upto: int) -> None:
+        """Snapshots before ``upto`` are not needed any more."""
+        ...
+
+
+class MemoryLog:
+    """A log that lives as long as its object."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.settled = 0
+        self._first = 1
+        self._records: list[bytes] = []
+
+    @property
+    def synced(self) -> int:
+        return self.last
+
+    def append(self, record: bytes) -> int:
+        if self.settled < 0:
+            raise SystemClosed("the log is closed")
+        self._records.append(record)
+        self.last += 1
+        self.settled = self.last
+        return self.last
+
+    def amend(self, record: bytes) -> None:
+        self._records[-1] += record
+
+    def wait(self, index: int) -> None:
+        if self.settled < 0:
+            raise SystemClosed("the log is closed")
+
+    def read(self, after: int) -> Iterator[tuple[int, memoryview | bytes]]:
+        if after + 1 < self._first:
+            raise MissingActions("memory", after + 1, self._first - 1, "They were forgotten.")
+        if after < self.last:
+            yield after + 1, b"".join(self._records[after + 1 - self._first :])
+
+    def where(self, index: int) -> str:
+        return "in memory"
+
+    def forget(self, upto: int) -> None:
+        del self._records[: max(0, upto + 1 - self._first)]
+        self._first = max(self._first, upto + 1)
+
+    def close(self) -> None:
+        self.settled = -1
+
+
+class MemoryWriter:
+    """A `StateWriter` that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes, /) -> None:
+        self._parts.append(bytes(data))
+
+    def restart(self) -> None:
+        self._parts.clear()
+
+    def value(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class MemorySnapshots:
+    """Snapshots that live as long as their object."""
+
+    def __init__(self) -> None:
+        self._snapshots: dict[int, bytes] = {}
+
+    def write(self, index: int, save: Callable[[StateWriter], None]) -> None:
+        writer = MemoryWriter()
+        save(writer)
+        self._snapshots[index] = writer.value()
+
+    def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
+        found = [index for index in self.indexes() if upto is None or index <= upto]
+        if not found:
+            return None
+        if not self._snapshots[found[-1]]:
+            raise DamagedSnapshot("memory", found[-1], "it is empty")
+        return found[-1], memoryview(self._snapshots[found[-1]])
+
+    def indexes(self) -> list[int]:
+        return sorted(self._snapshots)
+
+    def forget(self, upto: int) -> None:
+        for index in self.indexes():
+            if index < upto:
+                del self._snapshots[index]

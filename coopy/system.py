@@ -1,0 +1,514 @@
+"""Opens and closes a system: the only module that knows the engine and where bytes are kept."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from coopy import action, determinism, proxy
+from coopy.codec import Codec
+from coopy.disk import child, directory, manifest
+from coopy.disk.dirlock import DirectoryLock
+from coopy.disk.fs import Calls
+from coopy.disk.journal import SEGMENT_BYTES, Journal
+from coopy.disk.snapshots import DiskSnapshots
+from coopy.engine import Engine, Saver
+from coopy.errors import ForeignDirectory, JournalError, MissingActions, NotYetSupported, UsageError
+from coopy.machine import Machine, construct
+from coopy.progress import Bar
+from coopy.replay import Progress, restore
+from coopy.storage import SnapshotStore
+
+T = TypeVar("T")
+
+DURABILITIES = ("sync", "buffered")
+
+
+@overload
+def init_system(
+    obj: type[T],
+    basedir: str | os.PathLike[str] | None = None,
+    snapshot_time: float = 0,
+    master: bool = False,
+    replication: bool = False,
+    port: int = 5466,
+    host: str = "127.0.0.1",
+    password: str = "copynet",
+    *,
+    durability: str = "sync",
+    validation: str = "warn",
+    check: bool = False,
+    keep: int | None = None,
+    snapshot_growth: int = 0,
+    fork: bool | None = None,
+    progress: Progress | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> T: ...
+
+
+@overload
+def init_system(
+    obj: T,
+    basedir: str | os.PathLike[str] | None = None,
+    snapshot_time: float = 0,
+    master: bool = False,
+    replication: bool = False,
+    port: int = 5466,
+    host: str = "127.0.0.1",
+    password: str = "copynet",
+    *,
+    durability: str = "sync",
+    validation: str = "warn",
+    check: bool = False,
+    keep: int | None = None,
+    snapshot_growth: int = 0,
+    fork: bool | None = None,
+    progress: Progress | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> T: ...
+
+
+def init_system(
+    obj: Any,
+    basedir: str | os.PathLike[str] | None = None,
+    snapshot_time: float = 0,
+    master: bool = False,
+    replication: bool = False,
+    port: int = 5466,
+    host: str = "127.0.0.1",
+    password: str = "copynet",
+    *,
+    durability: str = "sync",
+    validation: str = "warn",
+    check: bool = False,
+    keep: int | None = None,
+    snapshot_growth: int = 0,
+    fork: bool | None = None,
+    progress: Progress | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> Any:
+    """Makes an object survive, and returns what to use in its place.
+
+    Args:
+        obj: the domain class, or an instance of it. In a directory that has a state already,
+            that state is used; otherwise the instance's, or that of a new instance.
+        basedir: the data directory, made if it is not there; by default the lower-cased name
+            of the class, in the current directory.
+        snapshot_time: seconds between snapshots taken by themselves; 0 for none.
+        master, replication, port, host, password: for replicated systems, which this release
+            does not have: the first two raise `NotYetSupported`.
+        durability: "sync": a call returns when its action is on the disk. "buffered": when the
+            operating system has it, which survives the end of the process, not a power cut.
+        validation: "warn": refuses what replay surely can't repeat and warns of what it may not;
+            "strict" refuses both; "off".
+        check: compares states to find @abort_exception methods that change something first;
+            for development, as it costs a copy of the state at each such call.
+        keep: how many snapshots to keep; older ones, and the journal that only they need, are
+            deleted after a new one. None keeps all.
+        snapshot_growth: bytes of journal after which a snapshot is taken by itself; 0 for none.
+        fork: whether snapshots are written by a forked child while calls go on. None: where the
+            system can fork.
+        progress: called with the actions done and the actions in all while a state is restored.
+            Without it, a bar is drawn on a terminal if that takes longer than two seconds.
+        segment_bytes: size at which a new journal file is begun.
+
+    Raises:
+        UsageError, PrevalentError: an argument, or the class, cannot be used.
+        DirectoryInUse: another process, or this one, has the directory open.
+        StorageError: what is in the directory cannot be used, and why.
+        ReplayError, DecodingError: the stored actions do not fit today's code.
+        JournalError, OSError: the disk refused.
+    """
+    _refuse_replication(master=master, replication=replication)
+    cls = _class_of(obj)
+    if durability not in DURABILITIES:
+        raise UsageError(f"durability={durability!r}: must be one of {', '.join(map(repr, DURABILITIES))}")
+    for name, number, least in (
+        ("snapshot_time", snapshot_time, 0),
+        ("snapshot_growth", snapshot_growth, 0),
+        ("keep", 1 if keep is None else keep, 1),
+        ("segment_bytes", segment_bytes, 1),
+    ):
+        if not isinstance(number, (int, float)) or number < least:
+            raise UsageError(f"{name}={number!r}: must be a number, at least {least}")
+    if fork and not child.AVAILABLE:
+        raise UsageError("fork=True: this operating system can't fork; use fork=None or fork=False")
+    proxy.build(cls)
+    determinism.validate(cls, validation)
+    system = System(
+        obj,
+        os.path.abspath(os.fspath(basedir) if basedir is not None else cls.__name__.lower()),
+        durability=durability,
+        check=check,
+        keep=keep,
+        snapshot_growth=int(snapshot_growth),
+        fork=child.AVAILABLE if fork is None else fork,
+        segment_bytes=int(segment_bytes),
+    )
+    system.start(progress)
+    system.snapshot_by_itself(snapshot_time)
+    return system.proxy
+
+
+def init_persistent_system(obj: Any, basedir: str | os.PathLike[str] | None = None) -> Any:
+    """As `init_system`, with the documented two arguments."""
+    return init_system(obj, basedir)
+
+
+def replay(
+    cls: type[T],
+    basedir: str | os.PathLike[str],
+    until: int | datetime | None = None,
+    *,
+    progress: Progress | None = None,
+) -> T:
+    """The plain domain object as it was: after an action, at a time, or (None) after all.
+
+    Writes nothing, and may be called while a system is open in the directory. A naive datetime
+    is local time of this machine.
+
+    Raises:
+        UsageError: there is no system there, or ``until`` is not a point of it.
+        StorageError, ReplayError, DecodingError: as for `init_system`.
+    """
+    if not isinstance(cls, type):
+        raise UsageError(f"replay() takes the domain class, not an instance of {type(cls).__qualname__}")
+    path = os.path.abspath(os.fspath(basedir))
+    calls = Calls()
+    found = manifest.read(calls, path)
+    if found is None:
+        raise UsageError(f"{path}: there is no coopy.json, so no system to replay. Nothing was changed.")
+    snapshots = DiskSnapshots(calls, path, found.system)
+    journal = Journal(calls, path, found.system, write=False, floor=max(snapshots.indexes(), default=0))
+    index, instant = _point(until, journal.last)
+    bar = Bar(f"replaying {os.path.basename(path)}")
+    try:
+        machine = restore(
+            journal, snapshots, Codec(cls), found.secret, until=index, instant=instant, progress=progress or bar
+        )
+    finally:
+        bar.finish()
+        journal.close()
+    return _domain_of(machine, cls)
+
+
+def control(system: object) -> Control:
+    """The controls of a system, whatever its class calls its own methods."""
+    if not proxy.is_proxy(system):
+        raise UsageError(f"control() takes what init_system() returned, not {type(system).__qualname__}")
+    found = proxy.control_of(system)
+    assert isinstance(found, Control), "every proxy is attached to a Control"
+    return found
+
+
+class Control:
+    """What can be done with a system besides calling its methods."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    @property
+    def basedir(self) -> str:
+        """The data directory, absolute."""
+        return self._system.basedir
+
+    def basedir_abspath(self) -> list[str]:
+        """The absolute data directories; one."""
+        return [self._system.basedir]
+
+    @property
+    def index(self) -> int:
+        """Index of the last action."""
+        return self._system.engine.log.last
+
+    @property
+    def durable(self) -> int:
+        """Index up to which the actions are known to be on disk."""
+        return self._system.engine.log.synced
+
+    @property
+    def closed(self) -> bool:
+        """Whether the system takes no more calls."""
+        return self._system.engine.log.settled < 0
+
+    def take_snapshot(self) -> int:
+        """Keeps the whole state, so that the next start is short; returns its index.
+
+        Where a child can be forked, calls go on meanwhile. Raises `SnapshotError` or
+        `EncodingError`; the system goes on all the same.
+        """
+        return self._system.take_snapshot()
+
+    def replay(self, until: int | datetime | None = None) -> Any:
+        """The plain domain object as it was: after an action, at a time, or (None) now; a copy."""
+        return self._system.past(until)
+
+    def close(self) -> None:
+        """Makes everything durable and lets the directory go. Closing twice is fine."""
+        self._system.close()
+
+    def shutdown(self) -> None:
+        """The same as `close`."""
+        self._system.close()
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<control of {self.basedir}, {'closed' if self.closed else f'action {self.index}'}>"
+
+
+class System:
+    """One open directory: its lock, its log and snapshots, its engine and its proxy."""
+
+    def __init__(
+        self,
+        obj: Any,
+        basedir: str,
+        *,
+        durability: str,
+        check: bool,
+        keep: int | None,
+        snapshot_growth: int,
+        fork: bool,
+        segment_bytes: int,
+        calls: Calls | None = None,
+    ) -> None:
+        self.basedir = basedir
+        self._cls = _class_of(obj)
+        self._keep = keep
+        self._fork = fork
+        self._growth_max = snapshot_growth
+        self._grown = 0
+        self._wake = threading.Event()
+        self._closing = False
+        self._closed = False
+        calls = Calls() if calls is None else calls
+        os.makedirs(basedir, exist_ok=True)
+        self._lock = DirectoryLock(basedir)
+        try:
+            found = manifest.read(calls, basedir) or _begin(calls, basedir)
+            _sweep(calls, basedir)
+            codec = Codec(self._cls)
+            snapshots = DiskSnapshots(calls, basedir, found.system)
+            self._snapshots: SnapshotStore = snapshots
+            indexes = snapshots.indexes()
+            self._journal = Journal(
+                calls,
+                basedir,
+                found.system,
+                durability=durability,
+                segment_bytes=segment_bytes,
+                floor=max(indexes, default=0),
+                grown=self._on_growth if snapshot_growth else None,
+            )
+            self.engine = Engine(self._journal, snapshots, codec, found.secret, check=check)
+            if not indexes:
+                if self._journal.last:
+                    self._journal.abandon()
+                    raise MissingActions(basedir, 0, 0, "There is no snapshot. Put the files back from a backup.")
+                self._first_snapshot(obj, found.secret)
+            shadowed = frozenset(name for name in proxy.CONTROLS if proxy.has(self._cls, obj, name))
+            self.control = Control(self)
+            self.proxy = proxy.attach(proxy.build(self._cls, shadowed), self.engine, self.control)
+            self.engine.proxy = codec.proxy = self.proxy
+        except BaseException:
+            self._lock.release()
+            raise
+        _open_systems.add(self)
+
+    def start(self, progress: Progress | None) -> None:
+        """Restores the state."""
+        bar = Bar(f"restoring {os.path.basename(self.basedir)}")
+        try:
+            self.engine.start(progress or bar)
+            _domain_of(self.engine.machine, self._cls)
+        except BaseException:
+            self.abandon()
+            raise
+        finally:
+            bar.finish()
+
+    def take_snapshot(self) -> int:
+        index = self.engine.take_snapshot(child.start if self._fork else _inline)
+        self._grown = 0
+        if self._keep is not None:
+            self._forget()
+        return index
+
+    def past(self, until: int | datetime | None) -> Any:
+        index, instant = _point(until, self._journal.last)
+        return self.engine.past(index, instant, None).domain
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closing = True
+        self._wake.set()
+        try:
+            self.engine.close()
+        except JournalError:
+            self._end()
+            raise
+        self._end()
+
+    def abandon(self) -> None:
+        """Lets everything go without a word to the disk."""
+        self._journal.abandon()
+        self._end()
+
+    def _end(self) -> None:
+        self._closing = self._closed = True
+        self._wake.set()
+        self._lock.release()
+
+    def _first_snapshot(self, obj: Any, secret: bytes) -> None:
+        now = time.time_ns()
+        header = action.header(now, time.localtime(now // 1_000_000_000).tm_gmtoff, action.UNKNOWN)
+        domain = construct(obj, header, secret) if isinstance(obj, type) else obj
+        self.engine.save(Machine(domain, 0, header, secret))
+
+    def _forget(self) -> None:
+        # The snapshots that stay are durable before anything that only older ones need is deleted.
+        indexes = self._snapshots.indexes()
+        if self._keep is not None and len(indexes) > self._keep:
+            oldest = indexes[-self._keep]
+            self._snapshots.forget(oldest)
+            self._journal.forget(oldest)
+
+    # -- snapshots taken by themselves
+
+    def snapshot_by_itself(self, interval_s: float) -> None:
+        """Starts the thread that takes snapshots, if any are asked for."""
+        if interval_s or self._growth_max:
+            name = f"coopy snapshots of {self.basedir}"
+            arguments = (weakref.ref(self), self._wake, interval_s or None)
+            threading.Thread(target=_snapshooter, args=arguments, name=name, daemon=True).start()
+
+    def snapshot_if_due(self, timed: bool) -> None:
+        """Takes a snapshot if there is something new in it; failing is logged, and tried again next time."""
+        if self._closing or not (timed or self._grown >= self._growth_max):
+            return
+        if self._journal.last in self._snapshots.indexes()[-1:]:
+            return
+        try:
+            self.take_snapshot()
+        except Exception as error:
+            if not self._closing:
+                import logging
+
+                logging.getLogger("coopy").error("%s: no snapshot was taken: %s", self.basedir, error)
+
+    def _on_growth(self, size: int) -> None:
+        self._grown += size
+        if self._grown >= self._growth_max:
+            self._wake.set()
+
+
+def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s: float | None) -> None:
+    while True:
+        timed = not wake.wait(interval_s)
+        wake.clear()
+        found = system()
+        if found is None or found._closing:
+            return
+        found.snapshot_if_due(timed)
+        del found
+
+
+def _inline(save: Saver) -> Callable[[], None]:
+    save()
+    return lambda: None
+
+
+def _begin(calls: Calls, basedir: str) -> manifest.Manifest:
+    """Makes a directory a system's, if it holds nothing that looks like one."""
+    names = calls.names(basedir)
+    if directory.segments(names) or directory.snapshots(names):
+        raise ForeignDirectory(
+            f"{basedir} holds segments or snapshots but no coopy.json of this coopy: an older release wrote them, "
+            f"or the file is lost. Nothing was changed. Choose another directory, or put coopy.json back."
+        )
+    try:
+        return manifest.create(calls, basedir)
+    except OSError as error:
+        raise JournalError(error.errno, f"{error.strerror}. No system was begun.", basedir) from error
+
+
+def _sweep(calls: Calls, basedir: str) -> None:
+    """Removes what an earlier process had begun to write and did not finish."""
+    for name in calls.names(basedir):
+        if name.endswith(directory.TEMPORARY) and name.startswith(("transaction_", "snapshot_", manifest.NAME)):
+            calls.remove(os.path.join(basedir, name))
+
+
+def _class_of(obj: Any) -> type:
+    if proxy.is_proxy(obj):
+        raise UsageError("init_system() takes a domain class or a plain instance; this is a system already")
+    cls = obj if isinstance(obj, type) else type(obj)
+    if cls.__module__ == "builtins":
+        what = "the class" if isinstance(obj, type) else "an object of"
+        raise UsageError(
+            f"init_system() takes a domain class or an instance of one, not {what} {cls.__qualname__}. A class of "
+            f"your own is needed, so that its methods can be called: class Store({cls.__qualname__}): ..."
+        )
+    return cls
+
+
+def _domain_of(machine: Machine, cls: type[T]) -> T:
+    """The domain, if it is of the class that was asked for. Raises `UsageError`."""
+    domain = machine.domain
+    if not isinstance(domain, cls):
+        raise UsageError(
+            f"the directory holds a {type(domain).__qualname__}, not a {cls.__qualname__}. Nothing was changed. "
+            f"Open it with that class, or choose another directory."
+        )
+    return domain
+
+
+def _point(until: int | datetime | None, last: int) -> tuple[int | None, int | None]:
+    """``until`` as an index or an instant (ns)."""
+    if isinstance(until, datetime):
+        return None, action.nanoseconds(until)
+    if until is None:
+        return None, None
+    if isinstance(until, bool) or not isinstance(until, int):
+        raise UsageError(f"until={until!r}: must be the index of an action, a datetime, or None")
+    if not 0 <= until <= last:
+        raise UsageError(f"until={until}: the system has actions 1 to {last}; 0 is the state before the first")
+    return until, None
+
+
+def _refuse_replication(**asked: bool) -> None:
+    for name, value in asked.items():
+        if value:
+            raise NotYetSupported(
+                f"{name}=True: replicated systems are not in this release yet. Nothing was opened. Leave it out "
+                f"for a system on this machine alone."
+            )
+
+
+_open_systems: weakref.WeakSet[System] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    # A child has a copy of every system of its parent, and may use none: the directory is the
+    # parent's, and so must the lock be, even when the child outlives it.
+    for system in list(_open_systems):
+        if not system._closed:
+            system.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
