@@ -6,14 +6,14 @@
          2     8  instant   nanoseconds since 1970-01-01 UTC; little-endian, like every field
         10     4  offset    seconds east of UTC of local time at that instant
         14     1  outcome   how the action *before* this one ended
-        15     n  call      pickle opcodes that leave one object, see `coopy.codec`
+        15     n  call      pickle opcodes that leave two objects, see `coopy.codec`
 
 A record is written in the words of pickle (protocol 5) so that records can be
 joined: any number of them between MARK and LIST are one pickle, and a whole
 block of a journal is decoded by one call. Decoding one record at a time took
 three times as long; docs/design/001-records-that-join.md has the figures.
 
-A record whose call is None is an amendment: it calls nothing and only says how
+A record whose call is twice None is an amendment: it calls nothing and only says how
 the action before it ended. It is written when an action is withdrawn and when
 a system closes.
 """
@@ -30,7 +30,7 @@ RECORD = struct.Struct("<BBqiB")
 HEADER = struct.Struct("<qiB")
 SHORT_BINBYTES = 0x43
 OUTCOME = 12  # offset of the outcome in the header
-NO_CALL = b"N"
+NO_CALL = b"NN"
 assert RECORD.size == 15 and HEADER.size == 13, "the table above is what is packed"
 
 _EPOCH = datetime(1970, 1, 1)

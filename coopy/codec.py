@@ -1,12 +1,14 @@
 """Values to bytes and back: the call of a record, and the state of a snapshot.
 
-A call is the tuple ``(name, args)`` or ``(name, args, kwargs)``, as pickle opcodes:
+A call is two objects, as pickle opcodes:
 
-* *inline*, the body of its pickle without PROTO, FRAME and STOP, if all it holds
-  is plain scalars and no object twice. Such a body refers to no memo and so means
-  the same wherever it stands: records of this kind are decoded many at a time.
-* *opaque*, opcode BINBYTES, 4 bytes of size, a tag and a pickle of its own:
-  ``P`` pickle, ``D`` dill (lambdas, closures, local classes: what pickle cannot).
+* *inline*, name and args, if all they hold is plain scalars and no object twice: the
+  pickle of ``(name, args)`` without PROTO and FRAME at its head and TUPLE2, MEMOIZE and
+  STOP at its end. Such a body refers to no memo and so means the same wherever it
+  stands: records of this kind are decoded many at a time.
+* *opaque*, None and bytes: opcode NONE, opcode BINBYTES, 4 bytes of size, a tag and a
+  pickle of its own, of ``(name, args)`` or ``(name, args, kwargs)``: ``P`` pickle,
+  ``D`` dill (lambdas, closures, local classes: what pickle cannot).
 
 In a pickle of ours the system's own proxy and its domain class stand as
 persistent ids, so that a domain may hold its proxy, and a class may be local.
@@ -24,7 +26,7 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, Protocol
+from typing import IO, Any, NoReturn, Protocol, cast
 
 from coopy.errors import CoopyError, DecodingError, EncodingError
 
@@ -35,9 +37,10 @@ SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
 INLINE_BYTES_MAX = 60_000
 RECORD_BYTES_MAX = 1 << 31
 _TEXTS = frozenset({str, bytes})
-_OPAQUE = struct.Struct("<BI")
-_BINBYTES = 0x42
+_OPAQUE = struct.Struct("<2sI")
+_NONE_BINBYTES = b"NB"
 _HEAD_BYTES = 11  # PROTO 5 and FRAME with its size
+_TAIL = b"\x86\x94."  # TUPLE2, MEMOIZE, STOP
 _BINGET = b"h"
 _JOIN_HEAD = b"\x80\x05("
 _JOIN_TAIL = b"l."
@@ -45,8 +48,8 @@ _JOIN_TAIL = b"l."
 _dumps = pickle.dumps
 _loads = pickle.loads
 _sample = _dumps(("a", ()), PROTOCOL)
-assert _sample[0] == 0x80 and _sample[2] == 0x95 and _sample[-1:] == b".", (
-    "an inline call is a pickle without PROTO, FRAME and STOP; this Python writes pickles otherwise"
+assert _sample[0] == 0x80 and _sample[2] == 0x95 and _sample[-3:] == _TAIL, (
+    "an inline call is a pickle without its head and its tail; this Python writes pickles otherwise"
 )
 
 
@@ -58,10 +61,14 @@ class StateFile(Protocol):
     def restart(self) -> None: ...
 
 
-def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[Any]]:
-    """Headers and calls of joined records; an opaque call is still bytes, an amendment's is None."""
+def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | None], list[Any]]:
+    """Headers, names and arguments of joined records.
+
+    The name of an opaque call is None, its arguments are bytes for `Codec.decode_call`; an
+    amendment's are None.
+    """
     objects = _loads(b"".join((_JOIN_HEAD, data, _JOIN_TAIL)))
-    return objects[::2], objects[1::2]
+    return objects[::3], objects[1::3], objects[2::3]
 
 
 def is_plain(value: object) -> bool:
@@ -94,7 +101,7 @@ class Codec:
             else:
                 data = _dumps((name, args), PROTOCOL)
                 if len(data) < INLINE_BYTES_MAX and (_BINGET not in data or _all_distinct(name, args)):
-                    return data[_HEAD_BYTES:-1], args, kwargs
+                    return data[_HEAD_BYTES:-3], args, kwargs
                 return _opaque(b"P" + data), args, kwargs
         call = (name, args, kwargs) if kwargs else (name, args)
         data = self._encode(call, parameters)
@@ -106,7 +113,7 @@ class Codec:
     def decode_call(self, data: bytes) -> Call:
         """The call of an opaque record. Raises `DecodingError`."""
         try:
-            return self._decode(data)
+            return cast(Call, self._decode(data))
         except CoopyError:
             raise
         except Exception as error:
@@ -164,7 +171,7 @@ class Codec:
             return data
         self._blame(call, parameters)
 
-    def _blame(self, call: Call, parameters: Sequence[str]) -> Any:
+    def _blame(self, call: Call, parameters: Sequence[str]) -> NoReturn:
         name, args = call[0], call[1]
         kwargs: Mapping[str, Any] = call[2] if len(call) > 2 else {}
         labels = [parameters[i] if i < len(parameters) else f"#{i + 1}" for i in range(len(args))]
@@ -237,7 +244,7 @@ def _pickler(codec: Codec, file: Any) -> pickle.Pickler:
 
 
 def _dill_pickler(codec: Codec, file: Any) -> Any:
-    import dill
+    import dill  # type: ignore[import-untyped, unused-ignore]
 
     pickler = dill.Pickler(file, protocol=PROTOCOL)
     pickler.persistent_id = codec._persistent_id
@@ -245,7 +252,7 @@ def _dill_pickler(codec: Codec, file: Any) -> Any:
 
 
 def _dill_unpickler(codec: Codec, file: IO[bytes]) -> Any:
-    import dill
+    import dill  # type: ignore[import-untyped, unused-ignore]
 
     unpickler = dill.Unpickler(file)
     unpickler.persistent_load = codec._persistent_load
@@ -271,7 +278,7 @@ def _bytes_of(make: Callable[[Codec, Any], Any], codec: Codec, value: object) ->
 
 
 def _opaque(data: bytes) -> bytes:
-    return _OPAQUE.pack(_BINBYTES, len(data)) + data
+    return _OPAQUE.pack(_NONE_BINBYTES, len(data)) + data
 
 
 def _all_distinct(name: str, args: tuple[Any, ...]) -> bool:

@@ -1,1 +1,1364 @@
-def validate(cls, mode): pass
+"""Reads the methods of a domain class for what replay cannot repeat.
+
+The rule: an action may depend on the state, on its arguments, on the clock and
+on the env of its system, and on nothing else. A method that asks the machine
+for the time, for chance or for an identifier is an *error*: it would give
+another state on the next start. A method that touches files, the network,
+processes, the environment or the order of a set is a *warning*: what it does
+may be harmless, and only its author can know.
+
+What is read: the methods a class has today, in its own body and in its bases
+outside the standard library; what they inherit through ``super()``; plain
+functions and constructors of the same modules that they use, and what those
+use. Methods marked @readonly are never replayed and so are read only where
+another method uses them. Default values of parameters and of dataclass fields
+count too: they are made anew by each start.
+
+A name is judged by the object it stands for, not by how it is spelled: it is
+looked up where the function would look it up, and compared with the tables
+below. A local name, a parameter or an attribute of ``self`` that happens to be
+called ``random`` stands for something else, and nothing is said about it. In
+doubt nothing is said: a method whose source is not at hand, or a value that is
+known only when the method runs, gives no finding.
+
+What it does not do: it runs nothing and imports nothing. It does not follow
+calls into other modules, or methods of other objects. It does not see state
+kept outside the system (a module global that methods change, for one), nor
+``eval``, nor modules written in C. What escapes it is caught later, if at all,
+by comparing how actions ended.
+
+The sets that it warns about are those it can see being made, in the same
+function or as attributes of ``self``: strings hash differently in each
+process, so a set of them is walked in another order by replay.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import linecache
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple, TypeVar, Union, cast
+
+from coopy.decorators import READONLY
+from coopy.errors import PrevalentError, UsageError
+
+_T = TypeVar("_T")
+
+MODES = ("strict", "warn", "off")
+
+# --- what replay cannot repeat -----------------------------------------------------------------------
+
+TIME, CHANCE, IDENTIFIER = "C001", "C002", "C003"
+WAITING, TIME_ZONE, FILES, NETWORK, PROCESSES, ENVIRONMENT, CONSOLE, SET_ORDER, IDENTITY, THREADS = (
+    f"C{number}" for number in range(101, 111)
+)
+
+
+class _Rule(NamedTuple):
+    """One thing of a library, and what stands in for it.
+
+    In ``instead``, {clock} and {env} are the ways to reach them from the place
+    of the finding, {args} the arguments that are given there.
+    """
+
+    code: str
+    name: str
+    instead: str
+    # With the argument at this position (or of this name), the answer depends on
+    # nothing but it; ``given`` is the rule for that case, if there is one.
+    argument: int | None = None
+    keyword: str = ""
+    given: _Rule | None = None
+    # A class may be named freely, in isinstance say; only calling it counts.
+    only_called: bool = False
+
+
+_LOCAL_TIME = "datetime.fromtimestamp(seconds, tz), with a time zone"
+_NANOSECONDS = "int({clock}.%s() * 1_000_000_000)"
+
+# module, name inside it, what stands in for it
+_ERRORS: dict[str, list[tuple[str, str, str]]] = {
+    TIME: [
+        ("datetime", "datetime.now", "{clock}.now({args})"),
+        ("datetime", "datetime.utcnow", "{clock}.utcnow()"),
+        ("datetime", "datetime.today", "{clock}.now()"),
+        ("datetime", "date.today", "{clock}.today()"),
+        ("time", "time", "{clock}.time()"),
+        ("time", "time_ns", _NANOSECONDS % "time"),
+        ("time", "monotonic", "{clock}.monotonic()"),
+        ("time", "monotonic_ns", _NANOSECONDS % "monotonic"),
+        ("time", "perf_counter", "{clock}.monotonic()"),
+        ("time", "perf_counter_ns", _NANOSECONDS % "monotonic"),
+        ("time", "process_time", "{clock}.monotonic()"),
+        ("time", "process_time_ns", _NANOSECONDS % "monotonic"),
+        ("time", "thread_time", "{clock}.monotonic()"),
+        ("time", "thread_time_ns", _NANOSECONDS % "monotonic"),
+        ("time", "clock_gettime", "{clock}.time()"),
+        ("time", "clock_gettime_ns", _NANOSECONDS % "time"),
+        ("time", "localtime", "{clock}.now().timetuple()"),
+        ("time", "gmtime", "{clock}.utcnow().timetuple()"),
+        ("time", "ctime", "{clock}.now().ctime()"),
+        ("time", "asctime", "{clock}.now().ctime()"),
+        ("time", "strftime", "{clock}.now().strftime({args})"),
+    ],
+    CHANCE: [
+        ("random", "Random", "{env}"),
+        ("random", "SystemRandom", "{env}"),
+        ("random", "seed", "{env}, which the system seeds"),
+        ("random", "getstate", "{env}, which the system seeds"),
+        ("random", "setstate", "{env}, which the system seeds"),
+        ("os", "urandom", "{env}.token_bytes({args})"),
+        ("os", "getrandom", "{env}.token_bytes({args})"),
+        ("secrets", "SystemRandom", "{env}"),
+        ("secrets", "choice", "{env}.choice({args})"),
+        ("secrets", "randbelow", "{env}.randrange({args})"),
+        ("secrets", "randbits", "{env}.getrandbits({args})"),
+        ("secrets", "token_bytes", "{env}.token_bytes({args})"),
+        ("secrets", "token_hex", "{env}.token_hex({args})"),
+        ("secrets", "token_urlsafe", "{env}.token_urlsafe({args})"),
+    ],
+    IDENTIFIER: [
+        ("uuid", "uuid1", "{env}.uuid4()"),
+        ("uuid", "uuid4", "{env}.uuid4()"),
+    ],
+}
+_ERRORS[CHANCE] += [
+    ("random", draw, "{env}.%s({args})" % draw)
+    for draw in (
+        "betavariate binomialvariate choice choices expovariate gammavariate gauss getrandbits "
+        "lognormvariate normalvariate paretovariate randbytes randint random randrange sample shuffle "
+        "triangular uniform vonmisesvariate weibullvariate"
+    ).split()
+]
+
+# code, what stands in for all of these, module and names inside it
+_WARNINGS: list[tuple[str, str, dict[str, str]]] = [
+    (WAITING, "a delay outside the domain, before or after the call", {"time": "sleep"}),
+    (
+        TIME_ZONE,
+        _LOCAL_TIME,
+        {"datetime": "datetime.fromtimestamp date.fromtimestamp", "time": "mktime tzset"},
+    ),
+    (
+        FILES,
+        "an argument: let the caller work with files, and pass what the method needs",
+        {
+            "builtins": "open",
+            "codecs": "open",
+            "glob": "glob iglob",
+            "os": "access chdir chmod chown close fdopen fsync getcwd link listdir lstat makedirs mkdir open "
+            "read readlink remove removedirs rename renames replace rmdir scandir stat symlink sync "
+            "truncate unlink utime walk write",
+            "os.path": "abspath exists getatime getctime getmtime getsize isdir isfile islink ismount "
+            "lexists realpath samefile",
+            "pathlib": "Path.absolute Path.chmod Path.cwd Path.exists Path.glob Path.hardlink_to Path.is_dir "
+            "Path.is_file Path.iterdir Path.lstat Path.mkdir Path.open Path.read_bytes Path.read_text "
+            "Path.rename Path.replace Path.resolve Path.rglob Path.rmdir Path.stat Path.symlink_to "
+            "Path.touch Path.unlink Path.walk Path.write_bytes Path.write_text",
+            "shutil": "copy copy2 copyfile copyfileobj copytree disk_usage move rmtree which",
+            "tempfile": "NamedTemporaryFile SpooledTemporaryFile TemporaryDirectory TemporaryFile gettempdir "
+            "mkdtemp mkstemp mktemp",
+        },
+    ),
+    (
+        NETWORK,
+        "an argument: let the caller talk to the network, and pass the answer",
+        {
+            "http.client": "HTTPConnection HTTPSConnection",
+            "httpx": "AsyncClient Client delete get head options patch post put request stream",
+            "requests": "Session delete get head options patch post put request session",
+            "smtplib": "SMTP SMTP_SSL",
+            "socket": "create_connection create_server fromfd getaddrinfo getfqdn gethostbyaddr "
+            "gethostbyname gethostbyname_ex gethostname getnameinfo socket socketpair",
+            "urllib.request": "build_opener urlopen urlretrieve",
+            "urllib3": "PoolManager request",
+        },
+    ),
+    (
+        PROCESSES,
+        "an argument: let the caller run it, and pass the result",
+        {
+            "multiprocessing": "Pool Process",
+            "os": "abort execl execle execlp execlpe execv execve execvp execvpe fork forkpty kill killpg "
+            "popen posix_spawn posix_spawnp spawnl spawnle spawnlp spawnlpe spawnv spawnve spawnvp "
+            "spawnvpe startfile system wait waitpid",
+            "subprocess": "Popen call check_call check_output getoutput getstatusoutput run",
+        },
+    ),
+    (
+        ENVIRONMENT,
+        "an argument: let the caller look it up, and pass it",
+        {
+            "getpass": "getuser",
+            "os": "cpu_count environ environb getenv getenvb getlogin getpid getppid getuid putenv uname "
+            "unsetenv",
+            "os.path": "expanduser expandvars",
+            "pathlib": "Path.expanduser Path.home",
+            "platform": "node platform release system uname version",
+            "uuid": "getnode",
+        },
+    ),
+    (
+        CONSOLE,
+        "an argument: let the caller ask, and pass the answer",
+        {"builtins": "input", "getpass": "getpass"},
+    ),
+    (
+        IDENTITY,
+        "a key that is part of the state: this number is another one in each process",
+        {"builtins": "hash id"},
+    ),
+    (
+        THREADS,
+        "a thread outside the domain, which calls the system: what this one does is not recorded",
+        {
+            "_thread": "start_new_thread",
+            "concurrent.futures": "ProcessPoolExecutor ThreadPoolExecutor",
+            "threading": "Thread Timer",
+        },
+    ),
+]
+
+# What depends on nothing but its argument, once that is given: its position and its name.
+_ARGUMENTS = {
+    "time.localtime": (0, ""),
+    "time.gmtime": (0, ""),
+    "time.ctime": (0, ""),
+    "time.asctime": (0, ""),
+    "time.strftime": (1, ""),
+    "random.Random": (0, "x"),
+    "datetime.datetime.fromtimestamp": (1, "tz"),
+}
+_LOCAL_WITH_ARGUMENT = ("time.localtime", "time.ctime")
+_CLASSES = frozenset({"socket.socket"})  # those not spelled as classes are
+
+
+def _rules() -> dict[str, _Rule]:
+    """Every rule by the full dotted name of what it is about."""
+    rows = [(code, module, name, use) for code, lines in _ERRORS.items() for module, name, use in lines]
+    for code, use, modules in _WARNINGS:
+        rows += [(code, module, name, use) for module, names in modules.items() for name in names.split()]
+    rules = {}
+    for code, module, name, use in rows:
+        dotted = f"{module}.{name}"
+        shown = name if module in ("builtins", "datetime", "pathlib") else dotted
+        argument, keyword = _ARGUMENTS.get(dotted, (None, ""))
+        given = _Rule(TIME_ZONE, shown, _LOCAL_TIME) if dotted in _LOCAL_WITH_ARGUMENT else None
+        only_called = name[0].isupper() and "." not in name or dotted in _CLASSES
+        rules[dotted] = _Rule(code, shown, use, argument, keyword, given, only_called)
+    return rules
+
+
+_RULES = _rules()
+
+_SET_MAKERS = frozenset({"set", "frozenset"})
+_SET_METHODS = frozenset({"union", "intersection", "difference", "symmetric_difference", "copy"})
+_SET_CHANGERS = _SET_METHODS | {
+    "difference_update",
+    "intersection_update",
+    "isdisjoint",
+    "issubset",
+    "issuperset",
+    "symmetric_difference_update",
+    "update",
+}
+_SET_OPERATORS = (ast.BitOr, ast.BitAnd, ast.Sub, ast.BitXor)
+# Builtins whose answer shows the order of what they are given, and those whose answer does not.
+_ORDERED = frozenset({"list", "tuple", "iter", "enumerate", "zip", "map", "filter"})
+_UNORDERED = frozenset({"sorted", "len", "sum", "min", "max", "any", "all", "set", "frozenset"})
+_NUMBER_SETS = frozenset(
+    f"{name}[{number}]"
+    for name in ("set", "frozenset", "Set", "FrozenSet", "typing.Set", "typing.FrozenSet")
+    for number in ("int", "float", "bool")
+)
+
+# Made before the system can give the object its clock; they reach it by import.
+_CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
+# What these give is not part of the state, and id() and hash() are what they are there for.
+_IDENTITY_METHODS = frozenset({"__hash__", "__repr__", "__str__"})
+_FACTORIES = frozenset({"default_factory", "factory"})
+_ARGUMENTS_SHOWN_MAX = 60
+_DEPTH_MAX = 10
+
+# --- the answer --------------------------------------------------------------------------------------
+
+
+class Finding(NamedTuple):
+    """One place in a domain class, or in what it uses, that replay may not repeat."""
+
+    code: str
+    severity: str
+    file: str
+    line: int
+    method: str
+    what: str
+    instead: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.method} {self._verb()} {self.what}; use {self.instead}"
+
+    def _verb(self) -> str:
+        head = self.what.partition(" ")[0]
+        if head.endswith("()"):
+            return "calls"
+        return "iterates over" if self.code == SET_ORDER else "uses"
+
+
+class DeterminismWarning(UserWarning):
+    """A domain class does something that replay may not repeat."""
+
+
+def findings(cls: type) -> list[Finding]:
+    """What in ``cls`` replay cannot repeat, by file and line. A place is named once."""
+    return _Survey(cls).findings()
+
+
+def validate(cls: type, mode: str) -> None:
+    """Refuse a class that replay cannot repeat, as strictly as ``mode`` says.
+
+    ``"warn"`` refuses errors and warns about warnings, ``"strict"`` refuses
+    both, ``"off"`` does not look.
+    """
+    if mode not in MODES:
+        raise UsageError(f"validation={mode!r} must be 'strict', 'warn' or 'off'. Nothing was opened.")
+    if mode == "off":
+        return
+    found = findings(cls)
+    if any(mode == "strict" or finding.severity == "error" for finding in found):
+        raise PrevalentError(_refusal(cls, found, mode), tuple(found))
+    for finding in found:
+        warnings.warn(DeterminismWarning(str(finding)), stacklevel=_stacklevel_of_caller())
+
+
+def _refusal(cls: type, found: list[Finding], mode: str) -> str:
+    lines = [f"{cls.__name__} does what replay cannot repeat. Nothing was opened."]
+    lines += [f"  {finding}" + (" (warning)" if finding.severity == "warning" else "") for finding in found]
+    ways = ["Change these lines, or mark a method that changes nothing @readonly"]
+    if mode == "strict" and all(finding.severity == "warning" for finding in found):
+        ways.append('or open the system with validation="warn" to be warned only')
+    ways.append('or open the system with validation="off" if each start may give another state')
+    return "\n".join([*lines, ", ".join(ways) + "."])
+
+
+def _stacklevel_of_caller() -> int:
+    """How far up the first frame outside coopy is, counted from who asks."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _package(frame.f_globals.get("__name__", "")) == "coopy":
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+# --- what a name stands for --------------------------------------------------------------------------
+
+
+class _Member(NamedTuple):
+    """An attribute of a class, reached through ``cls`` and found in the body of ``owner``."""
+
+    cls: type
+    owner: type
+    name: str
+    raw: object
+
+
+class _Instance(NamedTuple):
+    """Some object of this class of the standard library."""
+
+    cls: type
+
+
+class _NotLoaded(NamedTuple):
+    """What a name would stand for once its module is imported."""
+
+    dotted: str
+
+
+class _Unknown:
+    """A value that only running the method would tell."""
+
+
+_UNKNOWN = _Unknown()
+
+
+def _package(module_name: object) -> str:
+    return module_name.partition(".")[0] if isinstance(module_name, str) else ""
+
+
+def _from_stdlib(module_name: object) -> bool:
+    package = _package(module_name)
+    if package not in sys.stdlib_module_names:
+        return False
+    # A module of the user's may have the name of one in the standard library.
+    file = getattr(sys.modules.get(package), "__file__", None)
+    return file is None or file.startswith(os.path.dirname(os.__file__))
+
+
+def _statically(cls: type, name: str) -> _Member | None:
+    """The attribute as it lies in the class, with no descriptor run."""
+    for owner in cls.__mro__:
+        if name in vars(owner):
+            return _Member(cls, owner, name, vars(owner)[name])
+    return None
+
+
+def _attribute(value: object, name: str) -> object:
+    if isinstance(value, _NotLoaded):
+        return _NotLoaded(f"{value.dotted}.{name}")
+    if isinstance(value, _Unknown):
+        return _UNKNOWN
+    if isinstance(value, ModuleType):
+        dotted = f"{value.__name__}.{name}"
+        # Some modules make their names when they are asked for; asking would run code.
+        return vars(value).get(name, sys.modules.get(dotted, _NotLoaded(dotted)))
+    if isinstance(value, type):
+        member = _statically(value, name)
+    else:
+        cls = value.cls if isinstance(value, _Instance) else type(value)
+        member = _statically(cls, name) if _from_stdlib(cls.__module__) else None
+    return _UNKNOWN if member is None else _unbound(member)
+
+
+def _unbound(member: _Member) -> object:
+    """The function or class itself where a member is one, else the member."""
+    raw = member.raw.__func__ if isinstance(member.raw, staticmethod) else member.raw
+    if isinstance(raw, (FunctionType, BuiltinFunctionType, MethodType, type)):
+        return raw
+    return member
+
+
+class _Table:
+    """The rules, by the objects they are about. Only modules that are loaded have any."""
+
+    def __init__(self) -> None:
+        self._by_object: dict[object, _Rule] = {}
+        self._by_member: dict[tuple[type, str], _Rule] = {}
+        for dotted, rule in _RULES.items():
+            value = self._named(dotted)
+            if isinstance(value, _Member):
+                self._by_member.setdefault((value.cls, value.name), rule)
+            elif not isinstance(value, (_NotLoaded, _Unknown)):
+                self._by_object.setdefault(self._key(value), rule)
+
+    def rule(self, value: object) -> _Rule | None:
+        """The rule about this value, whatever it is called where it is used."""
+        if isinstance(value, _NotLoaded):
+            return _RULES.get(value.dotted)
+        if isinstance(value, (BuiltinFunctionType, MethodType)) and isinstance(value.__self__, type):
+            # A class method that was looked up already: now = datetime.now.
+            bound = _statically(value.__self__, value.__name__)
+            value = value if bound is None else _unbound(bound)
+        if not isinstance(value, _Member):
+            return self._by_object.get(self._key(value))
+        for cls in value.cls.__mro__:
+            if (cls, value.name) in self._by_member:
+                return self._by_member[cls, value.name]
+            if cls is value.owner:
+                break
+        return None
+
+    @staticmethod
+    def _named(dotted: str) -> object:
+        """The object of that name, if its module is loaded."""
+        module, _, rest = dotted.rpartition(".")
+        while module and module not in sys.modules:
+            module, _, name = module.rpartition(".")
+            rest = f"{name}.{rest}"
+        value: object = sys.modules.get(module, _UNKNOWN)
+        for name in rest.split("."):
+            value = _attribute(value, name)
+        return value
+
+    @staticmethod
+    def _key(value: object) -> object:
+        # Other objects may compare and hash as they like, or not at all.
+        plain = isinstance(value, (FunctionType, BuiltinFunctionType, MethodType))
+        return value if plain else id(value)
+
+
+class _Local(NamedTuple):
+    """A value that a local name is given by an assignment, or by an import in the function."""
+
+    value: ast.expr | _NotLoaded | None
+
+
+class _Scope:
+    """The names that one function, class body or comprehension binds."""
+
+    def __init__(self, outer: _Scope | None, is_class: bool = False) -> None:
+        self.outer = outer
+        self.is_class = is_class
+        self.names: dict[str, list[_Local]] = {}
+        self.of_module: set[str] = set()
+        self.of_outer: set[str] = set()
+
+    def bind(self, name: str, value: ast.expr | _NotLoaded | None = None) -> None:
+        self.names.setdefault(name, []).append(_Local(value))
+
+    def home(self, name: str) -> _Scope | None:
+        """The scope that binds the name for code in this one; None: outside the function."""
+        scope: _Scope | None = self
+        while scope is not None:
+            if name in scope.of_module:
+                return None
+            seen = scope is self or not scope.is_class
+            if seen and name in scope.names and name not in scope.of_outer:
+                return scope
+            scope = scope.outer
+        return None
+
+
+_Function = Union[ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda]
+_Comprehension = Union[ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp]
+
+
+class _Binder(ast.NodeVisitor):
+    """Fills in the names of one scope, without entering those inside it."""
+
+    def __init__(self, scope: _Scope, package: str) -> None:
+        self._scope = scope
+        self._package = package
+
+    def parameters(self, arguments: ast.arguments) -> None:
+        for parameter in _parameters(arguments):
+            self._scope.bind(parameter.arg)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
+        self._scope.bind(node.name)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+    visit_ClassDef = visit_FunctionDef
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        pass
+
+    def _comprehension(self, node: ast.AST) -> None:
+        # Its own names stay inside; what := binds does not.
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.NamedExpr):
+                self._scope.bind(inner.target.id)
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self._assign(node.targets, node.value)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self._assign([node.target], node.value)
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        self._assign([node.target], node.value)
+
+    def _assign(self, targets: list[ast.expr], value: ast.expr | None) -> None:
+        for target in targets:
+            if isinstance(target, ast.Name):
+                self._scope.bind(target.id, value)
+            else:
+                self.visit(target)
+        if value is not None:
+            self.visit(value)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        # s |= t makes the name local, and leaves a set a set.
+        if isinstance(node.target, ast.Name):
+            self._scope.names.setdefault(node.target.id, [])
+        else:
+            self.visit(node.target)
+        self.visit(node.value)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if not isinstance(node.ctx, ast.Load):
+            self._scope.bind(node.id)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            root = alias.name if alias.asname else _package(alias.name)
+            self._scope.bind(alias.asname or root, _NotLoaded(root))
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        module = node.module or ""
+        if node.level:
+            parts = self._package.split(".")
+            base = ".".join(parts[: len(parts) - node.level + 1])
+            module = f"{base}.{module}" if module else base
+        for alias in node.names:
+            self._scope.bind(alias.asname or alias.name, _NotLoaded(f"{module}.{alias.name}"))
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        if node.name:
+            self._scope.bind(node.name)
+        self.generic_visit(node)
+
+    def _pattern(self, node: ast.MatchAs | ast.MatchStar) -> None:
+        if node.name:
+            self._scope.bind(node.name)
+        self.generic_visit(node)
+
+    visit_MatchAs = visit_MatchStar = _pattern
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        if node.rest:
+            self._scope.bind(node.rest)
+        self.generic_visit(node)
+
+    def visit_Global(self, node: ast.Global) -> None:
+        self._scope.of_module.update(node.names)
+
+    def visit_Nonlocal(self, node: ast.Nonlocal) -> None:
+        self._scope.of_outer.update(node.names)
+
+
+def _parameters(arguments: ast.arguments) -> Iterator[ast.arg]:
+    yield from arguments.posonlyargs
+    yield from arguments.args
+    yield from arguments.kwonlyargs
+    if arguments.vararg:
+        yield arguments.vararg
+    if arguments.kwarg:
+        yield arguments.kwarg
+
+
+# --- source ------------------------------------------------------------------------------------------
+
+
+class _Source:
+    """One file, parsed: its functions by where they begin, its classes by name."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.functions: dict[tuple[int, str], list[_Function]] = {}
+        self.classes: dict[str, list[ast.ClassDef]] = {}
+        self._index(tree, "")
+
+    def _index(self, parent: ast.AST, path: str) -> None:
+        for node in ast.iter_child_nodes(parent):
+            below = path
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                # A code object begins at its first decorator.
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                self.functions.setdefault((first, node.name), []).append(node)
+                below = f"{path}{node.name}.<locals>."
+            elif isinstance(node, ast.Lambda):
+                self.functions.setdefault((node.lineno, "<lambda>"), []).append(node)
+                below = f"{path}<lambda>.<locals>."
+            elif isinstance(node, ast.ClassDef):
+                self.classes.setdefault(path + node.name, []).append(node)
+                below = f"{path}{node.name}."
+            self._index(node, below)
+
+    def function(self, code: CodeType) -> _Function | None:
+        """The function that this code was made from; None in doubt."""
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        alike = [
+            node
+            for node in self.functions.get((code.co_firstlineno, code.co_name), [])
+            if tuple(parameter.arg for parameter in _parameters(node.args))[: len(names)] == names
+        ]
+        return alike[0] if len(alike) == 1 else None
+
+    def assignments(self, path: str) -> Iterator[tuple[str, ast.expr]]:
+        """The names that the body of a class gives values to; none in doubt."""
+        bodies = self.classes.get(path, [])
+        for statement in bodies[0].body if len(bodies) == 1 else []:
+            if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
+                target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
+                if isinstance(target, ast.Name):
+                    yield target.id, statement.value
+
+
+class _Library:
+    """Parses each file once."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, _Source | None] = {}
+
+    def source(self, file: str, module: dict[str, Any]) -> _Source | None:
+        if file not in self._sources:
+            self._sources[file] = self._parse(file, module)
+        return self._sources[file]
+
+    @staticmethod
+    def _parse(file: str, module: dict[str, Any]) -> _Source | None:
+        linecache.checkcache(file)
+        lines = linecache.getlines(file, module)
+        try:
+            return _Source(ast.parse("".join(lines))) if lines else None
+        except (SyntaxError, ValueError, RecursionError):
+            return None
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+class _Survey:
+    """One domain class, everything it reaches, and what was found there."""
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+        self.table = _Table()
+        self.modules = {owner.__module__ for owner in _read_classes(cls)}
+        self._library = _Library()
+        self._found: dict[tuple[str, int, int, str], Finding] = {}
+        self._seen: set[object] = set()
+        self._methods: dict[type, list[_Text]] = {}
+        self._sets: dict[type, frozenset[str]] = {}
+
+    def findings(self) -> list[Finding]:
+        actions = [text for text in self.methods(self.cls) if not text.is_readonly]
+        self._seen.update(text.function for text in actions)
+        for text in actions:
+            self._read(text, text.shown, "")
+        self._read_fields(self.cls, f"{self.cls.__name__}.__init__", "")
+        return sorted(self._found.values(), key=lambda finding: (finding.file, finding.line, finding.code))
+
+    def methods(self, cls: type) -> list[_Text]:
+        """Every method of the class that can be read, by file and line."""
+        if cls not in self._methods:
+            found = _methods(cls, self.modules)
+            self._methods[cls] = sorted(found, key=lambda text: (text.file, text.code.co_firstlineno))
+        return self._methods[cls]
+
+    def report(self, place: tuple[str, int, int], code: str, method: str, what: str, instead: str) -> None:
+        # The first method that reaches a place is named; repairing it repairs it for all.
+        severity = "error" if code < "C100" else "warning"
+        finding = Finding(code, severity, place[0], place[1], method, what, instead)
+        self._found.setdefault((*place, code), finding)
+
+    def follow(self, text: _Text, method: str, trail: str) -> None:
+        """Read a function that a method uses, once."""
+        if text.module in self.modules and text.function not in self._seen:
+            self._seen.add(text.function)
+            helper = f" in helper {text.shown}()"
+            if trail:
+                helper += "," + trail.replace(" in helper", " called by")
+            self._read(text, method, helper)
+
+    def follow_constructor(self, cls: type, method: str, trail: str) -> None:
+        """Read what making an object of a class in these modules runs."""
+        if cls.__module__ not in self.modules or cls in self._seen:
+            return
+        self._seen.add(cls)
+        for name in _CONSTRUCTORS:
+            member = _statically(cls, name)
+            for text in [] if member is None else _texts(member, self.modules):
+                self.follow(text, method, trail)
+        self._read_fields(cls, method, trail)
+
+    def set_attributes(self, cls: type) -> frozenset[str]:
+        """Attributes that every assignment in the methods of ``cls`` makes a set of what may be strings."""
+        if cls not in self._sets:
+            self._sets[cls] = frozenset()  # an attribute made from another one is not looked into twice
+            assigned = dict(_field_sets(cls))
+            for text in self.methods(cls):
+                node = self._node(text)
+                if node is not None:
+                    for name, is_set in self._reader(text, "", "").attributes_assigned(node):
+                        assigned[name] = assigned.get(name, True) and is_set
+            self._sets[cls] = frozenset(name for name, is_set in assigned.items() if is_set)
+        return self._sets[cls]
+
+    def assigned_on_self(self, cls: type, name: str) -> bool:
+        """Whether a method gives its object an attribute of this name, over that of the class."""
+        nodes = [self._node(text) for text in self.methods(cls)]
+        return any(
+            isinstance(inner, ast.Attribute) and inner.attr == name and isinstance(inner.ctx, ast.Store)
+            for node in nodes
+            if node is not None
+            for inner in ast.walk(node)
+        )
+
+    def _read(self, text: _Text, method: str, trail: str) -> None:
+        node = self._node(text)
+        if node is None:
+            return
+        # What a function inside a function saw by a name when it was made cannot be told from here.
+        if "<locals>" not in text.function.__qualname__:
+            names = _Names(text.function.__globals__, vars(text.owner) if text.owner else {})
+            for parameter, value in _defaults(node.args):
+                reader = _Reader(self, names, text.file, method, f" as the default of {parameter}{trail}")
+                reader.read_default(parameter, value)
+        self._reader(text, method, trail).read(node)
+
+    def _read_fields(self, cls: type, method: str, trail: str) -> None:
+        """Read the defaults of the fields of a dataclass or an attrs class."""
+        for owner in _read_classes(cls):
+            module = sys.modules.get(owner.__module__)
+            file = getattr(module, "__file__", None)
+            if module is None or file is None or not _has_fields(owner) or "<locals>" in owner.__qualname__:
+                continue
+            source = self._library.source(file, vars(module))
+            names = _Names(vars(module), vars(owner))
+            for name, value in [] if source is None else source.assignments(owner.__qualname__):
+                field = f" in the field {owner.__name__}.{name}"
+                _Reader(self, names, file, method, field + trail).visit(value)
+
+    def _node(self, text: _Text) -> _Function | None:
+        source = self._library.source(text.file, text.function.__globals__)
+        return None if source is None else source.function(text.code)
+
+    def _reader(self, text: _Text, method: str, trail: str) -> _Reader:
+        names = _Names(text.function.__globals__, text.enclosed())
+        return _Reader(self, names, text.file, method, trail, text)
+
+
+class _Text:
+    """A function to be read, and what it is to the class it is read for."""
+
+    def __init__(
+        self, function: FunctionType, member: _Member | None = None, is_readonly: bool = False
+    ) -> None:
+        self.function = function
+        self.code: CodeType = function.__code__
+        self.file = self.code.co_filename
+        self.cls = None if member is None else member.cls
+        self.owner = None if member is None else member.owner
+        self.is_readonly = is_readonly
+        raw = None if member is None else member.raw
+        self.has_self = member is not None and not isinstance(raw, staticmethod)
+        # Whether its object has its clock and env already: neither a class nor one being made has.
+        self.has_services = (
+            member is not None
+            and not isinstance(raw, (staticmethod, classmethod))
+            and member.name not in _CONSTRUCTORS
+        )
+        self.name = function.__name__
+        if member is not None and self.name == "<lambda>":
+            self.name = member.name
+
+    @property
+    def module(self) -> object:
+        # functools.wraps copies __module__; the globals cannot be borrowed.
+        return self.function.__globals__.get("__name__")
+
+    @property
+    def shown(self) -> str:
+        if self.owner is not None:
+            return f"{self.owner.__name__}.{self.name}"
+        return self.function.__qualname__.rpartition("<locals>.")[2]
+
+    def enclosed(self) -> dict[str, object]:
+        """The variables it takes from the functions around it."""
+        cells = zip(self.code.co_freevars, self.function.__closure__ or ())
+        return {name: _content(cell) for name, cell in cells}
+
+
+def _read_classes(cls: type) -> list[type]:
+    """The class and its bases, without those of the standard library."""
+    return [owner for owner in cls.__mro__ if not _from_stdlib(owner.__module__)]
+
+
+def _methods(cls: type, modules: set[str]) -> Iterator[_Text]:
+    """Every method an object of the class has, those a subclass replaced left out."""
+    readable = _read_classes(cls)
+    replaced: set[str] = set()
+    for owner in cls.__mro__:
+        if owner in readable:
+            for name, raw in vars(owner).items():
+                if name not in replaced:
+                    yield from _texts(_Member(cls, owner, name, raw), modules)
+        replaced.update(vars(owner))
+
+
+def _texts(member: _Member, modules: set[str]) -> list[_Text]:
+    """The functions behind an attribute: a method, what decorators wrapped, the parts of a property."""
+    raw = member.raw
+    if isinstance(raw, property):
+        parts = [part for part in (raw.fget, raw.fset, raw.fdel) if part is not None]
+        return [text for part in parts for text in _texts(member._replace(raw=part), modules)]
+    functions = _wrapped(raw, f"{member.owner.__qualname__}.", modules)
+    is_readonly = any(READONLY in getattr(thing, "__dict__", {}) for thing in (raw, *functions))
+    texts = [_Text(function, member, is_readonly) for function in functions]
+    return [text for text in texts if text.module in modules]
+
+
+def _wrapped(raw: object, path: str, modules: set[str]) -> list[FunctionType]:
+    """A function, and those that decorators put inside it; ``path`` is how the names of those begin."""
+    found: list[FunctionType] = []
+    pending = [raw]
+    while pending:
+        thing = pending.pop()
+        if isinstance(thing, FunctionType):
+            if thing in found:
+                continue
+            found.append(thing)
+            pending.append(getattr(thing, "__wrapped__", None))
+            # A decorator that does not name what it wraps still holds it.
+            foreign = thing.__globals__.get("__name__") not in modules
+            for held in map(_content, thing.__closure__ or ()):
+                if isinstance(held, FunctionType) and (foreign or held.__qualname__.startswith(path)):
+                    pending.append(held)
+        elif isinstance(thing, (staticmethod, classmethod)):
+            pending.append(thing.__func__)
+        elif not isinstance(thing, type) and hasattr(type(thing), "__get__"):
+            # functools.cached_property, partialmethod, lru_cache and their like.
+            held_by = getattr(thing, "__dict__", {})
+            pending += [value for value in held_by.values() if isinstance(value, FunctionType)]
+    return found
+
+
+def _content(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return _UNKNOWN
+
+
+def _has_fields(cls: type) -> bool:
+    return "__dataclass_fields__" in vars(cls) or "__attrs_attrs__" in vars(cls)
+
+
+def _defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
+    positional = [*arguments.posonlyargs, *arguments.args]
+    for parameter, value in zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults):
+        yield parameter.arg, value
+    for parameter, keyword_value in zip(arguments.kwonlyargs, arguments.kw_defaults):
+        if keyword_value is not None:
+            yield parameter.arg, keyword_value
+
+
+def _field_sets(cls: type) -> Iterator[tuple[str, bool]]:
+    for name, field in getattr(cls, "__dataclass_fields__", {}).items():
+        if getattr(field, "default_factory", None) in (set, frozenset):
+            kind = field.type if isinstance(field.type, str) else repr(field.type)
+            yield name, kind not in _NUMBER_SETS
+
+
+class _Names:
+    """What a name stands for outside the text being read: around it, in its module, in Python."""
+
+    def __init__(self, module: Mapping[str, Any], around: Mapping[str, Any]) -> None:
+        self.module = module
+        self._spaces = (around, module, vars(builtins))
+
+    def __getitem__(self, name: str) -> object:
+        for space in self._spaces:
+            if name in space:
+                return space[name]
+        return _UNKNOWN
+
+    @property
+    def package(self) -> str:
+        package = self.module.get("__package__")
+        return package if isinstance(package, str) else ""
+
+
+class _Reader(ast.NodeVisitor):
+    """Reads one function, or one expression, and reports what it finds.
+
+    ``trail`` says how the place is reached from ``method``, in words.
+    """
+
+    def __init__(
+        self, survey: _Survey, names: _Names, file: str, method: str, trail: str, text: _Text | None = None
+    ) -> None:
+        self._survey = survey
+        self._names = names
+        self._file = file
+        self._method = method
+        self._trail = trail
+        self._text = text
+        self._cls = None if text is None else text.cls
+        self._root = self._scope = _Scope(None)
+        self._self_name = ""
+        self._default_of = ""
+        self._unordered: set[ast.AST] = set()  # what is given to something that ignores order
+        self._depth = 0
+
+    def read(self, node: _Function) -> None:
+        self._begin(node)
+        for statement in _body(node):
+            self.visit(statement)
+
+    def read_default(self, parameter: str, value: ast.expr) -> None:
+        self._default_of = parameter
+        self.visit(value)
+
+    def attributes_assigned(self, node: _Function) -> Iterator[tuple[str, bool]]:
+        """Each assignment to an attribute of self, and whether it is a set of what may be strings."""
+        self._begin(node)
+        sets: dict[ast.expr, bool] = {}
+        unchanged: set[ast.expr] = set()
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Assign):
+                sets.update((target, self._is_set(inner.value)) for target in inner.targets)
+            elif isinstance(inner, ast.AnnAssign) and inner.value is not None:
+                numbers = ast.unparse(inner.annotation).strip("'\"") in _NUMBER_SETS
+                sets[inner.target] = not numbers and self._is_set(inner.value)
+            elif isinstance(inner, ast.AugAssign):
+                unchanged.add(inner.target)  # What it was before, it stays.
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store):
+                if self._is_self(inner.value) and inner not in unchanged:
+                    yield inner.attr, sets.get(inner, False)
+
+    def _begin(self, node: _Function) -> None:
+        arguments = [*node.args.posonlyargs, *node.args.args]
+        if self._text is not None and self._text.has_self and arguments:
+            self._self_name = arguments[0].arg
+        self._root = self._scope = self._function_scope(node, None)
+
+    # --- scopes
+
+    def _function_scope(self, node: _Function, outer: _Scope | None) -> _Scope:
+        scope = _Scope(outer)
+        binder = _Binder(scope, self._names.package)
+        binder.parameters(node.args)
+        for statement in _body(node):
+            binder.visit(statement)
+        return scope
+
+    def _visit_inside(self, scope: _Scope, nodes: Iterable[ast.AST]) -> None:
+        outside, self._scope = self._scope, scope
+        for node in nodes:
+            self.visit(node)
+        self._scope = outside
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for expression in node.decorator_list:
+            self.visit(expression)
+        self._inner_function(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._inner_function(node)
+
+    def _inner_function(self, node: _Function) -> None:
+        for _, value in _defaults(node.args):
+            self.visit(value)
+        self._visit_inside(self._function_scope(node, self._scope), _body(node))
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        for expression in [*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)]:
+            self.visit(expression)
+        scope = _Scope(self._scope, is_class=True)
+        binder = _Binder(scope, self._names.package)
+        for statement in node.body:
+            binder.visit(statement)
+        self._visit_inside(scope, node.body)
+
+    def _visit_comprehension(self, node: _Comprehension) -> None:
+        scope = _Scope(self._scope)
+        for generator in node.generators:
+            for target in ast.walk(generator.target):
+                if isinstance(target, ast.Name):
+                    scope.bind(target.id)
+        ordered = not isinstance(node, ast.SetComp) and node not in self._unordered
+        for place, generator in enumerate(node.generators):
+            # The first is evaluated outside.
+            inside = scope if place else self._scope
+            if ordered:
+                outside, self._scope = self._scope, inside
+                self._iterated(generator.iter)
+                self._scope = outside
+            self._visit_inside(inside, [generator.iter])
+            self._visit_inside(scope, generator.ifs)
+        results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        self._visit_inside(scope, results)
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        # Without its annotation: nothing there is used by the call.
+        self.visit(node.target)
+        if node.value is not None:
+            self.visit(node.value)
+
+    # --- names
+
+    def _resolve(self, node: ast.expr | _NotLoaded) -> object:
+        """What an expression stands for, as far as that can be told without running it."""
+        if isinstance(node, _NotLoaded):
+            return _imported(node.dotted)
+        if isinstance(node, ast.Name):
+            return self._resolve_name(node.id)
+        if isinstance(node, ast.Attribute):
+            return _attribute(self._resolve(node.value), node.attr)
+        if isinstance(node, ast.NamedExpr):
+            return self._resolve(node.value)
+        if isinstance(node, ast.Call):
+            made = self._resolve(node.func)
+            return _Instance(made) if isinstance(made, type) and _from_stdlib(made.__module__) else _UNKNOWN
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            folder = self._resolve(node.left)
+            cls = folder.cls if isinstance(folder, _Instance) else type(folder)
+            return _Instance(cls) if cls.__module__.startswith("pathlib") else _UNKNOWN
+        return _UNKNOWN
+
+    def _resolve_name(self, name: str) -> object:
+        home = self._scope.home(name)
+        if home is None:
+            return self._names[name]
+        value = self._assigned_once(home, name)
+        if value is None:
+            return _UNKNOWN
+        resolved = self._standing_in(home, lambda: self._resolve(value), cast(object, _UNKNOWN))
+        # now = time.time is found where it stands; what is done with now is no second finding.
+        banned = isinstance(value, ast.expr) and self._survey.table.rule(resolved) is not None
+        return _UNKNOWN if banned else resolved
+
+    @staticmethod
+    def _assigned_once(home: _Scope, name: str) -> ast.expr | _NotLoaded | None:
+        values = {local.value for local in home.names[name]}
+        return values.pop() if len(values) == 1 else None
+
+    def _standing_in(self, scope: _Scope, question: Callable[[], _T], otherwise: _T) -> _T:
+        """Ask about a node of another scope. Names that go round in a circle get the answer otherwise."""
+        if self._depth > _DEPTH_MAX:
+            return otherwise
+        inside, self._scope = self._scope, scope
+        self._depth += 1
+        try:
+            return question()
+        finally:
+            self._depth -= 1
+            self._scope = inside
+
+    def _is_self(self, node: ast.expr) -> bool:
+        if not isinstance(node, ast.Name) or not self._self_name or node.id != self._self_name:
+            return False
+        return self._scope.home(node.id) is self._root and len(self._root.names[node.id]) == 1
+
+    def _builtin(self, node: ast.expr) -> str:
+        """The name of the builtin that the node stands for, or nothing."""
+        if not isinstance(node, ast.Name):
+            return ""
+        value = self._resolve(node)
+        return node.id if value is not _UNKNOWN and value is vars(builtins).get(node.id) else ""
+
+    # --- uses
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self._used(node, self._resolve(node), None)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        judged = isinstance(node.ctx, ast.Load) and self._used(node, self._value(node), None)
+        self._visit_below(node, judged)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self._order_shown(node)
+        if isinstance(node.func, (ast.Name, ast.Attribute)):
+            judged = self._used(node.func, self._value(node.func), node)
+            self._visit_below(node.func, judged)
+        else:
+            self.visit(node.func)
+        for argument in node.args:
+            self.visit(argument)
+        for keyword in node.keywords:
+            made = self._resolve(keyword.value) if keyword.arg in _FACTORIES else None
+            if isinstance(made, type):
+                # A factory is called later, without arguments.
+                self._used(keyword.value, made, ast.Call(func=keyword.value, args=[], keywords=[]))
+            else:
+                self.visit(keyword.value)
+
+    def _visit_below(self, node: ast.expr, judged: bool) -> None:
+        """Visit what an attribute is taken from; of a chain that was judged, only what it begins with."""
+        while isinstance(node, ast.Attribute):
+            node = node.value
+            if not judged or not isinstance(node, (ast.Name, ast.Attribute)):
+                self.visit(node)
+                return
+
+    def _value(self, node: ast.expr) -> object:
+        """As _resolve; of self and super(), what the class has by that name."""
+        if not isinstance(node, ast.Attribute) or self._cls is None:
+            return self._resolve(node)
+        if self._is_self(node.value):
+            return self._of_class(_statically(self._cls, node.attr))
+        if isinstance(node.value, ast.Call) and self._builtin(node.value.func) == "super":
+            return self._of_class(self._inherited(node.attr))
+        return self._resolve(node)
+
+    def _inherited(self, name: str) -> _Member | None:
+        assert self._cls is not None and self._text is not None and self._text.owner is not None
+        later = self._cls.__mro__[self._cls.__mro__.index(self._text.owner) + 1 :]
+        owner = next((base for base in later if name in vars(base)), None)
+        return None if owner is None else _Member(self._cls, owner, name, vars(owner)[name])
+
+    def _of_class(self, member: _Member | None) -> object:
+        if member is None or _from_stdlib(member.owner.__module__):
+            return _UNKNOWN
+        for text in _texts(member, self._survey.modules):
+            self._survey.follow(text, self._method, self._trail)
+        value = _unbound(member)
+        value = member.raw if _is_generator_of_chance(member.raw) else value
+        named = self._survey.table.rule(value) is not None or _is_generator_of_chance(value)
+        return value if named and not self._survey.assigned_on_self(member.cls, member.name) else _UNKNOWN
+
+    def _used(self, node: ast.expr, value: object, call: ast.Call | None) -> bool:
+        """Judge one use of a value, and follow it where it leads. Whether there is nothing more to say."""
+        if value is _UNKNOWN:
+            return False
+        rule = self._survey.table.rule(value)
+        if rule is not None:
+            self._judge(node, rule, call)
+            return True
+        if isinstance(value, (FunctionType, functools._lru_cache_wrapper)):
+            for function in _wrapped(value, value.__qualname__, self._survey.modules):
+                self._survey.follow(_Text(function), self._method, self._trail)
+        elif isinstance(value, _Member) and isinstance(value.raw, classmethod):
+            for text in _texts(value, self._survey.modules):
+                self._survey.follow(text, self._method, self._trail)
+        elif isinstance(value, type) and call is not None:
+            self._survey.follow_constructor(value, self._method, self._trail)
+        elif _is_generator_of_chance(value) and not self._is_alias(node):
+            self._report(node, CHANCE, f"{ast.unparse(node)}, a generator outside the system", "{env}", None)
+            return True
+        return False
+
+    def _is_alias(self, node: ast.expr) -> bool:
+        # rng = GENERATOR is found where it stands.
+        return isinstance(node, ast.Name) and self._scope.home(node.id) is not None
+
+    def _judge(self, node: ast.expr, rule: _Rule, call: ast.Call | None) -> None:
+        if call is None and rule.only_called:
+            return
+        if rule.argument is not None and (call is None or _given(call, rule.argument, rule.keyword)):
+            # Named without being called, it will be given its argument later.
+            if rule.given is not None:
+                self._judge(node, rule.given, call)
+            return
+        if rule.code == IDENTITY and self._text is not None and self._text.name in _IDENTITY_METHODS:
+            return
+        self._report(node, rule.code, rule.name + "()" * (call is not None), rule.instead, call)
+
+    def _report(self, node: ast.expr, code: str, what: str, instead: str, call: ast.Call | None) -> None:
+        if call is None:
+            instead = instead.removesuffix("({args})").removesuffix("()")
+        elif "{args}" in instead:
+            given = [*map(ast.unparse, call.args), *map(ast.unparse, call.keywords)]
+            shown = ", ".join(given)
+            instead = instead.replace("{args}", shown if len(shown) <= _ARGUMENTS_SHOWN_MAX else "...")
+        for service in ("clock", "env"):
+            if f"{{{service}}}" in instead:
+                instead = self._reached(service, instead)
+        if self._default_of:
+            instead = f"{self._default_of}=None, and in the body {instead}"
+        place = (self._file, node.lineno, node.col_offset)
+        self._survey.report(place, code, self._method, what + self._trail, instead)
+
+    def _reached(self, service: str, instead: str) -> str:
+        text = self._text
+        if text is not None and text.has_services and text.cls is self._survey.cls:
+            if self._is_self(ast.Name(self._self_name, ast.Load())):
+                return instead.replace(f"{{{service}}}", f"{self._self_name}._{service}")
+        return instead.replace(f"{{{service}}}", service) + f" (from coopy import {service})"
+
+    # --- sets
+
+    def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
+        self._iterated(node.iter)
+        self.generic_visit(node)
+
+    visit_AsyncFor = visit_For
+
+    def visit_Starred(self, node: ast.Starred) -> None:
+        if isinstance(node.ctx, ast.Load) and node not in self._unordered:
+            self._iterated(node.value)
+        self.generic_visit(node)
+
+    def visit_Set(self, node: ast.Set) -> None:
+        for element in node.elts:
+            self.visit(element.value if isinstance(element, ast.Starred) else element)
+
+    def visit_YieldFrom(self, node: ast.YieldFrom) -> None:
+        self._iterated(node.value)
+        self.generic_visit(node)
+
+    def _iterated(self, node: ast.expr) -> None:
+        if node not in self._unordered and self._is_set(node):
+            shown = ast.unparse(node)
+            self._report(node, SET_ORDER, f"{shown}, a set", f"sorted({shown})", None)
+
+    def _order_shown(self, node: ast.Call) -> None:
+        """Judge a call by what it does with the order of what it is given."""
+        builtin = self._builtin(node.func)
+        if builtin in _UNORDERED or self._changes_set(node.func):
+            self._unordered.update(node.args)
+        elif builtin in _ORDERED:
+            if node in self._unordered:
+                self._unordered.update(node.args)
+            for argument in node.args:
+                self._iterated(argument)
+        elif isinstance(node.func, ast.Attribute):
+            owner, name = node.func.value, node.func.attr
+            if name == "join" and isinstance(owner, ast.Constant):
+                for argument in node.args:
+                    self._iterated(argument)
+            elif name == "pop" and not node.args and self._is_set(owner):
+                shown = ast.unparse(owner)
+                self._report(node, SET_ORDER, f"{shown}.pop()", f"min({shown}), and remove that one", node)
+
+    def _changes_set(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Attribute) and node.attr in _SET_CHANGERS and self._is_set(node.value)
+
+    def _is_set(self, node: ast.expr) -> bool:
+        """Whether the value is seen to be a set, of what may be strings."""
+        if isinstance(node, ast.Set):
+            return not all(_is_number(element) for element in node.elts)
+        if isinstance(node, ast.SetComp):
+            return True
+        if isinstance(node, ast.BinOp):
+            return isinstance(node.op, _SET_OPERATORS) and any(map(self._is_set, (node.left, node.right)))
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute):
+                return node.func.attr in _SET_METHODS and self._is_set(node.func.value)
+            if self._builtin(node.func) not in _SET_MAKERS:
+                return False
+            made_of = node.args[0] if node.args else None
+            return not (isinstance(made_of, ast.Call) and self._builtin(made_of.func) == "range")
+        if isinstance(node, ast.Attribute):
+            if self._cls is None or not self._is_self(node.value):
+                return False
+            return node.attr in self._survey.set_attributes(self._cls)
+        return isinstance(node, ast.Name) and self._is_local_set(node.id)
+
+    def _is_local_set(self, name: str) -> bool:
+        home = self._scope.home(name)
+        value = None if home is None else self._assigned_once(home, name)
+        if home is None or not isinstance(value, ast.expr):
+            return False
+        made_of = value
+        return self._standing_in(home, lambda: self._is_set(made_of), False)
+
+
+def _body(node: _Function) -> list[ast.AST]:
+    return [node.body] if isinstance(node, ast.Lambda) else [*node.body]
+
+
+def _imported(dotted: str) -> object:
+    """What an import in the function would give; by its name alone if that is not loaded."""
+    if dotted in sys.modules:
+        return sys.modules[dotted]
+    module, _, name = dotted.rpartition(".")
+    if module in sys.modules:
+        return _attribute(sys.modules[module], name)
+    return _NotLoaded(dotted)
+
+
+def _is_generator_of_chance(value: object) -> bool:
+    # Subclasses may be anything; coopy's own env is one.
+    random = sys.modules.get("random")
+    kinds = () if random is None else (random.Random, random.SystemRandom)
+    owner = value.__self__ if isinstance(value, (MethodType, BuiltinFunctionType)) else value
+    return type(owner) in kinds
+
+
+def _given(call: ast.Call, position: int, keyword: str) -> bool:
+    """Whether the call has the argument. What * and ** hold cannot be told, and counts."""
+    if any(isinstance(argument, ast.Starred) for argument in call.args):
+        return True
+    values = call.args[position : position + 1]
+    values += [given.value for given in call.keywords if given.arg in (None, keyword)]
+    return any(not (isinstance(value, ast.Constant) and value.value is None) for value in values)
+
+
+def _is_number(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, (int, float, complex))

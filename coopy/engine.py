@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import Lock, RLock
 from types import GeneratorType
-from typing import Any
+from typing import Any, NamedTuple
 
 from coopy import action
 from coopy.codec import Codec
@@ -35,8 +34,7 @@ _NS = 1_000_000_000
 Saver = Callable[[], None]
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """A method of the domain that is recorded when it is called."""
 
     name: str
@@ -50,7 +48,7 @@ class Engine:
     """Takes calls through a log to a machine. ``machine`` is set by `start`."""
 
     __slots__ = (
-        "lock", "log", "machine", "proxy", "_snapshots", "_codec", "_secret", "_check", "_instant",
+        "lock", "acquire", "release", "log", "machine", "proxy", "_snapshots", "_codec", "_secret", "_check", "_instant",
         "_offset", "_offset_until", "_snapshot_lock", "__weakref__",
     )  # fmt: skip
 
@@ -58,6 +56,8 @@ class Engine:
 
     def __init__(self, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes, *, check: bool) -> None:
         self.lock = RLock()
+        self.acquire = self.lock.acquire
+        self.release = self.lock.release
         self.log = log
         self.proxy: object = None
         self._snapshots = snapshots
@@ -124,6 +124,13 @@ class Engine:
         if failure is not None:
             raise failure
         return result
+
+    def release_if_held(self) -> None:
+        """Gives the lock back after a failure that may have come while it was waited for."""
+        try:
+            self.release()
+        except RuntimeError:
+            pass
 
     def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """As `read`, beside any other call."""

@@ -8,18 +8,21 @@ be drawn. Outside an action the draws come from the operating system.
 The methods of `random.Random` are those of the running Python; its
 documentation promises that ``random()`` stays the same between versions, not
 that ``shuffle`` or ``gauss`` do.
+
+Modules that only some draws need are imported by those: this one is loaded with
+the package.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import random
-import uuid
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from coopy.moment import current
+
+if TYPE_CHECKING:
+    import uuid
 
 _BLOCK_BYTES = 64
 
@@ -36,6 +39,9 @@ class Draws:
         self._left = b""
 
     def take(self, size: int) -> bytes:
+        """The next bytes."""
+        import hashlib
+
         while len(self._left) < size:
             place = self.index.to_bytes(8, "little") + self._block.to_bytes(8, "little")
             digest = hashlib.blake2b(place, key=self._key, digest_size=_BLOCK_BYTES, person=b"coopy env")
@@ -81,6 +87,8 @@ class Env(random.Random):
 
     def uuid4(self) -> uuid.UUID:
         """A random UUID."""
+        import uuid
+
         return uuid.UUID(bytes=_take(16), version=4)
 
     def token_bytes(self, nbytes: int = 32) -> bytes:
@@ -93,6 +101,8 @@ class Env(random.Random):
 
     def token_urlsafe(self, nbytes: int = 32) -> str:
         """``nbytes`` random bytes as URL-safe text."""
+        import base64
+
         return base64.urlsafe_b64encode(_take(nbytes)).rstrip(b"=").decode("ascii")
 
     def seed(self, *_args: Any, **_kwargs: Any) -> None:
@@ -109,7 +119,7 @@ class Env(random.Random):
     def __repr__(self) -> str:
         return "<coopy env>"
 
-    def __reduce__(self) -> str:  # type: ignore[override]
+    def __reduce__(self) -> str:
         # Snapshots hold the env as a name, never as a value.
         return "env"
 

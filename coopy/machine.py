@@ -31,7 +31,7 @@ INTERRUPTIONS = (MemoryError, RecursionError)
 class Machine:
     """A domain object at an index."""
 
-    __slots__ = ("domain", "applied", "header", "outcome", "secret", "running", "draws", "functions")
+    __slots__ = ("domain", "applied", "header", "outcome", "secret", "running", "draws", "_methods")
 
     def __init__(self, domain: Any, applied: int, header: bytes, secret: bytes) -> None:
         self.domain = domain
@@ -44,7 +44,7 @@ class Machine:
         self.secret = secret
         self.running = False
         self.draws: object | None = None
-        self.functions = Functions(type(domain))
+        self._methods = _Methods(domain)
         equip(domain)
 
     def apply(self, header: bytes, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -76,7 +76,8 @@ class Machine:
     def replay(
         self,
         headers: list[bytes],
-        calls: list[Any],
+        names: list[str | None],
+        arguments: list[Any],
         following: bytes,
         decode: Callable[[bytes], tuple[Any, ...]],
         where: Callable[[int], str],
@@ -88,54 +89,53 @@ class Machine:
         whether the last one raised, its recorded outcome is not known, and its method's mark
         says that it is to be withdrawn. Raises `ReplayError` at the first that does not fit.
         """
-        functions, domain, index = self.functions, self.domain, self.applied
-        outcome = self.outcome
-        recorded = action.UNKNOWN
-        function: Function | None = None
+        methods, index = self._methods, self.applied
+        outcome, recorded, method = self.outcome, action.UNKNOWN, None
+        # How each action ended stands in the header of the record after it.
+        outcomes = bytearray(b"".join([*headers[1:], following])[action.OUTCOME :: action.HEADER.size])
+        if withdrawn:
+            _mark_withdrawn(arguments, outcomes, withdrawn - index)
         before = current.machine
         current.machine = self
         self.running = True
         try:
-            for header, call, after in zip(headers, calls, [*headers[1:], following]):
-                if call is None:
+            for header, name, args, recorded in zip(headers, names, arguments, outcomes):
+                if args is None:
                     continue
-                recorded = after[12]  # action.OUTCOME
-                if recorded == 3 or index + 1 == withdrawn:  # action.WITHDRAWN
-                    index += 1
-                    outcome = 3
+                index += 1
+                if recorded == 3:  # action.WITHDRAWN
                     self.applied = index
+                    outcome = 3
                     continue
-                if type(call) is not tuple:
-                    call = decode(call)
-                name = call[0]
-                try:
-                    function = functions[name]
-                except KeyError:
-                    raise MissingMethod(index + 1, name, where(index + 1), type(domain).__qualname__) from None
+                kwargs = None
+                if name is None:
+                    name, args, *rest = decode(args)
+                    kwargs = rest[0] if rest else None
+                method = methods[name]
                 self.header = header
-                error = None
                 try:
-                    if len(call) == 2:
-                        result = function(domain, *call[1])
-                    else:
-                        result = function(domain, *call[1], **call[2])
+                    result = method(*args, **kwargs) if kwargs else method(*args)
                     if type(result) is GeneratorType:
                         list(result)
-                    outcome = 1  # action.RETURNED
                 except (KeyboardInterrupt, MemoryError):
                     raise
-                except BaseException as raised:
-                    error = raised
+                except BaseException as error:
+                    if recorded == 1:  # action.RETURNED
+                        raise self._diverged(index, name, where, recorded, 2, error) from error
                     outcome = 2  # action.RAISED
-                index += 1
-                if recorded != outcome and recorded:
-                    raise self._diverged(index, name, where, recorded, outcome, error) from error
+                else:
+                    if recorded == 2:
+                        raise self._diverged(index, name, where, recorded, 1, None)
+                    outcome = 1
                 self.applied = index
+        except _NoMethod as missing:
+            name = missing.args[0]
+            raise MissingMethod(index, name, where(index), type(self.domain).__qualname__) from None
         finally:
             self.running = False
             current.machine = before
             self.outcome = outcome
-        return outcome == action.RAISED and recorded == action.UNKNOWN and is_withdrawing(function)
+        return outcome == action.RAISED and recorded == action.UNKNOWN and is_withdrawing(method)
 
     def _diverged(
         self,
@@ -151,22 +151,36 @@ class Machine:
         return ReplayDiverged(index, method, where(index), names[recorded], names[outcome], detail)
 
 
-class Functions(dict[str, Function]):
-    """The functions of a domain class by the name that an action carries."""
+class _NoMethod(Exception):
+    pass
 
-    def __init__(self, cls: type) -> None:
+
+class _Methods(dict[str, Function]):
+    """The methods of a domain by the name that an action carries."""
+
+    def __init__(self, domain: Any) -> None:
         super().__init__()
-        self._cls = cls
+        self._domain = domain
 
     def __missing__(self, name: str) -> Function:
-        for base in self._cls.__mro__:
+        cls = type(self._domain)
+        for base in cls.__mro__:
             if name in vars(base):
-                function = method_of(self._cls, name, vars(base)[name])
+                function: Any = method_of(cls, name, vars(base)[name])
                 if function is not None:
-                    self[name] = function
-                    return function
+                    method = self[name] = function.__get__(self._domain, cls)
+                    return cast(Function, method)
                 break
-        raise KeyError(name)
+        raise _NoMethod(name)
+
+
+def _mark_withdrawn(arguments: list[Any], outcomes: bytearray, number: int) -> None:
+    """Marks the call of that number, from 1, if it is among these."""
+    for place, args in enumerate(arguments):
+        number -= args is not None
+        if number == 0:
+            outcomes[place] = action.WITHDRAWN
+            return
 
 
 def method_of(cls: type, name: str, member: Any) -> Function | None:
@@ -205,13 +219,14 @@ def construct(cls: type, header: bytes, secret: bytes) -> Any:
     """A new domain object, its ``__init__`` run with a clock and an env as if it were an action."""
     if type(cls).__call__ is not type.__call__:
         return cls()
-    domain = cls.__new__(cls)
+    make: Any = cls
+    domain = make.__new__(make)
     if not isinstance(domain, cls):
         return domain
     machine = Machine(domain, -1, header, secret)
     before, current.machine = current.machine, machine
     try:
-        domain.__init__()
+        make.__init__(domain)
     finally:
         current.machine = before
     return domain

@@ -72,7 +72,7 @@ def build(cls: type, taken: frozenset[str] = frozenset()) -> type:
 
 def attach(proxy_class: type, engine: Engine, control: object) -> Any:
     """A proxy for an engine."""
-    proxy = object.__new__(proxy_class)
+    proxy: Any = object.__new__(proxy_class)
     object.__setattr__(proxy, "_coopy_engine", engine)
     object.__setattr__(proxy, "_coopy_control", control)
     return proxy
@@ -174,19 +174,28 @@ def {name}({signature}):{bind}
     except BaseException as _coopy_error:
         raise _coopy_without_our_frames(_coopy_error)
 """
-# What a reader sees is settled as long as these two indexes agree; the lock is held for the comparison.
+# What a reader sees is settled as long as these two indexes agree; the lock is held for the
+# comparison. It is taken by hand because `with` takes twice as long. An interrupt arrives after a
+# call and not between: `acquire` lies inside the try and `release` outside, so that whichever of
+# them it follows, the lock is given back once.
 _READ = """
 def {name}({signature}):{bind}
     _coopy_engine = {self}._coopy_engine
-    with _coopy_engine.lock:
+    try:
+        _coopy_engine.acquire()
         _coopy_machine = _coopy_engine.machine
         if _coopy_machine.applied == _coopy_engine.log.settled:
             _coopy_result = _coopy_function_{name}(_coopy_machine.domain, {call})
-            if _coopy_result is _coopy_machine.domain:
-                return {self}
-            if type(_coopy_result) is _coopy_generator:
-                return iter(list(_coopy_result))
-            return _coopy_result
+        else:
+            _coopy_result = _coopy_generator
+    except BaseException:
+        _coopy_engine.release_if_held()
+        raise
+    _coopy_engine.release()
+    if _coopy_result is _coopy_machine.domain:
+        return {self}
+    if _coopy_result is not _coopy_generator:
+        return _coopy_result
     try:
         return _coopy_engine.read(_coopy_function_{name}, {args}, {kwargs})
     except BaseException as _coopy_error:
@@ -234,7 +243,8 @@ class _Source:
             getattr(function, ABORT_EXCEPTION, False),
             getattr(function, TRANSACTIONAL, False),
         )
-        self._names[f"_coopy_function_{name}"] = _READERS[name](function) if name in _READERS else function
+        reader = _READERS.get(name) or (None if plain and not _generates(function) else _run_to_the_end)
+        self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
         self._parts.append(
             _TEMPLATES[kind].format(
                 name=name, self=myself, signature=signature, args=args, kwargs=kwargs, call=call, bind=bind
@@ -286,7 +296,6 @@ def _binder(function: FunctionType) -> FunctionType:
         co_nlocals=len(names),
         co_flags=(empty.co_flags & ~0x0C) | (code.co_flags & 0x0C),
         co_name=code.co_name,
-        **({"co_qualname": function.__qualname__} if hasattr(code, "co_qualname") else {}),
     )
     binder = FunctionType(checked, {}, code.co_name, function.__defaults__)
     binder.__kwdefaults__ = function.__kwdefaults__
@@ -394,6 +403,18 @@ def _not_to_be_pickled(self: Any, *_: object) -> NoReturn:
 def _all_of(function: Callable[..., Iterable[Any]]) -> Callable[..., Any]:
     # What is iterated over later, without the lock, must not be the live object.
     return lambda domain: iter(list(function(domain)))
+
+
+def _generates(function: FunctionType) -> bool:
+    return bool(function.__code__.co_flags & 0x20)  # CO_GENERATOR
+
+
+def _run_to_the_end(function: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        return iter(list(result)) if type(result) is GeneratorType else result
+
+    return run
 
 
 def _with_domain(function: Callable[..., Any]) -> Callable[..., Any]:

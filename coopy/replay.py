@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from coopy import action
 from coopy.codec import Codec, decode_joined
@@ -20,7 +21,7 @@ from coopy.storage import Log, SnapshotStore
 Progress = Callable[[int, int], None]
 """Called with the actions done and the actions in all."""
 
-Batch = tuple[list[bytes], list[object]]
+Batch = tuple[list[bytes], list[str | None], list[Any]]
 
 
 def restore(
@@ -47,8 +48,8 @@ def restore(
         start = machine.applied
         total = (log.last if until is None else min(until, log.last)) - start
         withdraw = False
-        for headers, calls, following in _batches(log, machine, until, instant):
-            withdraw = machine.replay(headers, calls, following, codec.decode_call, log.where, withdrawn)
+        for (headers, names, arguments), following in _batches(log, machine, until, instant):
+            withdraw = machine.replay(headers, names, arguments, following, codec.decode_call, log.where, withdrawn)
             if progress is not None:
                 progress(machine.applied - start, max(total, machine.applied - start))
     if withdraw:
@@ -80,40 +81,40 @@ def _from_snapshot(
 
 def _batches(
     log: Log, machine: Machine, until: int | None, instant: int | None
-) -> Iterator[tuple[list[bytes], list[object], bytes]]:
+) -> Iterator[tuple[Batch, bytes]]:
     """Batches of records, cut at the point asked for, each with the header that follows it."""
     held: Batch | None = None
     following = machine.applied + 1
     for first, records in log.read(machine.applied):
         if first != following:
             raise MissingActions(log.where(first), following, first - 1, "A segment, or a part of one, is not there.")
-        headers, calls = decode_joined(records)
-        following = first + len(calls) - calls.count(None)
+        batch = headers, names, arguments = decode_joined(records)
+        following = first + len(arguments) - arguments.count(None)
         if held is not None:
-            yield *held, headers[0]
-        size = _size_upto(headers, calls, first, until, instant)
-        if size < len(calls):
+            yield held, headers[0]
+        size = _size_upto(headers, arguments, first, until, instant)
+        if size < len(headers):
             if size:
-                yield headers[:size], calls[:size], headers[size]
+                yield (headers[:size], names[:size], arguments[:size]), headers[size]
             return
-        held = headers, calls
+        held = batch
     if held is not None:
-        yield *held, NOTHING_FOLLOWS
+        yield held, NOTHING_FOLLOWS
 
 
-def _size_upto(headers: list[bytes], calls: list[object], first: int, until: int | None, instant: int | None) -> int:
+def _size_upto(headers: list[bytes], arguments: list[Any], first: int, until: int | None, instant: int | None) -> int:
     """How many records of a batch lie at or before the point; all if it is not in this batch."""
-    if until is not None and first + len(calls) > until:
+    if until is not None and first + len(headers) > until:
         index = first - 1
-        for place, call in enumerate(calls):
-            index += call is not None
+        for place, args in enumerate(arguments):
+            index += args is not None
             if index > until:
                 return place
     if instant is not None and action.instant_of(headers[-1]) > instant:
         for place, header in enumerate(headers):
             if action.instant_of(header) > instant:
                 return place
-    return len(calls)
+    return len(headers)
 
 
 @contextmanager

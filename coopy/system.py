@@ -11,7 +11,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from coopy import action, determinism, proxy
+from coopy import action, log, proxy
 from coopy.codec import Codec
 from coopy.disk import child, directory, manifest
 from coopy.disk.dirlock import DirectoryLock
@@ -140,6 +140,9 @@ def init_system(
     if fork and not child.AVAILABLE:
         raise UsageError("fork=True: this operating system can't fork; use fork=None or fork=False")
     proxy.build(cls)
+    # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
+    from coopy import determinism
+
     determinism.validate(cls, validation)
     system = System(
         obj,
@@ -406,9 +409,7 @@ class System:
             self.take_snapshot()
         except Exception as error:
             if not self._closing:
-                import logging
-
-                logging.getLogger("coopy").error("%s: no snapshot was taken: %s", self.basedir, error)
+                log.error("%s: no snapshot was taken: %s", self.basedir, error)
 
     def _on_growth(self, size: int) -> None:
         self._grown += size

@@ -51,7 +51,8 @@ class GroupCommit:
             self._failure = error
         finally:
             durable = float("inf") if self._failure is not None else self.durable
-            ready, rest = [], []
+            ready: list[tuple[int, Any]] = []
+            rest: list[tuple[int, Any]] = []
             while self._waiters:
                 waiter = self._waiters.popleft()
                 (ready if waiter[0] <= durable else rest).append(waiter)

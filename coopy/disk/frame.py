@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import NamedTuple
 
 HEAD = struct.Struct("<BBIQQB")
 TAIL = struct.Struct("<IB")
@@ -52,12 +51,15 @@ _tail_pack = TAIL.pack
 _crc32 = zlib.crc32
 
 
-class Frame(NamedTuple):
-    """What a whole frame says. ``size`` is that of the record."""
+class Frame:
+    """What a frame says. ``size`` is that of the record."""
 
-    size: int
-    index: int
-    synced: int
+    __slots__ = ("size", "index", "synced")
+
+    def __init__(self, size: int, index: int, synced: int) -> None:
+        self.size = size
+        self.index = index
+        self.synced = synced
 
 
 def pack(record: bytes, index: int, synced: int) -> bytes:

@@ -14,7 +14,6 @@ Appends come from one thread at a time (the engine's lock sees to that).
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -25,12 +24,11 @@ from coopy.disk.commit import GroupCommit
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed
+from coopy.log import warn
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 FIRST_BYTES = 4 * BLOCK
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
-
-_log = logging.getLogger("coopy")
 
 
 class Journal:
@@ -41,6 +39,15 @@ class Journal:
     that a snapshot has already reached: the journal goes on behind it, even if
     a power cut took its own end. ``grown`` is called whenever a block is full.
     """
+
+    # Slots are read faster than a large instance dictionary.
+    __slots__ = (
+        "last", "settled", "_amended", "_basedir", "_block_end", "_buffered", "_calls", "_commit", "_failure",
+        "_firsts", "_grown", "_segment", "_segment_bytes", "_system", "_tail", "_write",
+    )  # fmt: skip
+
+    _tail: int
+    _block_end: int
 
     def __init__(
         self,
@@ -249,7 +256,7 @@ class Journal:
                 if not is_last:
                     yield block
                 elif block.offset < self._tail:
-                    yield block._replace(frames=block.frames[: self._tail - block.offset])
+                    yield Block(block.index, block.offset, block.frames[: self._tail - block.offset])
         except NotWhole as problem:
             if not is_last or problem.offset < self._tail:
                 raise DamagedJournal(
@@ -310,7 +317,7 @@ class Journal:
             self.last = max(last, floor)
             return
         if any(segment.file.read(tail, segment.file.size - tail)):
-            _log.warning("%s: cut at byte %d, behind action %d, where its last write was torn", segment.file.path, tail, last)
+            warn("%s: cut at byte %d, behind action %d, where its last write was torn", segment.file.path, tail, last)
             size = segment.file.size
             segment.file.cut(tail)
             segment.file.allocate(size)

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 from coopy.disk.fs import Calls, File
 from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat
@@ -26,8 +26,7 @@ FORMAT = 1
 SERIALIZER = "pickle5"
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """The id of the system (16 bytes), and its secret (32 bytes)."""
 
     system: bytes

@@ -25,7 +25,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File
@@ -38,12 +37,15 @@ HEADER = struct.Struct("<8sI16sQ24sI")
 assert HEADER.size == 64, "the table above is what is packed"
 
 
-class Block(NamedTuple):
+class Block:
     """Frames that touch, all whole. ``index`` and ``offset`` are those of the first."""
 
-    index: int
-    offset: int
-    frames: bytes
+    __slots__ = ("index", "offset", "frames")
+
+    def __init__(self, index: int, offset: int, frames: bytes) -> None:
+        self.index = index
+        self.offset = offset
+        self.frames = frames
 
 
 class NotWhole(Exception):

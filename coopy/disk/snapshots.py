@@ -21,7 +21,6 @@ same state.
 
 from __future__ import annotations
 
-import logging
 import os
 import struct
 import zlib
@@ -30,6 +29,7 @@ from collections.abc import Callable
 from coopy.disk import directory
 from coopy.disk.fs import Calls, File
 from coopy.errors import DamagedSnapshot, ForeignDirectory, StorageError, UnsupportedFormat
+from coopy.log import warn
 from coopy.storage import StateWriter
 
 CHUNK = 1024 * 1024
@@ -38,8 +38,6 @@ VERSION = 1
 HEADER = struct.Struct("<8sI16sQ24sI")
 FOOTER = struct.Struct("<QI")
 assert HEADER.size == 64, "the table above is what is packed"
-
-_log = logging.getLogger("coopy")
 
 
 class DiskSnapshots:
@@ -86,7 +84,7 @@ class DiskSnapshots:
                 damage = damage or problem
                 continue
             if damage is not None:
-                _log.warning("%s: damaged; going back to the snapshot of action %d", damage.path, index)
+                warn("%s: damaged; going back to the snapshot of action %d", damage.path, index)
             return found
         if damage is not None:
             raise damage
