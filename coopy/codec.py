@@ -26,6 +26,7 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
 from coopy.errors import CoopyError, DecodingError, EncodingError
@@ -42,6 +43,7 @@ _NONE_BINBYTES = b"NB"
 _HEAD_BYTES = 11  # PROTO 5 and FRAME with its size
 _TAIL = b"\x86\x94."  # TUPLE2, MEMOIZE, STOP
 _BINGET = b"h"
+_LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
 _JOIN_HEAD = b"\x80\x05("
 _JOIN_TAIL = b"l."
 
@@ -100,13 +102,18 @@ class Codec:
                     break
             else:
                 data = _dumps((name, args), PROTOCOL)
-                if len(data) < INLINE_BYTES_MAX and (_BINGET not in data or _all_distinct(name, args)):
+                if (len(data) < _LONG_BINGET_BYTES_MIN and _BINGET not in data) or (
+                    len(data) < INLINE_BYTES_MAX and _all_distinct(name, args)
+                ):
                     return data[_HEAD_BYTES:-3], args, kwargs
                 return _opaque(b"P" + data), args, kwargs
         call = (name, args, kwargs) if kwargs else (name, args)
         data = self._encode(call, parameters)
         if not (is_plain(args) and is_plain(tuple(kwargs.values()))):
-            _, args, *rest = self.decode_call(data)
+            try:
+                _, args, *rest = self._decode(data)
+            except Exception:
+                self._blame(call, parameters)
             kwargs = rest[0] if rest else {}
         return _opaque(data), args, kwargs
 
@@ -158,18 +165,25 @@ class Codec:
             raise DecodingError(_undecodable(error)) from error
 
     def _encode(self, call: Call, parameters: Sequence[str]) -> bytes:
-        for tag, dump in ((b"P", _pickle_plainly), (b"P", _pickler_bytes), (b"D", _dill_bytes)):
+        try:
+            data = self._encoded(call)
+        except Exception:
+            self._blame(call, parameters)
+        if len(data) > RECORD_BYTES_MAX:
+            raise EncodingError(
+                f"the arguments of {call[0]}() take {len(data)} bytes; {RECORD_BYTES_MAX} are the most. "
+                f"Nothing was recorded and nothing has changed."
+            )
+        return data
+
+    def _encoded(self, value: object) -> bytes:
+        """A value, by the first way that can. Raises what the last one raises."""
+        for dump in (_pickle_plainly, _pickler_bytes):
             try:
-                data = tag + dump(self, call)
+                return b"P" + dump(self, value)
             except Exception:
                 continue
-            if len(data) > RECORD_BYTES_MAX:
-                raise EncodingError(
-                    f"the arguments of {call[0]}() take {len(data)} bytes; {RECORD_BYTES_MAX} are the most. "
-                    f"Nothing was recorded and nothing has changed."
-                )
-            return data
-        self._blame(call, parameters)
+        return b"D" + _dill_bytes(self, value)
 
     def _blame(self, call: Call, parameters: Sequence[str]) -> NoReturn:
         name, args = call[0], call[1]
@@ -177,7 +191,7 @@ class Codec:
         labels = [parameters[i] if i < len(parameters) else f"#{i + 1}" for i in range(len(args))]
         for label, value in [*zip(labels, args), *kwargs.items()]:
             try:
-                _dill_bytes(self, value)
+                self._decode(self._encoded(value))
             except Exception as error:
                 raise EncodingError(
                     f"argument {label!r} of {self.domain_class.__qualname__}.{name}() cannot be encoded: "
@@ -195,6 +209,14 @@ class Codec:
             raise DecodingError(f"unknown encoding {tag!r}")
         return _Unpickler(self, io.BytesIO(body)).load()
 
+    def _find_class(self, find: Callable[[str, str], Any], module: str, name: str) -> Any:
+        if module in self._modules:
+            try:
+                return find(self._modules[module], name)
+            except (ImportError, AttributeError):
+                pass
+        return find(module, name)
+
     # -- what stands for itself in our pickles
 
     def _persistent_id(self, value: object) -> str | None:
@@ -204,9 +226,21 @@ class Codec:
             return "proxy"
         return None
 
+    def _persistent_id_in_dill(self, value: object) -> object:
+        # What a main file defines dill would copy; by name, it is what the file defines today.
+        if isinstance(value, (type, FunctionType)) and value.__module__ == "__main__":
+            if value is not self.domain_class and _found(sys.modules["__main__"], value.__qualname__) is value:
+                return ("main", value.__qualname__)
+        return self._persistent_id(value)
+
     def _persistent_load(self, name: object) -> object:
         if name == "class":
             return self.domain_class
+        if isinstance(name, tuple):
+            found = _found(sys.modules.get(self.domain_class.__module__), name[1])
+            if found is None:
+                raise AttributeError(f"module {self.domain_class.__module__} has no {name[1]}")
+            return found
         if name == "proxy" and self.proxy is not None:
             return self.proxy
         raise pickle.UnpicklingError(f"it refers to the system's own {name}, which is not there")
@@ -230,13 +264,7 @@ class _Unpickler(pickle.Unpickler):
         return self._codec._persistent_load(pid)
 
     def find_class(self, module: str, name: str) -> Any:
-        aliases = self._codec._modules
-        if module in aliases:
-            try:
-                return super().find_class(aliases[module], name)
-            except (ImportError, AttributeError):
-                pass
-        return super().find_class(module, name)
+        return self._codec._find_class(super().find_class, module, name)
 
 
 def _pickler(codec: Codec, file: Any) -> pickle.Pickler:
@@ -247,15 +275,19 @@ def _dill_pickler(codec: Codec, file: Any) -> Any:
     import dill  # type: ignore[import-untyped, unused-ignore]
 
     pickler = dill.Pickler(file, protocol=PROTOCOL)
-    pickler.persistent_id = codec._persistent_id
+    pickler.persistent_id = codec._persistent_id_in_dill
     return pickler
 
 
 def _dill_unpickler(codec: Codec, file: IO[bytes]) -> Any:
     import dill  # type: ignore[import-untyped, unused-ignore]
 
-    unpickler = dill.Unpickler(file)
+    unpickler = dill.Unpickler(file, ignore=True)
     unpickler.persistent_load = codec._persistent_load
+    # A function of a main file has that file's globals: those of the domain class.
+    unpickler._main = sys.modules.get(codec.domain_class.__module__, sys.modules["__main__"])
+    find = unpickler.find_class
+    unpickler.find_class = lambda module, name: codec._find_class(find, module, name)
     return unpickler
 
 
@@ -306,6 +338,13 @@ def _module_aliases(cls: type) -> dict[str, str]:
     if spec is not None:
         names.add(spec.name)
     return {name: "__main__" for name in names}
+
+
+def _found(module: object, qualname: str) -> object:
+    """What a module calls by a (dotted) name, or None."""
+    for name in qualname.split("."):
+        module = getattr(module, name, None)
+    return module
 
 
 def _first_line(error: BaseException) -> str:

@@ -43,7 +43,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, NamedTuple, TypeVar, Union, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from coopy.decorators import READONLY
 from coopy.errors import PrevalentError, UsageError
@@ -129,7 +129,7 @@ _ERRORS: dict[str, list[tuple[str, str, str]]] = {
     ],
 }
 _ERRORS[CHANCE] += [
-    ("random", draw, "{env}.%s({args})" % draw)
+    ("random", draw, f"{{env}}.{draw}({{args}})")
     for draw in (
         "betavariate binomialvariate choice choices expovariate gammavariate gauss getrandbits "
         "lognormvariate normalvariate paretovariate randbytes randint random randrange sample shuffle "
@@ -514,8 +514,8 @@ class _Scope:
         return None
 
 
-_Function = Union[ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda]
-_Comprehension = Union[ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp]
+_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
 class _Binder(ast.NodeVisitor):
@@ -711,9 +711,10 @@ class _Survey:
     def findings(self) -> list[Finding]:
         actions = [text for text in self.methods(self.cls) if not text.is_readonly]
         self._seen.update(text.function for text in actions)
+        # The fields first: a generated constructor holds their factories too, and knows them by no name.
+        self._read_fields(self.cls, f"{self.cls.__name__}.__init__", "")
         for text in actions:
             self._read(text, text.shown, "")
-        self._read_fields(self.cls, f"{self.cls.__name__}.__init__", "")
         return sorted(self._found.values(), key=lambda finding: (finding.file, finding.line, finding.code))
 
     def methods(self, cls: type) -> list[_Text]:
@@ -743,11 +744,11 @@ class _Survey:
         if cls.__module__ not in self.modules or cls in self._seen:
             return
         self._seen.add(cls)
+        self._read_fields(cls, method, trail)
         for name in _CONSTRUCTORS:
             member = _statically(cls, name)
             for text in [] if member is None else _texts(member, self.modules):
                 self.follow(text, method, trail)
-        self._read_fields(cls, method, trail)
 
     def set_attributes(self, cls: type) -> frozenset[str]:
         """Attributes that every assignment in the methods of ``cls`` makes a set of what may be strings."""
@@ -843,7 +844,7 @@ class _Text:
 
     def enclosed(self) -> dict[str, object]:
         """The variables it takes from the functions around it."""
-        cells = zip(self.code.co_freevars, self.function.__closure__ or ())
+        cells = zip(self.code.co_freevars, self.function.__closure__ or (), strict=True)
         return {name: _content(cell) for name, cell in cells}
 
 
@@ -873,7 +874,8 @@ def _texts(member: _Member, modules: set[str]) -> list[_Text]:
     functions = _wrapped(raw, f"{member.owner.__qualname__}.", modules)
     is_readonly = any(READONLY in getattr(thing, "__dict__", {}) for thing in (raw, *functions))
     texts = [_Text(function, member, is_readonly) for function in functions]
-    return [text for text in texts if text.module in modules]
+    # The methods that attrs writes hold what the fields say, which is read there.
+    return [text for text in texts if text.module in modules and not text.file.startswith("<attrs generated")]
 
 
 def _wrapped(raw: object, path: str, modules: set[str]) -> list[FunctionType]:
@@ -914,9 +916,10 @@ def _has_fields(cls: type) -> bool:
 
 def _defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
     positional = [*arguments.posonlyargs, *arguments.args]
-    for parameter, value in zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults):
+    with_default = positional[len(positional) - len(arguments.defaults) :]
+    for parameter, value in zip(with_default, arguments.defaults, strict=True):
         yield parameter.arg, value
-    for parameter, keyword_value in zip(arguments.kwonlyargs, arguments.kw_defaults):
+    for parameter, keyword_value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         if keyword_value is not None:
             yield parameter.arg, keyword_value
 

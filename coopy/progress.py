@@ -19,14 +19,15 @@ class Bar:
         self, what: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._what = what
-        self._stream = sys.stderr if stream is None else stream
+        self._stream: TextIO | None = sys.stderr if stream is None else stream
         self._clock = clock
         self._next = clock() + DELAY_S
         self._drawn = False
 
     def __call__(self, done: int, total: int) -> None:
         now = self._clock()
-        if now < self._next or not self._stream.isatty():
+        # A program without a console has no stream at all.
+        if now < self._next or self._stream is None or not self._stream.isatty():
             return
         self._next = now + INTERVAL_S
         self._drawn = True
@@ -37,6 +38,6 @@ class Bar:
 
     def finish(self) -> None:
         """Clears the line."""
-        if self._drawn:
+        if self._drawn and self._stream is not None:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -19,8 +20,9 @@ from coopy.disk.fs import Calls
 from coopy.disk.journal import SEGMENT_BYTES, Journal
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.engine import Engine, Saver
-from coopy.errors import ForeignDirectory, JournalError, MissingActions, NotYetSupported, UsageError
+from coopy.errors import ForeignDirectory, JournalError, MissingActions, NotYetSupported, SnapshotError, UsageError
 from coopy.machine import Machine, construct
+from coopy.moment import current
 from coopy.progress import Bar
 from coopy.replay import Progress, restore
 from coopy.storage import SnapshotStore
@@ -135,8 +137,12 @@ def init_system(
         ("keep", 1 if keep is None else keep, 1),
         ("segment_bytes", segment_bytes, 1),
     ):
-        if not isinstance(number, (int, float)) or number < least:
+        if not isinstance(number, (int, float)) or not least <= number < math.inf:
             raise UsageError(f"{name}={number!r}: must be a number, at least {least}")
+    if keep is not None and not isinstance(keep, int):
+        raise UsageError(f"keep={keep!r}: must be a whole number of snapshots, or None for all")
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress={progress!r}: must be callable with the actions done and the actions in all")
     if fork and not child.AVAILABLE:
         raise UsageError("fork=True: this operating system can't fork; use fork=None or fork=False")
     proxy.build(cls)
@@ -146,7 +152,7 @@ def init_system(
     determinism.validate(cls, validation)
     system = System(
         obj,
-        os.path.abspath(os.fspath(basedir) if basedir is not None else cls.__name__.lower()),
+        _directory(cls.__name__.lower() if basedir is None else basedir),
         durability=durability,
         check=check,
         keep=keep,
@@ -182,7 +188,7 @@ def replay(
     """
     if not isinstance(cls, type):
         raise UsageError(f"replay() takes the domain class, not an instance of {type(cls).__qualname__}")
-    path = os.path.abspath(os.fspath(basedir))
+    path = _directory(basedir)
     calls = Calls()
     found = manifest.read(calls, path)
     if found is None:
@@ -344,6 +350,9 @@ class System:
             bar.finish()
 
     def take_snapshot(self) -> int:
+        if current.machine is self.engine.machine:
+            # Before anything is waited for: whoever takes a snapshot now may be waiting for this action.
+            raise UsageError("a snapshot can't be taken inside an action; nothing was saved")
         index = self.engine.take_snapshot(child.start if self._fork else _inline)
         self._grown = 0
         if self._keep is not None:
@@ -358,9 +367,11 @@ class System:
         if self._closed:
             return
         self._closing = True
-        self._wake.set()
         try:
             self.engine.close()
+        except UsageError:
+            self._closing = False
+            raise
         except JournalError:
             self._end()
             raise
@@ -422,14 +433,19 @@ def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s:
         timed = not wake.wait(interval_s)
         wake.clear()
         found = system()
-        if found is None or found._closing:
+        if found is None or found._closed:
             return
         found.snapshot_if_due(timed)
         del found
 
 
 def _inline(save: Saver) -> Callable[[], None]:
-    save()
+    try:
+        save()
+    except OSError as error:
+        raise SnapshotError(
+            f"the snapshot was not written: {error}. The system goes on; its journal holds every action."
+        ) from error
     return lambda: None
 
 
@@ -452,6 +468,12 @@ def _sweep(calls: Calls, basedir: str) -> None:
     for name in calls.names(basedir):
         if name.endswith(directory.TEMPORARY) and name.startswith(("transaction_", "snapshot_", manifest.NAME)):
             calls.remove(os.path.join(basedir, name))
+
+
+def _directory(basedir: str | os.PathLike[str]) -> str:
+    if not isinstance(basedir, (str, os.PathLike)) or not isinstance(os.fspath(basedir), str):
+        raise UsageError(f"basedir={basedir!r}: must be the path of a directory, as text or a path object")
+    return os.path.abspath(basedir)
 
 
 def _class_of(obj: Any) -> type:
@@ -481,7 +503,8 @@ def _domain_of(machine: Machine, cls: type[T]) -> T:
 def _point(until: int | datetime | None, last: int) -> tuple[int | None, int | None]:
     """``until`` as an index or an instant (ns)."""
     if isinstance(until, datetime):
-        return None, action.nanoseconds(until)
+        # Actions have nanoseconds, datetimes do not: every action of that microsecond is in.
+        return None, action.nanoseconds(until) + 999
     if until is None:
         return None, None
     if isinstance(until, bool) or not isinstance(until, int):
@@ -508,7 +531,18 @@ def _forked() -> None:
     # parent's, and so must the lock be, even when the child outlives it.
     for system in list(_open_systems):
         if not system._closed:
+            _orphan(system.engine)
             system.abandon()
+
+
+def _orphan(engine: Engine) -> None:
+    """Lets a child's copy answer that it is closed, whatever threads of the parent were doing with it."""
+    engine.lock = threading.RLock()
+    engine.release = engine.lock.release
+    machine = getattr(engine, "machine", None)
+    if machine is not None and current.machine is not machine:
+        machine.running = False
+        machine.applied = engine.log.last
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,13 +1,16 @@
 """Group commit: everyone who waits shares the same sync.
 
 The first who needs a sync does it; while it runs, others write, queue up and
-sleep. When it is done they are woken, and one of those it did not cover does
-the next. There is no timer and no thread of its own: one caller alone syncs at
-once, many callers get batches as large as the disk is slow.
+sleep. When it is done those it covered are woken, and one of those it did not
+cover is handed the gate, to do the next. There is no timer and no thread of its
+own: one caller alone syncs at once, many callers get batches as large as the
+disk is slow.
 
-Nobody owns a turn while asleep: who is woken tries the gate again. So a caller
-that is interrupted while it waits can always leave; it wakes another on its way
-out, in case it was the one who had been chosen.
+The gate is handed over closed: were it opened, whoever runs next would sync the
+little that is there, before the others are awake; with 64 threads that cost a
+third of the calls. Who is handed the gate must do something with it, even if it
+was interrupted in its sleep. That is what the token is for: whoever takes it,
+the one who hands over or the one who leaves, knows that the other has not.
 """
 
 from __future__ import annotations
@@ -15,7 +18,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from threading import Lock
-from typing import Any
+
+
+class _Waiter:
+    """Asleep on ``turn`` until ``index`` is durable, or it is handed the gate."""
+
+    __slots__ = ("index", "turn", "token")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.turn = Lock()
+        self.turn.acquire()
+        self.token = [None]
+
+    def take_token(self) -> bool:
+        """True for the one caller that comes first."""
+        try:
+            self.token.pop()
+        except IndexError:
+            return False
+        return True
 
 
 class GroupCommit:
@@ -26,7 +48,7 @@ class GroupCommit:
         self._sync = sync
         self._failure: OSError | None = None
         self._gate = Lock()
-        self._waiters: deque[tuple[int, Any]] = deque()
+        self._waiters: deque[_Waiter] = deque()
 
     def wait(self, index: int) -> None:
         """Returns when ``index`` is durable. Raises the OSError of the sync that failed."""
@@ -42,45 +64,58 @@ class GroupCommit:
         """Runs a function while no sync is under way."""
         with self._gate:
             function()
-        self._wake_one()
+        if self._gate.acquire(False):
+            self._hand_over()
 
     def _lead(self) -> None:
+        """Holding the gate: syncs, hands the gate over, and wakes who has waited for this sync."""
         try:
             self.durable = self._sync()
         except OSError as error:
             self._failure = error
         finally:
-            durable = float("inf") if self._failure is not None else self.durable
-            ready: list[tuple[int, Any]] = []
-            rest: list[tuple[int, Any]] = []
+            ready: list[_Waiter] = []
+            rest: list[_Waiter] = []
             while self._waiters:
                 waiter = self._waiters.popleft()
-                (ready if waiter[0] <= durable else rest).append(waiter)
+                covered = waiter.index <= self.durable or self._failure is not None
+                (ready if covered else rest).append(waiter)
             self._waiters.extendleft(reversed(rest))
-            self._gate.release()
-            # The next leader first: its sync can run while the others wake up. Also, only
-            # after the release: who queued since found the gate closed and went to sleep.
-            self._wake_one()
-            for _, sleeping in ready:
-                sleeping.release()
+            self._hand_over()
+            for waiter in ready:
+                waiter.turn.release()
 
     def _park(self, index: int) -> None:
-        sleeping = Lock()
-        sleeping.acquire()
-        self._waiters.append((index, sleeping))
+        waiter = _Waiter(index)
+        self._waiters.append(waiter)
         try:
             if self._gate.acquire(False):
+                # The gate was opened before we were in the queue.
+                self._lead()
+                return
+            waiter.turn.acquire()
+        except BaseException:
+            if not waiter.take_token():
+                self._hand_over()
+            raise
+        if not waiter.token:
+            if self.durable < index and self._failure is None:
                 self._lead()
             else:
-                sleeping.acquire()
-        finally:
-            # Who was woken as the next leader and has nothing to do passes it on.
-            if self._waiters and not self._gate.locked():
-                self._wake_one()
+                self._hand_over()
 
-    def _wake_one(self) -> None:
-        try:
-            _, sleeping = self._waiters.popleft()
-        except IndexError:
-            return
-        sleeping.release()
+    def _hand_over(self) -> None:
+        """Holding the gate: gives it to one who waits, or opens it."""
+        while True:
+            while self._waiters:
+                try:
+                    waiter = self._waiters.popleft()
+                except IndexError:
+                    break
+                if waiter.take_token():
+                    waiter.turn.release()
+                    return
+            self._gate.release()
+            # Who queued up before the gate was opened found it closed and sleeps.
+            if not self._waiters or not self._gate.acquire(False):
+                return
