@@ -42,6 +42,7 @@ _OPAQUE = struct.Struct("<2sI")
 _NONE_BINBYTES = b"NB"
 _HEAD_BYTES = 11  # PROTO 5 and FRAME with its size
 _TAIL = b"\x86\x94."  # TUPLE2, MEMOIZE, STOP
+_LARGE_BYTES = 16 * 1024 * 1024  # A state that may take long to load.
 _BINGET = b"h"
 _LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
 _JOIN_HEAD = b"\x80\x05("
@@ -152,11 +153,13 @@ class Codec:
                 f"the state of {self.domain_class.__qualname__} cannot be pickled: {_first_line(error)}"
             ) from error
 
-    def load_state(self, data: memoryview) -> Any:
-        """The state that `dump_state` wrote. Raises `DecodingError`."""
+    def load_state(self, data: memoryview, loading: Callable[[int, int], None] | None = None) -> Any:
+        """The state that `dump_state` wrote; tells ``loading`` of bytes done and in all. Raises `DecodingError`."""
         try:
             if data[0] == b"P"[0] and self._importable and self.domain_class.__module__ != "__main__":
                 try:
+                    if loading is not None and len(data) > _LARGE_BYTES:
+                        return pickle.load(_Reader(data[1:], loading))
                     return _loads(data[1:])
                 except (pickle.UnpicklingError, AttributeError):
                     pass  # It holds a persistent id, or was written by a main file.
@@ -244,6 +247,27 @@ class Codec:
         if name == "proxy" and self.proxy is not None:
             return self.proxy
         raise pickle.UnpicklingError(f"it refers to the system's own {name}, which is not there")
+
+
+class _Reader:
+    """A file over bytes that tells how far it has been read. Pickle reads it in frames of 64 KiB."""
+
+    def __init__(self, data: memoryview, tell: Callable[[int, int], None]) -> None:
+        self._data = data
+        self._place = 0
+        self._tell = tell
+
+    def read(self, size: int, /) -> bytes:
+        part = self._data[self._place : self._place + size]
+        self._place += len(part)
+        self._tell(self._place, len(self._data))
+        return bytes(part)
+
+    def readline(self) -> bytes:
+        end = self._place
+        while end < len(self._data) and self._data[end] != 0x0A:
+            end += 1
+        return self.read(end + 1 - self._place)
 
 
 class _Pickler(pickle.Pickler):

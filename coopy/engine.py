@@ -49,7 +49,7 @@ class Engine:
 
     __slots__ = (
         "lock", "acquire", "release", "log", "machine", "proxy", "_snapshots", "_codec", "_secret", "_check", "_instant",
-        "_offset", "_offset_until", "_snapshot_lock", "__weakref__",
+        "_offset", "_offset_until", "_saved", "_snapshot_lock", "__weakref__",
     )  # fmt: skip
 
     machine: Machine
@@ -67,12 +67,13 @@ class Engine:
         self._instant = 0
         self._offset = 0
         self._offset_until = 0
+        self._saved = -1
         self._snapshot_lock = Lock()
 
-    def start(self, progress: Progress | None = None) -> None:
+    def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
         """Brings the machine to the end of the log. Raises what `restore` raises."""
         with self.lock:
-            self._rebuild(progress)
+            self._rebuild(progress, loading)
             self._instant = max(self._instant, action.instant_of(self.machine.header))
 
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -159,10 +160,11 @@ class Engine:
                 if machine.running:
                     raise UsageError("a snapshot can't be taken inside an action; nothing was saved")
                 index = machine.applied
-                if index in self._snapshots.indexes():
+                if index == self._saved:
                     return index
                 finish = apart(lambda: self.save(machine))
             finish()
+            self._saved = index
         return index
 
     def save(self, machine: Machine) -> None:
@@ -203,13 +205,19 @@ class Engine:
             return self._rebuild()
         return self.machine
 
-    def _rebuild(self, progress: Progress | None = None) -> Machine:
+    def _rebuild(self, progress: Progress | None = None, loading: Progress | None = None) -> Machine:
         def begin(machine: Machine) -> None:
             # A domain that holds its own proxy calls it during replay, too.
             self.machine = machine
 
         self.machine = restore(
-            self.log, self._snapshots, self._codec, self._secret, progress=progress, begin=begin
+            self.log,
+            self._snapshots,
+            self._codec,
+            self._secret,
+            progress=progress,
+            loading=loading,
+            begin=begin,
         )
         return self.machine
 

@@ -25,6 +25,14 @@ class Bar:
         self._drawn = False
 
     def __call__(self, done: int, total: int) -> None:
+        """Actions done, and in all."""
+        self._draw(done, total, f"{done:,} of {total:,} actions")
+
+    def loading(self, done: int, total: int) -> None:
+        """Bytes of the snapshot that are loaded, and in all."""
+        self._draw(done, total, f"{done >> 20:,} of {total >> 20:,} MiB of the snapshot")
+
+    def _draw(self, done: int, total: int, words: str) -> None:
         now = self._clock()
         # A program without a console has no stream at all.
         if now < self._next or self._stream is None or not self._stream.isatty():
@@ -33,7 +41,7 @@ class Bar:
         self._drawn = True
         full = WIDTH * done // max(total, 1)
         bar = "#" * full + "-" * (WIDTH - full)
-        self._stream.write(f"\r{self._what} [{bar}] {done:,} of {total:,} actions")
+        self._stream.write(f"\r{self._what} [{bar}] {words}\x1b[K")
         self._stream.flush()
 
     def finish(self) -> None:

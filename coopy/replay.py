@@ -33,16 +33,18 @@ def restore(
     until: int | None = None,
     instant: int | None = None,
     progress: Progress | None = None,
+    loading: Progress | None = None,
     begin: Callable[[Machine], None] | None = None,
     withdrawn: int = 0,
 ) -> Machine:
     """The machine after action ``until``, or after the last action not later than ``instant`` (ns).
 
-    ``begin`` is given the machine before the first action is replayed. Raises a
+    ``begin`` is given the machine before the first action is replayed, ``loading`` the bytes
+    of the snapshot that are loaded, and how many there are. Raises a
     `StorageError`, `DecodingError` or `ReplayError`; nothing is written.
     """
     with _collector_off():
-        machine = _from_snapshot(snapshots, codec, secret, until, instant)
+        machine = _from_snapshot(snapshots, codec, secret, until, instant, loading)
         if begin is not None:
             begin(machine)
         start = machine.applied
@@ -63,7 +65,12 @@ def restore(
 
 
 def _from_snapshot(
-    snapshots: SnapshotStore, codec: Codec, secret: bytes, until: int | None, instant: int | None
+    snapshots: SnapshotStore,
+    codec: Codec,
+    secret: bytes,
+    until: int | None,
+    instant: int | None,
+    loading: Progress | None,
 ) -> Machine:
     upto = until
     while True:
@@ -75,7 +82,7 @@ def _from_snapshot(
         index, data = found
         header = bytes(data[: action.HEADER.size])
         if instant is None or index == 0 or action.instant_of(header) <= instant:
-            return Machine(codec.load_state(data[action.HEADER.size :]), index, header, secret)
+            return Machine(codec.load_state(data[action.HEADER.size :], loading), index, header, secret)
         upto = index - 1
 
 

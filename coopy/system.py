@@ -199,7 +199,14 @@ def replay(
     bar = Bar(f"replaying {os.path.basename(path)}")
     try:
         machine = restore(
-            journal, snapshots, Codec(cls), found.secret, until=index, instant=instant, progress=progress or bar
+            journal,
+            snapshots,
+            Codec(cls),
+            found.secret,
+            until=index,
+            instant=instant,
+            progress=progress or bar,
+            loading=None if progress else bar.loading,
         )
     finally:
         bar.finish()
@@ -341,7 +348,7 @@ class System:
         """Restores the state."""
         bar = Bar(f"restoring {os.path.basename(self.basedir)}")
         try:
-            self.engine.start(progress or bar)
+            self.engine.start(progress or bar, None if progress else bar.loading)
             _domain_of(self.engine.machine, self._cls)
         except BaseException:
             self.abandon()
@@ -381,6 +388,12 @@ class System:
         """Lets everything go without a word to the disk."""
         self._journal.abandon()
         self._end()
+
+    def disown(self) -> None:
+        """In a forked child: closes the child's copies. No lock that another thread had is touched."""
+        self._closing = self._closed = True
+        self._journal.abandon()
+        self._lock.release()
 
     def _end(self) -> None:
         self._closing = self._closed = True
@@ -532,13 +545,13 @@ def _forked() -> None:
     for system in list(_open_systems):
         if not system._closed:
             _orphan(system.engine)
-            system.abandon()
+            system.disown()
 
 
 def _orphan(engine: Engine) -> None:
     """Lets a child's copy answer that it is closed, whatever threads of the parent were doing with it."""
     engine.lock = threading.RLock()
-    engine.release = engine.lock.release
+    engine.acquire, engine.release = engine.lock.acquire, engine.lock.release
     machine = getattr(engine, "machine", None)
     if machine is not None and current.machine is not machine:
         machine.running = False
