@@ -1,0 +1,54 @@
+"""Writes until it is killed, and says on its standard output what was acknowledged.
+
+    writer.py BASEDIR THREADS DURABILITY SEGMENT_BYTES SNAPSHOT_GROWTH FILLER_BYTES
+
+Lines are LINE bytes each, written by one call each, so that a reader never sees
+a part of one:  "open  0 <entries>" after opening, then "ack <thread> <number>"
+after each call that returned.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+from crash.ledger import Ledger
+
+from coopy import init_system
+
+LINE = 32
+
+
+def say(word: str, thread: int, number: int) -> None:
+    os.write(1, f"{word:<4} {thread:>3} {number:>22}\n".encode("ascii"))
+
+
+def main(
+    basedir: str, threads: int, durability: str, segment_bytes: int, snapshot_growth: int, filler_bytes: int
+) -> None:
+    ledger = init_system(
+        Ledger,
+        basedir,
+        durability=durability,
+        segment_bytes=segment_bytes,
+        snapshot_growth=snapshot_growth,
+    )
+    say("open", 0, len(ledger.entries))
+    filler = bytes(filler_bytes)
+
+    def write(thread: int) -> None:
+        number = ledger.written.get(thread, 0)
+        while True:
+            number += 1
+            say("ack", thread, ledger.add(thread, number, filler))
+
+    writers = [threading.Thread(target=write, args=(thread,)) for thread in range(threads)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:]))

@@ -1,0 +1,684 @@
+"""What replay cannot repeat is found, by file, line and replacement; nothing else is."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import sys
+import textwrap
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import determinism_domains as domains
+import pytest
+
+from coopy import determinism
+from coopy.determinism import DeterminismWarning, Finding, findings, validate
+from coopy.errors import PrevalentError, UsageError
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def domain(tmp_path):
+    """Makes a class Wiki whose method create() has the body, in a module of its own."""
+
+    def load(body: str, head: str = "") -> type:
+        source = f"{head}\nclass Wiki:\n    def create(self, name='', seconds=0, **more):\n"
+        return module(source + textwrap.indent(textwrap.dedent(body), " " * 8) + "\n").Wiki
+
+    def module(source: str) -> ModuleType:
+        path = tmp_path / f"domain{next(_numbers)}.py"
+        path.write_text(source)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        made = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(made)
+        loaded.append(path.stem)
+        return made
+
+    loaded: list[str] = []
+    load.module = module
+    yield load
+    for name in loaded:
+        del sys.modules[name]
+
+
+def line_of(mark: str) -> int:
+    """The line of the domains that ends with the mark."""
+    lines = Path(domains.__file__).read_text().splitlines()
+    (line,) = (number for number, text in enumerate(lines, 1) if text.endswith(f"  # {mark}"))
+    return line
+
+
+def told(cls: type) -> list[tuple[int, str, str, str]]:
+    assert {finding.file for finding in findings(cls)} <= {domains.__file__}
+    return [(finding.line, finding.method, finding.what, finding.instead) for finding in findings(cls)]
+
+
+CLOCK = "(from coopy import clock)"
+NS = "int(self._clock.%s() * 1_000_000_000)"
+ZONE = "datetime.fromtimestamp(seconds, tz), with a time zone"
+
+# head of the module, the statement, what is found in it, what stands in for it
+ERRORS = [
+    ("import datetime", "datetime.datetime.now()", "datetime.now()", "self._clock.now()"),
+    ("import datetime as dt", "dt.datetime.now()", "datetime.now()", "self._clock.now()"),
+    (
+        "import datetime as dt",
+        "dt.datetime.now(dt.timezone.utc)",
+        "datetime.now()",
+        "self._clock.now(dt.timezone.utc)",
+    ),
+    ("from datetime import datetime", "datetime.utcnow()", "datetime.utcnow()", "self._clock.utcnow()"),
+    ("from datetime import datetime as D", "D.now()", "datetime.now()", "self._clock.now()"),
+    (
+        "from datetime import datetime as D",
+        "D.now().date().isoformat()",
+        "datetime.now()",
+        "self._clock.now()",
+    ),
+    ("from datetime import datetime", "datetime.today()", "datetime.today()", "self._clock.now()"),
+    ("from datetime import datetime", "datetime(2020, 1, 1).now()", "datetime.now()", "self._clock.now()"),
+    ("import datetime", "datetime.date.today()", "date.today()", "self._clock.today()"),
+    ("from datetime import date", "date.today().year", "date.today()", "self._clock.today()"),
+    ("from datetime import datetime; now = datetime.now", "now()", "datetime.now()", "self._clock.now()"),
+    ("from datetime import datetime; D = datetime", "D.now()", "datetime.now()", "self._clock.now()"),
+    ("", "import datetime; datetime.datetime.now()", "datetime.now()", "self._clock.now()"),
+    ("", "import datetime as d; d.date.today()", "date.today()", "self._clock.today()"),
+    ("", "from datetime import datetime as D; D.now()", "datetime.now()", "self._clock.now()"),
+    ("import datetime", "d = datetime; D = d.datetime; D.now()", "datetime.now()", "self._clock.now()"),
+    ("from datetime import datetime", "now = datetime.now; now(); now()", "datetime.now", "self._clock.now"),
+    ("from datetime import datetime", "dict(make=datetime.now)", "datetime.now", "self._clock.now"),
+    ("from datetime import datetime", "f'{datetime.now()}'", "datetime.now()", "self._clock.now()"),
+    ("from datetime import datetime", "lambda: datetime.now()", "datetime.now()", "self._clock.now()"),
+    (
+        "from datetime import datetime",
+        "[datetime.now() for _ in name]",
+        "datetime.now()",
+        "self._clock.now()",
+    ),
+    (
+        "from datetime import datetime\nclass Later(datetime): pass",
+        "Later.now()",
+        "datetime.now()",
+        "self._clock.now()",
+    ),
+    ("import time", "time.time()", "time.time()", "self._clock.time()"),
+    ("import time", "global time; time.time()", "time.time()", "self._clock.time()"),
+    ("import time", "for self.at in [time.time()]: pass", "time.time()", "self._clock.time()"),
+    ("import time", "self.seconds += time.time()", "time.time()", "self._clock.time()"),
+    ("import time", "self.at, self.by = time.time(), name", "time.time()", "self._clock.time()"),
+    ("import time", "more[0](time.time())", "time.time()", "self._clock.time()"),
+    ("import time", "def f(at=time.time()): pass", "time.time()", "self._clock.time()"),
+    ("import time", "class C(dict, at=time.time()): pass", "time.time()", "self._clock.time()"),
+    (
+        "import time, functools",
+        "@functools.partial(print, time.time())\ndef f(): pass",
+        "time.time()",
+        "self._clock.time()",
+    ),
+    ("from time import time", "time()", "time.time()", "self._clock.time()"),
+    ("from time import *", "time()", "time.time()", "self._clock.time()"),
+    ("import time", "time.time_ns()", "time.time_ns()", NS % "time"),
+    ("import time", "time.monotonic()", "time.monotonic()", "self._clock.monotonic()"),
+    ("import time", "time.monotonic_ns()", "time.monotonic_ns()", NS % "monotonic"),
+    ("import time", "time.perf_counter()", "time.perf_counter()", "self._clock.monotonic()"),
+    ("import time", "time.perf_counter_ns()", "time.perf_counter_ns()", NS % "monotonic"),
+    ("import time", "time.localtime()", "time.localtime()", "self._clock.now().timetuple()"),
+    ("import time", "time.localtime(None)", "time.localtime()", "self._clock.now().timetuple()"),
+    ("import time", "time.gmtime()", "time.gmtime()", "self._clock.utcnow().timetuple()"),
+    ("import time", "time.ctime()", "time.ctime()", "self._clock.now().ctime()"),
+    ("import time", "time.asctime()", "time.asctime()", "self._clock.now().ctime()"),
+    ("import time", "time.strftime('%Y')", "time.strftime()", "self._clock.now().strftime('%Y')"),
+    ("import random", "random.random()", "random.random()", "self._env.random()"),
+    ("import random", "random.choice(name)", "random.choice()", "self._env.choice(name)"),
+    ("from random import choice as pick", "pick(name)", "random.choice()", "self._env.choice(name)"),
+    ("import random", "map(random.choice, name)", "random.choice", "self._env.choice"),
+    ("import random", "random.sample(name, k=2)", "random.sample()", "self._env.sample(name, k=2)"),
+    ("import random", f"random.choice([{'name, ' * 20}])", "random.choice()", "self._env.choice(...)"),
+    ("import random", "random.seed(1)", "random.seed()", "self._env, which the system seeds"),
+    ("import random", "random.Random()", "random.Random()", "self._env"),
+    ("import random", "random.Random(None).choice(name)", "random.Random()", "self._env"),
+    ("import random", "rng = random.Random(); rng.choice(name)", "random.Random()", "self._env"),
+    ("import random", "random.SystemRandom()", "random.SystemRandom()", "self._env"),
+    (
+        "import random; pick = random.Random(1).choice",
+        "pick(name)",
+        "pick, a generator outside the system",
+        "self._env",
+    ),
+    ("import uuid", "uuid.uuid1()", "uuid.uuid1()", "self._env.uuid4()"),
+    ("from uuid import uuid4", "str(uuid4())", "uuid.uuid4()", "self._env.uuid4()"),
+    ("import os", "os.urandom(8)", "os.urandom()", "self._env.token_bytes(8)"),
+    ("import secrets", "secrets.token_hex()", "secrets.token_hex()", "self._env.token_hex()"),
+    ("import secrets", "secrets.token_urlsafe(9)", "secrets.token_urlsafe()", "self._env.token_urlsafe(9)"),
+    ("import secrets", "secrets.token_bytes(9)", "secrets.token_bytes()", "self._env.token_bytes(9)"),
+    ("import secrets", "secrets.choice(name)", "secrets.choice()", "self._env.choice(name)"),
+    ("import secrets", "secrets.randbelow(9)", "secrets.randbelow()", "self._env.randrange(9)"),
+    ("import secrets", "secrets.randbits(9)", "secrets.randbits()", "self._env.getrandbits(9)"),
+]
+
+# head of the module, the statement, code, what is found in it
+WARNINGS = [
+    ("import time", "time.sleep(1)", determinism.WAITING, "time.sleep()"),
+    ("import time", "time.localtime(seconds)", determinism.TIME_ZONE, "time.localtime()"),
+    ("import time", "map(time.localtime, more)", determinism.TIME_ZONE, "time.localtime"),
+    ("import time", "time.ctime(seconds)", determinism.TIME_ZONE, "time.ctime()"),
+    ("import time", "time.mktime(more)", determinism.TIME_ZONE, "time.mktime()"),
+    (
+        "from datetime import datetime",
+        "datetime.fromtimestamp(seconds)",
+        determinism.TIME_ZONE,
+        "datetime.fromtimestamp()",
+    ),
+    ("", "open(name)", determinism.FILES, "open()"),
+    ("import io", "io.open(name)", determinism.FILES, "open()"),
+    ("import os", "os.listdir(name)", determinism.FILES, "os.listdir()"),
+    ("import os", "os.path.exists(name)", determinism.FILES, "os.path.exists()"),
+    ("from os.path import getsize", "getsize(name)", determinism.FILES, "os.path.getsize()"),
+    ("from pathlib import Path", "Path(name).read_text()", determinism.FILES, "Path.read_text()"),
+    ("from pathlib import Path", "(Path(name) / 'x').write_text('')", determinism.FILES, "Path.write_text()"),
+    (
+        "from pathlib import Path; ROOT = Path('x')",
+        "(ROOT / name).touch()",
+        determinism.FILES,
+        "Path.touch()",
+    ),
+    ("import pathlib", "p = pathlib.Path(name); p.unlink()", determinism.FILES, "Path.unlink()"),
+    ("import pathlib", "pathlib.Path.cwd()", determinism.FILES, "Path.cwd()"),
+    ("import shutil", "shutil.rmtree(name)", determinism.FILES, "shutil.rmtree()"),
+    ("import socket", "socket.socket()", determinism.NETWORK, "socket.socket()"),
+    ("import socket", "socket.gethostname()", determinism.NETWORK, "socket.gethostname()"),
+    (
+        "import urllib.request",
+        "urllib.request.urlopen(name)",
+        determinism.NETWORK,
+        "urllib.request.urlopen()",
+    ),
+    (
+        "import http.client",
+        "http.client.HTTPConnection(name)",
+        determinism.NETWORK,
+        "http.client.HTTPConnection()",
+    ),
+    ("", "import requests; requests.get(name)", determinism.NETWORK, "requests.get()"),
+    ("", "from requests import get; get(name)", determinism.NETWORK, "requests.get()"),
+    ("import subprocess", "subprocess.run([name])", determinism.PROCESSES, "subprocess.run()"),
+    ("import subprocess", "subprocess.Popen([name])", determinism.PROCESSES, "subprocess.Popen()"),
+    ("import os", "os.system(name)", determinism.PROCESSES, "os.system()"),
+    ("import os", "os.environ['HOME']", determinism.ENVIRONMENT, "os.environ"),
+    ("import os", "os.environ.get(name)", determinism.ENVIRONMENT, "os.environ"),
+    ("from os import environ as e", "e.get(name)", determinism.ENVIRONMENT, "os.environ"),
+    ("import os", "os.getenv(name)", determinism.ENVIRONMENT, "os.getenv()"),
+    ("import os", "os.getpid()", determinism.ENVIRONMENT, "os.getpid()"),
+    ("", "input()", determinism.CONSOLE, "input()"),
+    ("", "id(name)", determinism.IDENTITY, "id()"),
+    ("", "hash(name)", determinism.IDENTITY, "hash()"),
+    ("", "sorted(name, key=hash)", determinism.IDENTITY, "hash"),
+    ("import threading", "threading.Thread(target=print).start()", determinism.THREADS, "threading.Thread()"),
+    (
+        "import concurrent.futures",
+        "concurrent.futures.ThreadPoolExecutor()",
+        determinism.THREADS,
+        "concurrent.futures.ThreadPoolExecutor()",
+    ),
+    ("", "yield from set(name)", determinism.SET_ORDER, "set(name), a set"),
+    ("", "for x in set(name).copy(): print(x)", determinism.SET_ORDER, "set(name).copy(), a set"),
+    ("", "for x in {'a', 'b'}: print(x)", determinism.SET_ORDER, "{'a', 'b'}, a set"),
+    ("", "list(set(name))", determinism.SET_ORDER, "set(name), a set"),
+    ("", "[x for x in frozenset(name)]", determinism.SET_ORDER, "frozenset(name), a set"),
+    ("", "for x in {y for y in name}: print(x)", determinism.SET_ORDER, "{y for y in name}, a set"),
+    ("", "for i, x in enumerate(set(name)): print(x)", determinism.SET_ORDER, "set(name), a set"),
+]
+
+# head of the module, statements in which nothing is to be found
+FALSE_ALARMS = [
+    ("import datetime, time, random", "self._clock.now(); self._clock.time(); self._env.choice(name)"),
+    ("from determinism_domains import clock", "clock.now()"),
+    ("", "from determinism_domains import clock; clock.now()"),
+    ("from coopy.clock import clock", "clock.now(); clock.today(); clock.time(); clock.utcnow()"),
+    ("from coopy.env import env", "env.choice(name); env.uuid4(); env.random(); pick = env.choice"),
+    ("", "from coopy.clock import clock; from coopy.env import env; clock.now(); env.choice(name)"),
+    ("", "''.join(name); ', '.join(sorted(set(name)))"),
+    ("", "name.now(); self.other.now(); self.random.choice(); self.datetime.now(); more['time'].time()"),
+    ("", "'datetime.now()'  # datetime.now()"),
+    ("import random", "random = self.rng; random.choice(name)"),
+    ("import datetime", "def inner(datetime): return datetime.now()"),
+    ("import datetime", "(lambda datetime: datetime.now())(name)"),
+    ("import datetime", "[datetime.now() for datetime in name]"),
+    ("import datetime", "{datetime.now(): random for datetime, random in name}"),
+    ("import time", "for time in name: time.time()"),
+    ("import time", "with self.lock as time: time.time()"),
+    ("import time", "try: pass\nexcept Exception as time: time.time()"),
+    ("import time", "(time := self.clock) and time.time()"),
+    ("import time", "[time := x for x in name]; time.time()"),
+    ("import time", "match name:\n    case [time, *random]: time.time()"),
+    ("import time", "match name:\n    case {'a': 1, **time}: time.time()"),
+    ("import time", "import determinism_domains as time; time.time()"),
+    ("import time", "time, rest = name; time.time()"),
+    ("import time", "if name: time = self.clock\nelse: import time\ntime.time()"),
+    ("import time", "def outer():\n    time = self\n    def inner(): return time.time()\n    return inner"),
+    ("import time", "def inner():\n    nonlocal name\n    name = time\n    return name.time()"),
+    ("import time", "class time:\n    def time(): pass\ntime.time()"),
+    ("import time", "def time(): pass\ntime()"),
+    ("import time", "class Local:\n    time = self\n    now = time.time()"),
+    ("import time", "global random; random = self; random.choice()"),
+    ("now = None", "def f():\n    x = y\n    y = x\n    return x.now()"),
+    (
+        "from datetime import datetime, date, timedelta",
+        "datetime(2020, 1, 1) - timedelta(1); date(2020, 1, 1)",
+    ),
+    ("from datetime import datetime, timezone", "datetime.fromisoformat(name); datetime.min"),
+    ("from datetime import datetime, timezone", "datetime.fromtimestamp(seconds, timezone.utc)"),
+    ("from datetime import datetime, timezone", "datetime.fromtimestamp(seconds, tz=timezone.utc)"),
+    (
+        "from datetime import datetime",
+        "datetime.strptime(name, '%Y'); datetime.combine; isinstance(name, datetime)",
+    ),
+    ("from datetime import datetime", "at: datetime.now = name"),
+    (
+        "from datetime import datetime\n\nclass D(datetime):\n    @classmethod\n    def now(cls): return 1",
+        "D.now()",
+    ),
+    (
+        "import time",
+        "time.gmtime(seconds); time.strftime('%Y', more); time.asctime(more); map(time.gmtime, more)",
+    ),
+    ("import time", "time.strptime(name); time.struct_time(name)"),
+    (
+        "import random",
+        "random.Random(42).choice(name); random.Random(x=name); isinstance(name, random.Random)",
+    ),
+    ("import random", "rng = random.Random(42); rng.shuffle(name); rng.random()"),
+    ("import uuid", "uuid.UUID(name); uuid.uuid5(uuid.NAMESPACE_DNS, name); uuid.uuid3"),
+    ("import os", "os.path.join(name, 'x'); os.path.basename(name); os.sep; os.fspath(name)"),
+    (
+        "from pathlib import Path, PurePath",
+        "Path(name).parent / 'x'; Path(name).name; PurePath(name).with_suffix('')",
+    ),
+    (
+        "import secrets, socket, subprocess",
+        "secrets.compare_digest(name, name); socket.AF_INET; subprocess.PIPE",
+    ),
+    ("import threading", "threading.Lock(); isinstance(name, threading.Thread)"),
+    ("import urllib.parse", "urllib.parse.quote(name)"),
+    ("", "open = self.open; open(name); self.input(); self.id(name); hash = name"),
+    ("", "import not_there; not_there.now()"),
+    ("", "from . import not_there; not_there.now()"),
+    ("", "undefined.now()"),
+]
+
+
+def _one(cls: type) -> Finding:
+    (finding,) = findings(cls)
+    return finding
+
+
+def _shown(case: tuple[str, ...]) -> str:
+    return f"{case[0]}; {case[1]}".replace("\n", "; ")[:70]
+
+
+@pytest.mark.parametrize("head, statement, what, instead", ERRORS, ids=map(_shown, ERRORS))
+def test_what_replay_cannot_repeat_is_an_error(domain, head, statement, what, instead):
+    wiki = domain(f"self.before = 1\n{statement}", head)
+    line = head.count("\n") + 5
+    file = sys.modules[wiki.__module__].__file__
+    finding = _one(wiki)
+    assert finding == Finding(finding.code, "error", file, line, "Wiki.create", what, instead)
+    assert finding.code in (determinism.TIME, determinism.CHANCE, determinism.IDENTIFIER)
+
+
+@pytest.mark.parametrize("head, statement, code, what", WARNINGS, ids=map(_shown, WARNINGS))
+def test_what_replay_may_not_repeat_is_a_warning(domain, head, statement, code, what):
+    wiki = domain(f"self.before = 1\n{statement}", head)
+    file = sys.modules[wiki.__module__].__file__
+    finding = _one(wiki)
+    assert finding == Finding(code, "warning", file, 5, "Wiki.create", what, finding.instead)
+    assert finding.instead
+
+
+@pytest.mark.parametrize("head, body", FALSE_ALARMS, ids=map(_shown, FALSE_ALARMS))
+def test_nothing_is_said_about_what_only_looks_like_it(domain, head, body):
+    assert findings(domain(body, head)) == []
+
+
+def test_a_parameter_hides_what_the_module_imports(domain):
+    source = "import datetime, random\nclass Wiki:\n    def at(self, datetime, *random, **time):\n        "
+    assert findings(domain.module(source + "return datetime.now(), random.choice(), time.time()").Wiki) == []
+
+
+def test_a_finding_reads_as_a_sentence_with_the_place_first():
+    assert [str(finding) for finding in findings(domains.UsesAlias)] == [
+        f"{domains.__file__}:{line_of('alias')}: UsesAlias.create calls datetime.now(); use self._clock.now()"
+    ]
+    assert " uses uuid.uuid4 as the default of make; use " in str(findings(domains.WithDefault)[1])
+    assert " iterates over self.tags, a set; use sorted(self.tags)" in str(findings(domains.Diary)[1])
+
+
+def test_helpers_of_the_module_are_followed_and_each_place_is_named_once():
+    at = (line_of("stamp"), "datetime.now() in helper stamp()", f"clock.now() {CLOCK}")
+    assert told(domains.UsesHelper) == [(at[0], "UsesHelper.create", *at[1:])]
+    assert told(domains.UsesHelperAsValue) == [(at[0], "UsesHelperAsValue.create", *at[1:])]
+
+
+def test_the_way_to_a_helper_of_a_helper_is_told():
+    what = "datetime.now() in helper stamp(), called by touch()"
+    assert told(domains.UsesHelperOfHelper) == [
+        (line_of("stamp"), "UsesHelperOfHelper.create", what, f"clock.now() {CLOCK}")
+    ]
+
+
+def test_a_cached_helper_is_followed():
+    (finding,) = findings(domains.UsesCachedHelper)
+    assert (finding.line, finding.what) == (line_of("cached_stamp"), "time.time() in helper cached_stamp()")
+
+
+def test_helpers_that_call_each_other_end():
+    assert findings(domains.UsesCircle) == []
+
+
+def test_helpers_of_other_modules_are_not_followed(domain):
+    assert findings(domain("stamp(); Page(name)", "from determinism_domains import Page, stamp")) == []
+
+
+def test_constructors_of_the_module_are_followed():
+    assert told(domains.MakesPage) == [
+        (
+            line_of("page"),
+            "MakesPage.create",
+            "datetime.now() in helper Page.__init__()",
+            f"clock.now() {CLOCK}",
+        )
+    ]
+    (finding,) = findings(domains.MakesPageByClassMethod)
+    assert (finding.line, finding.what) == (line_of("blank"), "time.time_ns() in helper Page.blank()")
+
+
+def test_fields_of_a_dataclass_that_is_made_are_read():
+    create = "MakesComment.create"
+    assert told(domains.MakesComment) == [
+        (line_of("written"), create, "datetime.now in the field Comment.written", f"clock.now {CLOCK}"),
+        (
+            line_of("key"),
+            create,
+            "uuid.uuid4() in the field Comment.key",
+            "env.uuid4() (from coopy import env)",
+        ),
+        (
+            line_of("chance"),
+            create,
+            "random.Random() in the field Comment.chance",
+            "env (from coopy import env)",
+        ),
+    ]
+
+
+def test_fields_of_a_domain_that_is_a_dataclass_are_read():
+    assert told(domains.Diary) == [
+        (
+            line_of("started"),
+            "Diary.__init__",
+            "date.today in the field Diary.started",
+            f"clock.today {CLOCK}",
+        ),
+        (line_of("tags"), "Diary.lines", "self.tags, a set", "sorted(self.tags)"),
+    ]
+
+
+def test_other_objects_of_the_module_answer_for_themselves():
+    assert findings(domains.OnlyAsksAboutPage) == []
+    assert findings(domains.UsesClock) == []
+
+
+def test_a_generator_kept_outside_the_system_is_an_error_even_when_seeded():
+    assert told(domains.UsesGenerator) == [
+        (
+            line_of("generator"),
+            "UsesGenerator.create",
+            "generator, a generator outside the system",
+            "self._env",
+        )
+    ]
+    assert told(domains.HasGenerator) == [
+        (
+            line_of("has generator"),
+            "HasGenerator.roll",
+            "self.dice, a generator outside the system",
+            "self._env",
+        )
+    ]
+
+
+def test_an_attribute_of_the_class_is_known_unless_the_object_has_its_own():
+    assert told(domains.HasAlias) == [
+        (line_of("has alias"), "HasAlias.create", "datetime.now()", "self._clock.now()"),
+        (line_of("has static alias"), "HasAlias.create", "time.time()", "self._clock.time()"),
+    ]
+
+
+def test_readonly_methods_are_never_replayed_and_not_read():
+    assert findings(domains.Reads) == []
+
+
+def test_readonly_methods_are_read_where_an_action_uses_them():
+    create = "UsesItsReads.create"
+    assert told(domains.UsesItsReads) == [
+        (line_of("age"), create, "time.time() in helper UsesItsReads.age()", "self._clock.time()"),
+        (
+            line_of("seconds"),
+            create,
+            "time.monotonic() in helper UsesItsReads.seconds()",
+            "self._clock.monotonic()",
+        ),
+    ]
+
+
+def test_every_kind_of_method_is_read_and_told_what_it_can_reach():
+    by_self, by_import = "self._clock.time()", f"clock.time() {CLOCK}"
+    expected = {
+        "__init__": by_import,
+        "__len__": by_self,
+        "getter": by_self,
+        "setter": by_self,
+        "deleter": by_self,
+        "cached": by_self,
+        "static": by_import,
+        "of_class": by_import,
+        "decorated": "this._clock.time()",
+        "decorated_silently": by_self,
+        "assigned": by_self,
+        "generated": by_self,
+        "nested": by_self,
+        "nested_self": by_import,
+    }
+    assert told(domains.EveryKindOfMethod) == [
+        (
+            line_of(mark),
+            "EveryKindOfMethod." + ("getter" if mark in ("setter", "deleter") else mark),
+            "time.time()",
+            instead,
+        )
+        for mark, instead in expected.items()
+    ]
+
+
+def test_inherited_methods_are_read_and_replaced_ones_only_through_super():
+    assert told(domains.Derived) == [
+        (line_of("kept"), "Base.kept", "time.time()", "self._clock.time()"),
+        (
+            line_of("extended"),
+            "Derived.extended",
+            "time.time() in helper Base.extended()",
+            "self._clock.time()",
+        ),
+    ]
+
+
+def test_methods_inherited_from_another_module_are_read_with_its_helpers(domain):
+    wiki = domain.module("from determinism_domains import UsesHelper\nclass Wiki(UsesHelper): pass\n").Wiki
+    (finding,) = findings(wiki)
+    assert (finding.file, finding.line, finding.method) == (
+        domains.__file__,
+        line_of("stamp"),
+        "UsesHelper.create",
+    )
+
+
+def test_a_super_method_of_the_standard_library_is_left_alone(domain):
+    source = "class Wiki(dict):\n    def pop(self):\n        super().pop()\n        super().not_there()\n"
+    assert findings(domain.module(source).Wiki) == []
+
+
+def test_a_name_in_a_class_body_is_not_seen_by_its_methods(domain):
+    wiki = domain("class Local:\n    time = self\n    def at(self): return time.time()", "import time")
+    assert [finding.what for finding in findings(wiki)] == ["time.time()"]
+
+
+def test_fields_of_an_attrs_class_are_read(domain):
+    pytest.importorskip("attr")
+    source = (
+        "import attr, datetime\n@attr.s(auto_attribs=True)\nclass Wiki:\n"
+        "    at: datetime.datetime = attr.ib(factory=datetime.datetime.now)\n"
+    )
+    (finding,) = findings(domain.module(source).Wiki)
+    assert (finding.line, finding.what) == (4, "datetime.now in the field Wiki.at")
+
+
+def test_methods_of_builtin_and_standard_bases_are_not_read():
+    (finding,) = findings(domains.DictDomain)
+    assert finding.line == line_of("dict domain")
+
+
+def test_defaults_of_parameters_are_made_anew_by_each_start():
+    line, method = line_of("default"), "WithDefault.create"
+    assert told(domains.WithDefault) == [
+        (
+            line,
+            method,
+            "datetime.now() as the default of at",
+            f"at=None, and in the body clock.now() {CLOCK}",
+        ),
+        (
+            line,
+            method,
+            "uuid.uuid4 as the default of make",
+            "make=None, and in the body env.uuid4 (from coopy import env)",
+        ),
+    ]
+
+
+def test_the_order_of_a_set_is_found_where_it_shows_and_only_there():
+    assert [(finding.line, finding.what, finding.instead) for finding in findings(domains.Tags)] == [
+        (line_of("for"), "self.tags, a set", "sorted(self.tags)"),
+        (line_of("list comprehension"), "self.tags, a set", "sorted(self.tags)"),
+        (line_of("dict comprehension"), "self.tags, a set", "sorted(self.tags)"),
+        (line_of("join"), "self.tags, a set", "sorted(self.tags)"),
+        (line_of("iter"), "self.tags, a set", "sorted(self.tags)"),
+        (line_of("pop"), "self.tags.pop()", "min(self.tags), and remove that one"),
+        (line_of("star"), "self.tags, a set", "sorted(self.tags)"),
+        (line_of("union"), "self.tags | set(names), a set", "sorted(self.tags | set(names))"),
+        (line_of("local"), "unique, a set", "sorted(unique)"),
+    ]
+
+
+def test_id_and_hash_are_at_home_in_hash_and_repr():
+    assert findings(domains.TellsIdentity) == []
+
+
+def test_a_local_class_is_read_and_sees_what_is_around_it():
+    import datetime as moments
+
+    class Wiki:
+        def create(self) -> object:
+            return moments.datetime.now()
+
+    assert [(finding.method, finding.what) for finding in findings(Wiki)] == [
+        ("Wiki.create", "datetime.now()")
+    ]
+
+
+def test_a_variable_that_is_not_assigned_yet_says_nothing():
+    class Wiki:
+        def create(self) -> object:
+            return later.now()
+
+    assert findings(Wiki) == []
+    later = Wiki()
+
+
+def test_a_class_without_source_has_no_findings():
+    space: dict[str, type] = {}
+    exec("import time\nclass Wiki:\n    def create(self): return time.time()\n", space)
+    assert findings(space["Wiki"]) == []
+    assert findings(dict) == []
+
+
+def test_a_file_that_does_not_parse_has_no_findings(domain):
+    wiki = domain("import time; time.time()")
+    path = Path(sys.modules[wiki.__module__].__file__)
+    path.write_text("class Wiki(:\n" * 9)
+    assert findings(wiki) == []
+
+
+def test_two_functions_that_cannot_be_told_apart_have_no_findings(domain):
+    source = "import time\nclass Wiki:\n    a, b = (lambda self: time.time()), (lambda self: 1)\n"
+    assert findings(domain.module(source).Wiki) == []
+
+
+def test_findings_are_ordered_by_file_and_line_however_often_they_are_asked_for():
+    found = findings(domains.EveryKindOfMethod)
+    assert found == sorted(found, key=lambda finding: (finding.file, finding.line))
+    assert found == findings(domains.EveryKindOfMethod)
+
+
+def test_off_does_not_look():
+    validate(domains.UsesHelper, "off")
+
+
+@pytest.mark.parametrize("mode", ["", "Strict", "on", None])
+def test_another_mode_is_wrong_use(mode):
+    with pytest.raises(UsageError, match="'strict', 'warn' or 'off'"):
+        validate(domains.UsesHelper, mode)
+
+
+@pytest.mark.parametrize("mode", ["warn", "strict"])
+def test_errors_are_refused_and_the_refusal_lists_every_finding(mode):
+    with pytest.raises(PrevalentError) as refused:
+        validate(domains.Diary, mode)
+    found = findings(domains.Diary)
+    assert refused.value.findings == tuple(found)
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "Diary does what replay cannot repeat. Nothing was opened."
+    assert lines[1:-1] == [f"  {found[0]}", f"  {found[1]} (warning)"]
+    assert "@readonly" in lines[-1] and lines[-1].endswith(
+        'or open the system with validation="off" if each start may give another state.'
+    )
+
+
+def test_warnings_are_warned_about_and_point_to_who_opens_the_system():
+    with pytest.warns(DeterminismWarning) as warned:
+        validate(domains.Tags, "warn")
+    assert [str(warning.message) for warning in warned] == [
+        str(finding) for finding in findings(domains.Tags)
+    ]
+    assert {warning.filename for warning in warned} == {__file__}
+
+
+def test_strict_refuses_warnings_too_and_says_how_to_be_warned_only():
+    with pytest.raises(PrevalentError, match='validation="warn" to be warned only'):
+        validate(domains.Tags, "strict")
+
+
+@pytest.mark.parametrize("mode", ["warn", "strict"])
+def test_a_class_that_replay_can_repeat_passes_in_silence(mode):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        validate(domains.UsesClock, mode)
+
+
+def test_reading_a_class_imports_nothing_that_its_methods_would(domain):
+    wiki = domain("import this, secrets_of_nobody, wsgiref.util\nfrom requests import get\nget(name)")
+    assert [finding.what for finding in findings(wiki)] == ["requests.get()"]
+    assert not {"this", "requests", "wsgiref.util"} & sys.modules.keys()

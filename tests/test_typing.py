@@ -1,0 +1,92 @@
+"""What a type checker sees."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from program import ROOT, environment
+
+pytest.importorskip("mypy", reason="mypy is not installed")
+
+SNIPPET = """
+from datetime import datetime
+import coopy
+from coopy import abort_exception, control, init_system, readonly, replay, transactional, unlocked
+
+class Wiki:
+    def __init__(self) -> None:
+        self.pages: dict[str, str] = {}
+    @readonly
+    def page(self, name: str) -> str:
+        return self.pages[name]
+    @unlocked
+    @abort_exception
+    @transactional
+    def write(self, name: str, text: str) -> int:
+        return len(text)
+
+reveal_type(init_system(Wiki))  # N: snippet.Wiki
+reveal_type(init_system(Wiki()))  # N: snippet.Wiki
+reveal_type(init_system(Wiki, "data", durability="buffered"))  # N: snippet.Wiki
+reveal_type(coopy.open(Wiki, "data"))  # N: snippet.Wiki
+reveal_type(coopy.open(Wiki(), "data"))  # N: snippet.Wiki
+reveal_type(init_system(Wiki).page("a"))  # N: str
+reveal_type(init_system(Wiki).write("a", "b"))  # N: int
+reveal_type(replay(Wiki, "data", 3))  # N: snippet.Wiki
+reveal_type(replay(Wiki, "data", datetime(2012, 1, 1)))  # N: snippet.Wiki
+reveal_type(control(init_system(Wiki)).take_snapshot())  # N: int
+init_system(Wiki).page(5)  # E: [arg-type]
+init_system(Wiki).pages["a"] = 5  # E: [assignment]
+init_system(Wiki, snapshot_time="often")  # E: [call-overload]
+replay(Wiki(), "data")  # E: [arg-type]
+"""
+
+
+def mypy(*arguments: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", *arguments],
+        cwd=cwd,
+        env=environment(MYPYPATH=ROOT, MYPY_CACHE_DIR=str(cwd / "mypy-cache")),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the checks of this file."""
+    return tmp_path_factory.mktemp("mypy")
+
+
+def test_a_system_has_the_type_of_its_domain(cwd: Path) -> None:
+    (cwd / "snippet.py").write_text(SNIPPET, encoding="utf-8")
+    said = mypy("snippet.py", cwd=cwd)
+    found: dict[int, str] = {}
+    for line in said.splitlines():
+        place, kind, text = line.split(": ", 2)
+        file, _, number = place.partition(":")
+        if file == "snippet.py" and (kind == "error" or "Revealed type" in text):
+            found[int(number)] = text
+    for number, source in enumerate(SNIPPET.splitlines(), start=1):
+        _, _, expected = source.partition("  # ")
+        if expected.startswith("N: "):
+            assert f'"{expected[3:]}"' in found.pop(number, "nothing").replace("builtins.", ""), source
+        elif expected.startswith("E: "):
+            assert expected[3:] in found.pop(number, "nothing"), source
+    assert not found, f"and nothing else is wrong: {found}"
+
+
+def test_the_package_is_clean_under_strict_rules(cwd: Path) -> None:
+    assert mypy(os.path.join(ROOT, "coopy"), cwd=cwd) == ""
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(ROOT) / "coopy" / "py.typed").exists()
