@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= 200
+VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -16,7 +17,8 @@ help:  ## this list
 # The virtual environment is made again when what it should hold has changed.
 $(VENV)/.installed: pyproject.toml requirements.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.10 or newer was found. Install one, or run: make PYTHON=/path/to/python3 ..."; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "venv could not be made. On Debian: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
 	@echo "installing coopy and what its tests need into $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	@touch $@
@@ -28,11 +30,15 @@ test: $(VENV)/.installed  ## all tests, with 20 kills
 	@$(BIN)/python -m pytest
 
 test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
-	@for v in 3.10 3.11 3.12 3.13; do \
-		p=$$(command -v python$$v || ls -d $$HOME/.pyenv/versions/$$v.*/bin/python 2>/dev/null | tail -n 1); \
-		if [ -n "$$p" ] && $$p -c '' 2>/dev/null; then \
-			echo "== Python $$v"; $(MAKE) --no-print-directory test PYTHON=$$p VENV=.venv-$$v || exit 1; \
-		else echo "== Python $$v: not found"; fi; done
+	@failed=; for v in $(VERSIONS); do \
+		python=; for p in python$$v "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v.*/bin/python; do \
+			if "$$p" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$v')" 2>/dev/null; then python=$$p; break; fi; \
+		done; \
+		if [ -z "$$python" ]; then echo "== Python $$v: not found on PATH or in pyenv, not tested"; continue; fi; \
+		echo "== Python $$v"; \
+		$(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$v || failed="$$failed $$v"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed under Python$$failed"; exit 1; fi
 
 crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...)
 	@COOPY_CRASH_RUNS=$(RUNS) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
@@ -51,4 +57,4 @@ typecheck: $(VENV)/.installed  ## mypy --strict
 	@$(BIN)/python -m mypy --strict coopy
 
 clean:  ## removes what the other targets made
-	rm -rf .venv .venv-3.* .bench-venvs build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache
+	rm -rf .venv .venv-3.* .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache

@@ -31,6 +31,7 @@ HEADER = struct.Struct("<qiB")
 SHORT_BINBYTES = 0x43
 OUTCOME = 12  # offset of the outcome in the header
 NO_CALL = b"NN"
+HEAD = bytes([SHORT_BINBYTES, HEADER.size])
 assert RECORD.size == 15 and HEADER.size == 13, "the table above is what is packed"
 
 _EPOCH = datetime(1970, 1, 1)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from threading import Lock, RLock
 from types import GeneratorType
-from typing import Any, NamedTuple
+from typing import Any
 
 from coopy import action
 from coopy.codec import Codec
@@ -28,20 +28,31 @@ from coopy.replay import Progress, restore
 from coopy.storage import Log, MemoryWriter, SnapshotStore, StateWriter
 
 _time_ns = time.time_ns
-_pack = action.RECORD.pack
+_pack = action.HEADER.pack
+_HEAD = action.HEAD
 _NS = 1_000_000_000
 
 Saver = Callable[[], None]
 
 
-class Method(NamedTuple):
+class Method:
     """A method of the domain that is recorded when it is called."""
 
-    name: str
-    function: Function
-    parameters: tuple[str, ...] = ()
-    abort: bool = False
-    transactional: bool = False
+    __slots__ = ("name", "function", "parameters", "abort", "transactional")
+
+    def __init__(
+        self,
+        name: str,
+        function: Function,
+        parameters: tuple[str, ...] = (),
+        abort: bool = False,
+        transactional: bool = False,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.parameters = parameters
+        self.abort = abort
+        self.transactional = transactional
 
 
 class Engine:
@@ -79,28 +90,36 @@ class Engine:
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Records a call and applies it. Raises what the method raises, and our errors before it is applied."""
         failure = None
-        with self.lock:
+        # The lock is taken by hand, as in the methods of a proxy; see there.
+        try:
+            self.acquire()
             machine = self.machine
-            if machine.running:
-                # A call from inside an action is part of that action.
-                return self._returned(method.function(machine.domain, *args, **kwargs))
-            log = self.log
-            if machine.applied != log.last:
-                machine = self._rebuild()
-            instant = _time_ns()
-            if instant >= self._offset_until:
-                self._look_at_offset(instant)
-            if instant < self._instant:
-                instant = self._instant
-            call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters)
-            record = _pack(0x43, 13, instant, self._offset, machine.outcome) + call
-            index = log.append(record)
-            self._instant = instant
-            before = self._state() if self._check and method.abort else b""
-            try:
-                result = machine.apply(record[2:15], method.function, args, kwargs)
-            except BaseException as error:
-                failure = self._failed(method, index, error, before)
+            nested = machine.running
+            if not nested:
+                log = self.log
+                if machine.applied != log.last:
+                    machine = self._rebuild()
+                instant = _time_ns()
+                if instant >= self._offset_until:
+                    self._look_at_offset(instant)
+                if instant < self._instant:
+                    instant = self._instant
+                call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters)
+                header = _pack(instant, self._offset, machine.outcome)
+                index = log.append(_HEAD + header + call)
+                self._instant = instant
+                before = self._state() if self._check and method.abort else b""
+                try:
+                    result = machine.apply(header, method.function, args, kwargs)
+                except BaseException as error:
+                    failure = self._failed(method, index, error, before)
+        except BaseException:
+            self.release_if_held()
+            raise
+        self.release()
+        if nested:
+            # A call from inside an action is part of that action, which holds the lock.
+            return self._returned(method.function(machine.domain, *args, **kwargs))
         if log.settled < index:
             log.wait(index)
         if failure is not None:

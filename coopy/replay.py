@@ -93,9 +93,11 @@ def _batches(
     held: Batch | None = None
     following = machine.applied + 1
     for first, records in log.read(machine.applied):
+        batch = headers, names, arguments = decode_joined(records)
+        if arguments[0] is None:
+            first += 1  # It begins with the amendment of the action before it.
         if first != following:
             raise MissingActions(log.where(first), following, first - 1, "A segment, or a part of one, is not there.")
-        batch = headers, names, arguments = decode_joined(records)
         following = first + len(arguments) - arguments.count(None)
         if held is not None:
             yield held, headers[0]

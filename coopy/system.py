@@ -382,6 +382,14 @@ class System:
         except JournalError:
             self._end()
             raise
+        except OSError as error:
+            self._end()
+            raise JournalError(
+                error.errno,
+                f"{error.strerror}. The last sync failed: actions up to {self._journal.synced} are safe, what came "
+                f"after is uncertain. The system is closed; open it again to see what is there.",
+                self.basedir,
+            ) from error
         self._end()
 
     def abandon(self) -> None:

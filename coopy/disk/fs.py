@@ -18,6 +18,7 @@ import errno
 import mmap
 import os
 import sys
+from collections.abc import Callable
 
 MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems where a preallocated block can always be written: no copy on write, no delayed space."""
@@ -123,6 +124,17 @@ class File:
                 raise OSError(errno.EIO, "nothing was written", self.path)
             offset += written
             view = view[written:]
+
+    def writer(self) -> Callable[[int, bytes], None]:
+        """`write`, by the shortest way. Good until the file grows or is closed."""
+        if self._map is None or type(self.calls).store is not Calls.store:
+            return self.write
+        area = self._map
+
+        def store(offset: int, data: bytes) -> None:
+            area[offset : offset + len(data)] = data
+
+        return store
 
     def allocate(self, size: int) -> None:
         """Grows the file to ``size`` bytes, all of it on disk or an OSError."""

@@ -1,11 +1,18 @@
-"""The layers of the package, and what must not be imported with it."""
+"""The layers of the package, what must not be imported with it, and what must not be said in it."""
 
 from __future__ import annotations
 
 import ast
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import coopy
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "coopy"
@@ -82,9 +89,86 @@ def test_only_the_system_knows_where_bytes_are_kept() -> None:
             assert not [each for each in imports(path, everywhere=True) if each.startswith("coopy.disk")], path
 
 
-def test_words_that_the_project_does_not_use_are_not_in_its_names() -> None:
-    banned = ("checkpoint", "slave", "helper", "manager", "util_")
-    for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                assert not any(word in node.name.lower() for word in banned), f"{path.name}: {node.name}"
+def test_the_front_door_gathers_and_does_nothing_else() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    for statement in tree.body:
+        names = isinstance(statement, ast.Assign) and isinstance(statement.value, (ast.Name, ast.Constant, ast.List))
+        docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        assert names or docstring or isinstance(statement, ast.ImportFrom), ast.unparse(statement)
+
+
+# Each word has one meaning here, and these have none. What they are used for is in coopy/errors.py,
+# coopy/action.py and docs/internals.
+NOT_OURS = frozenset("transaction checkpoint master slave parent info helper util utils manager message".split())
+GIVEN = {
+    # The documented interface has them.
+    "coopy.system": {"master"},
+    "coopy.tests.utils": {"utils"},
+    # The text of an exception or of a line in a log.
+    "coopy.errors": {"message"},
+    "coopy.log": {"message"},
+    "coopy.disk.child": {"message"},
+    # Of a syntax tree; and what a finding calls a function that a method uses.
+    "coopy.determinism": {"parent", "helper"},
+}
+
+
+def words(name: str) -> set[str]:
+    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+
+
+def names_given(path: Path) -> Iterator[tuple[int, str]]:
+    """Each name that a module gives to something, and its line."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_words_that_the_project_does_not_use_are_not_in_its_names(path: Path) -> None:
+    module = name_of(path)
+    banned = NOT_OURS - GIVEN.get(module, set())
+    found = words(module.rpartition(".")[2]) & banned
+    assert not found, f"{module}: {found}"
+    for line, name in names_given(path):
+        assert not words(name) & banned, f"{path.name}, line {line}: {name}"
+
+
+def test_words_are_told_apart_as_a_reader_does() -> None:
+    assert words("SnapshotManager") == {"snapshot", "manager"}
+    assert words("_MESSAGE_BYTES_MAX") == {"message", "bytes", "max"}
+    assert words("transactional") == {"transactional"}
+    assert words("HTTPInfo") == {"http", "info"}
+
+
+def test_no_file_names_a_place_on_somebodys_machine() -> None:
+    places = re.compile(rb"/(?:home|root|Users)/[A-Za-z]")
+    for path in files():
+        found = places.search(path.read_bytes())
+        assert found is None, f"{path.relative_to(ROOT)}: {found[0]!r}"
+
+
+def files() -> list[Path]:
+    """The files of the repository; without git, those of the folders that are ours."""
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        asked = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(asked, cwd=ROOT, capture_output=True, check=False, timeout=60)
+        if listed.returncode == 0:
+            paths = [ROOT / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+            return [path for path in paths if path.is_file()]
+    folders = ("coopy", "tests", "docs", "examples", "benchmarks")
+    return [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md")]
+
+
+def test_the_distribution_has_every_package_and_the_version_that_the_code_says() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    listed = re.search(r"^packages = (\[.*?\])", project, re.M | re.S)
+    assert listed is not None
+    assert sorted(ast.literal_eval(listed[1])) == [name_of(path) for path in MODULES if path.name == "__init__.py"]
+    assert f'version = "{coopy.__version__}"' in project.splitlines()

@@ -196,7 +196,8 @@ def test_what_was_acknowledged_survives_every_kill(tmp_path: Path, capsys: pytes
     finish(basedir, tally)
     with capsys.disabled():
         print(
-            f"crash: {tally.kills} kills ({tally.kills_while_opening} while opening) in {tally.directories} directories, "
+            f"crash: {tally.kills} kills ({tally.kills_while_opening} while opening) "
+            f"in {tally.directories} directories, "
             f"{tally.acknowledged} acknowledged calls, 0 missing, {tally.in_flight} in flight kept, "
             f"{tally.segments} segments, {tally.snapshots} snapshots"
         )

@@ -1,0 +1,1 @@
+"""What coopy costs, each figure against the raw limit measured beside it: ``python -m benchmarks``."""
