@@ -150,7 +150,15 @@ def read(run: Run) -> Iterator[Row]:
 
 
 def _in_a_process(*arguments: str) -> float:
-    ran = subprocess.run([sys.executable, "-m", "benchmarks.once", *arguments], check=True, capture_output=True, text=True)
+    # With compiled modules, as an installed package has them.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks.once", *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
     return float(ran.stdout.split()[-1])
 
 

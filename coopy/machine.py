@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FunctionType, GeneratorType
-from typing import Any, cast
+from typing import Any, Union, cast
 
 from coopy import action
 from coopy.clock import clock
 from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
 from coopy.env import env
-from coopy.errors import MissingMethod, ReplayDiverged
+from coopy.errors import DecodingError, MissingMethod, ReplayDiverged
 from coopy.moment import current
 
 Function = Callable[..., Any]
@@ -90,57 +90,87 @@ class Machine:
         says that it is to be withdrawn. Raises `ReplayError` at the first that does not fit.
         """
         methods, index = self._methods, self.applied
-        outcome, recorded, method = self.outcome, action.UNKNOWN, None
+        name: str | None = None
+        args, recorded, outcome = (), action.UNKNOWN, self.outcome
         # How each action ended stands in the header of the record after it.
         outcomes = bytearray(b"".join([*headers[1:], following])[action.OUTCOME :: action.HEADER.size])
         if withdrawn:
             _mark_withdrawn(arguments, outcomes, withdrawn - index)
+        if None in names or action.WITHDRAWN in outcomes:
+            headers, names, arguments, outcomes = self._made_plain(headers, names, arguments, outcomes, decode)
         before = current.machine
         current.machine = self
         self.running = True
         try:
             for header, name, args, recorded in zip(headers, names, arguments, outcomes):
-                if args is None:
-                    continue
-                index += 1
-                if recorded == 3:  # action.WITHDRAWN
-                    self.applied = index
-                    outcome = 3
-                    continue
-                kwargs = None
-                if name is None:
-                    name, args, *rest = decode(args)
-                    kwargs = rest[0] if rest else None
                 method = methods[name]
                 self.header = header
                 try:
-                    result = method(*args, **kwargs) if kwargs else method(*args)
+                    result = method(*args)
                     if type(result) is GeneratorType:
                         list(result)
-                except (KeyboardInterrupt, MemoryError):
+                except (KeyboardInterrupt, MemoryError, _NoMethod, DecodingError):
                     raise
                 except BaseException as error:
                     if recorded == 1:  # action.RETURNED
-                        raise self._diverged(index, name, where, recorded, 2, error) from error
+                        raise self._diverged(index + 1, name, args, decode, where, recorded, 2, error) from error
                     outcome = 2  # action.RAISED
                 else:
                     if recorded == 2:
-                        raise self._diverged(index, name, where, recorded, 1, None)
+                        raise self._diverged(index + 1, name, args, decode, where, recorded, 1, None)
                     outcome = 1
+                index += 1
                 self.applied = index
         except _NoMethod as missing:
-            name = missing.args[0]
-            raise MissingMethod(index, name, where(index), type(self.domain).__qualname__) from None
+            raise MissingMethod(
+                index + 1, missing.args[0], where(index + 1), type(self.domain).__qualname__
+            ) from None
         finally:
             self.running = False
             current.machine = before
-            self.outcome = outcome
-        return outcome == action.RAISED and recorded == action.UNKNOWN and is_withdrawing(method)
+            self.outcome = action.WITHDRAWN if recorded == action.WITHDRAWN else outcome
+        if outcome != action.RAISED or recorded != action.UNKNOWN or not names:
+            return False
+        return is_withdrawing(methods[_name_of(name, args, decode)])
+
+    def _made_plain(
+        self,
+        headers: list[bytes],
+        names: list[str | None],
+        arguments: list[Any],
+        outcomes: bytearray,
+        decode: Callable[[bytes], tuple[Any, ...]],
+    ) -> tuple[list[bytes], list[str | None], list[Any], bytearray]:
+        """The same actions, such that each is a method called with a tuple: the loop needs no other test."""
+
+        def opaque(data: bytes) -> Any:
+            name, args, *rest = decode(data)
+            return self._methods[name](*args, **(rest[0] if rest else {}))
+
+        self._methods[_OPAQUE] = opaque
+        self._methods[_WITHDRAWN] = lambda: None
+        plain = []
+        for header, name, args, recorded in zip(headers, names, arguments, outcomes):
+            if args is None:
+                continue  # An amendment: the outcome before it has been taken from it.
+            if recorded == action.WITHDRAWN:
+                name, args = _WITHDRAWN, ()
+            elif name is None:
+                name, args = _OPAQUE, (args,)
+            plain.append((header, name, args, recorded))
+        return (
+            [each[0] for each in plain],
+            [each[1] for each in plain],
+            [each[2] for each in plain],
+            bytearray(each[3] for each in plain),
+        )
 
     def _diverged(
         self,
         index: int,
-        method: str,
+        name: str | None,
+        args: Any,
+        decode: Callable[[bytes], tuple[Any, ...]],
         where: Callable[[int], str],
         recorded: int,
         outcome: int,
@@ -148,24 +178,33 @@ class Machine:
     ) -> ReplayDiverged:
         detail = f" ({type(error).__name__}: {error})" if error is not None else ""
         names = action.OUTCOMES
+        method = _name_of(name, args, decode)
         return ReplayDiverged(index, method, where(index), names[recorded], names[outcome], detail)
+
+
+_OPAQUE = "<opaque>"
+_WITHDRAWN = "<withdrawn>"
 
 
 class _NoMethod(Exception):
     pass
 
 
-class _Methods(dict[str, Function]):
+def _name_of(name: str | None, args: Any, decode: Callable[[bytes], tuple[Any, ...]]) -> str:
+    return cast(str, decode(args[0])[0] if name == _OPAQUE else name)
+
+
+class _Methods(dict[Union[str, None], Function]):
     """The methods of a domain by the name that an action carries."""
 
     def __init__(self, domain: Any) -> None:
         super().__init__()
         self._domain = domain
 
-    def __missing__(self, name: str) -> Function:
+    def __missing__(self, name: str | None) -> Function:
         cls = type(self._domain)
         for base in cls.__mro__:
-            if name in vars(base):
+            if name is not None and name in vars(base):
                 function: Any = method_of(cls, name, vars(base)[name])
                 if function is not None:
                     method = self[name] = function.__get__(self._domain, cls)

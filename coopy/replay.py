@@ -135,4 +135,9 @@ def _collector_off() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            # All that was made is young, and would be looked at by the next collection, whole. Frozen
+            # and thawed it counts as old.
+            if gc.get_freeze_count() == 0:
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

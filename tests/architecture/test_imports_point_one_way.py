@@ -97,17 +97,12 @@ def test_the_front_door_gathers_and_does_nothing_else() -> None:
         assert names or docstring or isinstance(statement, ast.ImportFrom), ast.unparse(statement)
 
 
-# Each word has one meaning here, and these have none. What they are used for is in coopy/errors.py,
-# coopy/action.py and docs/internals.
-NOT_OURS = frozenset("transaction checkpoint master slave parent info helper util utils manager message".split())
+# Words that say too little, or that mean one thing in each system that has them.
+NOT_OURS = frozenset("transaction checkpoint master slave parent info helper util utils manager".split())
 GIVEN = {
     # The documented interface has them.
     "coopy.system": {"master"},
     "coopy.tests.utils": {"utils"},
-    # The text of an exception or of a line in a log.
-    "coopy.errors": {"message"},
-    "coopy.log": {"message"},
-    "coopy.disk.child": {"message"},
     # Of a syntax tree; and what a finding calls a function that a method uses.
     "coopy.determinism": {"parent", "helper"},
 }
