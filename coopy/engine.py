@@ -29,7 +29,6 @@ from coopy.storage import Log, MemoryWriter, SnapshotStore, StateWriter
 
 _time_ns = time.time_ns
 _pack = action.HEADER.pack
-_HEAD = action.HEAD
 _NS = 1_000_000_000
 
 Saver = Callable[[], None]
@@ -106,7 +105,7 @@ class Engine:
                     instant = self._instant
                 call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters)
                 header = _pack(instant, self._offset, machine.outcome)
-                index = log.append(_HEAD + header + call)
+                index = log.append(header + call)
                 self._instant = instant
                 before = self._state() if self._check and method.abort else b""
                 try:
@@ -188,7 +187,7 @@ class Engine:
 
     def save(self, machine: Machine) -> None:
         """Writes the snapshot of a machine."""
-        head = machine.header[: action.OUTCOME] + bytes([machine.outcome])
+        head = machine.header[-action.HEADER.size : -1] + bytes([machine.outcome])
 
         def write(file: StateWriter) -> None:
             self._codec.dump_state(machine.domain, _AfterHead(file, head))

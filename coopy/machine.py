@@ -93,11 +93,13 @@ class Machine:
         name: str | None = None
         args, recorded, outcome = (), action.UNKNOWN, self.outcome
         # How each action ended stands in the header of the record after it.
-        outcomes = bytearray(b"".join([*headers[1:], following])[action.OUTCOME :: action.HEADER.size])
+        size = len(headers[0])
+        outcomes = bytearray(b"".join(headers)[2 * size - 1 :: size] + following[action.OUTCOME :])
         if withdrawn:
             _mark_withdrawn(arguments, outcomes, withdrawn - index)
         if None in names or action.WITHDRAWN in outcomes:
             headers, names, arguments, outcomes = self._made_plain(headers, names, arguments, outcomes, decode)
+        generator = GeneratorType
         before = current.machine
         current.machine = self
         self.running = True
@@ -107,7 +109,7 @@ class Machine:
                 self.header = header
                 try:
                     result = method(*args)
-                    if type(result) is GeneratorType:
+                    if type(result) is generator:
                         list(result)
                 except (KeyboardInterrupt, MemoryError, _NoMethod, DecodingError):
                     raise

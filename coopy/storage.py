@@ -7,13 +7,14 @@ network are three ways to fill in these two interfaces, and one suite of tests
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from coopy.errors import DamagedSnapshot, MissingActions, SystemClosed
 
-FOR_EVER = sys.maxsize
+PREFIX_BYTES = 13
+"""Every record begins with so many bytes that are not pickle. A log wraps them (and, before them,
+bytes of its own, if it likes) as one bytes object of pickle's when it is read."""
 
 
 class Log(Protocol):
@@ -55,7 +56,8 @@ class Log(Protocol):
     def read(self, after: int) -> Iterator[tuple[int, memoryview | bytes]]:
         """Yields ``(index, records)`` in order: ``index`` is that of the first record.
 
-        Records are joined, with nothing between them that means anything to pickle.
+        Records are joined. Each leaves on a pickle stack a bytes object that ends in its prefix, and
+        then what the rest of it leaves; nothing else between them means anything to pickle.
         Raises `DamagedJournal` or `MissingActions` where the log cannot be read.
         """
         ...
@@ -103,6 +105,9 @@ class SnapshotStore(Protocol):
         ...
 
 
+_WRAP = bytes([0x43, PREFIX_BYTES])  # pickle opcode SHORT_BINBYTES, and the size of what follows
+
+
 class MemoryLog:
     """A log that lives as long as its object."""
 
@@ -119,13 +124,13 @@ class MemoryLog:
     def append(self, record: bytes) -> int:
         if self.settled < 0:
             raise SystemClosed("the log is closed")
-        self._records.append(record)
+        self._records.append(_WRAP + record)
         self.last += 1
         self.settled = self.last
         return self.last
 
     def amend(self, record: bytes) -> None:
-        self._records[-1] += record
+        self._records[-1] += _WRAP + record
 
     def wait(self, index: int) -> None:
         if self.settled < 0:

@@ -32,7 +32,7 @@ class Store:
 
 
 CODEC = Codec(Store)
-HEADER = action.RECORD.pack(action.SHORT_BINBYTES, action.HEADER.size, 1, 0, action.UNKNOWN)
+HEADER = b"C" + bytes([action.HEADER.size]) + action.header(1, 0, action.UNKNOWN)
 
 # One object twice in a call is what an inline record must not refer to: these come up again and again.
 REPEATED = ["", "h", "a", "hello", "x" * 300, b"", b"h", b"hh", b"\x00" * 300, "keep"]

@@ -2,20 +2,19 @@
 
     offset  size  field
          0     1  0x43      pickle opcode SHORT_BINBYTES
-         1     1  20        bytes of the three fields that follow
+         1     1  33        bytes of the three fields that follow and of the record's prefix
          2     4  size      bytes of the record; little-endian, like every field
          6     8  index     of the record; an amendment has that of the record before it
         14     8  synced    highest index known to be on disk when this frame was written
-        22     1  0x30      pickle opcode POP
-        23  size  record
+        22  size  record
         -6     1  0x4a      pickle opcode BININT
         -5     4  checksum  CRC-32 of all before it in the frame, begun with SEED
         -1     1  0x30      pickle opcode POP
 
 A frame is whole when all of it is in the file, its constants and its checksum
 match, and its index is the one after the frame before it (the same, for an
-amendment). To pickle the bytes around the record mean nothing, so frames that
-touch are records that are joined.
+amendment). To pickle the fields are one bytes object with the record's prefix, and the
+end of a frame means nothing, so frames that touch are records that are joined.
 
 A CRC that has run over data and over the CRC of that data ends in one constant,
 whatever the data. Each checksum begins with what the frame before it ends in
@@ -33,14 +32,16 @@ from __future__ import annotations
 import struct
 import zlib
 
-HEAD = struct.Struct("<BBIQQB")
+from coopy.storage import PREFIX_BYTES
+
+HEAD = struct.Struct("<BBIQQ")
 TAIL = struct.Struct("<IB")
-HEAD_FIRST = (0x43, 20)
+HEAD_FIRST = (0x43, 20 + PREFIX_BYTES)
 POP = 0x30
 MARK = bytes(HEAD_FIRST)
 BININT = b"J"
 OVERHEAD = HEAD.size + len(BININT) + TAIL.size
-assert (HEAD.size, OVERHEAD) == (23, 29), "the table above is what is packed"
+assert (HEAD.size, OVERHEAD) == (22, 28), "the table above is what is packed"
 
 _RESIDUE = zlib.crc32(zlib.crc32(b"").to_bytes(4, "little"), zlib.crc32(b""))
 SEED = zlib.crc32(bytes([POP]), _RESIDUE)
@@ -64,7 +65,7 @@ class Frame:
 
 def pack(record: bytes, index: int, synced: int) -> bytes:
     """The frame of a record."""
-    data = _head_pack(0x43, 20, len(record), index, synced, 0x30) + record + b"J"
+    data = _head_pack(0x43, 33, len(record), index, synced) + record + b"J"
     return data + _tail_pack(_crc32(data, SEED), 0x30)
 
 
@@ -77,8 +78,8 @@ def head(data: bytes | memoryview, offset: int) -> Frame | None:
     """What the head of a frame at ``offset`` says, if it looks like one; it may not be whole."""
     if len(data) - offset < HEAD.size:
         return None
-    first, second, size, index, synced, pop = HEAD.unpack_from(data, offset)
-    if (first, second) != HEAD_FIRST or pop != POP:
+    first, second, size, index, synced = HEAD.unpack_from(data, offset)
+    if (first, second) != HEAD_FIRST:
         return None
     return Frame(size, index, synced)
 
@@ -86,7 +87,7 @@ def head(data: bytes | memoryview, offset: int) -> Frame | None:
 def whole(data: bytes | memoryview, offset: int) -> Frame | None:
     """The frame at ``offset`` if it is whole, its index aside."""
     found = head(data, offset)
-    if found is None or found.size == 0 or offset + OVERHEAD + found.size > len(data):
+    if found is None or found.size < PREFIX_BYTES or offset + OVERHEAD + found.size > len(data):
         return None
     frame = memoryview(data)[offset : offset + OVERHEAD + found.size]
     if frame[-1] != POP or _crc32(frame, SEED) != SEED:

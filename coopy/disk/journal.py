@@ -100,7 +100,7 @@ class Journal:
             offset = self._make_room(len(record), roll=True)
             end = offset + _OVERHEAD + len(record)
         # As `frame.pack`, without the call: this is the hot path.
-        data = _head(0x43, 20, len(record), index, self._commit.durable, 0x30) + record + b"J"
+        data = _head(0x43, 33, len(record), index, self._commit.durable) + record + b"J"
         data += _tail(_crc32(data, _SEED), 0x30)
         try:
             self._write(offset, data)
@@ -332,7 +332,7 @@ class Journal:
         if not write:
             self.last = max(last, floor)
             return
-        if any(segment.file.read(tail, segment.file.size - tail)):
+        if not segment.is_blank_from(tail):
             warn("%s: cut at byte %d, behind action %d, where its last write was torn", segment.file.path, tail, last)
             size = segment.file.size
             segment.file.cut(tail)

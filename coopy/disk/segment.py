@@ -133,6 +133,15 @@ class Segment:
                 following = last + 1
             raise NotWhole(start + size, following)
 
+    def is_blank_from(self, offset: int) -> bool:
+        """Whether there are only zeros from an offset on."""
+        while offset < self.file.size:
+            data = self.file.read(offset, BLOCK)
+            if data.rstrip(b"\0"):
+                return False
+            offset += len(data)
+        return True
+
     def proves(self, after: int, index: int) -> bool:
         """Whether whole frames behind offset ``after`` show that action ``index`` had been kept.
 

@@ -27,7 +27,8 @@ LAYERS = [
     {"coopy.replay"},
     {"coopy.machine"},
     {"coopy.clock", "coopy.env", "coopy.disk"},
-    {"coopy.moment", "coopy.storage", "coopy.codec", "coopy.action", "coopy.determinism"},
+    {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism"},
+    {"coopy.storage"},
     {"coopy.decorators", "coopy.errors", "coopy.log"},
 ]
 # What the disk may know of the spine: the seam and the errors.
