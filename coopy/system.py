@@ -312,6 +312,9 @@ class System:
         self._closed = False
         calls = Calls() if calls is None else calls
         os.makedirs(basedir, exist_ok=True)
+        # A directory that is not ours is left as it is, without so much as a lock in it.
+        if manifest.read(calls, basedir) is None:
+            _refuse_foreign(calls, basedir)
         self._lock = DirectoryLock(basedir)
         try:
             found = manifest.read(calls, basedir) or _begin(calls, basedir)
@@ -360,8 +363,10 @@ class System:
         if current.machine is self.engine.machine:
             # Before anything is waited for: whoever takes a snapshot now may be waiting for this action.
             raise UsageError("a snapshot can't be taken inside an action; nothing was saved")
+        before = self._grown
         index = self.engine.take_snapshot(child.start if self._fork else _inline)
-        self._grown = 0
+        # What the journal has grown by meanwhile is for the next one.
+        self._grown -= before
         if self._keep is not None:
             self._forget()
         return index
@@ -470,14 +475,19 @@ def _inline(save: Saver) -> Callable[[], None]:
     return lambda: None
 
 
-def _begin(calls: Calls, basedir: str) -> manifest.Manifest:
-    """Makes a directory a system's, if it holds nothing that looks like one."""
+def _refuse_foreign(calls: Calls, basedir: str) -> None:
+    """Refuses a directory without a manifest that holds what looks like a system."""
     names = calls.names(basedir)
     if directory.segments(names) or directory.snapshots(names):
         raise ForeignDirectory(
             f"{basedir} holds segments or snapshots but no coopy.json of this coopy: an older release wrote them, "
             f"or the file is lost. Nothing was changed. Choose another directory, or put coopy.json back."
         )
+
+
+def _begin(calls: Calls, basedir: str) -> manifest.Manifest:
+    """Makes a directory a system's."""
+    _refuse_foreign(calls, basedir)
     try:
         return manifest.create(calls, basedir)
     except OSError as error:

@@ -350,7 +350,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "snapshot_000000000000007.dat").write_bytes(b"of an older release")
     with pytest.raises(ForeignDirectory, match="older release"):
         init_system(Counter, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "snapshot_000000000000007.dat"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["snapshot_000000000000007.dat"]
 
 
 def test_a_coopy_json_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -1025,3 +1025,14 @@ def test_progress_that_fails_opens_nothing_and_holds_nothing(written: Path) -> N
     with pytest.raises(KeyError, match="mine"):
         init_system(Counter, written, progress=fail)
     init_system(Counter, written).close()
+
+
+@pytest.mark.parametrize("manifest", ['{"version": 2, "serializer": "pickle"}', None], ids=["0.7", "0.4"])
+def test_a_directory_of_an_older_release_is_refused_and_left_as_it_is(tmp_path: Path, manifest: str | None) -> None:
+    (tmp_path / "transaction_000000000000003.log").write_bytes(b"\x80\x04...")
+    if manifest is not None:
+        (tmp_path / "coopy.json").write_text(manifest)
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(ForeignDirectory, match="Nothing was changed"):
+        init_system(Counter, tmp_path)
+    assert sorted(os.listdir(tmp_path)) == before

@@ -332,11 +332,13 @@ class Journal:
         if not write:
             self.last = max(last, floor)
             return
-        if not segment.is_blank_from(tail):
+        blank = segment.is_blank_from(tail)
+        size = -(-max(segment.file.size, tail + 1) // BLOCK) * BLOCK
+        if not blank:
             warn("%s: cut at byte %d, behind action %d, where its last write was torn", segment.file.path, tail, last)
-            size = segment.file.size
             segment.file.cut(tail)
-            segment.file.allocate(size)
+        # Whole blocks, whatever has become of the file: an append must not run out of it.
+        segment.file.allocate(size)
         segment.file.sync()
         if last < floor:
             segment.close()
