@@ -97,8 +97,9 @@ class File:
         flags = os.O_RDWR if write else os.O_RDONLY
         self.calls = calls
         self.path = path
-        self._fd = calls.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0))
+        self._fd = -1
         self._map: mmap.mmap | None = None
+        self._fd = calls.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0))
         self.size = calls.size(self._fd)
 
     def read(self, offset: int, size: int) -> bytes:
