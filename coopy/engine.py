@@ -208,9 +208,10 @@ class Engine:
             machine, log = self.machine, self.log
             if machine.running:
                 raise UsageError("a system can't be closed inside one of its own actions; it is still open")
-            if log.settled >= 0 and machine.applied == log.last and machine.outcome != action.UNKNOWN:
-                self._amend(machine.outcome)
-            log.close()
+            amendment = None
+            if machine.applied == log.last and machine.outcome != action.UNKNOWN:
+                amendment = action.amendment(self._instant, self._offset, machine.outcome)
+            log.close(amendment)
 
     # -- with the lock held
 

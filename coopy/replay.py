@@ -14,7 +14,7 @@ from typing import Any
 
 from coopy import action
 from coopy.codec import Codec, decode_joined
-from coopy.errors import MissingActions
+from coopy.errors import MissingActions, StorageError
 from coopy.machine import NOTHING_FOLLOWS, Machine
 from coopy.storage import Log, SnapshotStore
 
@@ -92,11 +92,22 @@ def _batches(
     """Batches of records, cut at the point asked for, each with the header that follows it."""
     held: Batch | None = None
     following = machine.applied + 1
-    for first, records in log.read(machine.applied):
+    reading = log.read(machine.applied)
+    while True:
+        try:
+            first, records = next(reading)
+        except StopIteration:
+            break
+        except StorageError:
+            if held is not None and until is not None and until < following:
+                break  # What lies behind the point need not be whole.
+            raise
         batch = headers, names, arguments = decode_joined(records)
         if arguments[0] is None:
             first += 1  # It begins with the amendment of the action before it.
         if first != following:
+            if held is not None and until is not None and until < following:
+                break
             raise MissingActions(log.where(first), following, first - 1, "A segment, or a part of one, is not there.")
         following = first + len(arguments) - arguments.count(None)
         if held is not None:

@@ -70,8 +70,8 @@ class Log(Protocol):
         """The records up to ``upto`` are not needed any more; the log may drop them."""
         ...
 
-    def close(self) -> None:
-        """Makes all records durable and takes no more."""
+    def close(self, amendment: bytes | None = None) -> None:
+        """Makes all records durable, then the amendment of the newest one, and takes no more."""
         ...
 
 
@@ -149,7 +149,9 @@ class MemoryLog:
         del self._records[: max(0, upto + 1 - self._first)]
         self._first = max(self._first, upto + 1)
 
-    def close(self) -> None:
+    def close(self, amendment: bytes | None = None) -> None:
+        if amendment is not None and self.settled >= 0:
+            self.amend(amendment)
         self.settled = -1
 
 

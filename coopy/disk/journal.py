@@ -41,14 +41,15 @@ class Journal:
     """The segments of one directory.
 
     With ``write=False`` nothing is changed and the directory may be in use; the
-    journal then ends at the last frame that is whole. ``floor`` is the index
+    journal then ends at the last frame that is whole, and damage behind it is
+    raised by who reads so far. ``floor`` is the index
     that a snapshot has already reached: the journal goes on behind it, even if
     a power cut took its own end. ``grown`` is called whenever a block is full.
     """
 
     # Slots are read faster than a large instance dictionary.
     __slots__ = (
-        "last", "settled", "_amended", "_basedir", "_block_end", "_buffered", "_calls", "_commit", "_failure",
+        "last", "settled", "_amended", "_basedir", "_block_end", "_buffered", "_calls", "_commit", "_damage", "_failure",
         "_firsts", "_grown", "_segment", "_segment_bytes", "_system", "_tail", "_write",
     )  # fmt: skip
 
@@ -74,6 +75,7 @@ class Journal:
         self._segment_bytes = max(segment_bytes, FIRST_BYTES)
         self._grown = grown
         self._failure: OSError | None = None
+        self._damage: DamagedJournal | None = None
         self._amended = False
         self._firsts = directory.segments(calls.names(basedir))
         self.last = floor
@@ -238,9 +240,12 @@ class Journal:
     # -- reading
 
     def read(self, after: int) -> Iterator[tuple[int, bytes]]:
-        following = after + 1
-        if after >= self.last:
-            return
+        if after < self.last:
+            yield from self._read(after + 1)
+        if self._damage is not None:
+            raise self._damage
+
+    def _read(self, following: int) -> Iterator[tuple[int, bytes]]:
         place = max((i for i, first in enumerate(self._firsts) if first <= following), default=None)
         if place is None:
             first = self._firsts[0] if self._firsts else None
@@ -269,10 +274,11 @@ class Journal:
         segment = self._segment if is_last else self._open(first, write=False)
         try:
             for block in segment.blocks():
-                if not is_last:
-                    yield block
-                elif block.offset < self._tail:
-                    yield Block(block.index, block.offset, block.frames[: self._tail - block.offset])
+                if is_last and block.offset + len(block.frames) >= self._tail:
+                    if block.offset < self._tail:
+                        yield Block(block.index, block.offset, block.frames[: self._tail - block.offset])
+                    return
+                yield block
         except NotWhole as problem:
             if not is_last or problem.offset < self._tail:
                 raise DamagedJournal(
@@ -314,13 +320,15 @@ class Journal:
                 earlier, final = final, block
         except NotWhole as problem:
             if segment.proves(problem.offset, problem.index):
-                segment.close()
-                raise DamagedJournal(
+                self._damage = DamagedJournal(
                     segment.file.path,
                     problem.offset,
                     problem.index,
                     "this is not the whole frame that was written, and later frames show that it had been kept",
-                ) from None
+                )
+                if write:
+                    segment.close()
+                    raise self._damage from None
         if final is not None:
             size, last = frames_upto(final.frames, None)
             tail = final.offset + size
@@ -372,12 +380,16 @@ class Journal:
             self._calls.remove(directory.segment_path(self._basedir, self._firsts[0]))
             del self._firsts[0]
 
-    def close(self) -> None:
+    def close(self, amendment: bytes | None = None) -> None:
         if self.settled < 0 and self._failure is None:
             return
         try:
             if self._failure is None:
                 self._commit.exclusive(self._finish)
+                if amendment is not None:
+                    # It says that all before it is synced: damage will be known as such.
+                    self.amend(amendment)
+                    self._commit.exclusive(self._finish)
         finally:
             self._stop()
             self._segment.close()

@@ -105,6 +105,8 @@ class Segment:
             data = self.file.read(start, end - start)
             frames = data.rstrip(b"\0")
             if not frames:
+                if not self.is_blank_from(end):
+                    raise NotWhole(start, following)
                 return
             if frame.intact(frames):
                 found = frame.head(frames, 0)

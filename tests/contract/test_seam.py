@@ -1,0 +1,156 @@
+"""What `coopy.storage` promises, over memory and over a disk, mapped and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import Faulty
+
+from coopy import SystemClosed, action
+from coopy.codec import Codec, decode_joined
+from coopy.disk.fs import Calls
+from coopy.disk.journal import Journal
+from coopy.disk.snapshots import DiskSnapshots
+from coopy.storage import Log, MemoryLog, MemorySnapshots, SnapshotStore
+
+SYSTEM = b"0123456789abcdef"
+LOGS: dict[str, Callable[[Path], Log]] = {
+    "memory": lambda path: MemoryLog(),
+    "mapped": lambda path: Journal(Calls(), str(path), SYSTEM),
+    "written": lambda path: Journal(Faulty(), str(path), SYSTEM),
+    "buffered": lambda path: Journal(Calls(), str(path), SYSTEM, durability="buffered"),
+}
+STORES: dict[str, Callable[[Path], SnapshotStore]] = {
+    "memory": lambda path: MemorySnapshots(),
+    "disk": lambda path: DiskSnapshots(Calls(), str(path), SYSTEM),
+}
+encode = Codec(dict).encode_call
+
+
+def record(number: Any) -> bytes:
+    return action.header(1, 0, action.UNKNOWN) + encode("put", (number,), {})[0]
+
+
+@pytest.fixture(params=LOGS)
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
+    return LOGS[request.param](tmp_path)
+
+
+def numbers(log: Log, after: int = 0) -> list[tuple[int, Any]]:
+    found = []
+    for first, records in log.read(after):
+        _, names, arguments = decode_joined(records)
+        index = first - (arguments[0] is not None)
+        for name, args in zip(names, arguments):
+            if args is not None:
+                index += 1
+                found.append((index, args[0] if name else args))
+    return found
+
+
+def test_records_have_indexes_from_one_without_gaps_and_are_read_in_order(log: Log) -> None:
+    assert (log.last, log.settled, numbers(log)) == (0, 0, [])
+    assert [log.append(record(number)) for number in "abc"] == [1, 2, 3]
+    assert log.last == 3
+    assert numbers(log) == [(1, "a"), (2, "b"), (3, "c")]
+    assert numbers(log, after=2) == [(3, "c")]
+    assert numbers(log, after=3) == []
+
+
+def test_a_record_that_was_waited_for_is_settled(log: Log) -> None:
+    log.append(record(1))
+    log.append(record(2))
+    log.wait(2)
+    assert log.settled == 2
+    log.wait(1)
+
+
+def test_an_amendment_takes_no_index_and_comes_once(log: Log) -> None:
+    log.append(record(1))
+    log.amend(action.amendment(1, 0, action.WITHDRAWN))
+    assert log.append(record(2)) == 2
+    headers = [header for _, records in log.read(0) for header in decode_joined(records)[0]]
+    assert [header[action.OUTCOME] for header in headers] == [action.UNKNOWN, action.WITHDRAWN, action.UNKNOWN]
+    assert numbers(log) == [(1, 1), (2, 2)]
+    assert numbers(log, after=1) == [(2, 2)]
+
+
+def test_many_records_of_every_size_are_read_as_they_were_appended(log: Log) -> None:
+    sizes = [1, 50, 3_000, 59_000, 61_000, 300_000, 7, 1_500_000, 20]
+    for size in sizes * 3:
+        log.append(record("x" * size))
+    found = [len(value) if isinstance(value, str) else len(Codec(dict).decode_call(value)[1][0]) for _, value in numbers(log)]
+    assert found == sizes * 3
+    assert len(numbers(log, after=13)) == 14
+    assert [index for index, _ in numbers(log, after=13)] == list(range(14, 28))
+
+
+def test_a_closed_log_refuses_records_and_is_settled_no_more(log: Log) -> None:
+    log.append(record(1))
+    log.close()
+    assert log.settled == -1
+    with pytest.raises(SystemClosed):
+        log.append(record(2))
+    with pytest.raises(SystemClosed):
+        log.wait(log.last + 1)
+    log.close()
+
+
+def test_what_is_forgotten_may_be_gone_and_the_rest_is_there(log: Log) -> None:
+    for number in range(5):
+        log.append(record(number))
+    log.forget(2)
+    assert [index for index, _ in numbers(log, after=2)] == [3, 4, 5]
+    assert log.append(record(5)) == 6
+    assert isinstance(log.where(4), str)
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> SnapshotStore:
+    return STORES[request.param](tmp_path)
+
+
+def latest(store: SnapshotStore, upto: int | None = None) -> tuple[int, bytes] | None:
+    found = store.latest(upto)
+    return None if found is None else (found[0], bytes(found[1]))
+
+
+def test_the_newest_snapshot_at_or_before_an_index_is_found(store: SnapshotStore) -> None:
+    assert (latest(store), store.indexes()) == (None, [])
+    for index in (0, 5, 9):
+        store.write(index, lambda file: file.write(b"state %d" % index))
+    assert latest(store) == (9, b"state 9")
+    assert latest(store, 8) == (5, b"state 5")
+    assert latest(store, 4) == (0, b"state 0")
+    store.forget(5)
+    assert store.indexes() == [5, 9]
+    assert latest(store, 4) is None
+
+
+def test_writing_may_begin_again_and_a_failed_one_leaves_nothing(store: SnapshotStore) -> None:
+    def twice(file: Any) -> None:
+        file.write(b"x" * 3_000_000)
+        file.restart()
+        file.write(b"the ")
+        file.write(b"second")
+
+    store.write(1, twice)
+    assert latest(store) == (1, b"the second")
+
+    def failing(file: Any) -> None:
+        file.write(b"half")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError):
+        store.write(2, failing)
+    assert (store.indexes(), latest(store)) == ([1], (1, b"the second"))
+
+
+@pytest.mark.parametrize("size", [1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_states_of_every_size_come_back(store: SnapshotStore, size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    store.write(3, lambda file: file.write(data[:size]))
+    assert latest(store) == (3, data[:size])
