@@ -104,7 +104,9 @@ class Machine:
         current.machine = self
         self.running = True
         try:
-            for header, name, args, recorded in zip(headers, names, arguments, outcomes):
+            for index, header, name, args, recorded in zip(
+                range(index + 1, index + 1 + len(names)), headers, names, arguments, outcomes
+            ):
                 method = methods[name]
                 self.header = header
                 try:
@@ -115,18 +117,15 @@ class Machine:
                     raise
                 except BaseException as error:
                     if recorded == 1:  # action.RETURNED
-                        raise self._diverged(index + 1, name, args, decode, where, recorded, 2, error) from error
+                        raise self._diverged(index, name, args, decode, where, recorded, 2, error) from error
                     outcome = 2  # action.RAISED
                 else:
                     if recorded == 2:
-                        raise self._diverged(index + 1, name, args, decode, where, recorded, 1, None)
+                        raise self._diverged(index, name, args, decode, where, recorded, 1, None)
                     outcome = 1
-                index += 1
                 self.applied = index
         except _NoMethod as missing:
-            raise MissingMethod(
-                index + 1, missing.args[0], where(index + 1), type(self.domain).__qualname__
-            ) from None
+            raise MissingMethod(index, missing.args[0], where(index), type(self.domain).__qualname__) from None
         finally:
             self.running = False
             current.machine = before

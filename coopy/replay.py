@@ -109,7 +109,7 @@ def _batches(
             if held is not None and until is not None and until < following:
                 break
             raise MissingActions(log.where(first), following, first - 1, "A segment, or a part of one, is not there.")
-        following = first + len(arguments) - arguments.count(None)
+        following = first + len(names) - (arguments.count(None) if None in names else 0)
         if held is not None:
             yield held, headers[0]
         size = _size_upto(headers, arguments, first, until, instant)

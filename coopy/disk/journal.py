@@ -28,7 +28,7 @@ from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClo
 from coopy.log import warn
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-FIRST_BYTES = 4 * BLOCK
+FIRST_BYTES = 1024 * 1024
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
 
 _head = frame.HEAD.pack

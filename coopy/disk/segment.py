@@ -30,7 +30,8 @@ from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File
 from coopy.errors import DamagedJournal, ForeignDirectory, UnsupportedFormat
 
-BLOCK = 256 * 1024
+BLOCK = 32 * 1024
+_ZEROS = bytes(BLOCK)
 MAGIC = b"COOPYSEG"
 VERSION = 1
 HEADER = struct.Struct("<8sI16sQ24sI")
@@ -103,7 +104,7 @@ class Segment:
         while start < self.file.size:
             end = start // BLOCK * BLOCK + BLOCK
             data = self.file.read(start, end - start)
-            frames = data.rstrip(b"\0")
+            frames = b"" if data == _ZEROS else data.rstrip(b"\0")
             if not frames:
                 if not self.is_blank_from(end):
                     raise NotWhole(start, following)
@@ -139,7 +140,7 @@ class Segment:
         """Whether there are only zeros from an offset on."""
         while offset < self.file.size:
             data = self.file.read(offset, BLOCK)
-            if data.rstrip(b"\0"):
+            if data != (_ZEROS if len(data) == BLOCK else bytes(len(data))):
                 return False
             offset += len(data)
         return True

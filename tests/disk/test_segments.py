@@ -64,7 +64,7 @@ def test_the_journal_rolls_over_by_size_and_all_segments_are_replayed(tmp_path: 
     fill(tmp_path, *SIZES)
     assert len(segments(tmp_path)) >= 4
     assert opened(tmp_path) == SIZES
-    assert all(path.stat().st_size <= 1 << 20 for path in segments(tmp_path))
+    assert all(path.stat().st_size <= (1 << 20) + BLOCK for path in segments(tmp_path)), "a block more for an amendment"
 
 
 def test_frames_longer_than_a_block_or_a_segment_find_room(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_files_of_a_newer_format_are_refused_as_such(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["zeros", "a copy of another block"])
 @pytest.mark.parametrize("place", [0, -1], ids=["first segment", "last segment"])
 def test_a_whole_block_that_is_not_what_was_written_is_damage(tmp_path: Path, durability: str, what: str, place: int) -> None:
-    fill(tmp_path, *[50_000] * 55, durability=durability)
+    fill(tmp_path, *[10_000] * 230, durability=durability)
     assert len(segments(tmp_path)) >= 3
     path = segments(tmp_path)[place]
     data = bytearray(path.read_bytes())
@@ -151,7 +151,7 @@ def test_a_whole_block_that_is_not_what_was_written_is_damage(tmp_path: Path, du
 
 
 def test_garbage_in_the_padding_between_blocks_is_damage(tmp_path: Path) -> None:
-    fill(tmp_path, *[50_000] * 12)
+    fill(tmp_path, *[10_000] * 12)
     path = segments(tmp_path)[0]
     data = bytearray(path.read_bytes())
     assert data[BLOCK - 1] == 0
