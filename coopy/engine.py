@@ -13,6 +13,7 @@ rebuilds the machine from what the log holds.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from threading import Lock, RLock
@@ -30,6 +31,8 @@ from coopy.storage import Log, MemoryWriter, SnapshotStore, StateWriter
 _time_ns = time.time_ns
 _pack = action.HEADER.pack
 _NS = 1_000_000_000
+YIELDS = 20
+_yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 Saver = Callable[[], None]
 
@@ -91,7 +94,8 @@ class Engine:
         failure = None
         # The lock is taken by hand, as in the methods of a proxy; see there.
         try:
-            self.acquire()
+            if not self.acquire(False):
+                self._queue_up()
             machine = self.machine
             nested = machine.running
             if not nested:
@@ -143,6 +147,19 @@ class Engine:
         if failure is not None:
             raise failure
         return result
+
+    def _queue_up(self) -> None:
+        """Takes a lock that another holds.
+
+        Who sleeps on a lock is given it while it still waits for the interpreter, so that whoever runs
+        meanwhile finds it taken and sleeps as well: a queue that never ends once it has begun. The holder
+        is let run a few times first; the lock is held for microseconds, unless a method takes long.
+        """
+        for _ in range(YIELDS):
+            _yield()
+            if self.acquire(False):
+                return
+        self.acquire()
 
     def release_if_held(self) -> None:
         """Gives the lock back after a failure that may have come while it was waited for."""
