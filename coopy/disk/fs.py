@@ -18,7 +18,6 @@ import errno
 import mmap
 import os
 import sys
-from collections.abc import Callable
 
 MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems where a preallocated block can always be written: no copy on write, no delayed space."""
@@ -126,16 +125,12 @@ class File:
             offset += written
             view = view[written:]
 
-    def writer(self) -> Callable[[int, bytes], None]:
-        """`write`, by the shortest way. Good until the file grows or is closed."""
-        if self._map is None or type(self.calls).store is not Calls.store:
-            return self.write
-        area = self._map
+    def area(self) -> mmap.mmap | None:
+        """The map, for who stores into it without a call; None if writes must go through `write`.
 
-        def store(offset: int, data: bytes) -> None:
-            area[offset : offset + len(data)] = data
-
-        return store
+        Good until the file grows or is closed.
+        """
+        return self._map if type(self.calls).store is Calls.store else None
 
     def allocate(self, size: int) -> None:
         """Grows the file to ``size`` bytes, all of it on disk or an OSError."""

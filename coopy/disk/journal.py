@@ -49,8 +49,8 @@ class Journal:
 
     # Slots are read faster than a large instance dictionary.
     __slots__ = (
-        "last", "settled", "_amended", "_basedir", "_block_end", "_buffered", "_calls", "_commit", "_damage", "_failure",
-        "_firsts", "_grown", "_segment", "_segment_bytes", "_system", "_tail", "_write",
+        "last", "settled", "_amended", "_area", "_basedir", "_block_end", "_buffered", "_calls", "_commit", "_damage", "_failure",
+        "_firsts", "_grown", "_segment", "_segment_bytes", "_system", "_tail",
     )  # fmt: skip
 
     _tail: int
@@ -105,7 +105,10 @@ class Journal:
         data = _head(0x43, 33, len(record), index, self._commit.durable) + record + b"J"
         data += _tail(_crc32(data, _SEED), 0x30)
         try:
-            self._write(offset, data)
+            if self._area is not None:
+                self._area[offset:end] = data
+            else:
+                self._segment.file.write(offset, data)
         except BaseException as error:
             raise self._undone(offset, data, error)
         self._tail = end
@@ -123,7 +126,7 @@ class Journal:
             offset = self._make_room(len(record), roll=False)
         data = frame.pack(record, self.last, self._commit.durable)
         try:
-            self._write(offset, data)
+            self._segment.file.write(offset, data)
         except BaseException as error:
             raise self._undone(offset, data, error)
         self._tail = offset + frame.OVERHEAD + len(record)
@@ -356,12 +359,12 @@ class Journal:
             self._start_at(64)
             return
         segment.file.map()
-        self._write = segment.file.writer()
+        self._area = segment.file.area()
 
     def _start_at(self, offset: int) -> None:
         self._tail = offset
         self._block_end = offset // BLOCK * BLOCK + BLOCK
-        self._write = self._segment.file.writer()
+        self._area = self._segment.file.area()
 
     def _open(self, first: int, *, write: bool) -> Segment:
         path = directory.segment_path(self._basedir, first)
