@@ -113,7 +113,7 @@ class Engine:
                 self._instant = instant
                 before = self._state() if self._check and method.abort else b""
                 try:
-                    result = machine.apply(header, method.function, args, kwargs)
+                    result = machine.apply(header, machine.methods[method.name], args, kwargs)
                 except BaseException as error:
                     failure = self._failed(method, index, error, before)
         except BaseException:

@@ -31,7 +31,7 @@ INTERRUPTIONS = (MemoryError, RecursionError)
 class Machine:
     """A domain object at an index."""
 
-    __slots__ = ("domain", "applied", "header", "outcome", "secret", "running", "draws", "_methods")
+    __slots__ = ("domain", "applied", "header", "outcome", "secret", "running", "draws", "methods")
 
     def __init__(self, domain: Any, applied: int, header: bytes, secret: bytes) -> None:
         self.domain = domain
@@ -44,11 +44,11 @@ class Machine:
         self.secret = secret
         self.running = False
         self.draws: object | None = None
-        self._methods = _Methods(domain)
+        self.methods = _Methods(domain)
         equip(domain)
 
-    def apply(self, header: bytes, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Runs the next action. Raises what it raises.
+    def apply(self, header: bytes, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Runs one of ``methods`` as the next action. Raises what it raises.
 
         If that is an interruption the state is not known any more, and ``applied`` stays behind.
         """
@@ -57,7 +57,7 @@ class Machine:
         self.header = header
         self.running = True
         try:
-            result = function(self.domain, *args, **kwargs) if kwargs else function(self.domain, *args)
+            result = method(*args, **kwargs) if kwargs else method(*args)
             if type(result) is GeneratorType:
                 result = iter(list(result))
         except INTERRUPTIONS:
@@ -89,7 +89,7 @@ class Machine:
         whether the last one raised, its recorded outcome is not known, and its method's mark
         says that it is to be withdrawn. Raises `ReplayError` at the first that does not fit.
         """
-        methods, index = self._methods, self.applied
+        methods, index = self.methods, self.applied
         name: str | None = None
         args, recorded, outcome = (), action.UNKNOWN, self.outcome
         # How each action ended stands in the header of the record after it.
@@ -146,10 +146,10 @@ class Machine:
 
         def opaque(data: bytes) -> Any:
             name, args, *rest = decode(data)
-            return self._methods[name](*args, **(rest[0] if rest else {}))
+            return self.methods[name](*args, **(rest[0] if rest else {}))
 
-        self._methods[_OPAQUE] = opaque
-        self._methods[_WITHDRAWN] = lambda: None
+        self.methods[_OPAQUE] = opaque
+        self.methods[_WITHDRAWN] = lambda: None
         plain = []
         for header, name, args, recorded in zip(headers, names, arguments, outcomes):
             if args is None:
