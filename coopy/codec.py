@@ -103,8 +103,11 @@ class Codec:
                     break
             else:
                 data = _dumps((name, args), PROTOCOL)
-                if (len(data) < _LONG_BINGET_BYTES_MIN and _BINGET not in data) or (
-                    len(data) < INLINE_BYTES_MAX and _all_distinct(name, args)
+                size = len(data)
+                if (
+                    (size < _LONG_BINGET_BYTES_MIN and _BINGET not in data)
+                    or (size < INLINE_BYTES_MAX and len({id(name), *map(id, args)}) > len(args))
+                    or (size < INLINE_BYTES_MAX and _all_distinct(name, args))
                 ):
                     return data[_HEAD_BYTES:-3], args, kwargs
                 return _opaque(b"P" + data), args, kwargs

@@ -1,0 +1,134 @@
+"""Group commit: whoever waits is woken once its index is durable, whatever happens to the others."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytest
+
+from coopy.disk.commit import GroupCommit
+
+
+class Store:
+    """Indexes are handed out by `append`; a sync makes all of them durable, after a while."""
+
+    def __init__(self, seconds: float = 0.0005) -> None:
+        self.last = 0
+        self.syncs = 0
+        self.failing = False
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self.commit = GroupCommit(self._sync, 0)
+
+    def append(self) -> int:
+        with self._lock:
+            self.last += 1
+            return self.last
+
+    def _sync(self) -> int:
+        upto = self.last
+        time.sleep(self._seconds)
+        if self.failing:
+            raise OSError(5, "Input/output error")
+        self.syncs += 1
+        return upto
+
+
+def run_all(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads), "somebody was never woken"
+
+
+def test_every_caller_is_woken_when_its_index_is_durable_and_many_share_a_sync() -> None:
+    store, early = Store(), []
+
+    def work() -> None:
+        for _ in range(50):
+            index = store.append()
+            store.commit.wait(index)
+            if store.commit.durable < index:
+                early.append(index)
+
+    run_all([threading.Thread(target=work, daemon=True) for _ in range(24)])
+    assert not early
+    assert store.commit.durable == 24 * 50
+    assert store.syncs < 24 * 50 / 4
+
+
+def test_a_sync_that_fails_is_raised_in_everyone_who_waits() -> None:
+    store, raised = Store(0.02), []
+    store.failing = True
+
+    def work() -> None:
+        try:
+            store.commit.wait(store.append())
+        except OSError as error:
+            raised.append(error.errno)
+
+    run_all([threading.Thread(target=work, daemon=True) for _ in range(16)])
+    assert raised == [5] * 16
+
+
+class Interrupted(Exception):
+    pass
+
+
+@contextmanager
+def interrupts(within: float, seed: int) -> Iterator[None]:
+    """The main thread is interrupted at random moments of its sleep."""
+    chance = random.Random(seed)
+    lines, first = inspect.getsourcelines(GroupCommit._park)
+    asleep = first + next(number for number, line in enumerate(lines) if "turn.acquire()" in line)
+
+    def raise_it(_: int, frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, within))
+        if frame is not None and frame.f_code is GroupCommit._park.__code__ and frame.f_lineno == asleep:
+            raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, raise_it)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, within)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_caller_that_is_interrupted_in_its_sleep_leaves_nobody_asleep(seed: int) -> None:
+    store, stop = Store(), threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            store.commit.wait(store.append())
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    interrupted = 0
+    until = time.monotonic() + 1.0
+    try:
+        with interrupts(0.003, seed):
+            while time.monotonic() < until:
+                try:
+                    while time.monotonic() < until:
+                        store.commit.wait(store.append())
+                except Interrupted:
+                    interrupted += 1
+    except Interrupted:
+        pass
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads), "somebody was never woken"
+    assert interrupted > 20
