@@ -23,7 +23,7 @@ from __future__ import annotations
 import struct
 from datetime import datetime, timedelta, timezone
 
-from coopy.storage import PREFIX_BYTES
+from coopy.storage import AMENDMENT_BYTES, PREFIX_BYTES
 
 UNKNOWN, RETURNED, RAISED, WITHDRAWN = range(4)
 OUTCOMES = ("unknown", "returned", "raised", "withdrawn")
@@ -31,7 +31,7 @@ OUTCOMES = ("unknown", "returned", "raised", "withdrawn")
 HEADER = struct.Struct("<qiB")
 OUTCOME = -1  # place of the outcome in a header
 NO_CALL = b"NN"
-assert HEADER.size == 13 == PREFIX_BYTES, "the table above is what is packed, and what a log expects"
+assert (HEADER.size, HEADER.size + len(NO_CALL)) == (PREFIX_BYTES, AMENDMENT_BYTES), "the table above is what is packed, and what a log expects"
 
 _EPOCH = datetime(1970, 1, 1)
 _NS = 1_000_000_000

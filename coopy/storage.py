@@ -16,6 +16,9 @@ PREFIX_BYTES = 13
 """Every record begins with so many bytes that are not pickle. A log wraps them (and, before them,
 bytes of its own, if it likes) as one bytes object of pickle's when it is read."""
 
+AMENDMENT_BYTES = PREFIX_BYTES + 2
+"""An amendment is so long, and every other record is longer."""
+
 
 class Log(Protocol):
     """Records in order, each with an index from 1, without gaps.

@@ -311,7 +311,7 @@ class System:
         self._closing = False
         self._closed = False
         calls = Calls() if calls is None else calls
-        os.makedirs(basedir, exist_ok=True)
+        directory.make(calls, basedir)
         # A directory that is not ours is left as it is, without so much as a lock in it.
         if manifest.read(calls, basedir) is None:
             _refuse_foreign(calls, basedir)

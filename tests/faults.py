@@ -12,11 +12,20 @@ from coopy.disk.fs import Calls
 from coopy.system import System
 
 
-def open_with(calls: Calls, obj: Any, basedir: Path, *, durability: str = "sync", check: bool = False) -> Any:
+def open_with(
+    calls: Calls,
+    obj: Any,
+    basedir: Path,
+    *,
+    durability: str = "sync",
+    check: bool = False,
+    keep: int | None = None,
+    segment_bytes: int = 1 << 20,
+) -> Any:
     """A system on a disk of our own."""
     system = System(
-        obj, str(basedir), durability=durability, check=check, keep=None, snapshot_growth=0, fork=False,
-        segment_bytes=1 << 20, calls=calls,
+        obj, str(basedir), durability=durability, check=check, keep=keep, snapshot_growth=0, fork=False,
+        segment_bytes=segment_bytes, calls=calls,
     )  # fmt: skip
     system.start(None)
     return system.proxy

@@ -1,13 +1,36 @@
-"""Names of the files in a data directory."""
+"""The data directory: made so that it lasts, and the names of the files in it."""
 
 from __future__ import annotations
 
 import os
 import re
 
-_SEGMENT = re.compile(r"transaction_(\d{15,})\.log\Z")
-_SNAPSHOT = re.compile(r"snapshot_(\d{15,})\.dat\Z")
+from coopy.disk.fs import Calls
+
+# As they are written, and no larger than a header can hold: any other name is not one of ours.
+_INDEX = "([0-9]{15}|[1-9][0-9]{15,18})"
+_SEGMENT = re.compile(rf"transaction_{_INDEX}\.log\Z")
+_SNAPSHOT = re.compile(rf"snapshot_{_INDEX}\.dat\Z")
 TEMPORARY = ".tmp"
+TORN = ".torn"
+
+
+def make(calls: Calls, path: str) -> None:
+    """Makes a directory and those above it that are missing, each durable by name. Raises OSError."""
+    missing = []
+    while not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for each in reversed(missing):
+        try:
+            calls.make_directory(each)
+        except FileExistsError:
+            if not os.path.isdir(each):
+                raise
+        try:
+            calls.sync_directory(os.path.dirname(each))
+        except PermissionError:
+            pass  # A directory that can be passed through, but not read, can't be synced either.
 
 
 def segment_path(directory: str, first: int) -> str:

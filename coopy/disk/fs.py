@@ -41,6 +41,9 @@ class Calls:
     def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         return os.pwrite(fd, data, offset)
 
+    def map(self, fd: int, size: int) -> mmap.mmap:
+        return mmap.mmap(fd, size)
+
     def store(self, area: mmap.mmap, data: bytes, offset: int) -> None:
         """Writes into a map. Cannot fail where `mappable` holds."""
         area[offset : offset + len(data)] = data
@@ -63,6 +66,9 @@ class Calls:
             fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
         else:
             os.fdatasync(fd)
+
+    def make_directory(self, path: str) -> None:
+        os.mkdir(path)
 
     def sync_directory(self, path: str) -> None:
         """The directory's names are on disk when this returns."""
@@ -149,7 +155,7 @@ class File:
     def map(self) -> None:
         """From now on writes go through a memory map, if the file system allows it."""
         if self.size and self.calls.mappable(self._fd):
-            self._map = mmap.mmap(self._fd, self.size)
+            self._map = self.calls.map(self._fd, self.size)
 
     def cut(self, size: int) -> None:
         """Drops everything from ``size`` on. Not for a mapped file."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 from zlib import crc32 as _crc32
 
 from coopy.disk import directory, frame
@@ -189,6 +189,9 @@ class Journal:
             except OSError as error:
                 self._fail(error)
                 raise
+            if not self._buffered:
+                # The first frame of the new segment is to say so.
+                self._commit.durable = max(self._commit.durable, first - 1)
             self._segment = new
             self._firsts.append(first)
             old.close()
@@ -261,7 +264,7 @@ class Journal:
                     directory.segment_path(self._basedir, first), following, first - 1, "A segment, or its end, is not there."
                 )
             for block in self._blocks(first):
-                data, index = block.frames, block.index
+                data, index = block.frames, block.first
                 if index < following:
                     skipped, last = frames_upto(data, following - 1)
                     data, index = data[skipped:], last + 1
@@ -279,7 +282,7 @@ class Journal:
             for block in segment.blocks():
                 if is_last and block.offset + len(block.frames) >= self._tail:
                     if block.offset < self._tail:
-                        yield Block(block.index, block.offset, block.frames[: self._tail - block.offset])
+                        yield block._replace(frames=block.frames[: self._tail - block.offset])
                     return
                 yield block
         except NotWhole as problem:
@@ -303,7 +306,7 @@ class Journal:
             path = directory.segment_path(self._basedir, first)
             offset = None
             for block in self._blocks(first):
-                if block.index > index:
+                if block.first > index:
                     break
                 offset = block.offset + frames_upto(block.frames, index - 1)[0]
             return f"{path}, byte {offset}"
@@ -312,46 +315,43 @@ class Journal:
     # -- opening and closing
 
     def _open_tail(self, write: bool, floor: int) -> None:
-        first = self._firsts[-1]
-        segment = self._open(first, write=write)
-        self._segment = segment
-        last, tail = first - 1, 64
-        final: Block | None = None
-        earlier: Block | None = None
-        try:
-            for block in segment.blocks():
-                earlier, final = final, block
-        except NotWhole as problem:
-            if segment.proves(problem.offset, problem.index):
-                self._damage = DamagedJournal(
-                    segment.file.path,
-                    problem.offset,
-                    problem.index,
-                    "this is not the whole frame that was written, and later frames show that it had been kept",
-                )
-                if write:
-                    segment.close()
-                    raise self._damage from None
+        """Finds the end of the journal and, for writing, cuts off what is torn behind it."""
+        while True:
+            end = self._end_of_segment(self._firsts[-1], write)
+            if len(self._firsts) == 1 or end.synced >= self._firsts[-1] - 1:
+                break
+            # Nothing says that the segment before was synced when this one was begun. It was begun
+            # behind a whole one; if it is not whole now, it is where the power cut left the end.
+            before = self._end_of_segment(self._firsts[-2], write=False)
+            before.segment.close()
+            if before.last >= self._firsts[-1] - 1 or before.damage is not None:
+                break
+            end.segment.close()
+            self._set_aside(self._firsts.pop(), write)
+        self._segment, self.last, self._damage = end.segment, end.last, end.damage
+        if end.damage is not None and write:
+            end.segment.close()
+            raise end.damage
+        final = end.final
+        tail = 64 if final is None else final.offset + len(final.frames)
         if final is not None:
-            size, last = frames_upto(final.frames, None)
-            tail = final.offset + size
-            self._amended = _ends_amended(final.frames, size, last, earlier)
-        self.last = last
+            self._amended = _ends_amended(final, end.earlier)
         self._start_at(tail)
         if final is not None and len(final.frames) > BLOCK:
             self._block_end = tail
         if not write:
-            self.last = max(last, floor)
+            self.last = max(self.last, floor)
             return
+        segment, path = end.segment, end.segment.file.path
         blank = segment.is_blank_from(tail)
         size = -(-max(segment.file.size, tail + 1) // BLOCK) * BLOCK
         if not blank:
-            warn("%s: cut at byte %d, behind action %d, where its last write was torn", segment.file.path, tail, last)
+            warn("%s: cut at byte %d, behind action %d, where its last write was torn", path, tail, self.last)
             segment.file.cut(tail)
         # Whole blocks, whatever has become of the file: an append must not run out of it.
         segment.file.allocate(size)
         segment.file.sync()
-        if last < floor:
+        if self.last < floor:
             segment.close()
             self.last = floor
             self._segment = self._create(floor + 1, FIRST_BYTES)
@@ -360,6 +360,32 @@ class Journal:
             return
         segment.file.map()
         self._area = segment.file.area()
+
+    def _end_of_segment(self, first: int, write: bool) -> _End:
+        segment = self._open(first, write=write)
+        final: Block | None = None
+        earlier: Block | None = None
+        damage = None
+        try:
+            for block in segment.blocks():
+                earlier, final = final, block
+        except NotWhole as problem:
+            if segment.proves(problem.offset, problem.index):
+                damage = DamagedJournal(
+                    segment.file.path,
+                    problem.offset,
+                    problem.index,
+                    "this is not the whole frame that was written, and later frames show that it had been kept",
+                )
+        return _End(segment, final, earlier, damage)
+
+    def _set_aside(self, first: int, write: bool) -> None:
+        """Takes a segment behind a torn end out of the journal; what it holds is kept under another name."""
+        path = directory.segment_path(self._basedir, first)
+        if write:
+            warn("%s: set aside, as the segment before it was torn", path)
+            self._calls.rename(path, path + directory.TORN)
+            self._calls.sync_directory(self._basedir)
 
     def _start_at(self, offset: int) -> None:
         self._tail = offset
@@ -431,10 +457,28 @@ class Journal:
         raise SystemClosed(f"the system in {self._basedir} is closed. Open it again to use it.")
 
 
-def _ends_amended(frames: bytes, size: int, last: int, earlier: Block | None) -> bool:
+class _End(NamedTuple):
+    """How a segment ends: its last two blocks, and the damage if what is behind them is damage."""
+
+    segment: Segment
+    final: Block | None
+    earlier: Block | None
+    damage: DamagedJournal | None
+
+    @property
+    def last(self) -> int:
+        return self.segment.first - 1 if self.final is None else self.final.last
+
+    @property
+    def synced(self) -> int:
+        """Up to this index, its frames say, all was on disk."""
+        return -1 if self.final is None else self.final.synced
+
+
+def _ends_amended(final: Block, earlier: Block | None) -> bool:
     """Whether the last action has its amendment; the action may stand in the block before."""
-    before, _ = frames_upto(frames, last - 1)
-    first = frame.head(frames, before)
-    if first is not None and before + first.size + frame.OVERHEAD < size:
+    before, _ = frames_upto(final.frames, final.last - 1)
+    first = frame.head(final.frames, before)
+    if first is not None and before + first.size + frame.OVERHEAD < len(final.frames):
         return True
-    return before == 0 and earlier is not None and frames_upto(earlier.frames, None)[1] == last
+    return before == 0 and earlier is not None and earlier.last == final.last

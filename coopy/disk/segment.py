@@ -25,10 +25,12 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File
 from coopy.errors import DamagedJournal, ForeignDirectory, UnsupportedFormat
+from coopy.storage import AMENDMENT_BYTES
 
 BLOCK = 32 * 1024
 _ZEROS = bytes(BLOCK)
@@ -38,15 +40,14 @@ HEADER = struct.Struct("<8sI16sQ24sI")
 assert HEADER.size == 64, "the table above is what is packed"
 
 
-class Block:
-    """Frames that touch, all whole. ``index`` and ``offset`` are those of the first."""
+class Block(NamedTuple):
+    """Frames that touch, all whole: where they begin, the first and the last index, and what was synced by the last."""
 
-    __slots__ = ("index", "offset", "frames")
-
-    def __init__(self, index: int, offset: int, frames: bytes) -> None:
-        self.index = index
-        self.offset = offset
-        self.frames = frames
+    offset: int
+    frames: bytes
+    first: int
+    last: int
+    synced: int
 
 
 class NotWhole(Exception):
@@ -66,6 +67,8 @@ class Segment:
 
     @classmethod
     def open(cls, calls: Calls, path: str, system: bytes, first: int, *, write: bool) -> Segment:
+        if not os.path.isfile(path):
+            raise DamagedJournal(path, 0, first, "this is not a file, or a link to one")
         file = File(calls, path, write=write)
         try:
             _check_header(path, file.read(0, HEADER.size), system, first)
@@ -100,7 +103,8 @@ class Segment:
 
     def blocks(self) -> Iterator[Block]:
         """The frames, block by block. Raises `NotWhole` at the first that is not, after those before it."""
-        start, following = HEADER.size, self.first
+        start, following, behind = HEADER.size, self.first, HEADER.size
+        final: Block | None = None
         while start < self.file.size:
             end = start // BLOCK * BLOCK + BLOCK
             data = self.file.read(start, end - start)
@@ -108,33 +112,36 @@ class Segment:
             if not frames:
                 if not self.is_blank_from(end):
                     raise NotWhole(start, following)
-                return
-            if frame.intact(frames):
-                found = frame.head(frames, 0)
-                assert found is not None
-                if found.index not in (following, following - 1) and start == HEADER.size:
-                    raise NotWhole(start, following)
-                yield Block(found.index, start, frames)
-                following = found.index + 1
-                start = end
-                continue
+                break
             found = frame.head(data, 0)
-            if found is not None and found.size + frame.OVERHEAD > len(data):
-                size = found.size + frame.OVERHEAD
-                data = self.file.read(start, size)
-                if not frame.intact(data) or len(data) < size:
-                    raise NotWhole(start, max(following, found.index))
-                yield Block(found.index, start, data)
-                following = found.index + 1
-                start = -(-(start + size) // BLOCK) * BLOCK
-                continue
-            size, last = frames_upto(data, None)
-            if size:
-                found = frame.head(data, 0)
-                assert found is not None
-                yield Block(found.index, start, data[:size])
-                following = last + 1
-            raise NotWhole(start + size, following)
+            # What a head says of its size may be garbage: so much is only asked for if it is there.
+            if found is not None and len(data) < found.size + frame.OVERHEAD <= self.file.size - start:
+                frames = self.file.read(start, found.size + frame.OVERHEAD)
+                end = -(-(start + len(frames)) // BLOCK) * BLOCK
+                last = found if len(frames) == found.size + frame.OVERHEAD else None
+            else:
+                last = None
+            whole = frame.intact(frames)
+            if whole:
+                last = last or _last_frame(frames)
+            else:
+                size, index = frames_upto(data, None)
+                frames, last = data[:size], _last_frame(data[:size])
+            if last is not None and found is not None:
+                if found.index not in (following, following - 1):
+                    # The block before lost its end, or this one belongs elsewhere.
+                    raise NotWhole(behind, following)
+                final = Block(start, frames, found.index, last.index, last.synced)
+                yield final
+                following, behind = last.index + 1, start + len(frames)
+            if not whole or last is None:
+                raise NotWhole(behind if last is not None else start, following)
+            start = end
+        if final is not None:
+            # What follows a block shows whether it has too few frames or too many; nothing follows the last.
+            size, index = frames_upto(final.frames, None)
+            if size < len(final.frames):
+                raise NotWhole(final.offset + size, index + 1)
 
     def is_blank_from(self, offset: int) -> bool:
         """Whether there are only zeros from an offset on."""
@@ -148,13 +155,18 @@ class Segment:
     def proves(self, after: int, index: int) -> bool:
         """Whether whole frames behind offset ``after`` show that action ``index`` had been kept.
 
-        They do if one of them says that the action was synced, or is the action.
+        They do if one of them says that the action was synced, or is the action. An amendment shows
+        nothing: it may have reached the disk before its action.
         """
         data = self.file.read(after, self.file.size - after).rstrip(b"\0")
+        if frame.whole(data, 0) is not None:
+            return True  # Whole, and not the next one: no crash leaves that.
         place = data.find(frame.MARK, 1)
         while place >= 0:
             found = frame.whole(data, place)
-            if found is not None and (found.synced >= index or found.index == index):
+            if found is not None and (
+                found.synced >= index or (found.index == index and found.size > AMENDMENT_BYTES)
+            ):
                 return True
             place = data.find(frame.MARK, place + 1)
         return False
@@ -173,10 +185,22 @@ def frames_upto(data: bytes, index: int | None) -> tuple[int, int]:
         found = frame.whole(data, offset)
         if found is None or (index is not None and found.index > index):
             return offset, last
-        if last >= 0 and found.index not in (last, last + 1):
+        if last >= 0 and found.index != last + 1 and (found.index != last or found.size != AMENDMENT_BYTES):
             return offset, last
         offset += frame.OVERHEAD + found.size
         last = found.index
+
+
+def _last_frame(frames: bytes) -> frame.Frame | None:
+    """The last of frames that touch and are whole."""
+    place = frames.rfind(frame.MARK)
+    while place >= 0:
+        found = frame.whole(frames, place)
+        # The mark may stand in a record, too; what is whole and ends where the frames end is a frame.
+        if found is not None and place + frame.OVERHEAD + found.size == len(frames):
+            return found
+        place = frames.rfind(frame.MARK, 0, place + 1)
+    return None
 
 
 def _check_header(path: str, data: bytes, system: bytes, first: int) -> None:
