@@ -58,6 +58,12 @@ def local_time(record_header: bytes) -> datetime:
     return _EPOCH + timedelta(seconds=offset, microseconds=instant // 1000)
 
 
+def aware_time(record_header: bytes) -> datetime:
+    """The same, with the UTC offset it was recorded at."""
+    _, offset, _ = HEADER.unpack(record_header[-13:])
+    return local_time(record_header).replace(tzinfo=timezone(timedelta(seconds=offset)))
+
+
 def utc_time(record_header: bytes) -> datetime:
     """The aware UTC time of the action."""
     microseconds = instant_of(record_header) // 1000

@@ -99,6 +99,10 @@ class SnapshotStore(Protocol):
         """Index and bytes of the newest whole snapshot at or before ``upto``; None if there is none."""
         ...
 
+    def head(self, index: int, size: int) -> bytes:
+        """The first bytes of a state, without a look at the rest. Raises `DamagedSnapshot`."""
+        ...
+
     def indexes(self) -> list[int]:
         """Indexes of the snapshots there are, whole or not, oldest first."""
         ...
@@ -192,6 +196,12 @@ class MemorySnapshots:
         if not self._snapshots[found[-1]]:
             raise DamagedSnapshot("memory", found[-1], "it is empty")
         return found[-1], memoryview(self._snapshots[found[-1]])
+
+    def head(self, index: int, size: int) -> bytes:
+        state = self._snapshots[index]
+        if len(state) < size:
+            raise DamagedSnapshot("memory", index, "it is too short")
+        return state[:size]
 
     def indexes(self) -> list[int]:
         return sorted(self._snapshots)

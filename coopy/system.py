@@ -8,11 +8,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from coopy import action, log, proxy
+from coopy import action, log, proxy, retention
 from coopy.codec import Codec
 from coopy.disk import child, directory, manifest
 from coopy.disk.dirlock import DirectoryLock
@@ -20,11 +20,21 @@ from coopy.disk.fs import Calls
 from coopy.disk.journal import SEGMENT_BYTES, Journal
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.engine import Engine, Saver
-from coopy.errors import ForeignDirectory, JournalError, MissingActions, NotYetSupported, SnapshotError, UsageError
+from coopy.errors import (
+    ForeignDirectory,
+    JournalError,
+    MissingActions,
+    NotYetSupported,
+    SnapshotError,
+    StorageError,
+    UsageError,
+)
 from coopy.machine import Machine, construct
 from coopy.moment import current
 from coopy.progress import Bar
-from coopy.replay import Progress, restore
+from coopy.reading import Reading, point
+from coopy.replay import Progress
+from coopy.retention import Retention
 from coopy.storage import SnapshotStore
 
 T = TypeVar("T")
@@ -47,6 +57,7 @@ def init_system(
     validation: str = "warn",
     check: bool = False,
     keep: int | None = None,
+    keep_for: float | timedelta | None = None,
     snapshot_growth: int = 0,
     fork: bool | None = None,
     progress: Progress | None = None,
@@ -69,6 +80,7 @@ def init_system(
     validation: str = "warn",
     check: bool = False,
     keep: int | None = None,
+    keep_for: float | timedelta | None = None,
     snapshot_growth: int = 0,
     fork: bool | None = None,
     progress: Progress | None = None,
@@ -90,6 +102,7 @@ def init_system(
     validation: str = "warn",
     check: bool = False,
     keep: int | None = None,
+    keep_for: float | timedelta | None = None,
     snapshot_growth: int = 0,
     fork: bool | None = None,
     progress: Progress | None = None,
@@ -111,8 +124,9 @@ def init_system(
             "strict" refuses both; "off".
         check: compares states to find @abort_exception methods that change something first;
             for development, as it costs a copy of the state at each such call.
-        keep: how many snapshots to keep; older ones, and the journal that only they need, are
-            deleted after a new one. None keeps all.
+        keep, keep_for: how many snapshots to keep, and for how long (seconds, or a timedelta) any
+            past state is to be there. After a new snapshot, older ones that neither asks for, and the
+            journal that only they need, are deleted. Without either, all is kept.
         snapshot_growth: bytes of journal after which a snapshot is taken by itself; 0 for none.
         fork: whether snapshots are written by a forked child while calls go on. None: where the
             system can fork.
@@ -134,13 +148,11 @@ def init_system(
     for name, number, least in (
         ("snapshot_time", snapshot_time, 0),
         ("snapshot_growth", snapshot_growth, 0),
-        ("keep", 1 if keep is None else keep, 1),
         ("segment_bytes", segment_bytes, 1),
     ):
         if not isinstance(number, (int, float)) or not least <= number < math.inf:
             raise UsageError(f"{name}={number!r}: must be a number, at least {least}")
-    if keep is not None and not isinstance(keep, int):
-        raise UsageError(f"keep={keep!r}: must be a whole number of snapshots, or None for all")
+    kept = retention.retention(keep, keep_for)
     if progress is not None and not callable(progress):
         raise UsageError(f"progress={progress!r}: must be callable with the actions done and the actions in all")
     if fork and not child.AVAILABLE:
@@ -152,10 +164,10 @@ def init_system(
     determinism.validate(cls, validation)
     system = System(
         obj,
-        _directory(cls.__name__.lower() if basedir is None else basedir),
+        directory.absolute(cls.__name__.lower() if basedir is None else basedir),
         durability=durability,
         check=check,
-        keep=keep,
+        kept=kept,
         snapshot_growth=int(snapshot_growth),
         fork=child.AVAILABLE if fork is None else fork,
         segment_bytes=int(segment_bytes),
@@ -188,29 +200,12 @@ def replay(
     """
     if not isinstance(cls, type):
         raise UsageError(f"replay() takes the domain class, not an instance of {type(cls).__qualname__}")
-    path = _directory(basedir)
-    calls = Calls()
-    found = manifest.read(calls, path)
-    if found is None:
-        raise UsageError(f"{path}: there is no coopy.json, so no system to replay. Nothing was changed.")
-    snapshots = DiskSnapshots(calls, path, found.system)
-    journal = Journal(calls, path, found.system, write=False, floor=max(snapshots.indexes(), default=0))
-    index, instant = _point(until, journal.last)
-    bar = Bar(f"replaying {os.path.basename(path)}")
-    try:
-        machine = restore(
-            journal,
-            snapshots,
-            Codec(cls),
-            found.secret,
-            until=index,
-            instant=instant,
-            progress=progress or bar,
-            loading=None if progress else bar.loading,
-        )
-    finally:
-        bar.finish()
-        journal.close()
+    with Reading(directory.absolute(basedir), cls) as reading:
+        bar = Bar(f"replaying {os.path.basename(reading.basedir)}")
+        try:
+            machine = reading.machine(until, progress or bar, None if progress else bar.loading)
+        finally:
+            bar.finish()
     return _domain_of(machine, cls)
 
 
@@ -261,6 +256,13 @@ class Control:
         """
         return self._system.take_snapshot()
 
+    def prune(self, keep: int | None = None, keep_for: float | timedelta | None = None) -> list[int]:
+        """Deletes snapshots, and the journal that only they need, as ``keep`` and ``keep_for`` of `init_system` do.
+
+        Returns the indexes of the snapshots that went. Raises `UsageError`, `StorageError`, OSError.
+        """
+        return self._system.prune(retention.retention(keep, keep_for))
+
     def replay(self, until: int | datetime | None = None) -> Any:
         """The plain domain object as it was: after an action, at a time, or (None) now; a copy."""
         return self._system.past(until)
@@ -295,7 +297,7 @@ class System:
         *,
         durability: str,
         check: bool,
-        keep: int | None,
+        kept: Retention,
         snapshot_growth: int,
         fork: bool,
         segment_bytes: int,
@@ -303,11 +305,12 @@ class System:
     ) -> None:
         self.basedir = basedir
         self._cls = _class_of(obj)
-        self._keep = keep
+        self._kept = kept
         self._fork = fork
         self._growth_max = snapshot_growth
         self._grown = 0
         self._wake = threading.Event()
+        self._pruning = threading.Lock()
         self._closing = False
         self._closed = False
         calls = Calls() if calls is None else calls
@@ -317,7 +320,7 @@ class System:
             _refuse_foreign(calls, basedir)
         self._lock = DirectoryLock(basedir)
         try:
-            found = manifest.read(calls, basedir) or _begin(calls, basedir)
+            found = manifest.read(calls, basedir) or _begin(calls, basedir, self._cls)
             _sweep(calls, basedir)
             codec = Codec(self._cls)
             snapshots = DiskSnapshots(calls, basedir, found.system)
@@ -367,12 +370,21 @@ class System:
         index = self.engine.take_snapshot(child.start if self._fork else _inline)
         # What the journal has grown by meanwhile is for the next one.
         self._grown -= before
-        if self._keep is not None:
-            self._forget()
+        try:
+            self.prune(self._kept)
+        except (StorageError, OSError) as error:
+            log.error("%s: the snapshot of action %d is kept, but none was deleted: %s", self.basedir, index, error)
         return index
 
+    def prune(self, rule: Retention) -> list[int]:
+        """Deletes what need not stay. The indexes of the snapshots that went."""
+        if rule.keeps_all:
+            return []
+        with self._pruning:
+            return retention.prune(self._journal, self._snapshots, rule, time.time_ns())
+
     def past(self, until: int | datetime | None) -> Any:
-        index, instant = _point(until, self._journal.last)
+        index, instant = point(until, self._journal.last)
         return self.engine.past(index, instant, None).domain
 
     def close(self) -> None:
@@ -418,14 +430,6 @@ class System:
         header = action.header(now, time.localtime(now // 1_000_000_000).tm_gmtoff, action.UNKNOWN)
         domain = construct(obj, header, secret) if isinstance(obj, type) else obj
         self.engine.save(Machine(domain, 0, header, secret))
-
-    def _forget(self) -> None:
-        # The snapshots that stay are durable before anything that only older ones need is deleted.
-        indexes = self._snapshots.indexes()
-        if self._keep is not None and len(indexes) > self._keep:
-            oldest = indexes[-self._keep]
-            self._snapshots.forget(oldest)
-            self._journal.forget(oldest)
 
     # -- snapshots taken by themselves
 
@@ -485,11 +489,11 @@ def _refuse_foreign(calls: Calls, basedir: str) -> None:
         )
 
 
-def _begin(calls: Calls, basedir: str) -> manifest.Manifest:
+def _begin(calls: Calls, basedir: str, cls: type) -> manifest.Manifest:
     """Makes a directory a system's."""
     _refuse_foreign(calls, basedir)
     try:
-        return manifest.create(calls, basedir)
+        return manifest.create(calls, basedir, f"{cls.__module__}:{cls.__qualname__}")
     except OSError as error:
         raise JournalError(error.errno, f"{error.strerror}. No system was begun.", basedir) from error
 
@@ -499,12 +503,6 @@ def _sweep(calls: Calls, basedir: str) -> None:
     for name in calls.names(basedir):
         if name.endswith(directory.TEMPORARY) and name.startswith(("transaction_", "snapshot_", manifest.NAME)):
             calls.remove(os.path.join(basedir, name))
-
-
-def _directory(basedir: str | os.PathLike[str]) -> str:
-    if not isinstance(basedir, (str, os.PathLike)) or not isinstance(os.fspath(basedir), str):
-        raise UsageError(f"basedir={basedir!r}: must be the path of a directory, as text or a path object")
-    return os.path.abspath(basedir)
 
 
 def _class_of(obj: Any) -> type:
@@ -529,20 +527,6 @@ def _domain_of(machine: Machine, cls: type[T]) -> T:
             f"Open it with that class, or choose another directory."
         )
     return domain
-
-
-def _point(until: int | datetime | None, last: int) -> tuple[int | None, int | None]:
-    """``until`` as an index or an instant (ns)."""
-    if isinstance(until, datetime):
-        # Actions have nanoseconds, datetimes do not: every action of that microsecond is in.
-        return None, action.nanoseconds(until) + 999
-    if until is None:
-        return None, None
-    if isinstance(until, bool) or not isinstance(until, int):
-        raise UsageError(f"until={until!r}: must be the index of an action, a datetime, or None")
-    if not 0 <= until <= last:
-        raise UsageError(f"until={until}: the system has actions 1 to {last}; 0 is the state before the first")
-    return until, None
 
 
 def _refuse_replication(**asked: bool) -> None:

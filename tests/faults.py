@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coopy.disk.fs import Calls
+from coopy.retention import Retention
 from coopy.system import System
 
 
@@ -24,7 +25,7 @@ def open_with(
 ) -> Any:
     """A system on a disk of our own."""
     system = System(
-        obj, str(basedir), durability=durability, check=check, keep=keep, snapshot_growth=0, fork=False,
+        obj, str(basedir), durability=durability, check=check, kept=Retention(keep), snapshot_growth=0, fork=False,
         segment_bytes=segment_bytes, calls=calls,
     )  # fmt: skip
     system.start(None)

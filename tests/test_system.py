@@ -37,6 +37,7 @@ from coopy import (
 )
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
+from coopy.retention import Retention
 from coopy.system import System
 
 PATIENCE_S = 20
@@ -92,7 +93,7 @@ def segments(basedir: Path) -> list[int]:
 def opened(basedir: Path, calls: Calls, **options: Any) -> Any:
     """A system of a counter whose disk is ``calls``."""
     settings: dict[str, Any] = dict(
-        durability="sync", check=False, keep=None, snapshot_growth=0, fork=False, segment_bytes=1 << 20
+        durability="sync", check=False, kept=Retention(), snapshot_growth=0, fork=False, segment_bytes=1 << 20
     )
     system = System(Counter, str(basedir), calls=calls, **{**settings, **options})
     system.start(None)
@@ -996,7 +997,7 @@ def test_the_past_is_a_plain_object_of_its_own(written: Path) -> None:
 def test_replay_needs_a_class_and_a_system(tmp_path: Path, written: Path) -> None:
     with pytest.raises(UsageError, match="takes the domain class"):
         replay(Counter(), written)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="no system to replay"):
+    with pytest.raises(UsageError, match="no system to read or replay"):
         replay(Counter, tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 

@@ -6,6 +6,7 @@ import os
 import re
 
 from coopy.disk.fs import Calls
+from coopy.errors import UsageError
 
 # As they are written, and no larger than a header can hold: any other name is not one of ours.
 _INDEX = "([0-9]{15}|[1-9][0-9]{15,18})"
@@ -13,6 +14,13 @@ _SEGMENT = re.compile(rf"transaction_{_INDEX}\.log\Z")
 _SNAPSHOT = re.compile(rf"snapshot_{_INDEX}\.dat\Z")
 TEMPORARY = ".tmp"
 TORN = ".torn"
+
+
+def absolute(basedir: str | os.PathLike[str]) -> str:
+    """The absolute path of what a caller named. Raises `UsageError`."""
+    if not isinstance(basedir, (str, os.PathLike)) or not isinstance(os.fspath(basedir), str):
+        raise UsageError(f"basedir={basedir!r}: must be the path of a directory, as text or a path object")
+    return os.path.abspath(basedir)
 
 
 def make(calls: Calls, path: str) -> None:

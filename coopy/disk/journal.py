@@ -92,6 +92,11 @@ class Journal:
     def synced(self) -> int:
         return self._commit.durable
 
+    @property
+    def oldest(self) -> int:
+        """Index of the first action that is there; one more than the last if none is."""
+        return self._firsts[0] if self._firsts else self.last + 1
+
     # -- appending
 
     def append(self, record: bytes) -> int:

@@ -4,6 +4,7 @@
     system      32 hexadecimal digits, the id that every file of the directory carries
     secret      64 hexadecimal digits, from which the env of every action is seeded
     serializer  "pickle5"
+    domain      module:class that it was made for, as it was called then; for people, nothing depends on it
     created     when, ISO 8601, UTC
     checksum    CRC-32, 8 hexadecimal digits, of the other members as sorted JSON without spaces
 
@@ -24,13 +25,17 @@ from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat
 NAME = "coopy.json"
 FORMAT = 1
 SERIALIZER = "pickle5"
+SYSTEM_BYTES = 16
+SECRET_BYTES = 32
 
 
 class Manifest(NamedTuple):
-    """The id of the system (16 bytes), and its secret (32 bytes)."""
+    """The id of the system (16 bytes), its secret (32 bytes), and what people want to know."""
 
     system: bytes
     secret: bytes
+    domain: str = ""
+    created: str = ""
 
 
 def read(calls: Calls, directory: str) -> Manifest | None:
@@ -38,38 +43,56 @@ def read(calls: Calls, directory: str) -> Manifest | None:
     import json
 
     path = os.path.join(directory, NAME)
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         return None
+    if not os.path.isfile(path):
+        raise DamagedManifest(f"{path} is not a file, or a link to one. {_ADVICE}")
     file = File(calls, path, write=False)
-    data = file.read(0, file.size)
-    file.close()
+    try:
+        data = file.read(0, file.size)
+    finally:
+        file.close()
     try:
         members = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DamagedManifest(f"{path} is not JSON. {_ADVICE}") from None
     if not isinstance(members, dict) or "system" not in members:
         raise ForeignDirectory(f"{path} was not written by this coopy. {_OTHER}")
     if members.get("checksum") != _checksum(members):
         raise DamagedManifest(f"{path}: its checksum does not match. {_ADVICE}")
-    if members["format"] != FORMAT:
-        raise UnsupportedFormat(
-            f"{path} has format {members['format']}; this coopy reads {FORMAT}. Nothing was changed. "
-            f"Use the release that wrote it, or a newer one."
+    for name, known in (("format", FORMAT), ("serializer", SERIALIZER)):
+        if members.get(name) != known:
+            raise UnsupportedFormat(
+                f"{path} has {name} {members.get(name)}; this coopy reads {known}. Nothing was changed. "
+                f"Use the release that wrote it, or a newer one."
+            )
+    try:
+        found = Manifest(
+            bytes.fromhex(members["system"]),
+            bytes.fromhex(members["secret"]),
+            str(members.get("domain", "")),
+            str(members.get("created", "")),
         )
-    return Manifest(bytes.fromhex(members["system"]), bytes.fromhex(members["secret"]))
+    except (KeyError, TypeError, ValueError):
+        found = Manifest(b"", b"")
+    if (len(found.system), len(found.secret)) != (SYSTEM_BYTES, SECRET_BYTES):
+        raise DamagedManifest(f"{path}: its id or its secret is not what this coopy writes. {_ADVICE}")
+    return found
 
 
-def create(calls: Calls, directory: str) -> Manifest:
+def create(calls: Calls, directory: str, domain: str) -> Manifest:
     """Makes a new system's manifest. Raises OSError, with no manifest there."""
     import json
 
-    manifest = Manifest(os.urandom(16), os.urandom(32))
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    manifest = Manifest(os.urandom(SYSTEM_BYTES), os.urandom(SECRET_BYTES), domain, created)
     members: dict[str, object] = {
         "format": FORMAT,
         "system": manifest.system.hex(),
         "secret": manifest.secret.hex(),
         "serializer": SERIALIZER,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "domain": domain,
+        "created": created,
     }
     members["checksum"] = _checksum(members)
     path = os.path.join(directory, NAME)

@@ -128,7 +128,7 @@ class Segment:
                 size, index = frames_upto(data, None)
                 frames, last = data[:size], _last_frame(data[:size])
             if last is not None and found is not None:
-                if found.index not in (following, following - 1):
+                if found.index != _next_index(following - 1, found):
                     # The block before lost its end, or this one belongs elsewhere.
                     raise NotWhole(behind, following)
                 final = Block(start, frames, found.index, last.index, last.synced)
@@ -185,10 +185,15 @@ def frames_upto(data: bytes, index: int | None) -> tuple[int, int]:
         found = frame.whole(data, offset)
         if found is None or (index is not None and found.index > index):
             return offset, last
-        if last >= 0 and found.index != last + 1 and (found.index != last or found.size != AMENDMENT_BYTES):
+        if last >= 0 and found.index != _next_index(last, found):
             return offset, last
         offset += frame.OVERHEAD + found.size
         last = found.index
+
+
+def _next_index(last: int, found: frame.Frame) -> int:
+    """The index that a frame must have behind that of ``last``: an amendment has the same."""
+    return last if found.size == AMENDMENT_BYTES else last + 1
 
 
 def _last_frame(frames: bytes) -> frame.Frame | None:

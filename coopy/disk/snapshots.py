@@ -81,7 +81,8 @@ class DiskSnapshots:
             try:
                 found = index, self._read(index)
             except DamagedSnapshot as problem:
-                damage = damage or problem
+                if index in self.indexes():  # If it is not, it was pruned since.
+                    damage = damage or problem
                 continue
             if damage is not None:
                 warn("%s: damaged; going back to the snapshot of action %d", damage.path, index)
@@ -90,6 +91,16 @@ class DiskSnapshots:
             raise damage
         return None
 
+    def head(self, index: int, size: int) -> bytes:
+        path = directory.snapshot_path(self._basedir, index)
+        data = self._bytes(path, index, HEADER.size + size)
+        problem = self._problem_of_header(data, path, index)
+        if problem is None and len(data) < HEADER.size + size:
+            problem = DamagedSnapshot(path, index, "it is too short")
+        if problem is not None:
+            raise problem
+        return bytes(data[HEADER.size :])
+
     def forget(self, upto: int) -> None:
         for index in self.indexes():
             if index < upto:
@@ -97,25 +108,30 @@ class DiskSnapshots:
 
     def _read(self, index: int) -> memoryview:
         path = directory.snapshot_path(self._basedir, index)
+        data = self._bytes(path, index, None)
+        refused = self._problem_of_header(data, path, index)
+        if refused is not None:
+            raise refused
+        found = self._state(data)
+        if isinstance(found, str):
+            raise DamagedSnapshot(path, index, found)
+        return found
+
+    def _bytes(self, path: str, index: int, size: int | None) -> memoryview:
+        if not os.path.isfile(path):
+            raise DamagedSnapshot(path, index, "this is not a file, or a link to one")
         file = File(self._calls, path, write=False)
         try:
-            data = memoryview(file.read(0, file.size))
+            return memoryview(file.read(0, file.size if size is None else size))
         finally:
             file.close()
-        problem = self._problem(data, path, index)
-        if isinstance(problem, StorageError):
-            raise problem
-        if isinstance(problem, str):
-            raise DamagedSnapshot(path, index, problem)
-        return problem
 
-    def _problem(self, data: memoryview, path: str, index: int) -> memoryview | str | StorageError:
-        """The state in the bytes of a file, or what is wrong with them."""
-        if len(data) < HEADER.size + FOOTER.size + 4:
-            return "it is too short"
+    def _problem_of_header(self, data: memoryview, path: str, index: int) -> StorageError | None:
+        if len(data) < HEADER.size:
+            return DamagedSnapshot(path, index, "it is too short")
         magic, version, system, named, _, checksum = HEADER.unpack_from(data)
         if magic != MAGIC or checksum != zlib.crc32(data[: HEADER.size - 4]):
-            return "the checksum of its header does not match"
+            return DamagedSnapshot(path, index, "the checksum of its header does not match")
         if version != VERSION:
             return UnsupportedFormat(f"{path} has format {version}; this coopy reads {VERSION}. Nothing was changed.")
         if system != self._system:
@@ -124,7 +140,13 @@ class DiskSnapshots:
                 f"changed. Move the file to where it came from."
             )
         if named != index:
-            return f"its header says that it is of action {named}"
+            return DamagedSnapshot(path, index, f"its header says that it is of action {named}")
+        return None
+
+    def _state(self, data: memoryview) -> memoryview | str:
+        """The state in the bytes of a file, or what is wrong with them."""
+        if len(data) < HEADER.size + FOOTER.size + 4:
+            return "it is too short"
         size, chunks = FOOTER.unpack_from(data, len(data) - FOOTER.size - 4)
         table = HEADER.size + size
         if table + 4 * chunks + FOOTER.size + 4 != len(data) or chunks != -(-size // CHUNK):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from faults import Faulty
 
-from coopy import SystemClosed, action
+from coopy import DamagedSnapshot, SystemClosed, action
 from coopy.codec import Codec, decode_joined
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
@@ -125,6 +125,9 @@ def test_the_newest_snapshot_at_or_before_an_index_is_found(store: SnapshotStore
     assert latest(store) == (9, b"state 9")
     assert latest(store, 8) == (5, b"state 5")
     assert latest(store, 4) == (0, b"state 0")
+    assert store.head(5, 3) == b"sta"
+    with pytest.raises(DamagedSnapshot, match="too short"):
+        store.head(5, 1000)
     store.forget(5)
     assert store.indexes() == [5, 9]
     assert latest(store, 4) is None

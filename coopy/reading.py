@@ -1,0 +1,75 @@
+"""A data directory opened to be read: it may be in use, and nothing in it is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from coopy import action, history
+from coopy.codec import Codec
+from coopy.disk import manifest
+from coopy.disk.fs import Calls
+from coopy.disk.journal import Journal
+from coopy.disk.snapshots import DiskSnapshots
+from coopy.errors import UsageError
+from coopy.history import Action
+from coopy.machine import Machine
+from coopy.replay import Progress, restore
+
+
+class Reading:
+    """The log and the snapshots of a directory. Raises `UsageError` if there is no system, or a `StorageError`.
+
+    ``cls`` is the domain class; with None what is stored is decoded by the names it was stored under.
+    """
+
+    def __init__(self, basedir: str, cls: type | None = None) -> None:
+        calls = Calls()
+        found = manifest.read(calls, basedir)
+        if found is None:
+            raise UsageError(f"{basedir}: there is no coopy.json, so no system to read or replay. Nothing was changed.")
+        self.basedir = basedir
+        self.manifest = found
+        self.codec = Codec(object if cls is None else cls)
+        self.snapshots = DiskSnapshots(calls, basedir, found.system)
+        self.log = Journal(
+            calls, basedir, found.system, write=False, floor=max(self.snapshots.indexes(), default=0)
+        )
+
+    def machine(
+        self, until: int | datetime | None = None, progress: Progress | None = None, loading: Progress | None = None
+    ) -> Machine:
+        """The machine as it was then; see `coopy.replay.restore`."""
+        index, instant = point(until, self.log.last)
+        return restore(
+            self.log, self.snapshots, self.codec, self.manifest.secret,
+            until=index, instant=instant, progress=progress, loading=loading,
+        )  # fmt: skip
+
+    def actions(self, after: int | None = None) -> Iterator[Action]:
+        """The recorded actions, from the oldest that is there or from the one behind ``after`` on."""
+        oldest = self.log.oldest - 1
+        return history.actions(self.log, self.codec, oldest if after is None else max(after, oldest))
+
+    def close(self) -> None:
+        self.log.close()
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def point(until: int | datetime | None, last: int) -> tuple[int | None, int | None]:
+    """``until`` as an index or an instant (ns)."""
+    if isinstance(until, datetime):
+        # Actions have nanoseconds, datetimes do not: every action of that microsecond is in.
+        return None, action.nanoseconds(until) + 999
+    if until is None:
+        return None, None
+    if isinstance(until, bool) or not isinstance(until, int):
+        raise UsageError(f"until={until!r}: must be the index of an action, a datetime, or None")
+    if not 0 <= until <= last:
+        raise UsageError(f"until={until}: the system has actions 1 to {last}; 0 is the state before the first")
+    return until, None
