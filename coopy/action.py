@@ -16,6 +16,14 @@ What is decoded is a header again if it is looked at from its end.
 A record whose call is twice None is an amendment: it calls nothing and only says how
 the action before it ended. It is written when an action is withdrawn and when
 a system closes.
+
+A stored state begins with a head: the header of the last action in it, whose outcome
+is that of this action itself, and the version of the domain class that wrote it.
+
+    offset  size  field
+         0    13  header    as above
+        13     4  version   see `coopy.migration`; unsigned
+        17     n  state     see `coopy.codec`
 """
 
 from __future__ import annotations
@@ -29,6 +37,7 @@ UNKNOWN, RETURNED, RAISED, WITHDRAWN = range(4)
 OUTCOMES = ("unknown", "returned", "raised", "withdrawn")
 
 HEADER = struct.Struct("<qiB")
+HEAD = struct.Struct("<13sI")
 OUTCOME = -1  # place of the outcome in a header
 NO_CALL = b"NN"
 assert (HEADER.size, HEADER.size + len(NO_CALL)) == (PREFIX_BYTES, AMENDMENT_BYTES), "the table above is what is packed, and what a log expects"
@@ -45,6 +54,11 @@ def header(instant: int, offset: int, outcome: int) -> bytes:
 def amendment(instant: int, offset: int, outcome: int) -> bytes:
     """A record that calls nothing and says how the action before it ended."""
     return HEADER.pack(instant, offset, outcome) + NO_CALL
+
+
+def head(record_header: bytes, outcome: int, version: int) -> bytes:
+    """The head of the state after an action that ended so."""
+    return HEAD.pack(record_header[-HEADER.size : OUTCOME] + bytes([outcome]), version)
 
 
 def instant_of(record_header: bytes) -> int:

@@ -29,7 +29,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
+from coopy import migration
 from coopy.errors import CoopyError, DecodingError, EncodingError
+from coopy.migration import Old
 
 Call = tuple[Any, ...]
 
@@ -68,10 +70,17 @@ def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | Non
     """Headers, names and arguments of joined records.
 
     The name of an opaque call is None, its arguments are bytes for `Codec.decode_call`; an
-    amendment's are None.
+    amendment's are None. Raises `DecodingError` if it is not three objects for each record.
     """
-    objects = _loads(b"".join((_JOIN_HEAD, data, _JOIN_TAIL)))
-    return objects[::3], objects[1::3], objects[2::3]
+    try:
+        objects = _loads(b"".join((_JOIN_HEAD, data, _JOIN_TAIL)))
+        headers, names, arguments = objects[::3], objects[1::3], objects[2::3]
+        # One record of other than three objects moves all behind it: then a header is no header.
+        if len(arguments) * len(headers[0]) != len(b"".join(headers)):
+            raise ValueError("a record is not three objects")
+    except Exception as error:
+        raise DecodingError(_undecodable(error)) from error
+    return headers, names, arguments
 
 
 def is_plain(value: object) -> bool:
@@ -87,8 +96,11 @@ class Codec:
     def __init__(self, domain_class: type) -> None:
         self.domain_class = domain_class
         self.proxy: object | None = None
+        self.migration = migration.of(domain_class)
+        self._todays = Old(self.migration, self.migration.version)
         self._modules = _module_aliases(domain_class)
         self._importable = _is_importable(domain_class)
+        self._plain = self._importable and domain_class.__module__ != "__main__"
 
     def encode_call(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: Sequence[str] = ()
@@ -121,10 +133,13 @@ class Codec:
             kwargs = rest[0] if rest else {}
         return _opaque(data), args, kwargs
 
-    def decode_call(self, data: bytes) -> Call:
-        """The call of an opaque record. Raises `DecodingError`."""
+    def decode_call(self, data: bytes, version: int | None = None) -> Call:
+        """The call of an opaque record, recorded by today's version of the class or by ``version``.
+
+        Raises `DecodingError`.
+        """
         try:
-            return cast(Call, self._decode(data))
+            return cast(Call, self._decode(data, version))
         except CoopyError:
             raise
         except Exception as error:
@@ -156,17 +171,24 @@ class Codec:
                 f"the state of {self.domain_class.__qualname__} cannot be pickled: {_first_line(error)}"
             ) from error
 
-    def load_state(self, data: memoryview, loading: Callable[[int, int], None] | None = None) -> Any:
-        """The state that `dump_state` wrote; tells ``loading`` of bytes done and in all. Raises `DecodingError`."""
+    def load_state(
+        self, data: memoryview, version: int | None = None, loading: Callable[[int, int], None] | None = None
+    ) -> Any:
+        """The state that `dump_state` wrote with ``version`` of the class, or today's.
+
+        Tells ``loading`` of bytes done and in all. Raises `DecodingError`.
+        """
         try:
-            if data[0] == b"P"[0] and self._importable and self.domain_class.__module__ != "__main__":
+            if data[0] == b"P"[0] and self._plain and not self.migration.rewrites(self._or_todays(version)):
                 try:
                     if loading is not None and len(data) > _LARGE_BYTES:
                         return pickle.load(_Reader(data[1:], loading))
                     return _loads(data[1:])
-                except (pickle.UnpicklingError, AttributeError):
-                    pass  # It holds a persistent id, or was written by a main file.
-            return self._decode(data)
+                except (pickle.UnpicklingError, AttributeError, ImportError):
+                    pass  # It holds a persistent id, was written by a main file, or names what is not there.
+            return self._decode(data, version)
+        except CoopyError:
+            raise
         except Exception as error:
             raise DecodingError(_undecodable(error)) from error
 
@@ -207,21 +229,46 @@ class Codec:
                 ) from error
         raise EncodingError(f"the arguments of {name}() cannot be encoded together")
 
-    def _decode(self, data: bytes | memoryview) -> Any:
+    def _decode(self, data: bytes | memoryview, version: int | None = None) -> Any:
         tag, body = bytes(data[:1]), data[1:]
-        if tag == b"D":
-            return _dill_unpickler(self, io.BytesIO(body)).load()
-        if tag != b"P":
+        if tag not in (b"D", b"P"):
             raise DecodingError(f"unknown encoding {tag!r}")
-        return _Unpickler(self, io.BytesIO(body)).load()
+        version = self._or_todays(version)
+        old = self._todays if version == self.migration.version else Old(self.migration, version)
+        make = _dill_unpickler if tag == b"D" else _Unpickler
+        found = make(self, io.BytesIO(body), old).load()
+        old.finish()
+        return found
 
-    def _find_class(self, find: Callable[[str, str], Any], module: str, name: str) -> Any:
-        if module in self._modules:
+    def refuse_newer(self, version: int, what: str) -> None:
+        """Raises `DecodingError` if a later version of the class wrote it."""
+        if version > self.migration.version:
+            raise DecodingError(
+                f"{what} was written by version {version} of {self.domain_class.__qualname__}, and this code has version "
+                f"{self.migration.version}. Nothing was changed. Open the directory with the newer code."
+            )
+
+    def _or_todays(self, version: int | None) -> int:
+        return self.migration.version if version is None else version
+
+    def _find_class(self, find: Callable[[str, str], Any], old: Old, module: str, name: str) -> Any:
+        names = self.migration.todays_name(module, name)
+        if names is None:
+            return old.removed(module, name)
+        if names[0] in self._modules:
             try:
-                return find(self._modules[module], name)
+                return old.wrapped(module, name, find(self._modules[names[0]], names[1]))
             except (ImportError, AttributeError):
                 pass
-        return find(module, name)
+        try:
+            found = find(*names)
+        except (ImportError, AttributeError) as error:
+            cls = self.domain_class.__qualname__
+            raise DecodingError(
+                f"{_undecodable(error)} Or say what it is called today:"
+                f"{migration.stub_of_class(cls, module, name, self.migration.version)}"
+            ) from error
+        return old.wrapped(module, name, found)
 
     # -- what stands for itself in our pickles
 
@@ -239,9 +286,9 @@ class Codec:
                 return ("main", value.__qualname__)
         return self._persistent_id(value)
 
-    def _persistent_load(self, name: object) -> object:
+    def _persistent_load(self, old: Old, name: object) -> object:
         if name == "class":
-            return self.domain_class
+            return old.wrapped(self.domain_class.__module__, self.domain_class.__qualname__, self.domain_class)
         if isinstance(name, tuple):
             found = _found(sys.modules.get(self.domain_class.__module__), name[1])
             if found is None:
@@ -283,15 +330,16 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, codec: Codec, file: IO[bytes]) -> None:
+    def __init__(self, codec: Codec, file: IO[bytes], old: Old) -> None:
         super().__init__(file)
         self._codec = codec
+        self._old = old
 
     def persistent_load(self, pid: object) -> object:
-        return self._codec._persistent_load(pid)
+        return self._codec._persistent_load(self._old, pid)
 
     def find_class(self, module: str, name: str) -> Any:
-        return self._codec._find_class(super().find_class, module, name)
+        return self._codec._find_class(super().find_class, self._old, module, name)
 
 
 def _pickler(codec: Codec, file: Any) -> pickle.Pickler:
@@ -306,15 +354,15 @@ def _dill_pickler(codec: Codec, file: Any) -> Any:
     return pickler
 
 
-def _dill_unpickler(codec: Codec, file: IO[bytes]) -> Any:
+def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old) -> Any:
     import dill  # type: ignore[import-untyped, unused-ignore]
 
     unpickler = dill.Unpickler(file, ignore=True)
-    unpickler.persistent_load = codec._persistent_load
+    unpickler.persistent_load = lambda name: codec._persistent_load(old, name)
     # A function of a main file has that file's globals: those of the domain class.
     unpickler._main = sys.modules.get(codec.domain_class.__module__, sys.modules["__main__"])
     find = unpickler.find_class
-    unpickler.find_class = lambda module, name: codec._find_class(find, module, name)
+    unpickler.find_class = lambda module, name: codec._find_class(find, old, module, name)
     return unpickler
 
 

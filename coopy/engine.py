@@ -24,6 +24,7 @@ from coopy import action
 from coopy.codec import Codec
 from coopy.errors import StateChanged, UsageError
 from coopy.machine import Function, Machine
+from coopy.migration import MARK
 from coopy.moment import current
 from coopy.replay import Progress, restore
 from coopy.storage import Log, MemoryWriter, SnapshotStore, StateWriter
@@ -86,11 +87,16 @@ class Engine:
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
         """Brings the machine to the end of the log. Raises what `restore` raises."""
         with self.lock:
-            self._rebuild(progress, loading)
-            self._instant = max(self._instant, action.instant_of(self.machine.header))
+            machine = self._rebuild(progress, loading)
+            self._instant = max(self._instant, action.instant_of(machine.header))
+            if machine.version < machine.migration.version:
+                self._record_version(machine.migration.version)
 
-    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Records a call and applies it. Raises what the method raises, and our errors before it is applied."""
+    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
+        """Records a call and applies it. Raises what the method raises, and our errors before it is applied.
+
+        Without ``wait`` the caller is answered before the action is settled, and waits itself.
+        """
         failure = None
         # The lock is taken by hand, as in the methods of a proxy; see there.
         try:
@@ -123,13 +129,13 @@ class Engine:
         if nested:
             # A call from inside an action is part of that action, which holds the lock.
             return self._returned(method.function(machine.domain, *args, **kwargs))
-        if log.settled < index:
+        if log.settled < index and wait:
             log.wait(index)
         if failure is not None:
             raise failure
         return result if result is not machine.domain else self.proxy
 
-    def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Runs a function that changes nothing: the long way, for when there may be something to wait for."""
         failure = result = None
         with self.lock:
@@ -142,7 +148,7 @@ class Engine:
                 result = self._returned(function(machine.domain, *args, **kwargs))
             except Exception as error:
                 failure = error
-        if log.settled < seen:
+        if log.settled < seen and wait:
             log.wait(seen)
         if failure is not None:
             raise failure
@@ -204,7 +210,7 @@ class Engine:
 
     def save(self, machine: Machine) -> None:
         """Writes the snapshot of a machine."""
-        head = machine.header[-action.HEADER.size : -1] + bytes([machine.outcome])
+        head = action.head(machine.header, machine.outcome, machine.version)
 
         def write(file: StateWriter) -> None:
             self._codec.dump_state(machine.domain, _AfterHead(file, head))
@@ -256,6 +262,17 @@ class Engine:
             begin=begin,
         )
         return self.machine
+
+    def _record_version(self, version: int) -> None:
+        """Records that from here on a higher version of the class records."""
+        instant = max(_time_ns(), self._instant)
+        self._look_at_offset(instant)
+        machine = self.machine
+        header = _pack(instant, self._offset, machine.outcome)
+        call, args, _ = self._codec.encode_call(MARK, (version,), {})
+        self.log.append(header + call)
+        self._instant = instant
+        machine.apply(header, machine.begin_version, args, {})
 
     def _failed(self, method: Method, index: int, error: BaseException, before: bytes) -> BaseException:
         """What is to be raised for what the method raised, with memory and log as the marks say."""

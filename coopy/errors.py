@@ -20,6 +20,10 @@
         MissingActions        a segment, or the snapshot before it, is not there
       ReplayError             the stored actions do not fit today's code
         MissingMethod         an action names a method the class does not have
+        ChangedSignature      an action has arguments its method does not take any more
+        UndecodableAction     its arguments name what is not there any more (also a DecodingError)
+        FailedUpgrade         an upgrade of coopy.migration raised
+        NewerVersion          a later version of the class recorded it
         ReplayDiverged        an action ended otherwise than it did when it was recorded
 
 A message says what happened, where, what state things are in and what to do;
@@ -179,14 +183,62 @@ class ReplayError(CoopyError):
 class MissingMethod(ReplayError):
     """An action names a method that the class no longer has."""
 
-    def __init__(self, index: int, method: str, where: str, cls: str) -> None:
+    def __init__(self, index: int, method: str, where: str, cls: str, stub: str = "") -> None:
         super().__init__(
             f"action {index} ({where}) calls {method}(), which {cls} does not have. Nothing was "
-            f"changed. Give the class a method of that name again; it need not be used by new code.",
+            f"changed. Give the class a method of that name again{', or write an upgrade:' + stub if stub else '.'}",
             index,
             method,
             where,
         )
+
+
+class ChangedSignature(ReplayError):
+    """An action has arguments that its method does not take any more."""
+
+    def __init__(self, index: int, method: str, where: str, problem: str, stub: str) -> None:
+        super().__init__(
+            f"action {index} ({where}) does not fit {method}() any more: {problem}. Nothing was changed. Let the "
+            f"method take the old arguments too, or write an upgrade:{stub}",
+            index,
+            method,
+            where,
+        )
+
+
+class UndecodableAction(DecodingError, ReplayError):
+    """The arguments of an action cannot be decoded by today's code; nor can the name of its method."""
+
+    def __init__(self, index: int, where: str, error: Exception) -> None:
+        ReplayError.__init__(self, f"action {index} ({where}): {error}", index, "?", where)
+
+
+class FailedUpgrade(ReplayError):
+    """The upgrade of an old action raised."""
+
+    def __init__(self, index: int, method: str, where: str, version: int, error: Exception) -> None:
+        super().__init__(
+            f"action {index} ({where}): its upgrade, that of {method}() from version {version}, raised "
+            f"{type(error).__name__}: {error}. Nothing was changed.",
+            index,
+            method,
+            where,
+        )
+
+
+class NewerVersion(ReplayError):
+    """A later version of the domain class recorded it. ``recorded``, ``version`` of today's class."""
+
+    def __init__(self, index: int, method: str, where: str, cls: str, recorded: int, version: int) -> None:
+        super().__init__(
+            f"action {index} ({where}): version {recorded} of {cls} recorded what comes here, and this code has "
+            f"version {version}. Nothing was changed. Open the directory with the newer code.",
+            index,
+            method,
+            where,
+        )
+        self.recorded = recorded
+        self.version = version
 
 
 class ReplayDiverged(ReplayError):

@@ -12,14 +12,25 @@ from collections.abc import Callable
 from types import FunctionType, GeneratorType
 from typing import Any, Union, cast
 
-from coopy import action
+from coopy import action, migration
 from coopy.clock import clock
 from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
 from coopy.env import env
-from coopy.errors import DecodingError, MissingMethod, ReplayDiverged
+from coopy.errors import (
+    ChangedSignature,
+    DecodingError,
+    FailedUpgrade,
+    MissingMethod,
+    NewerVersion,
+    ReplayDiverged,
+    ReplayError,
+    UndecodableAction,
+)
+from coopy.migration import MARK
 from coopy.moment import current
 
 Function = Callable[..., Any]
+Decode = Callable[..., "tuple[Any, ...]"]
 
 NOTHING_FOLLOWS = action.header(0, 0, action.UNKNOWN)
 
@@ -31,9 +42,9 @@ INTERRUPTIONS = (MemoryError, RecursionError)
 class Machine:
     """A domain object at an index."""
 
-    __slots__ = ("domain", "applied", "header", "outcome", "secret", "running", "draws", "methods")
+    __slots__ = ("domain", "applied", "header", "outcome", "secret", "running", "draws", "methods", "migration", "version")
 
-    def __init__(self, domain: Any, applied: int, header: bytes, secret: bytes) -> None:
+    def __init__(self, domain: Any, applied: int, header: bytes, secret: bytes, version: int | None = None) -> None:
         self.domain = domain
         self.applied = applied
         """Index of the last action that was applied."""
@@ -45,6 +56,9 @@ class Machine:
         self.running = False
         self.draws: object | None = None
         self.methods = _Methods(domain)
+        self.migration = migration.of(type(domain))
+        self.version = self.migration.version if version is None else version
+        """Version of the class that recorded what comes next."""
         equip(domain)
 
     def apply(self, header: bytes, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -79,7 +93,7 @@ class Machine:
         names: list[str | None],
         arguments: list[Any],
         following: bytes,
-        decode: Callable[[bytes], tuple[Any, ...]],
+        decode: Decode,
         where: Callable[[int], str],
         withdrawn: int,
     ) -> bool:
@@ -97,6 +111,8 @@ class Machine:
         outcomes = bytearray(b"".join(headers)[2 * size - 1 :: size] + following[action.OUTCOME :])
         if withdrawn:
             _mark_withdrawn(arguments, outcomes, withdrawn - index)
+        if self.version != self.migration.version:
+            names, arguments = self._upgraded(names, arguments, outcomes, decode, where)
         if None in names or action.WITHDRAWN in outcomes:
             headers, names, arguments, outcomes = self._made_plain(headers, names, arguments, outcomes, decode)
         generator = GeneratorType
@@ -113,8 +129,10 @@ class Machine:
                     result = method(*args)
                     if type(result) is generator:
                         list(result)
-                except (KeyboardInterrupt, MemoryError, _NoMethod, DecodingError):
+                except (KeyboardInterrupt, MemoryError, _NoMethod):
                     raise
+                except DecodingError as error:
+                    raise UndecodableAction(index, where(index), error) from error
                 except BaseException as error:
                     if recorded == 1:  # action.RETURNED
                         raise self._diverged(index, name, args, decode, where, recorded, 2, error) from error
@@ -125,14 +143,16 @@ class Machine:
                     outcome = 1
                 self.applied = index
         except _NoMethod as missing:
-            raise MissingMethod(index, missing.args[0], where(index), type(self.domain).__qualname__) from None
+            raise self._missing(index, missing.args[0], name, args, decode, where) from None
         finally:
             self.running = False
             current.machine = before
+            for each in _OURS:
+                methods.pop(each, None)
             self.outcome = action.WITHDRAWN if recorded == action.WITHDRAWN else outcome
         if outcome != action.RAISED or recorded != action.UNKNOWN or not names:
             return False
-        return is_withdrawing(methods[_name_of(name, args, decode)])
+        return is_withdrawing(methods[_call_of(name, args, decode).method])
 
     def _made_plain(
         self,
@@ -140,7 +160,7 @@ class Machine:
         names: list[str | None],
         arguments: list[Any],
         outcomes: bytearray,
-        decode: Callable[[bytes], tuple[Any, ...]],
+        decode: Decode,
     ) -> tuple[list[bytes], list[str | None], list[Any], bytearray]:
         """The same actions, such that each is a method called with a tuple: the loop needs no other test."""
 
@@ -149,13 +169,13 @@ class Machine:
             return self.methods[name](*args, **(rest[0] if rest else {}))
 
         self.methods[_OPAQUE] = opaque
-        self.methods[_WITHDRAWN] = lambda: None
+        self.methods[_NOTHING] = lambda: None
         plain = []
         for header, name, args, recorded in zip(headers, names, arguments, outcomes):
             if args is None:
                 continue  # An amendment: the outcome before it has been taken from it.
             if recorded == action.WITHDRAWN:
-                name, args = _WITHDRAWN, ()
+                name, args = _NOTHING, ()
             elif name is None:
                 name, args = _OPAQUE, (args,)
             plain.append((header, name, args, recorded))
@@ -166,33 +186,119 @@ class Machine:
             bytearray(each[3] for each in plain),
         )
 
+    def _upgraded(
+        self,
+        names: list[str | None],
+        arguments: list[Any],
+        outcomes: bytearray,
+        decode: Decode,
+        where: Callable[[int], str],
+    ) -> tuple[list[str | None], list[Any]]:
+        """The same actions, as today's class knows them."""
+
+        def call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return self.methods[name](*args, **kwargs)
+
+        self.methods.update({_CALL: call, _NOTHING: lambda: None, MARK: self.begin_version})
+        index, version = self.applied, self.version
+        names, arguments = list(names), list(arguments)
+        for place, (name, args) in enumerate(zip(names, arguments)):
+            if args is None:
+                continue
+            index += 1
+            if outcomes[place] == action.WITHDRAWN:
+                continue
+            if name == MARK:
+                version = args[0]
+                self.refuse_newer(version, index, where)
+                continue
+            try:
+                name, args, *rest = (name, args) if name is not None else decode(args, version)
+            except DecodingError as error:
+                raise UndecodableAction(index, where(index), error) from error
+            recorded = migration.Call(cast(str, name), *args, **(rest[0] if rest else {}))
+            try:
+                found = self.migration.upgraded(version, recorded)
+            except Exception as error:
+                raise FailedUpgrade(index, recorded.method, where(index), version, error) from error
+            if found is None:
+                names[place], arguments[place], outcomes[place] = _NOTHING, (), action.UNKNOWN
+            else:
+                names[place], arguments[place] = _CALL, (found.method, found.args, found.kwargs)
+        return names, arguments
+
+    def begin_version(self, version: int) -> None:
+        """What the action does that says from where on a version of the class records."""
+        self.version = version
+
+    def refuse_newer(self, version: int, index: int, where: Callable[[int], str]) -> None:
+        """Raises `NewerVersion` if today's class is older than what recorded."""
+        if version > self.migration.version:
+            raise NewerVersion(index, MARK, where(index), type(self.domain).__qualname__, version, self.migration.version)
+
+    def _missing(
+        self, index: int, missing: str, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]
+    ) -> ReplayError:
+        if missing == MARK:
+            self.refuse_newer(args[0], index, where)
+        cls = type(self.domain).__qualname__
+        stub = migration.stub_of_action(cls, _call_of(name, args, decode), self.migration.version, "'new_name'")
+        return MissingMethod(index, missing, where(index), cls, stub)
+
     def _diverged(
         self,
         index: int,
         name: str | None,
         args: Any,
-        decode: Callable[[bytes], tuple[Any, ...]],
+        decode: Decode,
         where: Callable[[int], str],
         recorded: int,
         outcome: int,
         error: BaseException | None,
-    ) -> ReplayDiverged:
-        detail = f" ({type(error).__name__}: {error})" if error is not None else ""
+    ) -> ReplayError:
         names = action.OUTCOMES
-        method = _name_of(name, args, decode)
-        return ReplayDiverged(index, method, where(index), names[recorded], names[outcome], detail)
+        call = _call_of(name, args, decode)
+        if isinstance(error, TypeError) and not _fits(self.methods[call.method], call):
+            cls = type(self.domain).__qualname__
+            stub = migration.stub_of_action(cls, call, self.migration.version, repr(call.method))
+            return ChangedSignature(index, call.method, where(index), f"{error}", stub)
+        detail = f" ({type(error).__name__}: {error})" if error is not None else ""
+        return ReplayDiverged(index, call.method, where(index), names[recorded], names[outcome], detail)
 
 
 _OPAQUE = "<opaque>"
-_WITHDRAWN = "<withdrawn>"
+_CALL = "<call>"
+_NOTHING = "<nothing>"
+_OURS = (_OPAQUE, _CALL, _NOTHING, MARK)
 
 
 class _NoMethod(Exception):
     pass
 
 
-def _name_of(name: str | None, args: Any, decode: Callable[[bytes], tuple[Any, ...]]) -> str:
-    return cast(str, decode(args[0])[0] if name == _OPAQUE else name)
+def _call_of(name: str | None, args: Any, decode: Decode) -> migration.Call:
+    if name == _CALL:
+        name, args, *rest = args
+    elif name == _OPAQUE:
+        name, args, *rest = decode(args[0])
+    else:
+        rest = []
+    return migration.Call(cast(str, name), *args, **(rest[0] if rest else {}))
+
+
+def _fits(method: Function, call: migration.Call) -> bool:
+    """Whether a method can be called so; also if that can't be known."""
+    import inspect
+
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*call.args, **call.kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 class _Methods(dict[Union[str, None], Function]):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from coopy import action, history
+from coopy import action, history, migration
 from coopy.codec import Codec
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.snapshots import DiskSnapshots
-from coopy.errors import UsageError
+from coopy.errors import ReplayError, UsageError
 from coopy.history import Action
 from coopy.machine import Machine
 from coopy.replay import Progress, restore
@@ -24,6 +24,8 @@ class Reading:
     """
 
     def __init__(self, basedir: str, cls: type | None = None) -> None:
+        if cls is not None:
+            migration.of(cls).check()
         calls = Calls()
         found = manifest.read(calls, basedir)
         if found is None:
@@ -37,13 +39,19 @@ class Reading:
         )
 
     def machine(
-        self, until: int | datetime | None = None, progress: Progress | None = None, loading: Progress | None = None
+        self,
+        until: int | datetime | None = None,
+        progress: Progress | None = None,
+        loading: Progress | None = None,
+        stops: Sequence[int] = (),
+        visit: Callable[[Machine], None] | None = None,
+        misfit: Callable[[ReplayError], None] | None = None,
     ) -> Machine:
         """The machine as it was then; see `coopy.replay.restore`."""
         index, instant = point(until, self.log.last)
         return restore(
             self.log, self.snapshots, self.codec, self.manifest.secret,
-            until=index, instant=instant, progress=progress, loading=loading,
+            until=index, instant=instant, progress=progress, loading=loading, stops=stops, visit=visit, misfit=misfit,
         )  # fmt: skip
 
     def actions(self, after: int | None = None) -> Iterator[Action]:

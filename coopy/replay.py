@@ -8,13 +8,13 @@ one function with other ends.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from coopy import action
 from coopy.codec import Codec, decode_joined
-from coopy.errors import MissingActions, StorageError
+from coopy.errors import DamagedSnapshot, MissingActions, ReplayError, StorageError
 from coopy.machine import NOTHING_FOLLOWS, Machine
 from coopy.storage import Log, SnapshotStore
 
@@ -35,13 +35,18 @@ def restore(
     progress: Progress | None = None,
     loading: Progress | None = None,
     begin: Callable[[Machine], None] | None = None,
+    stops: Sequence[int] = (),
+    visit: Callable[[Machine], None] | None = None,
+    misfit: Callable[[ReplayError], None] | None = None,
     withdrawn: int = 0,
 ) -> Machine:
     """The machine after action ``until``, or after the last action not later than ``instant`` (ns).
 
     ``begin`` is given the machine before the first action is replayed, ``loading`` the bytes
-    of the snapshot that are loaded, and how many there are. Raises a
-    `StorageError`, `DecodingError` or `ReplayError`; nothing is written.
+    of the snapshot that are loaded, and how many there are, and ``visit`` the machine after each
+    action of ``stops``, which ascend. ``misfit`` is given each error of an action that does not fit,
+    which is then left out. Where the last action turns out to be withdrawn all begins again, visits
+    and misfits too. Raises a `StorageError`, `DecodingError` or `ReplayError`; nothing is written.
     """
     with _collector_off():
         machine = _from_snapshot(snapshots, codec, secret, until, instant, loading)
@@ -50,8 +55,14 @@ def restore(
         start = machine.applied
         total = (log.last if until is None else min(until, log.last)) - start
         withdraw = False
-        for (headers, names, arguments), following in _batches(log, machine, until, instant):
-            withdraw = machine.replay(headers, names, arguments, following, codec.decode_call, log.where, withdrawn)
+        batches = _batches(log, machine, until, instant)
+        if visit is not None:
+            batches = _stopping(batches, machine, stops, visit)
+        for batch, following in batches:
+            if misfit is not None:
+                withdraw = _replay_all_that_fits(machine, batch, following, codec, log, withdrawn, misfit)
+            else:
+                withdraw = machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
             if progress is not None:
                 progress(machine.applied - start, max(total, machine.applied - start))
     if withdraw:
@@ -59,7 +70,8 @@ def restore(
         # was to be withdrawn: start over without it, as every later replay will.
         return restore(
             log, snapshots, codec, secret,
-            until=until, instant=instant, progress=progress, begin=begin, withdrawn=machine.applied,
+            until=until, instant=instant, progress=progress, begin=begin, stops=stops, visit=visit, misfit=misfit,
+            withdrawn=machine.applied,
         )  # fmt: skip
     return machine
 
@@ -80,9 +92,13 @@ def _from_snapshot(
                 "snapshots", 0, until, "There is no snapshot to begin with. Put it back from a backup."
             )
         index, data = found
-        header = bytes(data[: action.HEADER.size])
+        if len(data) < action.HEAD.size:
+            raise DamagedSnapshot(f"snapshot of action {index}", index, "it has no head")
+        header, version = action.HEAD.unpack_from(data)
         if instant is None or index == 0 or action.instant_of(header) <= instant:
-            return Machine(codec.load_state(data[action.HEADER.size :], loading), index, header, secret)
+            codec.refuse_newer(version, f"the snapshot of action {index}")
+            state = codec.load_state(data[action.HEAD.size :], version, loading)
+            return Machine(state, index, header, secret, version)
         upto = index - 1
 
 
@@ -115,11 +131,63 @@ def _batches(
         size = _size_upto(headers, arguments, first, until, instant)
         if size < len(headers):
             if size:
-                yield (headers[:size], names[:size], arguments[:size]), headers[size]
+                yield _part(batch, 0, size), headers[size]
             return
         held = batch
     if held is not None:
         yield held, NOTHING_FOLLOWS
+
+
+def _stopping(
+    batches: Iterator[tuple[Batch, bytes]], machine: Machine, stops: Sequence[int], visit: Callable[[Machine], None]
+) -> Iterator[tuple[Batch, bytes]]:
+    """The same batches, cut such that the machine can be visited after each action of ``stops``."""
+    waiting = [stop for stop in stops if stop >= machine.applied]
+    if waiting[:1] == [machine.applied]:
+        visit(machine)
+        del waiting[0]
+    for batch, following in batches:
+        while waiting:
+            size = _size_upto(batch[0], batch[2], machine.applied + 1, waiting[0], None)
+            if size == len(batch[0]):
+                break
+            yield _part(batch, 0, size), batch[0][size]
+            visit(machine)
+            del waiting[0]
+            batch = _part(batch, size, None)
+        yield batch, following
+        if waiting[:1] == [machine.applied]:
+            visit(machine)
+            del waiting[0]
+
+
+def _replay_all_that_fits(
+    machine: Machine,
+    batch: Batch,
+    following: bytes,
+    codec: Codec,
+    log: Log,
+    withdrawn: int,
+    misfit: Callable[[ReplayError], None],
+) -> bool:
+    while batch[0]:
+        first = machine.applied + 1
+        try:
+            return machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
+        except ReplayError as error:
+            misfit(error)
+            if machine.applied + 1 < error.index:
+                # It was noticed before those in front of it ran.
+                size = _size_upto(batch[0], batch[2], first, error.index - 1, None)
+                _replay_all_that_fits(machine, _part(batch, 0, size), batch[0][size], codec, log, withdrawn, misfit)
+            machine.applied = error.index
+            batch = _part(batch, _size_upto(batch[0], batch[2], first, error.index, None), None)
+    return False
+
+
+def _part(batch: Batch, start: int, end: int | None) -> Batch:
+    headers, names, arguments = batch
+    return headers[start:end], names[start:end], arguments[start:end]
 
 
 def _size_upto(headers: list[bytes], arguments: list[Any], first: int, until: int | None, instant: int | None) -> int:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from coopy import action, log, proxy, retention
+from coopy import action, log, migration, proxy, retention
 from coopy.codec import Codec
 from coopy.disk import child, directory, manifest
 from coopy.disk.dirlock import DirectoryLock
@@ -158,6 +158,7 @@ def init_system(
     if fork and not child.AVAILABLE:
         raise UsageError("fork=True: this operating system can't fork; use fork=None or fork=False")
     proxy.build(cls)
+    migration.of(cls).check()
     # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
     from coopy import determinism
 
@@ -316,8 +317,7 @@ class System:
         calls = Calls() if calls is None else calls
         directory.make(calls, basedir)
         # A directory that is not ours is left as it is, without so much as a lock in it.
-        if manifest.read(calls, basedir) is None:
-            _refuse_foreign(calls, basedir)
+        _refuse_foreign(calls, basedir)
         self._lock = DirectoryLock(basedir)
         try:
             found = manifest.read(calls, basedir) or _begin(calls, basedir, self._cls)
@@ -332,7 +332,7 @@ class System:
                 found.system,
                 durability=durability,
                 segment_bytes=segment_bytes,
-                floor=max(indexes, default=0),
+                floor=max(indexes, default=None),
                 grown=self._on_growth if snapshot_growth else None,
             )
             self.engine = Engine(self._journal, snapshots, codec, found.secret, check=check)
@@ -480,12 +480,35 @@ def _inline(save: Saver) -> Callable[[], None]:
 
 
 def _refuse_foreign(calls: Calls, basedir: str) -> None:
-    """Refuses a directory without a manifest that holds what looks like a system."""
+    """Refuses what an older release wrote, and a directory without a manifest that holds what looks like a system."""
+    try:
+        if manifest.read(calls, basedir) is not None:
+            return
+    except ForeignDirectory:
+        _refuse_older(basedir)
+        raise
     names = calls.names(basedir)
-    if directory.segments(names) or directory.snapshots(names):
+    found = [directory.segment_path(basedir, first) for first in directory.segments(names)]
+    found += [directory.snapshot_path(basedir, index) for index in directory.snapshots(names)]
+    if found:
+        if all(map(os.path.isfile, found)):
+            _refuse_older(basedir)
         raise ForeignDirectory(
-            f"{basedir} holds segments or snapshots but no coopy.json of this coopy: an older release wrote them, "
-            f"or the file is lost. Nothing was changed. Choose another directory, or put coopy.json back."
+            f"{basedir} holds segments or snapshots but no coopy.json: the file is lost, or something else wrote them. "
+            f"Nothing was changed. Put coopy.json back from a backup, or choose another directory."
+        )
+
+
+def _refuse_older(basedir: str) -> None:
+    """Refuses the directory of an older release, and says how it is brought over."""
+    # Hardly anybody has one: the importer is loaded by who does.
+    from coopy import legacy
+
+    release = legacy.recognize(basedir)
+    if release is not None:
+        raise ForeignDirectory(
+            f"{basedir} was written by coopy {release}. Nothing was changed. Bring it over into a new directory with "
+            f"`coopy import {basedir} NEW`, or with coopy.legacy.import_directory()."
         )
 
 
@@ -502,7 +525,9 @@ def _sweep(calls: Calls, basedir: str) -> None:
     """Removes what an earlier process had begun to write and did not finish."""
     for name in calls.names(basedir):
         if name.endswith(directory.TEMPORARY) and name.startswith(("transaction_", "snapshot_", manifest.NAME)):
-            calls.remove(os.path.join(basedir, name))
+            path = os.path.join(basedir, name)
+            if not os.path.isdir(path):
+                calls.remove(path)
 
 
 def _class_of(obj: Any) -> type:

@@ -509,7 +509,7 @@ def test_the_loading_of_a_large_state_is_told_and_of_a_small_one_is_not() -> Non
         writer = MemoryWriter()
         CODEC.dump_state(store, writer)
         told: list[tuple[int, int]] = []
-        loaded = CODEC.load_state(memoryview(writer.value()), lambda done, total: told.append((done, total)))
+        loaded = CODEC.load_state(memoryview(writer.value()), None, lambda done, total: told.append((done, total)))
         assert loaded.kept == store.kept
         if store is small:
             assert not told

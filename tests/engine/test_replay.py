@@ -54,7 +54,7 @@ class Account:
             raise ValueError(amount)
 
 
-def fails(self: Account, amount: int) -> None:
+def fails(self: Account, amount: int, **marks: int) -> None:
     raise KeyError(amount)
 
 

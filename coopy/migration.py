@@ -1,0 +1,319 @@
+"""Upgrades: how what an earlier version of a class recorded becomes what today's code understands.
+
+    upgrades = Migration(version=3)
+
+    @upgrades.action("create", version=1)             # an action that version 1 recorded ...
+    def create(name, text):
+        return Call("create_page", name, text)        # ... is this one since; None: nothing any more
+
+    @upgrades.state("wiki:Page", version=2)           # an object as version 2 kept it
+    def page(attributes):
+        return {**attributes, "tags": []}
+
+    upgrades.renamed("wiki:Page", "wiki.pages:Page")  # a class that has another name, or place, now
+
+    @migrated(upgrades)
+    class Wiki: ...
+
+A class without a migration has version 1. The version stands in every snapshot, and the first
+opening with a higher one is recorded as an action, so that replay knows of each action which version
+recorded it. An upgrade leads from its version to the next; what is older passes all in turn.
+Upgrades stay for as long as a directory may hold what they upgrade.
+
+Class names are those that were stored: ``module:QualifiedName``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import MemberDescriptorType
+from typing import Any, NamedTuple, TypeVar
+
+from coopy.errors import DecodingError, UsageError
+
+MARK = "<version>"
+"""Name of the action that says that from here on a higher version records."""
+
+FIRST = 1
+_ATTRIBUTE = "__coopy_migration__"
+
+Class = TypeVar("Class", bound=type)
+Upgrade = TypeVar("Upgrade", bound=Callable[..., Any])
+
+
+class Call:
+    """A call that an old action is now: a method's name and its arguments."""
+
+    __slots__ = ("method", "args", "kwargs")
+
+    def __init__(self, method: str, /, *args: Any, **kwargs: Any) -> None:
+        self.method = method
+        self.args = args
+        self.kwargs = kwargs
+
+    def __repr__(self) -> str:
+        words = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"{self.method}({', '.join(words)})"
+
+
+class Removed:
+    """Stands in for the objects of a class that is not there any more; ``state`` is what was kept of one."""
+
+    state: Any = None
+
+    def __init__(self, *args: Any) -> None:
+        self.args = args
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Key(NamedTuple):
+    name: str
+    version: int
+
+
+class Migration:
+    """The upgrades of one domain class, which is at ``version``. Raises `UsageError`."""
+
+    def __init__(self, version: int) -> None:
+        if isinstance(version, bool) or not isinstance(version, int) or not FIRST <= version < 1 << 32:
+            raise UsageError(f"version={version!r}: must be a whole number, at least {FIRST}")
+        self.version = version
+        self._actions: dict[_Key, Callable[..., Call | None]] = {}
+        self._states: dict[_Key, Callable[[Any], Any]] = {}
+        self._renamed: dict[tuple[str, str], tuple[str, str] | None] = {}
+
+    def action(self, method: str, *, version: int) -> Callable[[Upgrade], Upgrade]:
+        """Marks what is called with the arguments of each action ``method`` that ``version`` recorded.
+
+        It returns the `Call` that the action is in the next version, or None if it is nothing any more.
+        It must depend on its arguments alone.
+        """
+        return self._register(self._actions, method, version)
+
+    def state(self, name: str, *, version: int) -> Callable[[Upgrade], Upgrade]:
+        """Marks what is called with the attributes of each stored object of a class that ``version`` kept.
+
+        ``name`` is the class as it was stored. It gets, and returns, what pickle keeps of an object: a
+        dict of its attributes unless the class has ``__getstate__`` or ``__slots__``.
+        """
+        _split(name)
+        return self._register(self._states, name, version)
+
+    def renamed(self, old: str, new: str | None) -> None:
+        """Says what a stored class or function is called today; None if it is gone (see `Removed`)."""
+        if _split(old) in self._renamed:
+            raise UsageError(f"{old} is renamed twice in one migration")
+        self._renamed[_split(old)] = None if new is None else _split(new)
+
+    def upgraded(self, version: int, call: Call) -> Call | None:
+        """What an action that ``version`` recorded is today."""
+        found: Call | None = call
+        for step in range(version, self.version):
+            if found is None:
+                return None
+            upgrade = self._actions.get(_Key(found.method, step))
+            if upgrade is None:
+                continue
+            result = upgrade(*found.args, **found.kwargs)
+            if result is not None and not isinstance(result, Call):
+                raise UsageError(
+                    f"the upgrade of {found.method}() from version {step} returned {result!r}; it must return a "
+                    f"coopy.migration.Call, or None. Nothing was changed."
+                )
+            found = result
+        return found
+
+    def todays_name(self, module: str, name: str) -> tuple[str, str] | None:
+        """Module and name of a stored class today; None if it is gone."""
+        seen = set()
+        found: tuple[str, str] | None = (module, name)
+        while found is not None and found in self._renamed and found not in seen:
+            seen.add(found)
+            found = self._renamed[found]
+        return found
+
+    def upgrades_of(self, module: str, name: str, version: int) -> list[Callable[[Any], Any]]:
+        """The upgrades, in order, of a stored class that ``version`` kept."""
+        names: list[tuple[str, str]] = [(module, name)]
+        while (following := self._renamed.get(names[-1])) is not None and following not in names:
+            names.append(following)
+        return [
+            self._states[key]
+            for step in range(version, self.version)
+            for key in (_Key(f"{module}:{name}", step) for module, name in names)
+            if key in self._states
+        ]
+
+    def rewrites(self, version: int) -> bool:
+        """Whether an object that ``version`` kept may be another one today."""
+        return bool(self._renamed) or any(key.version >= version for key in self._states)
+
+    def check(self) -> None:
+        """Raises `UsageError` if an upgrade can never be used, or a new name is none."""
+        for key in [*self._actions, *self._states]:
+            if not FIRST <= key.version < self.version:
+                raise UsageError(
+                    f"the upgrade of {key.name} is from version {key.version}, and the migration leads to version "
+                    f"{self.version}: upgrades are from versions {FIRST} to {self.version - 1}. Raise the version of the migration, "
+                    f"or correct that of the upgrade. Nothing was opened."
+                )
+        for old, new in self._renamed.items():
+            if new is not None and new not in self._renamed and not _is_there(*new):
+                raise UsageError(
+                    f"the migration says that {':'.join(old)} is {':'.join(new)} now, which is not there. Nothing was opened."
+                )
+            if self.todays_name(*old) == old:
+                raise UsageError(f"the migration renames {':'.join(old)} in a circle. Nothing was opened.")
+
+    def _register(self, known: dict[_Key, Any], name: str, version: int) -> Callable[[Upgrade], Upgrade]:
+        def register(upgrade: Upgrade) -> Upgrade:
+            key = _Key(name, version)
+            if key in known:
+                raise UsageError(f"{name} has two upgrades from version {version}")
+            known[key] = upgrade
+            return upgrade
+
+        return register
+
+
+def migrated(migration: Migration) -> Callable[[Class], Class]:
+    """Gives a domain class its migration."""
+
+    def mark(cls: Class) -> Class:
+        setattr(cls, _ATTRIBUTE, migration)
+        return cls
+
+    return mark
+
+
+class Old:
+    """What an earlier version kept, on its way to what it is today while one pickle is decoded."""
+
+    def __init__(self, migration: Migration, version: int) -> None:
+        self._migration = migration
+        self._version = version
+        self._active = migration.rewrites(version)
+        self._stand_ins: dict[type, type] = {}
+        self._waiting: list[tuple[Any, type]] = []
+
+    def removed(self, module: str, name: str) -> type:
+        """What stands in for a class that is gone."""
+        return type(name.rpartition(".")[2], (Removed,), {"__module__": module, "__qualname__": name})
+
+    def wrapped(self, module: str, name: str, found: Any) -> Any:
+        """What pickle is to make the objects of a stored class of, so that they are upgraded."""
+        if not self._active or not isinstance(found, type):
+            return found
+        if found not in self._stand_ins:
+            upgrades = self._migration.upgrades_of(module, name, self._version)
+            if (module, name) != (found.__module__, found.__qualname__):
+                more = self._migration.upgrades_of(found.__module__, found.__qualname__, self._version)
+                upgrades += [each for each in more if each not in upgrades]
+            self._stand_ins[found] = self._stand_in(found, upgrades) if upgrades else found
+        return self._stand_ins[found]
+
+    def finish(self) -> None:
+        """Upgrades the objects of which nothing but their class was kept."""
+        for made, stand_in in self._waiting:
+            if type(made) is stand_in:
+                vars(stand_in)["__setstate__"](made, None)
+        self._waiting.clear()
+
+    def _stand_in(self, cls: Any, upgrades: list[Callable[[Any], Any]]) -> type:
+        # A subclass of the same layout, which an object leaves for its own class when its state is there.
+        def make(stand_in: Any, *args: Any, **kwargs: Any) -> Any:
+            made = object.__new__(stand_in) if cls.__new__ is object.__new__ else cls.__new__(stand_in, *args, **kwargs)
+            self._waiting.append((made, stand_in))
+            return made
+
+        def build(made: Any, state: Any) -> None:
+            made.__class__ = cls
+            _fill(made, cls, _upgraded(cls, upgrades, state))
+
+        members = {"__slots__": (), "__new__": make, "__setstate__": build, "__module__": cls.__module__}
+        return type(cls.__name__, (cls,), members)
+
+
+def _upgraded(cls: type, upgrades: list[Callable[[Any], Any]], state: Any) -> Any:
+    if isinstance(state, tuple) and len(state) == 2 and not hasattr(cls, "__setstate__"):
+        # What pickle keeps of an object with slots: its attributes and its slots.
+        state = {**(state[0] or {}), **(state[1] or {})}
+    for upgrade in upgrades:
+        try:
+            state = upgrade({} if state is None else state)
+        except Exception as error:
+            raise DecodingError(
+                f"an upgrade of the states of {cls.__module__}:{cls.__qualname__} raised {type(error).__name__}: {error}. "
+                f"Nothing was changed."
+            ) from error
+    return state
+
+
+def _fill(made: Any, cls: Any, state: Any) -> None:
+    if hasattr(cls, "__setstate__"):
+        cls.__setstate__(made, state)
+        return
+    if not isinstance(state, dict):
+        raise DecodingError(
+            f"an upgrade of the states of {cls.__module__}:{cls.__qualname__} returned {state!r}; it must return a dict "
+            f"of the attributes. Nothing was changed."
+        )
+    for name, value in state.items():
+        if isinstance(getattr(cls, name, None), MemberDescriptorType):
+            object.__setattr__(made, name, value)
+        else:
+            vars(made)[name] = value
+
+
+_NONE = Migration(FIRST)
+
+
+def of(cls: type) -> Migration:
+    """The migration of a domain class; if it has none, one that does nothing."""
+    found = getattr(cls, _ATTRIBUTE, None)
+    return found if isinstance(found, Migration) else _NONE
+
+
+def stub_of_action(cls: str, call: Call, version: int, doing: str) -> str:
+    """What to write so that an action fits again; ``version`` is today's, ``doing`` what it is to call."""
+    names = [f"argument{number + 1}" for number in range(len(call.args))] + list(call.kwargs)
+    given = names[: len(call.args)] + [f"{name}={name}" for name in call.kwargs]
+    return _stub(
+        cls,
+        version,
+        f"    @upgrades.action({call.method!r}, version={version})\n"
+        f"    def {call.method if call.method.isidentifier() else 'upgrade'}({', '.join(names)}):\n"
+        f"        return Call({', '.join([doing, *given])})  # or None: it does nothing any more\n",
+    )
+
+
+def stub_of_class(cls: str, module: str, name: str, version: int) -> str:
+    """What to write so that a stored class is found again."""
+    return _stub(cls, version, f"    upgrades.renamed({f'{module}:{name}'!r}, 'module:NewName')  # or None: it is gone\n")
+
+
+def _stub(cls: str, version: int, upgrade: str) -> str:
+    return (
+        f"\n\n    from coopy.migration import Call, Migration, migrated\n\n"
+        f"    upgrades = Migration(version={version + 1})\n\n{upgrade}\n    @migrated(upgrades)\n    class {cls}: ...\n"
+    )
+
+
+def _is_there(module: str, name: str) -> bool:
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        return "<locals>" in name
+    return True
+
+
+def _split(name: str) -> tuple[str, str]:
+    module, colon, qualname = name.partition(":")
+    if not (module and colon and qualname):
+        raise UsageError(f"{name!r}: a class is named as module:QualifiedName, as 'wiki.pages:Page'")
+    return module, qualname
