@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from coopy.clock import clock
 from coopy.decorators import abort_exception, readonly, transactional, unlocked
+from coopy.effects import effect_id, on_commit
+from coopy.entities import entity
 from coopy.env import env
 from coopy.errors import (
     CoopyError,
@@ -62,9 +64,12 @@ __all__ = [
     "abort_exception",
     "clock",
     "control",
+    "effect_id",
+    "entity",
     "env",
     "init_persistent_system",
     "init_system",
+    "on_commit",
     "open",
     "readonly",
     "replay",

@@ -18,12 +18,15 @@ the action before it ended. It is written when an action is withdrawn and when
 a system closes.
 
 A stored state begins with a head: the header of the last action in it, whose outcome
-is that of this action itself, and the version of the domain class that wrote it.
+is that of this action itself, the version of the domain class that wrote it, and the
+effects that were asked for and are not known to have been carried out.
 
     offset  size  field
          0    13  header    as above
         13     4  version   see `coopy.migration`; unsigned
-        17     n  state     see `coopy.codec`
+        17     4  size      of the effects, in bytes; unsigned
+        21     e  effects   a pickle of a dict, see `coopy.effects`; nothing if there are none
+      21+e     n  state     see `coopy.codec`
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ UNKNOWN, RETURNED, RAISED, WITHDRAWN = range(4)
 OUTCOMES = ("unknown", "returned", "raised", "withdrawn")
 
 HEADER = struct.Struct("<qiB")
-HEAD = struct.Struct("<13sI")
+HEAD = struct.Struct("<13sII")
 OUTCOME = -1  # place of the outcome in a header
 NO_CALL = b"NN"
 assert (HEADER.size, HEADER.size + len(NO_CALL)) == (PREFIX_BYTES, AMENDMENT_BYTES), "the table above is what is packed, and what a log expects"
@@ -56,9 +59,9 @@ def amendment(instant: int, offset: int, outcome: int) -> bytes:
     return HEADER.pack(instant, offset, outcome) + NO_CALL
 
 
-def head(record_header: bytes, outcome: int, version: int) -> bytes:
+def head(record_header: bytes, outcome: int, version: int, effects: bytes) -> bytes:
     """The head of the state after an action that ended so."""
-    return HEAD.pack(record_header[-HEADER.size : OUTCOME] + bytes([outcome]), version)
+    return HEAD.pack(record_header[-HEADER.size : OUTCOME] + bytes([outcome]), version, len(effects)) + effects
 
 
 def instant_of(record_header: bytes) -> int:

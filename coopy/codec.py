@@ -11,7 +11,8 @@ A call is two objects, as pickle opcodes:
   ``D`` dill (lambdas, closures, local classes: what pickle cannot).
 
 In a pickle of ours the system's own proxy and its domain class stand as
-persistent ids, so that a domain may hold its proxy, and a class may be local.
+persistent ids, so that a domain may hold its proxy, and a class may be local;
+in that of a call so do the objects of the system that are marked `coopy.entity`.
 
 States of `__main__` are stored by name like any other, so a script that defines
 its domain finds its data when it runs again; read from another program, the
@@ -29,7 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
-from coopy import migration
+from coopy import entities, migration
 from coopy.errors import CoopyError, DecodingError, EncodingError
 from coopy.migration import Old
 
@@ -103,11 +104,17 @@ class Codec:
         self._plain = self._importable and domain_class.__module__ != "__main__"
 
     def encode_call(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: Sequence[str] = ()
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parameters: Sequence[str] = (),
+        domain: object = None,
     ) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         """The opcodes of a call, and the arguments as replay will see them.
 
-        Raises `EncodingError`, which names the argument by ``parameters``.
+        Entities of ``domain`` are encoded as references. Raises `EncodingError`, which names the
+        argument by ``parameters``.
         """
         if not kwargs:
             for value in args:
@@ -124,22 +131,22 @@ class Codec:
                     return data[_HEAD_BYTES:-3], args, kwargs
                 return _opaque(b"P" + data), args, kwargs
         call = (name, args, kwargs) if kwargs else (name, args)
-        data = self._encode(call, parameters)
+        data = self._encode(call, parameters, domain)
         if not (is_plain(args) and is_plain(tuple(kwargs.values()))):
             try:
-                _, args, *rest = self._decode(data)
+                _, args, *rest = self._decode(data, None, domain)
             except Exception:
-                self._blame(call, parameters)
+                self._blame(call, parameters, domain)
             kwargs = rest[0] if rest else {}
         return _opaque(data), args, kwargs
 
-    def decode_call(self, data: bytes, version: int | None = None) -> Call:
+    def decode_call(self, data: bytes, version: int | None = None, domain: object = None) -> Call:
         """The call of an opaque record, recorded by today's version of the class or by ``version``.
 
-        Raises `DecodingError`.
+        References are to entities of ``domain``; without one, they stay references. Raises `DecodingError`.
         """
         try:
-            return cast(Call, self._decode(data, version))
+            return cast(Call, self._decode(data, version, domain))
         except CoopyError:
             raise
         except Exception as error:
@@ -192,11 +199,11 @@ class Codec:
         except Exception as error:
             raise DecodingError(_undecodable(error)) from error
 
-    def _encode(self, call: Call, parameters: Sequence[str]) -> bytes:
+    def _encode(self, call: Call, parameters: Sequence[str], domain: object) -> bytes:
         try:
-            data = self._encoded(call)
+            data = self._encoded(call, domain)
         except Exception:
-            self._blame(call, parameters)
+            self._blame(call, parameters, domain)
         if len(data) > RECORD_BYTES_MAX:
             raise EncodingError(
                 f"the arguments of {call[0]}() take {len(data)} bytes; {RECORD_BYTES_MAX} are the most. "
@@ -204,22 +211,25 @@ class Codec:
             )
         return data
 
-    def _encoded(self, value: object) -> bytes:
+    def _encoded(self, value: object, domain: object) -> bytes:
         """A value, by the first way that can. Raises what the last one raises."""
-        for dump in (_pickle_plainly, _pickler_bytes):
+        if not entities.known.any:
             try:
-                return b"P" + dump(self, value)
+                return b"P" + _dumps(value, PROTOCOL)
             except Exception:
-                continue
-        return b"D" + _dill_bytes(self, value)
+                pass
+        try:
+            return b"P" + _bytes_of(_pickler, self, value, domain)
+        except Exception:
+            return b"D" + _bytes_of(_dill_pickler, self, value, domain)
 
-    def _blame(self, call: Call, parameters: Sequence[str]) -> NoReturn:
+    def _blame(self, call: Call, parameters: Sequence[str], domain: object) -> NoReturn:
         name, args = call[0], call[1]
         kwargs: Mapping[str, Any] = call[2] if len(call) > 2 else {}
         labels = [parameters[i] if i < len(parameters) else f"#{i + 1}" for i in range(len(args))]
         for label, value in [*zip(labels, args), *kwargs.items()]:
             try:
-                self._decode(self._encoded(value))
+                self._decode(self._encoded(value, domain), None, domain)
             except Exception as error:
                 raise EncodingError(
                     f"argument {label!r} of {self.domain_class.__qualname__}.{name}() cannot be encoded: "
@@ -229,14 +239,14 @@ class Codec:
                 ) from error
         raise EncodingError(f"the arguments of {name}() cannot be encoded together")
 
-    def _decode(self, data: bytes | memoryview, version: int | None = None) -> Any:
+    def _decode(self, data: bytes | memoryview, version: int | None = None, domain: object = None) -> Any:
         tag, body = bytes(data[:1]), data[1:]
         if tag not in (b"D", b"P"):
             raise DecodingError(f"unknown encoding {tag!r}")
         version = self._or_todays(version)
         old = self._todays if version == self.migration.version else Old(self.migration, version)
         make = _dill_unpickler if tag == b"D" else _Unpickler
-        found = make(self, io.BytesIO(body), old).load()
+        found = make(self, io.BytesIO(body), old, domain).load()
         old.finish()
         return found
 
@@ -272,23 +282,30 @@ class Codec:
 
     # -- what stands for itself in our pickles
 
-    def _persistent_id(self, value: object) -> str | None:
+    def _persistent_id(self, value: object, domain: object) -> object:
         if value is self.domain_class:
             return "class"
         if value is self.proxy and value is not None:
             return "proxy"
+        if domain is not None and (key := entities.key_in(domain, value)) is not None:
+            return ("entity", *key)
         return None
 
-    def _persistent_id_in_dill(self, value: object) -> object:
+    def _persistent_id_in_dill(self, value: object, domain: object) -> object:
         # What a main file defines dill would copy; by name, it is what the file defines today.
         if isinstance(value, (type, FunctionType)) and value.__module__ == "__main__":
             if value is not self.domain_class and _found(sys.modules["__main__"], value.__qualname__) is value:
                 return ("main", value.__qualname__)
-        return self._persistent_id(value)
+        return self._persistent_id(value, domain)
 
-    def _persistent_load(self, old: Old, name: object) -> object:
+    def _persistent_load(self, unpickler: Any, old: Old, domain: object, name: object) -> object:
         if name == "class":
             return old.wrapped(self.domain_class.__module__, self.domain_class.__qualname__, self.domain_class)
+        if isinstance(name, tuple) and name[0] == "entity":
+            _, module, qualname, key = name
+            if domain is None:
+                return entities.Reference(qualname, key)
+            return entities.found_in(domain, unpickler.find_class(module, qualname), key)
         if isinstance(name, tuple):
             found = _found(sys.modules.get(self.domain_class.__module__), name[1])
             if found is None:
@@ -321,44 +338,46 @@ class _Reader:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, codec: Codec, file: Any) -> None:
+    def __init__(self, codec: Codec, file: Any, domain: object) -> None:
         super().__init__(file, PROTOCOL)
         self._codec = codec
+        self._domain = domain
 
-    def persistent_id(self, obj: object) -> str | None:
-        return self._codec._persistent_id(obj)
+    def persistent_id(self, obj: object) -> Any:
+        return self._codec._persistent_id(obj, self._domain)
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, codec: Codec, file: IO[bytes], old: Old) -> None:
+    def __init__(self, codec: Codec, file: IO[bytes], old: Old, domain: object) -> None:
         super().__init__(file)
         self._codec = codec
         self._old = old
+        self._domain = domain
 
     def persistent_load(self, pid: object) -> object:
-        return self._codec._persistent_load(self._old, pid)
+        return self._codec._persistent_load(self, self._old, self._domain, pid)
 
     def find_class(self, module: str, name: str) -> Any:
         return self._codec._find_class(super().find_class, self._old, module, name)
 
 
-def _pickler(codec: Codec, file: Any) -> pickle.Pickler:
-    return _Pickler(codec, file)
+def _pickler(codec: Codec, file: Any, domain: object = None) -> pickle.Pickler:
+    return _Pickler(codec, file, domain)
 
 
-def _dill_pickler(codec: Codec, file: Any) -> Any:
+def _dill_pickler(codec: Codec, file: Any, domain: object = None) -> Any:
     import dill  # type: ignore[import-untyped, unused-ignore]
 
     pickler = dill.Pickler(file, protocol=PROTOCOL)
-    pickler.persistent_id = codec._persistent_id_in_dill
+    pickler.persistent_id = lambda value: codec._persistent_id_in_dill(value, domain)
     return pickler
 
 
-def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old) -> Any:
+def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old, domain: object) -> Any:
     import dill  # type: ignore[import-untyped, unused-ignore]
 
     unpickler = dill.Unpickler(file, ignore=True)
-    unpickler.persistent_load = lambda name: codec._persistent_load(old, name)
+    unpickler.persistent_load = lambda name: codec._persistent_load(unpickler, old, domain, name)
     # A function of a main file has that file's globals: those of the domain class.
     unpickler._main = sys.modules.get(codec.domain_class.__module__, sys.modules["__main__"])
     find = unpickler.find_class
@@ -366,21 +385,9 @@ def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old) -> Any:
     return unpickler
 
 
-def _pickle_plainly(codec: Codec, value: object) -> bytes:
-    return _dumps(value, PROTOCOL)
-
-
-def _pickler_bytes(codec: Codec, value: object) -> bytes:
-    return _bytes_of(_pickler, codec, value)
-
-
-def _dill_bytes(codec: Codec, value: object) -> bytes:
-    return _bytes_of(_dill_pickler, codec, value)
-
-
-def _bytes_of(make: Callable[[Codec, Any], Any], codec: Codec, value: object) -> bytes:
+def _bytes_of(make: Callable[[Codec, Any, object], Any], codec: Codec, value: object, domain: object) -> bytes:
     file = io.BytesIO()
-    make(codec, file).dump(value)
+    make(codec, file, domain).dump(value)
     return file.getvalue()
 
 

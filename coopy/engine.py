@@ -20,10 +20,11 @@ from threading import Lock, RLock
 from types import GeneratorType
 from typing import Any
 
-from coopy import action
+from coopy import action, effects
 from coopy.codec import Codec
 from coopy.errors import StateChanged, UsageError
 from coopy.machine import Function, Machine
+from coopy.effects import DONE
 from coopy.migration import MARK
 from coopy.moment import current
 from coopy.replay import Progress, restore
@@ -36,6 +37,10 @@ YIELDS = 20
 _yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 Saver = Callable[[], None]
+
+
+def _nobody(name: str) -> None:
+    pass
 
 
 class Method:
@@ -62,7 +67,7 @@ class Engine:
     """Takes calls through a log to a machine. ``machine`` is set by `start`."""
 
     __slots__ = (
-        "lock", "acquire", "release", "log", "machine", "proxy", "_snapshots", "_codec", "_secret", "_check", "_instant",
+        "lock", "acquire", "release", "log", "machine", "proxy", "asked", "_snapshots", "_codec", "_secret", "_check", "_instant",
         "_offset", "_offset_until", "_saved", "_snapshot_lock", "__weakref__",
     )  # fmt: skip
 
@@ -74,6 +79,8 @@ class Engine:
         self.release = self.lock.release
         self.log = log
         self.proxy: object = None
+        self.asked: Callable[[str], None] = _nobody
+        """Told the name of each effect as it is asked for, while the lock is held, and again after a rebuild."""
         self._snapshots = snapshots
         self._codec = codec
         self._secret = secret
@@ -90,7 +97,7 @@ class Engine:
             machine = self._rebuild(progress, loading)
             self._instant = max(self._instant, action.instant_of(machine.header))
             if machine.version < machine.migration.version:
-                self._record_version(machine.migration.version)
+                self.record(MARK, (machine.migration.version,), machine.begin_version)
 
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Records a call and applies it. Raises what the method raises, and our errors before it is applied.
@@ -113,7 +120,9 @@ class Engine:
                     self._look_at_offset(instant)
                 if instant < self._instant:
                     instant = self._instant
-                call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters)
+                call, args, kwargs = self._codec.encode_call(
+                    method.name, args, kwargs, method.parameters, machine.domain
+                )
                 header = _pack(instant, self._offset, machine.outcome)
                 index = log.append(header + call)
                 self._instant = instant
@@ -189,6 +198,29 @@ class Engine:
             log.wait(seen)
         return result
 
+    def record(self, name: str, args: tuple[Any, ...], function: Function) -> None:
+        """Records an action of the system's own and applies it. Nothing is waited for."""
+        with self.lock:
+            machine = self.machine
+            instant = max(_time_ns(), self._instant)
+            self._look_at_offset(instant)
+            header = _pack(instant, self._offset, machine.outcome)
+            call, args, _ = self._codec.encode_call(name, args, {})
+            self.log.append(header + call)
+            self._instant = instant
+            machine.apply(header, function, args, {})
+
+    def effect(self, name: str) -> bytes | None:
+        """What an effect is to do; None if it is done, or was dropped. Waits for the action that asked for it."""
+        self.log.wait(int(name.partition(".")[0]))
+        with self.lock:
+            return self._current().effects.get(name)
+
+    def carried_out(self, name: str) -> None:
+        """Records that an effect was."""
+        with self.lock:
+            self.record(DONE, (name, None), self._current().effects.pop)
+
     def take_snapshot(self, apart: Callable[[Saver], Callable[[], None]]) -> int:
         """Keeps the whole state, and returns the index it has. Raises `SnapshotError`, `EncodingError`.
 
@@ -210,7 +242,7 @@ class Engine:
 
     def save(self, machine: Machine) -> None:
         """Writes the snapshot of a machine."""
-        head = action.head(machine.header, machine.outcome, machine.version)
+        head = action.head(machine.header, machine.outcome, machine.version, effects.dumps(machine.effects))
 
         def write(file: StateWriter) -> None:
             self._codec.dump_state(machine.domain, _AfterHead(file, head))
@@ -261,18 +293,10 @@ class Engine:
             loading=loading,
             begin=begin,
         )
+        self.machine.asked = self.asked
+        for name in self.machine.effects:
+            self.asked(name)
         return self.machine
-
-    def _record_version(self, version: int) -> None:
-        """Records that from here on a higher version of the class records."""
-        instant = max(_time_ns(), self._instant)
-        self._look_at_offset(instant)
-        machine = self.machine
-        header = _pack(instant, self._offset, machine.outcome)
-        call, args, _ = self._codec.encode_call(MARK, (version,), {})
-        self.log.append(header + call)
-        self._instant = instant
-        machine.apply(header, machine.begin_version, args, {})
 
     def _failed(self, method: Method, index: int, error: BaseException, before: bytes) -> BaseException:
         """What is to be raised for what the method raised, with memory and log as the marks say."""

@@ -523,6 +523,9 @@ class _Told:
         self._told = record.results or []
         self._next = 0
 
+    def ask(self, effect: bytes) -> None:
+        """What an old action asked for was carried out in its day."""
+
     def take(self, asked: str, *kinds: type) -> Any:
         """The next answer, if it was given to the same question."""
         if self.problem is None:

@@ -15,6 +15,7 @@ from typing import Any, Union, cast
 from coopy import action, migration
 from coopy.clock import clock
 from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
+from coopy.effects import DONE
 from coopy.env import env
 from coopy.errors import (
     ChangedSignature,
@@ -25,6 +26,7 @@ from coopy.errors import (
     ReplayDiverged,
     ReplayError,
     UndecodableAction,
+    UsageError,
 )
 from coopy.migration import MARK
 from coopy.moment import current
@@ -42,9 +44,20 @@ INTERRUPTIONS = (MemoryError, RecursionError)
 class Machine:
     """A domain object at an index."""
 
-    __slots__ = ("domain", "applied", "header", "outcome", "secret", "running", "draws", "methods", "migration", "version")
+    __slots__ = (
+        "domain", "applied", "header", "outcome", "secret", "running", "draws", "methods", "migration", "version",
+        "effects", "asked",
+    )  # fmt: skip
 
-    def __init__(self, domain: Any, applied: int, header: bytes, secret: bytes, version: int | None = None) -> None:
+    def __init__(
+        self,
+        domain: Any,
+        applied: int,
+        header: bytes,
+        secret: bytes,
+        version: int | None = None,
+        effects: dict[str, bytes] | None = None,
+    ) -> None:
         self.domain = domain
         self.applied = applied
         """Index of the last action that was applied."""
@@ -59,6 +72,11 @@ class Machine:
         self.migration = migration.of(type(domain))
         self.version = self.migration.version if version is None else version
         """Version of the class that recorded what comes next."""
+        self.effects = {} if effects is None else effects
+        """What actions asked for and is not known to have been carried out, by name."""
+        self.asked: Callable[[str], None] | None = None
+        """Told the name of each effect that a live action asks for."""
+        self.methods[DONE] = self.effects.pop
         equip(domain)
 
     def apply(self, header: bytes, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -78,6 +96,7 @@ class Machine:
             raise
         except Exception:
             self.outcome = action.RAISED
+            self.drop_effects()
             self.applied += 1
             raise
         finally:
@@ -112,7 +131,7 @@ class Machine:
         if withdrawn:
             _mark_withdrawn(arguments, outcomes, withdrawn - index)
         if self.version != self.migration.version:
-            names, arguments = self._upgraded(names, arguments, outcomes, decode, where)
+            names, arguments = self._old(names, arguments, outcomes, decode, where)
         if None in names or action.WITHDRAWN in outcomes:
             headers, names, arguments, outcomes = self._made_plain(headers, names, arguments, outcomes, decode)
         generator = GeneratorType
@@ -129,7 +148,7 @@ class Machine:
                     result = method(*args)
                     if type(result) is generator:
                         list(result)
-                except (KeyboardInterrupt, MemoryError, _NoMethod):
+                except (KeyboardInterrupt, MemoryError, ReplayError, _NoMethod):
                     raise
                 except DecodingError as error:
                     raise UndecodableAction(index, where(index), error) from error
@@ -137,6 +156,7 @@ class Machine:
                     if recorded == 1:  # action.RETURNED
                         raise self._diverged(index, name, args, decode, where, recorded, 2, error) from error
                     outcome = 2  # action.RAISED
+                    self.drop_effects()
                 else:
                     if recorded == 2:
                         raise self._diverged(index, name, args, decode, where, recorded, 1, None)
@@ -152,7 +172,7 @@ class Machine:
             self.outcome = action.WITHDRAWN if recorded == action.WITHDRAWN else outcome
         if outcome != action.RAISED or recorded != action.UNKNOWN or not names:
             return False
-        return is_withdrawing(methods[_call_of(name, args, decode).method])
+        return is_withdrawing(methods[self._call_of(name, args, decode, where).method])
 
     def _made_plain(
         self,
@@ -165,7 +185,7 @@ class Machine:
         """The same actions, such that each is a method called with a tuple: the loop needs no other test."""
 
         def opaque(data: bytes) -> Any:
-            name, args, *rest = decode(data)
+            name, args, *rest = decode(data, None, self.domain)
             return self.methods[name](*args, **(rest[0] if rest else {}))
 
         self.methods[_OPAQUE] = opaque
@@ -186,7 +206,7 @@ class Machine:
             bytearray(each[3] for each in plain),
         )
 
-    def _upgraded(
+    def _old(
         self,
         names: list[str | None],
         arguments: list[Any],
@@ -194,55 +214,74 @@ class Machine:
         decode: Decode,
         where: Callable[[int], str],
     ) -> tuple[list[str | None], list[Any]]:
-        """The same actions, as today's class knows them."""
+        """The same actions, such that each is upgraded when its turn has come."""
 
-        def call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return self.methods[name](*args, **kwargs)
+        def run(name: str | None, args: Any, version: int, recorded: int) -> Any:
+            call = self._todays(name, args, version, decode, where)
+            if call is not None:
+                return self.methods[call.method](*call.args, **call.kwargs)
+            if recorded == action.RAISED:
+                raise _NothingAnyMore
+            return None
 
-        self.methods.update({_CALL: call, _NOTHING: lambda: None, MARK: self.begin_version})
-        index, version = self.applied, self.version
+        def begin(version: int) -> None:
+            self.refuse_newer(version, where)
+            self.version = version
+
+        self.methods.update({_OLD: run, MARK: begin})
+        version = self.version
         names, arguments = list(names), list(arguments)
         for place, (name, args) in enumerate(zip(names, arguments)):
-            if args is None:
-                continue
-            index += 1
-            if outcomes[place] == action.WITHDRAWN:
-                continue
             if name == MARK:
                 version = args[0]
-                self.refuse_newer(version, index, where)
-                continue
-            try:
-                name, args, *rest = (name, args) if name is not None else decode(args, version)
-            except DecodingError as error:
-                raise UndecodableAction(index, where(index), error) from error
-            recorded = migration.Call(cast(str, name), *args, **(rest[0] if rest else {}))
-            try:
-                found = self.migration.upgraded(version, recorded)
-            except Exception as error:
-                raise FailedUpgrade(index, recorded.method, where(index), version, error) from error
-            if found is None:
-                names[place], arguments[place], outcomes[place] = _NOTHING, (), action.UNKNOWN
-            else:
-                names[place], arguments[place] = _CALL, (found.method, found.args, found.kwargs)
+            elif args is not None and outcomes[place] != action.WITHDRAWN:
+                names[place], arguments[place] = _OLD, (name, args, version, outcomes[place])
         return names, arguments
+
+    def _todays(
+        self, name: str | None, args: Any, version: int, decode: Decode, where: Callable[[int], str]
+    ) -> migration.Call | None:
+        name, args, *rest = (name, args) if name is not None else decode(args, version, self.domain)
+        call = migration.Call(cast(str, name), *args, **(rest[0] if rest else {}))
+        try:
+            return self.migration.upgraded(version, call)
+        except Exception as error:
+            index = self.applied + 1
+            raise FailedUpgrade(index, call.method, where(index), version, error) from error
+
+    def ask(self, effect: bytes) -> None:
+        """Takes an effect that the running action asks for."""
+        number = 0
+        while (name := f"{self.applied + 1}.{number}") in self.effects:
+            number += 1
+        self.effects[name] = effect
+        if self.asked is not None:
+            self.asked(name)
+
+    def drop_effects(self) -> None:
+        """Forgets what an action asked for that raised."""
+        number = 0
+        while self.effects.pop(f"{self.applied + 1}.{number}", None) is not None:
+            number += 1
 
     def begin_version(self, version: int) -> None:
         """What the action does that says from where on a version of the class records."""
         self.version = version
 
-    def refuse_newer(self, version: int, index: int, where: Callable[[int], str]) -> None:
+    def refuse_newer(self, version: int, where: Callable[[int], str]) -> None:
         """Raises `NewerVersion` if today's class is older than what recorded."""
         if version > self.migration.version:
-            raise NewerVersion(index, MARK, where(index), type(self.domain).__qualname__, version, self.migration.version)
+            index, cls = self.applied + 1, type(self.domain).__qualname__
+            raise NewerVersion(index, MARK, where(index), cls, version, self.migration.version)
 
     def _missing(
         self, index: int, missing: str, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]
     ) -> ReplayError:
         if missing == MARK:
-            self.refuse_newer(args[0], index, where)
+            self.refuse_newer(args[0], where)
         cls = type(self.domain).__qualname__
-        stub = migration.stub_of_action(cls, _call_of(name, args, decode), self.migration.version, "'new_name'")
+        call = self._call_of(name, args, decode, where)
+        stub = migration.stub_of_action(cls, call, self.migration.version, "'new_name'")
         return MissingMethod(index, missing, where(index), cls, stub)
 
     def _diverged(
@@ -257,7 +296,7 @@ class Machine:
         error: BaseException | None,
     ) -> ReplayError:
         names = action.OUTCOMES
-        call = _call_of(name, args, decode)
+        call = self._call_of(name, args, decode, where)
         if isinstance(error, TypeError) and not _fits(self.methods[call.method], call):
             cls = type(self.domain).__qualname__
             stub = migration.stub_of_action(cls, call, self.migration.version, repr(call.method))
@@ -265,25 +304,30 @@ class Machine:
         detail = f" ({type(error).__name__}: {error})" if error is not None else ""
         return ReplayDiverged(index, call.method, where(index), names[recorded], names[outcome], detail)
 
+    def _call_of(self, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]) -> migration.Call:
+        """The call that an entry of the loop is."""
+        if name == _OLD:
+            name, args, version, _ = args
+            return self._todays(name, args, version, decode, where) or migration.Call("?")
+        if name == _OPAQUE:
+            name, args, *rest = decode(args[0], None, self.domain)
+        else:
+            rest = []
+        return migration.Call(cast(str, name), *args, **(rest[0] if rest else {}))
+
 
 _OPAQUE = "<opaque>"
-_CALL = "<call>"
+_OLD = "<old>"
 _NOTHING = "<nothing>"
-_OURS = (_OPAQUE, _CALL, _NOTHING, MARK)
+_OURS = (_OPAQUE, _OLD, _NOTHING, MARK)
 
 
 class _NoMethod(Exception):
     pass
 
 
-def _call_of(name: str | None, args: Any, decode: Decode) -> migration.Call:
-    if name == _CALL:
-        name, args, *rest = args
-    elif name == _OPAQUE:
-        name, args, *rest = decode(args[0])
-    else:
-        rest = []
-    return migration.Call(cast(str, name), *args, **(rest[0] if rest else {}))
+class _NothingAnyMore(Exception):
+    """Raised for an action that is nothing today and raised in its day."""
 
 
 def _fits(method: Function, call: migration.Call) -> bool:
@@ -375,4 +419,9 @@ def construct(cls: type, header: bytes, secret: bytes) -> Any:
         make.__init__(domain)
     finally:
         current.machine = before
+    if machine.effects:
+        raise UsageError(
+            f"{cls.__qualname__}.__init__ asks for an effect. The first state is no action, so nothing would say whether "
+            f"it was carried out; call on_commit() in a method. No system was begun."
+        )
     return domain

@@ -18,6 +18,10 @@ class Moment(Protocol):
     secret: bytes
     draws: object | None
 
+    def ask(self, effect: bytes) -> None:
+        """Takes an effect that the running action asks for."""
+        ...
+
 
 class _Current(threading.local):
     machine: Moment | None = None

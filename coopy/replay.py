@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from coopy import action
+from coopy import action, effects
 from coopy.codec import Codec, decode_joined
 from coopy.errors import DamagedSnapshot, MissingActions, ReplayError, StorageError
 from coopy.machine import NOTHING_FOLLOWS, Machine
@@ -94,11 +94,12 @@ def _from_snapshot(
         index, data = found
         if len(data) < action.HEAD.size:
             raise DamagedSnapshot(f"snapshot of action {index}", index, "it has no head")
-        header, version = action.HEAD.unpack_from(data)
+        header, version, size = action.HEAD.unpack_from(data)
         if instant is None or index == 0 or action.instant_of(header) <= instant:
             codec.refuse_newer(version, f"the snapshot of action {index}")
-            state = codec.load_state(data[action.HEAD.size :], version, loading)
-            return Machine(state, index, header, secret, version)
+            start = action.HEAD.size + size
+            state = codec.load_state(data[start:], version, loading)
+            return Machine(state, index, header, secret, version, effects.loads(data[action.HEAD.size : start]))
         upto = index - 1
 
 
@@ -176,10 +177,6 @@ def _replay_all_that_fits(
             return machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
         except ReplayError as error:
             misfit(error)
-            if machine.applied + 1 < error.index:
-                # It was noticed before those in front of it ran.
-                size = _size_upto(batch[0], batch[2], first, error.index - 1, None)
-                _replay_all_that_fits(machine, _part(batch, 0, size), batch[0][size], codec, log, withdrawn, misfit)
             machine.applied = error.index
             batch = _part(batch, _size_upto(batch[0], batch[2], first, error.index, None), None)
     return False

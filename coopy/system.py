@@ -14,6 +14,7 @@ from typing import Any, TypeVar, overload
 
 from coopy import action, log, migration, proxy, retention
 from coopy.codec import Codec
+from coopy.delivery import Delivery
 from coopy.disk import child, directory, manifest
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
@@ -249,6 +250,11 @@ class Control:
         """Whether the system takes no more calls."""
         return self._system.engine.log.settled < 0
 
+    @property
+    def effects(self) -> list[str]:
+        """The effects that are waiting to be carried out, by action and number in it; see `coopy.on_commit`."""
+        return list(self._system.engine.machine.effects)
+
     def take_snapshot(self) -> int:
         """Keeps the whole state, so that the next start is short; returns its index.
 
@@ -345,6 +351,8 @@ class System:
             self.control = Control(self)
             self.proxy = proxy.attach(proxy.build(self._cls, shadowed), self.engine, self.control)
             self.engine.proxy = codec.proxy = self.proxy
+            self._delivery = Delivery(self.engine, os.path.basename(basedir), found.system.hex())
+            self.engine.asked = self._delivery.asked
         except BaseException:
             self._lock.release()
             raise
@@ -391,6 +399,8 @@ class System:
         if self._closed:
             return
         self._closing = True
+        if current.machine is not self.engine.machine:
+            self._delivery.finish()
         try:
             self.engine.close()
         except UsageError:

@@ -1,0 +1,77 @@
+"""Effects on the world outside: a method asks for one, and it happens after its action is durable.
+
+    class Shop:
+        def order(self, article, address):
+            self.orders.append(article)
+            on_commit(send_mail, address, subject=f"Your order of {article}")
+
+A mail sent by the method itself would be sent again by every replay. What `on_commit` is given
+is kept with the state instead, and called once the action that asked for it is on the disk, by
+a thread of the system, outside any action. That it was done is recorded. If the process ends in
+between, it is called again at the next opening: at least once, and with the same `effect_id`,
+by which the other side can tell.
+
+What an action asked for that raises is dropped. Replay and time travel carry out nothing.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+from coopy.errors import EncodingError, UsageError
+from coopy.moment import current
+
+DONE = "<done>"
+"""Name of the action that says that an effect was carried out."""
+
+
+class _Carried(threading.local):
+    name: str | None = None
+
+
+carried = _Carried()
+
+
+def on_commit(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
+    """Asks that ``function`` is called with these arguments after the running action is durable.
+
+    The function is kept by its name and so must be one of a module; the arguments are kept as they
+    are now. What it returns is dropped; while it raises, it is called again, later and later. Outside
+    a system, as in a test of the plain class, it is called at once.
+
+    Raises:
+        EncodingError: the function or an argument cannot be pickled.
+        UsageError: ``function`` can't be called.
+    """
+    if not callable(function):
+        raise UsageError(f"on_commit({function!r}): must be something to call, and then its arguments")
+    machine = current.machine
+    if machine is None:
+        function(*args, **kwargs)
+        return
+    try:
+        effect = pickle.dumps((function, args, kwargs), 5)
+    except Exception as error:
+        name = getattr(function, "__qualname__", repr(function))
+        raise EncodingError(
+            f"the effect {name}() cannot be kept: {error}. Pass a function of a module, and arguments that can be pickled."
+        ) from error
+    machine.ask(effect)
+
+
+def effect_id() -> str | None:
+    """Inside an effect: its id, the same whenever it is tried again, and no other's. Elsewhere None."""
+    return carried.name
+
+
+def dumps(effects: dict[str, bytes]) -> bytes:
+    """The effects of a machine, for the head of its state."""
+    return pickle.dumps(effects, 5) if effects else b""
+
+
+def loads(data: memoryview) -> dict[str, bytes]:
+    """What `dumps` made."""
+    return cast("dict[str, bytes]", pickle.loads(data)) if len(data) else {}
