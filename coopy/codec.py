@@ -199,6 +199,25 @@ class Codec:
         except Exception as error:
             raise DecodingError(_undecodable(error)) from error
 
+    def dump_parts(self, domain: object, names: Sequence[str]) -> bytes:
+        """Those attributes of the domain that it has. Raises `EncodingError`."""
+        try:
+            values = {name: getattr(domain, name) for name in names if hasattr(domain, name)}
+            return _bytes_of(_PartsPickler, self, values, domain)
+        except Exception as error:
+            raise EncodingError(
+                f"the parts {', '.join(names)} of {self.domain_class.__qualname__} cannot be pickled: {_first_line(error)}"
+            ) from error
+
+    def load_parts(self, domain: object, names: Sequence[str], data: bytes) -> None:
+        """Gives the domain its attributes as they were when they were dumped."""
+        values = _PartsUnpickler(self, io.BytesIO(data), self._todays, domain).load()
+        for name in names:
+            if name in values:
+                object.__setattr__(domain, name, values[name])
+            elif hasattr(domain, name):
+                object.__delattr__(domain, name)
+
     def _encode(self, call: Call, parameters: Sequence[str], domain: object) -> bytes:
         try:
             data = self._encoded(call, domain)
@@ -359,6 +378,16 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         return self._codec._find_class(super().find_class, self._old, module, name)
+
+
+class _PartsPickler(_Pickler):
+    def persistent_id(self, obj: object) -> Any:
+        return "domain" if obj is self._domain else self._codec._persistent_id(obj, None)
+
+
+class _PartsUnpickler(_Unpickler):
+    def persistent_load(self, pid: object) -> object:
+        return self._domain if pid == "domain" else super().persistent_load(pid)
 
 
 def _pickler(codec: Codec, file: Any, domain: object = None) -> pickle.Pickler:

@@ -6,7 +6,10 @@ outside any system, behaves as if it were not marked.
 
 from __future__ import annotations
 
-from typing import Any, Callable, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+from coopy.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,11 +47,29 @@ def abort_exception(method: F) -> F:
     return method
 
 
-def transactional(method: F) -> F:
+@overload
+def transactional(method: F, /) -> F: ...
+
+
+@overload
+def transactional(*, parts: Sequence[str]) -> Callable[[F], F]: ...
+
+
+def transactional(method: Any = None, /, *, parts: Sequence[str] = ()) -> Any:
     """If the method raises, its call leaves no trace, in memory or on disk.
 
-    The cost is on the failing path: the state is rebuilt from the newest
-    snapshot and the journal.
+    The cost is on the failing path: the state is rebuilt from the newest snapshot and the journal.
+
+    With ``parts``, the attributes of the domain that are all the method changes, it lies on every call
+    instead: they are pickled before it, and put back if it raises. A part must own what it holds: an
+    object that another attribute refers to as well is put back as one of its own. With ``check=True``
+    both are looked after. docs/guides/transactions.md says what either costs.
     """
-    setattr(method, TRANSACTIONAL, True)
-    return method
+    if method is None and (isinstance(parts, str) or not parts or not all(isinstance(part, str) for part in parts)):
+        raise UsageError(f"@transactional(parts={parts!r}): must be the names of attributes, such as ('accounts',)")
+
+    def mark(function: F) -> F:
+        setattr(function, TRANSACTIONAL, tuple(parts) or True)
+        return function
+
+    return mark if method is None else mark(method)

@@ -22,13 +22,13 @@ from typing import Any
 
 from coopy import action, effects
 from coopy.codec import Codec
-from coopy.errors import StateChanged, UsageError
+from coopy.errors import JournalError, UsageError
 from coopy.machine import Function, Machine
 from coopy.effects import DONE
 from coopy.migration import MARK
 from coopy.moment import current
 from coopy.replay import Progress, restore
-from coopy.storage import Log, MemoryWriter, SnapshotStore, StateWriter
+from coopy.storage import Log, SnapshotStore, StateWriter
 
 _time_ns = time.time_ns
 _pack = action.HEADER.pack
@@ -46,7 +46,7 @@ def _nobody(name: str) -> None:
 class Method:
     """A method of the domain that is recorded when it is called."""
 
-    __slots__ = ("name", "function", "parameters", "abort", "transactional")
+    __slots__ = ("name", "function", "parameters", "abort", "transactional", "parts")
 
     def __init__(
         self,
@@ -55,25 +55,27 @@ class Method:
         parameters: tuple[str, ...] = (),
         abort: bool = False,
         transactional: bool = False,
+        parts: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.function = function
         self.parameters = parameters
         self.abort = abort
         self.transactional = transactional
+        self.parts = parts
 
 
 class Engine:
     """Takes calls through a log to a machine. ``machine`` is set by `start`."""
 
     __slots__ = (
-        "lock", "acquire", "release", "log", "machine", "proxy", "asked", "_snapshots", "_codec", "_secret", "_check", "_instant",
+        "lock", "acquire", "release", "log", "machine", "proxy", "asked", "_snapshots", "_codec", "_secret", "_instant",
         "_offset", "_offset_until", "_saved", "_snapshot_lock", "__weakref__",
     )  # fmt: skip
 
     machine: Machine
 
-    def __init__(self, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes, *, check: bool) -> None:
+    def __init__(self, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> None:
         self.lock = RLock()
         self.acquire = self.lock.acquire
         self.release = self.lock.release
@@ -84,7 +86,6 @@ class Engine:
         self._snapshots = snapshots
         self._codec = codec
         self._secret = secret
-        self._check = check
         self._instant = 0
         self._offset = 0
         self._offset_until = 0
@@ -126,11 +127,11 @@ class Engine:
                 header = _pack(instant, self._offset, machine.outcome)
                 index = log.append(header + call)
                 self._instant = instant
-                before = self._state() if self._check and method.abort else b""
+                parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
                 try:
                     result = machine.apply(header, machine.methods[method.name], args, kwargs)
                 except BaseException as error:
-                    failure = self._failed(method, index, error, before)
+                    failure = self._failed(method, index, error, parts)
         except BaseException:
             self.release_if_held()
             raise
@@ -249,13 +250,13 @@ class Engine:
 
         self._snapshots.write(machine.applied, write)
 
-    def past(self, until: int | None, instant: int | None, progress: Progress | None) -> Machine:
-        """The machine as it was. The live one is untouched."""
+    def past(
+        self, until: int | None, instant: int | None, codec: Codec, begin: Callable[[Machine], None]
+    ) -> Machine:
+        """The machine as it was, decoded by ``codec``. The live one is untouched."""
         with self.lock:
             self._current()
-        return restore(
-            self.log, self._snapshots, self._codec, self._secret, until=until, instant=instant, progress=progress
-        )
+        return restore(self.log, self._snapshots, codec, self._secret, until=until, instant=instant, begin=begin)
 
     def close(self) -> None:
         """Records how the last action ended, makes all durable, and takes no more calls."""
@@ -298,32 +299,22 @@ class Engine:
             self.asked(name)
         return self.machine
 
-    def _failed(self, method: Method, index: int, error: BaseException, before: bytes) -> BaseException:
+    def _failed(self, method: Method, index: int, error: BaseException, parts: bytes | None) -> BaseException:
         """What is to be raised for what the method raised, with memory and log as the marks say."""
         machine = self.machine
         if machine.applied != index:
             return error  # Interrupted: the next call rebuilds.
-        if method.transactional:
-            self._withdraw()
+        if method.transactional or method.abort:
+            machine.outcome = action.WITHDRAWN
+            try:
+                self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))
+            except JournalError:
+                pass  # The next record says so too; if there is none, replay sees it raise and its mark.
+        if parts is not None:
+            self._codec.load_parts(machine.domain, method.parts, parts)
+        elif method.transactional:
             self._rebuild()
-        elif method.abort:
-            self._withdraw()
-            if self._check and self._state() != before:
-                self._rebuild()
-                return _changed(method, error)
         return error
-
-    def _withdraw(self) -> None:
-        self.machine.outcome = action.WITHDRAWN
-        self._amend(action.WITHDRAWN)
-
-    def _amend(self, outcome: int) -> None:
-        self.log.amend(action.amendment(self._instant, self._offset, outcome))
-
-    def _state(self) -> bytes:
-        writer = MemoryWriter()
-        self._codec.dump_state(self.machine.domain, writer)
-        return writer.value()
 
     def _look_at_offset(self, instant: int) -> None:
         """Reads the UTC offset of local time; it is looked at once a second."""
@@ -352,12 +343,3 @@ class _AfterHead:
         self._file.restart()
         self._file.write(self._head)
 
-
-def _changed(method: Method, error: BaseException) -> StateChanged:
-    problem = StateChanged(
-        f"{method.name}() is marked @abort_exception and changed state before it raised "
-        f"{type(error).__name__}. The state was put back as before the call. Raise before changing "
-        f"anything, or mark it @transactional."
-    )
-    problem.__cause__ = error
-    return problem

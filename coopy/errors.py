@@ -10,7 +10,10 @@
       DirectoryInUse          another process, or this one, has the directory open
       JournalError            the disk refused (also an OSError, with its errno)
       SnapshotError           a snapshot could not be taken; the system goes on
-      StateChanged            an @abort_exception method changed state before it raised
+      CheckFailed           found by check=True
+        StateChanged        the state was changed by what must not change it
+        SharedArgument      an argument is an object of the system, or was changed after the call
+        NotRepeatable       a second process replays the action and gets another state
       StorageError            what lies in the directory cannot be used
         ForeignDirectory      not a coopy directory, or a file of another system
         UnsupportedFormat     written by a newer coopy
@@ -102,8 +105,34 @@ class SnapshotError(CoopyError):
     """A snapshot could not be taken. The system goes on; its journal holds every action."""
 
 
-class StateChanged(CoopyError):
-    """With ``check=True``: an @abort_exception method changed state before it raised."""
+class CheckFailed(CoopyError):
+    """A system opened with ``check=True`` found something that would go wrong one day."""
+
+
+class StateChanged(CheckFailed):
+    """The state was changed by something that must not change it. It was put back as the journal has it.
+
+    By a caller outside any action, by a @readonly method, by an @abort_exception method before it
+    raised, or by a @transactional one outside its parts.
+    """
+
+
+class SharedArgument(CheckFailed):
+    """An argument is recorded, and so is copied; the caller goes on as if it were shared. Nothing was recorded.
+
+    It is an object of the system, of which the method would get a copy; or the system has kept the
+    copy and the caller has changed the original since.
+    """
+
+
+class NotRepeatable(CheckFailed):
+    """A second process replayed the action and came to another state. ``index``, ``method``, ``places``."""
+
+    def __init__(self, message: str, index: int, method: str, places: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.index = index
+        self.method = method
+        self.places = places
 
 
 class StorageError(CoopyError):

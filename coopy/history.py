@@ -11,7 +11,7 @@ from typing import Any
 
 from coopy import action
 from coopy.codec import Codec, decode_joined
-from coopy.errors import DecodingError
+from coopy.errors import DecodingError, StorageError
 from coopy.storage import Log
 
 
@@ -45,16 +45,21 @@ def actions(log: Log, codec: Codec, after: int) -> Iterator[Action]:
     """The actions behind ``after``, in order. Raises a `StorageError` where the log cannot be read."""
     held: Action | None = None
     index = after
-    for _, records in log.read(after):
-        for header, name, args in zip(*decode_joined(records)):
-            if held is not None:
-                held.outcome = header[action.OUTCOME]
-                yield held
-                held = None
-            if args is None:
-                continue
-            index += 1
-            held = _decoded(index, header, name, args, codec)
+    try:
+        for _, records in log.read(after):
+            for header, name, args in zip(*decode_joined(records)):
+                if held is not None:
+                    held.outcome = header[action.OUTCOME]
+                    yield held
+                    held = None
+                if args is None:
+                    continue
+                index += 1
+                held = _decoded(index, header, name, args, codec)
+    except StorageError:
+        if held is not None:
+            yield held
+        raise
     if held is not None:
         yield held
 

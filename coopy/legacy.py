@@ -52,7 +52,6 @@ from coopy.errors import (
 from coopy.machine import equip
 from coopy.moment import current
 from coopy.replay import Progress
-from coopy.system import control, init_system
 
 if TYPE_CHECKING:
     import uuid
@@ -127,30 +126,6 @@ def restore_legacy(
         )
     with _not_in_use(path):
         return _restore(cls, path, version, progress)
-
-
-def import_directory(
-    cls: type,
-    old: str | os.PathLike[str],
-    new: str | os.PathLike[str],
-    progress: Progress | None = None,
-) -> Imported:
-    """Makes a new data directory whose snapshot 0 is the state at the end of an old one.
-
-    Time travel inside the new directory begins at the import: what was before it is in the old directory, which
-    is only read. ``new`` must not exist, or be empty; if the import fails it is as before.
-
-    Raises what `restore_legacy` and `coopy.init_system` raise; `UsageError` if ``new`` cannot be used.
-    """
-    new, old = os.path.abspath(new), os.path.abspath(old)
-    if os.path.lexists(new) and not (os.path.isdir(new) and not os.listdir(new)):
-        raise UsageError(f"{new} is there and is not an empty directory. Nothing was changed. Choose another.")
-    if os.path.realpath(new).startswith(os.path.realpath(old) + os.sep):
-        raise UsageError(f"{new} lies in {old}, which is only read. Nothing was changed. Choose another.")
-    domain: Any
-    domain, imported = restore_legacy(cls, old, progress)
-    _settle(domain, new)
-    return imported
 
 
 # -- which files
@@ -751,46 +726,3 @@ def _lend(domain: Any) -> None:
 
 
 # -- the new directory
-
-
-def _settle(domain: Any, new: str) -> None:
-    """Makes ``new`` a system with that state, or leaves it as it was.
-
-    A directory without coopy.json is no system, and one with coopy.json but no snapshot would be begun anew: so
-    the system is made in a directory inside, and its files are moved up, coopy.json last.
-    """
-    import shutil
-
-    made = new
-    while not os.path.lexists(os.path.dirname(made)):
-        made = os.path.dirname(made)
-    existed = os.path.isdir(new)
-    stage = os.path.join(new, "import.tmp")
-    moved: list[str] = []
-    try:
-        os.makedirs(stage)
-        control(init_system(domain, stage, validation="off")).close()
-        for name in sorted(os.listdir(stage), key=lambda name: name == "coopy.json"):
-            if name == "coopy.json":
-                _sync_directory(new)
-            os.rename(os.path.join(stage, name), os.path.join(new, name))
-            moved.append(os.path.join(new, name))
-        os.rmdir(stage)
-        _sync_directory(new)
-        _sync_directory(os.path.dirname(made))
-    except BaseException:
-        if not existed:
-            shutil.rmtree(made, ignore_errors=True)
-        else:
-            shutil.rmtree(stage, ignore_errors=True)
-            for path in moved:
-                os.unlink(path)
-        raise
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

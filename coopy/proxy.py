@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from coopy.decorators import ABORT_EXCEPTION, READONLY, TRANSACTIONAL, UNLOCKED
 from coopy.engine import Engine, Method
 from coopy.errors import CoopyError, PrevalentError
-from coopy.machine import method_of
+from coopy.machine import Machine, method_of
 
 CONTROLS = ("take_snapshot", "close", "shutdown", "basedir_abspath")
 """Documented controls, on the proxy unless the class has something of that name."""
@@ -56,26 +56,67 @@ class _Omitted:
 
 
 _OMITTED = _Omitted()
-_OURS = frozenset({"coopy.proxy", "coopy.engine", "coopy.machine"})
+_OURS = frozenset({"coopy.proxy", "coopy.checking", "coopy.engine", "coopy.machine"})
 
 
-def build(cls: type, taken: frozenset[str] = frozenset()) -> type:
+def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False) -> type:
     """The proxy class of a domain class; ``taken`` are names of controls that it must leave alone.
 
-    Raises `PrevalentError` for an ``async def`` method.
+    With ``checked``, every read is a call into the engine. Raises `PrevalentError` for an ``async def`` method.
     """
-    known = _built.get((cls, taken))
+    known = _built.get((cls, taken, checked))
     if known is None:
-        known = _built[cls, taken] = _build(cls, taken)
+        known = _built[cls, taken, checked] = _build(cls, taken, checked)
     return known
 
 
-def attach(proxy_class: type, engine: Engine, control: object) -> Any:
+def attach(proxy_class: type, engine: Engine | Past, control: object) -> Any:
     """A proxy for an engine."""
     proxy: Any = object.__new__(proxy_class)
     object.__setattr__(proxy, "_coopy_engine", engine)
     object.__setattr__(proxy, "_coopy_control", control)
     return proxy
+
+
+class Past:
+    """What the proxy of a past state calls: the plain object, and nothing is recorded.
+
+    A domain that holds its own proxy calls it in its methods, at replay as it did live.
+    """
+
+    machine: Machine
+
+    def __init__(self, cls: type) -> None:
+        self.log = self
+        self.proxy = attach(build(cls), self, None)
+
+    def begin(self, machine: Machine) -> None:
+        """Takes the machine whose domain is called."""
+        self.machine = machine
+
+    @property
+    def settled(self) -> int:
+        """There is nothing to wait for."""
+        return self.machine.applied
+
+    def acquire(self) -> None:
+        """Nobody else has it."""
+
+    def release(self) -> None:
+        """Nobody waits for it."""
+
+    release_if_held = release
+
+    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls the method."""
+        return self.read(method.function, args, kwargs)
+
+    def read(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls the function."""
+        result = function(self.machine.domain, *args, **kwargs)
+        return self.proxy if result is self.machine.domain else result
+
+    read_unlocked = read
 
 
 def is_proxy(value: object) -> bool:
@@ -93,17 +134,18 @@ def has(cls: type, domain: object, name: str) -> bool:
     return hasattr(domain, name) or any(name in vars(base).get("__annotations__", {}) for base in cls.__mro__)
 
 
-_built: dict[tuple[type, frozenset[str]], type] = {}
+_built: dict[tuple[type, frozenset[str], bool], type] = {}
 
 
-def _build(cls: type, taken: frozenset[str]) -> type:
+def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
     names = _functions(cls)
     source = _Source(cls)
     for name, function in names.items():
         _refuse_async(cls, name, function)
         if name == "__iter__" and "__next__" in names:
             continue
-        source.add(name, function, _kind(cls, name, function))
+        kind = _kind(cls, name, function)
+        source.add(name, function, "checked" if checked and kind == "read" else kind)
     members = source.compile()
     for name, member in _statics(cls).items():
         members[name] = member
@@ -208,7 +250,8 @@ def {name}({signature}):{bind}
     except BaseException as _coopy_error:
         raise _coopy_without_our_frames(_coopy_error)
 """
-_TEMPLATES = {"action": _ACTION, "read": _READ, "free": _FREE}
+_CHECKED = _FREE.replace("read_unlocked", "read")
+_TEMPLATES = {"action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED}
 _ANY = ("self", "self, /, *args, **kwargs", "args", "kwargs", "*args, **kwargs")
 
 
@@ -241,7 +284,8 @@ class _Source:
             function,
             _parameters(function) if plain else (),
             getattr(function, ABORT_EXCEPTION, False),
-            getattr(function, TRANSACTIONAL, False),
+            bool(marked := getattr(function, TRANSACTIONAL, False)),
+            marked if isinstance(marked, tuple) else (),
         )
         reader = _READERS.get(name) or (None if plain and not _generates(function) else _run_to_the_end)
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function

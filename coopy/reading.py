@@ -14,6 +14,7 @@ from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import ReplayError, UsageError
 from coopy.history import Action
 from coopy.machine import Machine
+from coopy.proxy import Past
 from coopy.replay import Progress, restore
 
 
@@ -33,6 +34,10 @@ class Reading:
         self.basedir = basedir
         self.manifest = found
         self.codec = Codec(object if cls is None else cls)
+        self._begin: Callable[[Machine], None] | None = None
+        if cls is not None:
+            past = Past(cls)
+            self.codec.proxy, self._begin = past.proxy, past.begin
         self.snapshots = DiskSnapshots(calls, basedir, found.system)
         self.log = Journal(
             calls, basedir, found.system, write=False, floor=max(self.snapshots.indexes(), default=0)
@@ -51,7 +56,8 @@ class Reading:
         index, instant = point(until, self.log.last)
         return restore(
             self.log, self.snapshots, self.codec, self.manifest.secret,
-            until=index, instant=instant, progress=progress, loading=loading, stops=stops, visit=visit, misfit=misfit,
+            until=index, instant=instant, progress=progress, loading=loading, begin=self._begin, stops=stops, visit=visit,
+            misfit=misfit,
         )  # fmt: skip
 
     def actions(self, after: int | None = None) -> Iterator[Action]:

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from coopy import action, log, migration, proxy, retention
 from coopy.codec import Codec
@@ -19,9 +19,11 @@ from coopy.disk import child, directory, manifest
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.journal import SEGMENT_BYTES, Journal
+from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.engine import Engine, Saver
 from coopy.errors import (
+    CoopyError,
     ForeignDirectory,
     JournalError,
     MissingActions,
@@ -36,7 +38,10 @@ from coopy.progress import Bar
 from coopy.reading import Reading, point
 from coopy.replay import Progress
 from coopy.retention import Retention
-from coopy.storage import SnapshotStore
+from coopy.storage import Log, SnapshotStore
+
+if TYPE_CHECKING:
+    from coopy.shadow import Shadow
 
 T = TypeVar("T")
 
@@ -123,8 +128,10 @@ def init_system(
             operating system has it, which survives the end of the process, not a power cut.
         validation: "warn": refuses what replay surely can't repeat and warns of what it may not;
             "strict" refuses both; "off".
-        check: compares states to find @abort_exception methods that change something first;
-            for development, as it costs a copy of the state at each such call.
+        check: for development and tests: looks at the state around every call, and replays each
+            action in a second process with another hash seed and time zone. Finds changes outside any
+            action, reads that write, arguments that are taken for shared, and what replay would not
+            repeat; raises a `CheckFailed`. Each call costs two digests of the state.
         keep, keep_for: how many snapshots to keep, and for how long (seconds, or a timedelta) any
             past state is to be there. After a new snapshot, older ones that neither asks for, and the
             journal that only they need, are deleted. Without either, all is kept.
@@ -143,6 +150,29 @@ def init_system(
         JournalError, OSError: the disk refused.
     """
     _refuse_replication(master=master, replication=replication)
+    return opened(
+        System, obj, basedir, snapshot_time, durability=durability, validation=validation, check=check, keep=keep,
+        keep_for=keep_for, snapshot_growth=snapshot_growth, fork=fork, progress=progress, segment_bytes=segment_bytes,
+    )  # fmt: skip
+
+
+def opened(
+    kind: Callable[..., System],
+    obj: Any,
+    basedir: str | os.PathLike[str] | None = None,
+    snapshot_time: float = 0,
+    *,
+    durability: str = "sync",
+    validation: str = "warn",
+    check: bool = False,
+    keep: int | None = None,
+    keep_for: float | timedelta | None = None,
+    snapshot_growth: int = 0,
+    fork: bool | None = None,
+    progress: Progress | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+) -> Any:
+    """Opens a system of that kind, and returns its proxy; see `init_system`."""
     cls = _class_of(obj)
     if durability not in DURABILITIES:
         raise UsageError(f"durability={durability!r}: must be one of {', '.join(map(repr, DURABILITIES))}")
@@ -164,7 +194,7 @@ def init_system(
     from coopy import determinism
 
     determinism.validate(cls, validation)
-    system = System(
+    system = kind(
         obj,
         directory.absolute(cls.__name__.lower() if basedir is None else basedir),
         durability=durability,
@@ -294,8 +324,23 @@ class Control:
         return f"<control of {self.basedir}, {'closed' if self.closed else f'action {self.index}'}>"
 
 
+class HeldLog(Log, Protocol):
+    """The log of a system that is open."""
+
+    def abandon(self) -> None:
+        """Lets everything go without a word to the disk."""
+        ...
+
+
 class System:
-    """One open directory: its lock, its log and snapshots, its engine and its proxy."""
+    """One open directory: its lock, its log and snapshots, its engine and its proxy.
+
+    Where it keeps bytes is `_hold` and `_let_go`, and what time it is `_now`.
+    """
+
+    _control: type[Control] = Control
+    _journal: HeldLog
+    _snapshots: SnapshotStore
 
     def __init__(
         self,
@@ -312,6 +357,8 @@ class System:
     ) -> None:
         self.basedir = basedir
         self._cls = _class_of(obj)
+        self._check = check
+        self._shadow: Shadow | None = None
         self._kept = kept
         self._fork = fork
         self._growth_max = snapshot_growth
@@ -320,43 +367,67 @@ class System:
         self._pruning = threading.Lock()
         self._closing = False
         self._closed = False
-        calls = Calls() if calls is None else calls
-        directory.make(calls, basedir)
-        # A directory that is not ours is left as it is, without so much as a lock in it.
-        _refuse_foreign(calls, basedir)
-        self._lock = DirectoryLock(basedir)
+        found = self._hold(Calls() if calls is None else calls, durability, segment_bytes)
         try:
-            found = manifest.read(calls, basedir) or _begin(calls, basedir, self._cls)
-            _sweep(calls, basedir)
-            codec = Codec(self._cls)
-            snapshots = DiskSnapshots(calls, basedir, found.system)
-            self._snapshots: SnapshotStore = snapshots
-            indexes = snapshots.indexes()
-            self._journal = Journal(
-                calls,
-                basedir,
-                found.system,
-                durability=durability,
-                segment_bytes=segment_bytes,
-                floor=max(indexes, default=None),
-                grown=self._on_growth if snapshot_growth else None,
-            )
-            self.engine = Engine(self._journal, snapshots, codec, found.secret, check=check)
-            if not indexes:
+            codec = self._codec()
+            self.engine = self._engine(self._snapshots, codec, found.secret)
+            if not self._snapshots.indexes():
                 if self._journal.last:
                     self._journal.abandon()
                     raise MissingActions(basedir, 0, 0, "There is no snapshot. Put the files back from a backup.")
                 self._first_snapshot(obj, found.secret)
             shadowed = frozenset(name for name in proxy.CONTROLS if proxy.has(self._cls, obj, name))
-            self.control = Control(self)
-            self.proxy = proxy.attach(proxy.build(self._cls, shadowed), self.engine, self.control)
+            self.control = self._control(self)
+            self.proxy = proxy.attach(self._proxy_class(shadowed), self.engine, self.control)
             self.engine.proxy = codec.proxy = self.proxy
             self._delivery = Delivery(self.engine, os.path.basename(basedir), found.system.hex())
             self.engine.asked = self._delivery.asked
+        except BaseException as error:
+            self._let_go()
+            if isinstance(error, OSError) and not isinstance(error, CoopyError):
+                raise JournalError(
+                    error.errno, f"{error.strerror}. The directory was not opened, and what was in it still is.", basedir
+                ) from error
+            raise
+        _open_systems.add(self)
+
+    def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
+        """Takes the directory, and opens its log and its snapshots."""
+        directory.make(calls, self.basedir)
+        # A directory that is not ours is left as it is, without so much as a lock in it.
+        _refuse_foreign(calls, self.basedir)
+        self._lock = DirectoryLock(self.basedir)
+        try:
+            found = manifest.read(calls, self.basedir) or self._begin(calls)
+            _sweep(calls, self.basedir)
+            self._snapshots = DiskSnapshots(calls, self.basedir, found.system)
+            self._journal = Journal(
+                calls,
+                self.basedir,
+                found.system,
+                durability=durability,
+                segment_bytes=segment_bytes,
+                floor=max(self._snapshots.indexes(), default=None),
+                grown=self._on_growth if self._growth_max else None,
+            )
         except BaseException:
             self._lock.release()
             raise
-        _open_systems.add(self)
+        return found
+
+    def _let_go(self) -> None:
+        self._lock.release()
+
+    def _begin(self, calls: Calls) -> Manifest:
+        """Makes a directory a system's."""
+        return _begin(calls, self.basedir, self._cls)
+
+    def _now(self) -> int:
+        """Nanoseconds since 1970-01-01 UTC."""
+        return time.time_ns()
+
+    def _proxy_class(self, shadowed: frozenset[str]) -> type:
+        return proxy.build(self._cls, shadowed, self._check)
 
     def start(self, progress: Progress | None) -> None:
         """Restores the state."""
@@ -364,6 +435,7 @@ class System:
         try:
             self.engine.start(progress or bar, None if progress else bar.loading)
             _domain_of(self.engine.machine, self._cls)
+            self._start_shadow()
         except BaseException:
             self.abandon()
             raise
@@ -389,11 +461,13 @@ class System:
         if rule.keeps_all:
             return []
         with self._pruning:
-            return retention.prune(self._journal, self._snapshots, rule, time.time_ns())
+            return retention.prune(self._journal, self._snapshots, rule, self._now())
 
     def past(self, until: int | datetime | None) -> Any:
         index, instant = point(until, self._journal.last)
-        return self.engine.past(index, instant, None).domain
+        past, codec = proxy.Past(self._cls), Codec(self._cls)
+        codec.proxy = past.proxy
+        return self.engine.past(index, instant, codec, past.begin).domain
 
     def close(self) -> None:
         if self._closed:
@@ -428,15 +502,39 @@ class System:
         """In a forked child: closes the child's copies. No lock that another thread had is touched."""
         self._closing = self._closed = True
         self._journal.abandon()
-        self._lock.release()
+        self._let_go()
+
+    def _codec(self) -> Codec:
+        if not self._check:
+            return Codec(self._cls)
+        from coopy.checking import WatchedCodec
+
+        return WatchedCodec(self._cls)
+
+    def _engine(self, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
+        if not self._check:
+            return Engine(self._journal, snapshots, codec, secret)
+        from coopy.checking import CheckedEngine
+
+        return CheckedEngine(self._journal, snapshots, codec, secret)
+
+    def _start_shadow(self) -> None:
+        if self._check:
+            from coopy import shadow
+
+            if shadow.possible(self._cls):
+                found = shadow.Shadow(self.basedir, self._cls, self._journal.last)
+                self._shadow = self.engine.shadow = found  # type: ignore[attr-defined]
 
     def _end(self) -> None:
+        if self._shadow is not None:
+            self._shadow.end()
         self._closing = self._closed = True
         self._wake.set()
-        self._lock.release()
+        self._let_go()
 
     def _first_snapshot(self, obj: Any, secret: bytes) -> None:
-        now = time.time_ns()
+        now = self._now()
         header = action.header(now, time.localtime(now // 1_000_000_000).tm_gmtoff, action.UNKNOWN)
         domain = construct(obj, header, secret) if isinstance(obj, type) else obj
         self.engine.save(Machine(domain, 0, header, secret))
@@ -518,7 +616,7 @@ def _refuse_older(basedir: str) -> None:
     if release is not None:
         raise ForeignDirectory(
             f"{basedir} was written by coopy {release}. Nothing was changed. Bring it over into a new directory with "
-            f"`coopy import {basedir} NEW`, or with coopy.legacy.import_directory()."
+            f"`coopy import {basedir} NEW`, or with coopy.tools.importing.import_directory()."
         )
 
 

@@ -28,6 +28,7 @@ from coopy import (
     NotYetSupported,
     PrevalentError,
     SnapshotError,
+    ReplayDiverged,
     SystemClosed,
     UsageError,
     control,
@@ -411,6 +412,52 @@ def test_an_amendment_at_the_head_of_a_block_is_no_gap(tmp_path: Path) -> None:
             assert counter.total == total + more
             counter.fill(b"")
     assert replay(Counter, tmp_path, total).total == total
+
+
+class Fickle:
+    """Raises as long as ``raises`` says so."""
+
+    raises = True
+
+    def fill(self, data: bytes) -> None:
+        pass
+
+    def fail(self, data: bytes) -> None:
+        if self.raises:
+            raise ValueError(len(data))
+
+
+def test_an_amendment_at_the_head_of_a_block_says_how_the_action_before_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with init_system(Fickle, tmp_path, durability="buffered", validation="off") as system:
+        journal = control(system)._system._journal
+        overhead = -journal._tail
+        system.fill(b"x" * 1000)
+        overhead += journal._tail - 1000
+        while journal._block_end - journal._tail > 3000:
+            system.fill(b"x" * 1000)
+        with pytest.raises(ValueError):
+            system.fail(b"x" * (journal._block_end - journal._tail - overhead))
+        assert journal._tail == journal._block_end == BLOCK, "the block is full to its last byte"
+    monkeypatch.setattr(Fickle, "raises", False)
+    with pytest.raises(ReplayDiverged, match=r"fail\(\): recorded as 'raised', but replay 'returned'"):
+        replay(Fickle, tmp_path)
+
+
+def test_what_the_journal_grows_by_while_a_snapshot_is_written_counts_towards_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with init_system(Counter, tmp_path, durability="buffered", snapshot_growth=100 * BLOCK, fork=False) as counter:
+
+        def slowly(save: Any) -> Any:
+            save()
+            return lambda: [counter.fill(bytes(BLOCK)) for _ in range(3)] and None
+
+        counter.fill(bytes(BLOCK))
+        monkeypatch.setattr("coopy.system._inline", slowly)
+        counter.take_snapshot()
+        assert control(counter)._system._grown == 3 * BLOCK
 
 
 # -- one writing process

@@ -24,7 +24,7 @@ def absolute(basedir: str | os.PathLike[str]) -> str:
 
 
 def make(calls: Calls, path: str) -> None:
-    """Makes a directory and those above it that are missing, each durable by name. Raises OSError."""
+    """Makes a directory and those above it that are missing, each durable by name. Raises `UsageError`, OSError."""
     missing = []
     while not os.path.isdir(path):
         missing.append(path)
@@ -34,7 +34,9 @@ def make(calls: Calls, path: str) -> None:
             calls.make_directory(each)
         except FileExistsError:
             if not os.path.isdir(each):
-                raise
+                raise UsageError(
+                    f"{each} is not a directory, or a link to one. Nothing was changed. Choose another place for the data."
+                ) from None
         try:
             calls.sync_directory(os.path.dirname(each))
         except PermissionError:

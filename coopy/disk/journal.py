@@ -1,9 +1,11 @@
 """The journal: segments in order, appended to at the end. A `coopy.storage.Log`.
 
-Opening for writing cuts the last segment at the first frame that is not whole
-and syncs before the first append: a second crash must never join a new frame
-to the torn end of an old one. It refuses where whole frames further on show
-that the one that is not whole had been kept: that is damage, not a torn end.
+Before the first append the last segment is cut at the first frame that is not
+whole, and synced: a second crash must never join a new frame to the torn end of
+an old one. Not when it is opened: nothing is cut before all there is has been
+read, as what is wrong further up may need all that lies there. It refuses where
+whole frames further on show that the one that is not whole had been kept: that
+is damage, not a torn end.
 
 ``durability="sync"``: `wait` returns when the disk holds the index, sharing
 syncs. ``"buffered"``: what is appended is with the operating system, which is
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple, NoReturn
 from zlib import crc32 as _crc32
 
@@ -42,19 +44,23 @@ class Journal:
 
     With ``write=False`` nothing is changed and the directory may be in use; the
     journal then ends at the last frame that is whole, and damage behind it is
-    raised by who reads so far. ``floor`` is the index
-    that a snapshot has already reached: the journal goes on behind it, even if
-    a power cut took its own end. ``grown`` is called whenever a block is full.
+    raised by who reads so far. ``floor`` is the index that a snapshot has already
+    reached, None if there is no snapshot: the journal goes on behind it, even if a
+    power cut took its own end. ``grown`` is called whenever a block is full.
+
+    Raises a `StorageError`, OSError.
     """
 
     # Slots are read faster than a large instance dictionary.
     __slots__ = (
-        "last", "settled", "_amended", "_area", "_basedir", "_block_end", "_buffered", "_calls", "_commit", "_damage", "_failure",
-        "_firsts", "_grown", "_segment", "_segment_bytes", "_system", "_tail",
+        "last", "settled", "_amended", "_area", "_aside", "_basedir", "_behind", "_block_end", "_buffered", "_calls", "_commit",
+        "_damage", "_failure", "_firsts", "_grown", "_resume", "_segment", "_segment_bytes", "_system", "_tail",
     )  # fmt: skip
 
     _tail: int
     _block_end: int
+    _resume: int
+    """Where the block ends that appends go on in once the end is mended, -1 for a new segment; 0 if nothing is to be mended."""
 
     def __init__(
         self,
@@ -65,7 +71,7 @@ class Journal:
         write: bool = True,
         durability: str = "sync",
         segment_bytes: int = SEGMENT_BYTES,
-        floor: int = 0,
+        floor: int | None = None,
         grown: Callable[[int], None] | None = None,
     ) -> None:
         self._calls = calls
@@ -77,14 +83,20 @@ class Journal:
         self._failure: OSError | None = None
         self._damage: DamagedJournal | None = None
         self._amended = False
+        self._aside: list[int] = []
+        self._behind: threading.Thread | None = None
+        self._resume = 0
         self._firsts = directory.segments(calls.names(basedir))
-        self.last = floor
-        self.settled = floor
         if self._firsts:
-            self._open_tail(write, floor)
-        elif write:
-            self._segment = self._create(floor + 1, FIRST_BYTES)
+            self._open_tail(write, floor or 0)
+        elif write and floor is None:
+            self.last = 0
+            self._segment = self._create(1, FIRST_BYTES)
             self._start_at(64)
+        else:
+            raise MissingActions(
+                basedir, (floor or 0) + 1, None, "There is no segment, and every system has one. Put them back from a backup."
+            )
         self.settled = self.last
         self._commit = GroupCommit(self._sync, self.last)
 
@@ -160,6 +172,13 @@ class Journal:
         if self.settled < 0:
             self._refuse()
         size += frame.OVERHEAD
+        if self._resume:
+            try:
+                self._mend()
+            except OSError as error:
+                raise self._refused(error) from error
+            if self._tail + size <= self._block_end:
+                return self._tail
         fresh = self._tail == max(64, self._block_end - BLOCK)
         start = self._tail if fresh else -(-self._block_end // BLOCK) * BLOCK
         end = max(start + size, start // BLOCK * BLOCK + BLOCK)
@@ -209,13 +228,18 @@ class Journal:
             raise
         if self._buffered:
             behind = Segment.open(self._calls, old.file.path, self._system, old.first, write=True)
-            threading.Thread(target=self._sync_behind, args=(behind, first - 1), daemon=True).start()
+            # In order: what is said to be synced must be so with all before it.
+            self._behind = threading.Thread(target=self._sync_behind, args=(behind, first - 1, self._behind), daemon=True)
+            self._behind.start()
 
-    def _sync_behind(self, segment: Segment, last: int) -> None:
+    def _sync_behind(self, segment: Segment, last: int, before: threading.Thread | None) -> None:
         """Buffered: syncs a full segment in the background, so that later damage to it is known as such."""
+        if before is not None:
+            before.join()
         try:
             segment.file.sync()
-            self._commit.durable = max(self._commit.durable, last)
+            if self._failure is None:
+                self._commit.durable = max(self._commit.durable, last)
         except OSError as error:
             self._fail(error)
         finally:
@@ -239,11 +263,7 @@ class Journal:
         # Read in this order: a segment that begins in between was begun after the sync of the one before.
         last = self.last
         segment = self._segment
-        try:
-            segment.file.sync()
-        except OSError as error:
-            self._fail(error)
-            raise
+        self._made_durable(segment.file.sync)
         if not self._buffered and self.settled >= 0:
             self.settled = last
         return last
@@ -251,12 +271,23 @@ class Journal:
     # -- reading
 
     def read(self, after: int) -> Iterator[tuple[int, bytes]]:
-        if after < self.last:
-            yield from self._read(after + 1)
+        last, following = self.last, after + 1
+        if after < last:
+            following = yield from self._read(following)
         if self._damage is not None:
             raise self._damage
+        if following <= last:
+            raise MissingActions(
+                directory.snapshot_path(self._basedir, last),
+                following,
+                last,
+                "The journal ends before them: this snapshot alone holds what they did. If it is damaged, put it back "
+                "from a backup.",
+            )
 
-    def _read(self, following: int) -> Iterator[tuple[int, bytes]]:
+    def _read(self, following: int) -> Generator[tuple[int, bytes], None, int]:
+        """Yields as `read` does, and returns the index that would be the next."""
+        after = following - 1
         place = max((i for i, first in enumerate(self._firsts) if first <= following), default=None)
         if place is None:
             first = self._firsts[0] if self._firsts else None
@@ -269,15 +300,17 @@ class Journal:
                     directory.segment_path(self._basedir, first), following, first - 1, "A segment, or its end, is not there."
                 )
             for block in self._blocks(first):
+                if block.last <= after:
+                    continue
                 data, index = block.frames, block.first
-                if index < following:
-                    skipped, last = frames_upto(data, following - 1)
+                if index <= after:
+                    skipped, last = frames_upto(data, after)
                     data, index = data[skipped:], last + 1
                     if not data:
                         continue
                 yield index, data
-                following = max(following, index + 1)
-            following = max(following, self._end_of(first) + 1)
+                following = block.last + 1
+        return following
 
     def _blocks(self, first: int) -> Iterator[Block]:
         """The blocks of a segment, in the last one only up to the tail."""
@@ -299,11 +332,6 @@ class Journal:
             if not is_last:
                 segment.close()
 
-    def _end_of(self, first: int) -> int:
-        """The last index that belongs into a segment, by the name of the next one."""
-        place = self._firsts.index(first)
-        return self._firsts[place + 1] - 1 if place + 1 < len(self._firsts) else self.last
-
     def where(self, index: int) -> str:
         for first in reversed(self._firsts):
             if first > index:
@@ -320,51 +348,89 @@ class Journal:
     # -- opening and closing
 
     def _open_tail(self, write: bool, floor: int) -> None:
-        """Finds the end of the journal and, for writing, cuts off what is torn behind it."""
-        while True:
-            end = self._end_of_segment(self._firsts[-1], write)
-            if len(self._firsts) == 1 or end.synced >= self._firsts[-1] - 1:
-                break
-            # Nothing says that the segment before was synced when this one was begun. It was begun
-            # behind a whole one; if it is not whole now, it is where the power cut left the end.
-            before = self._end_of_segment(self._firsts[-2], write=False)
-            before.segment.close()
-            if before.last >= self._firsts[-1] - 1 or before.damage is not None:
-                break
-            end.segment.close()
-            self._set_aside(self._firsts.pop(), write)
-        self._segment, self.last, self._damage = end.segment, end.last, end.damage
+        """Finds the end of the journal. Where that has to be mended, the first append does it."""
+        *before, end = self._unsynced_ends(write)
+        for each in before:
+            if write:
+                # A process that was killed has left it to the operating system.
+                each.segment.file.sync()
+            each.segment.close()
+        self._segment, self._damage = end.segment, end.damage
         if end.damage is not None and write:
             end.segment.close()
             raise end.damage
         final = end.final
-        tail = 64 if final is None else final.offset + len(final.frames)
-        if final is not None:
-            self._amended = _ends_amended(final, end.earlier)
-        self._start_at(tail)
+        # Behind what a snapshot alone holds there is no action to amend.
+        self._amended = end.last < floor or (final is not None and _ends_amended(final, end.earlier))
+        self._start_at(64 if final is None else final.offset + len(final.frames))
         if final is not None and len(final.frames) > BLOCK:
-            self._block_end = tail
+            self._block_end = self._tail
+        self.last = max(end.last, floor)
         if not write:
-            self.last = max(self.last, floor)
             return
-        segment, path = end.segment, end.segment.file.path
-        blank = segment.is_blank_from(tail)
-        size = -(-max(segment.file.size, tail + 1) // BLOCK) * BLOCK
-        if not blank:
-            warn("%s: cut at byte %d, behind action %d, where its last write was torn", path, tail, self.last)
-            segment.file.cut(tail)
-        # Whole blocks, whatever has become of the file: an append must not run out of it.
-        segment.file.allocate(size)
-        segment.file.sync()
-        if self.last < floor:
-            segment.close()
-            self.last = floor
-            self._segment = self._create(floor + 1, FIRST_BYTES)
-            self._firsts.append(floor + 1)
-            self._start_at(64)
+        self._segment.file.sync()
+        torn = not self._segment.is_blank_from(self._tail)
+        if self._aside or torn or end.last < floor or self._whole_blocks() > self._segment.file.size:
+            self._resume = -1 if end.last < floor else self._block_end
+            self._block_end = -1
+        else:
+            self._go_on_in(self._block_end)
+
+    def _unsynced_ends(self, write: bool) -> list[_End]:
+        """The segments that nothing says were synced whole, up to the one that the journal ends with."""
+        ends: list[_End] = []
+        for first in reversed(self._firsts):
+            ends.insert(0, self._end_of_segment(first, write))
+            if max(end.synced for end in ends) >= first - 1:
+                break
+        # Each was begun behind a whole one. One that is not whole now is where a power cut left the end.
+        for number, (end, behind) in enumerate(zip(ends, ends[1:]), 1):
+            if end.last < behind.segment.first - 1 and end.damage is None:
+                for each in reversed(ends[number:]):
+                    each.segment.close()
+                    self._aside.append(self._firsts.pop())
+                return ends[:number]
+        return ends
+
+    def _whole_blocks(self) -> int:
+        """What the last segment has to be long, whatever has become of it: an append must not run out of it."""
+        return -(-max(self._segment.file.size, self._tail + 1) // BLOCK) * BLOCK
+
+    def _go_on_in(self, block_end: int) -> None:
+        self._segment.file.map()
+        self._area = self._segment.file.area()
+        self._block_end = block_end
+        self._resume = 0
+
+    def _mend(self) -> None:
+        """Makes the end one that can be appended to. Raises OSError; where no sync failed it may be tried again."""
+        while self._aside:
+            path = directory.segment_path(self._basedir, self._aside[0])
+            warn("%s: set aside, as the segment before it was torn", path)
+            self._calls.rename(path, path + directory.TORN)
+            del self._aside[0]
+            self._made_durable(lambda: self._calls.sync_directory(self._basedir))
+        old, size = self._segment, self._whole_blocks()
+        if not old.is_blank_from(self._tail):
+            warn("%s: cut at byte %d, where its last write was torn", old.file.path, self._tail)
+            old.file.cut(self._tail)
+        old.file.allocate(size)
+        self._made_durable(old.file.sync)
+        if self._resume > 0:
+            self._go_on_in(self._resume)
             return
-        segment.file.map()
-        self._area = segment.file.area()
+        self._segment = self._create(self.last + 1, FIRST_BYTES)
+        self._firsts.append(self.last + 1)
+        self._resume = 0
+        self._start_at(64)
+        old.close()
+
+    def _made_durable(self, sync: Callable[[], None]) -> None:
+        try:
+            sync()
+        except OSError as error:
+            self._fail(error)
+            raise
 
     def _end_of_segment(self, first: int, write: bool) -> _End:
         segment = self._open(first, write=write)
@@ -384,14 +450,6 @@ class Journal:
                 )
         return _End(segment, final, earlier, damage)
 
-    def _set_aside(self, first: int, write: bool) -> None:
-        """Takes a segment behind a torn end out of the journal; what it holds is kept under another name."""
-        path = directory.segment_path(self._basedir, first)
-        if write:
-            warn("%s: set aside, as the segment before it was torn", path)
-            self._calls.rename(path, path + directory.TORN)
-            self._calls.sync_directory(self._basedir)
-
     def _start_at(self, offset: int) -> None:
         self._tail = offset
         self._block_end = offset // BLOCK * BLOCK + BLOCK
@@ -399,6 +457,9 @@ class Journal:
 
     def _open(self, first: int, *, write: bool) -> Segment:
         path = directory.segment_path(self._basedir, first)
+        if not os.path.lexists(path):
+            # It was there when the directory was looked at.
+            raise MissingActions(path, first, None, "It was pruned meanwhile, or somebody removed it; open the directory again.")
         return Segment.open(self._calls, path, self._system, first, write=write)
 
     def _create(self, first: int, size: int) -> Segment:
@@ -422,8 +483,12 @@ class Journal:
                 self._commit.exclusive(self._finish)
                 if amendment is not None:
                     # It says that all before it is synced: damage will be known as such.
-                    self.amend(amendment)
-                    self._commit.exclusive(self._finish)
+                    try:
+                        self.amend(amendment)
+                    except JournalError as error:
+                        warn("%s: how the last action ended is not recorded, as after a kill: %s", self._basedir, error)
+                    else:
+                        self._commit.exclusive(self._finish)
         finally:
             self._stop()
             self._segment.close()
@@ -434,6 +499,10 @@ class Journal:
         self._segment.close()
 
     def _finish(self) -> None:
+        if self._behind is not None:
+            self._behind.join()
+        if self._failure is not None:
+            raise self._failure
         self._commit.durable = self._sync()
 
     def _stop(self) -> None:

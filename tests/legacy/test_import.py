@@ -30,7 +30,8 @@ from coopy.errors import (
     UnsupportedFormat,
     UsageError,
 )
-from coopy.legacy import Imported, import_directory, recognize, restore_legacy
+from coopy.legacy import Imported, recognize, restore_legacy
+from coopy.tools.importing import import_directory
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 DIRECTORIES: dict[str, tuple[type, Imported]] = {
@@ -685,7 +686,7 @@ def test_an_empty_directory_is_filled(v04: OldDirectory, tmp_path: Path) -> None
     (tmp_path / "new").mkdir()
     import_directory(Shop, v04.path, tmp_path / "new")
     assert coopy.replay(Shop, tmp_path / "new").sold == ["tea"]
-    assert "import.tmp" not in os.listdir(tmp_path / "new")
+    assert not (tmp_path / "new.import.tmp").exists()
 
 
 @pytest.mark.parametrize("existed", [False, True])
@@ -702,7 +703,7 @@ def test_an_import_that_fails_leaves_nothing(
         rename = os.rename
 
         def refuse(source: str, target: str) -> None:
-            if target == str(new / "coopy.json"):
+            if target == str(new):
                 raise OSError(28, "No space left on device")
             rename(source, target)
 
@@ -722,20 +723,24 @@ def open_a_window(self: Any) -> None:
     self.window = (each for each in "glass")
 
 
-def test_coopy_json_comes_last(v04: OldDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it the directory is no system: one that the machine died over is never taken for an empty one."""
-    arrived = []
-    rename = os.rename
+def test_an_import_that_was_killed_is_begun_anew(v04: OldDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    v04.log(3, call("sell_untimed", "tea"))
 
-    def watch(source: str, target: str) -> None:
-        rename(source, target)
-        if os.path.dirname(target) == str(tmp_path / "new"):
-            arrived.append(os.path.basename(target))
+    class Killed(BaseException):
+        pass
 
-    monkeypatch.setattr(os, "rename", watch)
+    def kill(source: str, target: str) -> None:
+        if target == str(tmp_path / "new"):
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("coopy.tools.importing.shutil.rmtree", lambda *_, **__: None)
+        patched.setattr("coopy.tools.importing.os.rename", kill)
+        with pytest.raises(Killed):
+            import_directory(Shop, v04.path, tmp_path / "new")
+    assert not (tmp_path / "new").exists() and (tmp_path / "new.import.tmp").exists()
     import_directory(Shop, v04.path, tmp_path / "new")
-    assert "snapshot_000000000000000.dat" in arrived
-    assert arrived[-1] == "coopy.json"
+    assert coopy.replay(Shop, tmp_path / "new").sold == ["tea"] and not (tmp_path / "new.import.tmp").exists()
 
 
 @pytest.mark.parametrize(

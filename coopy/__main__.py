@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from coopy.cli import main
+
+main()

@@ -1,0 +1,588 @@
+"""The commands. Each reads its arguments, asks the tool that does the work, and writes what it answers.
+
+Exit codes: 0 all is well, 1 something was found or refused, 2 wrong use, 130 Ctrl-C.
+Results go to stdout; what is said about the work (whose directory is loaded,
+progress, errors) goes to stderr. The modules that do the work are imported by the
+command that needs them: a command must answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from coopy.errors import CoopyError, DamagedManifest, UsageError
+
+
+class _Commands(TyperGroup):
+    """Turns what a command raises into one paragraph and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            # Whoever read has seen enough. What is still buffered must not be tried again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except UsageError as error:
+            _say_error(str(error))
+            raise typer.Exit(2) from None
+        except CoopyError as error:
+            _say_error(str(error))
+            raise typer.Exit(1) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _say_error(f"{where}{error.strerror or error}")
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="coopy",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    # Boxes and colours are for people; they also take the time to load rich.
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Dir = Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Class = Annotated[
+    str | None,
+    typer.Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
+]
+Since = Annotated[str | None, typer.Option(metavar="POINT", help="Begin here: an index or a time.")]
+Until = Annotated[str | None, typer.Option(metavar="POINT", help="End here, this one included: an index or a time.")]
+
+
+def run() -> None:
+    """Runs the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that this terminal has no letters for is no reason to stop.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="coopy")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import coopy
+
+        print(f"coopy {coopy.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def top(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Looks into data directories of coopy, checks them, and looks after them.
+
+    A state and its actions are stored as pickles, and loading a pickle can run any
+    code: open only directories you trust. inspect, backup, prune and repair load none.
+
+    A POINT is the index of an action, or a time: 2026-01-31, 2026-01-31T08:15:00,
+    08:15 (today), 2h (two hours ago).
+
+    \b
+    Example:
+      coopy log data --since 2h
+    """
+
+
+@app.command()
+def inspect(directory: Dir, as_json: Json = False) -> None:
+    """What a directory holds, and who has it open.
+
+    Segments, snapshots, actions, sizes. Loads nothing. Damage is shown, and makes the exit code 1.
+
+    \b
+    Example:
+      coopy inspect data
+    """
+    from coopy.cli import describe, text
+    from coopy.tools.contents import contents
+
+    basedir = _system(directory, damaged=True)
+    found = contents(basedir)
+    if as_json:
+        text.print_json(found.as_dict())
+    else:
+        _print(describe.contents(found, text.Painter()))
+    if found.damages:
+        raise typer.Exit(1)
+
+
+@app.command()
+def log(
+    directory: Dir,
+    since: Since = None,
+    until: Until = None,
+    method: Annotated[str | None, typer.Option(metavar="NAME", help="Only calls of this method.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
+    domain: Class = None,
+    as_json: Json = False,
+) -> None:
+    """The recorded actions.
+
+    One on a line: index, local time, call, and how it ended if it did not return. The
+    directory may be in use. With --json, one object on a line, nothing cut. With
+    --follow, the newest action is shown before it is known how it ended; if it turns
+    out that it raised or was withdrawn, it is shown again.
+
+    \b
+    Examples:
+      coopy log data --since 2026-01-31T08:00 --method create_page
+      coopy log data --follow --json
+    """
+    from coopy.cli import text
+    from coopy.tools import trail
+    from coopy.tools.domain import reading
+
+    begin = None if since is None else text.point(since, "--since")
+    end = None if until is None else text.point(until, "--until")
+    if follow and until is not None:
+        raise UsageError("--follow goes on until Ctrl-C; leave out --until")
+    with reading(os.path.abspath(directory), domain, _tell, needed=False) as found:
+        paint, columns, digits = text.Painter(), text.width(), len(str(max(found.log.last, 1)))
+        for each in trail.follow(found, begin) if follow else trail.actions(found, begin, end):
+            if each is None:
+                sys.stdout.flush()
+            elif method is None or each.method in (method, None):
+                print(text.action_json(each) if as_json else text.action_line(each, columns, digits, paint))
+
+
+@app.command()
+def verify(
+    directory: Dir,
+    twice: Annotated[
+        bool, typer.Option("--twice", help="Also replay in two processes that differ in all that must not matter, and compare.")
+    ] = False,
+    domain: Class = None,
+    as_json: Json = False,
+) -> None:
+    """Reads every byte and replays every action.
+
+    The states are compared with every snapshot. With --twice, two more processes replay with another hash seed, time zone and
+    environment; where their states part, the first action that made them differ is
+    named. Exit code 1 if there are problems.
+
+    \b
+    Example:
+      coopy verify data --twice
+    """
+    from coopy.cli import describe, text
+    from coopy.tools.verify import verify as verified
+
+    basedir, cls = _directory_and_class(directory, domain)
+    meter = text.Meter(f"verifying {os.path.basename(basedir)}")
+    try:
+        found = verified(basedir, cls, twice=twice, progress=meter.phase)
+    finally:
+        meter.finish()
+    if as_json:
+        text.print_json(describe.verified_json(found))
+    else:
+        _print(describe.verified(found, text.Painter()))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    directory: Dir,
+    at: Annotated[str | None, typer.Option(metavar="POINT", help="The state then; by default that of now.")] = None,
+    depth: Annotated[int, typer.Option(min=0, metavar="N", help="Levels to draw, in JSON too.")] = 3,
+    items: Annotated[int, typer.Option(min=1, metavar="N", help="Items to draw of each container.")] = 20,
+    path: Annotated[str, typer.Option(metavar="PATH", help="A part of the state, as in .pages['Home'].")] = "",
+    domain: Class = None,
+    as_json: Json = False,
+) -> None:
+    """The state as a tree, as it is or as it was.
+
+    \b
+    Examples:
+      coopy show data --at 2026-01-31
+      coopy show data --at 1200 --path ".pages['Home']" --depth 5
+    """
+    from coopy.cli import text
+    from coopy.tools import tree
+    from coopy.tools.domain import reading
+
+    then = None if at is None else text.point(at, "--at")
+    with reading(os.path.abspath(directory), domain, _tell) as found:
+        machine = _restored(found, then)
+    part = tree.at(machine.domain, path)
+    if as_json:
+        text.print_json({**_state_of(machine), "path": path, "state": tree.as_json(part, depth)})
+        return
+    paint = text.Painter()
+    print(paint("note", _state_line(machine)))
+    for line in tree.tree(part, depth, items=items, width=text.width(), paint=paint):
+        print(line)
+
+
+@app.command()
+def diff(
+    directory: Dir,
+    before: Annotated[str, typer.Argument(metavar="A", help="The state to begin with: an index or a time.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The state to compare: an index or a time.")],
+    domain: Class = None,
+    as_json: Json = False,
+) -> None:
+    """What is added, removed and changed between two states.
+
+    \b
+    Examples:
+      coopy diff data 1200 1300
+      coopy diff data 2026-01-31 2026-02-01
+    """
+    from coopy.cli import text
+    from coopy.tools import tree
+    from coopy.tools.domain import reading
+
+    points = text.point(before, "A"), text.point(after, "B")
+    with reading(os.path.abspath(directory), domain, _tell) as found:
+        old, new = (_restored(found, then) for then in points)
+    found_differences = tree.differences(old.domain, new.domain)
+    if as_json:
+        said = []
+        for each in found_differences:
+            values = {
+                name: tree.as_json(value)
+                for name, value in (("before", each.before), ("after", each.after))
+                if value is not tree.MISSING
+            }
+            said.append({"path": each.path, "kind": each.kind, **values})
+        text.print_json({"from": _state_of(old), "to": _state_of(new), "differences": said})
+        return
+    paint, columns = text.Painter(), text.width()
+    print(paint("note", f"{_state_line(old)} → {_state_line(new)}"))
+    none = True
+    for each in found_differences:
+        none = False
+        print(_difference_line(each, columns, paint))
+    if none:
+        print("no difference")
+
+
+@app.command()
+def snapshot(directory: Dir, domain: Class = None, as_json: Json = False) -> None:
+    """Keeps the state in a snapshot.
+
+    Opens a system that is not open, and closes it: its next start is short. A system that is open is refused: let it call
+    take_snapshot() itself.
+
+    \b
+    Example:
+      coopy snapshot data
+    """
+    from coopy import control, init_system
+    from coopy.cli import text
+
+    basedir, cls = _directory_and_class(directory, domain)
+    with control(init_system(cls, basedir, validation="off")) as controls:
+        index = controls.take_snapshot()
+    name = f"snapshot_{index:015d}.dat"
+    taken = os.path.getsize(os.path.join(basedir, name))
+    if as_json:
+        text.print_json({"index": index, "file": name, "bytes": taken})
+    else:
+        print(f"{name}: the state after action {index:,}, {text.size(taken)}")
+
+
+@app.command()
+def prune(
+    directory: Dir,
+    keep: Annotated[int | None, typer.Option(metavar="N", help="The newest N snapshots stay.")] = None,
+    keep_for: Annotated[
+        str | None, typer.Option(metavar="TIME", help="What shows the states since then stays: 12h, 30d, 8w.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Deletes old snapshots and what only they need.
+
+    That is the journal before the oldest snapshot that stays. With both --keep and --keep-for, a snapshot stays if either says so. What stays is
+    read first; of a damaged system, and of one that is open, nothing is deleted.
+
+    \b
+    Examples:
+      coopy prune data --keep-for 30d --dry-run
+      coopy prune data --keep 3
+    """
+    from coopy import retention
+    from coopy.cli import text
+    from coopy.tools import pruning
+
+    if keep is None and keep_for is None:
+        raise UsageError("say what is to stay: --keep N, --keep-for TIME, or both. Nothing was deleted.")
+    rule = retention.retention(keep, None if keep_for is None else text.duration(keep_for, "--keep-for"))
+    basedir = _system(directory)
+    gone = pruning.prune(basedir, rule, dry_run=dry_run)
+    if as_json:
+        text.print_json({**gone._asdict(), "deleted": not dry_run})
+        return
+    for name in gone.files:
+        print(name)
+    if gone.files:
+        verb = "would be deleted" if dry_run else "deleted"
+        print(f"{text.count(len(gone.files), 'file')}, {text.size(gone.bytes)}, {verb}; the past begins at action {gone.oldest:,}")
+    else:
+        print(f"nothing to delete; the past begins at action {gone.oldest:,}")
+
+
+@app.command()
+def repair(
+    directory: Dir,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Cuts out what is damaged.
+
+    The directory then opens again; what was cut is copied aside first. Prints what is damaged, what would be lost and what would be done, and asks. Without
+    a terminal to ask at, and without --yes, it only prints.
+
+    \b
+    Examples:
+      coopy repair data
+      coopy repair data --yes --json
+    """
+    from coopy.cli import text
+    from coopy.tools import repair as repairing
+
+    basedir = _directory(directory)
+    plan = repairing.plan(basedir)
+    if plan is None:
+        if as_json:
+            text.print_json({"plan": None})
+        else:
+            print("nothing is damaged")
+        return
+    if not as_json:
+        print(plan.text())
+    if not plan.possible or not (yes or (not as_json and _confirmed())):
+        if as_json:
+            text.print_json({"plan": plan.as_dict(), "repaired": None})
+        elif plan.possible:
+            _say_error("nothing was changed. To carry it out, answer yes at a terminal, or give --yes.")
+        raise typer.Exit(1)
+    meter = text.Meter(f"repairing {os.path.basename(basedir)}")
+    try:
+        done = repairing.carry_out(plan, progress=meter.bytes)
+    finally:
+        meter.finish()
+    if as_json:
+        result = {"aside": done.aside, "files": list(done.files), "last_index": done.last_index}
+        text.print_json({"plan": plan.as_dict(), "repaired": result})
+    else:
+        print(f"repaired: it goes up to action {done.last_index:,}. What was cut is in {done.aside}")
+
+
+@app.command()
+def backup(
+    directory: Dir,
+    dest: Annotated[str, typer.Argument(metavar="DEST", help="A new directory, or an empty one.")],
+    as_json: Json = False,
+) -> None:
+    """Copies a directory, which may be in use.
+
+    Every action that was acknowledged before is in the copy, and the copy is checked.
+
+    \b
+    Example:
+      coopy backup data /backups/data-2026-01-31
+    """
+    from coopy.cli import text
+    from coopy.tools.backup import backup as copied
+
+    basedir = _system(directory)
+    meter = text.Meter(f"copying {os.path.basename(basedir)}")
+    try:
+        done = copied(basedir, os.path.abspath(dest), meter.bytes)
+    finally:
+        meter.finish()
+    if as_json:
+        text.print_json({"basedir": done.basedir, "dest": done.dest, "files": done.files, "bytes": done.bytes, "index": done.index})
+    else:
+        files = done.files if isinstance(done.files, int) else len(done.files)
+        print(f"{done.dest}: {text.count(files, 'file')}, {text.size(done.bytes)}, up to action {done.index:,}")
+
+
+@app.command(name="import")
+def import_(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A directory of coopy 0.4 or 0.7; it is only read.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The directory to make.")],
+    domain: Annotated[str, typer.Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class of today.")],
+    as_json: Json = False,
+) -> None:
+    """Brings in a directory of coopy 0.4 or 0.7.
+
+    NEW is made, and OLD is only read. It begins with the state at the end of OLD.
+
+    \b
+    Example:
+      coopy import olddata data --class wiki:Wiki
+    """
+    from coopy import legacy
+    from coopy.tools import importing
+    from coopy.cli import text
+    from coopy.tools import domain as domains
+
+    old = _directory(old)
+    _tell(domains.announcement_of_old(old, legacy.recognize(old)))
+    cls = domains.load(domain)
+    meter = text.Meter(f"importing {os.path.basename(old)}")
+    try:
+        done = importing.import_directory(cls, old, new, progress=meter)
+    finally:
+        meter.finish()
+    if as_json:
+        text.print_json(done._asdict())
+        return
+    print(f"{new}: the state of {text.count(done.actions, 'action')} of coopy {done.version}, from {done.snapshot} on")
+    if done.raised:
+        print(f"{text.count(done.raised, 'action')} raised, as recorded")
+    if done.dropped:
+        print(f"{text.size(done.dropped)} at the end of the last log were torn, and left out")
+
+
+@app.command()
+def rehearse(
+    directory: Dir,
+    spec: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="The class as it is now.")],
+    as_json: Json = False,
+) -> None:
+    """Whether the recorded actions fit changed code.
+
+    To be asked before a system is started with it.
+    Replays without writing anything. Of each that does not fit it says what to do.
+    Exit code 1 if there are any.
+
+    \b
+    Example:
+      coopy rehearse data wiki:Wiki
+    """
+    from coopy.cli import describe, text
+    from coopy.tools import domain as domains
+    from coopy.tools.rehearse import rehearse as rehearsed
+
+    basedir = os.path.abspath(directory)
+    domains.announce(basedir, _tell)
+    cls = domains.load(spec)
+    meter = text.Meter(f"rehearsing {os.path.basename(basedir)}")
+    try:
+        misfits = rehearsed(basedir, cls, meter)
+    finally:
+        meter.finish()
+    if as_json:
+        text.print_json({"misfits": [each.as_dict() for each in misfits]})
+    else:
+        _print(describe.misfits(misfits, text.Painter()))
+    if misfits:
+        raise typer.Exit(1)
+
+
+# -- what the commands share
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _say_error(message: str) -> None:
+    from coopy.cli.text import Painter
+
+    print(f"{Painter(sys.stderr)('bad', 'coopy:')} {message}", file=sys.stderr)
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _directory(path: str) -> str:
+    if not os.path.isdir(path):
+        raise UsageError(f"{path}: there is no such directory.")
+    return os.path.abspath(path)
+
+
+def _system(directory: str, damaged: bool = False) -> str:
+    """The absolute path of a directory that is a system's; ``damaged``: though its coopy.json may not read."""
+    from coopy.tools.domain import found
+
+    basedir = os.path.abspath(directory)
+    try:
+        found(basedir)
+    except DamagedManifest:
+        if not damaged:
+            raise
+    return basedir
+
+
+def _directory_and_class(directory: str, spec: str | None) -> tuple[str, type]:
+    """The absolute path, and the class; says first what is about to be loaded."""
+    from coopy.tools import domain
+
+    basedir = os.path.abspath(directory)
+    return basedir, domain.domain_class(domain.announce(basedir, _tell), spec)
+
+
+def _restored(reading: Any, until: Any) -> Any:
+    from coopy.cli.text import Meter
+
+    meter = Meter(f"replaying {os.path.basename(reading.basedir)}")
+    try:
+        return reading.machine(until, meter, meter.loading)
+    finally:
+        meter.finish()
+
+
+def _state_of(machine: Any) -> dict[str, Any]:
+    from coopy.action import aware_time
+
+    return {"index": machine.applied, "time": aware_time(machine.header).isoformat()}
+
+
+def _state_line(machine: Any) -> str:
+    from coopy.action import aware_time
+    from coopy.cli.text import moment
+
+    return f"action {machine.applied:,}, {moment(aware_time(machine.header))}"
+
+
+def _difference_line(each: Any, columns: int, paint: Callable[[str, str], str]) -> str:
+    from coopy.tools.tree import shown
+
+    path = each.path or "the state"
+    sign, colour = {"added": ("+", "good"), "removed": ("-", "bad"), "changed": ("~", "odd")}[each.kind]
+    room = columns - len(path) - 4
+    if each.kind == "changed":
+        value = f"{shown(each.before, room // 2 - 2)} → {shown(each.after, room // 2 - 2)}"
+    else:
+        value = shown(each.after if each.kind == "added" else each.before, room)
+    return f"{paint(colour, f'{sign} {path}')}: {value}"
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _confirmed() -> bool:
+    if not _at_a_terminal():
+        return False
+    try:
+        return input("Carry this out? Type yes: ").strip().lower() == "yes"
+    except EOFError:
+        return False

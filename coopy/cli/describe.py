@@ -1,0 +1,81 @@
+"""What the tools found, in words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from coopy.cli.text import Painter, count, moment, size, table
+
+if TYPE_CHECKING:
+    from coopy.tools.contents import Contents
+    from coopy.tools.rehearse import Misfit
+    from coopy.tools.verify import Verified
+
+
+def contents(found: Contents, paint: Painter) -> list[str]:
+    """A directory, its files and what is wrong with them."""
+    made = f", made {moment(datetime.fromisoformat(found.created), 'seconds')}" if found.created else ""
+    lines = [paint("strong", f"{found.basedir}: {found.domain or 'nobody knows of what class'}{made}")]
+    lines.append("  not open" if found.holder is None else f"  open in process {found.holder}")
+    if found.first is None or found.begins is None or found.ends is None:
+        lines.append(f"  no actions in the journal; the state is that after action {found.last:,}")
+    else:
+        lines.append(f"  actions {found.first:,} to {found.last:,}, {moment(found.begins)} to {moment(found.ends)}")
+    files = len(found.segments) + len(found.snapshots) + len(found.others)
+    lines.append(f"  {size(found.size)}; format {found.format}, system {found.system}" if files else "  empty")
+    rows: list[tuple[str, ...]] = []
+    for each in found.segments:
+        actions = "no action" if each.last is None else f"{each.first:,} to {each.last:,}"
+        state = each.state if each.offset is None else f"{each.state} at byte {each.offset:,}"
+        rows.append((f"  {each.name}", size(each.size), actions, state))
+    for copy in found.snapshots:
+        when = "" if copy.time is None else f", {moment(copy.time)}"
+        rows.append((f"  {copy.name}", size(copy.size), f"after {copy.index:,}{when}", copy.state))
+    rows += [(f"  {other.name}", size(other.size), "", "") for other in found.others]
+    if rows:
+        lines += ["", *table(rows, frozenset({1}))]
+    if found.damages:
+        lines += ["", *(paint("bad", str(damage)) for damage in found.damages)]
+    return lines
+
+
+def verified(found: Verified, paint: Painter) -> list[str]:
+    """What was checked, and every problem."""
+    lines = []
+    for each in found.problems:
+        place = "" if each.index is None or f"action {each.index}" in each.text else f"action {each.index}"
+        if place and each.method and f"{each.method}(" not in each.text:
+            place += f", {each.method}()"
+        lines.append(f"{paint('bad', each.kind)}: {paint('strong', place)}{': ' if place else ''}{each.text}")
+    lines.append(_checked(found))
+    lines.append(paint("bad", count(len(found.problems), "problem")) if found.problems else paint("good", "no problem"))
+    return lines
+
+
+def verified_json(found: Verified) -> dict[str, object]:
+    """The same in the types of JSON."""
+    return {
+        "basedir": found.basedir,
+        "segments": found.segments,
+        "snapshots": found.snapshots,
+        "bytes": found.bytes,
+        "actions": found.actions,
+        "problems": [
+            {name: getattr(each, name) for name in ("kind", "index", "method", "where", "text")} for each in found.problems
+        ],
+    }
+
+
+def _checked(found: Verified) -> str:
+    return (
+        f"read {count(found.segments, 'segment')}, {count(found.snapshots, 'snapshot')}, {size(found.bytes)}; "
+        f"replayed {count(found.actions, 'action')}"
+    )
+
+
+def misfits(found: list[Misfit], paint: Painter) -> list[str]:
+    """The actions that do not fit, and what to do."""
+    if not found:
+        return [paint("good", "every action fits")]
+    return [*(each.text for each in found), f"{count(len(found), 'action does', 'actions do')} not fit; what comes after the first may be its consequence"]

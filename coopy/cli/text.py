@@ -1,0 +1,167 @@
+"""How things are written and read on the command line: times, sizes, actions, colours, progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from coopy.action import OUTCOMES, RAISED, RETURNED, UNKNOWN, WITHDRAWN
+from coopy.errors import UsageError
+from coopy.history import Action
+from coopy.progress import Bar
+from coopy.tools import tree
+
+_COLOURS = {"name": "36", "type": "33", "value": "", "note": "2", "good": "32", "bad": "31", "odd": "33", "strong": "1"}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])\Z")
+
+
+# -- reading
+
+
+def point(text: str, name: str) -> int | datetime:
+    """An index or a time, of what an option ``name`` was given. Raises `UsageError`.
+
+    A time is ISO 8601, local if it has no offset; a date alone is its midnight, a time alone is of today; ``2h`` is
+    two hours ago.
+    """
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return int(text)
+    ago = _DURATION.match(text)
+    try:
+        if ago is not None:
+            return datetime.now().astimezone() - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
+        if re.match(r"\d?\d:\d\d", text):
+            return datetime.combine(date.today(), time.fromisoformat(text.zfill(5) if len(text) < 6 else text))
+        return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"{name} {text!r}: must be the index of an action, or a time: 2026-01-31, 2026-01-31T08:15:00, 08:15, "
+            f"2h (two hours ago)"
+        ) from None
+
+
+def duration(text: str, name: str) -> timedelta:
+    """How long: ``90s``, ``15m``, ``12h``, ``30d``, ``2w``. Raises `UsageError`."""
+    found = _DURATION.match(text.strip())
+    try:
+        if found is not None:
+            return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    except OverflowError:
+        pass
+    raise UsageError(f"{name} {text!r}: must be a number and a unit, as in 90s, 15m, 12h, 30d, 2w")
+
+
+# -- writing
+
+
+class Painter:
+    """Colours for one stream: those of a terminal, or none."""
+
+    def __init__(self, stream: Any = None) -> None:
+        stream = sys.stdout if stream is None else stream
+        self.on = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def __call__(self, kind: str, text: str) -> str:
+        code = _COLOURS[kind]
+        return f"\x1b[{code}m{text}\x1b[0m" if self.on and code and text else text
+
+
+def width() -> int:
+    """Columns that a line may have."""
+    return max(shutil.get_terminal_size((120, 24)).columns, 40)
+
+
+def size(number: int) -> str:
+    """Bytes, in the unit that suits them."""
+    amount = float(number)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            break
+        amount /= 1024
+    else:
+        unit = "TiB"
+    return f"{number} B" if unit == "B" else f"{amount:,.1f} {unit}"
+
+
+def count(number: int, one: str, more: str = "") -> str:
+    """How many of something: ``1 action``, ``2,000 actions``."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def moment(when: datetime, timespec: str = "milliseconds") -> str:
+    """A time in the local time of whoever reads it."""
+    return when.astimezone().replace(tzinfo=None).isoformat(" ", timespec)
+
+
+def action_line(each: Action, columns: int, digits: int, paint: Painter) -> str:
+    """One action on one line."""
+    head = f"{each.index:>{digits}}  "
+    when = moment(each.time)
+    outcome = "" if each.outcome in (RETURNED, UNKNOWN) else OUTCOMES[each.outcome]
+    room = columns - len(head) - len(when) - 2 - (len(outcome) + 2 if outcome else 0)
+    if each.method is None:
+        # Of what to do about it, the first line; it is not cut, as it ends with what matters.
+        return f"{head}{paint('note', when)}  {paint('bad', each.problem.partition(chr(10))[0])}"
+    line = f"{head}{paint('note', when)}  {paint('name', each.method)}{_arguments(each, room - len(each.method))}"
+    if outcome:
+        line += "  " + paint({RAISED: "odd", WITHDRAWN: "bad"}[each.outcome], outcome)
+    return line
+
+
+def _arguments(each: Action, room: int) -> str:
+    """The arguments in brackets, cut so that they fit."""
+    room = max(room, 20)
+    parts = []
+    left = room - 2
+    for name, value in [*((None, value) for value in each.args), *each.kwargs.items()]:
+        if left < 3:
+            parts.append("…")
+            break
+        text = tree.shown(value, max(left, 20))
+        parts.append(text if name is None else f"{name}={text}")
+        left -= len(parts[-1]) + 2
+    text = f"({', '.join(parts)})"
+    return text if len(text) <= room else text[: room - 2] + "…)"
+
+
+def action_json(each: Action) -> str:
+    """One action as one line of JSON, nothing of it cut."""
+    said: dict[str, Any] = {"index": each.index, "time": each.time.isoformat(), "method": each.method}
+    if each.method is None:
+        said["problem"] = each.problem
+    else:
+        said["args"] = [tree.as_json(value) for value in each.args]
+        said["kwargs"] = {name: tree.as_json(value) for name, value in each.kwargs.items()}
+    said["outcome"] = OUTCOMES[each.outcome]
+    return json.dumps(said)
+
+
+def print_json(said: object) -> None:
+    """One JSON document, on lines of their own."""
+    print(json.dumps(said, indent=2, default=str))
+
+
+def table(rows: list[tuple[str, ...]], right: frozenset[int] = frozenset()) -> list[str]:
+    """Rows as lines of columns; those of ``right`` end at their right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(cell.rjust(wide) if place in right else cell.ljust(wide) for place, (cell, wide) in enumerate(zip(row, widths))).rstrip()
+        for row in rows
+    ]
+
+
+class Meter(Bar):
+    """A bar that says what it counts."""
+
+    def phase(self, phase: str, done: int, total: int) -> None:
+        self._draw(done, total, f"{phase}: {done:,} of {total:,}")
+
+    def bytes(self, done: int, total: int) -> None:
+        self._draw(done, total, f"{size(done)} of {size(total)}")

@@ -1,0 +1,218 @@
+"""A copy of a data directory, of an open one too: another process may write, roll over, snapshot and prune meanwhile.
+
+What is in the copy is one prefix of the history: every action that was
+acknowledged before `backup` was called, perhaps some later ones, and no gap. It
+comes about so:
+
+1. The names are listed and the files opened, the newest first. What is open
+   can be pruned by name only. If one is gone between the two, it begins again.
+2. The end of the last segment is looked for: whole frames up to there. What was
+   acknowledged before is in front of it, and is not written a second time.
+3. All is copied, the last segment up to that end; later segments are left out, and
+   so is what is not in use (*.torn, *.tmp, damaged-*). Segments before the last, and
+   snapshots, do not change.
+4. The copy is read as a whole, as `coopy.tools.repair.plan` does: if the
+   directory is damaged the copy is too, and there will be no backup that looks
+   like a good one.
+
+The copy appears under its name with every byte of it synced, or not at all;
+what an interrupted one leaves is called like it and ends in ".tmp".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coopy.disk import directory, dirlock, manifest
+from coopy.disk.dirlock import DirectoryLock
+from coopy.disk.fs import Calls, File
+from coopy.disk.segment import Segment
+from coopy.errors import ForeignDirectory, StorageError, UsageError
+from coopy.reading import Reading
+from coopy.tools import repair
+from coopy.tools.contents import look, refuse_old
+
+CHUNK = 1024 * 1024
+_TRIES = 20
+_HELD = 256  # Files that are open at once; of older ones it has to be hoped that nobody prunes them meanwhile.
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes that are copied and the bytes in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What was copied: so many files and bytes, with all actions up to ``index``."""
+
+    basedir: str
+    dest: str
+    files: int
+    bytes: int
+    index: int
+
+
+class _Changed(Exception):
+    """Files were pruned while they were copied."""
+
+
+def backup(
+    basedir: str, dest: str, progress: Progress | None = None, *, calls: Calls | None = None
+) -> Backup:
+    """Copies a data directory to ``dest``, which must not exist or be an empty directory.
+
+    The copy has the id and the secret of the system: it is the same system at an earlier time. Read it,
+    or keep it; open one of the two as the system that goes on, and not the other as well. From the first
+    action that they do not share they are two histories of one system, whose files nobody can tell apart:
+    never put files of one into the other.
+
+    Raises:
+        UsageError: there is no system in ``basedir``, or something is in ``dest``.
+        DirectoryInUse: another backup to ``dest`` is under way.
+        StorageError: the directory is damaged, or files are pruned faster than they can be copied.
+        OSError: the disk refused. In each case there is no ``dest`` that was not there before.
+    """
+    calls = Calls() if calls is None else calls
+    basedir, dest = directory.absolute(basedir), directory.absolute(dest)
+    if not os.path.isdir(basedir):
+        raise UsageError(f"{basedir}: there is no such directory. Nothing was changed.")
+    try:
+        known = manifest.read(calls, basedir)
+    except ForeignDirectory:
+        refuse_old(basedir)
+        raise
+    if known is None:
+        refuse_old(basedir)
+        raise UsageError(f"{basedir}: there is no coopy.json, so no system to copy. Nothing was changed.")
+    _refuse_taken(calls, basedir, dest)
+    temporary = dest + directory.TEMPORARY
+    directory.make(calls, temporary)
+    _refuse_not_ours(calls, temporary)
+    lock = DirectoryLock(temporary)
+    try:
+        try:
+            for number in range(_TRIES):
+                try:
+                    copied = _copied(calls, basedir, temporary, dest, progress)
+                    break
+                except _Changed:
+                    if number == _TRIES - 1:
+                        raise StorageError(
+                            f"{basedir}: at each of {_TRIES} attempts files were pruned before they could be copied. There is no "
+                            f"copy. Let more of the past stay (keep=, keep_for=), or try when there is less to do."
+                        ) from None
+        except BaseException:
+            _clear(calls, temporary)
+            calls.remove(os.path.join(temporary, dirlock.NAME))
+            os.rmdir(temporary)
+            raise
+        calls.rename(temporary, dest)
+        # In place, and still ours: a lock file means nothing, and nobody is to wonder whose pid that is.
+        calls.remove(os.path.join(dest, dirlock.NAME))
+        calls.sync_directory(dest)
+        calls.sync_directory(os.path.dirname(dest))
+    finally:
+        lock.release()
+    return copied
+
+
+def _copied(calls: Calls, basedir: str, temporary: str, dest: str, progress: Progress | None) -> Backup:
+    _clear(calls, temporary)
+    names = calls.names(basedir)
+    firsts = directory.segments(names)
+    segments = [os.path.basename(directory.segment_path("", first)) for first in firsts]
+    snapshots = [os.path.basename(directory.snapshot_path("", index)) for index in directory.snapshots(names)]
+    # Pruning takes the oldest first, and a snapshot before the segments behind it.
+    wanted = [*reversed(snapshots), *reversed(segments), manifest.NAME]
+    held: dict[str, File] = {}
+    try:
+        for name in wanted[:_HELD]:
+            held[name] = _open(calls, basedir, name)
+        sizes = {name: held[name].size if name in held else _size(basedir, name) for name in wanted}
+        if segments:
+            # The header is looked at in the copy.
+            last = segments[-1]
+            if last not in held:
+                held[last] = _open(calls, basedir, last)
+            seen = look(Segment(held[last], firsts[-1]), last)
+            sizes[last] = seen.size if seen.proven else seen.end
+        done, total = 0, sum(sizes.values())
+        for name in wanted:
+            file = held.pop(name, None) or _open(calls, basedir, name)
+            done = _copy(calls, file, os.path.join(temporary, name), sizes[name], done, total, progress)
+    finally:
+        for file in held.values():
+            file.close()
+    calls.sync_directory(temporary)
+    plan = repair.plan(temporary)
+    if plan is not None:
+        now = calls.names(basedir)
+        if (directory.segments(now), directory.snapshots(now)) != (firsts, directory.snapshots(names)):
+            raise _Changed  # The names may have been listed in the midst of a change.
+        raise StorageError(
+            f"{basedir} is damaged, so there is no copy: {plan.damages[0]}. Nothing was changed. Repair it first (`coopy "
+            f"repair DIR` says what can be done), or copy the files as they are."
+        )
+    with Reading(temporary) as reading:
+        index = reading.log.last
+    return Backup(basedir, dest, len(wanted), total, index)
+
+
+def _open(calls: Calls, basedir: str, name: str) -> File:
+    try:
+        return File(calls, os.path.join(basedir, name), write=False)
+    except FileNotFoundError:
+        raise _Changed from None
+
+
+def _size(basedir: str, name: str) -> int:
+    try:
+        return os.path.getsize(os.path.join(basedir, name))
+    except FileNotFoundError:
+        raise _Changed from None
+
+
+def _copy(
+    calls: Calls, source: File, target: str, size: int, done: int, total: int, progress: Progress | None
+) -> int:
+    """Copies ``size`` bytes; returns what is done of the total."""
+    try:
+        new = File(calls, target, write=True, create=True)
+        try:
+            offset = 0
+            while offset < size and (data := source.read(offset, min(CHUNK, size - offset))):
+                new.write(offset, data)
+                offset += len(data)
+                if progress is not None:
+                    progress(done + offset, total)
+            new.sync()
+        finally:
+            new.close()
+    finally:
+        source.close()
+    return done + offset
+
+
+def _refuse_taken(calls: Calls, basedir: str, dest: str) -> None:
+    if os.path.realpath(dest).startswith(os.path.join(os.path.realpath(basedir), "")):
+        raise UsageError(f"{dest} is inside of the directory that is to be copied. Nothing was copied. Choose another place.")
+    if os.path.lexists(dest) and not (os.path.isdir(dest) and not os.path.islink(dest) and not calls.names(dest)):
+        raise UsageError(f"{dest} is there, and is not an empty directory. Nothing was copied. Choose another name.")
+
+
+def _refuse_not_ours(calls: Calls, temporary: str) -> None:
+    """What an interrupted backup left is written over; anything else under that name is somebody's."""
+    strange = [name for name in calls.names(temporary) if not _is_ours(name)]
+    if strange:
+        raise UsageError(f"{temporary} is no unfinished copy: it has {strange[0]}. Nothing was copied. Move it away.")
+
+
+def _clear(calls: Calls, temporary: str) -> None:
+    for name in calls.names(temporary):
+        if name != dirlock.NAME:
+            calls.remove(os.path.join(temporary, name))
+
+
+def _is_ours(name: str) -> bool:
+    return name in (manifest.NAME, dirlock.NAME) or bool(directory.segments([name]) or directory.snapshots([name]))

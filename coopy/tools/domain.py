@@ -1,0 +1,131 @@
+"""Whose directory it is, and the class that it was made for.
+
+What is stored are pickles, and a pickle can run anything when it is loaded. So
+before anything is loaded a person is told what is about to be, and from whom:
+`announcement` is that line, and `reading` loads nothing before it was told.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+
+from coopy.disk import manifest
+from coopy.disk.fs import Calls
+from coopy.disk.manifest import Manifest
+from coopy.errors import StorageError, UsageError
+from coopy.reading import Reading
+
+OPTION = "--class module:Class"
+
+
+def found(basedir: str) -> Manifest:
+    """What coopy.json says. Raises `UsageError` where there is no system, or a `StorageError`."""
+    if not os.path.isdir(basedir):
+        raise UsageError(f"{basedir}: there is no such directory.")
+    said = manifest.read(Calls(), basedir)
+    if said is not None:
+        return said
+    from coopy import legacy
+
+    version = legacy.recognize(basedir)
+    if version is not None:
+        raise UsageError(
+            f"{basedir} was written by coopy {version}. Nothing was changed. Bring it into a new directory with: "
+            f"coopy import {basedir} NEW --class module:Class"
+        )
+    raise UsageError(f"{basedir}: there is no coopy.json, so no system. Give the directory that init_system() was given.")
+
+
+def announcement(basedir: str, said: Manifest, last: int | None) -> str:
+    """One line: path, domain, when it was made, who owns it, and its last action."""
+    actions = "its end does not read" if last is None else f"last action {last:,}"
+    domain, created = said.domain or "a class that is not named", said.created or "nobody knows when"
+    return f"{basedir}: {domain}, made {created}, {_owner(basedir)}, {actions}"
+
+
+def announcement_of_old(basedir: str, version: str | None) -> str:
+    """The same of a directory that an older release wrote, which names no class."""
+    return f"{basedir}: {'not a directory of coopy' if version is None else f'of coopy {version}'}, {_owner(basedir)}"
+
+
+def announce(basedir: str, tell: Callable[[str], None]) -> Manifest:
+    """Tells what is about to be loaded, by whoever opens the directory next. Raises as `found` does."""
+    said = found(basedir)
+    try:
+        with Reading(basedir) as reading:
+            last: int | None = reading.log.last
+    except StorageError:
+        last = None
+    tell(announcement(basedir, said, last))
+    return said
+
+
+def reading(basedir: str, spec: str | None, tell: Callable[[str], None], *, needed: bool = True) -> Reading:
+    """The directory opened to be read, for its class; ``tell`` is called before anything is loaded.
+
+    Where the class is not ``needed``, and not named by ``spec``, it may be one that cannot be imported: what is
+    stored is then decoded by the names it was stored under. Raises `UsageError` or a `StorageError`.
+    """
+    said = announce(basedir, tell)
+    try:
+        return Reading(basedir, domain_class(said, spec))
+    except UsageError:
+        if needed or spec is not None:
+            raise
+        return Reading(basedir)
+
+
+def domain_class(said: Manifest, spec: str | None) -> type:
+    """The class named by ``spec``, or else by coopy.json. Raises `UsageError`."""
+    if spec is not None:
+        return load(spec)
+    if not said.domain:
+        raise UsageError(f"coopy.json does not name the domain class. Name it: {OPTION}")
+    if said.domain.startswith("__main__:"):
+        name = said.domain.partition(":")[2]
+        raise UsageError(
+            f"the system was made by a program whose own file defined {name}. Name that file as a module: "
+            f"--class program:{name} for program.py in the current directory."
+        )
+    try:
+        return load(said.domain)
+    except UsageError as error:
+        raise UsageError(f"{error} coopy.json names it; if it has moved, say where it is: {OPTION}") from error
+
+
+def load(spec: str) -> type:
+    """The class that ``module:Class`` names; modules of the current directory come first. Raises `UsageError`."""
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise UsageError(f"{spec!r}: a class is named as module:Class, for example wiki:Wiki.")
+    here = os.getcwd()
+    if sys.path[:1] != [here]:
+        sys.path.insert(0, here)
+    try:
+        value: object = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        # The module's own code ran: it may have raised anything, and a script may have ended itself.
+        raise UsageError(f"{spec}: the module {module} cannot be imported: {type(error).__name__}: {error}.") from error
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    if not isinstance(value, type):
+        what = "has no class" if value is None else f"has a {type(value).__qualname__}, not a class,"
+        raise UsageError(f"{spec}: the module {module} {what} of the name {name}.")
+    return value
+
+
+def _owner(basedir: str) -> str:
+    uid = os.stat(basedir).st_uid
+    return f"owned by {_user(uid)}" + ("" if uid == os.getuid() else f", not by you ({_user(os.getuid())})")
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

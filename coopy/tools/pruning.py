@@ -1,0 +1,61 @@
+"""Deletes the past of a system that is not open: what `coopy.retention` does, without running or loading anything."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from coopy import retention
+from coopy.disk import directory
+from coopy.disk.dirlock import DirectoryLock
+from coopy.reading import Reading
+from coopy.retention import Retention
+
+
+class Pruned(NamedTuple):
+    """What went, or would go."""
+
+    snapshots: list[int]
+    """Indexes of the snapshots."""
+    files: list[str]
+    """Names of the files, those of the journal too."""
+    bytes: int
+    """What they took on the disk."""
+    oldest: int
+    """Index of the oldest state that can still be shown."""
+
+
+def prune(basedir: str, rule: Retention, *, dry_run: bool = False) -> Pruned:
+    """Deletes snapshots that need not stay, and the journal that only they need.
+
+    All that stays is read first: of a damaged system nothing is deleted. Raises `UsageError` where there is no
+    system, `DirectoryInUse`, a `StorageError`, OSError.
+    """
+    with Reading(basedir):
+        pass  # A directory that is not a system's is left as it is, without so much as a lock in it.
+    lock = None if dry_run else DirectoryLock(basedir)
+    try:
+        with Reading(basedir) as reading:
+            oldest = retention.oldest_that_stays(reading.snapshots, rule, now := time.time_ns())
+            indexes = reading.snapshots.indexes()
+            if oldest is None:
+                return Pruned([], [], 0, indexes[0] if indexes else 0)
+            for _ in reading.log.read(oldest):
+                pass
+            gone = [index for index in indexes if index < oldest]
+            names = os.listdir(basedir)
+            firsts = directory.segments(names)
+            paths = [directory.snapshot_path(basedir, index) for index in gone]
+            paths += [
+                directory.segment_path(basedir, first)
+                for first, following in zip(firsts, firsts[1:])
+                if following <= oldest + 1
+            ]
+            taken = sum(os.stat(path).st_blocks * 512 for path in paths)
+            if not dry_run:
+                retention.prune(reading.log, reading.snapshots, rule, now)
+            return Pruned(gone, [os.path.basename(path) for path in paths], taken, oldest)
+    finally:
+        if lock is not None:
+            lock.release()

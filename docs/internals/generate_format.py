@@ -1,0 +1,326 @@
+"""Writes format.md: the docstrings of the modules that pack bytes, from the directory inwards, and a worked example.
+
+    python docs/internals/generate_format.py           writes it
+    python docs/internals/generate_format.py --check   exits with 1 if it is not what would be written
+
+A table in a docstring is the only place where a format is written down. It is read from the source; numbers
+behind the names it uses, and the example, come from the code itself. The text that has no other
+place (how the notation works, and a reader that does not need coopy) is here.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pickletools
+import re
+import struct
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from coopy import action, codec, migration  # noqa: E402
+from coopy.disk import directory, dirlock, frame, manifest, segment  # noqa: E402
+from coopy.disk.fs import Calls  # noqa: E402
+from coopy.disk.journal import Journal  # noqa: E402
+
+TARGET = ROOT / "docs" / "internals" / "format.md"
+
+SECTIONS = {
+    "The manifest": "coopy/disk/manifest.py",
+    "A segment": "coopy/disk/segment.py",
+    "A frame": "coopy/disk/frame.py",
+    "A record, and the head of a state": "coopy/action.py",
+    "A call": "coopy/codec.py",
+    "A snapshot": "coopy/disk/snapshots.py",
+}
+
+INTRODUCTION = f"""
+# The format of a data directory
+
+This page is generated from the docstrings of the modules that pack the bytes; change those, then run
+`python docs/internals/generate_format.py`. What a crash can leave of these files, and what opening does then,
+is in [crash safety](crash-safety.md).
+
+Numbers are little-endian; `instant` and `offset` of a record have a sign, all others none. A CRC-32 is that of zlib. In a
+table an *offset* counts bytes from the beginning of what the table describes; with a minus it counts from its end, and `+` is
+directly behind the row before. A letter is a size that is not fixed. *Index* is an action's place
+in the history of a system: 1 is the first, and there are no gaps. Fields called zeros are kept for later
+releases: written as zeros, and not looked at.
+
+## The directory
+
+| name | what | how many |
+| --- | --- | --- |
+| `{manifest.NAME}` | the manifest; what makes a directory a system's | one |
+| `{dirlock.NAME}` | held by flock while a process has the directory open; its bytes, the id of that process, mean nothing | one |
+| `{directory.segment_path("", 1)}` | a segment of the journal, named by the index of its first action | one or more |
+| `{directory.snapshot_path("", 0)}` | a snapshot, named by its index; 0 is the state before the first action | one or more |
+| `*{directory.TEMPORARY}` | one of these, not yet whole; opening removes it | |
+| `*{directory.TORN}` | a segment that a power cut left behind a torn end; set aside, and read by nobody | |
+
+An index in a name has 15 digits, more if it needs them. Files of other names are left alone.
+"""
+
+STATE = """
+What lies in a snapshot between its header and its table of checksums: a head, as the second table of a record says
+(that of the first snapshot has the time at which it was taken), one byte of encoding, `P` pickle or `D` dill, and the
+pickle of the domain object, protocol 5.
+"""
+
+VERSION_MARK = f"""
+A call of `{migration.MARK}` is of no method: its argument is the version of the domain class that records from here on.
+"""
+
+READER = '''
+import pickletools, struct, zlib
+from pathlib import Path
+
+BLOCK, SEED = 32 * 1024, 0xE0FBC7B1
+
+
+def name_of(call):
+    for _, argument, _ in pickletools.genops(call):
+        if isinstance(argument, str):
+            return argument
+        if isinstance(argument, bytes):
+            return name_of(argument[1:])  # Opaque: a tag, and a pickle of its own.
+
+
+def actions(directory):
+    last = 0
+    for path in sorted(Path(directory).glob("transaction_*.log"), key=lambda path: int(path.stem[12:])):
+        data, at = path.read_bytes(), 64
+        while at < len(data):
+            if data[at : at + 2] != b"C!":
+                at = (at // BLOCK + 1) * BLOCK  # The rest of a block is zeros.
+                continue
+            size, index, synced = struct.unpack_from("<IQQ", data, at + 2)
+            end = at + 28 + size
+            record, checksum = data[at + 22 : end - 6], data[end - 5 : end - 1]
+            if checksum != zlib.crc32(data[at : end - 5], SEED).to_bytes(4, "little"):
+                return  # A torn end, or damage: see crash safety.
+            if size > 15:  # An amendment is no action.
+                instant, offset, outcome_of_the_one_before = struct.unpack_from("<qiB", record)
+                assert last == 0 or index == last + 1, f"actions {last + 1} to {index - 1} are missing"
+                yield index, instant, name_of(record[13:] + b".")
+                last = index
+            at = end
+'''
+
+
+OFFSET = r"\+|-?\d+(?:\+\w)?"
+"""A number, from the end if it is negative, behind a field of that size if a letter is added; or just behind the row before."""
+
+
+class Part(NamedTuple):
+    """Bytes of the example, and what they are."""
+
+    offset: int
+    data: bytes
+    name: str
+    meaning: str
+
+
+def document() -> str:
+    """The whole text."""
+    parts = [INTRODUCTION.strip()]
+    for title, source in SECTIONS.items():
+        text = docstring(ROOT / source)
+        module = importlib.import_module(source.removesuffix(".py").replace("/", "."))
+        parts += [f"## {title}", f"From `{source}`.", markdown(text), *meanings(text, vars(module))]
+        if module is codec:
+            parts.append(VERSION_MARK.strip())
+    parts += ["## A state", markdown(STATE)]
+    texts = [docstring(ROOT / source) for source in SECTIONS.values()]
+    known = "Those that are named above. `pickletools` of the standard library explains them."
+    parts += ["## Pickle opcodes", known, opcodes(texts)]
+    parts += example()
+    parts += [
+        "## A journal read without coopy",
+        "The index, the instant and the name of each action, with nothing but the standard library, and without "
+        "running\nanything that is stored. Withdrawn actions are among them.",
+        f"```python\n{READER.strip()}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+# -- docstrings to Markdown
+
+
+def docstring(path: Path) -> str:
+    """The docstring of a module, which is not imported for it."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert text is not None, f"{path} has no docstring"
+    return text
+
+
+def markdown(text: str) -> str:
+    """A docstring, with its indented tables as tables."""
+    paragraphs = re.split(r"\n{2,}", textwrap.dedent(text).strip("\n"))
+    return "\n\n".join(table(each) if each.startswith("    ") else prose(each) for each in paragraphs)
+
+
+def prose(text: str) -> str:
+    return text.replace("``", "`")
+
+
+def table(text: str) -> str:
+    lines = textwrap.dedent(text).splitlines()
+    if re.split(r"\s{2,}", lines[0].strip()) == ["offset", "size", "field"]:
+        head = ["offset", "size", "field", "what it holds"]
+        found = [offset_row(line) for line in lines[1:]]
+    else:
+        head = ["member", "what it holds"]
+        found = [re.split(r"\s{2,}", line, maxsplit=1) for line in lines]
+    rows: list[list[str]] = []
+    for line, row in zip(lines[len(lines) - len(found) :], found):
+        if row and row[0]:
+            rows.append(row)
+        else:
+            rows[-1][-1] += " " + line.strip()
+    ruler = ["--:" if name in ("offset", "size") else "---" for name in head]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ruler, *map(escaped, rows)))
+
+
+def offset_row(line: str) -> list[str]:
+    """The cells of a row that begins with an offset; none if the line goes on with the row before."""
+    cells = re.split(r"\s{2,}", line.strip(), maxsplit=3)
+    if not re.fullmatch(OFFSET, cells[0]):
+        return []
+    return cells + [""] * (4 - len(cells))
+
+
+def escaped(cells: list[str]) -> list[str]:
+    return [prose(cell).replace("|", "\\|") for cell in cells]
+
+
+def meanings(text: str, names: dict[str, object]) -> list[str]:
+    """The numbers behind the names in capitals that a docstring uses, and the names of outcomes."""
+    found = []
+    if "OUTCOMES" in names:
+        found.append("Outcomes: " + ", ".join(f"{number} {name}" for number, name in enumerate(action.OUTCOMES)))
+    for name in dict.fromkeys(re.findall(r"\b[A-Z][A-Z_]+\b", text)):
+        value = names.get(name)
+        if isinstance(value, int):
+            found.append(f"`{name}` is {value:,}" if value % 1024 == 0 else f"`{name}` is {value:#04x}")
+    return ["; ".join(found) + "."] if found else []
+
+
+def opcodes(texts: list[str]) -> str:
+    codes = {opcode.name: opcode.code for opcode in pickletools.opcodes}
+    used = sorted({word for text in texts for word in re.findall(r"\b[A-Z][A-Z_0-9]+\b", text)} & codes.keys())
+    rows = [f"| {name} | 0x{ord(codes[name]):02x} | {shown(codes[name].encode('latin-1'))} |" for name in used]
+    return "\n".join(["| opcode | byte | as text |", "| --- | --- | --- |", *rows])
+
+
+# -- the example
+
+
+def example() -> list[str]:
+    """A journal of two actions, written by the journal itself with all that is random or of today given."""
+    system = bytes(range(16))
+    inline = codec.Codec(dict).encode_call("sell", ("tea", 3), {})[0]
+    opaque = codec.Codec(dict).encode_call("stock", (["milk"],), {})[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        journal = Journal(Calls(), scratch, system)
+        instant = 1_700_000_000_000_000_000
+        journal.wait(journal.append(action.header(instant, 3600, action.UNKNOWN) + inline))
+        journal.append(action.header(instant + 1_000_000_000, 3600, action.RETURNED) + opaque)
+        journal.close(action.amendment(instant + 1_000_000_000, 3600, action.RAISED))
+        data = Path(directory.segment_path(scratch, 1)).read_bytes()
+    lines = [
+        f"{part.offset + at:6}  {row:<35}  {'' if at else part.name:<8}  {'' if at else part.meaning}".rstrip()
+        for part in dissected(data)
+        for at, row in rows_of(part.data)
+    ]
+    return [
+        "## An example",
+        f'A journal of `sell("tea", 3)`, which returned, and `stock(["milk"])`, which raised; then the system was closed.\n'
+        f"The file is `{directory.segment_path('', 1)}`; behind what is shown there are zeros. Offsets are decimal.",
+        "```text\n" + "\n".join(lines) + "\n```",
+        "The frames from byte 64 on touch. Between MARK and LIST they are one pickle, whose list has three objects for each\n"
+        "frame: 33 bytes of fields, a name or None, and arguments, bytes or None.",
+    ]
+
+
+def rows_of(data: bytes) -> Iterator[tuple[int, str]]:
+    for at in range(0, len(data), 12):
+        yield at, data[at : at + 12].hex(" ")
+
+
+def dissected(data: bytes) -> Iterator[Part]:
+    """The header of a segment and its frames, field by field, by the tables above."""
+    head = segment.HEADER.unpack_from(data)
+    names = ["magic", "version", "system", "first", "zeros", "checksum"]
+    said = [shown(head[0]), str(head[1]), "", f"action {head[3]}", "", "CRC-32 of bytes 0 to 59"]
+    yield from fields(data, 0, [8, 4, 16, 8, 24, 4], names, said)
+    at = segment.HEADER.size
+    while (found := frame.whole(data, at)) is not None:
+        end = at + frame.OVERHEAD + found.size
+        is_amendment = found.size == len(action.amendment(0, 0, 0))
+        belongs = f"amendment of action {found.index}" if is_amendment else f"action {found.index}"
+        synced = f"actions up to {found.synced} are on disk" if found.synced else "nothing is known to be on disk"
+        names = ["constant", "constant", "size", "index", "synced"]
+        said = ["SHORT_BINBYTES", "33 bytes follow", f"a record of {found.size} bytes", belongs, synced]
+        yield from fields(data, at, [1, 1, 4, 8, 8], names, said)
+        instant, offset, outcome = action.HEADER.unpack_from(data, at + frame.HEAD.size)
+        names = ["instant", "offset", "outcome"]
+        before = "of this action" if is_amendment else "of the one before"
+        said = [f"{instant} ns", f"{offset} s", f"{before}: {action.OUTCOMES[outcome]}"]
+        yield from fields(data, at + frame.HEAD.size, [8, 4, 1], names, said)
+        yield from call_parts(data, at + frame.HEAD.size + action.HEADER.size, end - 6)
+        said = ["BININT", f"CRC-32 of bytes {at} to {end - 6}, begun with SEED", "POP"]
+        yield from fields(data, end - 6, [1, 4, 1], ["constant", "checksum", "constant"], said)
+        at = end
+
+
+def fields(data: bytes, at: int, sizes: list[int], names: list[str], said: list[str]) -> Iterator[Part]:
+    for size, name, meaning in zip(sizes, names, said, strict=True):
+        yield Part(at, data[at : at + size], name, meaning)
+        at += size
+
+
+def call_parts(data: bytes, at: int, end: int) -> Iterator[Part]:
+    """The opcodes of a call, each with its argument."""
+    found = list(pickletools.genops(data[at:end] + b"."))
+    for (opcode, argument, place), (_, _, following) in zip(found, found[1:]):
+        assert place is not None and following is not None
+        name = "call" if place == 0 else ""
+        if isinstance(argument, bytes):
+            head = struct.calcsize("<cI")
+            yield Part(at + place, data[at + place : at + place + head], name, f"{opcode.name}, {len(argument)} bytes follow")
+            yield Part(at + place + head, argument[:1], "", f"tag {shown(argument[:1])}: pickle")
+            yield Part(at + place + head + 1, argument[1:], "", "a pickle of its own, of ('stock', (['milk'],))")
+        else:
+            meaning = opcode.name if argument is None else f"{opcode.name} {argument!r}"
+            yield Part(at + place, data[at + place : at + following], name, meaning)
+
+
+def shown(data: bytes) -> str:
+    return "`" + data.decode("ascii") + "`" if data.isascii() and data.decode("ascii").isprintable() else ""
+
+
+def main(arguments: list[str], target: Path = TARGET) -> int:
+    """Writes the page, or with --check says whether it is stale; the exit code."""
+    text = document()
+    if arguments == ["--check"]:
+        if target.exists() and target.read_text(encoding="utf-8") == text:
+            return 0
+        print(f"{target} is stale: run python docs/internals/generate_format.py", file=sys.stderr)
+        return 1
+    if arguments:
+        print(__doc__, file=sys.stderr)
+        return 2
+    target.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

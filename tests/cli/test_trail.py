@@ -1,0 +1,229 @@
+"""Actions from one point to another, and those that are written while somebody follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coopy import DamagedJournal, MissingActions, abort_exception, control, init_system
+from coopy.history import Action
+from coopy.reading import Reading
+from coopy.tools import trail
+
+
+class Log:
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def add(self, word: str) -> None:
+        self.words.append(word)
+
+    def fail(self) -> None:
+        raise ValueError
+
+    @abort_exception
+    def withdraw(self) -> None:
+        raise ValueError
+
+
+LARGE = "x" * 350_000
+
+
+def opened(directory: Path, **settings: Any) -> Any:
+    return init_system(Log, directory, segment_bytes=1 << 20, validation="off", **settings)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trail, "INTERVAL_S", 0)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Twelve actions in several segments."""
+    with opened(tmp_path / "data") as system:
+        for _ in range(12):
+            system.add(LARGE)
+    assert len(list((tmp_path / "data").glob("transaction_*"))) > 3
+    return tmp_path / "data"
+
+
+def indexes(found: Iterator[Action]) -> list[int]:
+    return [each.index for each in found]
+
+
+def news(following: Iterator[Action | None]) -> list[tuple[int, str | None, int]]:
+    """What has come, up to where there is nothing for now."""
+    found = []
+    for each in following:
+        if each is None:
+            break
+        found.append((each.index, each.method, each.outcome))
+    return found
+
+
+# -- from one point to another
+
+
+def test_every_time_is_found_as_the_index_of_its_action_is(data: Path) -> None:
+    with Reading(str(data)) as reading:
+        every = list(reading.actions())
+        for each in every:
+            assert indexes(trail.actions(reading, each.index)) == list(range(each.index, 13))
+            # A datetime has microseconds, so what happened within it is in.
+            assert indexes(trail.actions(reading, each.time)) == [e.index for e in every if e.time >= each.time]
+            assert indexes(trail.actions(reading, until=each.time)) == [e.index for e in every if e.time <= each.time]
+            assert indexes(trail.actions(reading, each.index, each.index)) == [each.index]
+        assert indexes(trail.actions(reading, every[-1].time + timedelta(seconds=1))) == []
+        assert indexes(trail.actions(reading, until=every[0].time - timedelta(seconds=1))) == []
+
+
+def test_a_time_begins_in_the_segment_in_which_it_lies(data: Path) -> None:
+    with Reading(str(data)) as reading:
+        every = list(reading.actions())
+        firsts = sorted(int(path.stem.split("_")[1]) for path in data.glob("transaction_*"))
+        assert trail.before_since(reading, every[-1].time) >= firsts[-2] - 1
+        assert trail.before_since(reading, every[0].time) == 0
+
+
+def test_what_was_pruned_is_passed_over(data: Path) -> None:
+    with opened(data, keep=1) as system:
+        system.take_snapshot()
+        system.add("x")
+    with Reading(str(data)) as reading:
+        oldest = reading.log.oldest
+        assert oldest > 1
+        assert indexes(trail.actions(reading)) == list(range(oldest, 14))
+        assert indexes(trail.actions(reading, 2)) == list(range(oldest, 14))
+
+
+def test_the_first_action_is_there_before_the_rest_is_read(data: Path) -> None:
+    second = sorted(data.glob("transaction_*"))[1]
+    whole = bytearray(second.read_bytes())
+    whole[400_000] ^= 1
+    second.write_bytes(whole)
+    with Reading(str(data)) as reading:
+        found = trail.actions(reading)
+        assert next(found).index == 1
+        with pytest.raises(DamagedJournal):
+            list(found)
+
+
+def test_damage_that_need_not_be_read_is_not_met(data: Path) -> None:
+    with Reading(str(data)) as reading:
+        last = list(reading.actions())[-1]
+    second = sorted(data.glob("transaction_*"))[1]
+    second.write_bytes(b"?" * second.stat().st_size)
+    with Reading(str(data)) as reading:
+        assert indexes(trail.actions(reading, last.time))[-1] == 12
+        assert indexes(trail.actions(reading, until=1)) == [1]
+
+
+# -- following
+
+
+def test_who_follows_is_given_what_is_there_and_then_what_comes(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        following = trail.follow(reading)
+        assert news(following) == []
+        system.add("a")
+        assert news(following) == [(1, "add", 0)]
+        assert news(following) == []
+        system.add("b")
+        system.add("c")
+        assert news(following) == [(2, "add", 1), (3, "add", 0)]
+        system.add("d")
+        assert news(following) == [(4, "add", 0)]
+
+
+def test_who_follows_survives_roll_over_and_records_longer_than_a_block(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        following = trail.follow(reading)
+        found: list[int] = []
+        for round_ in range(6):
+            for word in ("small", LARGE, "small", "y" * 40_000):
+                system.add(word)
+            found += [index for index, _, _ in news(following)]
+            assert found == list(range(1, len(found) + 1))
+            assert len(found) == 4 * (round_ + 1)
+        assert len(list(tmp_path.glob("transaction_*"))) > 2
+
+
+def test_many_roll_overs_between_two_looks_are_followed_one_by_one(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        following = trail.follow(reading)
+        assert news(following) == []
+        for _ in range(12):
+            system.add(LARGE)
+        assert [index for index, _, _ in news(following)] == list(range(1, 13))
+
+
+def test_an_action_that_turns_out_otherwise_is_given_again(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        following = trail.follow(reading)
+        with pytest.raises(ValueError):
+            system.fail()
+        assert news(following) == [(1, "fail", 0)]
+        system.add("a")
+        assert news(following) == [(1, "fail", 2), (2, "add", 0)]
+        with pytest.raises(ValueError):
+            system.withdraw()
+        assert news(following) == [(3, "withdraw", 3)], "what withdraws it is written at once"
+        system.add("b")
+        assert news(following) == [(4, "add", 0)]
+
+
+def test_who_follows_goes_on_when_the_system_is_closed_and_opened_again(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    with Reading(str(tmp_path)) as reading:
+        following = trail.follow(reading)
+        for number in range(3):
+            with opened(tmp_path) as system:
+                system.add("a")
+                system.add("b")
+            assert [index for index, _, _ in news(following)] == [2 * number + 1, 2 * number + 2]
+
+
+def test_who_follows_begins_at_the_point_asked_for_even_if_it_is_yet_to_come(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        system.add("a")
+        following = trail.follow(reading, 3)
+        assert news(following) == []
+        for word in "bcd":
+            system.add(word)
+        assert [index for index, _, _ in news(following)] == [3, 4]
+
+
+def test_a_frame_that_is_being_written_is_given_when_it_is_whole(tmp_path: Path) -> None:
+    with opened(tmp_path) as system:
+        system.add("a")
+        segment = next(tmp_path.glob("transaction_*"))
+        before = segment.read_bytes()
+        system.add("b")
+        after = segment.read_bytes()
+        place = next(place for place in range(len(after)) if after[place] != before[place])
+    with Reading(str(tmp_path)) as reading:
+        segment.write_bytes(before)
+        tail = trail.Tail(str(tmp_path), reading.manifest.system, 1)
+        for size in (0, 1, 10, 30):
+            segment.write_bytes(after[: place + size] + before[place + size :])
+            assert tail.news() == []
+        segment.write_bytes(after)
+        assert [index for index, _ in tail.news()] == [2]
+        tail.close()
+
+
+def test_who_is_left_behind_by_pruning_is_told(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        system.add("a")
+        tail = trail.Tail(str(tmp_path), reading.manifest.system, 1)
+        for _ in range(8):
+            system.add(LARGE)
+        system.take_snapshot()
+        control(system).prune(keep=1)
+        with pytest.raises(MissingActions):
+            tail.news()
