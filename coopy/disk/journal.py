@@ -432,7 +432,7 @@ class Journal:
             self._fail(error)
             raise
 
-    def _end_of_segment(self, first: int, write: bool) -> _End:
+    def _end_of_segment(self, first: int, write: bool, seen: DamagedJournal | None = None) -> _End:
         segment = self._open(first, write=write)
         final: Block | None = None
         earlier: Block | None = None
@@ -448,6 +448,10 @@ class Journal:
                     problem.index,
                     "this is not the whole frame that was written, and later frames show that it had been kept",
                 )
+        if damage is not None and not write and (seen is None or seen.offset != damage.offset):
+            # Somebody may have appended while it was read. What is damaged is so again, and at the same place.
+            segment.close()
+            return self._end_of_segment(first, write, damage)
         return _End(segment, final, earlier, damage)
 
     def _start_at(self, offset: int) -> None:

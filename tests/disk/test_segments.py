@@ -26,9 +26,11 @@ from coopy import (
     control,
     init_system,
 )
-from coopy.disk import child
+from coopy.disk import child, manifest
 from coopy.disk.fs import Calls
+from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK
+from coopy.reading import Reading
 
 
 class Pile:
@@ -354,3 +356,38 @@ def test_the_state_before_damage_can_be_looked_at_as_the_error_says(tmp_path: Pa
     assert coopy.replay(Pile, tmp_path, until=index - 1).sizes == list(range(1, index))
     with pytest.raises(DamagedJournal):
         coopy.replay(Pile, tmp_path)
+
+
+def test_what_is_appended_while_a_journal_is_opened_to_be_read_is_no_damage(tmp_path: Path) -> None:
+    pile = fill(tmp_path, 1, close=False)
+
+    class Busy(Calls):
+        reads = 0
+
+        def pread(self, fd: int, size: int, offset: int) -> bytes:
+            data = super().pread(fd, size, offset)
+            self.reads += 1
+            if self.reads == 2:
+                for _ in range(7):
+                    pile.add("x" * 10_000)
+            return data
+
+    system = manifest.read(Calls(), str(tmp_path))
+    assert system is not None
+    journal = Journal(Busy(), str(tmp_path), system.system, write=False, floor=0)
+    assert journal.last == 8
+    journal.close()
+    control(pile).close()
+
+
+def test_what_was_pruned_after_a_journal_was_opened_to_be_read_is_said_to_be_missing(tmp_path: Path) -> None:
+    pile = open_with(Calls(), Pile, tmp_path)
+    pile.add("x" * (1 << 20))
+    pile.add("y")
+    with Reading(str(tmp_path), Pile) as reading:
+        control(pile).take_snapshot()
+        pile.add("x" * (1 << 20))
+        control(pile).prune(keep=1)
+        with pytest.raises(MissingActions, match="pruned meanwhile"):
+            list(reading.actions())
+    control(pile).close()
