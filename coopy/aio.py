@@ -72,6 +72,7 @@ class Options(TypedDict, total=False):
     fork: bool | None
     progress: Callable[[int, int], object] | None
     segment_bytes: int
+    deterministic: bool | None
 
 
 class System(Protocol[D_co]):

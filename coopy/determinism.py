@@ -285,6 +285,7 @@ _IDENTITY_METHODS = frozenset({"__hash__", "__repr__", "__str__"})
 _FACTORIES = frozenset({"default_factory", "factory"})
 _ARGUMENTS_SHOWN_MAX = 60
 _DEPTH_MAX = 10
+_OUTSIDE = ", a generator outside the system"
 
 # --- the answer --------------------------------------------------------------------------------------
 
@@ -319,21 +320,27 @@ def findings(cls: type) -> list[Finding]:
     return _Survey(cls).findings()
 
 
-def validate(cls: type, mode: str) -> None:
+def validate(cls: type, mode: str, deterministic: bool = False) -> None:
     """Refuse a class that replay cannot repeat, as strictly as ``mode`` says.
 
     ``"warn"`` refuses errors and warns about warnings, ``"strict"`` refuses
-    both, ``"off"`` does not look.
+    both, ``"off"`` does not look. ``deterministic``: what `coopy.deterministic` answers from the action
+    may be asked.
     """
     if mode not in MODES:
         raise UsageError(f"validation={mode!r} must be 'strict', 'warn' or 'off'. Nothing was opened.")
     if mode == "off":
         return
-    found = findings(cls)
+    found = [finding for finding in findings(cls) if not (deterministic and _is_answered(finding))]
     if any(mode == "strict" or finding.severity == "error" for finding in found):
         raise PrevalentError(_refusal(cls, found, mode), tuple(found))
     for finding in found:
         warnings.warn(DeterminismWarning(str(finding)), stacklevel=_stacklevel_of_caller())
+
+
+def _is_answered(finding: Finding) -> bool:
+    """Whether replay can repeat it in a system that was opened with deterministic=True."""
+    return finding.code in (TIME, CHANCE, IDENTIFIER) and _OUTSIDE not in finding.what
 
 
 def _refusal(cls: type, found: list[Finding], mode: str) -> str:
@@ -1212,7 +1219,7 @@ class _Reader(ast.NodeVisitor):
         elif isinstance(value, type) and call is not None:
             self._survey.follow_constructor(value, self._method, self._trail)
         elif _is_generator_of_chance(value) and not self._is_alias(node):
-            self._report(node, CHANCE, f"{ast.unparse(node)}, a generator outside the system", "{env}", None)
+            self._report(node, CHANCE, f"{ast.unparse(node)}{_OUTSIDE}", "{env}", None)
             return True
         return False
 

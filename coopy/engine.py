@@ -22,7 +22,7 @@ from typing import Any
 
 from coopy import action, effects
 from coopy.codec import Codec
-from coopy.errors import JournalError, UsageError
+from coopy.errors import JournalError, PrevalentError, UsageError
 from coopy.machine import Function, Machine
 from coopy.effects import DONE
 from coopy.migration import MARK
@@ -69,8 +69,8 @@ class Engine:
     """Takes calls through a log to a machine. ``machine`` is set by `start`."""
 
     __slots__ = (
-        "lock", "acquire", "release", "log", "machine", "proxy", "asked", "_snapshots", "_codec", "_secret", "_instant",
-        "_offset", "_offset_until", "_saved", "_snapshot_lock", "__weakref__",
+        "lock", "acquire", "release", "log", "machine", "proxy", "asked", "deterministic", "_snapshots", "_codec", "_secret",
+        "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "__weakref__",
     )  # fmt: skip
 
     machine: Machine
@@ -81,6 +81,8 @@ class Engine:
         self.release = self.lock.release
         self.log = log
         self.proxy: object = None
+        self.deterministic = False
+        """Whether actions answer the standard library's clock and chance; set before `start`."""
         self.asked: Callable[[str], None] = _nobody
         """Told the name of each effect as it is asked for, while the lock is held, and again after a rebuild."""
         self._snapshots = snapshots
@@ -256,7 +258,10 @@ class Engine:
         """The machine as it was, decoded by ``codec``. The live one is untouched."""
         with self.lock:
             self._current()
-        return restore(self.log, self._snapshots, codec, self._secret, until=until, instant=instant, begin=begin)
+        return restore(
+            self.log, self._snapshots, codec, self._secret,
+            deterministic=self.deterministic, until=until, instant=instant, begin=begin,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Records how the last action ended, makes all durable, and takes no more calls."""
@@ -290,6 +295,7 @@ class Engine:
             self._snapshots,
             self._codec,
             self._secret,
+            deterministic=self.deterministic,
             progress=progress,
             loading=loading,
             begin=begin,
@@ -304,15 +310,17 @@ class Engine:
         machine = self.machine
         if machine.applied != index:
             return error  # Interrupted: the next call rebuilds.
-        if method.transactional or method.abort:
+        # Refused by coopy.deterministic in this process; by another it would not be.
+        refused = isinstance(error, PrevalentError)
+        if method.transactional or method.abort or refused:
             machine.outcome = action.WITHDRAWN
             try:
                 self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))
             except JournalError:
                 pass  # The next record says so too; if there is none, replay sees it raise and its mark.
-        if parts is not None:
+        if parts is not None and not refused:
             self._codec.load_parts(machine.domain, method.parts, parts)
-        elif method.transactional:
+        elif method.transactional or refused:
             self._rebuild()
         return error
 

@@ -485,6 +485,9 @@ class _Told:
 
     __slots__ = ("header", "applied", "secret", "draws", "problem", "_told", "_next")
 
+    deterministic = False
+    chance: object | None = None
+
     def __init__(self, record: _Action, index: int) -> None:
         local = record.timestamp.astimezone()
         offset = local.utcoffset()

@@ -45,8 +45,8 @@ class Machine:
     """A domain object at an index."""
 
     __slots__ = (
-        "domain", "applied", "header", "outcome", "secret", "running", "draws", "methods", "migration", "version",
-        "effects", "asked",
+        "domain", "applied", "header", "outcome", "secret", "running", "draws", "deterministic", "chance", "methods",
+        "migration", "version", "effects", "asked",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +68,9 @@ class Machine:
         self.secret = secret
         self.running = False
         self.draws: object | None = None
+        self.deterministic = False
+        """Whether the standard library's clock and chance answer from the action, too."""
+        self.chance: object | None = None
         self.methods = _Methods(domain)
         self.migration = migration.of(type(domain))
         self.version = self.migration.version if version is None else version
@@ -405,7 +408,7 @@ def equip(domain: Any) -> None:
                 setattr(type(domain), name, value)
 
 
-def construct(cls: type, header: bytes, secret: bytes) -> Any:
+def construct(cls: type, header: bytes, secret: bytes, deterministic: bool = False) -> Any:
     """A new domain object, its ``__init__`` run with a clock and an env as if it were an action."""
     if type(cls).__call__ is not type.__call__:
         return cls()
@@ -414,6 +417,7 @@ def construct(cls: type, header: bytes, secret: bytes) -> Any:
     if not isinstance(domain, cls):
         return domain
     machine = Machine(domain, -1, header, secret)
+    machine.deterministic = deterministic
     before, current.machine = current.machine, machine
     try:
         make.__init__(domain)

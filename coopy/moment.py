@@ -17,6 +17,8 @@ class Moment(Protocol):
     applied: int
     secret: bytes
     draws: object | None
+    deterministic: bool
+    chance: object | None
 
     def ask(self, effect: bytes) -> None:
         """Takes an effect that the running action asks for."""

@@ -33,6 +33,10 @@ class Reading:
             raise UsageError(f"{basedir}: there is no coopy.json, so no system to read or replay. Nothing was changed.")
         self.basedir = basedir
         self.manifest = found
+        if found.deterministic:
+            from coopy import deterministic
+
+            deterministic.install()
         self.codec = Codec(object if cls is None else cls)
         self._begin: Callable[[Machine], None] | None = None
         if cls is not None:
@@ -56,8 +60,8 @@ class Reading:
         index, instant = point(until, self.log.last)
         return restore(
             self.log, self.snapshots, self.codec, self.manifest.secret,
-            until=index, instant=instant, progress=progress, loading=loading, begin=self._begin, stops=stops, visit=visit,
-            misfit=misfit,
+            deterministic=self.manifest.deterministic, until=index, instant=instant, progress=progress, loading=loading,
+            begin=self._begin, stops=stops, visit=visit, misfit=misfit,
         )  # fmt: skip
 
     def actions(self, after: int | None = None) -> Iterator[Action]:

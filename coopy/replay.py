@@ -30,6 +30,7 @@ def restore(
     codec: Codec,
     secret: bytes,
     *,
+    deterministic: bool,
     until: int | None = None,
     instant: int | None = None,
     progress: Progress | None = None,
@@ -50,6 +51,7 @@ def restore(
     """
     with _collector_off():
         machine = _from_snapshot(snapshots, codec, secret, until, instant, loading)
+        machine.deterministic = deterministic
         if begin is not None:
             begin(machine)
         start = machine.applied
@@ -70,8 +72,8 @@ def restore(
         # was to be withdrawn: start over without it, as every later replay will.
         return restore(
             log, snapshots, codec, secret,
-            until=until, instant=instant, progress=progress, begin=begin, stops=stops, visit=visit, misfit=misfit,
-            withdrawn=machine.applied,
+            deterministic=deterministic, until=until, instant=instant, progress=progress, begin=begin, stops=stops,
+            visit=visit, misfit=misfit, withdrawn=machine.applied,
         )  # fmt: skip
     return machine
 

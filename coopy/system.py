@@ -68,6 +68,7 @@ def init_system(
     fork: bool | None = None,
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    deterministic: bool | None = None,
 ) -> T: ...
 
 
@@ -91,6 +92,7 @@ def init_system(
     fork: bool | None = None,
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    deterministic: bool | None = None,
 ) -> T: ...
 
 
@@ -113,6 +115,7 @@ def init_system(
     fork: bool | None = None,
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    deterministic: bool | None = None,
 ) -> Any:
     """Makes an object survive, and returns what to use in its place.
 
@@ -141,6 +144,9 @@ def init_system(
         progress: called with the actions done and the actions in all while a state is restored.
             Without it, a bar is drawn on a terminal if that takes longer than two seconds.
         segment_bytes: size at which a new journal file is begun.
+        deterministic: True: in an action `datetime.now`, `time`, `random`, `uuid`, `os.urandom` and `secrets` answer
+            from the action, so that classes that use them need no change; for good, the directory remembers it.
+            None: as the directory says.
 
     Raises:
         UsageError, PrevalentError: an argument, or the class, cannot be used.
@@ -153,6 +159,7 @@ def init_system(
     return opened(
         System, obj, basedir, snapshot_time, durability=durability, validation=validation, check=check, keep=keep,
         keep_for=keep_for, snapshot_growth=snapshot_growth, fork=fork, progress=progress, segment_bytes=segment_bytes,
+        deterministic=deterministic,
     )  # fmt: skip
 
 
@@ -171,6 +178,7 @@ def opened(
     fork: bool | None = None,
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    deterministic: bool | None = None,
 ) -> Any:
     """Opens a system of that kind, and returns its proxy; see `init_system`."""
     cls = _class_of(obj)
@@ -190,19 +198,22 @@ def opened(
         raise UsageError("fork=True: this operating system can't fork; use fork=None or fork=False")
     proxy.build(cls)
     migration.of(cls).check()
+    basedir = directory.absolute(cls.__name__.lower() if basedir is None else basedir)
+    deterministic = _is_deterministic(basedir, deterministic)
     # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
     from coopy import determinism
 
-    determinism.validate(cls, validation)
+    determinism.validate(cls, validation, deterministic)
     system = kind(
         obj,
-        directory.absolute(cls.__name__.lower() if basedir is None else basedir),
+        basedir,
         durability=durability,
         check=check,
         kept=kept,
         snapshot_growth=int(snapshot_growth),
         fork=child.AVAILABLE if fork is None else fork,
         segment_bytes=int(segment_bytes),
+        deterministic=deterministic,
     )
     system.start(progress)
     system.snapshot_by_itself(snapshot_time)
@@ -353,11 +364,13 @@ class System:
         snapshot_growth: int,
         fork: bool,
         segment_bytes: int,
+        deterministic: bool = False,
         calls: Calls | None = None,
     ) -> None:
         self.basedir = basedir
         self._cls = _class_of(obj)
         self._check = check
+        self._unwatch: Callable[[], None] = lambda: None
         self._shadow: Shadow | None = None
         self._kept = kept
         self._fork = fork
@@ -367,10 +380,16 @@ class System:
         self._pruning = threading.Lock()
         self._closing = False
         self._closed = False
-        found = self._hold(Calls() if calls is None else calls, durability, segment_bytes)
+        self._calls = Calls() if calls is None else calls
+        found = self._manifest = self._hold(self._calls, durability, segment_bytes)
         try:
             codec = self._codec()
             self.engine = self._engine(self._snapshots, codec, found.secret)
+            self.engine.deterministic = deterministic or found.deterministic
+            if self.engine.deterministic:
+                from coopy.deterministic import install
+
+                install()
             if not self._snapshots.indexes():
                 if self._journal.last:
                     self._journal.abandon()
@@ -436,6 +455,8 @@ class System:
             self.engine.start(progress or bar, None if progress else bar.loading)
             _domain_of(self.engine.machine, self._cls)
             self._start_shadow()
+            self._refuse_uses()
+            self._stay_deterministic()
         except BaseException:
             self.abandon()
             raise
@@ -526,7 +547,22 @@ class System:
                 found = shadow.Shadow(self.basedir, self._cls, self._journal.last)
                 self._shadow = self.engine.shadow = found  # type: ignore[attr-defined]
 
+    def _refuse_uses(self) -> None:
+        if self._check:
+            from coopy import deterministic
+
+            self._unwatch = deterministic.watch(deterministic.refused, self._cls)
+
+    def _stay_deterministic(self) -> None:
+        """Says so in the directory: before the first action that needs it, and not if the state can't be restored."""
+        if self.engine.deterministic and not self._manifest.deterministic:
+            try:
+                self._manifest = manifest.make_deterministic(self._calls, self.basedir, self._manifest)
+            except OSError as error:
+                raise JournalError(error.errno, f"{error.strerror}. The system was not opened.", self.basedir) from error
+
     def _end(self) -> None:
+        self._unwatch()
         if self._shadow is not None:
             self._shadow.end()
         self._closing = self._closed = True
@@ -536,7 +572,7 @@ class System:
     def _first_snapshot(self, obj: Any, secret: bytes) -> None:
         now = self._now()
         header = action.header(now, time.localtime(now // 1_000_000_000).tm_gmtoff, action.UNKNOWN)
-        domain = construct(obj, header, secret) if isinstance(obj, type) else obj
+        domain = construct(obj, header, secret, self.engine.deterministic) if isinstance(obj, type) else obj
         self.engine.save(Machine(domain, 0, header, secret))
 
     # -- snapshots taken by themselves
@@ -627,6 +663,27 @@ def _begin(calls: Calls, basedir: str, cls: type) -> manifest.Manifest:
         return manifest.create(calls, basedir, f"{cls.__module__}:{cls.__qualname__}")
     except OSError as error:
         raise JournalError(error.errno, f"{error.strerror}. No system was begun.", basedir) from error
+
+
+def _is_deterministic(basedir: str, asked: bool | None) -> bool:
+    """Whether actions answer the standard library's clock and chance; sees to it that they can. Raises `UsageError`."""
+    try:
+        found = manifest.read(Calls(), basedir)
+    except StorageError:
+        found = None  # Opening it says why.
+    if found is not None and found.deterministic:
+        if asked is False:
+            raise UsageError(
+                f"deterministic=False: the actions in {basedir} were recorded with deterministic=True, and without it "
+                f"replay would give another state. Nothing was opened. Leave it out, or choose another directory."
+            )
+        asked = True
+    if not asked:
+        return False
+    from coopy.deterministic import install
+
+    install()
+    return True
 
 
 def _sweep(calls: Calls, basedir: str) -> None:

@@ -6,10 +6,13 @@
     serializer  "pickle5"
     domain      module:class that it was made for, as it was called then; for people, nothing depends on it
     created     when, ISO 8601, UTC
+    deterministic  true, if the standard library's clock and chance are answered from the action (see `coopy.deterministic`);
+                not there otherwise
     checksum    CRC-32, 8 hexadecimal digits, of the other members as sorted JSON without spaces
 
 The file has mode 0600: who knows the secret can tell the draws of the env.
-It is written once, whole (temporary file, sync, rename, sync of the directory).
+It is written whole (temporary file, sync, rename, sync of the directory), when the system is made and when it is
+turned deterministic, for good.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class Manifest(NamedTuple):
     secret: bytes
     domain: str = ""
     created: str = ""
+    deterministic: bool = False
 
 
 def read(calls: Calls, directory: str) -> Manifest | None:
@@ -72,6 +76,7 @@ def read(calls: Calls, directory: str) -> Manifest | None:
             bytes.fromhex(members["secret"]),
             str(members.get("domain", "")),
             str(members.get("created", "")),
+            members.get("deterministic", False) is True,
         )
     except (KeyError, TypeError, ValueError):
         found = Manifest(b"", b"")
@@ -82,18 +87,32 @@ def read(calls: Calls, directory: str) -> Manifest | None:
 
 def create(calls: Calls, directory: str, domain: str) -> Manifest:
     """Makes a new system's manifest. Raises OSError, with no manifest there."""
-    import json
-
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = Manifest(os.urandom(SYSTEM_BYTES), os.urandom(SECRET_BYTES), domain, created)
+    _write(calls, directory, manifest)
+    return manifest
+
+
+def make_deterministic(calls: Calls, directory: str, manifest: Manifest) -> Manifest:
+    """Says so in a directory that has a manifest. Raises OSError, with the old one or the new one there."""
+    manifest = manifest._replace(deterministic=True)
+    _write(calls, directory, manifest)
+    return manifest
+
+
+def _write(calls: Calls, directory: str, manifest: Manifest) -> None:
+    import json
+
     members: dict[str, object] = {
         "format": FORMAT,
         "system": manifest.system.hex(),
         "secret": manifest.secret.hex(),
         "serializer": SERIALIZER,
-        "domain": domain,
-        "created": created,
+        "domain": manifest.domain,
+        "created": manifest.created,
     }
+    if manifest.deterministic:
+        members["deterministic"] = True
     members["checksum"] = _checksum(members)
     path = os.path.join(directory, NAME)
     temporary = path + ".tmp"
@@ -107,7 +126,6 @@ def create(calls: Calls, directory: str, domain: str) -> Manifest:
         file.close()
     calls.rename(temporary, path)
     calls.sync_directory(directory)
-    return manifest
 
 
 _ADVICE = "Nothing was changed. Put the file back from a backup; the actions beside it are intact."

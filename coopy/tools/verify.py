@@ -216,6 +216,7 @@ class _Verification:
 
         machine = restore(
             reading.log, _only(reading, start), reading.codec, reading.manifest.secret,
+            deterministic=reading.manifest.deterministic,
             progress=done, begin=begin, stops=later, visit=visit,
         )  # fmt: skip
         stretch.last = machine.applied
@@ -228,7 +229,7 @@ class _Verification:
         index = machine.applied
         name = self._snapshot_name(index)
         try:
-            kept = restore(MemoryLog(), _only(reading, index), reading.codec, reading.manifest.secret)
+            kept = restore(MemoryLog(), _only(reading, index), reading.codec, reading.manifest.secret, deterministic=False)
             if sorted(kept.effects) != sorted(machine.effects):
                 text = f"{name}: it waits for the effects {sorted(kept.effects)}, and replay for {sorted(machine.effects)}"
                 return Problem("snapshot", index, None, name, text)
@@ -652,6 +653,7 @@ def answer() -> None:
         with Reading(asked["basedir"], cls) as reading:
             restore(
                 reading.log, _only(reading, start), reading.codec, reading.manifest.secret,
+                deterministic=reading.manifest.deterministic,
                 until=stops[-1], progress=done, stops=stops, visit=visit, withdrawn=asked["withdrawn"],
             )  # fmt: skip
     except ReplayError as error:

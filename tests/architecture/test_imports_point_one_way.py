@@ -20,7 +20,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from layers below its own, and from its own folder. Top first.
 LAYERS = [
-    {"coopy.cli", "coopy.__main__"},
+    {"coopy.cli", "coopy.__main__", "coopy.pytest_plugin"},
+    {"coopy.testing"},
     {"coopy.tools"},
     {"coopy.aio"},
     {"coopy", "coopy.base", "coopy.tests", "coopy.tests.utils"},
@@ -39,7 +40,7 @@ LAYERS = [
 # What the disk may know of the spine: the seam and the errors.
 DISK_MAY_IMPORT = {"coopy.storage", "coopy.errors", "coopy.log"}
 # Too heavy to come with the package, or not always there.
-LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.stubs", "coopy.tools", "coopy.__main__")
+LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
 LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast"}
 
 
@@ -92,7 +93,7 @@ def test_a_module_loads_nothing_heavy_with_the_package(path: Path) -> None:
 
 def test_only_who_opens_a_directory_knows_where_bytes_are_kept() -> None:
     for path in MODULES:
-        if not name_of(path).startswith(("coopy.disk", "coopy.reading", "coopy.system", "coopy.tools")):
+        if not name_of(path).startswith(("coopy.disk", "coopy.reading", "coopy.system", "coopy.testing", "coopy.tools")):
             assert not [each for each in imports(path, everywhere=True) if each.startswith("coopy.disk")], path
 
 

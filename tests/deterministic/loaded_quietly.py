@@ -1,0 +1,1 @@
+"""Imported inside an action: nothing but the import opens a file."""
