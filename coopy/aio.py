@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 import coopy
 from coopy import proxy
-from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
 from coopy.engine import Engine, Method
 from coopy.errors import CoopyError, SystemClosed, UsageError
 from coopy.storage import Log
@@ -472,8 +471,8 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
     def __init__(self, cls: type) -> None:
         super().__init__()
         self._cls = cls
-        for name, function in proxy._functions(cls).items():
-            self._add(name, function, proxy._kind(cls, name, function))
+        for name, function in proxy.functions_of(cls).items():
+            self._add(name, function, proxy.kind_of(cls, name, function))
         self._add("__setattr__", cls.__setattr__, "action", ("name", "value"))
         self._add("__delattr__", cls.__delattr__, "action", ("name",))
         self._add("__getattribute__", cls.__getattribute__, "read")
@@ -488,25 +487,24 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
 
     def _add(self, name: str, function: Any, kind: str, parameters: tuple[str, ...] = ()) -> None:
         plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
-        exact = proxy._exact(function) if plain else None
-        myself, signature, args, kwargs, _ = exact or proxy._ANY
+        exact = proxy.exact_signature(function) if plain else None
+        myself, signature, args, kwargs, _ = exact or proxy.ANY_SIGNATURE
         bind = ""
         names: dict[str, Any] = {"__name__": __name__, "_coopy_none": {}, "_coopy_new": _Call, "_coopy_answer": _ANSWERS[kind]}
         if plain and exact is None:
-            names["_coopy_bind"] = proxy._binder(function)
+            names["_coopy_bind"] = proxy.binder(function)
             bind = "\n    _coopy_bind(self, *args, **kwargs)"
         if kind == "action":
-            marks = getattr(function, ABORT_EXCEPTION, False), getattr(function, TRANSACTIONAL, False)
-            names["_coopy_what"] = Method(name, function, proxy._parameters(function) if plain else parameters, *marks)
+            names["_coopy_what"] = proxy.recorded(name, function, proxy.parameters_of(function) if plain else parameters)
         else:
-            reader = proxy._READERS.get(name)
+            reader = proxy.READERS.get(name)
             names["_coopy_what"] = reader(function) if reader else function
         template = _ACTION if kind == "action" else _READ
         source = template.format(name=name, self=myself, signature=signature, args=args, kwargs=kwargs, bind=bind)
         filename = f"<coopy.aio {self._cls.__module__}.{self._cls.__qualname__}.{name} {id(self._cls):x}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), names)
-        self[name] = proxy._as(names[name], function)
+        self[name] = proxy.dressed(names[name], function)
 
 
 # As in the methods of a proxy: wrong arguments fail before anything is recorded, and a debugger can step through.
@@ -579,7 +577,7 @@ def _at_once(engine: Engine, function: Callable[..., Any], args: tuple[Any, ...]
     """The answer, if nobody holds the lock and all that could be seen is settled."""
     # By hand, and inside the try, as in the methods of a proxy; see there.
     try:
-        if not engine.acquire(False):
+        if engine.looks_at_reads or not engine.acquire(False):
             return _LATER
         machine = engine.machine
         if machine.applied == engine.log.settled:
@@ -621,7 +619,7 @@ def _build(cls: type, taken: frozenset[str]) -> type[_Proxy]:
         "_coopy_methods": methods,
         # len(system) or system[key] can't wait; a special method is called by name.
         **{name: method for name, method in methods.items() if not name.startswith("__")},
-        **{name: member for name, member in proxy._statics(cls).items() if not name.startswith("__")},
+        **{name: member for name, member in proxy.statics_of(cls).items() if not name.startswith("__")},
         **{name: _control(name) for name in proxy.CONTROLS if name not in taken},
     }
     return type(f"Async{cls.__name__}", (_Proxy,), members)

@@ -53,6 +53,7 @@ class CheckedEngine(Engine):
     """An engine that raises a `CheckFailed` when something is found."""
 
     _codec: WatchedCodec
+    looks_at_reads = True
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)

@@ -74,6 +74,8 @@ class Engine:
     )  # fmt: skip
 
     machine: Machine
+    looks_at_reads = False
+    """Whether every read is a call of `read`."""
 
     def __init__(self, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> None:
         self.lock = RLock()

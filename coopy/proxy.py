@@ -138,16 +138,16 @@ _built: dict[tuple[type, frozenset[str], bool], type] = {}
 
 
 def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
-    names = _functions(cls)
+    names = functions_of(cls)
     source = _Source(cls)
     for name, function in names.items():
         _refuse_async(cls, name, function)
         if name == "__iter__" and "__next__" in names:
             continue
-        kind = _kind(cls, name, function)
+        kind = kind_of(cls, name, function)
         source.add(name, function, "checked" if checked and kind == "read" else kind)
     members = source.compile()
-    for name, member in _statics(cls).items():
+    for name, member in statics_of(cls).items():
         members[name] = member
     members |= _common(cls, names, taken)
     return type(cls.__name__, (), members)
@@ -156,7 +156,7 @@ def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
 # -- which methods there are, and of which kind
 
 
-def _functions(cls: type) -> dict[str, Any]:
+def functions_of(cls: type) -> dict[str, Any]:
     """The functions of a class, by name, as the method resolution order gives them."""
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
@@ -171,7 +171,7 @@ def _functions(cls: type) -> dict[str, Any]:
     return found
 
 
-def _statics(cls: type) -> dict[str, Any]:
+def statics_of(cls: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         for name, member in vars(base).items():
@@ -182,7 +182,7 @@ def _statics(cls: type) -> dict[str, Any]:
     return found
 
 
-def _kind(cls: type, name: str, function: Any) -> str:
+def kind_of(cls: type, name: str, function: Any) -> str:
     if getattr(function, READONLY, False):
         return "free" if getattr(function, UNLOCKED, False) else "read"
     if name == "__getitem__" and hasattr(cls, "__missing__"):
@@ -252,7 +252,7 @@ def {name}({signature}):{bind}
 """
 _CHECKED = _FREE.replace("read_unlocked", "read")
 _TEMPLATES = {"action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED}
-_ANY = ("self", "self, /, *args, **kwargs", "args", "kwargs", "*args, **kwargs")
+ANY_SIGNATURE = ("self", "self, /, *args, **kwargs", "args", "kwargs", "*args, **kwargs")
 
 
 class _Source:
@@ -273,21 +273,14 @@ class _Source:
         """A method that calls ``function`` as an action, a read, or a read without the lock."""
         self._functions[name] = function
         plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
-        exact = _exact(function) if plain else None
-        myself, signature, args, kwargs, call = exact or _ANY
+        exact = exact_signature(function) if plain else None
+        myself, signature, args, kwargs, call = exact or ANY_SIGNATURE
         bind = ""
         if plain and exact is None:
-            self._names[f"_coopy_bind_{name}"] = _binder(function)
+            self._names[f"_coopy_bind_{name}"] = binder(function)
             bind = f"\n    _coopy_bind_{name}(self, *args, **kwargs)"
-        self._names[f"_coopy_method_{name}"] = Method(
-            name,
-            function,
-            _parameters(function) if plain else (),
-            getattr(function, ABORT_EXCEPTION, False),
-            bool(marked := getattr(function, TRANSACTIONAL, False)),
-            marked if isinstance(marked, tuple) else (),
-        )
-        reader = _READERS.get(name) or (None if plain and not _generates(function) else _run_to_the_end)
+        self._names[f"_coopy_method_{name}"] = recorded(name, function, parameters_of(function) if plain else ())
+        reader = READERS.get(name) or (None if plain and not _generates(function) else _run_to_the_end)
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
         self._parts.append(
             _TEMPLATES[kind].format(
@@ -301,10 +294,17 @@ class _Source:
         filename = f"<coopy proxy of {self._cls.__module__}.{self._cls.__qualname__} {id(self._cls):x}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), self._names)
-        return {name: _as(self._names[name], function) for name, function in self._functions.items()}
+        return {name: dressed(self._names[name], function) for name, function in self._functions.items()}
 
 
-def _exact(function: FunctionType) -> tuple[str, str, str, str, str] | None:
+def recorded(name: str, function: Any, parameters: tuple[str, ...]) -> Method:
+    """What the engine is told of a function when it is called as an action."""
+    marked = getattr(function, TRANSACTIONAL, False)
+    parts = marked if isinstance(marked, tuple) else ()
+    return Method(name, function, parameters, getattr(function, ABORT_EXCEPTION, False), bool(marked), parts)
+
+
+def exact_signature(function: FunctionType) -> tuple[str, str, str, str, str] | None:
     """Own name, signature, and arguments as source, for a function whose parameters are all required.
 
     Wrong arguments then fail at the call, as they would without us, before anything is recorded.
@@ -327,7 +327,7 @@ def _exact(function: FunctionType) -> tuple[str, str, str, str, str] | None:
     return positional[0], ", ".join(parts), f"({arguments},)" if arguments else "()", "_coopy_none", arguments
 
 
-def _binder(function: FunctionType) -> FunctionType:
+def binder(function: FunctionType) -> FunctionType:
     """A function with the same parameters that does nothing: calling it checks the arguments."""
     code = function.__code__
     empty = (lambda: None).__code__
@@ -347,11 +347,11 @@ def _binder(function: FunctionType) -> FunctionType:
     return binder
 
 
-def _parameters(function: FunctionType) -> tuple[str, ...]:
+def parameters_of(function: FunctionType) -> tuple[str, ...]:
     return function.__code__.co_varnames[1 : function.__code__.co_argcount]
 
 
-def _as(method: FunctionType, function: Any) -> FunctionType:
+def dressed(method: FunctionType, function: Any) -> FunctionType:
     """Gives a generated method the name, the documentation and the signature of the domain's."""
     for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
         value = getattr(function, name, None)
@@ -469,7 +469,7 @@ def _with_domain(function: Callable[..., Any]) -> Callable[..., Any]:
     return compare
 
 
-_READERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
+READERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "__iter__": _all_of,
     "__reversed__": _all_of,
     **dict.fromkeys(("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"), _with_domain),
