@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all crash bench coverage typecheck clean
+.PHONY: help demo test test-all crash mutants bench bench-all coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -44,8 +44,17 @@ test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
 crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), and 3000 lives with the power cut (LIVES=...)
 	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
 
+mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
+	@$(BIN)/python tests/crash/mutants.py
+
 bench: $(VENV)/.installed  ## the speed, each figure against the raw limit measured beside it
 	@$(BIN)/python -m benchmarks --peers
+
+bench-all: $(VENV)/.installed bench  ## the same, and of verify, transactions, deterministic mode and asyncio
+	@$(BIN)/python -m benchmarks.verify
+	@$(BIN)/python -m benchmarks.transactions
+	@$(BIN)/python -m benchmarks.deterministic
+	@$(BIN)/python -m benchmarks.aio
 
 coverage: $(VENV)/.installed  ## the tests with coverage; a report in htmlcov/
 	@rm -f .coverage .coverage.*
