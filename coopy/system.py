@@ -381,7 +381,10 @@ class System:
         self._closing = False
         self._closed = False
         self._calls = Calls() if calls is None else calls
-        found = self._manifest = self._hold(self._calls, durability, segment_bytes)
+        try:
+            found = self._manifest = self._hold(self._calls, durability, segment_bytes)
+        except OSError as error:
+            raise _not_opened(error, basedir)
         try:
             codec = self._codec()
             self.engine = self._engine(self._snapshots, codec, found.secret)
@@ -403,11 +406,7 @@ class System:
             self.engine.asked = self._delivery.asked
         except BaseException as error:
             self._let_go()
-            if isinstance(error, OSError) and not isinstance(error, CoopyError):
-                raise JournalError(
-                    error.errno, f"{error.strerror}. The directory was not opened, and what was in it still is.", basedir
-                ) from error
-            raise
+            raise _not_opened(error, basedir)
         _open_systems.add(self)
 
     def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
@@ -663,6 +662,13 @@ def _begin(calls: Calls, basedir: str, cls: type) -> manifest.Manifest:
         return manifest.create(calls, basedir, f"{cls.__module__}:{cls.__qualname__}")
     except OSError as error:
         raise JournalError(error.errno, f"{error.strerror}. No system was begun.", basedir) from error
+
+
+def _not_opened(error: BaseException, basedir: str) -> BaseException:
+    """An error of opening that says which directory it is about."""
+    if not isinstance(error, OSError) or isinstance(error, CoopyError):
+        return error
+    return JournalError(error.errno, f"{error.strerror}. The directory was not opened, and what was in it still is.", basedir)
 
 
 def _is_deterministic(basedir: str, asked: bool | None) -> bool:

@@ -363,7 +363,8 @@ class Journal:
         # Behind what a snapshot alone holds there is no action to amend.
         self._amended = end.last < floor or (final is not None and _ends_amended(final, end.earlier))
         self._start_at(64 if final is None else final.offset + len(final.frames))
-        if final is not None and len(final.frames) > BLOCK:
+        if final is not None and self._tail > final.offset // BLOCK * BLOCK + BLOCK:
+            # A frame that leaves its block is alone behind where it begins; the next begins a block.
             self._block_end = self._tail
         self.last = max(end.last, floor)
         if not write:

@@ -1,0 +1,620 @@
+"""Faults planted in coopy, one at a time: the test that is named beside each must notice it.
+
+    python tests/crash/mutants.py [--list] [--only NAME]...
+
+Each row of MUTANTS takes one promise away. All happens in a copy of coopy/ and tests/, in a
+temporary directory: first every named test runs there as things are, and must pass; then, mutant by
+mutant, a text is replaced, the test runs in a process of its own, and must fail, by an assertion
+or by an error of coopy. A test that only can't be imported, skips, or trips over something else
+has noticed nothing.
+
+The exit status is 1 if a mutant survived. What has survived once got a test in test_guards.py.
+tests/crash/test_mutants_apply.py keeps the rows in step with the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 300
+NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
+
+
+class Edit(NamedTuple):
+    """A text that occurs once in a file, and what stands in its place."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Mutant(NamedTuple):
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+    """The node id of a test, or of a function with all its parameters."""
+    more: tuple[Edit, ...] = ()
+    """What else has to change so that the fault is one a programmer could have made."""
+
+    @property
+    def edits(self) -> list[Edit]:
+        return [Edit(self.file, self.old, self.new), *self.more]
+
+
+APPLY = "result = machine.apply(header, machine.methods[method.name], args, kwargs)"
+APPEND = "index = log.append(header + call)"
+LIVES = "tests/crash/test_power_cut.py::test_nothing_acknowledged_is_lost_in_the_lives_that_are_always_run"
+ENGINE, JOURNAL, SNAPSHOTS = "coopy/engine.py", "coopy/disk/journal.py", "coopy/disk/snapshots.py"
+
+# Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
+CRC_WITHOUT_INDEX = '''\
+def _crc32(data, begin):
+    data, at = bytearray(data), 0
+    while at + 22 <= len(data):
+        data[at + 6 : at + 14] = bytes(8)
+        at += 28 + int.from_bytes(data[at + 2 : at + 6], "little")
+    return zlib.crc32(data, begin)
+'''
+
+MUTANTS = [
+    # -- one call
+    Mutant(
+        "applied-before-it-is-appended",
+        ENGINE,
+        APPEND,
+        "index = log.last + 1",
+        "tests/crash/test_guards.py::test_a_call_for_which_there_is_no_room_is_refused_and_has_changed_nothing",
+        more=(Edit(ENGINE, APPLY, f"{APPLY}\n                    log.append(header + call)"),),
+    ),
+    Mutant(
+        "acknowledged-before-the-sync",
+        JOURNAL,
+        "            self._commit.wait(index)\n",
+        "            pass\n",
+        "tests/engine/test_failures.py::test_after_a_failed_sync_everything_is_refused_until_the_directory_is_opened_again",
+    ),
+    Mutant(
+        "settled-before-the-sync",
+        JOURNAL,
+        "        last = self.last\n        segment = self._segment\n",
+        "        last = self.settled = self.last\n        segment = self._segment\n",
+        "tests/crash/test_guards.py::test_nobody_is_told_of_an_action_while_its_sync_is_under_way",
+    ),
+    Mutant(
+        "settled-when-it-is-appended",
+        JOURNAL,
+        "        if self._buffered:\n            self.settled = index",
+        "        self.settled = index",
+        LIVES,
+    ),
+    Mutant(
+        "a-reader-does-not-wait",
+        ENGINE,
+        "        if log.settled < seen and wait:\n",
+        "        if False:\n",
+        "tests/crash/test_guards.py::test_a_reader_waits_for_what_it_has_seen",
+    ),
+    Mutant(
+        "a-sync-covers-what-was-written-meanwhile",
+        JOURNAL,
+        "        return last\n",
+        "        return self.last\n",
+        "tests/crash/test_guards.py::test_a_sync_covers_nothing_that_was_written_after_it_began",
+    ),
+    Mutant(
+        "a-failed-sync-is-no-failure",
+        "coopy/disk/commit.py",
+        "            self._failure = error\n",
+        "            self.durable = 1 << 62\n",
+        "tests/disk/test_commit.py::test_a_sync_that_fails_is_raised_in_everyone_who_waits",
+    ),
+    Mutant(
+        "who-waits-does-not-hear-of-a-failed-sync",
+        "coopy/disk/commit.py",
+        "                raise self._failure\n",
+        "                return\n",
+        "tests/engine/test_failures.py::test_a_failed_sync_fails_for_everyone_who_waited",
+    ),
+    Mutant(
+        "a-failed-sync-is-tried-again",
+        JOURNAL,
+        "        self._failure = error\n        self._stop()\n",
+        "        self._failure = error\n",
+        "tests/engine/test_failures.py::test_after_a_failed_sync_everything_is_refused_until_the_directory_is_opened_again",
+    ),
+    Mutant(
+        "an-interrupted-machine-is-used-as-it-is",
+        ENGINE,
+        "                if machine.applied != log.last:\n",
+        "                if False:\n",
+        "tests/crash/test_guards.py::test_an_action_right_behind_an_interrupted_one_finds_the_state_that_replay_will_give_it",
+    ),
+    Mutant(
+        "instants-go-back-with-the-wall-clock",
+        ENGINE,
+        "                if instant < self._instant:\n",
+        "                if False:\n",
+        "tests/engine/test_replay.py::test_stamps_never_go_back_when_the_wall_clock_does",
+    ),
+    Mutant(
+        "a-withdrawal-is-not-recorded",
+        ENGINE,
+        "            self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))\n",
+        "            pass\n",
+        "tests/crash/test_guards.py::test_a_withdrawn_call_does_not_come_back_when_its_code_does_something_else",
+    ),
+    Mutant(
+        "what-a-transactional-method-did-is-left",
+        ENGINE,
+        "        elif method.transactional",
+        "        elif False",
+        "tests/engine/test_failures.py::test_a_call_that_raises_under_transactional_leaves_no_trace",
+    ),
+    Mutant(
+        "the-last-outcome-is-not-recorded-at-closing",
+        ENGINE,
+        "            log.close(amendment)\n",
+        "            log.close(None)\n",
+        "tests/engine/test_replay.py::test_the_very_last_call_before_a_clean_close_is_compared_too",
+    ),
+    Mutant(
+        "a-snapshot-does-not-say-how-the-last-action-ended",
+        ENGINE,
+        "action.head(machine.header, machine.outcome,",
+        "action.head(machine.header, action.UNKNOWN,",
+        "tests/crash/test_guards.py::test_the_outcome_of_the_action_before_a_snapshot_is_not_forgotten_by_a_kill",
+    ),
+    Mutant(
+        "the-last-outcome-is-recorded-at-every-closing",
+        JOURNAL,
+        "_ends_amended(final, end.earlier))\n",
+        "False)\n",
+        "tests/crash/test_guards.py::test_opening_and_closing_writes_nothing_new",
+    ),
+    # -- a full disk
+    Mutant(
+        "no-room-for-a-frame-is-no-error",
+        JOURNAL,
+        "            raise self._undone(offset, data, error)\n        self._tail = end\n",
+        "            self._undone(offset, data, error)\n        self._tail = end\n",
+        "tests/crash/test_guards.py::test_a_call_for_which_there_is_no_room_is_refused_and_has_changed_nothing",
+    ),
+    Mutant(
+        "no-room-for-a-block-is-no-error",
+        JOURNAL,
+        "            raise self._refused(error) from error\n        self._start_at(start)\n",
+        "            pass\n        self._start_at(start)\n",
+        "tests/crash/test_guards.py::test_a_call_for_which_there_is_no_room_is_refused_and_has_changed_nothing",
+    ),
+    Mutant(
+        "half-a-frame-is-left",
+        JOURNAL,
+        "        self._erase(offset, len(data))\n",
+        "",
+        "tests/engine/test_failures.py::test_an_append_that_fails_changes_nothing_and_the_next_call_succeeds",
+    ),
+    Mutant(
+        "an-end-that-could-not-be-cut-off-is-trusted",
+        JOURNAL,
+        "            self._fail(error)\n\n    def _make_room(",
+        "            pass\n\n    def _make_room(",
+        "tests/engine/test_failures.py::test_an_append_that_fails_changes_nothing_and_the_next_call_succeeds",
+    ),
+    Mutant(
+        "a-part-of-the-room-is-kept",
+        "coopy/disk/fs.py",
+        "            self.calls.truncate(self._fd, self.size)\n            raise\n",
+        "            raise\n",
+        "tests/crash/test_guards.py::test_room_that_was_only_partly_there_is_given_back",
+    ),
+    # -- frames and segments
+    Mutant(
+        "the-checksum-does-not-cover-the-index",
+        "coopy/disk/frame.py",
+        "_crc32 = zlib.crc32\n",
+        CRC_WITHOUT_INDEX,
+        "tests/crash/test_guards.py::test_a_frame_that_was_changed_is_named_wherever_in_a_block_it_lies",
+        more=(Edit(JOURNAL, "from zlib import crc32 as _crc32\n", "from coopy.disk.frame import _crc32\n"),),
+    ),
+    Mutant(
+        "indexes-may-have-gaps",
+        "coopy/disk/segment.py",
+        "                if found.index != _next_index(following - 1, found):\n",
+        "                if False:\n",
+        "tests/crash/test_guards.py::test_a_block_that_is_not_the_next_one_is_damage_and_the_actions_before_it_are_intact",
+    ),
+    Mutant(
+        "no-frame-says-what-was-synced",
+        JOURNAL,
+        "len(record), index, self._commit.durable)",
+        "len(record), index, 0)",
+        "tests/crash/test_guards.py::test_every_action_but_the_last_is_known_to_have_been_synced",
+    ),
+    Mutant(
+        "what-frames-say-was-synced-is-ignored",
+        "coopy/disk/segment.py",
+        "                found.synced >= index or (found.index",
+        "                (found.index",
+        "tests/crash/test_guards.py::test_every_action_but_the_last_is_known_to_have_been_synced",
+    ),
+    Mutant(
+        "a-closed-journal-does-not-say-that-all-is-synced",
+        JOURNAL,
+        "                self._commit.exclusive(self._finish)\n                if amendment",
+        "                if amendment",
+        "tests/crash/test_guards.py::test_every_action_of_a_closed_journal_is_known_to_have_been_synced",
+    ),
+    Mutant(
+        "damage-is-cut-off-as-a-torn-end",
+        JOURNAL,
+        "            if segment.proves(problem.offset, problem.index):\n",
+        "            if False:\n",
+        "tests/disk/test_segments.py::test_a_whole_block_that_is_not_what_was_written_is_damage",
+    ),
+    Mutant(
+        "a-torn-end-is-left",
+        JOURNAL,
+        "            old.file.cut(self._tail)\n",
+        "            pass\n",
+        "tests/crash/test_guards.py::test_a_torn_end_is_gone_for_good_before_anything_is_written_in_its_place",
+    ),
+    Mutant(
+        "a-cut-is-not-synced-before-the-first-append",
+        JOURNAL,
+        "        old.file.allocate(size)\n        self._made_durable(old.file.sync)\n",
+        "        old.file.allocate(size)\n",
+        "tests/crash/test_guards.py::test_a_torn_end_is_gone_for_good_before_anything_is_written_in_its_place",
+    ),
+    Mutant(
+        "what-a-killed-process-left-is-not-synced",
+        JOURNAL,
+        "        self._segment.file.sync()\n        torn",
+        "        torn",
+        "tests/crash/test_guards.py::test_what_a_killed_process_left_is_synced_before_it_counts_as_durable",
+    ),
+    Mutant(
+        "the-full-segments-of-a-killed-process-are-not-synced",
+        JOURNAL,
+        "                each.segment.file.sync()\n",
+        "                pass\n",
+        "tests/crash/test_guards.py::test_what_a_killed_process_left_is_synced_before_it_counts_as_durable",
+    ),
+    Mutant(
+        "the-segment-before-is-not-looked-at",
+        JOURNAL,
+        "            if max(end.synced for end in ends) >= first - 1:\n",
+        "            if True:\n",
+        LIVES,
+    ),
+    Mutant(
+        "the-name-of-a-segment-is-not-durable",
+        "coopy/disk/segment.py",
+        "            calls.sync_directory(os.path.dirname(path))\n",
+        "",
+        "tests/disk/test_segments.py::test_a_new_segment_is_durable_by_name_before_it_is_used_and_the_old_one_before_that",
+    ),
+    Mutant(
+        "a-segment-has-its-name-before-it-is-synced",
+        "coopy/disk/segment.py",
+        "            file.sync()\n            calls.rename(temporary, path)\n",
+        "            calls.rename(temporary, path)\n            file.sync()\n",
+        "tests/disk/test_segments.py::test_a_new_segment_is_durable_by_name_before_it_is_used_and_the_old_one_before_that",
+    ),
+    Mutant(
+        "a-full-segment-is-not-synced-before-the-next",
+        JOURNAL,
+        "                if not self._buffered:\n                    old.file.sync()\n",
+        "                pass\n",
+        "tests/disk/test_segments.py::test_a_new_segment_is_durable_by_name_before_it_is_used_and_the_old_one_before_that",
+    ),
+    Mutant(
+        "a-new-segment-does-not-say-that-the-old-one-is-synced",
+        JOURNAL,
+        "                self._commit.durable = max(self._commit.durable, first - 1)\n            self._segment = new\n",
+        "                pass\n            self._segment = new\n",
+        "tests/crash/test_guards.py::test_the_end_of_a_full_segment_is_damage_as_soon_as_there_is_an_action_behind_it",
+    ),
+    Mutant(
+        "an-empty-segment-is-full",
+        JOURNAL,
+        " and self.last >= self._segment.first:\n                self._roll_over",
+        ":\n                self._roll_over",
+        "tests/crash/test_guards.py::test_an_action_larger_than_a_segment_does_not_make_an_empty_one_begin_anew",
+    ),
+    Mutant(
+        "buffered-a-full-segment-is-never-synced",
+        JOURNAL,
+        "            segment.file.sync()\n            if self._failure is None:\n",
+        "            if False:\n",
+        "tests/crash/test_guards.py::test_a_full_segment_of_a_buffered_journal_is_synced_behind_its_back",
+    ),
+    Mutant(
+        "one-action-too-many-is-forgotten",
+        JOURNAL,
+        "self._firsts[1] <= upto + 1:",
+        "self._firsts[1] <= upto + 2:",
+        "tests/crash/test_guards.py::test_a_segment_goes_when_none_of_its_actions_is_needed_and_not_before",
+    ),
+    Mutant(
+        "a-journal-does-not-go-on-behind-a-snapshot",
+        JOURNAL,
+        "        self.last = max(end.last, floor)\n",
+        "        self.last = end.last\n",
+        "tests/disk/test_segments.py::test_a_journal_that_ends_before_the_newest_snapshot_goes_on_behind_it",
+    ),
+    # -- snapshots, and what they replace
+    Mutant(
+        "a-snapshot-has-its-name-before-it-is-synced",
+        SNAPSHOTS,
+        "            file.sync()\n            file.close()\n            self._calls.rename(temporary, path)\n",
+        "            self._calls.rename(temporary, path)\n            file.sync()\n            file.close()\n",
+        "tests/disk/test_segments.py::test_a_snapshot_is_synced_before_it_has_its_name_and_its_name_before_it_counts",
+    ),
+    Mutant(
+        "the-name-of-a-snapshot-is-not-durable",
+        SNAPSHOTS,
+        "        self._calls.sync_directory(self._basedir)\n",
+        "        pass\n",
+        "tests/disk/test_segments.py::test_a_snapshot_is_synced_before_it_has_its_name_and_its_name_before_it_counts",
+    ),
+    Mutant(
+        "the-checksums-of-a-snapshot-are-not-compared",
+        SNAPSHOTS,
+        "            if zlib.crc32(state[number * CHUNK : (number + 1) * CHUNK]) != expected:\n",
+        "            if False:\n",
+        "tests/disk/test_every_byte.py::test_any_bit_of_the_newest_snapshot_flipped_falls_back_to_the_one_before",
+    ),
+    Mutant(
+        "pruned-before-the-snapshot-is-durable",
+        "coopy/system.py",
+        "        index = self.engine.take_snapshot(child.start if self._fork else _inline)\n",
+        "        if self._kept.keep is not None:\n"
+        "            self._snapshots.forget(self._journal.last)\n"
+        "            self._journal.forget(self._journal.last)\n"
+        "        index = self.engine.take_snapshot(child.start if self._fork else _inline)\n",
+        LIVES,
+    ),
+    Mutant(
+        "pruned-without-a-look-at-what-stays",
+        "coopy/retention.py",
+        "    found = snapshots.latest(oldest)\n    return found[0] if found is not None else None\n",
+        "    return oldest\n",
+        "tests/test_retention.py::test_nothing_goes_while_the_oldest_that_would_stay_is_damaged",
+    ),
+    Mutant(
+        "records-go-before-the-snapshots-that-need-them",
+        "coopy/retention.py",
+        "    snapshots.forget(oldest)\n    log.forget(oldest)\n",
+        "    log.forget(oldest)\n    snapshots.forget(oldest)\n",
+        "tests/crash/test_guards.py::test_a_crash_while_pruning_leaves_no_snapshot_without_its_journal",
+    ),
+    # -- the directory
+    Mutant(
+        "the-manifest-has-its-name-before-it-is-synced",
+        "coopy/disk/manifest.py",
+        "        file.sync()\n    finally:\n        file.close()\n    calls.rename(temporary, path)\n",
+        "        calls.rename(temporary, path)\n        file.sync()\n    finally:\n        file.close()\n",
+        "tests/crash/test_guards.py::test_whatever_gets_a_name_is_synced_before_and_its_name_after",
+    ),
+    Mutant(
+        "the-name-of-the-manifest-is-not-durable",
+        "coopy/disk/manifest.py",
+        "    calls.sync_directory(directory)\n",
+        "",
+        "tests/crash/test_guards.py::test_whatever_gets_a_name_is_synced_before_and_its_name_after",
+    ),
+    Mutant(
+        "the-checksum-of-the-manifest-is-not-compared",
+        "coopy/disk/manifest.py",
+        '    if members.get("checksum") != _checksum(members):\n',
+        "    if False:\n",
+        "tests/disk/test_every_byte.py::test_any_bit_of_the_manifest_flipped_is_refused",
+    ),
+    Mutant(
+        "the-lock-is-not-taken",
+        "coopy/disk/dirlock.py",
+        "            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            pass\n",
+        "tests/test_system.py::test_a_second_opening_from_this_process_is_refused_and_says_so",
+    ),
+]
+
+
+class Misfit(Exception):
+    """A row does not fit the code."""
+
+
+def mutated(source: str, edit: Edit, name: str) -> str:
+    """The source with an edit in it. Raises `Misfit`."""
+    found = source.count(edit.old)
+    if found != 1:
+        raise Misfit(f"{name}: the text to replace occurs {found} times in {edit.file}, not once:\n{edit.old}")
+    return source.replace(edit.old, edit.new)
+
+
+@contextmanager
+def planted(mutant: Mutant, root: Path) -> Iterator[None]:
+    """The code below ``root`` with a mutant in it."""
+    before: dict[Path, str] = {}
+    try:
+        for edit in mutant.edits:
+            path = root / edit.file
+            source = path.read_text(encoding="utf-8")
+            before.setdefault(path, source)
+            path.write_text(mutated(source, edit, mutant.name), encoding="utf-8")
+        yield
+    finally:
+        for path, source in before.items():
+            path.write_text(source, encoding="utf-8")
+
+
+class Outcome(NamedTuple):
+    """What became of some tests."""
+
+    passed: list[str] = []
+    """Those of which something passed."""
+    raised: list[str] = []
+    """What the others raised that says something of coopy."""
+    unnoticed: list[str] = []
+    """Failures that don't."""
+    said: str = ""
+
+
+def run(tests: Sequence[str], root: Path) -> Outcome:
+    """Runs tests of the copy below ``root``, with all their parameters, up to the first failure."""
+    report = root / "report.json"
+    report.unlink(missing_ok=True)
+    here = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(root), str(root / "tests"))),
+        # Mutants come and go within the second by which compiled code is told to be old.
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, str(root / "tests" / "crash" / "mutants.py"), "--report", str(report), *tests],
+            cwd=root, env=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=2 * TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Outcome(unnoticed=[f"it did not end in {2 * TIMEOUT_S} s"])
+    if not report.exists():
+        return Outcome(unnoticed=[f"it ended with status {done.returncode}"], said=done.stdout)
+    outcome = Outcome(**json.loads(report.read_text(encoding="utf-8")), said=done.stdout)
+    if done.returncode not in (0, 1):
+        # 1 is a test that failed; all else says that tests could not be run.
+        return outcome._replace(raised=[], unnoticed=[f"it ended with status {done.returncode}"])
+    return outcome
+
+
+def run_here(report: str, tests: Sequence[str]) -> int:
+    """In the process that `run` starts: runs pytest, and writes what became of the tests."""
+    # What lies beside this script goes by its full name.
+    sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != Path(__file__).parent]
+    try:
+        import pytest
+
+        import coopy
+    except ImportError as error:
+        print(error)
+        return 3
+    if not Path(coopy.__file__).is_relative_to(ROOT):
+        print(f"{coopy.__file__} was imported, not the copy in {ROOT}")
+        return 3
+
+    found: dict[str, list[str]] = {"passed": [], "raised": [], "unnoticed": []}
+
+    class Plugin:
+        def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
+            error = None if call.excinfo is None else call.excinfo.value
+            if error is not None and not isinstance(error, pytest.skip.Exception):
+                told = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                found["raised" if tells(error) else "unnoticed"].append(told)
+            elif error is None and call.when == "call":
+                found["passed"].append(item.nodeid.partition("[")[0])
+
+    def tells(error: BaseException) -> bool:
+        """Whether it says something of coopy: a test's own assertion, or an error of coopy's."""
+        if hasattr(error, "exceptions"):
+            return any(map(tells, error.exceptions))
+        if isinstance(error, pytest.fail.Exception):
+            return not str(error).startswith("Timeout")
+        return isinstance(error, (AssertionError, coopy.CoopyError))
+
+    code = pytest.main(
+        ["-x", f"--timeout={TIMEOUT_S}", "-p", "no:cacheprovider", f"--basetemp={report}.tmp", *tests], plugins=[Plugin()]
+    )
+    with open(report, "w", encoding="utf-8") as file:
+        json.dump(found, file)
+    return int(code)
+
+
+def copied(to: Path) -> None:
+    for name in ("coopy", "tests"):
+        shutil.copytree(ROOT / name, to / name, ignore=NOT_COPIED)
+    shutil.copy(ROOT / "pyproject.toml", to)
+
+
+def check_unmutated(mutants: Sequence[Mutant], root: Path) -> str:
+    """What keeps the named tests from passing as things are; "" if nothing does."""
+    named = sorted({mutant.test for mutant in mutants})
+    print(f"unmutated: {len(named)} tests must pass ...", flush=True)
+    outcome = run(named, root)
+    missing = set(named) - set(outcome.passed)
+    if not missing and not outcome.raised and not outcome.unnoticed:
+        return ""
+    return f"{outcome.said}\nNo mutant was planted. Without one, these do not pass:\n" + "\n".join(
+        sorted(missing) + outcome.raised + outcome.unnoticed
+    )
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join(" | ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def hunt(mutants: Sequence[Mutant]) -> int:
+    """Plants them one after another. The number that survived."""
+    rows = [("mutant", "file", "test", "outcome", "seconds")]
+    survived = []
+    with tempfile.TemporaryDirectory(prefix="coopy-mutants-") as place:
+        root = Path(place).resolve()
+        copied(root)
+        for mutant in mutants:
+            with planted(mutant, root):
+                pass  # A row that does not fit is known before anything has run.
+        problem = check_unmutated(mutants, root)
+        if problem:
+            print(problem)
+            return 1
+        for number, mutant in enumerate(mutants, 1):
+            begun = time.monotonic()
+            with planted(mutant, root):
+                outcome = run([mutant.test], root)
+            killed = bool(outcome.raised)
+            seconds = f"{time.monotonic() - begun:.1f}"
+            why = "; ".join(outcome.raised or outcome.unnoticed) or f"{len(outcome.passed)} passed"
+            print(f"{number}/{len(mutants)} {mutant.name}: {'killed' if killed else 'SURVIVED'}, {seconds} s: {why}", flush=True)
+            rows.append((mutant.name, mutant.file, mutant.test.partition("::")[2], "killed" if killed else "SURVIVED", seconds))
+            if not killed:
+                survived.append(f"{mutant.name} SURVIVED\n{outcome.said}")
+    print("", table(rows), *survived, f"\n{len(mutants)} mutants, {len(survived)} survived", sep="\n")
+    return len(survived)
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--report"]:
+        return run_here(sys.argv[2], sys.argv[3:])
+    parser = argparse.ArgumentParser(description="Plants faults in a copy of coopy, and looks whether its tests notice.")
+    parser.add_argument("--list", action="store_true", help="show the mutants, and plant none")
+    parser.add_argument("--only", action="append", metavar="NAME", help="plant this one; may be given several times")
+    asked = parser.parse_args()
+    unknown = set(asked.only or ()) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        parser.error(f"no mutant is called {', '.join(sorted(unknown))}; see --list")
+    mutants = [mutant for mutant in MUTANTS if not asked.only or mutant.name in asked.only]
+    if asked.list:
+        print(table([("mutant", "file", "test"), *((each.name, each.file, each.test) for each in mutants)]))
+        return 0
+    try:
+        return min(hunt(mutants), 1)
+    except Misfit as problem:
+        print(problem)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
