@@ -122,7 +122,7 @@ class Engine:
                     machine = self._rebuild()
                 instant = _time_ns()
                 if instant >= self._offset_until:
-                    self._look_at_offset(instant)
+                    instant = self._stamp(instant)
                 if instant < self._instant:
                     instant = self._instant
                 call, args, kwargs = self._codec.encode_call(
@@ -207,8 +207,7 @@ class Engine:
         """Records an action of the system's own and applies it. Nothing is waited for."""
         with self.lock:
             machine = self.machine
-            instant = max(_time_ns(), self._instant)
-            self._look_at_offset(instant)
+            instant = max(self._stamp(_time_ns()), self._instant)
             header = _pack(instant, self._offset, machine.outcome)
             call, args, _ = self._codec.encode_call(name, args, {})
             self.log.append(header + call)
@@ -260,10 +259,14 @@ class Engine:
         """The machine as it was, decoded by ``codec``. The live one is untouched."""
         with self.lock:
             self._current()
-        return restore(
-            self.log, self._snapshots, codec, self._secret,
-            deterministic=self.deterministic, until=until, instant=instant, begin=begin,
-        )  # fmt: skip
+        log = self.log.reader()
+        try:
+            return restore(
+                log, self._snapshots, codec, self._secret,
+                deterministic=self.deterministic, until=until, instant=instant, begin=begin,
+            )  # fmt: skip
+        finally:
+            log.close()
 
     def close(self) -> None:
         """Records how the last action ended, makes all durable, and takes no more calls."""
@@ -326,11 +329,12 @@ class Engine:
             self._rebuild()
         return error
 
-    def _look_at_offset(self, instant: int) -> None:
-        """Reads the UTC offset of local time; it is looked at once a second."""
+    def _stamp(self, instant: int) -> int:
+        """Reads the UTC offset of local time, which is looked at once a second. The instant that the action gets."""
         seconds = instant // _NS
         self._offset = time.localtime(seconds).tm_gmtoff
         self._offset_until = (seconds + 1) * _NS
+        return instant
 
     def _returned(self, result: Any) -> Any:
         if result is self.machine.domain:

@@ -59,10 +59,14 @@ class Log(Protocol):
     def read(self, after: int) -> Iterator[tuple[int, memoryview | bytes]]:
         """Yields ``(index, records)`` in order: ``index`` is that of the first record.
 
-        Records are joined. Each leaves on a pickle stack a bytes object that ends in its prefix, and
+        Nothing is appended meanwhile. Records are joined. Each leaves on a pickle stack a bytes object that ends in its prefix, and
         then what the rest of it leaves; nothing else between them means anything to pickle.
         Raises `DamagedJournal` or `MissingActions` where the log cannot be read.
         """
+        ...
+
+    def reader(self) -> Log:
+        """The records there are now, or a little later, to be read while others are appended; closed by who asked."""
         ...
 
     def where(self, index: int) -> str:
@@ -148,6 +152,11 @@ class MemoryLog:
             raise MissingActions("memory", after + 1, self._first - 1, "They were forgotten.")
         if after < self.last:
             yield after + 1, b"".join(self._records[after + 1 - self._first :])
+
+    def reader(self) -> MemoryLog:
+        found = MemoryLog()
+        found.last, found._first, found._records = self.last, self._first, list(self._records)
+        return found
 
     def where(self, index: int) -> str:
         return "in memory"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import open_with
 from program import run, start, write
 
 import coopy
@@ -1030,6 +1031,41 @@ def test_the_past_can_be_looked_at_while_the_system_is_open_and_written_to(tmp_p
                 assert replay(Counter, tmp_path, index).history == past.history[:index]
                 assert control(counter).replay(index).history == past.history[:index]
         assert counter.history[: len(past.history)] == past.history
+
+
+class Watched:
+    meanwhile: list[Callable[[], None]] = []
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, data: bytes) -> None:
+        self.count += 1
+        if self.count == 98 and Watched.meanwhile:
+            Watched.meanwhile.pop()()
+
+
+def test_the_journal_may_roll_over_while_the_past_is_looked_at(tmp_path: Path) -> None:
+    watched = open_with(Calls(), Watched, tmp_path)
+    for _ in range(100):
+        watched.add(bytes(20_000))
+
+    journal = control(watched)._system._journal
+    first = journal._segment.first
+
+    def fill() -> None:
+        while journal._segment.first == first:
+            watched.add(bytes(20_000))
+
+    def write_on() -> None:
+        writer = threading.Thread(target=fill)
+        writer.start()
+        writer.join()
+
+    Watched.meanwhile.append(write_on)
+    assert control(watched).replay(100).count == 100
+    assert control(watched).index > 100
+    control(watched).close()
 
 
 def test_the_past_is_a_plain_object_of_its_own(written: Path) -> None:

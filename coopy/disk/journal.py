@@ -332,6 +332,10 @@ class Journal:
             if not is_last:
                 segment.close()
 
+    def reader(self) -> Journal:
+        # With files of its own: those of this one are closed and replaced when it rolls over.
+        return Journal(self._calls, self._basedir, self._system, write=False, floor=self.last)
+
     def where(self, index: int) -> str:
         for first in reversed(self._firsts):
             if first > index:

@@ -99,6 +99,21 @@ def test_a_closed_log_refuses_records_and_is_settled_no_more(log: Log) -> None:
     log.close()
 
 
+def test_a_reader_reads_what_was_there_while_others_append(log: Log) -> None:
+    for number in range(1, 51):
+        log.append(record("x" * 100_000))
+    reader = log.reader()
+    reading = reader.read(0)
+    next(reading)
+    for number in range(51, 1001):
+        log.append(record("x" * 100_000))
+    assert reader.last >= 50
+    assert [index for index, _ in numbers(reader)] == list(range(1, reader.last + 1))
+    list(reading)
+    reader.close()
+    assert log.append(record(1)) == 1001
+
+
 def test_what_is_forgotten_may_be_gone_and_the_rest_is_there(log: Log) -> None:
     for number in range(5):
         log.append(record(number))
