@@ -231,11 +231,12 @@ class Engine:
         ``apart`` is given what saves and returns what waits for it to be saved: it is called
         with the lock held, and what it returns without.
         """
+        if self.lock._is_owned():  # type: ignore[attr-defined]
+            # Who takes a snapshot now may be waiting for this very lock.
+            raise UsageError("a snapshot can't be taken inside a method of the domain; nothing was saved")
         with self._snapshot_lock:
             with self.lock:
                 machine = self._current()
-                if machine.running:
-                    raise UsageError("a snapshot can't be taken inside an action; nothing was saved")
                 index = machine.applied
                 if index == self._saved:
                     return index

@@ -782,15 +782,17 @@ def test_a_snapshot_taken_while_eight_threads_write_is_a_state_between_two_calls
 def test_a_snapshot_inside_an_action_is_refused(tmp_path: Path, fork: bool) -> None:
     with init_system(Counter, tmp_path, fork=fork) as counter:
         _inside["act"] = counter.take_snapshot
-        with pytest.raises(UsageError, match="inside an action"):
-            counter.within(_act)
+        for inside in (counter.within, counter.look_within):
+            with pytest.raises(UsageError, match="inside a method of the domain"):
+                inside(_act)
         assert counter.add() == 1
         _inside["act"] = _refused
         assert counter.take_snapshot() == 2
     assert snapshots(tmp_path) == [0, 2]
 
 
-def test_an_action_that_asks_for_a_snapshot_does_not_wait_for_one_that_waits_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["within", "look_within"])
+def test_a_method_that_asks_for_a_snapshot_does_not_wait_for_one_that_waits_for_it(tmp_path: Path, method: str) -> None:
     with init_system(Counter, tmp_path, fork=False) as counter:
         engine = control(counter)._system.engine
         other = threading.Thread(target=counter.take_snapshot)
@@ -801,7 +803,7 @@ def test_an_action_that_asks_for_a_snapshot_does_not_wait_for_one_that_waits_for
             return counter.take_snapshot()
 
         _inside["act"] = act
-        asking = threading.Thread(target=lambda: pytest.raises(UsageError, counter.within, _act), daemon=True)
+        asking = threading.Thread(target=lambda: pytest.raises(UsageError, getattr(counter, method), _act), daemon=True)
         asking.start()
         asking.join(PATIENCE_S)
         assert not asking.is_alive(), "the two wait for each other"

@@ -60,7 +60,8 @@ def read(calls: Calls, directory: str) -> Manifest | None:
         members = json.loads(data)
     except (ValueError, RecursionError):
         raise DamagedManifest(f"{path} is not JSON. {_ADVICE}") from None
-    if not isinstance(members, dict) or "system" not in members:
+    # One name that is not what it was does not make it somebody else's.
+    if not isinstance(members, dict) or ("system" not in members and len(_OURS & members.keys()) < 2):
         raise ForeignDirectory(f"{path} was not written by this coopy. {_OTHER}")
     if members.get("checksum") != _checksum(members):
         raise DamagedManifest(f"{path}: its checksum does not match. {_ADVICE}")
@@ -128,6 +129,7 @@ def _write(calls: Calls, directory: str, manifest: Manifest) -> None:
     calls.sync_directory(directory)
 
 
+_OURS = frozenset({"format", "system", "secret", "domain", "created", "checksum"})
 _ADVICE = "Nothing was changed. Put the file back from a backup; the actions beside it are intact."
 _OTHER = "Nothing was changed. Choose another directory."
 
