@@ -7,12 +7,37 @@ another state on the next start. A method that touches files, the network,
 processes, the environment or the order of a set is a *warning*: what it does
 may be harmless, and only its author can know.
 
+    code    severity  what is found
+    CPY101  error     the time of the machine: datetime.now(), time.time()
+    CPY102  error     chance: random, secrets, os.urandom()
+    CPY103  error     identifiers: uuid1(), uuid4()
+    CPY104  error     one of the three above, asked while the program starts: for the default of a parameter or
+                      a field, or for an attribute of the class
+    CPY105  error     a generator of random that is kept outside the system
+    CPY201  warning   files
+    CPY202  warning   the network
+    CPY203  warning   processes
+    CPY204  warning   the environment
+    CPY205  warning   the console
+    CPY206  warning   the order of a set
+    CPY207  warning   id() and hash()
+    CPY208  warning   threads
+    CPY209  warning   waiting: time.sleep()
+    CPY210  warning   the time zone of the machine: datetime.fromtimestamp(), time.mktime()
+    CPY301  warning   a comment that ignores a code there is none of; told by `check` only
+    CPY302  warning   a comment that ignores what is not found; told by `check` only
+
+A code means the same in every release. A comment ``# coopy: ignore[CPY101]``, which may
+name several, or ``# coopy: ignore`` for all, silences what is found on its line, or in the
+statement that begins there. Of these comments only those in code that was read are
+judged: those of other code may be needed when another class is checked.
+
 What is read: the methods a class has today, in its own body and in its bases
 outside the standard library; what they inherit through ``super()``; plain
 functions and constructors of the same modules that they use, and what those
 use. Methods marked @readonly are never replayed and so are read only where
-another method uses them. Default values of parameters and of dataclass fields
-count too: they are made anew by each start.
+another method uses them. Default values of parameters, of dataclass fields and of
+attributes of the class that methods use count too: they are made anew by each start.
 
 A name is judged by the object it stands for, not by how it is spelled: it is
 looked up where the function would look it up, and compared with the tables
@@ -39,9 +64,12 @@ import builtins
 import functools
 import linecache
 import os
+import re
 import sys
+import tokenize
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -54,10 +82,15 @@ MODES = ("strict", "warn", "off")
 
 # --- what replay cannot repeat -----------------------------------------------------------------------
 
-TIME, CHANCE, IDENTIFIER = "C001", "C002", "C003"
-WAITING, TIME_ZONE, FILES, NETWORK, PROCESSES, ENVIRONMENT, CONSOLE, SET_ORDER, IDENTITY, THREADS = (
-    f"C{number}" for number in range(101, 111)
-)
+TIME, CHANCE, IDENTIFIER, START, GENERATOR = ERROR_CODES = tuple(f"CPY{number}" for number in range(101, 106))
+(
+    FILES, NETWORK, PROCESSES, ENVIRONMENT, CONSOLE, SET_ORDER, IDENTITY, THREADS, WAITING, TIME_ZONE,
+) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 211))  # fmt: skip
+UNKNOWN_CODE, UNUSED_IGNORE = COMMENT_CODES = "CPY301", "CPY302"
+
+ANSWERED = frozenset({TIME, CHANCE, IDENTIFIER})
+"""What `coopy.deterministic` answers from the action. A default is made where there is none, and a generator
+kept outside goes on where the action before left it."""
 
 
 class _Rule(NamedTuple):
@@ -126,6 +159,9 @@ _ERRORS: dict[str, list[tuple[str, str, str]]] = {
     IDENTIFIER: [
         ("uuid", "uuid1", "{env}.uuid4()"),
         ("uuid", "uuid4", "{env}.uuid4()"),
+        ("uuid", "uuid6", "{env}.uuid4()"),
+        ("uuid", "uuid7", "{env}.uuid4()"),
+        ("uuid", "uuid8", "{env}.uuid4()"),
     ],
 }
 _ERRORS[CHANCE] += [
@@ -294,17 +330,31 @@ class Finding(NamedTuple):
     """One place in a domain class, or in what it uses, that replay may not repeat."""
 
     code: str
+    """One of `ERROR_CODES`, `WARNING_CODES` or `COMMENT_CODES`."""
     severity: str
+    """``"error"`` or ``"warning"``."""
     file: str
     line: int
+    """From 1."""
+    column: int
+    """In characters, from 1."""
     method: str
     what: str
     instead: str
+    """What may stand there; empty where it is enough to take something away."""
+
+    @property
+    def message(self) -> str:
+        """What is done, and by whom."""
+        return f"{self.method} {self._verb()} {self.what}"
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.method} {self._verb()} {self.what}; use {self.instead}"
+        use = f"; use {self.instead}" if self.instead else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}{use}"
 
     def _verb(self) -> str:
+        if self.code in COMMENT_CODES:
+            return "names" if self.code == UNKNOWN_CODE else "ignores"
         head = self.what.partition(" ")[0]
         if head.endswith("()"):
             return "calls"
@@ -316,37 +366,55 @@ class DeterminismWarning(UserWarning):
 
 
 def findings(cls: type) -> list[Finding]:
-    """What in ``cls`` replay cannot repeat, by file and line. A place is named once."""
-    return _Survey(cls).findings()
+    """What in ``cls`` replay cannot repeat, by file and line. A place is named once, one that is ignored not at all."""
+    return _Survey(cls, _Library()).findings()
+
+
+def check(classes: Iterable[type], deterministic: bool = False) -> list[Finding]:
+    """As `findings`, of several classes, with what is wrong with the comments that ignore findings.
+
+    ``deterministic``: without `ANSWERED`, as for systems that are opened with deterministic=True.
+    """
+    library = _Library()
+    found: dict[object, Finding] = {}
+    for cls in classes:
+        survey = _Survey(cls, library)
+        survey.judge_comments()
+        for finding in survey.findings():
+            found.setdefault(_by_place(finding), finding)
+    kept = [finding for finding in found.values() if not (deterministic and finding.code in ANSWERED)]
+    return sorted([*kept, *library.comments()], key=_by_place)
 
 
 def validate(cls: type, mode: str, deterministic: bool = False) -> None:
     """Refuse a class that replay cannot repeat, as strictly as ``mode`` says.
 
     ``"warn"`` refuses errors and warns about warnings, ``"strict"`` refuses
-    both, ``"off"`` does not look. ``deterministic``: what `coopy.deterministic` answers from the action
-    may be asked.
+    both, ``"off"`` does not look. ``deterministic``: what is `ANSWERED` may be asked. Raises
+    `PrevalentError`; `UsageError` for another mode.
     """
     if mode not in MODES:
         raise UsageError(f"validation={mode!r} must be 'strict', 'warn' or 'off'. Nothing was opened.")
     if mode == "off":
         return
-    found = [finding for finding in findings(cls) if not (deterministic and _is_answered(finding))]
+    found = [finding for finding in findings(cls) if not (deterministic and finding.code in ANSWERED)]
     if any(mode == "strict" or finding.severity == "error" for finding in found):
         raise PrevalentError(_refusal(cls, found, mode), tuple(found))
     for finding in found:
         warnings.warn(DeterminismWarning(str(finding)), stacklevel=_stacklevel_of_caller())
 
 
-def _is_answered(finding: Finding) -> bool:
-    """Whether replay can repeat it in a system that was opened with deterministic=True."""
-    return finding.code in (TIME, CHANCE, IDENTIFIER) and _OUTSIDE not in finding.what
+def _by_place(finding: Finding) -> tuple[str, int, int, str]:
+    return finding.file, finding.line, finding.column, finding.code
 
 
 def _refusal(cls: type, found: list[Finding], mode: str) -> str:
     lines = [f"{cls.__name__} does what replay cannot repeat. Nothing was opened."]
     lines += [f"  {finding}" + (" (warning)" if finding.severity == "warning" else "") for finding in found]
-    ways = ["Change these lines, or mark a method that changes nothing @readonly"]
+    ways = [
+        "Change these lines, or mark a method that changes nothing @readonly",
+        "or end a line that does no harm with a comment: # coopy: ignore[CODE]",
+    ]
     if mode == "strict" and all(finding.severity == "warning" for finding in found):
         ways.append('or open the system with validation="warn" to be warned only')
     ways.append('or open the system with validation="off" if each start may give another state')
@@ -633,14 +701,89 @@ def _parameters(arguments: ast.arguments) -> Iterator[ast.arg]:
 
 # --- source ------------------------------------------------------------------------------------------
 
+_IGNORE = re.compile(r"#\s*coopy:\s*ignore(?![\w-])(?:\s*\[([^\]]*))?")
+
+
+class _Ignore:
+    """A comment that silences what is found in its line."""
+
+    def __init__(self, line: int, column: int, codes: str | None) -> None:
+        self._line = line
+        self._column = column
+        self._codes = None if codes is None else list(filter(None, map(str.strip, codes.split(","))))
+        self._used: set[str] = set()
+
+    def silences(self, code: str) -> bool:
+        if self._codes is not None and code not in self._codes:
+            return False
+        self._used.add(code)
+        return True
+
+    def findings(self, file: str) -> Iterator[Finding]:
+        """What is wrong with it, once all that is found was asked about."""
+        if self._codes is None and not self._used:
+            yield self._finding(UNUSED_IGNORE, file, "what is not found here: remove it")
+        if self._codes == []:
+            yield self._finding(UNKNOWN_CODE, file, "no code between its brackets", _KNOWN)
+        for code in self._codes or []:
+            if code not in _CODES:
+                yield self._finding(UNKNOWN_CODE, file, f"{code}, which is no code", _KNOWN)
+            elif code not in self._used:
+                yield self._finding(UNUSED_IGNORE, file, f"{code}, which is not found here: remove it")
+
+    def _finding(self, code: str, file: str, what: str, instead: str = "") -> Finding:
+        return Finding(code, "warning", file, self._line, self._column, "the comment", what, instead)
+
+
+_CODES = ERROR_CODES + WARNING_CODES
+_KNOWN = " or ".join(f"one from {codes[0]} to {codes[-1]}" for codes in (ERROR_CODES, WARNING_CODES))
+
+
+def _ignores(lines: list[str]) -> dict[int, _Ignore]:
+    """The comments that silence, by line."""
+    if not any("coopy:" in line for line in lines):
+        return {}
+    found = {}
+    for token in tokenize.generate_tokens(iter(lines).__next__):
+        said = _IGNORE.search(token.string) if token.type == tokenize.COMMENT else None
+        if said is not None:
+            line, column = token.start
+            found[line] = _Ignore(line, column + said.start() + 1, said[1])
+    return found
+
 
 class _Source:
-    """One file, parsed: its functions by where they begin, its classes by name."""
+    """One file, parsed: its functions by where they begin, its classes by name, and what it says is to be ignored."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, lines: list[str]) -> None:
+        tree = ast.parse("".join(lines))
         self.functions: dict[tuple[int, str], list[_Function]] = {}
         self.classes: dict[str, list[ast.ClassDef]] = {}
+        self._lines = lines
+        self._ignores = _ignores(lines)
+        self._begins = _begins(tree) if self._ignores else {}
+        self._read: set[int] = set()
         self._index(tree, "")
+
+    def column(self, node: ast.expr) -> int:
+        """In characters, from 1; the parser counts bytes."""
+        return len(self._lines[node.lineno - 1].encode()[: node.col_offset].decode()) + 1
+
+    def silences(self, line: int, code: str) -> bool:
+        """Whether a comment there, or where the statement begins, says that it is to be ignored."""
+        places = {line, self._begins.get(line, line)}
+        return any([self._ignores[place].silences(code) for place in places if place in self._ignores])
+
+    def reads(self, node: ast.AST) -> None:
+        """Notes that this is read, so that the comments in it can be judged."""
+        if self._ignores and isinstance(node, (ast.stmt, ast.expr)):
+            self._read.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+
+    def comments(self, file: str) -> Iterator[Finding]:
+        """What is wrong with the comments of what was read."""
+        for line, ignore in self._ignores.items():
+            if line in self._read:
+                yield from ignore.findings(file)
 
     def _index(self, parent: ast.AST, path: str) -> None:
         for node in ast.iter_child_nodes(parent):
@@ -668,14 +811,30 @@ class _Source:
         ]
         return alike[0] if len(alike) == 1 else None
 
+    def body(self, path: str) -> ast.ClassDef | None:
+        """The class of that name; None in doubt."""
+        bodies = self.classes.get(path, [])
+        return bodies[0] if len(bodies) == 1 else None
+
     def assignments(self, path: str) -> Iterator[tuple[str, ast.expr]]:
         """The names that the body of a class gives values to; none in doubt."""
-        bodies = self.classes.get(path, [])
-        for statement in bodies[0].body if len(bodies) == 1 else []:
+        body = self.body(path)
+        for statement in [] if body is None else body.body:
             if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
                 target = statement.target if isinstance(statement, ast.AnnAssign) else statement.targets[0]
                 if isinstance(target, ast.Name):
                     yield target.id, statement.value
+
+
+def _begins(tree: ast.Module) -> dict[int, int]:
+    """Of each line, the first of the innermost statement, or decorator, that it is in."""
+    found = {}
+    for node in ast.walk(tree):
+        # What is inside comes after what is around it.
+        for part in (node, *getattr(node, "decorator_list", ())):
+            if isinstance(part, ast.stmt) or part is not node:
+                found.update(dict.fromkeys(range(part.lineno, (part.end_lineno or part.lineno) + 1), part.lineno))
+    return found
 
 
 class _Library:
@@ -694,9 +853,20 @@ class _Library:
         linecache.checkcache(file)
         lines = linecache.getlines(file, module)
         try:
-            return _Source(ast.parse("".join(lines))) if lines else None
-        except (SyntaxError, ValueError, RecursionError):
+            return _Source(lines) if lines else None
+        except (SyntaxError, ValueError, RecursionError, tokenize.TokenError):
             return None
+
+    def parsed(self, file: str) -> _Source:
+        source = self._sources[file]
+        assert source is not None, "what is found is found in a file that was parsed"
+        return source
+
+    def comments(self) -> Iterator[Finding]:
+        """What is wrong with the comments of what was read."""
+        for file, source in self._sources.items():
+            if source is not None:
+                yield from source.comments(file)
 
 
 # --- reading -----------------------------------------------------------------------------------------
@@ -705,24 +875,32 @@ class _Library:
 class _Survey:
     """One domain class, everything it reaches, and what was found there."""
 
-    def __init__(self, cls: type) -> None:
+    def __init__(self, cls: type, library: _Library) -> None:
         self.cls = cls
         self.table = _Table()
         self.modules = {owner.__module__ for owner in _read_classes(cls)}
-        self._library = _Library()
+        self._library = library
         self._found: dict[tuple[str, int, int, str], Finding] = {}
         self._seen: set[object] = set()
         self._methods: dict[type, list[_Text]] = {}
         self._sets: dict[type, frozenset[str]] = {}
+        self._assigned: dict[type, frozenset[str]] = {}
 
     def findings(self) -> list[Finding]:
         actions = [text for text in self.methods(self.cls) if not text.is_readonly]
-        self._seen.update(text.function for text in actions)
+        self._seen.update((text.function, False) for text in actions)
         # The fields first: a generated constructor holds their factories too, and knows them by no name.
         self._read_fields(self.cls, f"{self.cls.__name__}.__init__", "")
         for text in actions:
             self._read(text, text.shown, "")
-        return sorted(self._found.values(), key=lambda finding: (finding.file, finding.line, finding.code))
+        return sorted(self._found.values(), key=_by_place)
+
+    def judge_comments(self) -> None:
+        """Has all comments in the body of the class judged, also those of methods that are not read."""
+        source = self._source_of(self.cls)
+        body = None if source is None else source.body(self.cls.__qualname__)
+        if source is not None and body is not None:
+            source.reads(body)
 
     def methods(self, cls: type) -> list[_Text]:
         """Every method of the class that can be read, by file and line."""
@@ -731,31 +909,43 @@ class _Survey:
             self._methods[cls] = sorted(found, key=lambda text: (text.file, text.code.co_firstlineno))
         return self._methods[cls]
 
-    def report(self, place: tuple[str, int, int], code: str, method: str, what: str, instead: str) -> None:
+    def report(self, file: str, node: ast.expr, code: str, method: str, what: str, instead: str) -> None:
+        source = self._library.parsed(file)
+        if source.silences(node.lineno, code):
+            return
+        severity = "error" if code in ERROR_CODES else "warning"
+        finding = Finding(code, severity, file, node.lineno, source.column(node), method, what, instead)
         # The first method that reaches a place is named; repairing it repairs it for all.
-        severity = "error" if code < "C100" else "warning"
-        finding = Finding(code, severity, place[0], place[1], method, what, instead)
-        self._found.setdefault((*place, code), finding)
+        self._found.setdefault(_by_place(finding), finding)
 
-    def follow(self, text: _Text, method: str, trail: str) -> None:
-        """Read a function that a method uses, once."""
-        if text.module in self.modules and text.function not in self._seen:
-            self._seen.add(text.function)
+    def follow(self, text: _Text, method: str, trail: str, early: bool) -> None:
+        """Read a function that a method uses, once; ``early``: one that runs while the program starts."""
+        if text.module in self.modules and (text.function, early) not in self._seen:
+            self._seen.add((text.function, early))
             helper = f" in helper {text.shown}()"
             if trail:
                 helper += "," + trail.replace(" in helper", " called by")
-            self._read(text, method, helper)
+            self._read(text, method, helper, early)
 
-    def follow_constructor(self, cls: type, method: str, trail: str) -> None:
+    def follow_constructor(self, cls: type, method: str, trail: str, early: bool) -> None:
         """Read what making an object of a class in these modules runs."""
-        if cls.__module__ not in self.modules or cls in self._seen:
+        if cls.__module__ not in self.modules or (cls, early) in self._seen:
             return
-        self._seen.add(cls)
+        self._seen.add((cls, early))
         self._read_fields(cls, method, trail)
         for name in _CONSTRUCTORS:
             member = _statically(cls, name)
             for text in [] if member is None else _texts(member, self.modules):
-                self.follow(text, method, trail)
+                self.follow(text, method, trail, early)
+
+    def follow_attribute(self, member: _Member, method: str, trail: str) -> None:
+        """Read how the body of a class in these modules makes an attribute that a method uses."""
+        owner, name = member.owner, member.name
+        if owner.__module__ not in self.modules or (owner, name) in self._seen:
+            return
+        self._seen.add((owner, name))
+        if not _texts(member, self.modules) and not self.assigned_on_self(member.cls, name):
+            self._read_values(owner, f"self.{name} = %s in __init__", method, "the attribute", trail, name)
 
     def set_attributes(self, cls: type) -> frozenset[str]:
         """Attributes that every assignment in the methods of ``cls`` makes a set of what may be strings."""
@@ -772,46 +962,61 @@ class _Survey:
 
     def assigned_on_self(self, cls: type, name: str) -> bool:
         """Whether a method gives its object an attribute of this name, over that of the class."""
-        nodes = [self._node(text) for text in self.methods(cls)]
-        return any(
-            isinstance(inner, ast.Attribute) and inner.attr == name and isinstance(inner.ctx, ast.Store)
-            for node in nodes
-            if node is not None
-            for inner in ast.walk(node)
-        )
+        if cls not in self._assigned:
+            nodes = [self._node(text) for text in self.methods(cls)]
+            self._assigned[cls] = frozenset(
+                inner.attr
+                for node in nodes
+                if node is not None
+                for inner in ast.walk(node)
+                if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store)
+            )
+        return name in self._assigned[cls]
 
-    def _read(self, text: _Text, method: str, trail: str) -> None:
+    def _read(self, text: _Text, method: str, trail: str, early: bool = False) -> None:
         node = self._node(text)
         if node is None:
             return
+        self._library.parsed(text.file).reads(node)
         # What a function inside a function saw by a name when it was made cannot be told from here.
         if "<locals>" not in text.function.__qualname__:
             names = _Names(text.function.__globals__, vars(text.owner) if text.owner else {})
             for parameter, value in _defaults(node.args):
                 reader = _Reader(self, names, text.file, method, f" as the default of {parameter}{trail}")
-                reader.read_default(parameter, value)
-        self._reader(text, method, trail).read(node)
+                reader.read_early(value, f"{parameter}=None, and in the body %s")
+        self._reader(text, method, trail, early).read(node)
 
     def _read_fields(self, cls: type, method: str, trail: str) -> None:
         """Read the defaults of the fields of a dataclass or an attrs class."""
         for owner in _read_classes(cls):
-            module = sys.modules.get(owner.__module__)
-            file = getattr(module, "__file__", None)
-            if module is None or file is None or not _has_fields(owner) or "<locals>" in owner.__qualname__:
-                continue
-            source = self._library.source(file, vars(module))
-            names = _Names(vars(module), vars(owner))
-            for name, value in [] if source is None else source.assignments(owner.__qualname__):
-                field = f" in the field {owner.__name__}.{name}"
-                _Reader(self, names, file, method, field + trail).visit(value)
+            if _has_fields(owner):
+                self._read_values(owner, "default_factory=lambda: %s", method, "the field", trail)
+
+    def _read_values(self, owner: type, instead: str, method: str, kind: str, trail: str, only: str = "") -> None:
+        """Read what the body of a class gives its names."""
+        source, module = self._source_of(owner), sys.modules.get(owner.__module__)
+        if source is None or module is None or "<locals>" in owner.__qualname__:
+            return
+        names = _Names(vars(module), vars(owner))
+        for name, value in source.assignments(owner.__qualname__):
+            if not only or name == only:
+                source.reads(value)
+                place = f" in {kind} {owner.__name__}.{name}"
+                _Reader(self, names, str(module.__file__), method, place + trail).read_early(value, instead)
+
+    def _source_of(self, cls: type) -> _Source | None:
+        """The file that a class is defined in."""
+        module = sys.modules.get(cls.__module__)
+        file = getattr(module, "__file__", None)
+        return None if module is None or file is None else self._library.source(file, vars(module))
 
     def _node(self, text: _Text) -> _Function | None:
         source = self._library.source(text.file, text.function.__globals__)
         return None if source is None else source.function(text.code)
 
-    def _reader(self, text: _Text, method: str, trail: str) -> _Reader:
+    def _reader(self, text: _Text, method: str, trail: str, early: bool = False) -> _Reader:
         names = _Names(text.function.__globals__, text.enclosed())
-        return _Reader(self, names, text.file, method, trail, text)
+        return _Reader(self, names, text.file, method, trail, text, early)
 
 
 class _Text:
@@ -879,7 +1084,7 @@ def _texts(member: _Member, modules: set[str]) -> list[_Text]:
         parts = [part for part in (raw.fget, raw.fset, raw.fdel) if part is not None]
         return [text for part in parts for text in _texts(member._replace(raw=part), modules)]
     functions = _wrapped(raw, f"{member.owner.__qualname__}.", modules)
-    is_readonly = any(READONLY in getattr(thing, "__dict__", {}) for thing in (raw, *functions))
+    is_readonly = any(READONLY in _attributes_of(thing) for thing in (raw, *functions))
     texts = [_Text(function, member, is_readonly) for function in functions]
     # The methods that attrs writes hold what the fields say, which is read there.
     return [text for text in texts if text.module in modules and not text.file.startswith("<attrs generated")]
@@ -905,9 +1110,17 @@ def _wrapped(raw: object, path: str, modules: set[str]) -> list[FunctionType]:
             pending.append(thing.__func__)
         elif not isinstance(thing, type) and hasattr(type(thing), "__get__"):
             # functools.cached_property, partialmethod, lru_cache and their like.
-            held_by = getattr(thing, "__dict__", {})
-            pending += [value for value in held_by.values() if isinstance(value, FunctionType)]
+            pending += [value for value in _attributes_of(thing).values() if isinstance(value, FunctionType)]
     return found
+
+
+def _attributes_of(thing: object) -> Mapping[str, object]:
+    # Asked in any other way, an object may answer what it likes, or raise.
+    try:
+        attributes = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return {}
+    return attributes if isinstance(attributes, Mapping) else {}
 
 
 def _content(cell: CellType) -> object:
@@ -960,11 +1173,12 @@ class _Names:
 class _Reader(ast.NodeVisitor):
     """Reads one function, or one expression, and reports what it finds.
 
-    ``trail`` says how the place is reached from ``method``, in words.
+    ``trail`` says how the place is reached from ``method``, in words; ``early`` that it runs while the
+    program starts, in no action.
     """
 
     def __init__(
-        self, survey: _Survey, names: _Names, file: str, method: str, trail: str, text: _Text | None = None
+        self, survey: _Survey, names: _Names, file: str, method: str, trail: str, text: _Text | None = None, early: bool = False
     ) -> None:
         self._survey = survey
         self._names = names
@@ -975,7 +1189,8 @@ class _Reader(ast.NodeVisitor):
         self._cls = None if text is None else text.cls
         self._root = self._scope = _Scope(None)
         self._self_name = ""
-        self._default_of = ""
+        self._early = early
+        self._made_by = "%s"  # how what stands in for something early is to be written
         self._unordered: set[ast.AST] = set()  # what is given to something that ignores order
         self._depth = 0
 
@@ -984,8 +1199,9 @@ class _Reader(ast.NodeVisitor):
         for statement in _body(node):
             self.visit(statement)
 
-    def read_default(self, parameter: str, value: ast.expr) -> None:
-        self._default_of = parameter
+    def read_early(self, value: ast.expr, made_by: str) -> None:
+        """Read what is made while the program starts."""
+        self._early, self._made_by = True, made_by
         self.visit(value)
 
     def attributes_assigned(self, node: _Function) -> Iterator[tuple[str, bool]]:
@@ -1041,7 +1257,15 @@ class _Reader(ast.NodeVisitor):
     def _inner_function(self, node: _Function) -> None:
         for _, value in _defaults(node.args):
             self.visit(value)
-        self._visit_inside(self._function_scope(node, self._scope), _body(node))
+        with self._later():
+            self._visit_inside(self._function_scope(node, self._scope), _body(node))
+
+    @contextmanager
+    def _later(self) -> Iterator[None]:
+        """For what does not run where it stands."""
+        early, self._early = self._early, False
+        yield
+        self._early = early
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for expression in [*node.decorator_list, *node.bases, *(keyword.value for keyword in node.keywords)]:
@@ -1164,7 +1388,8 @@ class _Reader(ast.NodeVisitor):
             made = self._resolve(keyword.value) if keyword.arg in _FACTORIES else None
             if isinstance(made, type):
                 # A factory is called later, without arguments.
-                self._used(keyword.value, made, ast.Call(func=keyword.value, args=[], keywords=[]))
+                with self._later():
+                    self._used(keyword.value, made, ast.Call(func=keyword.value, args=[], keywords=[]))
             else:
                 self.visit(keyword.value)
 
@@ -1196,10 +1421,12 @@ class _Reader(ast.NodeVisitor):
         if member is None or _from_stdlib(member.owner.__module__):
             return _UNKNOWN
         for text in _texts(member, self._survey.modules):
-            self._survey.follow(text, self._method, self._trail)
+            self._survey.follow(text, self._method, self._trail, self._early)
         value = _unbound(member)
         value = member.raw if _is_generator_of_chance(member.raw) else value
         named = self._survey.table.rule(value) is not None or _is_generator_of_chance(value)
+        if not named:
+            self._survey.follow_attribute(member, self._method, self._trail)
         return value if named and not self._survey.assigned_on_self(member.cls, member.name) else _UNKNOWN
 
     def _used(self, node: ast.expr, value: object, call: ast.Call | None) -> bool:
@@ -1210,17 +1437,21 @@ class _Reader(ast.NodeVisitor):
         if rule is not None:
             self._judge(node, rule, call)
             return True
+        # Named without being called, it is called later.
+        early = self._early and call is not None
         if isinstance(value, (FunctionType, functools._lru_cache_wrapper)):
             for function in _wrapped(value, value.__qualname__, self._survey.modules):
-                self._survey.follow(_Text(function), self._method, self._trail)
+                self._survey.follow(_Text(function), self._method, self._trail, early)
         elif isinstance(value, _Member) and isinstance(value.raw, classmethod):
             for text in _texts(value, self._survey.modules):
-                self._survey.follow(text, self._method, self._trail)
+                self._survey.follow(text, self._method, self._trail, early)
         elif isinstance(value, type) and call is not None:
-            self._survey.follow_constructor(value, self._method, self._trail)
+            self._survey.follow_constructor(value, self._method, self._trail, early)
         elif _is_generator_of_chance(value) and not self._is_alias(node):
-            self._report(node, CHANCE, f"{ast.unparse(node)}{_OUTSIDE}", "{env}", None)
+            self._report(node, GENERATOR, f"{ast.unparse(node)}{_OUTSIDE}", "{env}", None)
             return True
+        elif isinstance(value, _Member):
+            self._survey.follow_attribute(value, self._method, self._trail)
         return False
 
     def _is_alias(self, node: ast.expr) -> bool:
@@ -1237,7 +1468,8 @@ class _Reader(ast.NodeVisitor):
             return
         if rule.code == IDENTITY and self._text is not None and self._text.name in _IDENTITY_METHODS:
             return
-        self._report(node, rule.code, rule.name + "()" * (call is not None), rule.instead, call)
+        early = self._early and call is not None and rule.code in ANSWERED
+        self._report(node, START if early else rule.code, rule.name + "()" * (call is not None), rule.instead, call)
 
     def _report(self, node: ast.expr, code: str, what: str, instead: str, call: ast.Call | None) -> None:
         if call is None:
@@ -1249,10 +1481,9 @@ class _Reader(ast.NodeVisitor):
         for service in ("clock", "env"):
             if f"{{{service}}}" in instead:
                 instead = self._reached(service, instead)
-        if self._default_of:
-            instead = f"{self._default_of}=None, and in the body {instead}"
-        place = (self._file, node.lineno, node.col_offset)
-        self._survey.report(place, code, self._method, what + self._trail, instead)
+        if code == START:
+            instead = self._made_by.replace("%s", instead)
+        self._survey.report(self._file, node, code, self._method, what + self._trail, instead)
 
     def _reached(self, service: str, instead: str) -> str:
         text = self._text

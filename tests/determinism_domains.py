@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 import time
 import uuid
@@ -307,6 +308,80 @@ class DictDomain(dict):  # type: ignore[type-arg]
 class WithDefault:
     def create(self, name: str, at: datetime = datetime.now(), *, make: Any = uuid.uuid4) -> None:  # default
         self.at = at
+
+
+def early() -> float:
+    return time.time()  # early
+
+
+def later() -> str:
+    return str(uuid.uuid4())  # later
+
+
+class HasStart:
+    since = time.time()  # attribute made at start
+    until = [datetime.now()]  # attribute of another
+    other = time.time()
+
+    def __init__(self) -> None:
+        self.other = 0.0
+
+
+@dataclass
+class MadeAtStart(HasStart):
+    at: datetime = datetime.now()  # field made at start
+    key: str = field(default_factory=functools.partial(str, uuid.uuid4))  # field made by helper
+    keys: str = field(default_factory=later)
+
+    def create(
+        self,
+        a: datetime = datetime.now(),  # parameter made at start
+        b: tuple[float, ...] = (early(), random.random()),  # parameter made by helper
+        c: Callable[[], datetime] = lambda: datetime.now(),  # parameter made later
+        d: Callable[[], uuid.UUID] = uuid.uuid4,  # parameter called later
+        e: str = os.getcwd(),  # parameter of files
+    ) -> object:
+        return self.since, HasStart.until
+
+
+class HasUnusedStart(HasStart):
+    def create(self) -> float:
+        return self.other
+
+    @readonly
+    def age(self) -> float:
+        return self.since
+
+
+def ignored() -> float:
+    return time.time()  # coopy: ignore[CPY101]
+
+
+@dataclass
+class Ignores:
+    at: datetime = datetime.now()  # coopy: ignore[CPY104]
+    key: str = field(  # coopy: ignore[CPY103]
+        default_factory=lambda: str(uuid.uuid4()),
+    )
+
+    def create(  # coopy: ignore
+        self,
+        name: str,
+        at: datetime = datetime.now(),
+    ) -> object:
+        return ignored(), _KeptElsewhere.since
+
+
+class _KeptElsewhere:
+    since = time.time()  # coopy: ignore[CPY104]
+
+
+class RunsBoth:
+    def create(self) -> float:
+        return early()
+
+    def change(self, at: float = early()) -> float:
+        return early()
 
 
 class Tags:

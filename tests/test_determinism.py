@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
+import re
 import sys
 import textwrap
+import time
 import warnings
 from pathlib import Path
 from types import ModuleType
 
 import determinism_domains as domains
 import pytest
+from program import run, write
 
 from coopy import determinism
 from coopy.determinism import DeterminismWarning, Finding, findings, validate
@@ -50,6 +54,12 @@ def line_of(mark: str) -> int:
     lines = Path(domains.__file__).read_text().splitlines()
     (line,) = (number for number, text in enumerate(lines, 1) if text.endswith(f"  # {mark}"))
     return line
+
+
+def codes(cls: type) -> dict[str, str]:
+    """The code of each finding, by the mark of its line."""
+    lines = Path(domains.__file__).read_text().splitlines()
+    return {lines[finding.line - 1].rpartition("  # ")[2]: finding.code for finding in findings(cls)}
 
 
 def told(cls: type) -> list[tuple[int, str, str, str]]:
@@ -326,8 +336,8 @@ def test_what_replay_cannot_repeat_is_an_error(domain, head, statement, what, in
     line = head.count("\n") + 5
     file = sys.modules[wiki.__module__].__file__
     finding = _one(wiki)
-    assert finding == Finding(finding.code, "error", file, line, "Wiki.create", what, instead)
-    assert finding.code in (determinism.TIME, determinism.CHANCE, determinism.IDENTIFIER)
+    assert finding == Finding(finding.code, "error", file, line, finding.column, "Wiki.create", what, instead)
+    assert finding.code in (determinism.TIME, determinism.CHANCE, determinism.IDENTIFIER, determinism.GENERATOR)
 
 
 @pytest.mark.parametrize("head, statement, code, what", WARNINGS, ids=map(_shown, WARNINGS))
@@ -335,8 +345,13 @@ def test_what_replay_may_not_repeat_is_a_warning(domain, head, statement, code, 
     wiki = domain(f"self.before = 1\n{statement}", head)
     file = sys.modules[wiki.__module__].__file__
     finding = _one(wiki)
-    assert finding == Finding(code, "warning", file, 5, "Wiki.create", what, finding.instead)
+    assert finding == Finding(code, "warning", file, 5, finding.column, "Wiki.create", what, finding.instead)
     assert finding.instead
+
+
+def test_the_column_is_counted_in_characters_from_one(domain):
+    (finding,) = findings(domain("self.names = ['ä', '€', open(name)]"))
+    assert finding.column == len("        self.names = ['ä', '€', ") + 1
 
 
 @pytest.mark.parametrize("head, body", FALSE_ALARMS, ids=map(_shown, FALSE_ALARMS))
@@ -351,7 +366,7 @@ def test_a_parameter_hides_what_the_module_imports(domain):
 
 def test_a_finding_reads_as_a_sentence_with_the_place_first():
     assert [str(finding) for finding in findings(domains.UsesAlias)] == [
-        f"{domains.__file__}:{line_of('alias')}: UsesAlias.create calls datetime.now(); use self._clock.now()"
+        f"{domains.__file__}:{line_of('alias')}:19: CPY101 UsesAlias.create calls datetime.now(); use self._clock.now()"
     ]
     assert " uses uuid.uuid4 as the default of make; use " in str(findings(domains.WithDefault)[1])
     assert " iterates over self.tags, a set; use sorted(self.tags)" in str(findings(domains.Diary)[1])
@@ -564,9 +579,49 @@ def test_defaults_of_parameters_are_made_anew_by_each_start():
             line,
             method,
             "uuid.uuid4 as the default of make",
-            "make=None, and in the body env.uuid4 (from coopy import env)",
+            "env.uuid4 (from coopy import env)",
         ),
     ]
+
+
+def test_what_is_made_while_the_program_starts_has_a_code_of_its_own():
+    assert codes(domains.MadeAtStart) == {
+        "field made at start": "CPY104",
+        "field made by helper": "CPY103",
+        "parameter made at start": "CPY104",
+        "parameter made by helper": "CPY104",
+        "parameter made later": "CPY101",
+        "parameter called later": "CPY103",
+        "parameter of files": "CPY201",
+        "attribute made at start": "CPY104",
+        "attribute of another": "CPY104",
+        "early": "CPY104",
+        "later": "CPY103",
+    }
+
+
+@pytest.mark.parametrize(
+    "mark, what, instead",
+    [
+        ("field made at start", "in the field MadeAtStart.at", "default_factory=lambda: clock.now()"),
+        ("attribute made at start", "in the attribute HasStart.since", "self.since = clock.time()"),
+        ("parameter made at start", "as the default of a", "a=None, and in the body clock.now()"),
+        ("parameter made later", "as the default of c", "clock.now()"),
+    ],
+)
+def test_what_stands_in_for_it_is_written_as_it_has_to_be_made(mark, what, instead):
+    (finding,) = [finding for finding in findings(domains.MadeAtStart) if finding.line == line_of(mark)]
+    assert finding.what.endswith(what)
+    assert finding.instead.startswith(f"{instead} (from coopy import clock)")
+
+
+def test_an_attribute_of_the_class_is_read_only_where_a_method_uses_it():
+    assert codes(domains.HasUnusedStart) == {}
+
+
+def test_a_helper_that_runs_both_early_and_in_an_action_is_found_for_both():
+    found = [finding.code for finding in findings(domains.RunsBoth)]
+    assert found == ["CPY101", "CPY104"]
 
 
 def test_the_order_of_a_set_is_found_where_it_shows_and_only_there():
@@ -608,6 +663,22 @@ def test_a_variable_that_is_not_assigned_yet_says_nothing():
     later = Wiki()
 
 
+def test_an_attribute_that_answers_every_question_with_an_error_is_left_alone():
+    class Placeholder:
+        __slots__ = ()
+
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError(name)
+
+    class Wiki:
+        held = Placeholder()
+
+        def create(self) -> object:
+            return self.held, time.time()
+
+    assert [finding.what for finding in findings(Wiki)] == ["time.time()"]
+
+
 def test_a_class_without_source_has_no_findings():
     space: dict[str, type] = {}
     exec("import time\nclass Wiki:\n    def create(self): return time.time()\n", space)
@@ -631,6 +702,246 @@ def test_findings_are_ordered_by_file_and_line_however_often_they_are_asked_for(
     found = findings(domains.EveryKindOfMethod)
     assert found == sorted(found, key=lambda finding: (finding.file, finding.line))
     assert found == findings(domains.EveryKindOfMethod)
+
+
+# -- comments that ignore findings
+
+# what is between the brackets, and whether it silences time.time()
+BRACKETS = [
+    ("", True),
+    ("[CPY101]", True),
+    ("[CPY101,CPY206]", True),
+    ("[ CPY206 , CPY101 ]", True),
+    (" [CPY101]  made once", True),
+    ("[CPY102]", False),
+    ("[]", False),
+    ("[cpy101]", False),
+    ("[CPY102", False),
+    ("d", False),
+    ("-not", False),
+]
+
+
+@pytest.mark.parametrize("rest, silenced", BRACKETS, ids=str)
+def test_a_comment_silences_the_codes_it_names_or_all(domain, rest, silenced):
+    wiki = domain(f"self.at = time.time()  # noqa  # coopy: ignore{rest}", "import time")
+    assert [finding.code for finding in findings(wiki)] == ([] if silenced else ["CPY101"])
+
+
+@pytest.mark.parametrize("before", ["  #coopy:ignore", "  #  coopy:  ignore"])
+def test_spaces_in_the_comment_do_not_matter(domain, before):
+    assert findings(domain(f"self.at = time.time(){before}", "import time")) == []
+
+
+# a body with time.time() in it, and whether the comment is where it silences that
+PLACES = [
+    ("self.at = [  # coopy: ignore\n    name,\n    time.time(),\n]", True),
+    ("self.at = [\n    name,\n    time.time(),  # coopy: ignore\n]", True),
+    ("self.at = [\n    name,  # coopy: ignore\n    time.time(),\n]", False),
+    ("# coopy: ignore\nself.at = time.time()", False),
+    ("self.at = time.time(), '# coopy: ignore'", False),
+    ("if name:  # coopy: ignore\n    self.at = time.time()", False),
+    ("if (  # coopy: ignore\n    time.time()\n):\n    pass", True),
+    ("@print  # coopy: ignore\n@functools.partial(\n    print, time.time()\n)\ndef f(): pass", False),
+    ("@functools.partial(  # coopy: ignore\n    print, time.time()\n)\ndef f(): pass", True),
+    ("def f(  # coopy: ignore\n    at=time.time(),\n): pass", True),
+]
+
+
+@pytest.mark.parametrize("body, silenced", PLACES)
+def test_it_silences_its_line_and_the_statement_that_begins_there(domain, body, silenced):
+    assert [finding.code for finding in findings(domain(body, "import functools, time"))] == ([] if silenced else ["CPY101"])
+
+
+def test_it_silences_defaults_fields_attributes_and_helpers_where_they_stand():
+    assert findings(domains.Ignores) == []
+
+
+def test_what_is_ignored_is_neither_refused_nor_warned_about(domain):
+    wiki = domain("open(name), time.time()  # coopy: ignore[CPY101, CPY201]", "import time")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        validate(wiki, "strict")
+
+
+COMMENTS = [
+    ("time.time()", "[CPY999]", ["CPY101", "CPY301 names CPY999, which is no code"]),
+    ("time.time()", "[CPY101, C1]", ["CPY301 names C1, which is no code"]),
+    ("time.time()", "[]", ["CPY101", "CPY301 names no code between its brackets"]),
+    ("time.time()", "[CPY301, CPY101]", ["CPY301 names CPY301, which is no code"]),
+    ("time.time()", "[CPY101, CPY206]", ["CPY302 ignores CPY206, which is not found here: remove it"]),
+    ("len(name)", "[CPY101]", ["CPY302 ignores CPY101, which is not found here: remove it"]),
+    ("len(name)", "", ["CPY302 ignores what is not found here: remove it"]),
+    ("time.time()", "", []),
+]
+
+
+@pytest.mark.parametrize("statement, rest, said", COMMENTS)
+def test_a_comment_that_names_no_code_or_silences_nothing_is_found_by_check_alone(domain, statement, rest, said):
+    wiki = domain(f"{statement}  # coopy: ignore{rest}", "import time")
+    found = determinism.check([wiki])
+    of_comments = [each for each in found if each.code in determinism.COMMENT_CODES]
+    told = [f"{each.code} {each.message}".replace("the comment ", "") if each in of_comments else each.code for each in found]
+    assert told == said
+    assert {each.column for each in of_comments} <= {len(f"        {statement}  ") + 1}
+    assert {(each.severity, each.line) for each in of_comments} <= {("warning", 4)}
+    assert not {each.code for each in findings(wiki)} & set(determinism.COMMENT_CODES)
+
+
+def test_an_unknown_code_is_told_with_the_codes_there_are(domain):
+    (finding,) = determinism.check([domain("pass  # coopy: ignore[CPY9]")])
+    assert str(finding).endswith(
+        ":4:15: CPY301 the comment names CPY9, which is no code; use one from CPY101 to CPY105 or one from CPY201 to CPY210"
+    )
+    (finding,) = determinism.check([domain("pass  # coopy: ignore")])
+    assert str(finding).endswith(":4:15: CPY302 the comment ignores what is not found here: remove it")
+
+
+def test_a_comment_in_code_that_was_not_read_may_be_needed_by_another_class(domain):
+    module = domain.module(
+        "import time\ndef helper(): return time.time()  # coopy: ignore\n"
+        "class Base:\n    def at(self): return time.time()  # coopy: ignore\n"
+        "class Wiki(Base):\n    def at(self): return 0\n"
+        "class Other:\n    def at(self): return helper()\n"
+    )
+    assert determinism.check([module.Wiki]) == []
+    assert determinism.check([module.Wiki, module.Other, module.Base]) == []
+
+
+def test_comments_in_helpers_and_fields_that_were_read_are_judged(domain):
+    wiki = domain.module(
+        "from dataclasses import dataclass\n"
+        "def helper(): return 1  # coopy: ignore\n"
+        "@dataclass\nclass Page:\n    at: int = 0  # coopy: ignore\n"
+        "class Wiki:\n    def create(self): return Page(), helper()\n"
+    ).Wiki
+    assert [(finding.code, finding.line) for finding in determinism.check([wiki])] == [("CPY302", 2), ("CPY302", 5)]
+
+
+def test_a_comment_in_a_method_that_is_not_read_silences_nothing_in_that_class(domain):
+    wiki = domain.module(
+        "import time\nfrom coopy import readonly\n"
+        "class Wiki:\n    @readonly\n    def age(self): return time.time()  # coopy: ignore[CPY101]\n"
+    ).Wiki
+    assert [(finding.code, finding.line) for finding in determinism.check([wiki])] == [("CPY302", 5)]
+
+
+def test_several_classes_name_a_place_they_share_once_by_file_and_line():
+    found = determinism.check([domains.UsesHelperOfHelper, domains.UsesHelper, domains.Diary])
+    assert [(finding.line, finding.method) for finding in found] == [
+        (line_of("stamp"), "UsesHelperOfHelper.create"),
+        (line_of("started"), "Diary.__init__"),
+        (line_of("tags"), "Diary.lines"),
+    ]
+
+
+# -- codes
+
+
+def test_each_code_has_its_line_in_the_table_of_the_module_and_in_that_of_the_guide():
+    known = [*determinism.ERROR_CODES, *determinism.WARNING_CODES, *determinism.COMMENT_CODES]
+    severities = {"1": "error", "2": "warning", "3": "warning"}
+    rows = [(code, severities[code[3]]) for code in known]
+    assert re.findall(r"^    (CPY\d+)  (\w+) ", str(determinism.__doc__), re.M) == rows
+    guide = Path(__file__).parents[1] / "docs" / "guides" / "clock.md"
+    assert re.findall(r"^\| `(CPY\d+)` \| (\w+) \|", guide.read_text(), re.M) == rows
+
+
+def test_a_code_is_the_same_in_every_release():
+    kinds = "TIME CHANCE IDENTIFIER START GENERATOR".split()
+    kinds += "FILES NETWORK PROCESSES ENVIRONMENT CONSOLE SET_ORDER IDENTITY THREADS WAITING TIME_ZONE".split()
+    numbers = [*range(101, 106), *range(201, 211)]
+    assert [getattr(determinism, kind) for kind in kinds] == [f"CPY{number}" for number in numbers]
+
+
+# -- validation
+
+
+@pytest.mark.parametrize("cls", [domains.UsesAlias, domains.MakesComment, domains.UsesHelperOfHelper])
+def test_a_deterministic_system_may_ask_the_machine_in_its_actions(cls):
+    assert findings(cls) and determinism.check([cls], deterministic=True) == []
+    validate(cls, "strict", deterministic=True)
+
+
+def test_what_a_deterministic_system_is_not_answered_is_refused_still():
+    with pytest.raises(PrevalentError) as refused:
+        validate(domains.MadeAtStart, "warn", deterministic=True)
+    assert {finding.code for finding in refused.value.findings} == {"CPY104", "CPY201"}
+    assert len(refused.value.findings) == 7
+    with pytest.raises(PrevalentError, match="CPY105"):
+        validate(domains.UsesGenerator, "warn", deterministic=True)
+    with pytest.warns(DeterminismWarning, match="CPY206"):
+        validate(domains.Tags, "warn", deterministic=True)
+
+
+def test_a_comment_that_is_needed_without_deterministic_is_not_found_with_it(domain):
+    wiki = domain("time.time()  # coopy: ignore[CPY101]", "import time")
+    assert determinism.check([wiki], deterministic=True) == []
+
+
+# What has to be given to be asked; the others are asked without an argument.
+GIVEN = {
+    "time.clock_gettime": "0",
+    "time.clock_gettime_ns": "0",
+    "time.strftime": "'%c %f'",
+    "random.betavariate": "1, 2",
+    "random.binomialvariate": "9, 0.5",
+    "random.choice": "range(99)",
+    "random.choices": "range(99)",
+    "random.expovariate": "1.0",
+    "random.gammavariate": "1, 2",
+    "random.gauss": "0, 1",
+    "random.getrandbits": "64",
+    "random.lognormvariate": "0, 1",
+    "random.normalvariate": "0, 1",
+    "random.paretovariate": "1",
+    "random.randbytes": "8",
+    "random.randint": "0, 99",
+    "random.randrange": "99",
+    "random.sample": "range(99), 3",
+    "random.setstate": "random.getstate()",
+    "random.shuffle": "[1, 2, 3]",
+    "random.uniform": "0, 1",
+    "random.vonmisesvariate": "0, 1",
+    "random.weibullvariate": "1, 1",
+    "os.urandom": "8",
+    "os.getrandom": "8",
+    "secrets.choice": "range(99)",
+    "secrets.randbelow": "99",
+    "secrets.randbits": "64",
+}
+ASKS = """
+    import datetime, os, random, secrets, sys, time, uuid
+    from coopy import init_system
+
+    class Asks:
+        def __init__(self):
+            self.answers = {}
+
+        def ask(self, question):
+            self.answers[question] = repr(eval(question))
+
+    with init_system(Asks, "data", durability="buffered", deterministic=True) as asks:
+        if not asks.answers:
+            for question in sys.argv[1:]:
+                asks.ask(question)
+        for question, answer in asks.answers.items():
+            print(question, answer, sep="\t")
+"""
+
+
+def test_each_thing_a_deterministic_system_may_ask_is_answered_at_replay_as_it_was_live(tmp_path):
+    script = write(tmp_path / "asks.py", ASKS)
+    questions = []
+    for dotted, rule in determinism._RULES.items():
+        module, _, name = dotted.partition(".")
+        # Later versions of Python have more of them.
+        if rule.code in determinism.ANSWERED and hasattr(importlib.import_module(module), name.partition(".")[0]):
+            made = ".random()" if name.endswith("Random") else ""
+            questions.append(f"{dotted}({GIVEN.get(dotted, '')}){made}")
+    live = run(script, *questions).splitlines()
+    assert len(live) == len(questions) > 50
+    assert run(script).splitlines() == live
 
 
 def test_off_does_not_look():

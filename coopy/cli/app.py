@@ -494,6 +494,72 @@ def rehearse(
         raise typer.Exit(1)
 
 
+@app.command()
+def check(
+    specs: Annotated[list[str], typer.Argument(metavar="MODULE:CLASS", help="One domain class, or several.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if there are warnings, too.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="As for a system that is opened with deterministic=True.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What in a class replay could not repeat.
+
+    The same check as that of init_system(): it reads the source, for which the class is
+    imported, and runs no method. One finding on a line, with its code: CPY1xx are errors,
+    the others warnings. A comment # coopy: ignore[CPY201] on that line silences the code
+    there. Exit code 1 if there are errors.
+
+    \b
+    Examples:
+      coopy check wiki:Wiki
+      coopy check wiki:Wiki shop:Shop --strict --json
+    """
+    from coopy import determinism
+    from coopy.cli import text
+    from coopy.tools import domain
+
+    found = determinism.check([domain.load(spec) for spec in specs], deterministic)
+    errors = sum(each.severity == "error" for each in found)
+    if as_json:
+        text.print_json([text.finding_json(each) for each in found])
+    else:
+        paint = text.Painter()
+        _print([text.finding_line(each, paint) for each in found])
+        counts = (("bad", errors, "error"), ("odd", len(found) - errors, "warning"))
+        said = ", ".join(paint(colour, text.count(number, kind)) for colour, number, kind in counts if number)
+        print(said or paint("good", "nothing found"))
+    if errors or (strict and found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def stub(
+    spec: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="The domain class.")],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name of the protocol; by default Async and that of the class.")
+    ] = None,
+) -> None:
+    """Prints the types of a class in asyncio.
+
+    A module with a typing.Protocol whose methods are those of the class, to be awaited. A
+    type checker knows them where it is given: coopy.aio.open(Wiki, "data", protocol=AsyncWiki).
+
+    \b
+    Examples:
+      coopy stub wiki:Wiki > wiki_async.py
+      coopy stub wiki:Wiki --name WikiInAsyncio
+    """
+    from keyword import iskeyword
+
+    from coopy import stubs
+    from coopy.tools import domain
+
+    if name is not None and (not name.isidentifier() or iskeyword(name)):
+        raise UsageError(f"--name {name!r}: must be a name that a class can have, for example AsyncWiki")
+    print(stubs.protocol_of(domain.load(spec), name), end="")
+
+
 # -- what the commands share
 
 

@@ -8,13 +8,16 @@ import re
 import shutil
 import sys
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coopy.action import OUTCOMES, RAISED, RETURNED, UNKNOWN, WITHDRAWN
 from coopy.errors import UsageError
 from coopy.history import Action
 from coopy.progress import Bar
 from coopy.tools import tree
+
+if TYPE_CHECKING:
+    from coopy.determinism import Finding
 
 _COLOURS = {"name": "36", "type": "33", "value": "", "note": "2", "good": "32", "bad": "31", "odd": "33", "strong": "1"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -141,6 +144,33 @@ def action_json(each: Action) -> str:
         said["kwargs"] = {name: tree.as_json(value) for name, value in each.kwargs.items()}
     said["outcome"] = OUTCOMES[each.outcome]
     return json.dumps(said)
+
+
+def finding_line(each: Finding, paint: Painter) -> str:
+    """One finding of the static check, as linters write theirs; no part of it is cut."""
+    place = f"{paint('strong', f'{from_here(each.file)}:{each.line}:{each.column}')}:"
+    colour = "bad" if each.severity == "error" else "odd"
+    use = f"; use {each.instead}" if each.instead else ""
+    return f"{place} {paint(colour, each.code)} {each.message}{use}"
+
+
+def finding_json(each: Finding) -> dict[str, object]:
+    """The same in the types of JSON."""
+    return {
+        "path": from_here(each.file),
+        "line": each.line,
+        "column": each.column,
+        "code": each.code,
+        "severity": each.severity,
+        "message": each.message,
+        "replacement": each.instead,
+    }
+
+
+def from_here(path: str) -> str:
+    """A path as it is written in the current directory; whole, if it is not below."""
+    here = os.path.join(os.getcwd(), "")
+    return path[len(here) :] if path.startswith(here) else path
 
 
 def print_json(said: object) -> None:
