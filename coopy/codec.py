@@ -67,21 +67,37 @@ class StateFile(Protocol):
     def restart(self) -> None: ...
 
 
+class Owner(Protocol):
+    """What has a domain: a machine."""
+
+    domain: Any
+
+
 def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | None], list[Any]]:
     """Headers, names and arguments of joined records.
 
     The name of an opaque call is None, its arguments are bytes for `Codec.decode_call`; an
-    amendment's are None. Raises `DecodingError` if it is not three objects for each record.
+    amendment's are None. Raises `DecodingError`.
     """
     try:
         objects = _loads(b"".join((_JOIN_HEAD, data, _JOIN_TAIL)))
-        headers, names, arguments = objects[::3], objects[1::3], objects[2::3]
+        if not objects or len(objects) % 3:
+            raise ValueError("records are three objects each")
+        return objects[::3], objects[1::3], objects[2::3]
+    except Exception as error:
+        raise DecodingError(_undecodable(error)) from error
+
+
+def joined_headers(headers: list[bytes], arguments: list[Any]) -> bytes:
+    """The headers of records in one. Raises `DecodingError` if the records are not three objects each."""
+    try:
+        joined = b"".join(headers)
         # One record of other than three objects moves all behind it: then a header is no header.
-        if len(arguments) * len(headers[0]) != len(b"".join(headers)):
+        if len(arguments) * len(headers[0]) != len(joined):
             raise ValueError("a record is not three objects")
     except Exception as error:
         raise DecodingError(_undecodable(error)) from error
-    return headers, names, arguments
+    return joined
 
 
 def is_plain(value: object) -> bool:
@@ -109,11 +125,11 @@ class Codec:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         parameters: Sequence[str] = (),
-        domain: object = None,
+        owner: Owner | None = None,
     ) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         """The opcodes of a call, and the arguments as replay will see them.
 
-        Entities of ``domain`` are encoded as references. Raises `EncodingError`, which names the
+        Entities of the owner's domain are encoded as references. Raises `EncodingError`, which names the
         argument by ``parameters``.
         """
         if not kwargs:
@@ -131,6 +147,7 @@ class Codec:
                     return data[_HEAD_BYTES:-3], args, kwargs
                 return _opaque(b"P" + data), args, kwargs
         call = (name, args, kwargs) if kwargs else (name, args)
+        domain = None if owner is None else owner.domain
         data = self._encode(call, parameters, domain)
         if not (is_plain(args) and is_plain(tuple(kwargs.values()))):
             try:

@@ -125,9 +125,7 @@ class Engine:
                     instant = self._stamp(instant)
                 if instant < self._instant:
                     instant = self._instant
-                call, args, kwargs = self._codec.encode_call(
-                    method.name, args, kwargs, method.parameters, machine.domain
-                )
+                call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)
                 header = _pack(instant, self._offset, machine.outcome)
                 index = log.append(header + call)
                 self._instant = instant

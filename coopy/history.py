@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from coopy import action
-from coopy.codec import Codec, decode_joined
+from coopy.codec import Codec, decode_joined, joined_headers
 from coopy.errors import DecodingError, StorageError
 from coopy.storage import Log
 
@@ -47,7 +47,9 @@ def actions(log: Log, codec: Codec, after: int) -> Iterator[Action]:
     index = after
     try:
         for _, records in log.read(after):
-            for header, name, args in zip(*decode_joined(records)):
+            headers, names, arguments = decode_joined(records)
+            joined_headers(headers, arguments)
+            for header, name, args in zip(headers, names, arguments):
                 if held is not None:
                     held.outcome = header[action.OUTCOME]
                     yield held

@@ -14,6 +14,7 @@ from typing import Any, Union, cast
 
 from coopy import action, migration
 from coopy.clock import clock
+from coopy.codec import joined_headers
 from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
 from coopy.effects import DONE
 from coopy.env import env
@@ -129,8 +130,9 @@ class Machine:
         name: str | None = None
         args, recorded, outcome = (), action.UNKNOWN, self.outcome
         # How each action ended stands in the header of the record after it.
+        joined = joined_headers(headers, arguments)
         size = len(headers[0])
-        outcomes = bytearray(b"".join(headers)[2 * size - 1 :: size] + following[action.OUTCOME :])
+        outcomes = bytearray(joined[2 * size - 1 :: size] + following[action.OUTCOME :])
         if withdrawn:
             _mark_withdrawn(arguments, outcomes, withdrawn - index)
         if self.version != self.migration.version:
