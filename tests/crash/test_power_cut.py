@@ -47,6 +47,7 @@ def told(tally: Tally) -> str:
     return f"{tally.cuts} power cuts in {tally.lives} lives, {tally.second_cuts} cut again while opening, 0 violations"
 
 
+@pytest.mark.timeout(600)
 def test_nothing_acknowledged_is_lost_in_the_lives_that_are_always_run(tmp_path: Path) -> None:
     tally = campaign(tmp_path, 0, FIXED_LIVES, SHARE)
     print(f"\npower: {told(tally)}")
@@ -54,6 +55,7 @@ def test_nothing_acknowledged_is_lost_in_the_lives_that_are_always_run(tmp_path:
     assert tally.cuts > 50 * FIXED_LIVES
 
 
+@pytest.mark.timeout(3600)
 def test_nothing_acknowledged_is_lost_in_lives_of_a_fresh_seed(tmp_path: Path) -> None:
     print(f"\npower: COOPY_POWER_SEED={FRESH} COOPY_POWER_LIVES={LIVES}")
     if LIVES:
