@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= 200
-LIVES ?= 3000
+LIVES ?= 2000
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help:  ## this list
@@ -41,7 +41,7 @@ test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
 	done; \
 	if [ -n "$$failed" ]; then echo "failed under Python$$failed"; exit 1; fi
 
-crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), and 3000 lives with the power cut (LIVES=...)
+crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), and 2000 lives with the power cut (LIVES=...)
 	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
 
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each

@@ -155,8 +155,8 @@ class Segment:
     def proves(self, after: int, index: int) -> bool:
         """Whether whole frames behind offset ``after`` show that action ``index`` had been kept.
 
-        They do if one of them says that the action was synced, or is the action. An amendment shows
-        nothing: it may have reached the disk before its action.
+        They do if one of them says that the action was synced. That they are whole shows nothing: what
+        was written later may have reached the disk before.
         """
         data = self.file.read(after, self.file.size - after).rstrip(b"\0")
         if frame.whole(data, 0) is not None:
@@ -164,9 +164,7 @@ class Segment:
         place = data.find(frame.MARK, 1)
         while place >= 0:
             found = frame.whole(data, place)
-            if found is not None and (
-                found.synced >= index or (found.index == index and found.size > AMENDMENT_BYTES)
-            ):
+            if found is not None and found.synced >= index:
                 return True
             place = data.find(frame.MARK, place + 1)
         return False

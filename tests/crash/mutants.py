@@ -247,8 +247,8 @@ MUTANTS = [
     Mutant(
         "what-frames-say-was-synced-is-ignored",
         "coopy/disk/segment.py",
-        "                found.synced >= index or (found.index",
-        "                (found.index",
+        "            if found is not None and found.synced >= index:",
+        "            if found is not None and found.synced < 0:",
         "tests/crash/test_guards.py::test_every_action_but_the_last_is_known_to_have_been_synced",
     ),
     Mutant(

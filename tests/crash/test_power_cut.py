@@ -21,10 +21,14 @@ from pathlib import Path
 
 import pytest
 from crash.disk_model import Disk, Recorder, everything, put
-from crash.power import Tally, Violation, campaign
+from crash.power import Diary, Tally, Violation, campaign
+from faults import open_with
 from program import environment
 
-from coopy.disk.fs import File
+from coopy import control
+from coopy.disk import frame
+from coopy.disk.fs import Calls, File
+from coopy.storage import AMENDMENT_BYTES
 
 LIVES = int(os.environ.get("COOPY_POWER_LIVES", "0"))
 FRESH = int(os.environ.get("COOPY_POWER_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -66,6 +70,25 @@ def test_nothing_acknowledged_is_lost_in_lives_of_a_fresh_seed(tmp_path: Path) -
         campaign(tmp_path, FRESH + tally.lives, 1, SHARE, tally=tally)
     print(f"power: {told(tally)}")
     assert tally.cuts
+
+
+def test_an_amendment_that_is_lost_while_the_action_behind_it_is_there_is_a_torn_end(tmp_path: Path) -> None:
+    """Neither was synced, and they may lie in two sectors of which the later one reached the disk first."""
+    diary = open_with(Calls(), Diary, tmp_path, durability="buffered")
+    diary.add(1, "")
+    with pytest.raises(KeyError):
+        diary.refuse(2)
+    end = control(diary)._system._journal._tail
+    diary.add(3, "")
+    control(diary)._system.abandon()
+    size = frame.OVERHEAD + AMENDMENT_BYTES
+    with (tmp_path / "transaction_000000000000001.log").open("r+b") as file:
+        file.seek(end - size)
+        file.write(bytes(size))
+    again = open_with(Calls(), Diary, tmp_path, durability="buffered")
+    again.add(4, "")
+    assert again.tokens == [1, 4]
+    control(again).close()
 
 
 def run_in_processes(lives: int) -> None:
