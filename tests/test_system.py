@@ -611,6 +611,14 @@ def _linger() -> None:
     _inside["leave"]()
 
 
+def test_a_child_that_has_not_come_to_close_its_copy_of_the_lock_does_not_hold_the_directory(tmp_path: Path) -> None:
+    counter = init_system(Counter, tmp_path)
+    copy = os.dup(control(counter)._system._lock._file.fileno())
+    counter.close()
+    init_system(Counter, tmp_path).close()
+    os.close(copy)
+
+
 @needs_fork
 def test_a_child_that_outlives_its_parents_system_does_not_hold_the_directory(tmp_path: Path) -> None:
     reading, writing_end = os.pipe()

@@ -23,6 +23,7 @@ class DirectoryLock:
             raise ForeignDirectory(
                 f"{path} is not a file, or a link to one. Nothing was changed. Remove it; an empty one is made in its place."
             )
+        self._pid = os.getpid()
         self._file = open(path, "ab+", buffering=0)
         try:
             try:
@@ -40,6 +41,9 @@ class DirectoryLock:
 
     def release(self) -> None:
         """Lets go. In a forked child it closes the child's copy, and the parent keeps the lock."""
+        if os.getpid() == self._pid and not self._file.closed:
+            # A child that was forked just now may not have come to close its copy.
+            fcntl.flock(self._file, fcntl.LOCK_UN)
         self._file.close()
 
 
