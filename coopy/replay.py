@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from coopy import action, effects
+from coopy import action, collector, effects
 from coopy.codec import Codec, decode_joined
 from coopy.errors import DamagedSnapshot, MissingActions, ReplayError, StorageError
 from coopy.machine import NOTHING_FOLLOWS, Machine
@@ -215,7 +215,7 @@ def _collector_off() -> Iterator[None]:
         if enabled:
             # All that was made is young, and would be looked at by the next collection, whole. Frozen
             # and thawed it counts as old.
-            if gc.get_freeze_count() == 0:
+            if collector.is_free():
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import random
 import select
@@ -37,6 +38,7 @@ from coopy import (
     readonly,
     replay,
 )
+from coopy import collector
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.retention import Retention
@@ -784,6 +786,22 @@ def test_a_snapshot_taken_while_eight_threads_write_is_a_state_between_two_calls
                 (copy / f"snapshot_{other:015d}.dat").unlink()
         assert replay(Counter, copy).history == history
         shutil.rmtree(copy)
+
+
+def test_neither_a_snapshot_nor_a_restore_leaves_anything_frozen(tmp_path: Path) -> None:
+    at_start = gc.get_freeze_count()
+    for _ in range(2):
+        with init_system(Counter, tmp_path, fork=None) as counter:
+            counter.add()
+            counter.take_snapshot()
+        assert gc.get_freeze_count() <= at_start
+
+
+@pytest.mark.parametrize(("frozen", "at_start", "free"), [(0, 0, True), (0, 375, True), (375, 375, True), (376, 375, False), (9, 0, False), (5000, 5000, False)])
+def test_what_others_have_frozen_is_not_thawed(frozen: int, at_start: int, free: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: frozen)
+    monkeypatch.setattr(collector, "_at_start", at_start)
+    assert collector.is_free() is free
 
 
 @forked_and_inline

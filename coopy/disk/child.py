@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable
 
+from coopy import collector
 from coopy.errors import SnapshotError
 
 AVAILABLE = hasattr(os, "fork")
@@ -24,7 +25,7 @@ def start(function: Callable[[], None]) -> Callable[[], None]:
     Waiting raises `SnapshotError` if the child did not do it.
     """
     reading, writing = os.pipe()
-    frozen = gc.get_freeze_count()
+    free = collector.is_free()
     gc.freeze()
     try:
         with warnings.catch_warnings():
@@ -34,7 +35,7 @@ def start(function: Callable[[], None]) -> Callable[[], None]:
     except OSError as error:
         os.close(reading)
         os.close(writing)
-        _thaw(frozen)
+        _thaw(free)
         raise SnapshotError(f"no child could be forked to write the snapshot: {error}. Nothing was saved.") from error
     if pid == 0:
         _be_the_child(function, writing)
@@ -53,7 +54,7 @@ def start(function: Callable[[], None]) -> Callable[[], None]:
                 message = b""
         finally:
             os.close(reading)
-            _thaw(frozen)
+            _thaw(free)
         if message != _DONE:
             reason = message.decode("utf-8", "replace") or f"its process ended with status {status}"
             raise SnapshotError(
@@ -74,6 +75,6 @@ def _be_the_child(function: Callable[[], None], writing: int) -> None:
         os._exit(0)
 
 
-def _thaw(frozen: int) -> None:
-    if frozen == 0:
+def _thaw(free: bool) -> None:
+    if free:
         gc.unfreeze()

@@ -35,10 +35,10 @@ LAYERS = [
     {"coopy.clock", "coopy.effects", "coopy.env", "coopy.disk"},
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
     {"coopy.decorators", "coopy.digest", "coopy.entities", "coopy.migration", "coopy.storage"},
-    {"coopy.errors", "coopy.log"},
+    {"coopy.collector", "coopy.errors", "coopy.log"},
 ]
 # What the disk may know of the spine: the seam and the errors.
-DISK_MAY_IMPORT = {"coopy.storage", "coopy.errors", "coopy.log"}
+DISK_MAY_IMPORT = {"coopy.collector", "coopy.storage", "coopy.errors", "coopy.log"}
 # Too heavy to come with the package, or not always there.
 LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
 LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast"}
