@@ -18,14 +18,14 @@ the action before it ended. It is written when an action is withdrawn and when
 a system closes.
 
 A stored state begins with a head: the header of the last action in it, whose outcome
-is that of this action itself, the version of the domain class that wrote it, and the
-effects that were asked for and are not known to have been carried out.
+is that of this action itself, the version of the domain class that wrote it, and what
+the machine has besides the domain object.
 
     offset  size  field
          0    13  header    as above
         13     4  version   see `coopy.migration`; unsigned
-        17     4  size      of the effects, in bytes; unsigned
-        21     e  effects   a pickle of a dict, see `coopy.effects`; nothing if there are none
+        17     4  size      of what follows up to the state, in bytes; unsigned
+        21     e  besides   a pickle of a dict, see `coopy.machine`; nothing if there is nothing
       21+e     n  state     see `coopy.codec`
 """
 
@@ -59,9 +59,9 @@ def amendment(instant: int, offset: int, outcome: int) -> bytes:
     return HEADER.pack(instant, offset, outcome) + NO_CALL
 
 
-def head(record_header: bytes, outcome: int, version: int, effects: bytes) -> bytes:
+def head(record_header: bytes, outcome: int, version: int, besides: bytes) -> bytes:
     """The head of the state after an action that ended so."""
-    return HEAD.pack(record_header[-HEADER.size : OUTCOME] + bytes([outcome]), version, len(effects)) + effects
+    return HEAD.pack(record_header[-HEADER.size : OUTCOME] + bytes([outcome]), version, len(besides)) + besides
 
 
 def instant_of(record_header: bytes) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from coopy.errors import EncodingError, UsageError
 from coopy.moment import current
@@ -65,13 +65,3 @@ def on_commit(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> 
 def effect_id() -> str | None:
     """Inside an effect: its id, the same whenever it is tried again, and no other's. Elsewhere None."""
     return carried.name
-
-
-def dumps(effects: dict[str, bytes]) -> bytes:
-    """The effects of a machine, for the head of its state."""
-    return pickle.dumps(effects, 5) if effects else b""
-
-
-def loads(data: memoryview) -> dict[str, bytes]:
-    """What `dumps` made."""
-    return cast("dict[str, bytes]", pickle.loads(data)) if len(data) else {}

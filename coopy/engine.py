@@ -20,7 +20,7 @@ from threading import Lock, RLock
 from types import GeneratorType
 from typing import Any
 
-from coopy import action, effects
+from coopy import action
 from coopy.codec import Codec
 from coopy.errors import JournalError, PrevalentError, UsageError
 from coopy.machine import Function, Machine
@@ -245,7 +245,7 @@ class Engine:
 
     def save(self, machine: Machine) -> None:
         """Writes the snapshot of a machine."""
-        head = action.head(machine.header, machine.outcome, machine.version, effects.dumps(machine.effects))
+        head = action.head(machine.header, machine.outcome, machine.version, machine.besides())
 
         def write(file: StateWriter) -> None:
             self._codec.dump_state(machine.domain, _AfterHead(file, head))

@@ -14,6 +14,14 @@
         StateChanged        the state was changed by what must not change it
         SharedArgument      an argument is an object of the system, or was changed after the call
         NotRepeatable       a second process replays the action and gets another state
+      ClusterError            of replicated systems
+        Unavailable           no majority answered in time; nothing was recorded
+        OutcomeUnknown        it can't be known in time whether a call was recorded
+        ReadOnlyNode          a replica runs @readonly methods only
+        AuthenticationFailed  refused at the door
+        DamagedLine           the messages of the line are not what was sent, or not all there
+        Diverged              this node's state is not that of the others
+        NotAMember            the cluster does not know this node
       StorageError            what lies in the directory cannot be used
         ForeignDirectory      not a coopy directory, or a file of another system
         UnsupportedFormat     written by a newer coopy
@@ -133,6 +141,42 @@ class NotRepeatable(CheckFailed):
         self.index = index
         self.method = method
         self.places = places
+
+
+class ClusterError(CoopyError):
+    """Base of what goes wrong between the nodes of a replicated system."""
+
+
+class Unavailable(ClusterError):
+    """No majority of the nodes answered in time. Nothing was recorded; call again."""
+
+
+class OutcomeUnknown(ClusterError):
+    """A call was sent, and it can't be known in time whether it was recorded. It may still be applied, once."""
+
+
+class ReadOnlyNode(ClusterError):
+    """A replica runs methods marked @readonly only. Nothing was recorded."""
+
+
+class AuthenticationFailed(ClusterError):
+    """The other side refused the password or the certificate."""
+
+
+class DamagedLine(ClusterError):
+    """A message of the line is not what was sent, or is missing. This node has stopped before it."""
+
+
+class Diverged(ClusterError):
+    """This node applied the same actions as the others and has another state. ``index`` of the first that differs."""
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class NotAMember(ClusterError):
+    """The cluster does not know this node, or has removed it."""
 
 
 class StorageError(CoopyError):

@@ -8,11 +8,13 @@ which answer from the record's header and the index.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from types import FunctionType, GeneratorType
 from typing import Any, Union, cast
 
 from coopy import action, migration
+from coopy.batch import BATCH, Batches
 from coopy.clock import clock
 from coopy.codec import joined_headers
 from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
@@ -47,7 +49,7 @@ class Machine:
 
     __slots__ = (
         "domain", "applied", "header", "outcome", "secret", "running", "draws", "deterministic", "chance", "methods",
-        "migration", "version", "effects", "asked",
+        "migration", "version", "effects", "asked", "batches",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +59,7 @@ class Machine:
         header: bytes,
         secret: bytes,
         version: int | None = None,
-        effects: dict[str, bytes] | None = None,
+        besides: bytes | memoryview = b"",
     ) -> None:
         self.domain = domain
         self.applied = applied
@@ -76,11 +78,15 @@ class Machine:
         self.migration = migration.of(type(domain))
         self.version = self.migration.version if version is None else version
         """Version of the class that recorded what comes next."""
-        self.effects = {} if effects is None else effects
+        kept: dict[str, Any] = pickle.loads(besides) if len(besides) else {}
+        self.effects: dict[str, bytes] = kept.get("effects", {})
         """What actions asked for and is not known to have been carried out, by name."""
         self.asked: Callable[[str], None] | None = None
         """Told the name of each effect that a live action asks for."""
+        self.batches = Batches(*kept.get("batches", ()))
+        """Which batches of the line that nodes share were applied."""
         self.methods[DONE] = self.effects.pop
+        self.methods[BATCH] = self._begin_batch
         equip(domain)
 
     def apply(self, header: bytes, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -253,6 +259,22 @@ class Machine:
         except Exception as error:
             index = self.applied + 1
             raise FailedUpgrade(index, call.method, where(index), version, error) from error
+
+    def besides(self) -> bytes:
+        """What the machine has besides the domain object, for the head of its state: a pickle, or nothing.
+
+        A dict of what is not empty: ``effects`` by name, see `coopy.effects`, and ``batches``, the
+        members of `coopy.batch.Batches`.
+        """
+        kept: dict[str, Any] = {}
+        if self.effects:
+            kept["effects"] = self.effects
+        if self.batches.sequence:
+            kept["batches"] = tuple(self.batches)
+        return pickle.dumps(kept, 5) if kept else b""
+
+    def _begin_batch(self, *found: Any) -> None:
+        self.batches = self.batches.begun(self.applied + 2, *found)
 
     def ask(self, effect: bytes) -> None:
         """Takes an effect that the running action asks for."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from coopy import action, collector, effects
+from coopy import action, collector
 from coopy.codec import Codec, decode_joined
 from coopy.errors import DamagedSnapshot, MissingActions, ReplayError, StorageError
 from coopy.machine import NOTHING_FOLLOWS, Machine
@@ -101,7 +101,7 @@ def _from_snapshot(
             codec.refuse_newer(version, f"the snapshot of action {index}")
             start = action.HEAD.size + size
             state = codec.load_state(data[start:], version, loading)
-            return Machine(state, index, header, secret, version, effects.loads(data[action.HEAD.size : start]))
+            return Machine(state, index, header, secret, version, data[action.HEAD.size : start])
         upto = index - 1
 
 

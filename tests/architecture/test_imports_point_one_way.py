@@ -34,6 +34,7 @@ LAYERS = [
     {"coopy.deterministic"},
     {"coopy.clock", "coopy.effects", "coopy.env", "coopy.disk"},
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
+    {"coopy.batch"},
     {"coopy.decorators", "coopy.digest", "coopy.entities", "coopy.migration", "coopy.storage"},
     {"coopy.collector", "coopy.errors", "coopy.log"},
 ]

@@ -127,7 +127,7 @@ def test_a_state_lies_in_a_snapshot_as_the_page_says(tmp_path: Path) -> None:
     assert int.from_bytes(state[place["instant"] : place["offset"]], "little") > 1_700_000_000 * 10**9
     assert state[place["outcome"]] == action.RAISED
     assert int.from_bytes(state[place["version"] : place["size"]], "little") == 1
-    end_of_head = place["effects"] + int.from_bytes(state[place["size"] : place["effects"]], "little")
+    end_of_head = place["besides"] + int.from_bytes(state[place["size"] : place["besides"]], "little")
     assert state[end_of_head : end_of_head + 1] in (b"P", b"D")
     opcodes = [opcode.name for opcode, _, _ in pickletools.genops(state[end_of_head + 1 :])]
     assert (opcodes[0], opcodes[-1]) == ("PROTO", "STOP")
