@@ -66,13 +66,20 @@ def pack(kind: int, node: str, incarnation: int, number: int, records: Sequence[
 def unpack(data: bytes, sequence: int) -> Batch:
     """The batch in the bytes of a message. Raises `DamagedLine` if they are not what was sent."""
     if len(data) < _HEAD.size or zlib.crc32(memoryview(data)[4:]) != int.from_bytes(data[:4], "little"):
-        raise DamagedLine(f"message {sequence} of the line is not what was sent: its checksum does not match")
+        raise damaged(sequence, "its checksum does not match")
     _, kind, incarnation, number, count, length = _HEAD.unpack_from(data)
     names = _HEAD.size + length
     sizes = array("I")
     sizes.frombytes(data[names : names + 4 * count])
     return Batch(
         kind, data[_HEAD.size : names].decode(), incarnation, number, count, sizes, memoryview(data)[names + 4 * count :]
+    )
+
+
+def damaged(sequence: int, why: str) -> DamagedLine:
+    """What to raise for a message that is not what was sent."""
+    return DamagedLine(
+        f"message {sequence} of the line is not what was sent: {why}. This node has stopped before it; what it has is whole."
     )
 
 

@@ -15,13 +15,22 @@ from coopy.errors import CoopyError
 
 RETRY_S = 1.0
 RETRY_S_MAX = 60.0
+TURN_S = 0.2
 
 
 class Delivery:
     """One effect after another, in the order they were asked for; what fails is tried again later, and the rest goes on."""
 
-    def __init__(self, engine: Engine, name: str, system: str, retry_s: float = RETRY_S) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        system: str,
+        retry_s: float = RETRY_S,
+        is_ours: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._engine = engine
+        self._is_ours = is_ours
         self._name = name
         self._system = system
         self._retry_s = retry_s
@@ -57,7 +66,11 @@ class Delivery:
         while (name := self._next()) is not None:
             try:
                 effect = self._engine.effect(name)
-                if effect is not None:
+                # Of the nodes of a replicated system one carries out; the others see that it was done.
+                while effect is not None and not self._is_ours() and not self._closing:
+                    time.sleep(TURN_S)
+                    effect = self._engine.effect(name)
+                if effect is not None and self._is_ours():
                     self._carry_out(name, effect)
                     self._engine.carried_out(name)
             except CoopyError as error:

@@ -2,7 +2,6 @@
 
     CoopyError
       UsageError              an argument of ours is wrong (also a ValueError)
-        NotYetSupported       documented, not built yet (also a NotImplementedError)
         PrevalentError        the domain class does what replay cannot repeat
       EncodingError           an argument or the state cannot be turned into bytes
       DecodingError           stored bytes name a class or a function that is no longer there
@@ -22,6 +21,7 @@
         DamagedLine           the messages of the line are not what was sent, or not all there
         Diverged              this node's state is not that of the others
         NotAMember            the cluster does not know this node
+        ServerError           the Raft server can't be found, or does not start
       StorageError            what lies in the directory cannot be used
         ForeignDirectory      not a coopy directory, or a file of another system
         UnsupportedFormat     written by a newer coopy
@@ -52,10 +52,6 @@ class CoopyError(Exception):
 
 class UsageError(CoopyError, ValueError):
     """An argument given to coopy is wrong. Nothing was opened or changed."""
-
-
-class NotYetSupported(UsageError, NotImplementedError):
-    """The documented interface names it; this release does not do it yet."""
 
 
 class PrevalentError(UsageError):
@@ -177,6 +173,14 @@ class Diverged(ClusterError):
 
 class NotAMember(ClusterError):
     """The cluster does not know this node, or has removed it."""
+
+
+class ServerError(ClusterError):
+    """The Raft server of this node can't be found or does not start. ``output``: the last lines that it wrote."""
+
+    def __init__(self, message: str, output: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.output = output
 
 
 class StorageError(CoopyError):

@@ -159,7 +159,7 @@ class Machine:
                     result = method(*args)
                     if type(result) is generator:
                         list(result)
-                except (KeyboardInterrupt, MemoryError, ReplayError, _NoMethod):
+                except (KeyboardInterrupt, MemoryError, ReplayError, MissingName):
                     raise
                 except DecodingError as error:
                     raise UndecodableAction(index, where(index), error) from error
@@ -173,7 +173,7 @@ class Machine:
                         raise self._diverged(index, name, args, decode, where, recorded, 1, None)
                     outcome = 1
                 self.applied = index
-        except _NoMethod as missing:
+        except MissingName as missing:
             raise self._missing(index, missing.args[0], name, args, decode, where) from None
         finally:
             self.running = False
@@ -349,8 +349,8 @@ _NOTHING = "<nothing>"
 _OURS = (_OPAQUE, _OLD, _NOTHING, MARK)
 
 
-class _NoMethod(Exception):
-    pass
+class MissingName(Exception):
+    """The domain has no method of a name."""
 
 
 class _NothingAnyMore(Exception):
@@ -388,7 +388,7 @@ class _Methods(dict[Union[str, None], Function]):
                     method = self[name] = function.__get__(self._domain, cls)
                     return cast(Function, method)
                 break
-        raise _NoMethod(name)
+        raise MissingName(name)
 
 
 def _mark_withdrawn(arguments: list[Any], outcomes: bytearray, number: int) -> None:

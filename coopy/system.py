@@ -7,10 +7,11 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from coopy import action, log, migration, proxy, retention
 from coopy.codec import Codec
@@ -27,7 +28,6 @@ from coopy.errors import (
     ForeignDirectory,
     JournalError,
     MissingActions,
-    NotYetSupported,
     SnapshotError,
     StorageError,
     UsageError,
@@ -41,126 +41,13 @@ from coopy.retention import Retention
 from coopy.storage import Log, SnapshotStore
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from coopy.shadow import Shadow
 
 T = TypeVar("T")
 
 DURABILITIES = ("sync", "buffered")
-
-
-@overload
-def init_system(
-    obj: type[T],
-    basedir: str | os.PathLike[str] | None = None,
-    snapshot_time: float = 0,
-    master: bool = False,
-    replication: bool = False,
-    port: int = 5466,
-    host: str = "127.0.0.1",
-    password: str = "copynet",
-    *,
-    durability: str = "sync",
-    validation: str = "warn",
-    check: bool = False,
-    keep: int | None = None,
-    keep_for: float | timedelta | None = None,
-    snapshot_growth: int = 0,
-    fork: bool | None = None,
-    progress: Progress | None = None,
-    segment_bytes: int = SEGMENT_BYTES,
-    deterministic: bool | None = None,
-) -> T: ...
-
-
-@overload
-def init_system(
-    obj: T,
-    basedir: str | os.PathLike[str] | None = None,
-    snapshot_time: float = 0,
-    master: bool = False,
-    replication: bool = False,
-    port: int = 5466,
-    host: str = "127.0.0.1",
-    password: str = "copynet",
-    *,
-    durability: str = "sync",
-    validation: str = "warn",
-    check: bool = False,
-    keep: int | None = None,
-    keep_for: float | timedelta | None = None,
-    snapshot_growth: int = 0,
-    fork: bool | None = None,
-    progress: Progress | None = None,
-    segment_bytes: int = SEGMENT_BYTES,
-    deterministic: bool | None = None,
-) -> T: ...
-
-
-def init_system(
-    obj: Any,
-    basedir: str | os.PathLike[str] | None = None,
-    snapshot_time: float = 0,
-    master: bool = False,
-    replication: bool = False,
-    port: int = 5466,
-    host: str = "127.0.0.1",
-    password: str = "copynet",
-    *,
-    durability: str = "sync",
-    validation: str = "warn",
-    check: bool = False,
-    keep: int | None = None,
-    keep_for: float | timedelta | None = None,
-    snapshot_growth: int = 0,
-    fork: bool | None = None,
-    progress: Progress | None = None,
-    segment_bytes: int = SEGMENT_BYTES,
-    deterministic: bool | None = None,
-) -> Any:
-    """Makes an object survive, and returns what to use in its place.
-
-    Args:
-        obj: the domain class, or an instance of it. In a directory that has a state already,
-            that state is used; otherwise the instance's, or that of a new instance.
-        basedir: the data directory, made if it is not there; by default the lower-cased name
-            of the class, in the current directory.
-        snapshot_time: seconds between snapshots taken by themselves; 0 for none.
-        master, replication, port, host, password: for replicated systems, which this release
-            does not have: the first two raise `NotYetSupported`.
-        durability: "sync": a call returns when its action is on the disk. "buffered": when the
-            operating system has it, which survives the end of the process, not a power cut.
-        validation: "warn": refuses what replay surely can't repeat and warns of what it may not;
-            "strict" refuses both; "off".
-        check: for development and tests: looks at the state around every call, and replays each
-            action in a second process with another hash seed and time zone. Finds changes outside any
-            action, reads that write, arguments that are taken for shared, and what replay would not
-            repeat; raises a `CheckFailed`. Each call costs two digests of the state.
-        keep, keep_for: how many snapshots to keep, and for how long (seconds, or a timedelta) any
-            past state is to be there. After a new snapshot, older ones that neither asks for, and the
-            journal that only they need, are deleted. Without either, all is kept.
-        snapshot_growth: bytes of journal after which a snapshot is taken by itself; 0 for none.
-        fork: whether snapshots are written by a forked child while calls go on. None: where the
-            system can fork.
-        progress: called with the actions done and the actions in all while a state is restored.
-            Without it, a bar is drawn on a terminal if that takes longer than two seconds.
-        segment_bytes: size at which a new journal file is begun.
-        deterministic: True: in an action `datetime.now`, `time`, `random`, `uuid`, `os.urandom` and `secrets` answer
-            from the action, so that classes that use them need no change; for good, the directory remembers it.
-            None: as the directory says.
-
-    Raises:
-        UsageError, PrevalentError: an argument, or the class, cannot be used.
-        DirectoryInUse: another process, or this one, has the directory open.
-        StorageError: what is in the directory cannot be used, and why.
-        ReplayError, DecodingError: the stored actions do not fit today's code.
-        JournalError, OSError: the disk refused.
-    """
-    _refuse_replication(master=master, replication=replication)
-    return opened(
-        System, obj, basedir, snapshot_time, durability=durability, validation=validation, check=check, keep=keep,
-        keep_for=keep_for, snapshot_growth=snapshot_growth, fork=fork, progress=progress, segment_bytes=segment_bytes,
-        deterministic=deterministic,
-    )  # fmt: skip
 
 
 def opened(
@@ -180,7 +67,7 @@ def opened(
     segment_bytes: int = SEGMENT_BYTES,
     deterministic: bool | None = None,
 ) -> Any:
-    """Opens a system of that kind, and returns its proxy; see `init_system`."""
+    """Opens a system of that kind, and returns its proxy; see `coopy.init_system`."""
     cls = _class_of(obj)
     if durability not in DURABILITIES:
         raise UsageError(f"durability={durability!r}: must be one of {', '.join(map(repr, DURABILITIES))}")
@@ -220,11 +107,6 @@ def opened(
     return system.proxy
 
 
-def init_persistent_system(obj: Any, basedir: str | os.PathLike[str] | None = None) -> Any:
-    """As `init_system`, with the documented two arguments."""
-    return init_system(obj, basedir)
-
-
 def replay(
     cls: type[T],
     basedir: str | os.PathLike[str],
@@ -259,6 +141,14 @@ def control(system: object) -> Control:
     found = proxy.control_of(system)
     assert isinstance(found, Control), "every proxy is attached to a Control"
     return found
+
+
+class Cluster(Protocol):
+    """What can be done with the nodes of a replicated system, from any of them."""
+
+    def step_down(self) -> None:
+        """Has another node lead; calls wait for less than a second. Raises `ClusterError`."""
+        ...
 
 
 class Control:
@@ -314,6 +204,49 @@ class Control:
     def replay(self, until: int | datetime | None = None) -> Any:
         """The plain domain object as it was: after an action, at a time, or (None) now; a copy."""
         return self._system.past(until)
+
+    # -- of replicated systems; on one machine there is nobody to agree with
+
+    @property
+    def cluster(self) -> Cluster:
+        """The nodes, and what can be done with them. Raises `UsageError` on one machine."""
+        raise self._alone("cluster")
+
+    def sync(self, timeout: float | None = None) -> None:
+        """Returns when a read here sees every call that was answered anywhere before.
+
+        ``timeout`` in seconds; by default that of the system. Raises `Unavailable`.
+        """
+
+    @contextmanager
+    def latest(self, timeout: float | None = None) -> Iterator[Any]:
+        """Reads inside see every call that was answered anywhere before. Gives the system itself. Raises `Unavailable`."""
+        self.sync(timeout)
+        yield self._system.proxy
+
+    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Sends a call and does not wait: its result, or what it raises, is the future's.
+
+        Calls that one thread submits are applied in that order. Raises `UsageError` (also on one machine, where calls
+        are not sent), `EncodingError`, `Unavailable`.
+        """
+        raise self._alone("submit")
+
+    def status(self) -> dict[str, Any]:
+        """How this node is, and what it knows of the others. Raises `UsageError` on one machine."""
+        raise self._alone("status")
+
+    def state_digest(self) -> tuple[int, str]:
+        """Index and digest of the state; equal on all nodes that have come to the same index. Calls wait meanwhile."""
+        # It is a large module, and few need it.
+        from coopy import digest
+
+        engine = self._system.engine
+        with engine.lock:
+            return engine.machine.applied, digest.digest(engine.machine.domain).hex()
+
+    def _alone(self, name: str) -> UsageError:
+        return UsageError(f"control(system).{name}: {self.basedir} is a system on one machine; replicated ones have it")
 
     def close(self) -> None:
         """Makes everything durable and lets the directory go. Closing twice is fine."""
@@ -402,7 +335,9 @@ class System:
             self.control = self._control(self)
             self.proxy = proxy.attach(self._proxy_class(shadowed), self.engine, self.control)
             self.engine.proxy = codec.proxy = self.proxy
-            self._delivery = Delivery(self.engine, os.path.basename(basedir), found.system.hex())
+            self._delivery = Delivery(
+                self.engine, os.path.basename(basedir), found.system.hex(), is_ours=self._delivers
+            )
             self.engine.asked = self._delivery.asked
         except BaseException as error:
             self._let_go()
@@ -416,29 +351,36 @@ class System:
         _refuse_foreign(calls, self.basedir)
         self._lock = DirectoryLock(self.basedir)
         try:
-            found = manifest.read(calls, self.basedir) or self._begin(calls)
+            found = self._begun(calls)
             _sweep(calls, self.basedir)
-            self._snapshots = DiskSnapshots(calls, self.basedir, found.system)
-            self._journal = Journal(
-                calls,
-                self.basedir,
-                found.system,
-                durability=durability,
-                segment_bytes=segment_bytes,
-                floor=max(self._snapshots.indexes(), default=None),
-                grown=self._on_growth if self._growth_max else None,
-            )
+            self._open_files(calls, found.system, durability, segment_bytes)
         except BaseException:
             self._lock.release()
             raise
         return found
 
+    def _open_files(self, calls: Calls, system: bytes, durability: str, segment_bytes: int) -> None:
+        self._snapshots = DiskSnapshots(calls, self.basedir, system)
+        self._journal = Journal(
+            calls,
+            self.basedir,
+            system,
+            durability=durability,
+            segment_bytes=segment_bytes,
+            floor=max(self._snapshots.indexes(), default=None),
+            grown=self._on_growth if self._growth_max else None,
+        )
+
     def _let_go(self) -> None:
         self._lock.release()
 
-    def _begin(self, calls: Calls) -> Manifest:
-        """Makes a directory a system's."""
-        return _begin(calls, self.basedir, self._cls)
+    def _begun(self, calls: Calls) -> Manifest:
+        """The manifest of the directory; makes it a system's if it is none yet."""
+        return manifest.read(calls, self.basedir) or begin(calls, self.basedir, self._cls)
+
+    def _delivers(self) -> bool:
+        """Whether this process carries out what actions ask for."""
+        return True
 
     def _now(self) -> int:
         """Nanoseconds since 1970-01-01 UTC."""
@@ -652,11 +594,13 @@ def _refuse_older(basedir: str) -> None:
         )
 
 
-def _begin(calls: Calls, basedir: str, cls: type) -> manifest.Manifest:
+def begin(
+    calls: Calls, basedir: str, cls: type, secret: bytes | None = None, system: bytes | None = None, deterministic: bool = False
+) -> manifest.Manifest:
     """Makes a directory a system's."""
     _refuse_foreign(calls, basedir)
     try:
-        return manifest.create(calls, basedir, f"{cls.__module__}:{cls.__qualname__}")
+        return manifest.create(calls, basedir, f"{cls.__module__}:{cls.__qualname__}", secret, system, deterministic)
     except OSError as error:
         raise JournalError(error.errno, f"{error.strerror}. No system was begun.", basedir) from error
 
@@ -720,15 +664,6 @@ def _domain_of(machine: Machine, cls: type[T]) -> T:
             f"Open it with that class, or choose another directory."
         )
     return domain
-
-
-def _refuse_replication(**asked: bool) -> None:
-    for name, value in asked.items():
-        if value:
-            raise NotYetSupported(
-                f"{name}=True: replicated systems are not in this release yet. Nothing was opened. Leave it out "
-                f"for a system on this machine alone."
-            )
 
 
 _open_systems: weakref.WeakSet[System] = weakref.WeakSet()

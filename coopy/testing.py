@@ -39,7 +39,7 @@ from coopy.moment import current
 from coopy.progress import Bar
 from coopy.replay import Progress, restore
 from coopy.storage import MemoryLog, MemorySnapshots, SnapshotStore, StateWriter
-from coopy.system import Control, System, control, opened
+from coopy.system import Control, System, begin, control, opened
 
 T = TypeVar("T")
 
@@ -429,10 +429,8 @@ class _InDirectory(_Opened):
             )
         return found
 
-    def _begin(self, calls: Calls) -> Manifest:
-        if self.secret is None:
-            return super()._begin(calls)
-        return manifest.create(calls, self.basedir, f"{self._cls.__module__}:{self._cls.__qualname__}", self.secret)
+    def _begun(self, calls: Calls) -> Manifest:
+        return manifest.read(calls, self.basedir) or begin(calls, self.basedir, self._cls, self.secret)
 
 
 class _NoDirectory(Control):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -52,3 +53,27 @@ def start(script: Path, *arguments: object, **more: str) -> subprocess.Popen[str
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def free_port(number: int = 1) -> int:
+    """A port of this machine that nobody has, and the next ones, each with the one for routes."""
+    from coopy.network.address import ROUTE_OFFSET
+
+    while True:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            first: int = found.getsockname()[1]
+        if first + number + ROUTE_OFFSET > 65535:
+            continue
+        wanted = [port + offset for port in range(first, first + number) for offset in (0, ROUTE_OFFSET)]
+        if all(map(_is_free, wanted)):
+            return first
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

@@ -14,10 +14,11 @@ from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Any
 
+import program
 import pytest
 
 import coopy
-from coopy import NotYetSupported, PrevalentError, control, init_system
+from coopy import PrevalentError, ReadOnlyNode, control, init_system
 from coopy.base import init_persistent_system
 from coopy.decorators import abort_exception, readonly, unlocked
 from coopy.tests.utils import TestSystemMixin
@@ -141,12 +142,22 @@ def test_row_04_a_class_an_instance_and_an_instance_with_a_path_are_accepted() -
             assert wiki.content("Home") == "Welcome"
 
 
-@pytest.mark.parametrize("asked", ["master", "replication"])
-def test_row_04_master_and_replication_say_that_they_are_not_there_yet(asked: str) -> None:
-    with pytest.raises(NotYetSupported, match=f"{asked}=True") as refused:
-        init_system(Wiki, **{asked: True})  # type: ignore[call-overload]
-    assert isinstance(refused.value, NotImplementedError)
-    assert not os.path.exists("wiki"), "nothing was opened"
+def test_rows_04_and_21_a_slave_receives_all_data_and_then_follows_its_master() -> None:
+    port = program.free_port()
+    master = init_system(Wiki, "master", master=True, port=port)
+    master.create_page("Home", "Welcome")
+    slave = init_system(Wiki, "slave", replication=True, port=port)
+    assert slave.content("Home") == "Welcome"
+    with pytest.raises(ReadOnlyNode, match="This is a slave/read-only instance."):
+        slave.create_page("Away", "Goodbye")
+    master.create_page("Help", "Ask")
+    control(slave).sync()
+    assert slave.content("Help") == "Ask"
+    assert slave.take_snapshot() > 0
+    slave.close()
+    master.close()
+    with init_system(Wiki, "master", master=True, port=port) as master:
+        assert (master.content("Home"), master.content("Help"), "Away" in master.pages) == ("Welcome", "Ask", False)
 
 
 def test_row_05_the_default_directory_is_the_lower_cased_class_name(tmp_path: Path) -> None:

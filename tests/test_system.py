@@ -27,7 +27,6 @@ from coopy import (
     ForeignDirectory,
     JournalError,
     MissingActions,
-    NotYetSupported,
     PrevalentError,
     SnapshotError,
     ReplayDiverged,
@@ -220,15 +219,6 @@ def test_a_system_is_not_a_domain(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="a system already"):
             init_system(counter, tmp_path / "b")
     assert not (tmp_path / "b").exists()
-
-
-@pytest.mark.parametrize("asked", ["master", "replication"])
-def test_replication_is_not_there_yet_and_says_so(tmp_path: Path, asked: str) -> None:
-    options: dict[str, Any] = {asked: True}
-    with pytest.raises(NotYetSupported, match=f"{asked}=True.*not in this release") as refused:
-        init_system(Counter, tmp_path / "data", **options)
-    assert isinstance(refused.value, (UsageError, NotImplementedError))
-    assert not (tmp_path / "data").exists()
 
 
 def test_forking_is_refused_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -502,6 +502,10 @@ class Journal:
             self._stop()
             self._segment.close()
 
+    def flush(self) -> None:
+        """Makes all there is durable, whatever ``durability`` says. Raises OSError; then the log is closed for good."""
+        self._commit.exclusive(self._finish)
+
     def abandon(self) -> None:
         """Closes the files without a word to the disk: what a forked child does with its parent's journal."""
         self._stop()

@@ -86,10 +86,19 @@ def read(calls: Calls, directory: str) -> Manifest | None:
     return found
 
 
-def create(calls: Calls, directory: str, domain: str, secret: bytes | None = None) -> Manifest:
-    """Makes a new system's manifest, with a secret of its own if none is given. Raises OSError, with no manifest there."""
+def create(
+    calls: Calls,
+    directory: str,
+    domain: str,
+    secret: bytes | None = None,
+    system: bytes | None = None,
+    deterministic: bool = False,
+) -> Manifest:
+    """Makes a system's manifest, with a secret and an id of its own if none is given. Raises OSError, with no manifest there."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    manifest = Manifest(os.urandom(SYSTEM_BYTES), secret or os.urandom(SECRET_BYTES), domain, created)
+    manifest = Manifest(
+        system or os.urandom(SYSTEM_BYTES), secret or os.urandom(SECRET_BYTES), domain, created, deterministic
+    )
     _write(calls, directory, manifest)
     return manifest
 

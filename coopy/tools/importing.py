@@ -9,7 +9,8 @@ from typing import Any
 from coopy.errors import UsageError
 from coopy.legacy import Imported, restore_legacy
 from coopy.replay import Progress
-from coopy.system import control, init_system
+from coopy.opening import init_system
+from coopy.system import control
 
 STAGE = ".import.tmp"
 

@@ -25,23 +25,26 @@ LAYERS = [
     {"coopy.tools"},
     {"coopy.aio"},
     {"coopy", "coopy.base", "coopy.tests", "coopy.tests.utils"},
+    {"coopy.opening"},
+    {"coopy.replicated"},
     {"coopy.system"},
-    {"coopy.reading"},
+    {"coopy.reading", "coopy.follower"},
     {"coopy.checking", "coopy.delivery", "coopy.legacy", "coopy.proxy", "coopy.progress", "coopy.shadow"},
     {"coopy.engine"},
     {"coopy.replay", "coopy.retention", "coopy.history"},
     {"coopy.machine"},
     {"coopy.deterministic"},
-    {"coopy.clock", "coopy.effects", "coopy.env", "coopy.disk"},
+    {"coopy.clock", "coopy.effects", "coopy.env", "coopy.disk", "coopy.network", "coopy.outbox"},
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
-    {"coopy.batch"},
+    {"coopy.batch", "coopy.line"},
     {"coopy.decorators", "coopy.digest", "coopy.entities", "coopy.migration", "coopy.storage"},
     {"coopy.collector", "coopy.errors", "coopy.log"},
 ]
 # What the disk may know of the spine: the seam and the errors.
 DISK_MAY_IMPORT = {"coopy.collector", "coopy.storage", "coopy.errors", "coopy.log"}
+NETWORK_MAY_IMPORT = {"coopy.storage", "coopy.line", "coopy.errors", "coopy.log"}
 # Too heavy to come with the package, or not always there.
-LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
+LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.follower", "coopy.line", "coopy.network", "coopy.outbox", "coopy.replicated", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
 LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast"}
 
 
@@ -51,7 +54,7 @@ def name_of(path: Path) -> str:
 
 
 def layer(module: str) -> int:
-    home = next((folder for folder in ("coopy.disk", "coopy.cli", "coopy.tools") if module.startswith(folder)), module)
+    home = next((folder for folder in ("coopy.disk", "coopy.network", "coopy.cli", "coopy.tools") if module.startswith(folder)), module)
     for number, names in enumerate(LAYERS):
         if home in names:
             return number
@@ -79,6 +82,8 @@ def test_a_module_imports_only_from_layers_below(path: Path) -> None:
             continue
         if module.startswith("coopy.disk"):
             assert target in DISK_MAY_IMPORT or target.startswith("coopy.disk"), f"{module} imports {target}"
+        elif module.startswith("coopy.network"):
+            assert target in NETWORK_MAY_IMPORT or target.startswith("coopy.network"), f"{module} imports {target}"
         elif layer(module) == 0 or (module.startswith("coopy.tools") and target.startswith("coopy.tools")):
             continue
         else:
@@ -94,7 +99,7 @@ def test_a_module_loads_nothing_heavy_with_the_package(path: Path) -> None:
 
 def test_only_who_opens_a_directory_knows_where_bytes_are_kept() -> None:
     for path in MODULES:
-        if not name_of(path).startswith(("coopy.disk", "coopy.reading", "coopy.system", "coopy.testing", "coopy.tools")):
+        if not name_of(path).startswith(("coopy.disk", "coopy.opening", "coopy.reading", "coopy.replicated", "coopy.system", "coopy.testing", "coopy.tools")):
             assert not [each for each in imports(path, everywhere=True) if each.startswith("coopy.disk")], path
 
 
@@ -111,7 +116,8 @@ NOT_OURS = frozenset("transaction checkpoint master slave parent info helper uti
 GIVEN = {
     # The documented interface has them.
     "coopy.aio": {"master"},
-    "coopy.system": {"master"},
+    "coopy.opening": {"master"},
+    "coopy.replicated": {"master"},
     "coopy.tests.utils": {"utils"},
     # Of a syntax tree; and what a finding calls a function that a method uses.
     "coopy.determinism": {"parent", "helper"},

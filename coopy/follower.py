@@ -1,0 +1,444 @@
+"""The engine of a node of a replicated system: calls go into a line, and are applied in its order.
+
+The line (`coopy.line`) has the last word on the order; a majority of the nodes has what stands in it
+on disk. So a call is encoded, sent, and applied when this node meets it in the line, between those
+of other nodes; then its caller is answered. What was applied is in this node's own journal, too,
+which needs no sync of its own before anybody is answered: what a power cut takes from it is in the line.
+
+One thread applies. The lock is held meanwhile, and given away between PARTs of large batches; readers
+take it as in any system, and see the calls of their own node that were answered.
+"""
+
+from __future__ import annotations
+
+import marshal
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coopy import action, batch, log
+from coopy.batch import BATCH
+from coopy.codec import SCALARS, Codec, decode_joined
+from coopy.effects import DONE
+from coopy.engine import Engine, Method
+from coopy.errors import (
+    ClusterError,
+    CoopyError,
+    MissingMethod,
+    NotAMember,
+    ReadOnlyNode,
+    SystemClosed,
+)
+from coopy.line import Line
+from coopy.machine import Function, MissingName
+from coopy.migration import MARK
+from coopy.moment import current
+from coopy.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
+from coopy.proxy import recorded
+from coopy.replay import Progress
+from coopy.storage import Log, SnapshotStore
+
+TICK_S = 0.1
+PART = 512
+DIGESTS_MAX = 20_000
+
+_pack = action.HEADER.pack
+_unpack = action.HEADER.unpack
+
+
+class Answered:
+    """How one call ended."""
+
+    __slots__ = ("value", "error")
+
+    value: Any
+    error: BaseException | None
+
+    def __init__(self) -> None:
+        self.value = None
+        self.error = None
+
+
+class Replicated(Engine):
+    """The engine of a node. `start`, then `follow`, then, unless it only reads, `begin`."""
+
+    __slots__ = (
+        "line", "outbox", "node", "timeout_s", "position", "failure", "behind", "only_reads", "digests", "trouble", "_marks", "_thread",
+        "_moved",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        log: Log,
+        snapshots: SnapshotStore,
+        codec: Codec,
+        secret: bytes,
+        line: Line,
+        node: str,
+        *,
+        timeout_s: float = 30.0,
+        only_reads: bool = False,
+        behind: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
+        super().__init__(log, snapshots, codec, secret)
+        self.line = line
+        self.node = node
+        self.outbox = Outbox(line, node)
+        self.timeout_s = timeout_s
+        self.only_reads = only_reads
+        self.behind = behind
+        """Told, in the thread that follows, why this node can't go on by itself; what it returns from has been mended."""
+        self.position = 0
+        """Sequence of the last message of the line that was dealt with."""
+        self.failure: BaseException | None = None
+        """Why this node applies no more."""
+        self.digests: dict[int, int] = {}
+        """For each of the newest batches, by sequence, what its actions came to on this node."""
+        self.trouble: BaseException | None = None
+        """Raised in the thread that follows, before the next message."""
+        self._marks: dict[str, Method] = {}
+        self._moved = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    # -- calls
+
+    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
+        """Sends a call, and returns when this node has applied it.
+
+        Raises what the method raises; `EncodingError` and `Unavailable` if nothing was recorded; and
+        `OutcomeUnknown` if that can't be known in time.
+        """
+        if current.machine is self.machine:
+            return self._returned(method.function(self.machine.domain, *args, **kwargs))
+        answer = Answered()
+        self._wait(self.submit([self._record(method, args, kwargs)], [answer]), self.timeout_s)
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
+    def submit(
+        self, records: Sequence[bytes], answers: Sequence[Any], then: Callable[[Group], None] | None = None
+    ) -> Group:
+        """Sends records, and tells ``answers`` how they ended; ``then`` is called in the thread that follows."""
+        group = Group(records, answers, then)
+        self.outbox.put(group)
+        return group
+
+    def encode(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        """The record of a call, for `submit`. Raises `EncodingError`, `ReadOnlyNode`."""
+        return self._record(method, args, kwargs)
+
+    def _record(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        if self.only_reads:
+            raise ReadOnlyNode(
+                f"This is a slave/read-only instance. {method.name}() was not called and nothing was recorded: it is not "
+                f"marked @readonly. Call it on a node that writes."
+            )
+        if self.failure is not None:
+            raise self.failure
+        instant = self._stamp(time.time_ns())
+        call, _, _ = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
+        record = _pack(instant, self._offset, action.UNKNOWN) + call
+        check_size(method.name, record)
+        return record
+
+    def begin_all(self, calls: Sequence[Any]) -> list[Group]:
+        """Sends calls in order; reads among them are answered at once. What to `settle`."""
+        groups = []
+        records: list[bytes] = []
+        answers: list[Any] = []
+        size = 0
+        for call in calls:
+            try:
+                if not isinstance(call.what, Method):
+                    call.value = call.run(call.what, call.args, call.kwargs)
+                    continue
+                record = self._record(call.what, call.args, call.kwargs)
+            except BaseException as error:
+                call.error = error
+                continue
+            if size + len(record) > BATCH_BYTES_MAX and records:
+                groups.append(self._submitted(records, answers))
+                records, answers, size = [], [], 0
+            records.append(record)
+            answers.append(call)
+            size += len(record)
+        if records:
+            groups.append(self._submitted(records, answers))
+        return groups
+
+    def _submitted(self, records: list[bytes], answers: list[Any]) -> Group:
+        try:
+            return self.submit(records, answers)
+        except CoopyError as error:
+            for each in answers:
+                each.error = error
+            group = Group((), ())
+            group.finish()
+            return group
+
+    def settle(self, groups: list[Group]) -> None:
+        """Waits until what `begin_all` sent is answered."""
+        for group in groups:
+            try:
+                self._wait(group, self.timeout_s)
+            except ClusterError as error:
+                for each in group.answers:
+                    each.error = error
+
+    def sync(self, timeout_s: float | None = None) -> None:
+        """Returns when this node has applied all that was acknowledged anywhere before. Raises `Unavailable`."""
+        if current.machine is self.machine:
+            return
+        if self.failure is not None:
+            raise self.failure
+        group = Group((), ())
+        self.outbox.barrier(group)
+        self._wait(group, self.timeout_s if timeout_s is None else timeout_s)
+
+    def _wait(self, group: Group, timeout_s: float) -> None:
+        if group.done.acquire(timeout=timeout_s):
+            if self.failure is not None and not group.records:
+                raise self.failure
+            return
+        error = self.outbox.give_up(group, timeout_s)
+        if not group.done.acquire(False):
+            raise error
+
+    # -- actions of the system's own
+
+    def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
+        """Brings the machine to the end of this node's journal."""
+        with self.lock:
+            machine = self._rebuild(progress, loading)
+            self._instant = max(self._instant, action.instant_of(machine.header))
+        # A batch that was begun may not have been applied to its end.
+        self.position = machine.batches.sequence - bool(machine.batches.left(machine.applied))
+
+    def record(self, name: str, args: tuple[Any, ...], function: Function) -> None:
+        """Sends an action of the system's own, and waits until it was applied."""
+        instant = self._stamp(time.time_ns())
+        call, _, _ = self._codec.encode_call(name, args, {})
+        answer = Answered()
+        self._wait(self.submit([_pack(instant, self._offset, action.UNKNOWN) + call], [answer]), self.timeout_s)
+        if answer.error is not None:
+            raise answer.error
+
+    def carried_out(self, name: str) -> None:
+        """Records that an effect was."""
+        self.record(DONE, (name, None), self.machine.effects.pop)
+
+    # -- following the line
+
+    def follow(self) -> None:
+        """Starts the thread that applies what stands in the line."""
+        self.line.follow(self.position)
+        self._thread = threading.Thread(target=self._follow, name=f"coopy follower {self.node}", daemon=True)
+        self._thread.start()
+
+    def begin(self) -> None:
+        """Sends from now on; to be called when this node has applied what the line held at its start."""
+        with self.lock:
+            incarnation, _ = self.machine.batches.writers.get(self.node, (0, 0))
+        self.outbox.begin(incarnation + 1)
+
+    def reach(self, sequence: int, timeout_s: float, progress: Callable[[int, int], None] | None = None) -> bool:
+        """Waits until the line was followed so far; whether it was in time. Raises why it can't be."""
+        start, deadline = self.position, time.monotonic() + timeout_s
+        with self._moved:
+            while self.position < sequence:
+                if self.failure is not None:
+                    raise self.failure
+                before = self.position
+                self._moved.wait(0.2)
+                if self.position > before:
+                    deadline = time.monotonic() + timeout_s
+                elif time.monotonic() > deadline:
+                    return False
+                if progress is not None:
+                    progress(self.position - start, max(sequence - start, 1))
+        return True
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                self._follow_on()
+            except SystemClosed as error:
+                self.outbox.close(error)
+                with self._moved:
+                    self.failure = self.failure or error
+                    self._moved.notify_all()
+                return
+            except BaseException as error:
+                try:
+                    self.behind(error)
+                except BaseException as final:
+                    self.fail(final)
+                    return
+
+    def _follow_on(self) -> None:
+        receive, tick = self.line.receive, self.outbox.tick
+        while True:
+            for sequence, data in receive(TICK_S):
+                if self.trouble is not None:
+                    break
+                self.take(sequence, data)
+            if self.trouble is not None:
+                trouble, self.trouble = self.trouble, None
+                raise trouble
+            tick()
+
+    def fail(self, error: BaseException) -> None:
+        """This node applies no more: every call is told why."""
+        log.error("%s: this node has stopped: %s", self.node, error)
+        self.failure = error
+        self.outbox.close(error)
+        with self._moved:
+            self._moved.notify_all()
+
+    def take(self, sequence: int, data: bytes) -> None:
+        """Deals with the next message of the line."""
+        found = batch.unpack(data, sequence)
+        own = found.node == self.node and found.incarnation == self.outbox.incarnation
+        if found.kind == batch.BARRIER:
+            if own:
+                self.outbox.seen_barrier(found.number)
+        else:
+            groups = self._take_actions(sequence, found, own)
+            for group in groups:
+                group.finish()
+        with self._moved:
+            self.position = sequence
+            self._moved.notify_all()
+
+    def _take_actions(self, sequence: int, found: batch.Batch, own: bool) -> list[Group]:
+        with self.lock:
+            machine = self._current()
+            batches = machine.batches
+            done = 0
+            if sequence < batches.sequence:
+                return []
+            if sequence == batches.sequence:
+                done = batches.actions - batches.left(machine.applied)
+            elif not batches.is_next(found):
+                if own:
+                    self._passed_over(found, batches.writers[found.node] if found.node in batches.writers else (0, 0))
+                return []
+            else:
+                self._begin_batch(sequence, found)
+        groups = self.outbox.seen(found.number) if own else []
+        answers = [answer for group in groups for answer in group.answers]
+        self._apply(sequence, found, done, answers)
+        return groups
+
+    def _passed_over(self, found: batch.Batch, newest: tuple[int, int]) -> None:
+        if newest[0] > found.incarnation:
+            raise NotAMember(
+                f"another process runs as the node {self.node}, and has begun later. This one has stopped; what it had "
+                f"sent before is applied. Give each node a name and a directory of its own."
+            )
+        if found.number > newest[1]:
+            self.outbox.passed_over(found.number)
+
+    def _begin_batch(self, sequence: int, found: batch.Batch) -> None:
+        machine = self.machine
+        args = (sequence, found.node, found.incarnation, found.number, found.actions)
+        header = _pack(self._instant, self._offset_of(machine.header), machine.outcome)
+        call, args, _ = self._codec.encode_call(BATCH, args, {})
+        self.log.append(header + call)
+        machine.apply(header, machine.methods[BATCH], args, {})
+
+    @staticmethod
+    def _offset_of(header: bytes) -> int:
+        offset: int = _unpack(header[-13:])[1]
+        return offset
+
+    def _apply(self, sequence: int, found: batch.Batch, done: int, answers: Sequence[Any]) -> None:
+        """Applies the actions of a batch but the first ``done``."""
+        headers, names, arguments = decode_joined(found.records) if found.actions else ([], [], [])
+        if len(headers) != found.actions:
+            raise batch.damaged(sequence, "it does not hold as many actions as it says")
+        places = [0]
+        for size in found.sizes:
+            places.append(places[-1] + size)
+        results: list[Any] = []
+        wrap = len(batch.WRAP) + action.HEADER.size
+        for start in range(done, found.actions, PART):
+            with self.lock:
+                for number in range(start, min(start + PART, found.actions)):
+                    call = bytes(found.records[places[number] + wrap : places[number + 1]])
+                    value, error = self._apply_one(headers[number], names[number], arguments[number], call)
+                    if answers:
+                        answers[number].value, answers[number].error = value, error
+                    results.append(
+                        type(error).__name__ if error is not None else value if type(value) in SCALARS else type(value).__name__
+                    )
+        if not done:
+            self.digests[sequence] = zlib.crc32(marshal.dumps(results, 2))
+            if len(self.digests) > DIGESTS_MAX:
+                del self.digests[next(iter(self.digests))]
+
+    def _apply_one(self, sent: bytes, name: str | None, args: Any, call: bytes) -> tuple[Any, BaseException | None]:
+        machine = self._current()
+        kwargs: dict[str, Any] = {}
+        if name is None:
+            name, args, *rest = self._codec.decode_call(args, None, machine.domain)
+            kwargs = rest[0] if rest else {}
+        assert name is not None
+        if name == MARK:
+            machine.refuse_newer(args[0], self.log.where)
+            function: Function = machine.begin_version
+        else:
+            try:
+                function = machine.methods[name]
+            except MissingName:
+                cls = type(machine.domain).__qualname__
+                raise MissingMethod(machine.applied + 1, name, f"sent by another node to {self.node}", cls, "") from None
+        instant, offset, _ = _unpack(sent[-13:])
+        if instant < self._instant:
+            instant = self._instant
+        header = _pack(instant, offset, machine.outcome)
+        method = self._marks.get(name)
+        if method is None:
+            method = self._marks[name] = recorded(name, function, ())
+        parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
+        index = self.log.append(header + call)
+        self._instant = instant
+        try:
+            value = machine.apply(header, function, args, kwargs)
+        except BaseException as error:
+            return None, self._failed(method, index, error, parts)
+        return (value if value is not machine.domain else self.proxy), None
+
+    # -- comparing with other nodes
+
+    def compare(self, node: str, theirs: dict[int, int]) -> int | None:
+        """The first sequence at which another node came to something else; None if there is none."""
+        for sequence in sorted(theirs):
+            if self.digests.get(sequence, theirs[sequence]) != theirs[sequence]:
+                return sequence
+        return None
+
+    def replace(self, log: Log, snapshots: SnapshotStore) -> None:
+        """Goes on with another journal and other snapshots, and what they hold."""
+        with self.lock:
+            self.log = log
+            self._snapshots = snapshots
+            self._saved = -1
+            self._instant = 0
+        self.digests.clear()
+        self.start()
+        self.line.follow(self.position)
+
+    def close(self) -> None:
+        """Takes no more calls, waits for those on their way, and makes all durable."""
+        deadline = time.monotonic() + min(self.timeout_s, 10.0)
+        while not self.outbox.is_empty() and self.failure is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self.line.close()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        super().close()
+

@@ -1,0 +1,238 @@
+"""The configuration of a node's Raft server, as one text.
+
+Nothing is written or started here.
+
+Who may do what. Two accounts keep those who may write apart from those who may not:
+
+    account   user     may
+    SYS       system   look at the servers and change who belongs to the cluster
+    COOPY     node     everything: the streams are in this account
+    REPLICA   replica  what COOPY exports, see `_exports`
+
+A list of permissions inside one account would not be enough. A server sends its answers and what
+it delivers under the account's own authority, to whatever subject the asker names: who may only read, in the
+account of the streams, could have an answer sent to the subject of a stream, or to the one that deletes it (run, and it
+did). An answer that crosses into another account can go nowhere but there.
+
+The subject to which a consumer delivers is the one thing that is not translated at the border. So REPLICA
+can't ask the server for a consumer: what it sends goes to the nodes instead, and `coopy.network.gate` asks for it.
+
+All replicas have one password and one account, and can disturb one another.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from coopy.errors import UsageError
+from coopy.network.address import Address
+
+NODE, REPLICA, SYSTEM = "node", "replica", "system"
+REPLICA_INBOX = "_INBOX_replica"
+"""The inbox prefix that a replica must connect with."""
+PAYLOAD_BYTES_MAX = 8 << 20
+CONNECTIONS_MAX = 2048
+PASSWORD_LENGTH_MAX = 256
+"""Characters. The server reads the first line that a client sends up to 4,096 bytes."""
+_AUTHENTICATION_S = 2
+_CLOSED_KEPT = 100
+
+
+@dataclass(frozen=True)
+class TLS:
+    """Paths of PEM files: this node's certificate and key, and the authority that signed those of all nodes."""
+
+    certificate: str
+    key: str
+    authority: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    directory: str
+    """Everything of the server is in it: configuration, store, lock. 0700, its files 0600."""
+    name: str
+    """The node's name: its address as text."""
+    listen: Address
+    peers: tuple[Address, ...] = ()
+    """The addresses of all nodes of the cluster, this one's too; empty: alone."""
+    node_password: str = field(repr=False)
+    replica_password: str | None = field(default=None, repr=False)
+    """None: there is no such user."""
+    subject: str
+    """Prefix of the system's subjects, "coopy.<id>"."""
+    tls: TLS | None = None
+    store_bytes_max: int = 0
+    """0: as much as the server thinks right, three quarters of what is free."""
+
+
+def identity(subject: str) -> str:
+    """The id in "coopy.<id>". Raises `UsageError`."""
+    found = re.fullmatch(r"coopy\.([A-Za-z0-9_-]{1,64})", subject)
+    if not found:
+        raise UsageError(f"subject={subject!r}: must be 'coopy.' and up to 64 letters, digits, '_' and '-'")
+    return found[1]
+
+
+def streams(subject: str) -> tuple[str, str, str]:
+    """The streams of a system that a replica may read: the line, the key-value bucket, the object bucket."""
+    name = f"COOPY_{identity(subject)}"
+    return name, f"KV_{name}", f"OBJ_{name}"
+
+
+def replica_prefix(subject: str) -> str:
+    """A replica finds JetStream under this: ``connection.jetstream(prefix=...)``."""
+    return f"{subject}.api"
+
+
+def published_subject(subject: str) -> str:
+    """What the nodes tell everybody, replicas too, goes out on this and on what is below it."""
+    return f"{subject}.out"
+
+
+def gate_subject(subject: str) -> str:
+    """Where the nodes are asked for consumers: this, and the name of the stream."""
+    return f"{subject}.gate"
+
+
+def text(settings: Settings) -> str:
+    """The whole configuration file. Raises `UsageError`."""
+    for what, password in (("password", settings.node_password), ("replica_password", settings.replica_password)):
+        if password is not None:
+            _check_password(what, password)
+    if settings.replica_password == settings.node_password:
+        raise UsageError("a replica's password must be another than that of the nodes: it may only read")
+    name = streams(settings.subject)[0]
+    lines = [
+        f"server_name: {_quoted(settings.name)}",
+        f"listen: {_quoted(str(settings.listen))}",
+        "logtime: false",
+        f"max_payload: {PAYLOAD_BYTES_MAX}",
+        f"max_connections: {CONNECTIONS_MAX}",
+        f"max_closed_clients: {_CLOSED_KEPT}",
+        f"authorization {{ timeout: {_AUTHENTICATION_S} }}",
+        *_jetstream(settings),
+        *_accounts(settings),
+        *_tls(settings.tls, ""),
+    ]
+    if len(settings.peers) > 1:
+        lines += _cluster(settings, name)
+    return "\n".join(lines) + "\n"
+
+
+def _jetstream(settings: Settings) -> list[str]:
+    store = os.path.join(os.path.abspath(settings.directory), "store")
+    lines = ["jetstream {", f"  store_dir: {_quoted(store)}", "  sync_interval: always"]
+    if settings.store_bytes_max:
+        lines.append(f"  max_file_store: {settings.store_bytes_max}")
+    return [*lines, "}"]
+
+
+def _accounts(settings: Settings) -> list[str]:
+    node = _quoted(settings.node_password)
+    lines = [
+        "accounts {",
+        f"  SYS {{ users: [{{ user: {SYSTEM}, password: {node} }}] }}",
+        "  COOPY {",
+        "    jetstream: enabled",
+        f"    users: [{{ user: {NODE}, password: {node} }}]",
+    ]
+    if settings.replica_password is None:
+        return [*lines, "  }", "}", "system_account: SYS"]
+    exports = _exports(settings.subject)
+    published = published_subject(settings.subject)
+    heard = [f"{REPLICA_INBOX}.>", published, f"{published}.>"]
+    lines += ["    exports: ["]
+    lines += [f"      {{ stream: {_quoted(subject)}, accounts: [REPLICA] }}" for subject in heard]
+    lines += [
+        f"      {{ service: {_quoted(there)}, accounts: [REPLICA], response_type: stream }}" for there, _ in exports
+    ]
+    lines += ["    ]", "  }", "  REPLICA {"]
+    lines += [
+        f"    users: [{{ user: {REPLICA}, password: {_quoted(settings.replica_password)}, permissions: {{",
+        f"      subscribe: [{', '.join(map(_quoted, heard))}]",
+        f"      publish: [{', '.join(_quoted(here) for _, here in exports)}]",
+        "    } }]",
+        "    imports: [",
+    ]
+    lines += [f"      {{ stream: {{ account: COOPY, subject: {_quoted(subject)} }} }}" for subject in heard]
+    lines += [
+        f"      {{ service: {{ account: COOPY, subject: {_quoted(there)} }}, to: {_quoted(here)} }}"
+        for there, here in exports
+    ]
+    return [*lines, "    ]", "  }", "}", "system_account: SYS"]
+
+
+def _exports(subject: str) -> list[tuple[str, str]]:
+    """What a replica may send: the subject in the account of the streams, and what the replica calls it."""
+    prefix = replica_prefix(subject)
+    asked = [(f"$JS.API.{request}", f"{prefix}.{request}") for request in _reading(subject)]
+    gates = [
+        (f"{gate_subject(subject)}.{stream}", f"{prefix}.CONSUMER.CREATE.{stream}") for stream in streams(subject)
+    ]
+    # The server sends with a flow-control message the subject on which it wants it back.
+    flow = [(f"$JS.FC.{stream}.>",) * 2 for stream in streams(subject)]
+    return [*asked, *gates, *flow, (f"{subject}.ask.>",) * 2]
+
+
+def _reading(subject: str) -> list[str]:
+    """Requests of the JetStream API that change nothing. Taking the next message of a consumer is not one of them."""
+    requests = ["STREAM.NAMES"]
+    for stream in streams(subject):
+        requests += [
+            f"STREAM.INFO.{stream}",
+            f"STREAM.MSG.GET.{stream}",
+            f"DIRECT.GET.{stream}",
+            f"DIRECT.GET.{stream}.>",
+            f"CONSUMER.INFO.{stream}.*",
+        ]
+    return requests
+
+
+def _cluster(settings: Settings, name: str) -> list[str]:
+    others = [peer for peer in settings.peers if str(peer) != settings.name]
+    if len(others) != len(settings.peers) - 1:
+        known = ", ".join(map(str, settings.peers))
+        raise UsageError(f"node {settings.name!r} must be in the list of nodes once; it has {known}")
+    password = quote(settings.node_password, safe="")
+    routes = [_quoted(f"nats-route://{NODE}:{password}@{peer.route}") for peer in others]
+    return [
+        "cluster {",
+        f"  name: {_quoted(name)}",
+        f"  listen: {_quoted(str(settings.listen.route))}",
+        # Each node connects to the addresses it was told; a server can't know by which ones others reach it.
+        "  no_advertise: true",
+        f"  authorization {{ user: {NODE}, password: {_quoted(settings.node_password)}, timeout: {_AUTHENTICATION_S} }}",
+        f"  routes: [{', '.join(routes)}]",
+        *_tls(settings.tls, "  ", verify=True),
+        "}",
+    ]
+
+
+def _tls(tls: TLS | None, indent: str, verify: bool = False) -> list[str]:
+    if tls is None:
+        return []
+    paths = {"cert_file": tls.certificate, "key_file": tls.key, "ca_file": tls.authority}
+    lines = [f"{indent}  {key}: {_quoted(os.path.abspath(path))}" for key, path in paths.items()]
+    lines += [f"{indent}  verify: true"] if verify else []
+    return [f"{indent}tls {{", *lines, f"{indent}  timeout: {_AUTHENTICATION_S}", f"{indent}}}"]
+
+
+def _check_password(what: str, password: str) -> None:
+    if not password or len(password) > PASSWORD_LENGTH_MAX:
+        raise UsageError(f"{what}: must have 1 to {PASSWORD_LENGTH_MAX} characters; it has {len(password)}")
+    if re.match(r"\$2[abxy]\$", password):
+        raise UsageError(f"{what}: must not begin as this one does: the server takes it for a bcrypt hash")
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what}: has half a character (a lone surrogate) in it") from None
+
+
+def _quoted(value: str) -> str:
+    """A string for the server's parser, which puts in variables and dates only where there are no quotes."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda found: f"\\x{ord(found[0]):02x}", escaped) + '"'

@@ -1,0 +1,239 @@
+"""A connection to the Raft server: an event loop in a thread of its own, and the way into it.
+
+All that talks to the server runs in that loop. Other threads hand it coroutines with `run` and
+functions with `soon`. The connection mends itself: where the server it talks to is gone it goes
+on with another of the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from coopy import log
+from coopy.errors import AuthenticationFailed, ClusterError, SystemClosed, Unavailable, UsageError
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.js.client import JetStreamContext
+
+T = TypeVar("T")
+
+RECONNECT_S = 0.2
+REQUEST_S = 5.0
+RETRY_S = 0.2
+
+
+def library() -> Any:
+    """The module `nats`. Raises `UsageError` if it is not there."""
+    try:
+        import nats
+        import nats.js
+    except ImportError as error:
+        raise UsageError(
+            f"a replicated system needs the extra [cluster]: {error}. Nothing was opened. Install it with "
+            f"`pip install coopy[cluster]`."
+        ) from error
+    return nats
+
+
+class Connection:
+    """A connection as a user of the server. Opened by `open`.
+
+    ``changed`` is told "connected" or "disconnected", in the loop.
+    """
+
+    client: Client
+    stream_api: JetStreamContext
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        user: str | None,
+        password: str | None,
+        *,
+        name: str = "coopy",
+        inbox: str = "_INBOX",
+        api: str = "$JS.API",
+        tls: ssl.SSLContext | None = None,
+        changed: Callable[[str], None] = lambda state: None,
+    ) -> None:
+        self._nats = library()
+        self._urls = list(urls)
+        self._options: dict[str, Any] = {"name": name, "inbox_prefix": inbox, "tls": tls}
+        if user is not None:
+            self._options |= {"user": user, "password": password}
+        self._api = api
+        self._changed = changed
+        self._closing = False
+        self._leaving = False
+        self._seen = ""
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="coopy network", daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a server at the other end now."""
+        return not self._closing and self.client.is_connected
+
+    @property
+    def url(self) -> str:
+        """The server at the other end, or the last one."""
+        found = self.client.connected_url
+        return found.netloc.rpartition("@")[2] if found is not None else ""
+
+    def open(self, timeout_s: float) -> None:
+        """Connects. Raises `AuthenticationFailed`, `Unavailable`."""
+        self._thread.start()
+        try:
+            self.run(self._open(timeout_s), timeout_s + 5)
+        except BaseException:
+            self._stop()
+            raise
+
+    async def _open(self, timeout_s: float) -> None:
+        deadline = self.loop.time() + timeout_s
+        while True:
+            self._seen = ""
+            try:
+                self.client = await self._nats.connect(
+                    servers=self._urls,
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=RECONNECT_S,
+                    connect_timeout=2,
+                    ping_interval=3,
+                    max_outstanding_pings=2,
+                    dont_randomize=True,
+                    pending_size=64 * 1024 * 1024,
+                    disconnected_cb=self._disconnected,
+                    reconnected_cb=self._reconnected,
+                    error_cb=self._noticed,
+                    **self._options,
+                )
+                break
+            except Exception as error:
+                problem = f"{self._seen} {error}"
+                if "authorization" in problem.lower() or "authentication" in problem.lower():
+                    raise AuthenticationFailed(
+                        f"{', '.join(self._urls)} refused the password. Nothing was opened. Give the password= that the "
+                        f"other side was opened with."
+                    ) from error
+                if isinstance(error, ssl.SSLError) or "certificate" in problem.lower():
+                    raise AuthenticationFailed(f"{', '.join(self._urls)}: {error}. Nothing was opened.") from error
+                if self.loop.time() > deadline:
+                    raise Unavailable(
+                        f"nobody answers at {', '.join(self._urls)}: {str(error) or type(error).__name__}. Nothing was "
+                        f"opened. See that the other side runs, and that the port can be reached."
+                    ) from error
+                await asyncio.sleep(RECONNECT_S)
+        self.stream_api = self.client.jetstream(prefix=self._api, timeout=REQUEST_S)
+
+    async def fetch(self, stream: str, asked: dict[str, Any], take: Callable[[Any, bytes], None]) -> None:
+        """Has a server read messages of a stream: gives ``take`` the headers and the bytes of each.
+
+        Any server that keeps the stream answers, also one that is behind. ``asked`` as in ADR-31. In the loop.
+        Raises `nats.errors.Error`, TimeoutError.
+        """
+        ended: asyncio.Future[None] = self.loop.create_future()
+
+        async def answer(message: Msg) -> None:
+            headers = message.headers or {}
+            if "Nats-Sequence" in headers:
+                take(headers, message.data)
+            status = headers.get("Status")
+            if ended.done() or (status is None and "batch" in asked):
+                return
+            if status in (None, "204", "404"):
+                ended.set_result(None)
+            else:
+                # 503: none of the servers that keep the stream can be reached.
+                ended.set_exception(Unavailable(f"the servers refuse to read {stream}: {status}"))
+
+        subscription = await self.client.subscribe(self.client.new_inbox(), cb=answer, pending_bytes_limit=128 << 20)
+        try:
+            subject = f"{self._api}.DIRECT.GET.{stream}"
+            await self.client.publish(subject, json.dumps(asked).encode(), reply=subscription.subject)
+            await asyncio.wait_for(ended, REQUEST_S)
+        finally:
+            await subscription.unsubscribe()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """What a coroutine returns. Raises what it raises, `Unavailable` after the time-out."""
+        if self._closing:
+            work.close()
+            raise SystemClosed("the connection is closed")
+        waiting = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return waiting.result(timeout_s)
+        except (concurrent.futures.TimeoutError, asyncio.TimeoutError) as error:
+            waiting.cancel()
+            raise Unavailable(f"{', '.join(self._urls)}: no answer in time ({error or 'within %s s' % timeout_s})") from error
+        except (self._nats.errors.Error, OSError) as error:
+            raise Unavailable(f"{', '.join(self._urls)}: {error or type(error).__name__}") from error
+
+    def insist(self, work: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
+        """What a coroutine returns that may be run more than once: until the servers answer, or the time is over.
+
+        They do not for some seconds while they agree on a leader. Raises `Unavailable`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self.run(work(), max(0.1, deadline - time.monotonic()))
+            except Unavailable:
+                if time.monotonic() > deadline - RETRY_S:
+                    raise
+                time.sleep(RETRY_S)
+
+    def soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Calls a function in the loop."""
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            pass  # Closed: nobody waits any more.
+
+    def close(self) -> None:
+        """Ends the connection and its thread. Closing twice is fine."""
+        if self._closing:
+            return
+        self._leaving = True
+        try:
+            self.run(asyncio.wait_for(self.client.close(), 2), 3)
+        except (ClusterError, OSError, self._nats.errors.Error):
+            pass
+        self._stop()
+
+    def _stop(self) -> None:
+        self._closing = True
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+        left = asyncio.all_tasks(self.loop)
+        for task in left:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+    async def _disconnected(self) -> None:
+        if not self._leaving:
+            log.warn("%s: the connection to the server is lost; trying again", self._options["name"])
+            self._changed("disconnected")
+
+    async def _reconnected(self) -> None:
+        self._changed("connected")
+
+    async def _noticed(self, error: Exception) -> None:
+        self._seen = f"{self._seen} {error}"[-500:]

@@ -1,0 +1,194 @@
+"""What the nodes of a system tell one another outside the line: how it began, who belongs to it, who is alive.
+
+Facts that must outlive everybody lie in a key-value bucket: its keys are written by the nodes only if they are what
+the writer has read. That a node is alive is said twice a second, to whoever listens, and kept by nobody. Questions go to
+one node of all; replicas may ask, too. All of it is JSON: nothing that comes from another is run.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from coopy import log
+from coopy.errors import ClusterError, Unavailable
+from coopy.network.connection import Connection
+from coopy.network.stream import Names
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+ALIVE_S = 10.0
+REQUEST_S = 10.0
+Facts = dict[str, Any]
+
+
+class Room:
+    """The facts of a system, the nodes that are alive, and the questions they answer."""
+
+    def __init__(self, connection: Connection, names: Names, node: str, *, writes: bool) -> None:
+        self._connection = connection
+        self._names = names
+        self._node = node
+        self._writes = writes
+        self._stream = f"KV_{names.stream}"
+        self._heard: dict[str, tuple[float, Facts]] = {}
+        self._answers: dict[str, Callable[[Facts], Facts]] = {}
+        self.heard: Callable[[str, Facts], None] = lambda node, facts: None
+        """Told, in the loop, what a node says of itself."""
+
+    # -- facts
+
+    def get(self, key: str) -> tuple[Facts | None, int]:
+        """A fact, and the revision by which it is replaced; 0 if there is none. Raises `Unavailable`."""
+        return self._connection.insist(lambda: self._get(key), REQUEST_S)
+
+    async def _get(self, key: str) -> tuple[Facts | None, int]:
+        found: list[tuple[Facts | None, int]] = []
+
+        def take(headers: Any, data: bytes) -> None:
+            removed = "KV-Operation" in headers
+            found.append((None if removed else json.loads(data), int(headers["Nats-Sequence"])))
+
+        await self._connection.fetch(self._stream, {"last_by_subj": f"$KV.{self._names.stream}.{key}"}, take)
+        return found[-1] if found else (None, 0)
+
+    def put(self, key: str, facts: Facts, revision: int) -> bool:
+        """Replaces a fact if it has this revision, 0 for none; whether it had. Raises `Unavailable`."""
+        return self._connection.run(self._put(key, facts, revision), REQUEST_S)
+
+    async def _put(self, key: str, facts: Facts, revision: int) -> bool:
+        from nats.js.errors import APIError
+
+        expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        subject = f"$KV.{self._names.stream}.{key}"
+        try:
+            await self._connection.stream_api.publish(subject, json.dumps(facts).encode(), headers=expected)
+        except APIError as error:
+            if error.err_code == WRONG_LAST_SEQUENCE:
+                return False
+            raise Unavailable(f"{key} could not be written: {error.description}") from error
+        return True
+
+    # -- who is alive
+
+    def alive(self) -> dict[str, Facts]:
+        """What each node last said of itself; only those heard of in the last ten seconds."""
+        since = time.monotonic() - ALIVE_S
+        return {node: facts for node, (at, facts) in list(self._heard.items()) if at > since}
+
+    def say(self, facts: Facts) -> None:
+        """Tells everybody how this node is."""
+        data = json.dumps({"node": self._node, **facts}).encode()
+        subject = f"{self._names.out}.alive" if self._writes else f"{self._names.subject}.ask.alive"
+        self._connection.soon(lambda: self._connection.loop.create_task(self._said(subject, data)))
+
+    async def _said(self, subject: str, data: bytes) -> None:
+        from nats.errors import Error
+
+        try:
+            await self._connection.client.publish(subject, data)
+        except (Error, OSError):
+            pass  # It is said again.
+
+    def enter(self) -> None:
+        """Listens to the others from now on."""
+        self._connection.run(self._enter(), REQUEST_S)
+
+    async def _enter(self) -> None:
+        client = self._connection.client
+        await client.subscribe(f"{self._names.out}.alive", cb=self._listen)
+        if self._writes:
+            await client.subscribe(f"{self._names.subject}.ask.alive", cb=self._listen_to_replica)
+
+    async def _listen(self, message: Msg) -> None:
+        try:
+            facts = json.loads(message.data)
+            node = str(facts.pop("node"))
+        except (ValueError, KeyError, AttributeError, RecursionError):
+            return
+        if node != self._node:
+            self._heard[node] = (time.monotonic(), facts)
+            self.heard(node, facts)
+
+    async def _listen_to_replica(self, message: Msg) -> None:
+        """What a replica says of itself; it may say anything, so it is looked at and no more."""
+        try:
+            facts = json.loads(message.data)
+            node = f"replica {str(facts['node'])[:100]}"
+            kept = {"position": int(facts["position"]), "index": int(facts["index"]), "replica": True}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return
+        if len(self._heard) < 1000 or node in self._heard:
+            self._heard[node] = (time.monotonic(), kept)
+
+    # -- questions
+
+    def answer(self, what: str, function: Callable[[Facts], Facts]) -> None:
+        """Lets one node of those that do so answer a question: with what ``function`` returns, or an error.
+
+        It runs in a thread of its own.
+        """
+        self._answers[what] = function
+        self._connection.run(self._subscribe(what), REQUEST_S)
+
+    async def _subscribe(self, what: str) -> None:
+        running = threading.Semaphore(4)
+
+        async def asked(message: Msg) -> None:
+            if not running.acquire(blocking=False):
+                await message.respond(json.dumps({"error": "too many ask at once; ask again later"}).encode())
+                return
+
+            def work() -> None:
+                try:
+                    found = self._answers[what](json.loads(message.data or b"{}"))
+                except Exception as error:
+                    log.warn("%s: a question for %s was not answered: %s", self._node, what, error)
+                    found = {"error": f"{type(error).__name__}: {error}"}
+                finally:
+                    running.release()
+                self._connection.soon(
+                    lambda: self._connection.loop.create_task(message.respond(json.dumps(found).encode()))
+                )
+
+            threading.Thread(target=work, name=f"coopy {what}", daemon=True).start()
+
+        await self._connection.client.subscribe(f"{self._names.subject}.ask.{what}", queue="nodes", cb=asked)
+
+    def ask(self, what: str, facts: Facts, timeout_s: float) -> Facts:
+        """What one of the nodes answers. Raises `Unavailable`, `ClusterError`."""
+        found = self._connection.run(self._asked(what, facts, timeout_s), timeout_s + 1)
+        if "error" in found:
+            raise ClusterError(f"{what}: {found['error']}")
+        return found
+
+    async def _asked(self, what: str, facts: Facts, timeout_s: float) -> Facts:
+        from nats.errors import Error
+
+        try:
+            answer = await self._connection.client.request(
+                f"{self._names.subject}.ask.{what}", json.dumps(facts).encode(), timeout=timeout_s
+            )
+        except Error as error:
+            raise Unavailable(f"no node answers the question for {what}: {error or type(error).__name__}") from error
+        found: Facts = json.loads(answer.data)
+        return found
+
+
+WRONG_LAST_SEQUENCE = 10071
+
+
+async def make(connection: Connection, names: Names, replicas: int) -> None:
+    """Makes the bucket, unless it is there. Raises `nats.errors.Error`."""
+    from nats.js.api import KeyValueConfig
+    from nats.js.errors import NotFoundError
+
+    api = connection.stream_api
+    try:
+        await api.stream_info(f"KV_{names.stream}")
+    except NotFoundError:
+        await api.create_key_value(KeyValueConfig(bucket=names.stream, replicas=replicas, direct=True))

@@ -1,0 +1,173 @@
+"""The one line: opens a system on this machine, or a node of a replicated one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from coopy.disk.journal import SEGMENT_BYTES
+from coopy.replay import Progress
+from coopy.system import System, opened
+
+if TYPE_CHECKING:
+    from coopy.network.configuration import TLS
+
+T = TypeVar("T")
+
+
+@overload
+def init_system(
+    obj: type[T],
+    basedir: str | os.PathLike[str] | None = None,
+    snapshot_time: float = 0,
+    master: bool = False,
+    replication: bool = False,
+    port: int = 5466,
+    host: str = "127.0.0.1",
+    password: str = "copynet",
+    *,
+    durability: str = "sync",
+    validation: str = "warn",
+    check: bool = False,
+    keep: int | None = None,
+    keep_for: float | timedelta | None = None,
+    snapshot_growth: int = 0,
+    fork: bool | None = None,
+    progress: Progress | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+    deterministic: bool | None = None,
+    cluster: Sequence[str] = (),
+    node: str | None = None,
+    replica_password: str | None = None,
+    tls: TLS | None = None,
+    server: str | None = None,
+    timeout: float = 30.0,
+) -> T: ...
+
+
+@overload
+def init_system(
+    obj: T,
+    basedir: str | os.PathLike[str] | None = None,
+    snapshot_time: float = 0,
+    master: bool = False,
+    replication: bool = False,
+    port: int = 5466,
+    host: str = "127.0.0.1",
+    password: str = "copynet",
+    *,
+    durability: str = "sync",
+    validation: str = "warn",
+    check: bool = False,
+    keep: int | None = None,
+    keep_for: float | timedelta | None = None,
+    snapshot_growth: int = 0,
+    fork: bool | None = None,
+    progress: Progress | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+    deterministic: bool | None = None,
+    cluster: Sequence[str] = (),
+    node: str | None = None,
+    replica_password: str | None = None,
+    tls: TLS | None = None,
+    server: str | None = None,
+    timeout: float = 30.0,
+) -> T: ...
+
+
+def init_system(
+    obj: Any,
+    basedir: str | os.PathLike[str] | None = None,
+    snapshot_time: float = 0,
+    master: bool = False,
+    replication: bool = False,
+    port: int = 5466,
+    host: str = "127.0.0.1",
+    password: str = "copynet",
+    *,
+    durability: str = "sync",
+    validation: str = "warn",
+    check: bool = False,
+    keep: int | None = None,
+    keep_for: float | timedelta | None = None,
+    snapshot_growth: int = 0,
+    fork: bool | None = None,
+    progress: Progress | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+    deterministic: bool | None = None,
+    cluster: Sequence[str] = (),
+    node: str | None = None,
+    replica_password: str | None = None,
+    tls: TLS | None = None,
+    server: str | None = None,
+    timeout: float = 30.0,
+) -> Any:
+    """Makes an object survive, and returns what to use in its place.
+
+    Args:
+        obj: the domain class, or an instance of it. In a directory that has a state already,
+            that state is used; otherwise the instance's, or that of a new instance.
+        basedir: the data directory, made if it is not there; by default the lower-cased name
+            of the class, in the current directory.
+        snapshot_time: seconds between snapshots taken by themselves; 0 for none.
+        master: this process writes, and others may follow it at ``host`` and ``port``, with ``password``.
+        replication: this process follows the master, or the node of a cluster, at ``host`` and ``port``, and runs
+            methods marked @readonly only.
+        durability: "sync": a call returns when its action is on the disk. "buffered": when the
+            operating system has it, which survives the end of the process, not a power cut.
+        validation: "warn": refuses what replay surely can't repeat and warns of what it may not;
+            "strict" refuses both; "off".
+        check: for development and tests: looks at the state around every call, and replays each
+            action in a second process with another hash seed and time zone. Finds changes outside any
+            action, reads that write, arguments that are taken for shared, and what replay would not
+            repeat; raises a `CheckFailed`. Each call costs two digests of the state.
+        keep, keep_for: how many snapshots to keep, and for how long (seconds, or a timedelta) any
+            past state is to be there. After a new snapshot, older ones that neither asks for, and the
+            journal that only they need, are deleted. Without either, all is kept.
+        snapshot_growth: bytes of journal after which a snapshot is taken by itself; 0 for none.
+        fork: whether snapshots are written by a forked child while calls go on. None: where the
+            system can fork.
+        progress: called with the actions done and the actions in all while a state is restored.
+            Without it, a bar is drawn on a terminal if that takes longer than two seconds.
+        segment_bytes: size at which a new journal file is begun.
+        deterministic: True: in an action `datetime.now`, `time`, `random`, `uuid`, `os.urandom` and `secrets` answer
+            from the action, so that classes that use them need no change; for good, the directory remembers it.
+            None: as the directory says.
+        cluster: the addresses of three or five equal nodes, of which this one is ``node``: any of them writes, and a
+            minority may be away. ``password`` is that of the nodes, ``replica_password`` that of those who follow
+            with replication=True; without one nobody may.
+        tls: certificates for all connections between nodes, see `coopy.network.configuration.TLS`.
+        server: URL of a nats-server of your own, with JetStream; by default each node starts one.
+        timeout: seconds that a call of a replicated system waits before it raises `Unavailable`, if it was surely not
+            recorded, or `OutcomeUnknown`.
+
+    Raises:
+        UsageError, PrevalentError: an argument, or the class, cannot be used.
+        DirectoryInUse: another process, or this one, has the directory open.
+        StorageError: what is in the directory cannot be used, and why.
+        ReplayError, DecodingError: the stored actions do not fit today's code.
+        JournalError, OSError: the disk refused.
+    """
+    kind: Callable[..., System] = System
+    if master or replication or cluster:
+        # The extra [cluster] may not be there, and few need it.
+        from coopy import replicated
+
+        found = replicated.role(
+            master=master, replication=replication, cluster=cluster, node=node, host=host, port=port, password=password,
+            replica_password=replica_password, tls=tls, server=server, timeout=timeout,
+        )  # fmt: skip
+        kind = partial(replicated.ReplicatedSystem, role=found)
+    return opened(
+        kind, obj, basedir, snapshot_time, durability=durability, validation=validation, check=check, keep=keep,
+        keep_for=keep_for, snapshot_growth=snapshot_growth, fork=fork, progress=progress, segment_bytes=segment_bytes,
+        deterministic=deterministic,
+    )  # fmt: skip
+
+
+def init_persistent_system(obj: Any, basedir: str | os.PathLike[str] | None = None) -> Any:
+    """As `init_system`, with the documented two arguments."""
+    return init_system(obj, basedir)

@@ -1,0 +1,863 @@
+"""Opens and closes a node of a replicated system: a directory as any system has, and a place in the line of all.
+
+A node that starts takes its directory; starts the Raft server, if it is to have one; finds out how the system
+began, or begins it; restores from its own snapshots and journal; and follows the line from where these end. If the line
+does not reach back so far, it takes a shipped snapshot first. What happens to a node that can't go on is in `_mend`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+from coopy import action, log, proxy
+from coopy.codec import Codec
+from coopy.disk import directory, manifest
+from coopy.disk.fs import Calls
+from coopy.disk.journal import Journal
+from coopy.disk.manifest import Manifest
+from coopy.disk.segment import Segment
+from coopy.disk.snapshots import DiskSnapshots
+from coopy.engine import Engine
+from coopy.errors import (
+    ClusterError,
+    CoopyError,
+    DamagedLine,
+    Diverged,
+    ForeignDirectory,
+    JournalError,
+    MissingActions,
+    NotAMember,
+    SystemClosed,
+    Unavailable,
+    UsageError,
+)
+from coopy.follower import Answered, Replicated
+from coopy.machine import Machine
+from coopy.network import room as rooms
+from coopy.network import shipping, stream
+from coopy.network.address import Address, parse
+from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, TLS, Settings, replica_prefix
+from coopy.network.connection import Connection
+from coopy.network.room import Facts, Room
+from coopy.network.shipping import ShippedSnapshots
+from coopy.network.stream import Names, State, Stream
+from coopy.network.supervisor import Supervisor
+from coopy.outbox import Group
+from coopy.progress import Bar
+from coopy.replay import Progress
+from coopy.storage import SnapshotStore
+from coopy.system import Control, System, begin
+
+DEFAULT_PASSWORD = "copynet"
+OPEN_S = 120.0
+SAY_S = 0.5
+LOOK_S = 1.0
+FLUSH_S = 5.0
+FOUNDER_S = 15.0
+SHIP_S = 900.0
+LAGGING_S = 60.0
+KEPT_BYTES = 256 * 1024 * 1024
+"""So much of the line is kept although every node has it: a node that was away for a while needs no snapshot."""
+DIGESTS_SAID = 200
+MENDS_MAX = 3
+BACKWARDS_S = 20.0
+RETRY_S = 0.2
+FIRST_BYTES = 1024 * 1024
+
+MASTER, REPLICATION, CLUSTER = "master", "replica", "node"
+
+
+class Role(NamedTuple):
+    """What a node is, and where the others are."""
+
+    kind: str
+    node: Address
+    nodes: tuple[Address, ...]
+    password: str
+    replica_password: str | None
+    tls: TLS | None
+    server: str | None
+    timeout_s: float
+
+    @property
+    def writes(self) -> bool:
+        return self.kind != REPLICATION
+
+    @property
+    def replicas(self) -> int:
+        """How many servers are to keep the line."""
+        return len(self.nodes) if len(self.nodes) in (1, 3, 5) else 3 if len(self.nodes) > 1 else 1
+
+
+def role(
+    *,
+    master: bool,
+    replication: bool,
+    cluster: Sequence[str],
+    node: str | None,
+    host: str,
+    port: int,
+    password: str,
+    replica_password: str | None,
+    tls: TLS | None,
+    server: str | None,
+    timeout: float,
+) -> Role:
+    """What the arguments of `init_system` ask for. Raises `UsageError`."""
+    given = [name for name, value in (("master", master), ("replication", replication), ("cluster", bool(cluster))) if value]
+    if len(given) != 1:
+        raise UsageError(f"{' and '.join(given)}: a node has one role. Nothing was opened. Leave the others out.")
+    if not isinstance(password, str) or not password:
+        raise UsageError("password: must be text, and not empty")
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < 1e6:
+        raise UsageError(f"timeout={timeout!r}: must be seconds, more than 0")
+    if cluster:
+        if isinstance(cluster, str):
+            raise UsageError(f"cluster={cluster!r}: must be a list of addresses, as in ['a:5466', 'b:5466', 'c:5466']")
+        nodes = tuple(parse(each) for each in cluster)
+        if len(set(nodes)) != len(nodes):
+            raise UsageError(f"cluster={list(cluster)!r}: names a node twice")
+        if len(nodes) not in (1, 3, 5):
+            raise UsageError(f"cluster: {len(nodes)} nodes. It takes 3 or 5 (or 1, to begin with), so that a majority is clear.")
+        if node is None:
+            raise UsageError(f"node=: which of {', '.join(map(str, nodes))} this one is must be said")
+        own = parse(node)
+        if own not in nodes:
+            raise UsageError(f"node={node!r}: is not among the nodes of the cluster: {', '.join(map(str, nodes))}")
+    else:
+        own = parse(f"[{host}]" if ":" in host else host, port)
+        if own.port != port:
+            own = Address(own.host, port)
+        nodes = (own,)
+    if password == DEFAULT_PASSWORD and not all(each.is_loopback for each in nodes):
+        raise UsageError(
+            f"password: {', '.join(str(each) for each in nodes if not each.is_loopback)} can be reached from other machines, and "
+            f"the documented password is known to everybody. Nothing was opened. Give a password= of your own to all nodes."
+        )
+    kind = MASTER if master else REPLICATION if replication else CLUSTER
+    return Role(kind, own, nodes, password, replica_password, tls, server, float(timeout))
+
+
+class ReplicatedSystem(System):
+    """A node."""
+
+    engine: Replicated
+    _journal: Journal
+
+    def __init__(self, *parts: Any, role: Role, **options: Any) -> None:
+        if options.get("check"):
+            raise UsageError("check=True: looks after a system on one machine. Nothing was opened. Leave it out here.")
+        self._role = role
+        self._control = ClusterControl
+        self._pid = os.getpid()
+        self._supervisor: Supervisor | None = None
+        self._connection: Connection | None = None
+        self._founding = False
+        self._mends = 0
+        self._leader: str | None = None
+        self._line_state: State | None = None
+        self._safe = 0
+        self._state = "starting"
+        self._theirs: dict[int, dict[str, int]] = {}
+        self._opened_at = time.monotonic()
+        self._ended = threading.Event()
+        self._shipping = threading.Lock()
+        self.on_state_changed: Callable[[str, str], object] = lambda before, after: None
+        self.on_leader_changed: Callable[[str | None, str | None], object] = lambda before, after: None
+        self.on_ready: Callable[[], object] = lambda: None
+        cls = parts[0] if isinstance(parts[0], type) else type(parts[0])
+        self._names = Names(re.sub(r"[^A-Za-z0-9_-]", "_", cls.__name__.lower())[:64])
+        super().__init__(*parts, **options)
+
+        if not self._role.writes:
+            self.engine.asked = lambda name: None
+
+    # -- taking the directory
+
+    def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
+        try:
+            return super()._hold(calls, durability, segment_bytes)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _begun(self, calls: Calls) -> Manifest:
+        if self._role.writes and self._role.server is None:
+            self._start_server()
+        self._connect()
+        return self._agreed(calls)
+
+    def _start_server(self) -> None:
+        own = self._role
+        folder = os.path.join(self.basedir, "server")
+        os.makedirs(folder, 0o700, exist_ok=True)
+        if own.kind == MASTER:
+            node_password = _own_password(folder)
+            replica_password: str | None = own.password
+        else:
+            node_password, replica_password = own.password, own.replica_password
+        self._supervisor = Supervisor(
+            Settings(
+                directory=folder,
+                name=str(own.node),
+                listen=own.node,
+                peers=own.nodes if len(own.nodes) > 1 else (),
+                node_password=node_password,
+                replica_password=replica_password,
+                subject=self._names.subject,
+                tls=own.tls,
+            )
+        )
+        self._supervisor.start()
+
+    def _connect(self) -> None:
+        own = self._role
+        scheme = "nats" if own.tls is None else "tls"
+        urls = [own.server] if own.server else [f"{scheme}://{each}" for each in (own.node, *own.nodes)]
+        if self._supervisor is not None:
+            urls[0] = self._supervisor.url
+        user: str | None = NODE
+        password: str | None = own.password
+        inbox, api = "_INBOX", "$JS.API"
+        if own.server:
+            user = password = None
+        elif own.kind == REPLICATION:
+            user, inbox, api = REPLICA, REPLICA_INBOX, replica_prefix(self._names.subject)
+        elif self._supervisor is not None:
+            password = self._supervisor.settings.node_password
+        self._connection = Connection(
+            list(dict.fromkeys(urls)), user, password, name=f"coopy {self._id}", inbox=inbox, api=api, tls=_context(own.tls)
+        )
+        try:
+            self._connection.open(OPEN_S if own.writes else min(own.timeout_s, OPEN_S))
+        except BaseException:
+            self._connection = None
+            raise
+        self._room = Room(self._connection, self._names, self._id, writes=own.writes)
+        self._line = Stream(self._connection, self._names)
+        self._shipped = ShippedSnapshots(self._connection, self._names)
+
+    @property
+    def _id(self) -> str:
+        """The name of this node."""
+        if self._role.kind == REPLICATION:
+            return f"{os.uname().nodename}:{os.getpid()}"
+        return str(self._role.node)
+
+    def _agreed(self, calls: Calls) -> Manifest:
+        """The manifest of the system that all nodes are of. Makes its things on the servers if they are not there."""
+        connection = self._connection
+        assert connection is not None
+        bar = Bar(f"waiting for {'a majority of ' if len(self._role.nodes) > 1 else ''}{', '.join(map(str, self._role.nodes))}")
+        deadline = time.monotonic() + OPEN_S
+        problem: BaseException | None = None
+        try:
+            while True:
+                try:
+                    if self._role.writes:
+                        for make in (stream.make, rooms.make, shipping.make):
+                            connection.run(make(connection, self._names, self._role.replicas), 30)
+                    found = self._genesis(calls, deadline)
+                    if found is not None:
+                        return found
+                except (ForeignDirectory, UsageError):
+                    raise
+                except Exception as error:
+                    # Right after a start there is no leader yet; or a majority of the nodes is not there.
+                    problem = error
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"the nodes {', '.join(map(str, self._role.nodes))} did not come to an agreement within {OPEN_S:g} s "
+                        f"({problem or 'nobody began the system'}). Nothing was changed. See that a majority of them runs; to "
+                        f"begin a system takes all."
+                    ) from problem
+                time.sleep(0.2)
+                bar(0, 1)
+        finally:
+            bar.finish()
+
+    def _genesis(self, calls: Calls, deadline: float) -> Manifest | None:
+        """The manifest, once it is known how the system began; None while somebody else is about to begin it."""
+        local = manifest.read(calls, self.basedir)
+        facts, _ = self._room.get("genesis")
+        if facts is None:
+            if not self._role.writes or not self._may_found():
+                return None
+            self._founding = True
+            return local or begin(calls, self.basedir, self._cls)
+        system = bytes.fromhex(facts["system"])
+        if local is not None:
+            if local.system != system:
+                raise ForeignDirectory(
+                    f"{self.basedir} holds the system {local.system.hex()}, and the nodes run {system.hex()}. Nothing was "
+                    f"changed. Choose another directory, or nodes of their own for this system."
+                )
+            return local
+        self._refuse_files(calls)
+        found = begin(calls, self.basedir, self._cls, bytes.fromhex(facts["secret"]), system, bool(facts["deterministic"]))
+        return found
+
+    def _refuse_files(self, calls: Calls) -> None:
+        names = calls.names(self.basedir)
+        if directory.segments(names) or directory.snapshots(names):
+            raise ForeignDirectory(f"{self.basedir} holds files of a system and no coopy.json. Nothing was changed.")
+
+    def _may_found(self) -> bool:
+        facts, revision = self._room.get("founder")
+        if facts is not None and facts["node"] == self._id:
+            return True
+        now = time.time()
+        if facts is not None and now - float(facts["at"]) < FOUNDER_S:
+            return False
+        return self._room.put("founder", {"node": self._id, "at": now}, revision)
+
+    def _open_files(self, calls: Calls, system: bytes, durability: str, segment_bytes: int) -> None:
+        self._segment_bytes = segment_bytes
+        names = calls.names(self.basedir)
+        if not self._founding and not directory.snapshots(names) and not directory.segments(names):
+            self._install(calls, system, *self._fetch_snapshot())
+        # What a power cut takes from this journal stands in the line.
+        super()._open_files(calls, system, "buffered", segment_bytes)
+
+    def _engine(self, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
+        return Replicated(
+            self._journal,
+            snapshots,
+            codec,
+            secret,
+            self._line,
+            self._id,
+            timeout_s=self._role.timeout_s,
+            only_reads=not self._role.writes,
+            behind=self._mend,
+        )
+
+    # -- joining the others
+
+    def start(self, progress: Progress | None) -> None:
+        super().start(progress)
+        bar = Bar(f"following {os.path.basename(self.basedir)}")
+        try:
+            self._join(progress or bar)
+        except BaseException:
+            self.abandon()
+            raise
+        finally:
+            bar.finish()
+
+    def _join(self, progress: Progress) -> None:
+        engine, room = self.engine, self._room
+        assert self._connection is not None
+        if self._founding:
+            self._found()
+        self._room.enter()
+        deadline = time.monotonic() + BACKWARDS_S
+        while (state := self._look(OPEN_S)).last < engine.position and time.monotonic() < deadline:
+            time.sleep(RETRY_S)  # A leader that was cut off may still take itself for one.
+        if state.last < engine.position:
+            raise DamagedLine(
+                f"the servers have {state.last} messages, and this node has applied {engine.position}: they have lost what "
+                f"was acknowledged. Nothing was applied. This node's directory, {self.basedir}, is whole; see "
+                f"docs/guides/replication.md, 'When the servers have lost what a node has'."
+            )
+        engine.follow()
+        room.heard = self._heard_from
+        if self._role.writes:
+            room.answer("snapshot", self._ship_for)
+            room.answer("sync", self._sync_for)
+        self._set_state("catching up")
+        threading.Thread(target=self._watch, name=f"coopy node {self._id}", daemon=True).start()
+        while not engine.reach(state.last, OPEN_S, progress):
+            raise Unavailable(
+                f"{self._id} has come to message {engine.position} of {state.last}, and no further within {OPEN_S:g} s. What "
+                f"it has is kept. Start it again when the other nodes can be reached."
+            )
+        if self._role.writes:
+            engine.begin()
+        self._begin_version()
+        self._set_state("ready")
+        self.on_ready()
+
+    def _begin_version(self) -> None:
+        machine = self.engine.machine
+        if self._role.writes and machine.version < machine.migration.version:
+            from coopy.migration import MARK
+
+            self.engine.record(MARK, (machine.migration.version,), machine.begin_version)
+
+    def _found(self) -> None:
+        """Gives the others what they begin with, and then says that the system has begun."""
+        engine = self.engine
+        if engine.machine.applied not in self._snapshots.indexes():
+            self.take_snapshot()
+        self._ship()
+        found = self._manifest
+        facts = {"system": found.system.hex(), "secret": found.secret.hex(), "deterministic": engine.deterministic}
+        if not self._room.put("genesis", facts, 0) and (self._room.get("genesis")[0] or {}).get("system") != facts["system"]:
+            raise ClusterError(
+                f"another node began the system meanwhile. {self.basedir} holds one that nobody uses: remove it and start "
+                f"this node again."
+            )
+
+    def _look(self, timeout_s: float) -> State:
+        """What the leader says of the stream. Raises `Unavailable`."""
+        assert self._connection is not None
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._line_state = self._connection.run(self._line.state(), 5)
+                return self._line_state
+            except SystemClosed:
+                raise
+            except Exception as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"the servers do not say what they have: {error or type(error).__name__}") from error
+                time.sleep(0.2)
+
+    # -- snapshots that nodes give each other
+
+    def _ship(self) -> Facts:
+        """Ships this node's newest snapshot."""
+        found = self._snapshots.latest()
+        assert found is not None
+        index, data = found
+        sequence = _sequence_of(data)
+        shipped, revision = self._room.get("shipped")
+        if shipped is None or shipped["index"] < index:
+            self._shipped.write(index, lambda file: _in_pieces(file, data))
+            self._room.put("shipped", {"index": index, "sequence": sequence}, revision)
+            for old in self._shipped.indexes()[:-2]:
+                self._shipped.forget(old + 1)
+        return {"index": index, "sequence": sequence}
+
+    def _ship_for(self, asked: Facts) -> Facts:
+        """Answers a node that needs a snapshot that reaches to a message at least."""
+        with self._shipping:
+            shipped, _ = self._room.get("shipped")
+            if shipped is not None and shipped["sequence"] >= int(asked["sequence"]):
+                return shipped
+            self.take_snapshot()
+            return self._ship()
+
+    def _fetch_snapshot(self) -> tuple[int, memoryview]:
+        """A shipped snapshot from which the line goes on."""
+        state = self._look(OPEN_S)
+        shipped, _ = self._room.get("shipped")
+        if shipped is None or shipped["sequence"] + 1 < state.first:
+            log.warn("%s: asks the other nodes for a snapshot", self._id)
+            shipped = self._room.ask("snapshot", {"sequence": state.first - 1}, SHIP_S)
+        bar = Bar(f"fetching the snapshot of action {shipped['index']}")
+        self._shipped.progress = bar.loading
+        try:
+            found = self._shipped.latest(shipped["index"])
+        finally:
+            bar.finish()
+        if found is None:
+            raise Unavailable(f"the snapshot of action {shipped['index']} is not there any more; start this node again")
+        return found
+
+    def _install(self, calls: Calls, system: bytes, index: int, data: memoryview) -> None:
+        """Makes a shipped snapshot the beginning of an empty directory."""
+        Segment.create(
+            calls, directory.segment_path(self.basedir, index + 1), system, index + 1, FIRST_BYTES
+        ).close()
+        DiskSnapshots(calls, self.basedir, system).write(index, lambda file: _in_pieces(file, data))
+
+    def _mend(self, error: BaseException) -> None:
+        """Deals with what keeps this node from following. Raises what can't be mended."""
+        if self._closing:
+            raise error
+        if isinstance(error, JournalError):
+            # The line has what this node can't write; it goes on where it was when there is room.
+            if self._state != "stalled":
+                log.error("%s: this node can't write its journal, and waits: %s", self._id, error)
+            self._set_state("stalled")
+            time.sleep(1)
+            self.engine.line.follow(self.engine.position)
+            return
+        if not isinstance(error, (MissingActions, Diverged)) or self._mends >= MENDS_MAX:
+            raise error
+        self._mends += 1
+        self._set_state("quarantined" if isinstance(error, Diverged) else "behind")
+        log.error("%s: %s. It begins again with a snapshot of another node.", self._id, error)
+        found = self._fetch_snapshot()
+        with self.engine.lock:
+            self._journal.close()
+            self._set_aside()
+            self._install(self._calls, self._manifest.system, *found)
+            super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
+            self.engine.replace(self._journal, self._snapshots)
+        self._theirs.clear()
+        self._set_state("ready")
+
+    def _set_aside(self) -> None:
+        """Puts the journal and the snapshots where nobody takes them for the system's, and nothing is lost."""
+        folder = os.path.join(self.basedir, f"aside-{time.time_ns()}")
+        self._calls.make_directory(folder)
+        for name in self._calls.names(self.basedir):
+            if directory.segments([name]) or directory.snapshots([name]):
+                self._calls.rename(os.path.join(self.basedir, name), os.path.join(folder, name))
+        self._calls.sync_directory(self.basedir)
+
+    # -- looking after the node
+
+    def _set_state(self, state: str) -> None:
+        before, self._state = self._state, state
+        if before != state:
+            self.on_state_changed(before, state)
+
+    def _watch(self) -> None:
+        looked = flushed = 0.0
+        lagging: float | None = None
+        backwards: float | None = None
+        while not self._ended.wait(SAY_S):
+            now = time.monotonic()
+            engine = self.engine
+            if engine.failure is not None and self._state != "stopped":
+                self._set_state("stopped")
+            self._room.say(self._facts())
+            if now - looked >= LOOK_S:
+                looked = now
+                position = engine.position
+                try:
+                    state = self._look(0)
+                except (ClusterError, SystemClosed):
+                    self._lead_is(None)
+                    continue
+                self._lead_is(state.leader or str(self._role.node))
+                lagging = self._look_after_server(state, lagging, now)
+                if state.last >= position:
+                    backwards = None
+                elif backwards is None:
+                    backwards = now
+                elif now - backwards > BACKWARDS_S and engine.failure is None:
+                    engine.fail(
+                        DamagedLine(
+                            f"the servers have {state.last} messages now, and this node has applied {position}: they "
+                            f"have lost what was acknowledged. This node has stopped; its directory is whole"
+                        )
+                    )
+            if now - flushed >= FLUSH_S:
+                flushed = now
+                self._flush()
+            self._compare()
+
+    def _flush(self) -> None:
+        """Makes the journal durable, and lets the line forget what every node has."""
+        position = self.engine.position
+        try:
+            self._journal.flush()
+        except (OSError, CoopyError) as error:
+            log.error("%s: the journal could not be synced: %s", self._id, error)
+            return
+        self._safe = position
+        state = self._line_state
+        if state is None or self._leader != self._id or state.bytes < KEPT_BYTES:
+            return
+        heard = self._room.alive()
+        others = [str(each) for each in self._role.nodes if str(each) != self._id]
+        if all(each in heard for each in others):
+            upto = min([self._safe, *(int(heard[each].get("safe", 0)) for each in others)])
+            upto -= (state.last - state.first) // 4
+            if upto > state.first:
+                try:
+                    self._line.forget(upto)
+                except Exception as error:
+                    log.warn("%s: the line keeps what all nodes have: %s", self._id, error)
+
+    def _look_after_server(self, state: State, lagging: float | None, now: float) -> float | None:
+        """Restarts this node's server if its copy of the stream does not catch up."""
+        if self._supervisor is None:
+            return None
+        mine = next((peer for peer in state.peers if peer[0] == self._id), None)
+        if mine is None or (mine[1] and mine[3] < 1000):
+            return None
+        if lagging is None:
+            return now
+        if now - lagging > LAGGING_S:
+            log.error("%s: its server has not caught up for %g s, and is started again", self._id, LAGGING_S)
+            self._supervisor.restart()
+            return None
+        return lagging
+
+    def _lead_is(self, leader: str | None) -> None:
+        before, self._leader = self._leader, leader
+        if before != leader:
+            self.on_leader_changed(before, leader)
+
+    def _facts(self) -> Facts:
+        engine = self.engine
+        newest = list(engine.digests.items())[-DIGESTS_SAID:]
+        return {
+            "position": engine.position,
+            "index": engine.machine.applied,
+            "safe": self._safe,
+            "state": self._state,
+            "digests": {str(sequence): value for sequence, value in newest},
+        }
+
+    def _heard_from(self, node: str, facts: Facts) -> None:
+        if facts.get("state") in ("ready", "catching up"):
+            for sequence, value in facts.get("digests", {}).items():
+                self._theirs.setdefault(int(sequence), {})[node] = int(value)
+
+    def _compare(self) -> None:
+        """Looks whether the others came to what this node came to; if most did not, it is this node that is wrong."""
+        engine = self.engine
+        for sequence in sorted(self._theirs):
+            theirs = self._theirs[sequence]
+            mine = engine.digests.get(sequence)
+            if mine is None:
+                if sequence <= engine.position:
+                    self._theirs.pop(sequence, None)
+                continue
+            nodes = {str(each) for each in self._role.nodes}
+            votes = [value for node, value in theirs.items() if node in nodes]
+            wrong = [value for value in votes if value != mine]
+            if wrong and (
+                max(wrong.count(value) for value in wrong) > len(nodes) // 2
+                or not self._role.writes
+                or (len(votes) == len(nodes) - 1 and votes.count(mine) == 0 and self._leader != self._id)
+            ):
+                self._theirs.clear()
+                engine.trouble = Diverged(self._difference(sequence), None)
+                return
+            if len(votes) >= len(nodes) - 1:
+                self._theirs.pop(sequence, None)
+        while len(self._theirs) > 5000:
+            self._theirs.pop(next(iter(self._theirs)))
+
+    def _difference(self, sequence: int) -> str:
+        return (
+            f"the actions of message {sequence} of the line came to something else here than on the other nodes: "
+            f"a method does what is not the same everywhere, or this machine's memory is not what it was"
+        )
+
+    def _delivers(self) -> bool:
+        return self._role.writes and self._leader == self._id
+
+    def snapshot_if_due(self, timed: bool) -> None:
+        """As any system does, but one node at a time."""
+        try:
+            facts, revision = self._room.get("snapshotting")
+            taken = facts is not None and facts["node"] != self._id and time.time() - float(facts["at"]) < SHIP_S
+            if taken or self._role.writes and not self._room.put("snapshotting", {"node": self._id, "at": time.time()}, revision):
+                return
+            super().snapshot_if_due(timed)
+            if self._role.writes:
+                self._room.put("snapshotting", {"node": self._id, "at": 0}, self._room.get("snapshotting")[1])
+        except (ClusterError, SystemClosed) as error:
+            log.warn("%s: no snapshot was taken: %s", self._id, error)
+
+    # -- what controls ask for
+
+    def _sync_for(self, asked: Facts) -> Facts:
+        """Answers a replica: to which message it must have come to have seen all that was acknowledged."""
+        self.engine.sync()
+        return {"sequence": self.engine.position}
+
+    def sync(self, timeout_s: float | None) -> None:
+        """Returns when this node has applied all that was acknowledged anywhere. Raises `Unavailable`."""
+        if self._role.writes:
+            self.engine.sync(timeout_s)
+            return
+        limit = self._role.timeout_s if timeout_s is None else timeout_s
+        sequence = int(self._room.ask("sync", {}, limit)["sequence"])
+        if not self.engine.reach(sequence, limit):
+            raise Unavailable(f"{self._id} has come to message {self.engine.position} of {sequence} within {limit:g} s")
+
+    def status(self) -> dict[str, Any]:
+        """See `ClusterControl.status`."""
+        engine, state = self.engine, self._line_state
+        alive = self._room.alive()
+        nodes = [str(each) for each in self._role.nodes]
+        there = {self._id, *alive}
+        up = sum(each in there for each in nodes)
+        found: dict[str, Any] = {
+            "self": self._id,
+            "state": self._state,
+            "role": self._role.kind,
+            "leader": self._leader,
+            "has_quorum": self._leader is not None and up > len(nodes) // 2,
+            "partner_nodes_count": len(nodes) - (self._id in nodes),
+            "readonly_nodes_count": sum(bool(facts.get("replica")) for facts in alive.values()),
+            "log_len": 0 if state is None else state.last - state.first + 1,
+            "log_bytes": 0 if state is None else state.bytes,
+            "last_applied": engine.machine.applied,
+            "commit_idx": 0 if state is None else state.last,
+            "position": engine.position,
+            "uptime": int(time.monotonic() - self._opened_at),
+            "incarnation": engine.outbox.incarnation,
+            "problem": str(engine.failure or engine.outbox.problem or "") or None,
+            "server_pid": None if self._supervisor is None else self._supervisor.pid,
+            "connected_to": None if self._connection is None else self._connection.url,
+            "digest": list(engine.digests.items())[-1:],
+        }
+        for name in nodes:
+            if name != self._id:
+                found[f"partner_node_status_server_{name}"] = 2 if name in alive else 0
+        return found
+
+    def step_down(self) -> None:
+        """Asks the servers for another leader of the stream. Raises `ClusterError`."""
+        assert self._connection is not None
+        name = self._names.stream
+
+        async def ask() -> bytes:
+            assert self._connection is not None
+            answer = await self._connection.client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{name}", b"", timeout=5)
+            return answer.data
+
+        found = json.loads(self._connection.run(ask(), 6))
+        if not found.get("success"):
+            raise ClusterError(f"the leader of {name} did not step down: {found.get('error')}")
+
+    def submit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
+        """Sends a call and does not wait."""
+        function = proxy.functions_of(self._cls).get(name)
+        if function is None or proxy.kind_of(self._cls, name, function) != "action":
+            raise UsageError(f"submit({name!r}): {self._cls.__qualname__} has no method of that name that is recorded")
+        answer, found = Answered(), Future[Any]()
+
+        def then(group: Group) -> None:
+            if answer.error is not None:
+                found.set_exception(answer.error)
+            else:
+                found.set_result(answer.value)
+
+        method = proxy.recorded(name, function, ())
+        self.engine.submit([self.engine.encode(method, args, kwargs)], [answer], then)
+        return found
+
+    # -- closing
+
+    def abandon(self) -> None:
+        if os.getpid() == self._pid:
+            self._leave()
+        super().abandon()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._set_state("closing")
+        super().close()
+
+    def _let_go(self) -> None:
+        if os.getpid() == self._pid:
+            self._leave()
+        super()._let_go()
+
+    def _leave(self) -> None:
+        self._ended.set()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            engine = getattr(self, "engine", None)
+            if engine is not None:
+                engine.outbox.close(SystemClosed(f"the system in {self.basedir} is closed"))
+            self._line.close()
+            connection.close()
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.stop()
+
+
+class Cluster:
+    """What can be done with the cluster that a node belongs to."""
+
+    def __init__(self, system: ReplicatedSystem) -> None:
+        self._system = system
+
+    def step_down(self) -> None:
+        """Has another server lead; calls wait for less than a second. Raises `ClusterError`."""
+        self._system.step_down()
+
+
+class ClusterControl(Control):
+    """What can be done with a node besides calling its methods."""
+
+    _system: ReplicatedSystem
+
+    @property
+    def cluster(self) -> Cluster:
+        """The nodes, and what can be done with them."""
+        return Cluster(self._system)
+
+    def sync(self, timeout: float | None = None) -> None:
+        """Returns when this node has applied every call that was answered anywhere before.
+
+        ``timeout`` in seconds; by default that of the system. Raises `Unavailable`.
+        """
+        self._system.sync(timeout)
+
+    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Sends a call and does not wait; see `coopy.Control`."""
+        return self._system.submit(method, args, kwargs)
+
+    def status(self) -> dict[str, Any]:
+        """How this node is, and what it knows of the others.
+
+        ``self``, ``state`` (starting, catching up, ready, behind, quarantined, stalled, stopped, closing), ``role``,
+        ``leader``, ``has_quorum``, ``partner_nodes_count``, ``partner_node_status_server_X`` (2: heard of in the last ten
+        seconds; 0: not), ``readonly_nodes_count``, ``log_len`` and ``log_bytes`` (messages that the servers keep),
+        ``last_applied`` (index of the last action), ``commit_idx`` and ``position`` (the last message of the line, and the last
+        that was applied here), ``uptime`` (s), ``incarnation``, ``problem``, ``server_pid``, ``connected_to``, ``digest``.
+        """
+        return self._system.status()
+
+    def on_ready(self, function: Callable[[], object]) -> None:
+        """Calls a function when the node is ready; at once if it is."""
+        self._system.on_ready = function
+        if self._system.status()["state"] == "ready":
+            function()
+
+    def on_state_changed(self, function: Callable[[str, str], object]) -> None:
+        """Calls a function with the state before and the state after."""
+        self._system.on_state_changed = function
+
+    def on_leader_changed(self, function: Callable[[str | None, str | None], object]) -> None:
+        """Calls a function with the name of the leading node before and after; None: none."""
+        self._system.on_leader_changed = function
+
+
+def _own_password(folder: str) -> str:
+    """The password by which a master talks to its own server; made once."""
+    path = os.path.join(folder, "secret")
+    if not os.path.exists(path):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w") as opened:
+            opened.write(secrets.token_urlsafe(32))
+    with open(path) as opened:
+        return opened.read()
+
+
+def _context(tls: TLS | None) -> ssl.SSLContext | None:
+    if tls is None:
+        return None
+    context = ssl.create_default_context(cafile=tls.authority)
+    context.load_cert_chain(tls.certificate, tls.key)
+    return context
+
+
+def _sequence_of(state: memoryview) -> int:
+    """The message of the line after which a state was so."""
+    header, version, size = action.HEAD.unpack_from(state)
+    machine = Machine(_Nothing(), 0, header, b"", version, state[action.HEAD.size : action.HEAD.size + size])
+    return machine.batches.sequence
+
+
+class _Nothing:
+    """A domain for a machine that is only looked at."""
+
+
+def _in_pieces(file: Any, data: memoryview) -> None:
+    for start in range(0, len(data), FIRST_BYTES):
+        file.write(bytes(data[start : start + FIRST_BYTES]))
