@@ -16,6 +16,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from coopy import action, batch, log
@@ -376,9 +377,10 @@ class Replicated(Engine):
                         type(error).__name__ if error is not None else value if type(value) in SCALARS else type(value).__name__
                     )
         if not done:
-            self.digests[sequence] = zlib.crc32(marshal.dumps(results, 2))
-            if len(self.digests) > DIGESTS_MAX:
-                del self.digests[next(iter(self.digests))]
+            with self._moved:
+                self.digests[sequence] = zlib.crc32(marshal.dumps(results, 2))
+                if len(self.digests) > DIGESTS_MAX:
+                    del self.digests[next(iter(self.digests))]
 
     def _apply_one(self, sent: bytes, name: str | None, args: Any, call: bytes) -> tuple[Any, BaseException | None]:
         machine = self._current()
@@ -414,12 +416,11 @@ class Replicated(Engine):
 
     # -- comparing with other nodes
 
-    def compare(self, node: str, theirs: dict[int, int]) -> int | None:
-        """The first sequence at which another node came to something else; None if there is none."""
-        for sequence in sorted(theirs):
-            if self.digests.get(sequence, theirs[sequence]) != theirs[sequence]:
-                return sequence
-        return None
+    def newest_digests(self, number: int) -> list[tuple[int, int]]:
+        """Sequence and digest of the newest batches."""
+        with self._moved:
+            newest = list(islice(reversed(self.digests.items()), number))
+        return newest[::-1]
 
     def replace(self, log: Log, snapshots: SnapshotStore) -> None:
         """Goes on with another journal and other snapshots, and what they hold."""

@@ -517,6 +517,12 @@ class ReplicatedSystem(System):
             self.on_state_changed(before, state)
 
     def _watch(self) -> None:
+        try:
+            self._keep_watching()
+        except BaseException as error:
+            self.engine.fail(error)
+
+    def _keep_watching(self) -> None:
         looked = flushed = 0.0
         lagging: float | None = None
         backwards: float | None = None
@@ -597,13 +603,12 @@ class ReplicatedSystem(System):
 
     def _facts(self) -> Facts:
         engine = self.engine
-        newest = list(engine.digests.items())[-DIGESTS_SAID:]
         return {
             "position": engine.position,
             "index": engine.machine.applied,
             "safe": self._safe,
             "state": self._state,
-            "digests": {str(sequence): value for sequence, value in newest},
+            "digests": {str(sequence): value for sequence, value in engine.newest_digests(DIGESTS_SAID)},
         }
 
     def _heard_from(self, node: str, facts: Facts) -> None:
@@ -701,7 +706,7 @@ class ReplicatedSystem(System):
             "problem": str(engine.failure or engine.outbox.problem or "") or None,
             "server_pid": None if self._supervisor is None else self._supervisor.pid,
             "connected_to": None if self._connection is None else self._connection.url,
-            "digest": list(engine.digests.items())[-1:],
+            "digest": engine.newest_digests(1),
         }
         for name in nodes:
             if name != self._id:

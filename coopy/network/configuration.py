@@ -15,7 +15,7 @@ account of the streams, could have an answer sent to the subject of a stream, or
 did). An answer that crosses into another account can go nowhere but there.
 
 The subject to which a consumer delivers is the one thing that is not translated at the border. So REPLICA
-can't ask the server for a consumer: what it sends goes to the nodes instead, and `coopy.network.gate` asks for it.
+can't ask for consumers at all: it reads by sequence (DIRECT.GET), and hears what is published to everybody.
 
 All replicas have one password and one account, and can disturb one another.
 """
@@ -93,11 +93,6 @@ def published_subject(subject: str) -> str:
     return f"{subject}.out"
 
 
-def gate_subject(subject: str) -> str:
-    """Where the nodes are asked for consumers: this, and the name of the stream."""
-    return f"{subject}.gate"
-
-
 def text(settings: Settings) -> str:
     """The whole configuration file. Raises `UsageError`."""
     for what, password in (("password", settings.node_password), ("replica_password", settings.replica_password)):
@@ -170,12 +165,7 @@ def _exports(subject: str) -> list[tuple[str, str]]:
     """What a replica may send: the subject in the account of the streams, and what the replica calls it."""
     prefix = replica_prefix(subject)
     asked = [(f"$JS.API.{request}", f"{prefix}.{request}") for request in _reading(subject)]
-    gates = [
-        (f"{gate_subject(subject)}.{stream}", f"{prefix}.CONSUMER.CREATE.{stream}") for stream in streams(subject)
-    ]
-    # The server sends with a flow-control message the subject on which it wants it back.
-    flow = [(f"$JS.FC.{stream}.>",) * 2 for stream in streams(subject)]
-    return [*asked, *gates, *flow, (f"{subject}.ask.>",) * 2]
+    return [*asked, (f"{subject}.ask.>",) * 2]
 
 
 def _reading(subject: str) -> list[str]:
@@ -187,7 +177,6 @@ def _reading(subject: str) -> list[str]:
             f"STREAM.MSG.GET.{stream}",
             f"DIRECT.GET.{stream}",
             f"DIRECT.GET.{stream}.>",
-            f"CONSUMER.INFO.{stream}.*",
         ]
     return requests
 
