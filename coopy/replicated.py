@@ -201,6 +201,7 @@ class ReplicatedSystem(System):
         own = self._role
         folder = os.path.join(self.basedir, "server")
         os.makedirs(folder, 0o700, exist_ok=True)
+        _set_store_aside(folder, "alone" if len(own.nodes) == 1 else "cluster")
         if own.kind == MASTER:
             node_password = _own_password(folder)
             replica_password: str | None = own.password
@@ -265,7 +266,7 @@ class ReplicatedSystem(System):
             while True:
                 try:
                     if self._role.writes:
-                        for make in (stream.make, rooms.make, shipping.make):
+                        for make in (rooms.make, shipping.make):
                             connection.run(make(connection, self._names, self._role.replicas), 30)
                     found = self._genesis(calls, deadline)
                     if found is not None:
@@ -398,9 +399,15 @@ class ReplicatedSystem(System):
     def _found(self) -> None:
         """Gives the others what they begin with, and then says that the system has begun."""
         engine = self.engine
+        assert self._connection is not None
         if engine.machine.applied not in self._snapshots.indexes():
             self.take_snapshot()
+        # A directory that has followed another line before goes on counting.
+        connection, replicas, first = self._connection, self._role.replicas, engine.position + 1
+        connection.insist(lambda: stream.make(connection, self._names, replicas, first), OPEN_S)
         self._ship()
+        nodes = [str(each) for each in self._role.nodes]
+        self._room.put("members", {"nodes": nodes}, self._room.get("members")[1])
         found = self._manifest
         facts = {"system": found.system.hex(), "secret": found.secret.hex(), "deterministic": engine.deterministic}
         if not self._room.put("genesis", facts, 0) and (self._room.get("genesis")[0] or {}).get("system") != facts["system"]:
@@ -842,6 +849,23 @@ def _own_password(folder: str) -> str:
             opened.write(secrets.token_urlsafe(32))
     with open(path) as opened:
         return opened.read()
+
+
+def _set_store_aside(folder: str, kind: str) -> None:
+    """Moves what a server of the other kind has stored out of the way: one of a cluster would delete it.
+
+    What it holds is in this node's journal; the system goes on in a line that begins where it ended.
+    """
+    path, store = os.path.join(folder, "kind"), os.path.join(folder, "store")
+    before = kind
+    if os.path.exists(path):
+        with open(path) as file:
+            before = file.read()
+    if before != kind and os.path.exists(store):
+        os.rename(store, f"{store}-{before}-{time.time_ns()}")
+    if before != kind or not os.path.exists(path):
+        with open(path, "w") as file:
+            file.write(kind)
 
 
 def _context(tls: TLS | None) -> ssl.SSLContext | None:

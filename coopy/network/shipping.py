@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CHUNK = 512 * 1024
 FETCH_BYTES = 16 * 1024 * 1024
 WAIT_S = 600.0
+STALLS_MAX = 100
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
@@ -119,9 +120,12 @@ class ShippedSnapshots:
             # One that answers may be behind another.
             asked = {"next_by_subj": f"$O.{self._names.stream}.C.{entry['nuid']}", "seq": following}
             limits = {"batch": FETCH_BYTES // CHUNK, "max_bytes": FETCH_BYTES}
-            await self._connection.fetch(self._stream, {**asked, **limits}, take)
+            try:
+                await self._connection.fetch(self._stream, {**asked, **limits}, take)
+            except (Unavailable, asyncio.TimeoutError):
+                pass  # While the servers agree on a leader.
             stalled = stalled + 1 if len(data) == before else 0
-            if stalled > 20:
+            if stalled > STALLS_MAX:
                 raise Unavailable(f"{self._where()}: the servers have {len(data)} of the {entry['size']} bytes of a snapshot")
             if stalled:
 

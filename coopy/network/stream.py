@@ -308,8 +308,10 @@ class State(NamedTuple):
     """The other servers that keep it: name, whether it is up to date, whether it is away, and by how much it lags."""
 
 
-async def make(connection: Connection, names: Names, replicas: int, bytes_max: int = STORED_BYTES_MAX) -> None:
-    """Makes the stream, unless it is there. Raises `nats.errors.Error`."""
+async def make(
+    connection: Connection, names: Names, replicas: int, first: int = 1, bytes_max: int = STORED_BYTES_MAX
+) -> None:
+    """Makes the stream, unless it is there; its first message will have the sequence ``first``. Raises `nats.errors.Error`."""
     from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
     from nats.js.errors import NotFoundError
 
@@ -331,5 +333,6 @@ async def make(connection: Connection, names: Names, replicas: int, bytes_max: i
             discard=DiscardPolicy.OLD,
             max_bytes=bytes_max,
             deny_delete=True,
+            first_seq=first,
         )
     )
