@@ -3,8 +3,8 @@
     async with coopy.aio.open(Wiki, "data") as wiki:
         await wiki.create_page("Home", "text")
 
-The thread takes all calls that wait, applies them in order, waits for the disk
-once and tells the loop once; meanwhile another applies what has come since. So the
+The thread takes all calls that wait, applies them in order, writes and waits for the disk
+once and tells the loop once (`Engine.begin_all`); meanwhile another applies what has come since. So the
 loop is never held up by the disk, nor by an action that takes long. Reads are answered in the loop, at once, unless there
 is something to wait for; then they queue up behind the calls.
 
@@ -23,10 +23,10 @@ import copy
 import linecache
 import os
 import threading
+import types
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context
-from queue import SimpleQueue
 from types import FunctionType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, cast, overload
 
@@ -34,12 +34,13 @@ import coopy
 from coopy import proxy
 from coopy.engine import Engine, Method
 from coopy.errors import CoopyError, SystemClosed, UsageError
-from coopy.storage import Log
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from typing_extensions import Unpack
+
+    from coopy.network.configuration import TLS
 
 A = TypeVar("A")
 D = TypeVar("D")
@@ -72,6 +73,12 @@ class Options(TypedDict, total=False):
     progress: Callable[[int, int], object] | None
     segment_bytes: int
     deterministic: bool | None
+    cluster: Sequence[str]
+    node: str | None
+    replica_password: str | None
+    tls: TLS | None
+    server: str | None
+    timeout: float
 
 
 class System(Protocol[D_co]):
@@ -215,7 +222,7 @@ class _Call:
     """A call on its way, and what its task waits on. One that has been answered is used again."""
 
     __slots__ = (
-        "_asyncio_future_blocking", "_loop", "_callback", "_context", "cancelled", "put", "run", "what", "args", "kwargs",
+        "_asyncio_future_blocking", "_loop", "_callback", "_context", "_worker", "cancelled", "run", "what", "args", "kwargs",
         "value", "error",
     )  # fmt: skip
 
@@ -230,20 +237,20 @@ class _Call:
     def __init__(self, worker: _Worker) -> None:
         self._asyncio_future_blocking = True
         self._loop = worker.loop
-        self.put = worker.put
+        self._worker = worker
         self.cancelled: asyncio.CancelledError | None = None
         self.error: BaseException | None = None
-
-    def __await__(self) -> Generator[Any, None, None]:
-        # Given to the task once; what the task throws is raised where it waits.
-        return cast("Generator[Any, None, None]", iter((self,)))
 
     # -- what a task asks of a future
 
     def add_done_callback(self, callback: Callable[[_Call], object], *, context: Context) -> None:
         self._callback = callback
         self._context = context
-        self.put(self)
+        # As `_Worker.put`, without the call: this is the hot path.
+        worker = self._worker
+        worker.queue.append(self)
+        if worker.asleep:
+            worker.wake()
 
     def result(self) -> None:
         if self.cancelled is not None:
@@ -252,6 +259,8 @@ class _Call:
     def cancel(self, msg: object = None) -> bool:
         if self.cancelled is None:
             self.cancelled = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+            # If its turn has not come, there is nothing to call any more.
+            self.what, self.run = None, _nothing
             self._loop.call_soon(self._callback, self, context=self._context)
         return True
 
@@ -259,11 +268,21 @@ class _Call:
         """What was raised; the call is not used again."""
         error, self.error = self.error, None
         assert error is not None
-        return error
+        return _without_our_frames(error)
 
     def __repr__(self) -> str:
         name = self.what.name if isinstance(self.what, Method) else getattr(self.what, "__name__", "read")
         return f"<a call of {name}(), on a system that was opened in an event loop of its own>"
+
+
+@types.coroutine
+def _answered(call: _Call) -> Generator[_Call, None, None]:
+    """Gives a call to the task, which waits on it; what the task throws is raised here."""
+    yield call
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 class _Worker:
@@ -271,7 +290,6 @@ class _Worker:
 
     basedir = ""
     system: Any = None
-    call: Callable[..., Any]
     refusal: BaseException | None = None
     """Set in the loop, once no more calls are taken."""
 
@@ -279,11 +297,13 @@ class _Worker:
         self.loop = loop
         self.opened: asyncio.Future[Any] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
-        queue: SimpleQueue[_Call | None] = SimpleQueue()
-        self.put = queue.put
+        self.queue: list[_Call | None] = []
+        """Calls that wait; None to be noticed."""
+        self.asleep = False
+        """Whether a thread waits for the queue to be filled, and is to be woken."""
         self.pool: list[_Call] = []
-        self._get = queue.get
-        self._size = queue.qsize
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._opens = opens
         self._turn = threading.Lock()
         self._second: threading.Thread | None = None
@@ -303,6 +323,19 @@ class _Worker:
         if self.refusal is None:
             self.refusal = SystemClosed(f"the system in {self.basedir} is closed. Open it again to use it.")
         self.put(None)
+
+    def put(self, call: _Call | None) -> None:
+        self.queue.append(call)
+        if self.asleep:
+            self.wake()
+
+    def wake(self) -> None:
+        """Wakes the thread that waits for the queue to be filled."""
+        self.asleep = False
+        try:
+            self._bell.release()
+        except RuntimeError:
+            pass  # Somebody else has just woken it.
 
     def refuse(self) -> BaseException:
         """What to raise for a call that comes too late."""
@@ -342,9 +375,9 @@ class _Worker:
         control = coopy.control(system)
         self.basedir = control.basedir
         self._tell(_settle, self.opened, system, None)
-        log = system._coopy_engine.log
+        engine = system._coopy_engine
         del system
-        self._take_turns(log)
+        self._take_turns(engine)
         if self._second is not None:
             self._second.join()
         try:
@@ -354,50 +387,47 @@ class _Worker:
         else:
             self._tell(_settle, self._ended, None, None)
 
-    def _take_turns(self, log: Log) -> None:
+    def _take_turns(self, engine: Engine) -> None:
         """Applies what waits and waits for the disk; while one thread waits, the other applies what has come since."""
         while True:
             with self._turn:
                 if self._ending:
                     return
-                batch = self._apply()
-                shared = len(batch) >= OVERLAPPED_MIN or self._size()
+                batch = self._take()
+                begun = engine.begin_all(batch)
+                shared = len(batch) >= OVERLAPPED_MIN or bool(self.queue)
                 if not shared:
                     # Waking the other would cost more than it gains.
-                    self._wait(log, batch)
+                    self._finish(engine, begun, batch)
                 elif self._second is None:
-                    self._second = threading.Thread(target=self._take_turns, args=(log,), name="coopy calls", daemon=True)
+                    self._second = threading.Thread(target=self._take_turns, args=(engine,), name="coopy calls", daemon=True)
                     self._second.start()
             if shared:
-                self._wait(log, batch)
+                self._finish(engine, begun, batch)
             # What was answered must not be kept while there is nothing to do.
-            del batch
+            del batch, begun
 
-    def _apply(self) -> list[_Call]:
-        """Applies what waits, or what comes next."""
-        get = self._get
-        batch: list[_Call] = []
-        call = get()
-        left = self._size()
-        while call is not None:
-            if call.cancelled is None:
-                batch.append(call)
-                try:
-                    call.value = call.run(call.what, call.args, call.kwargs, False)
-                except BaseException as error:
-                    call.error = _without_our_frames(error)
-            if not left:
-                return batch
-            left -= 1
-            call = get()
-        self._ending = True
-        return batch
+    def _take(self) -> list[_Call]:
+        """The calls that wait; waits for one."""
+        queue = self.queue
+        while not queue:
+            self.asleep = True
+            # Whoever fills it now sees that somebody sleeps, and whoever did before is seen here.
+            if not queue:
+                self._bell.acquire()
+            self.asleep = False
+        batch = queue[:]
+        del queue[: len(batch)]
+        if self.refusal is not None and None in batch:
+            # All that was put before it was stopped is in front of that.
+            self._ending = True
+            return [call for call in batch if call is not None]
+        return cast("list[_Call]", batch)
 
-    def _wait(self, log: Log, batch: list[_Call]) -> None:
+    def _finish(self, engine: Engine, begun: Any, batch: list[_Call]) -> None:
         """Waits for the disk, and says so. If it fails, so does every call that could have been answered."""
         try:
-            if log.settled < log.last:
-                log.wait(log.last)
+            engine.settle(begun)
         except Exception as failure:
             for call in batch:
                 if not isinstance(call.error, CoopyError):
@@ -490,7 +520,8 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
         exact = proxy.exact_signature(function) if plain else None
         myself, signature, args, kwargs, _ = exact or proxy.ANY_SIGNATURE
         bind = ""
-        names: dict[str, Any] = {"__name__": __name__, "_coopy_none": {}, "_coopy_new": _Call, "_coopy_answer": _ANSWERS[kind]}
+        names: dict[str, Any] = {"__name__": __name__, "_coopy_none": {}, "_coopy_new": _Call, "_coopy_answered": _answered}
+        names["_coopy_answer"] = _ANSWERS[kind]
         if plain and exact is None:
             names["_coopy_bind"] = proxy.binder(function)
             bind = "\n    _coopy_bind(self, *args, **kwargs)"
@@ -515,11 +546,10 @@ async def {name}({signature}):{bind}
         raise _coopy_worker.refuse()
     _coopy_pool = _coopy_worker.pool
     _coopy_call = _coopy_pool.pop() if _coopy_pool else _coopy_new(_coopy_worker)
-    _coopy_call.run = _coopy_worker.call
     _coopy_call.what = _coopy_what
     _coopy_call.args = {args}
     _coopy_call.kwargs = {kwargs}
-    await _coopy_call
+    await _coopy_answered(_coopy_call)
     if _coopy_call.error is not None:
         raise _coopy_call.take_error()
     _coopy_result = _coopy_call.value
@@ -550,7 +580,7 @@ async def _answer(self: Any, function: Callable[..., Any], args: tuple[Any, ...]
             raise worker.refuse()
         call = _Call(worker)
         call.run, call.what, call.args, call.kwargs = self._coopy_engine.read, function, args, kwargs
-        await call
+        await _answered(call)
         if call.error is not None:
             raise call.take_error()
         value = call.value
@@ -638,7 +668,6 @@ def _attach(system: Any, worker: _Worker) -> _Proxy:
     object.__setattr__(found, "_coopy_system", system)
     object.__setattr__(found, "_coopy_worker", worker)
     worker.system = system
-    worker.call = engine.call
     # A system that is forgotten is closed, as its thread would keep it otherwise.
     weakref.finalize(found, worker.stop).atexit = False
     return found

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from coopy import digest, entities
 from coopy.codec import Codec
-from coopy.engine import Engine, Method
+from coopy.engine import Call, Engine, Method
 from coopy.errors import CheckFailed, NotRepeatable, SharedArgument, StateChanged
 from coopy.machine import Function
 from coopy.moment import current
@@ -108,6 +108,17 @@ class CheckedEngine(Engine):
         if wait and self.log.settled < seen:
             self.log.wait(seen)
         return result
+
+    def begin_all(self, calls: Sequence[Call]) -> Any:
+        for each in calls:
+            try:
+                if type(each.what) is Method:
+                    each.value = self.call(each.what, each.args, each.kwargs, False)
+                elif each.what is not None:
+                    each.value = self.read(each.what, each.args, each.kwargs, False)
+            except BaseException as error:
+                each.error = error
+        return self.log.last
 
     def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if current.machine is self.machine:

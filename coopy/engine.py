@@ -13,17 +13,19 @@ rebuilds the machine from what the log holds.
 
 from __future__ import annotations
 
+import copy
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock, RLock
 from types import GeneratorType
-from typing import Any
+from typing import Any, Protocol
 
 from coopy import action
 from coopy.codec import Codec
+from coopy.decorators import READONLY, UNLOCKED
 from coopy.errors import JournalError, PrevalentError, UsageError
-from coopy.machine import Function, Machine
+from coopy.machine import Function, Machine, method_of
 from coopy.effects import DONE
 from coopy.migration import MARK
 from coopy.moment import current
@@ -34,6 +36,7 @@ _time_ns = time.time_ns
 _pack = action.HEADER.pack
 _NS = 1_000_000_000
 YIELDS = 20
+HELD_NS = 1_000_000  # After so long a batch lets others in between.
 _yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 Saver = Callable[[], None]
@@ -65,12 +68,23 @@ class Method:
         self.parts = parts
 
 
+class Call(Protocol):
+    """A call in a batch: what it calls, and then what came of it."""
+
+    what: Any
+    """A `Method`; a function that changes nothing; or None, if nothing is to be called any more."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    value: Any
+    error: BaseException | None
+
+
 class Engine:
     """Takes calls through a log to a machine. ``machine`` is set by `start`."""
 
     __slots__ = (
         "lock", "acquire", "release", "log", "machine", "proxy", "asked", "deterministic", "_snapshots", "_codec", "_secret",
-        "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "__weakref__",
+        "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
     )  # fmt: skip
 
     machine: Machine
@@ -95,11 +109,14 @@ class Engine:
         self._offset_until = 0
         self._saved = -1
         self._snapshot_lock = Lock()
+        self._unwritten: _Unwritten | None = None
+        self._is_seen_at_once = False
 
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
         """Brings the machine to the end of the log. Raises what `restore` raises."""
         with self.lock:
             machine = self._rebuild(progress, loading)
+            self._is_seen_at_once = _has_unlocked_reads(type(machine.domain))
             self._instant = max(self._instant, action.instant_of(machine.header))
             if machine.version < machine.migration.version:
                 self.record(MARK, (machine.migration.version,), machine.begin_version)
@@ -119,7 +136,7 @@ class Engine:
             if not nested:
                 log = self.log
                 if machine.applied != log.last:
-                    machine = self._rebuild()
+                    machine = self._caught_up()
                 instant = _time_ns()
                 if instant >= self._offset_until:
                     instant = self._stamp(instant)
@@ -146,6 +163,24 @@ class Engine:
         if failure is not None:
             raise failure
         return result if result is not machine.domain else self.proxy
+
+    def begin_all(self, calls: Sequence[Call]) -> Any:
+        """Takes calls in order, as `call` and `read` do each, and writes what they record together.
+
+        Each gets its value, or what it raised. Nobody is to be told of them before what this returns
+        is settled: see `settle`. docs/design/006-calls-in-batches.md says what else is true of them.
+        """
+        rest = iter(calls)
+        while True:
+            with self.lock:
+                if self._begin(rest):
+                    return self.log.last
+            _yield()
+
+    def settle(self, begun: Any) -> None:
+        """Waits until the callers of what `begin_all` has begun may be told. Raises `JournalError`."""
+        if self.log.settled < begun:
+            self.log.wait(begun)
 
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Runs a function that changes nothing: the long way, for when there may be something to wait for."""
@@ -280,14 +315,85 @@ class Engine:
 
     # -- with the lock held
 
+    def _begin(self, rest: Iterator[Call]) -> bool:
+        """Takes calls for as long as the lock may be held. Whether there are no more."""
+        assert not self.machine.running, "a batch begins outside any action: its calls would have to be part of it"
+        batch = self._unwritten = _Unwritten(self.log)
+        # What a read without the lock can see of an action that runs has to be in the log before.
+        add = self.log.append if self._is_seen_at_once else batch.records.append
+        unsure = True
+        until = _time_ns() + HELD_NS
+        try:
+            for call in rest:
+                method, parts, is_recorded = call.what, None, False
+                now = _time_ns()
+                try:
+                    if unsure:
+                        self._caught_up()
+                        unsure = False
+                    if type(method) is Method:
+                        instant = now if now < self._offset_until else self._stamp(now)
+                        if self._instant > instant:
+                            instant = self._instant
+                        data, args, kwargs = self._codec.encode_call(
+                            method.name, call.args, call.kwargs, method.parameters, self.machine
+                        )
+                        machine = self.machine
+                        if method.parts:
+                            parts = self._codec.dump_parts(machine.domain, method.parts)
+                        header = _pack(instant, self._offset, machine.outcome)
+                        add(header + data)
+                        is_recorded = True
+                        batch.recorded.append(call)
+                        self._instant = instant
+                        value = machine.apply(header, machine.methods[method.name], args, kwargs)
+                        call.value = value if value is not machine.domain else self.proxy
+                    elif method is not None:
+                        batch.reads.append((call, len(batch.records)))
+                        call.value = self._returned(method(self.machine.domain, *call.args, **call.kwargs))
+                except BaseException as error:
+                    call.error = error
+                    unsure = not is_recorded or self._failed_in_batch(batch, call, method, parts)
+                if now > until:
+                    return False
+            return True
+        finally:
+            self._unwritten = None
+            batch.write()
+            for name in batch.asked:
+                self.asked(name)
+
+    def _failed_in_batch(self, batch: _Unwritten, call: Call, method: Method, parts: bytes | None) -> bool:
+        """Sees to what the method of a recorded call raised. Whether the machine may be behind the log now."""
+        error = call.error
+        assert error is not None
+        if self.machine.applied == self.log.last + len(batch.records) and not _is_undone(method, error):
+            return False
+        # What the others have recorded must not be lost when the machine is rebuilt.
+        batch.write()
+        if call.error is error:
+            try:
+                call.error = self._failed(method, self.log.last, error, parts)
+            except BaseException as failure:
+                call.error = failure
+        return True
+
     def _current(self) -> Machine:
         """The machine, rebuilt if it has to be. Raises if the log takes no more."""
         log = self.log
         if log.settled < 0:
             log.wait(log.last + 1)
-        if self.machine.applied != log.last and not self.machine.running:
-            return self._rebuild()
-        return self.machine
+        return self.machine if self.machine.running else self._caught_up()
+
+    def _caught_up(self) -> Machine:
+        """The machine, outside any action, in step with the log. Raises if the log takes no more."""
+        log = self.log
+        if log.settled < 0:
+            log.wait(log.last + 1)
+        if self._unwritten is not None:
+            # Called by what a batch encodes, say, and its last actions are not in the log yet.
+            self._unwritten.write()
+        return self.machine if self.machine.applied == log.last else self._rebuild()
 
     def _rebuild(self, progress: Progress | None = None, loading: Progress | None = None) -> Machine:
         def begin(machine: Machine) -> None:
@@ -304,19 +410,25 @@ class Engine:
             loading=loading,
             begin=begin,
         )
-        self.machine.asked = self.asked
+        self.machine.asked = self._ask
         for name in self.machine.effects:
             self.asked(name)
         return self.machine
+
+    def _ask(self, name: str) -> None:
+        """Passes on what an action asks for, once the action is in the log."""
+        if self._unwritten is None:
+            self.asked(name)
+        else:
+            self._unwritten.asked.append(name)
 
     def _failed(self, method: Method, index: int, error: BaseException, parts: bytes | None) -> BaseException:
         """What is to be raised for what the method raised, with memory and log as the marks say."""
         machine = self.machine
         if machine.applied != index:
             return error  # Interrupted: the next call rebuilds.
-        # Refused by coopy.deterministic in this process; by another it would not be.
         refused = isinstance(error, PrevalentError)
-        if method.transactional or method.abort or refused:
+        if _is_undone(method, error):
             machine.outcome = action.WITHDRAWN
             try:
                 self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))
@@ -339,6 +451,61 @@ class Engine:
         if result is self.machine.domain:
             return self.proxy
         return iter(list(result)) if type(result) is GeneratorType else result
+
+
+class _Unwritten:
+    """Calls that are applied and not written yet. Guarded by the lock of the engine."""
+
+    __slots__ = ("records", "recorded", "reads", "asked", "_log")
+
+    def __init__(self, log: Log) -> None:
+        self.records: list[bytes] = []
+        self.recorded: list[Call] = []
+        """The calls that the records are of, in the same order."""
+        self.reads: list[tuple[Call, int]] = []
+        """Calls that have recorded nothing, and how many of the records they could see."""
+        self.asked: list[str] = []
+        """Names of the effects that were asked for."""
+        self._log = log
+
+    def write(self) -> None:
+        """Appends the records. If that fails, each call that is not in the log then, or saw one of those, gets the error."""
+        log = self._log
+        before = log.last
+        try:
+            if self.records:
+                log.append_all(self.records)
+        except BaseException as error:
+            written = log.last - before
+            for call in self.recorded[written:]:
+                call.error = _copy(error)
+            for call, seen in self.reads:
+                if seen > written:
+                    call.error = _copy(error)
+            self.asked = [name for name in self.asked if int(name.partition(".")[0]) <= log.last]
+        finally:
+            self.records.clear()
+            self.recorded.clear()
+            self.reads.clear()
+
+
+def _copy(error: BaseException) -> BaseException:
+    """An exception for one more caller."""
+    found = copy.copy(error)
+    found.__cause__ = error.__cause__
+    return found
+
+
+def _is_undone(method: Method, error: BaseException) -> bool:
+    """Whether a call that raised is to leave no trace in the log."""
+    # A PrevalentError is a refusal by coopy.deterministic in this process; another would not refuse.
+    return method.transactional or method.abort or isinstance(error, PrevalentError)
+
+
+def _has_unlocked_reads(cls: type) -> bool:
+    """Whether a class has methods that run beside any other call."""
+    found = (method_of(cls, name, member) for base in cls.__mro__ for name, member in vars(base).items())
+    return any(getattr(each, READONLY, False) and getattr(each, UNLOCKED, False) for each in found)
 
 
 class _AfterHead:

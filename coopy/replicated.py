@@ -7,7 +7,6 @@ does not reach back so far, it takes a shipped snapshot first. What happens to a
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -46,8 +45,9 @@ from coopy.machine import Machine
 from coopy.network import room as rooms
 from coopy.network import shipping, stream
 from coopy.network.address import Address, parse
-from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, TLS, Settings, replica_prefix
+from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, TLS, Settings, replica_prefix
 from coopy.network.connection import Connection
+from coopy.network.membership import NODES_MAX, Membership, replicas
 from coopy.network.room import Facts, Room
 from coopy.network.shipping import ShippedSnapshots
 from coopy.network.stream import Names, State, Stream
@@ -60,10 +60,12 @@ from coopy.system import Control, System, begin
 
 DEFAULT_PASSWORD = "copynet"
 OPEN_S = 120.0
+ASK_S = 2.0
 SAY_S = 0.5
 LOOK_S = 1.0
 FLUSH_S = 5.0
 FOUNDER_S = 15.0
+TURN_S = 10.0
 SHIP_S = 900.0
 LAGGING_S = 60.0
 KEPT_BYTES = 256 * 1024 * 1024
@@ -92,11 +94,6 @@ class Role(NamedTuple):
     @property
     def writes(self) -> bool:
         return self.kind != REPLICATION
-
-    @property
-    def replicas(self) -> int:
-        """How many servers are to keep the line."""
-        return len(self.nodes) if len(self.nodes) in (1, 3, 5) else 3 if len(self.nodes) > 1 else 1
 
 
 def role(
@@ -127,8 +124,8 @@ def role(
         nodes = tuple(parse(each) for each in cluster)
         if len(set(nodes)) != len(nodes):
             raise UsageError(f"cluster={list(cluster)!r}: names a node twice")
-        if len(nodes) not in (1, 3, 5):
-            raise UsageError(f"cluster: {len(nodes)} nodes. It takes 3 or 5 (or 1, to begin with), so that a majority is clear.")
+        if len(nodes) > NODES_MAX:
+            raise UsageError(f"cluster: {len(nodes)} nodes; {NODES_MAX} are the most")
         if node is None:
             raise UsageError(f"node=: which of {', '.join(map(str, nodes))} this one is must be said")
         own = parse(node)
@@ -158,6 +155,7 @@ class ReplicatedSystem(System):
         if options.get("check"):
             raise UsageError("check=True: looks after a system on one machine. Nothing was opened. Leave it out here.")
         self._role = role
+        self._nodes = role.nodes
         self._control = ClusterControl
         self._pid = os.getpid()
         self._supervisor: Supervisor | None = None
@@ -193,15 +191,57 @@ class ReplicatedSystem(System):
 
     def _begun(self, calls: Calls) -> Manifest:
         if self._role.writes and self._role.server is None:
+            if self._role.kind == CLUSTER:
+                self._nodes = self._members_now()
             self._start_server()
         self._connect()
         return self._agreed(calls)
+
+    def _members_now(self) -> tuple[Address, ...]:
+        """The members as the others know them, or as this node knew them last. Raises `NotAMember`."""
+        folder = os.path.join(self.basedir, "server")
+        os.makedirs(folder, 0o700, exist_ok=True)
+        own = self._role
+        others = [each for each in own.nodes if each != own.node]
+        remembered = _remembered(folder) or ()
+        # One that was alone is started as one of several to become so.
+        nodes = self._asked_for_members(others) or (remembered if len(remembered) > 1 else own.nodes)
+        if own.node not in nodes:
+            _remember(folder, nodes)
+            raise NotAMember(
+                f"{own.node} is not a member of the cluster; these are: {', '.join(map(str, nodes))}. Nothing was opened and "
+                f"its server was not started. Let it join again with `coopy cluster add {own.node}` at one of the others."
+            )
+        return nodes
+
+    def _asked_for_members(self, others: Sequence[Address]) -> tuple[Address, ...] | None:
+        if not others:
+            return None
+        connection = self._connected_to([f"{self._scheme}://{each}" for each in others], NODE, self._role.password)
+        try:
+            connection.open(ASK_S)
+        except Unavailable:
+            return None
+        try:
+            facts = connection.run(Room(connection, self._names, self._id, writes=True).read("members"), ASK_S)
+        except Unavailable:
+            return None
+        finally:
+            connection.close()
+        return None if facts is None else tuple(parse(each) for each in facts["nodes"])
+
+    @property
+    def _scheme(self) -> str:
+        return "nats" if self._role.tls is None else "tls"
+
+    def _connected_to(self, urls: list[str], user: str, password: str) -> Connection:
+        return Connection(urls, user, password, name=f"coopy {self._id}", tls=_context(self._role.tls))
 
     def _start_server(self) -> None:
         own = self._role
         folder = os.path.join(self.basedir, "server")
         os.makedirs(folder, 0o700, exist_ok=True)
-        _set_store_aside(folder, "alone" if len(own.nodes) == 1 else "cluster")
+        _set_store_aside(folder, "alone" if len(self._nodes) == 1 else "cluster")
         if own.kind == MASTER:
             node_password = _own_password(folder)
             replica_password: str | None = own.password
@@ -212,7 +252,7 @@ class ReplicatedSystem(System):
                 directory=folder,
                 name=str(own.node),
                 listen=own.node,
-                peers=own.nodes if len(own.nodes) > 1 else (),
+                peers=self._nodes if len(self._nodes) > 1 else (),
                 node_password=node_password,
                 replica_password=replica_password,
                 subject=self._names.subject,
@@ -223,8 +263,7 @@ class ReplicatedSystem(System):
 
     def _connect(self) -> None:
         own = self._role
-        scheme = "nats" if own.tls is None else "tls"
-        urls = [own.server] if own.server else [f"{scheme}://{each}" for each in (own.node, *own.nodes)]
+        urls = [own.server] if own.server else [f"{self._scheme}://{each}" for each in (own.node, *self._nodes)]
         if self._supervisor is not None:
             urls[0] = self._supervisor.url
         user: str | None = NODE
@@ -247,6 +286,13 @@ class ReplicatedSystem(System):
         self._room = Room(self._connection, self._names, self._id, writes=own.writes)
         self._line = Stream(self._connection, self._names)
         self._shipped = ShippedSnapshots(self._connection, self._names)
+        self.membership = Membership(self._connection, self._names, self._room, self._as_system)
+
+    def _as_system(self) -> Connection:
+        if self._supervisor is None:
+            raise UsageError("the servers are not coopy's own: change their number with their own tools")
+        found = self._supervisor
+        return self._connected_to([found.url], SYSTEM, found.settings.node_password)
 
     @property
     def _id(self) -> str:
@@ -259,15 +305,18 @@ class ReplicatedSystem(System):
         """The manifest of the system that all nodes are of. Makes its things on the servers if they are not there."""
         connection = self._connection
         assert connection is not None
-        bar = Bar(f"waiting for {'a majority of ' if len(self._role.nodes) > 1 else ''}{', '.join(map(str, self._role.nodes))}")
-        deadline = time.monotonic() + OPEN_S
+        bar = Bar(f"waiting for {'a majority of ' if len(self._nodes) > 1 else ''}{', '.join(map(str, self._nodes))}")
+        began = time.monotonic()
+        deadline = began + OPEN_S
+        # One after the other: servers that are asked for the same thing at once may come to make it twice.
+        turn = began + TURN_S * self._nodes.index(self._role.node) if self._role.writes else deadline
         problem: BaseException | None = None
         try:
             while True:
                 try:
-                    if self._role.writes:
+                    if time.monotonic() >= turn:
                         for make in (rooms.make, shipping.make):
-                            connection.run(make(connection, self._names, self._role.replicas), 30)
+                            connection.run(make(connection, self._names, replicas(len(self._nodes))), 30)
                     found = self._genesis(calls, deadline)
                     if found is not None:
                         return found
@@ -278,7 +327,7 @@ class ReplicatedSystem(System):
                     problem = error
                 if time.monotonic() > deadline:
                     raise Unavailable(
-                        f"the nodes {', '.join(map(str, self._role.nodes))} did not come to an agreement within {OPEN_S:g} s "
+                        f"the nodes {', '.join(map(str, self._nodes))} did not come to an agreement within {OPEN_S:g} s "
                         f"({problem or 'nobody began the system'}). Nothing was changed. See that a majority of them runs; to "
                         f"begin a system takes all."
                     ) from problem
@@ -403,10 +452,10 @@ class ReplicatedSystem(System):
         if engine.machine.applied not in self._snapshots.indexes():
             self.take_snapshot()
         # A directory that has followed another line before goes on counting.
-        connection, replicas, first = self._connection, self._role.replicas, engine.position + 1
-        connection.insist(lambda: stream.make(connection, self._names, replicas, first), OPEN_S)
+        connection, number, first = self._connection, replicas(len(self._nodes)), engine.position + 1
+        connection.insist(lambda: stream.make(connection, self._names, number, first), OPEN_S)
         self._ship()
-        nodes = [str(each) for each in self._role.nodes]
+        nodes = [str(each) for each in self._nodes]
         self._room.put("members", {"nodes": nodes}, self._room.get("members")[1])
         found = self._manifest
         facts = {"system": found.system.hex(), "secret": found.secret.hex(), "deterministic": engine.deterministic}
@@ -560,6 +609,7 @@ class ReplicatedSystem(System):
                             f"have lost what was acknowledged. This node has stopped; its directory is whole"
                         )
                     )
+                self._look_after_members(state)
             if now - flushed >= FLUSH_S:
                 flushed = now
                 self._flush()
@@ -578,7 +628,7 @@ class ReplicatedSystem(System):
         if state is None or self._leader != self._id or state.bytes < KEPT_BYTES:
             return
         heard = self._room.alive()
-        others = [str(each) for each in self._role.nodes if str(each) != self._id]
+        others = [str(each) for each in self._nodes if str(each) != self._id]
         if all(each in heard for each in others):
             upto = min([self._safe, *(int(heard[each].get("safe", 0)) for each in others)])
             upto -= (state.last - state.first) // 4
@@ -602,6 +652,30 @@ class ReplicatedSystem(System):
             self._supervisor.restart()
             return None
         return lagging
+
+    def _look_after_members(self, state: State) -> None:
+        """Stops a node that was removed; has as many servers keep the line as there are members for."""
+        if self._role.kind != CLUSTER:
+            return
+        try:
+            nodes = tuple(parse(each) for each in self.membership.nodes()) or self._nodes
+        except ClusterError:
+            return
+        if nodes != self._nodes:
+            self._nodes = nodes
+            _remember(os.path.join(self.basedir, "server"), nodes)
+        if self._role.node not in nodes:
+            self.engine.fail(
+                NotAMember(f"{self._id} was removed from the cluster; what it has is whole. It follows the others no more")
+            )
+            self._ended.set()
+            if self._supervisor is not None:
+                self._supervisor.stop()
+        elif state.replicas < replicas(len(nodes)) and self._leader == self._id:
+            try:
+                self.membership.grow({self._id, *self._room.alive()})
+            except (ClusterError, SystemClosed) as error:
+                log.warn("%s: the line is kept by %d servers only: %s", self._id, state.replicas, error)
 
     def _lead_is(self, leader: str | None) -> None:
         before, self._leader = self._leader, leader
@@ -633,7 +707,7 @@ class ReplicatedSystem(System):
                 if sequence <= engine.position:
                     self._theirs.pop(sequence, None)
                 continue
-            nodes = {str(each) for each in self._role.nodes}
+            nodes = {str(each) for each in self._nodes}
             votes = [value for node, value in theirs.items() if node in nodes]
             wrong = [value for value in votes if value != mine]
             if wrong and (
@@ -692,7 +766,7 @@ class ReplicatedSystem(System):
         """See `ClusterControl.status`."""
         engine, state = self.engine, self._line_state
         alive = self._room.alive()
-        nodes = [str(each) for each in self._role.nodes]
+        nodes = [str(each) for each in self._nodes]
         there = {self._id, *alive}
         up = sum(each in there for each in nodes)
         found: dict[str, Any] = {
@@ -719,20 +793,6 @@ class ReplicatedSystem(System):
             if name != self._id:
                 found[f"partner_node_status_server_{name}"] = 2 if name in alive else 0
         return found
-
-    def step_down(self) -> None:
-        """Asks the servers for another leader of the stream. Raises `ClusterError`."""
-        assert self._connection is not None
-        name = self._names.stream
-
-        async def ask() -> bytes:
-            assert self._connection is not None
-            answer = await self._connection.client.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{name}", b"", timeout=5)
-            return answer.data
-
-        found = json.loads(self._connection.run(ask(), 6))
-        if not found.get("success"):
-            raise ClusterError(f"the leader of {name} did not step down: {found.get('error')}")
 
     def submit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Sends a call and does not wait."""
@@ -782,26 +842,15 @@ class ReplicatedSystem(System):
             supervisor.stop()
 
 
-class Cluster:
-    """What can be done with the cluster that a node belongs to."""
-
-    def __init__(self, system: ReplicatedSystem) -> None:
-        self._system = system
-
-    def step_down(self) -> None:
-        """Has another server lead; calls wait for less than a second. Raises `ClusterError`."""
-        self._system.step_down()
-
-
 class ClusterControl(Control):
     """What can be done with a node besides calling its methods."""
 
     _system: ReplicatedSystem
 
     @property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> Membership:
         """The nodes, and what can be done with them."""
-        return Cluster(self._system)
+        return self._system.membership
 
     def sync(self, timeout: float | None = None) -> None:
         """Returns when this node has applied every call that was answered anywhere before.
@@ -866,6 +915,22 @@ def _set_store_aside(folder: str, kind: str) -> None:
     if before != kind or not os.path.exists(path):
         with open(path, "w") as file:
             file.write(kind)
+
+
+def _remembered(folder: str) -> tuple[Address, ...] | None:
+    """The members as this node knew them last."""
+    path = os.path.join(folder, "members")
+    if not os.path.exists(path):
+        return None
+    with open(path) as file:
+        return tuple(parse(each) for each in file.read().split())
+
+
+def _remember(folder: str, nodes: Sequence[Address]) -> None:
+    path = os.path.join(folder, "members")
+    with open(f"{path}.new", "w") as file:
+        file.write("\n".join(map(str, nodes)) + "\n")
+    os.replace(f"{path}.new", path)
 
 
 def _context(tls: TLS | None) -> ssl.SSLContext | None:

@@ -7,7 +7,7 @@ network are three ways to fill in these two interfaces, and one suite of tests
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from coopy.errors import DamagedSnapshot, MissingActions, SystemClosed
@@ -42,6 +42,13 @@ class Log(Protocol):
         """Takes a record and returns its index; the record survives the end of this process.
 
         Raises `JournalError` with the log as it was, or `SystemClosed`.
+        """
+        ...
+
+    def append_all(self, records: Sequence[bytes]) -> None:
+        """Takes records in order, as `append` takes one: with as few writes as it can.
+
+        Raises what `append` raises; ``last`` says how many of them were taken.
         """
         ...
 
@@ -139,6 +146,10 @@ class MemoryLog:
         self.last += 1
         self.settled = self.last
         return self.last
+
+    def append_all(self, records: Sequence[bytes]) -> None:
+        for record in records:
+            self.append(record)
 
     def amend(self, record: bytes) -> None:
         self._records[-1] += _WRAP + record

@@ -146,6 +146,26 @@ def control(system: object) -> Control:
 class Cluster(Protocol):
     """What can be done with the nodes of a replicated system, from any of them."""
 
+    def nodes(self) -> list[str]:
+        """The addresses of the members. Raises `Unavailable`."""
+        ...
+
+    def add(self, node: str) -> list[str]:
+        """Lets a node join; it is started afterwards. Returns the members. Raises `UsageError`, `ClusterError`."""
+        ...
+
+    def remove(self, node: str) -> list[str]:
+        """Takes a node out, whether it runs or not. Returns the members. Raises `UsageError`, `ClusterError`."""
+        ...
+
+    def health(self) -> list[dict[str, Any]]:
+        """For each stream: its leader, and of each server that keeps it whether it is up to date. Raises `Unavailable`."""
+        ...
+
+    def transfer(self, node: str | None = None) -> None:
+        """Has another node lead; that one, if one is named. Raises `ClusterError`."""
+        ...
+
     def step_down(self) -> None:
         """Has another node lead; calls wait for less than a second. Raises `ClusterError`."""
         ...

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple, NoReturn
 from zlib import crc32 as _crc32
 
@@ -134,6 +134,46 @@ class Journal:
         if self._buffered:
             self.settled = index
         return index
+
+    def append_all(self, records: Sequence[bytes]) -> None:
+        done = 0
+        while done < len(records):
+            done += self._append_block(records[done : done + BLOCK // _OVERHEAD])
+
+    def _append_block(self, records: Sequence[bytes]) -> int:
+        """Appends those of some records that go into one block, with one write: all of them, or none. How many."""
+        offset = self._tail
+        if offset + _OVERHEAD + len(records[0]) > self._block_end:
+            offset = self._make_room(len(records[0]), roll=True)
+        room = self._block_end - offset
+        for number, record in enumerate(records):
+            room -= _OVERHEAD + len(record)
+            if room < 0:
+                records = records[:number]
+                break
+        # Read behind `_make_room`: the first frame of a segment says that the one before is synced.
+        synced = self._commit.durable
+        frames = b"".join(
+            [
+                (data := _head(0x43, 33, len(record), index, synced) + record + b"J") + _tail(_crc32(data, _SEED), 0x30)
+                for index, record in enumerate(records, self.last + 1)
+            ]
+        )
+        # No call comes between the two that must change together: it is behind a call that an interrupt arrives.
+        end, last = offset + len(frames), self.last + len(records)
+        try:
+            if self._area is not None:
+                self._area[offset:end] = frames
+            else:
+                self._segment.file.write(offset, frames)
+        except BaseException as error:
+            raise self._undone(offset, frames, error)
+        self._tail = end
+        self.last = last
+        self._amended = False
+        if self._buffered:
+            self.settled = last
+        return len(records)
 
     def amend(self, record: bytes) -> None:
         if self._amended or self.last < self._segment.first:

@@ -32,7 +32,7 @@ class Room:
     def __init__(self, connection: Connection, names: Names, node: str, *, writes: bool) -> None:
         self._connection = connection
         self._names = names
-        self._node = node
+        self.node = node
         self._writes = writes
         self._stream = f"KV_{names.stream}"
         self._heard: dict[str, tuple[float, Facts]] = {}
@@ -45,6 +45,10 @@ class Room:
     def get(self, key: str) -> tuple[Facts | None, int]:
         """A fact, and the revision by which it is replaced; 0 if there is none. Raises `Unavailable`."""
         return self._connection.insist(lambda: self._get(key), REQUEST_S)
+
+    async def read(self, key: str) -> Facts | None:
+        """A fact, asked for once. In the loop. Raises `nats.errors.Error`, `Unavailable`."""
+        return (await self._get(key))[0]
 
     async def _get(self, key: str) -> tuple[Facts | None, int]:
         found: list[tuple[Facts | None, int]] = []
@@ -82,7 +86,7 @@ class Room:
 
     def say(self, facts: Facts) -> None:
         """Tells everybody how this node is."""
-        data = json.dumps({"node": self._node, **facts}).encode()
+        data = json.dumps({"node": self.node, **facts}).encode()
         subject = f"{self._names.out}.alive" if self._writes else f"{self._names.subject}.ask.alive"
         self._connection.soon(lambda: self._connection.loop.create_task(self._said(subject, data)))
 
@@ -110,7 +114,7 @@ class Room:
             node = str(facts.pop("node"))
         except (ValueError, KeyError, AttributeError, RecursionError):
             return
-        if node != self._node:
+        if node != self.node:
             self._heard[node] = (time.monotonic(), facts)
             self.heard(node, facts)
 
@@ -147,7 +151,7 @@ class Room:
                 try:
                     found = self._answers[what](json.loads(message.data or b"{}"))
                 except Exception as error:
-                    log.warn("%s: a question for %s was not answered: %s", self._node, what, error)
+                    log.warn("%s: a question for %s was not answered: %s", self.node, what, error)
                     found = {"error": f"{type(error).__name__}: {error}"}
                 finally:
                     running.release()
