@@ -17,7 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from coopy import action, batch, log
 from coopy.batch import BATCH
@@ -62,6 +62,15 @@ class Answered:
         self.error = None
 
 
+class Came(NamedTuple):
+    """What the actions of a batch came to."""
+
+    digest: int
+    first: int
+    """Index of the first of them."""
+    actions: int
+
+
 class Replicated(Engine):
     """The engine of a node. `start`, then `follow`, then, unless it only reads, `begin`."""
 
@@ -95,7 +104,7 @@ class Replicated(Engine):
         """Sequence of the last message of the line that was dealt with."""
         self.failure: BaseException | None = None
         """Why this node applies no more."""
-        self.digests: dict[int, int] = {}
+        self.digests: dict[int, Came] = {}
         """For each of the newest batches, by sequence, what its actions came to on this node."""
         self.trouble: BaseException | None = None
         """Raised in the thread that follows, before the next message."""
@@ -378,7 +387,7 @@ class Replicated(Engine):
                     )
         if not done:
             with self._moved:
-                self.digests[sequence] = zlib.crc32(marshal.dumps(results, 2))
+                self.digests[sequence] = Came(zlib.crc32(marshal.dumps(results, 2)), self.machine.batches.first, found.actions)
                 if len(self.digests) > DIGESTS_MAX:
                     del self.digests[next(iter(self.digests))]
 
@@ -420,7 +429,7 @@ class Replicated(Engine):
         """Sequence and digest of the newest batches."""
         with self._moved:
             newest = list(islice(reversed(self.digests.items()), number))
-        return newest[::-1]
+        return [(sequence, came.digest) for sequence, came in reversed(newest)]
 
     def replace(self, log: Log, snapshots: SnapshotStore) -> None:
         """Goes on with another journal and other snapshots, and what they hold."""

@@ -40,7 +40,7 @@ from coopy.errors import (
     Unavailable,
     UsageError,
 )
-from coopy.follower import Answered, Replicated
+from coopy.follower import Answered, Came, Replicated
 from coopy.machine import Machine
 from coopy.network import room as rooms
 from coopy.network import shipping, stream
@@ -72,6 +72,8 @@ KEPT_BYTES = 256 * 1024 * 1024
 """So much of the line is kept although every node has it: a node that was away for a while needs no snapshot."""
 DIGESTS_SAID = 200
 MENDS_MAX = 3
+MENDS_S = 3600.0
+STALL_S = 1.0
 BACKWARDS_S = 20.0
 RETRY_S = 0.2
 FIRST_BYTES = 1024 * 1024
@@ -161,10 +163,11 @@ class ReplicatedSystem(System):
         self._supervisor: Supervisor | None = None
         self._connection: Connection | None = None
         self._founding = False
-        self._mends = 0
+        self._mends: list[float] = []
         self._leader: str | None = None
         self._line_state: State | None = None
         self._safe = 0
+        self._stalled_at = 0
         self._state = "starting"
         self._theirs: dict[int, dict[str, int]] = {}
         self._opened_at = time.monotonic()
@@ -537,13 +540,23 @@ class ReplicatedSystem(System):
             # The line has what this node can't write; it goes on where it was when there is room.
             if self._state != "stalled":
                 log.error("%s: this node can't write its journal, and waits: %s", self._id, error)
+            self._stalled_at = self.engine.position
             self._set_state("stalled")
-            time.sleep(1)
-            self.engine.line.follow(self.engine.position)
+            time.sleep(STALL_S)
+            if self._journal.settled < 0:
+                # A sync failed: what the journal holds has to be read again.
+                with self.engine.lock:
+                    self._journal.abandon()
+                    super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
+                    self.engine.replace(self._journal, self._snapshots)
+            else:
+                self.engine.line.follow(self.engine.position)
             return
-        if not isinstance(error, (MissingActions, Diverged)) or self._mends >= MENDS_MAX:
+        now = time.monotonic()
+        self._mends = [at for at in self._mends if now - at < MENDS_S]
+        if not isinstance(error, (MissingActions, Diverged)) or len(self._mends) >= MENDS_MAX:
             raise error
-        self._mends += 1
+        self._mends.append(now)
         self._set_state("quarantined" if isinstance(error, Diverged) else "behind")
         log.error("%s: %s. It begins again with a snapshot of another node.", self._id, error)
         found = self._fetch_snapshot()
@@ -587,6 +600,8 @@ class ReplicatedSystem(System):
             engine = self.engine
             if engine.failure is not None and self._state != "stopped":
                 self._set_state("stopped")
+            if self._state == "stalled" and engine.position > self._stalled_at:
+                self._set_state("ready")
             self._room.say(self._facts())
             if now - looked >= LOOK_S:
                 looked = now
@@ -702,11 +717,12 @@ class ReplicatedSystem(System):
         engine = self.engine
         for sequence in sorted(self._theirs):
             theirs = self._theirs[sequence]
-            mine = engine.digests.get(sequence)
-            if mine is None:
+            came = engine.digests.get(sequence)
+            if came is None:
                 if sequence <= engine.position:
                     self._theirs.pop(sequence, None)
                 continue
+            mine = came.digest
             nodes = {str(each) for each in self._nodes}
             votes = [value for node, value in theirs.items() if node in nodes]
             wrong = [value for value in votes if value != mine]
@@ -716,17 +732,17 @@ class ReplicatedSystem(System):
                 or (len(votes) == len(nodes) - 1 and votes.count(mine) == 0 and self._leader != self._id)
             ):
                 self._theirs.clear()
-                engine.trouble = Diverged(self._difference(sequence), None)
+                engine.trouble = Diverged(self._difference(sequence, came), came.first)
                 return
             if len(votes) >= len(nodes) - 1:
                 self._theirs.pop(sequence, None)
         while len(self._theirs) > 5000:
             self._theirs.pop(next(iter(self._theirs)))
 
-    def _difference(self, sequence: int) -> str:
+    def _difference(self, sequence: int, came: Came) -> str:
+        which = f"action {came.first}" if came.actions == 1 else f"one of the actions {came.first} to {came.first + came.actions - 1}"
         return (
-            f"the actions of message {sequence} of the line came to something else here than on the other nodes: "
-            f"a method does what is not the same everywhere, or this machine's memory is not what it was"
+            f"{which} (message {sequence} of the line) came to something else here than on the other nodes: a method does what is not the same everywhere, or this machine's memory is not what it was"
         )
 
     def _delivers(self) -> bool:
@@ -817,6 +833,10 @@ class ReplicatedSystem(System):
         if os.getpid() == self._pid:
             self._leave()
         super().abandon()
+
+    def disown(self) -> None:
+        self.engine.failure = SystemClosed(f"the system in {self.basedir} belongs to the process that this one was forked from")
+        super().disown()
 
     def close(self) -> None:
         if not self._closed:
