@@ -27,6 +27,7 @@ from coopy.engine import Engine, Method
 from coopy.errors import (
     ClusterError,
     CoopyError,
+    DamagedLine,
     MissingMethod,
     NotAMember,
     ReadOnlyNode,
@@ -47,6 +48,10 @@ DIGESTS_MAX = 20_000
 
 _pack = action.HEADER.pack
 _unpack = action.HEADER.unpack
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 class Answered:
@@ -90,7 +95,7 @@ class Replicated(Engine):
         *,
         timeout_s: float = 30.0,
         only_reads: bool = False,
-        behind: Callable[[BaseException], None] = lambda error: None,
+        behind: Callable[[BaseException], None] = _raise,
     ) -> None:
         super().__init__(log, snapshots, codec, secret)
         self.line = line
@@ -252,7 +257,8 @@ class Replicated(Engine):
         """Sends from now on; to be called when this node has applied what the line held at its start."""
         with self.lock:
             incarnation, _ = self.machine.batches.writers.get(self.node, (0, 0))
-        self.outbox.begin(incarnation + 1)
+        # More than any that was used: by a process that sent nothing that arrived, too.
+        self.outbox.begin(max(incarnation + 1, time.time_ns()))
 
     def reach(self, sequence: int, timeout_s: float, progress: Callable[[int, int], None] | None = None) -> bool:
         """Waits until the line was followed so far; whether it was in time. Raises why it can't be."""
@@ -309,7 +315,12 @@ class Replicated(Engine):
             self._moved.notify_all()
 
     def take(self, sequence: int, data: bytes) -> None:
-        """Deals with the next message of the line."""
+        """Deals with the next message of the line. Raises `DamagedLine` if it is another."""
+        if sequence > self.position + 1:
+            raise DamagedLine(
+                f"the line brought message {sequence} after {self.position}. This node has stopped before it; what it has is "
+                f"whole."
+            )
         found = batch.unpack(data, sequence)
         own = found.node == self.node and found.incarnation == self.outbox.incarnation
         if found.kind == batch.BARRIER:
@@ -341,6 +352,8 @@ class Replicated(Engine):
         groups = self.outbox.seen(found.number) if own else []
         answers = [answer for group in groups for answer in group.answers]
         self._apply(sequence, found, done, answers)
+        if own:
+            self.outbox.applied(found.number)
         return groups
 
     def _passed_over(self, found: batch.Batch, newest: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from coopy.disk.journal import SEGMENT_BYTES
+from coopy.errors import UsageError
 from coopy.replay import Progress
 from coopy.system import System, opened
 
@@ -152,6 +153,8 @@ def init_system(
         JournalError, OSError: the disk refused.
     """
     kind: Callable[..., System] = System
+    if node is not None and not cluster:
+        raise UsageError(f"node={node!r}: is for one of a cluster, and there is no cluster=[...]. Nothing was opened.")
     if master or replication or cluster:
         # The extra [cluster] may not be there, and few need it.
         from coopy import replicated

@@ -145,11 +145,9 @@ class Outbox:
                     pass
                 sure = True
             else:
-                sure = all(
-                    sent.surely_not
-                    for sent in [*self._sent.values(), *self._barriers.values()]
-                    if group in sent.groups
-                )
+                found = [each for each in [*self._sent.values(), *self._barriers.values()] if group in each.groups]
+                # In none: it was met in the line, and is being applied.
+                sure = bool(found) and all(each.surely_not and not each.in_flight for each in found)
             cause = f" ({self.problem})" if self.problem is not None else ""
         if sure:
             return Unavailable(
@@ -179,12 +177,26 @@ class Outbox:
                     for sent in list(self._sent.values()):
                         self._without_abandoned(sent)
                         self._send(sent)
+            if not self._is_due() and not any(each.in_flight for each in [*self._sent.values(), *self._barriers.values()]):
+                # What failed was given up, or has been met in the line: nothing else would find out that all is well.
+                self.problem = None
+                self._send_more()
 
     def seen(self, number: int) -> list[Group]:
-        """A batch of this node's was met in the line; which groups' answers it brings. Those before it have been, too."""
+        """A batch of this node's was met in the line, and is being applied; which groups' answers it brings."""
         with self._lock:
-            sent = self._sent.pop(number, None)
-            return sent.groups if sent is not None else []
+            sent = self._sent.get(number)
+            if sent is None:
+                return []
+            sent.surely_not = False
+            sent.due = None
+            return sent.groups
+
+    def applied(self, number: int) -> None:
+        """A batch of this node's was applied. Those before it have been, too."""
+        with self._lock:
+            for each in [each for each in self._sent if each <= number]:
+                del self._sent[each]
 
     def seen_barrier(self, token: int) -> None:
         """A barrier was met."""
@@ -214,7 +226,8 @@ class Outbox:
         groups = {id(group): (group, True) for group in waiting}
         for each in sent:
             for group in each.groups:
-                groups[id(group)] = (group, each.surely_not and groups.get(id(group), (group, True))[1])
+                sure = each.surely_not and not each.in_flight
+                groups[id(group)] = (group, sure and groups.get(id(group), (group, True))[1])
         for group, sure in groups.values():
             for answer in group.answers:
                 answer.error = SystemClosed(f"{reason}. Nothing was recorded.") if sure else OutcomeUnknown(f"{reason}")
@@ -265,6 +278,10 @@ class Outbox:
         records = [record for group in sent.groups for record in group.records]
         sent.data = batch.pack(batch.ACTIONS, self._node, self._incarnation, sent.number, records)
 
+    def _is_due(self) -> bool:
+        """Whether anything is to be sent again."""
+        return any(each.due is not None for each in [*self._sent.values(), *self._barriers.values()])
+
     # -- called by the line
 
     def _answered(self, sent: _Sent, found: Future[int]) -> None:
@@ -275,9 +292,9 @@ class Outbox:
                 self._in_flight -= 1
             if error is None:
                 sent.surely_not = False
-                if self.problem is not None:
+                if self.problem is not None and not self._is_due():
                     log.warn("%s: the cluster takes calls again", self._node)
-                self.problem = None
+                    self.problem = None
             elif not isinstance(error, SystemClosed):
                 if isinstance(error, OutcomeUnknown):
                     sent.surely_not = False

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
+import socket
 import ssl
 import threading
 import time
@@ -61,6 +63,8 @@ from coopy.system import Control, System, begin
 DEFAULT_PASSWORD = "copynet"
 OPEN_S = 120.0
 ASK_S = 2.0
+ANSWER_S = 0.5
+MAKE_S = 2.0
 SAY_S = 0.5
 LOOK_S = 1.0
 FLUSH_S = 5.0
@@ -68,6 +72,7 @@ FOUNDER_S = 15.0
 TURN_S = 10.0
 SHIP_S = 900.0
 LAGGING_S = 60.0
+STORED_BYTES_MIN = 64 * 1024 * 1024
 KEPT_BYTES = 256 * 1024 * 1024
 """So much of the line is kept although every node has it: a node that was away for a while needs no snapshot."""
 DIGESTS_SAID = 200
@@ -134,9 +139,7 @@ def role(
         if own not in nodes:
             raise UsageError(f"node={node!r}: is not among the nodes of the cluster: {', '.join(map(str, nodes))}")
     else:
-        own = parse(f"[{host}]" if ":" in host else host, port)
-        if own.port != port:
-            own = Address(own.host, port)
+        own = parse(str(Address(host, port)))
         nodes = (own,)
     if password == DEFAULT_PASSWORD and not all(each.is_loopback for each in nodes):
         raise UsageError(
@@ -218,9 +221,10 @@ class ReplicatedSystem(System):
         return nodes
 
     def _asked_for_members(self, others: Sequence[Address]) -> tuple[Address, ...] | None:
-        if not others:
+        there = [each for each in others if _answers(each)]
+        if not there:
             return None
-        connection = self._connected_to([f"{self._scheme}://{each}" for each in others], NODE, self._role.password)
+        connection = self._connected_to([f"{self._scheme}://{each}" for each in there], NODE, self._role.password)
         try:
             connection.open(ASK_S)
         except Unavailable:
@@ -319,7 +323,7 @@ class ReplicatedSystem(System):
                 try:
                     if time.monotonic() >= turn:
                         for make in (rooms.make, shipping.make):
-                            connection.run(make(connection, self._names, replicas(len(self._nodes))), 30)
+                            connection.run(make(connection, self._names, replicas(len(self._nodes))), MAKE_S)
                     found = self._genesis(calls, deadline)
                     if found is not None:
                         return found
@@ -455,8 +459,11 @@ class ReplicatedSystem(System):
         if engine.machine.applied not in self._snapshots.indexes():
             self.take_snapshot()
         # A directory that has followed another line before goes on counting.
-        connection, number, first = self._connection, replicas(len(self._nodes)), engine.position + 1
-        connection.insist(lambda: stream.make(connection, self._names, number, first), OPEN_S)
+        connection, number, first = self._connection, replicas(len(self._nodes)), engine.machine.batches.sequence + 1
+        # What was left of a batch that was begun was answered to nobody, and is in no line any more.
+        engine.position = first - 1
+        room = max(STORED_BYTES_MIN, min(stream.STORED_BYTES_MAX, shutil.disk_usage(self.basedir).free // 8))
+        connection.insist(lambda: stream.make(connection, self._names, number, first, room), OPEN_S)
         self._ship()
         nodes = [str(each) for each in self._nodes]
         self._room.put("members", {"nodes": nodes}, self._room.get("members")[1])
@@ -501,6 +508,10 @@ class ReplicatedSystem(System):
 
     def _ship_for(self, asked: Facts) -> Facts:
         """Answers a node that needs a snapshot that reaches to a message at least."""
+        if self._state != "ready":
+            raise ClusterError(f"{self._id} is {self._state}, and gives nobody a snapshot; ask again")
+        if not self.engine.reach(int(asked["sequence"]), self._role.timeout_s):
+            raise Unavailable(f"{self._id} is at message {self.engine.position} itself; ask again")
         with self._shipping:
             shipped, _ = self._room.get("shipped")
             if shipped is not None and shipped["sequence"] >= int(asked["sequence"]):
@@ -508,13 +519,21 @@ class ReplicatedSystem(System):
             self.take_snapshot()
             return self._ship()
 
-    def _fetch_snapshot(self) -> tuple[int, memoryview]:
-        """A shipped snapshot from which the line goes on."""
+    def _fetch_snapshot(self, least: int = 0) -> tuple[int, memoryview]:
+        """A shipped snapshot from which the line goes on, of the state after message ``least`` or a later one."""
         state = self._look(OPEN_S)
         shipped, _ = self._room.get("shipped")
-        if shipped is None or shipped["sequence"] + 1 < state.first:
+        least = max(least, state.first - 1)
+        deadline = time.monotonic() + SHIP_S
+        while shipped is None or shipped["sequence"] < least:
             log.warn("%s: asks the other nodes for a snapshot", self._id)
-            shipped = self._room.ask("snapshot", {"sequence": state.first - 1}, SHIP_S)
+            try:
+                shipped = self._room.ask("snapshot", {"sequence": least}, SHIP_S)
+                break
+            except ClusterError:
+                # Any node may have been asked, this one too.
+                if time.monotonic() > deadline or self._ended.wait(RETRY_S):
+                    raise
         bar = Bar(f"fetching the snapshot of action {shipped['index']}")
         self._shipped.progress = bar.loading
         try:
@@ -559,7 +578,8 @@ class ReplicatedSystem(System):
         self._mends.append(now)
         self._set_state("quarantined" if isinstance(error, Diverged) else "behind")
         log.error("%s: %s. It begins again with a snapshot of another node.", self._id, error)
-        found = self._fetch_snapshot()
+        # What this node did wrong it would do again.
+        found = self._fetch_snapshot(self.engine.position if isinstance(error, Diverged) else 0)
         with self.engine.lock:
             self._journal.close()
             self._set_aside()
@@ -640,7 +660,7 @@ class ReplicatedSystem(System):
             return
         self._safe = position
         state = self._line_state
-        if state is None or self._leader != self._id or state.bytes < KEPT_BYTES:
+        if state is None or self._leader != self._id or state.bytes < min(KEPT_BYTES, state.bytes_max // 4):
             return
         heard = self._room.alive()
         others = [str(each) for each in self._nodes if str(each) != self._id]
@@ -816,6 +836,7 @@ class ReplicatedSystem(System):
         if function is None or proxy.kind_of(self._cls, name, function) != "action":
             raise UsageError(f"submit({name!r}): {self._cls.__qualname__} has no method of that name that is recorded")
         answer, found = Answered(), Future[Any]()
+        found.set_running_or_notify_cancel()  # It was sent, so it can't be cancelled.
 
         def then(group: Group) -> None:
             if answer.error is not None:
@@ -935,6 +956,15 @@ def _set_store_aside(folder: str, kind: str) -> None:
     if before != kind or not os.path.exists(path):
         with open(path, "w") as file:
             file.write(kind)
+
+
+def _answers(address: Address) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        socket.create_connection(address, ANSWER_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _remembered(folder: str) -> tuple[Address, ...] | None:

@@ -75,6 +75,8 @@ class Connection:
         self._closing = False
         self._leaving = False
         self._seen = ""
+        self._failed: asyncio.Future[Exception] | None = None
+        """While the first connection is made: what is wrong."""
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="coopy network", daemon=True)
 
@@ -102,8 +104,9 @@ class Connection:
         deadline = self.loop.time() + timeout_s
         while True:
             self._seen = ""
-            try:
-                self.client = await self._nats.connect(
+            self._failed = self.loop.create_future()
+            connecting = self.loop.create_task(
+                self._nats.connect(
                     servers=self._urls,
                     allow_reconnect=True,
                     max_reconnect_attempts=-1,
@@ -118,6 +121,15 @@ class Connection:
                     error_cb=self._noticed,
                     **self._options,
                 )
+            )
+            try:
+                # The library tries for ever, and says only on the side what is wrong.
+                await asyncio.wait({connecting, self._failed}, return_when=asyncio.FIRST_COMPLETED)
+                if not connecting.done():
+                    connecting.cancel()
+                    raise self._failed.result()
+                self.client = connecting.result()
+                self._failed = None
                 break
             except Exception as error:
                 problem = f"{self._seen} {error}"
@@ -237,3 +249,5 @@ class Connection:
 
     async def _noticed(self, error: Exception) -> None:
         self._seen = f"{self._seen} {error}"[-500:]
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_result(error)

@@ -226,17 +226,14 @@ class Stream:
         await self._connection.fetch(self._names.stream, asked, take)
         if first and first[0] > sequence:
             await self._missing(sequence, first[0])
+        elif not first and self._next == sequence:
+            await self._forgotten(sequence)
 
     async def _missing(self, sequence: int, found: int) -> None:
         """The server that answered has no message of that sequence, and has later ones."""
-        state = await self.state()
-        if state.first > sequence:
-            self._stop(
-                MissingActions(
-                    self._names.stream, sequence, state.first - 1, "The other nodes have forgotten them. A snapshot is needed."
-                )
-            )
-        elif await self._is_there(sequence):
+        if await self._forgotten(sequence):
+            return
+        if await self._is_there(sequence):
             await asyncio.sleep(POLL_S)  # One server is behind; the leader is not.
         else:
             self._stop(
@@ -245,6 +242,18 @@ class Stream:
                     f"This node has stopped before it; what it has is whole."
                 )
             )
+
+    async def _forgotten(self, sequence: int) -> bool:
+        """Whether the line does not reach back to a message any more; if so, all ends here."""
+        state = await self.state()
+        if state.first <= sequence:
+            return False
+        self._stop(
+            MissingActions(
+                self._names.stream, sequence, state.first - 1, "The other nodes have forgotten them. A snapshot is needed."
+            )
+        )
+        return True
 
     async def _is_there(self, sequence: int) -> bool:
         from nats.js.errors import NotFoundError
@@ -264,6 +273,7 @@ class Stream:
             state.first_seq,
             state.last_seq,
             state.bytes,
+            found.config.max_bytes or STORED_BYTES_MAX,
             found.config.num_replicas or 1,
             leader,
             tuple((each.name or "", bool(each.current), bool(each.offline), each.lag or 0) for each in others),
@@ -302,6 +312,8 @@ class State(NamedTuple):
     first: int
     last: int
     bytes: int
+    bytes_max: int
+    """Beyond that the oldest messages go."""
     replicas: int
     leader: str | None
     peers: tuple[tuple[str, bool, bool, int], ...]

@@ -1,19 +1,24 @@
-"""What `coopy.storage` promises, over memory and over a disk, mapped and written."""
+"""What `coopy.storage` promises, over memory, over a disk, mapped and written, and over the servers of a network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faults import Faulty
+from network.servers import NODE, running, settings
 
 from coopy import DamagedSnapshot, SystemClosed, action
 from coopy.codec import Codec, decode_joined
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.snapshots import DiskSnapshots
+from coopy.network import shipping
+from coopy.network.connection import Connection
+from coopy.network.shipping import ShippedSnapshots
+from coopy.network.stream import Names
 from coopy.storage import Log, MemoryLog, MemorySnapshots, SnapshotStore
 
 SYSTEM = b"0123456789abcdef"
@@ -88,12 +93,51 @@ def test_many_records_of_every_size_are_read_as_they_were_appended(log: Log) -> 
     assert [index for index, _ in numbers(log, after=13)] == list(range(14, 28))
 
 
+def test_records_taken_together_have_indexes_and_are_read_as_if_they_came_one_by_one(log: Log) -> None:
+    log.append_all([])
+    assert log.append(record("first")) == 1
+    log.append_all([record(number) for number in range(2000)])
+    log.amend(action.amendment(1, 0, action.WITHDRAWN))
+    log.append_all([record("x" * size) for size in (1, 59_000, 20, 40_000, 7)])
+    assert (log.last, log.append(record("last"))) == (2006, 2007)
+    found = numbers(log)
+    assert [index for index, _ in found] == list(range(1, 2008))
+    assert [value for _, value in found[:2001]] == ["first", *range(2000)]
+    assert numbers(log, after=2006) == [(2007, "last")]
+    log.wait(2007)
+    assert log.settled == 2007
+
+
+@pytest.mark.parametrize("durability", ["sync", "buffered"])
+def test_a_journal_of_records_taken_together_has_the_bytes_of_one_by_one(tmp_path: Path, durability: str) -> None:
+    sizes = [1, 50, 3_000, 20_000, 59_000, 7, 61_000, 300_000, 900_000, 5, 5, 5, 200_000, 1_500_000, 20] + 600 * [60]
+    records = [record("x" * size) for size in sizes]
+    for name in ("together", "one by one"):
+        (tmp_path / name).mkdir()
+        journal = Journal(Calls(), str(tmp_path / name), SYSTEM, durability=durability, segment_bytes=1 << 20)
+        if name == "together":
+            journal.append_all(records[:20])
+            journal.append_all(records[20:])
+        else:
+            for each in records:
+                journal.append(each)
+        journal.close()
+    segments = [sorted((tmp_path / name).iterdir()) for name in ("together", "one by one")]
+    assert [path.name for path in segments[0]] == [path.name for path in segments[1]]
+    assert len(segments[0]) > 2
+    if durability == "sync":
+        # Buffered, a frame says what was synced by then, behind its back.
+        assert [path.read_bytes() for path in segments[0]] == [path.read_bytes() for path in segments[1]]
+
+
 def test_a_closed_log_refuses_records_and_is_settled_no_more(log: Log) -> None:
     log.append(record(1))
     log.close()
     assert log.settled == -1
     with pytest.raises(SystemClosed):
         log.append(record(2))
+    with pytest.raises(SystemClosed):
+        log.append_all([record(2)])
     with pytest.raises(SystemClosed):
         log.wait(log.last + 1)
     log.close()
@@ -123,9 +167,23 @@ def test_what_is_forgotten_may_be_gone_and_the_rest_is_there(log: Log) -> None:
     assert isinstance(log.where(4), str)
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
+    with running(settings(tmp_path_factory.mktemp("server"))) as supervisor:
+        found = Connection([supervisor.url], "node", NODE)
+        found.open(10)
+        yield found
+        found.close()
+
+
+@pytest.fixture(params=[*STORES, "network"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> SnapshotStore:
-    return STORES[request.param](tmp_path)
+    if request.param in STORES:
+        return STORES[request.param](tmp_path)
+    connection = request.getfixturevalue("connection")
+    names = Names("".join(letter if letter.isalnum() else "_" for letter in request.node.name)[-64:])
+    connection.run(shipping.make(connection, names, 1), 10)
+    return ShippedSnapshots(connection, names)
 
 
 def latest(store: SnapshotStore, upto: int | None = None) -> tuple[int, bytes] | None:

@@ -1,0 +1,191 @@
+"""Nodes of one process over a line in memory, for tests."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from typing import Any
+
+import coopy
+from coopy import action, batch, proxy
+from coopy.codec import Codec
+from coopy.errors import JournalError
+from coopy.follower import Replicated
+from coopy.line import Line
+from coopy.machine import Machine, construct
+from coopy.storage import MemoryLog, MemorySnapshots
+
+SECRET = b"s" * 32
+
+
+@coopy.entity("accounts", key="owner")
+class Account:
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.balance = 0
+        self.friends: list[Account] = []
+
+
+class Bank:
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.history: list[Any] = []
+
+    def deposit(self, owner: str, amount: int = 1) -> int:
+        account = self.accounts.setdefault(owner, Account(owner))
+        account.balance += amount
+        return account.balance
+
+    def log(self, *, what: str, by: str = "nobody") -> tuple[str, str]:
+        self.history.append((what, by))
+        return what, by
+
+    def fail(self, text: str) -> None:
+        self.history.append(text)
+        raise ValueError(text)
+
+    @coopy.abort_exception
+    def refuse(self, text: str) -> None:
+        raise ValueError(text)
+
+    @coopy.transactional
+    def transfer(self, text: str) -> None:
+        self.history.append(text)
+        raise ValueError(text)
+
+    @coopy.transactional(parts=("history",))
+    def book(self, text: str) -> None:
+        self.history.append(text)
+        raise ValueError(text)
+
+    def count(self, upto: int) -> Any:
+        for number in range(upto):
+            self.history.append(number)
+            yield number
+
+    def befriend(self, one: Account, other: Account) -> str:
+        one.friends.append(other)
+        return other.owner
+
+    def notify(self, text: str) -> None:
+        coopy.on_commit(print, text)
+
+    def tick(self) -> Any:
+        self.history.append(coopy.clock.utcnow())
+
+    def itself(self) -> Bank:
+        return self
+
+    def where(self) -> str:
+        """Not the same everywhere, as no method should be."""
+        return threading.current_thread().name
+
+    def held(self, text: str) -> str:
+        GATES[text].wait()
+        return text
+
+    @coopy.readonly
+    def balance(self, owner: str) -> int:
+        return self.accounts[owner].balance
+
+    @coopy.readonly
+    def state(self) -> Any:
+        accounts = [(name, each.balance, [friend.owner for friend in each.friends]) for name, each in self.accounts.items()]
+        return accounts, list(self.history)
+
+
+GATES: dict[str, threading.Event] = {}
+
+
+class Engine(Replicated):
+    ahead_ns = 0
+    """By how much the clock of this node is ahead."""
+
+    def _stamp(self, instant: int) -> int:
+        return super()._stamp(instant + self.ahead_ns)
+
+
+class FailingLog(MemoryLog):
+    """Takes so many records more, and then fails once."""
+
+    left = -1
+
+    def append(self, record: bytes) -> int:
+        if self.left == 0:
+            self.left = -1
+            raise JournalError(errno.ENOSPC, "No space left on device. Nothing was recorded", "memory")
+        self.left -= 1
+        return super().append(record)
+
+
+class Node:
+    """``ended`` is set once it applies no more; ``mends`` are the errors that it goes on after."""
+
+    def __init__(
+        self,
+        line: Line,
+        name: str = "a",
+        *,
+        cls: type = Bank,
+        log: MemoryLog | None = None,
+        snapshots: MemorySnapshots | None = None,
+        follows: bool = True,
+        mends: tuple[type[BaseException], ...] = (),
+        **options: Any,
+    ) -> None:
+        self.line, self.name, self.cls = line, name, cls
+        self.log = MemoryLog() if log is None else log
+        self.snapshots = MemorySnapshots() if snapshots is None else snapshots
+        self.mends = mends
+        self.ended = threading.Event()
+        codec = Codec(cls)
+        self.engine = Engine(self.log, self.snapshots, codec, SECRET, line, name, behind=self._mend, **options)
+        if not self.snapshots.indexes():
+            header = action.header(1, 0, 0)
+            self.engine.save(Machine(construct(cls, header, SECRET), 0, header, SECRET))
+        self.bank: Any = proxy.attach(proxy.build(cls), self.engine, None)
+        self.engine.proxy = codec.proxy = self.bank
+        self.engine.start()
+        if follows:
+            self.engine.follow()
+            self.engine.reach(line.last(), 10)
+            if not self.engine.only_reads:
+                self.engine.begin()
+
+    def _mend(self, error: BaseException) -> None:
+        if not isinstance(error, self.mends):
+            self.ended.set()
+            raise error
+        self.line.follow(self.engine.position)
+
+    def copy(self, line: Line, records: int | None = None, **options: Any) -> Node:
+        """A node with what this one has, or had after so many of its records."""
+        log = MemoryLog()
+        log._first = self.log._first
+        log._records = self.log._records[: None if records is None else records]
+        log.last = log.settled = log._first + len(log._records) - 1
+        snapshots = MemorySnapshots()
+        snapshots._snapshots = {index: data for index, data in self.snapshots._snapshots.items() if index <= log.last}
+        name, cls = options.pop("name", self.name), options.pop("cls", self.cls)
+        return Node(line, name, cls=cls, log=log, snapshots=snapshots, **options)
+
+    @property
+    def records(self) -> list[bytes]:
+        return self.log._records
+
+    @property
+    def state(self) -> Any:
+        return self.bank.state()
+
+    def encode(self, name: str, *args: Any, **kwargs: Any) -> bytes:
+        """The record of a call, as this node would send it."""
+        return self.engine.encode(proxy.recorded(name, getattr(self.cls, name), ()), args, kwargs)
+
+    def take(self, *messages: bytes, after: int | None = None) -> None:
+        """Applies messages as the line would bring them, for a node that does not follow it."""
+        for sequence, data in enumerate(messages, self.engine.position + 1 if after is None else after + 1):
+            self.engine.take(sequence, data)
+
+
+def packed(node: str, incarnation: int, number: int, *records: bytes) -> bytes:
+    return batch.pack(batch.ACTIONS, node, incarnation, number, records)

@@ -1,0 +1,84 @@
+"""A batch: what is packed comes out again, what is not whole is refused, and a table says which is next."""
+
+from __future__ import annotations
+
+import pytest
+
+from coopy import DamagedLine, batch
+from coopy.batch import ACTIONS, BARRIER, Batch, Batches, pack, unpack
+from coopy.codec import decode_joined
+
+RECORDS = [b"%013d" % size + b"N" * (size % 7 + 2) for size in range(5)]
+
+
+def of(node: str = "a", incarnation: int = 1, number: int = 1, actions: int = 1) -> Batch:
+    return unpack(pack(ACTIONS, node, incarnation, number, [RECORDS[0]] * actions), 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 4096])
+def test_what_is_packed_comes_out_again(count: int) -> None:
+    records = (RECORDS * 1000)[:count]
+    found = unpack(pack(ACTIONS, "ä:5466", 2**40, 2**41, records), 7)
+    assert found[:5] == (ACTIONS, "ä:5466", 2**40, 2**41, count)
+    assert b"".join(batch.WRAP + record for record in records) == bytes(found.records)
+    assert list(found.sizes) == [len(record) + len(batch.WRAP) for record in records]
+
+
+def test_the_records_of_a_batch_are_decoded_at_once() -> None:
+    headers, _, _ = decode_joined(of(actions=3).records)
+    assert headers == [RECORDS[0][:13]] * 3
+
+
+def test_a_barrier_has_no_actions() -> None:
+    found = unpack(pack(BARRIER, "a", 3, 9), 1)
+    assert (found[:5], list(found.sizes), bytes(found.records)) == ((BARRIER, "a", 3, 9, 0), [], b"")
+
+
+def test_every_byte_is_looked_after() -> None:
+    whole = pack(ACTIONS, "node", 1, 2, RECORDS)
+    for place in range(len(whole)):
+        with pytest.raises(DamagedLine, match="message 12 of the line is not what was sent"):
+            unpack(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :], 12)
+
+
+def test_a_message_that_was_cut_is_refused_wherever_it_was() -> None:
+    whole = pack(ACTIONS, "node", 1, 2, RECORDS)
+    for size in range(len(whole)):
+        with pytest.raises(DamagedLine):
+            unpack(whole[:size], 1)
+
+
+@pytest.mark.parametrize(
+    ("incarnation", "number", "is_next"),
+    [
+        (4, 8, True),
+        (4, 7, False),  # It came before.
+        (4, 9, False),  # The one before it is missing.
+        (5, 1, True),  # The node has begun anew.
+        (9, 1, True),
+        (5, 2, False),
+        (3, 1, False),  # Of a process that another has followed.
+        (3, 8, False),
+    ],
+)
+def test_the_batch_that_is_next_is_the_only_one(incarnation: int, number: int, is_next: bool) -> None:
+    table = Batches().begun(1, 1, "a", 4, 7, 1).begun(2, 2, "b", 1, 1, 1)
+    assert table.is_next(of("a", incarnation, number)) is is_next
+
+
+def test_the_first_batch_of_a_node_has_the_number_one() -> None:
+    assert Batches().is_next(of("new", 1, 1))
+    assert not Batches().is_next(of("new", 1, 2))
+
+
+def test_a_table_counts_what_is_left_of_the_newest_batch() -> None:
+    table = Batches().begun(first=11, sequence=3, node="a", incarnation=1, number=1, count=4)
+    assert [table.left(applied) for applied in (10, 11, 13, 14, 20)] == [4, 3, 1, 0, 0]
+    assert table.begun(15, 4, "a", 1, 2, 0).left(14) == 0
+
+
+def test_a_table_is_not_changed_by_the_one_after_it() -> None:
+    before = Batches().begun(1, 1, "a", 1, 1, 1)
+    before.begun(2, 2, "a", 1, 2, 1)
+    assert before.writers == {"a": (1, 1)}
+    assert Batches().writers == {}
