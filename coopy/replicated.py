@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import socket
 import ssl
 import threading
@@ -72,9 +71,10 @@ FOUNDER_S = 15.0
 TURN_S = 10.0
 SHIP_S = 900.0
 LAGGING_S = 60.0
-STORED_BYTES_MIN = 64 * 1024 * 1024
 KEPT_BYTES = 256 * 1024 * 1024
 """So much of the line is kept although every node has it: a node that was away for a while needs no snapshot."""
+LINE_BYTES_MAX = 1024 * 1024 * 1024
+"""Beyond that the oldest quarter goes although some node lacks it, and has to take a snapshot."""
 DIGESTS_SAID = 200
 MENDS_MAX = 3
 MENDS_S = 3600.0
@@ -462,8 +462,7 @@ class ReplicatedSystem(System):
         connection, number, first = self._connection, replicas(len(self._nodes)), engine.machine.batches.sequence + 1
         # What was left of a batch that was begun was answered to nobody, and is in no line any more.
         engine.position = first - 1
-        room = max(STORED_BYTES_MIN, min(stream.STORED_BYTES_MAX, shutil.disk_usage(self.basedir).free // 8))
-        connection.insist(lambda: stream.make(connection, self._names, number, first, room), OPEN_S)
+        connection.insist(lambda: stream.make(connection, self._names, number, first), OPEN_S)
         self._ship()
         nodes = [str(each) for each in self._nodes]
         self._room.put("members", {"nodes": nodes}, self._room.get("members")[1])
@@ -660,18 +659,18 @@ class ReplicatedSystem(System):
             return
         self._safe = position
         state = self._line_state
-        if state is None or self._leader != self._id or state.bytes < min(KEPT_BYTES, state.bytes_max // 4):
+        if state is None or self._leader != self._id or state.bytes < KEPT_BYTES:
             return
+        quarter = (state.last - state.first) // 4
         heard = self._room.alive()
         others = [str(each) for each in self._nodes if str(each) != self._id]
-        if all(each in heard for each in others):
-            upto = min([self._safe, *(int(heard[each].get("safe", 0)) for each in others)])
-            upto -= (state.last - state.first) // 4
-            if upto > state.first:
-                try:
-                    self._line.forget(upto)
-                except Exception as error:
-                    log.warn("%s: the line keeps what all nodes have: %s", self._id, error)
+        everybody = min([self._safe, *(int(heard.get(each, {}).get("safe", 0)) for each in others)]) - quarter
+        upto = min(self._safe, state.first + quarter) if state.bytes > LINE_BYTES_MAX else everybody
+        if upto > state.first:
+            try:
+                self._line.forget(upto)
+            except (ClusterError, SystemClosed) as error:
+                log.warn("%s: the line keeps what all nodes have: %s", self._id, error)
 
     def _look_after_server(self, state: State, lagging: float | None, now: float) -> float | None:
         """Restarts this node's server if its copy of the stream does not catch up."""

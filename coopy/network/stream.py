@@ -37,7 +37,6 @@ HELD_BYTES_MAX = 64 * 1024 * 1024
 """So much may wait to be received; what comes beyond is asked for later."""
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024 - 4096
 DUPLICATES_S = 120
-STORED_BYTES_MAX = 4 * 1024 * 1024 * 1024
 
 
 class Names(NamedTuple):
@@ -273,7 +272,6 @@ class Stream:
             state.first_seq,
             state.last_seq,
             state.bytes,
-            found.config.max_bytes or STORED_BYTES_MAX,
             found.config.num_replicas or 1,
             leader,
             tuple((each.name or "", bool(each.current), bool(each.offline), each.lag or 0) for each in others),
@@ -312,19 +310,18 @@ class State(NamedTuple):
     first: int
     last: int
     bytes: int
-    bytes_max: int
-    """Beyond that the oldest messages go."""
     replicas: int
     leader: str | None
     peers: tuple[tuple[str, bool, bool, int], ...]
     """The other servers that keep it: name, whether it is up to date, whether it is away, and by how much it lags."""
 
 
-async def make(
-    connection: Connection, names: Names, replicas: int, first: int = 1, bytes_max: int = STORED_BYTES_MAX
-) -> None:
-    """Makes the stream, unless it is there; its first message will have the sequence ``first``. Raises `nats.errors.Error`."""
-    from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
+async def make(connection: Connection, names: Names, replicas: int, first: int = 1) -> None:
+    """Makes the stream, unless it is there; its first message will have the sequence ``first``. Raises `nats.errors.Error`.
+
+    It has no bound of its own: the servers would reserve as much, and those with less room would not take it.
+    """
+    from nats.js.api import RePublish, StorageType, StreamConfig
     from nats.js.errors import NotFoundError
 
     api = connection.stream_api
@@ -342,8 +339,6 @@ async def make(
             allow_direct=True,
             republish=RePublish(src=names.line, dest=names.out),
             duplicate_window=DUPLICATES_S,
-            discard=DiscardPolicy.OLD,
-            max_bytes=bytes_max,
             deny_delete=True,
             first_seq=first,
         )
