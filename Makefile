@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all crash mutants bench bench-all coverage typecheck clean
+.PHONY: help demo demo-cluster test test-all crash mutants bench bench-all coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -26,6 +26,9 @@ $(VENV)/.installed: pyproject.toml requirements.txt
 
 demo: $(VENV)/.installed  ## the main job: write, kill -9 while writing, open again, find everything
 	@$(BIN)/python examples/demo.py
+
+demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that leads, go on, start it again, compare
+	@$(BIN)/python examples/cluster_demo.py
 
 test: $(VENV)/.installed  ## all tests, with 20 kills
 	@$(BIN)/python -m pytest

@@ -42,6 +42,7 @@ from coopy.errors import (
 )
 from coopy.opening import init_persistent_system, init_system
 from coopy.system import Control, control, replay
+from coopy.versions import code_version
 
 open = init_system
 __version__ = "0.8.0"
@@ -78,6 +79,7 @@ __all__ = [
     "UsageError",
     "abort_exception",
     "clock",
+    "code_version",
     "control",
     "effect_id",
     "entity",

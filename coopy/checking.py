@@ -84,6 +84,7 @@ class CheckedEngine(Engine):
             index = self.log.last
             if failure is None or self.machine.applied == index:
                 self._remember()
+                method = method.of(self.machine.code)
                 if failure is not None and (method.abort or method.parts) and self._expected != before:
                     raise self._changed_before_raising(method, failure)
                 self._watch(method, args, kwargs, result)

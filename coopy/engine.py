@@ -49,7 +49,7 @@ def _nobody(name: str) -> None:
 class Method:
     """A method of the domain that is recorded when it is called."""
 
-    __slots__ = ("name", "function", "parameters", "abort", "transactional", "parts")
+    __slots__ = ("name", "function", "parameters", "abort", "transactional", "parts", "bodies")
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class Method:
         abort: bool = False,
         transactional: bool = False,
         parts: tuple[str, ...] = (),
+        bodies: Sequence[tuple[int, Method]] = (),
     ) -> None:
         self.name = name
         self.function = function
@@ -66,6 +67,12 @@ class Method:
         self.abort = abort
         self.transactional = transactional
         self.parts = parts
+        self.bodies = bodies
+        """By code version, newest first, if it has any; ``parts`` are those of all of them."""
+
+    def of(self, version: int) -> Method:
+        """The method as a code version has it."""
+        return next((method for first, method in self.bodies if first <= version), self)
 
 
 class Call(Protocol):
@@ -144,11 +151,12 @@ class Engine:
                     instant = self._instant
                 call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)
                 header = _pack(instant, self._offset, machine.outcome)
+                function = machine.methods[method.name]
                 index = log.append(header + call)
                 self._instant = instant
                 parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
                 try:
-                    result = machine.apply(header, machine.methods[method.name], args, kwargs)
+                    result = machine.apply(header, function, args, kwargs)
                 except BaseException as error:
                     failure = self._failed(method, index, error, parts)
         except BaseException:
@@ -342,11 +350,12 @@ class Engine:
                         if method.parts:
                             parts = self._codec.dump_parts(machine.domain, method.parts)
                         header = _pack(instant, self._offset, machine.outcome)
+                        function = machine.methods[method.name]
                         add(header + data)
                         is_recorded = True
                         batch.recorded.append(call)
                         self._instant = instant
-                        value = machine.apply(header, machine.methods[method.name], args, kwargs)
+                        value = machine.apply(header, function, args, kwargs)
                         call.value = value if value is not machine.domain else self.proxy
                     elif method is not None:
                         batch.reads.append((call, len(batch.records)))
@@ -367,6 +376,7 @@ class Engine:
         """Sees to what the method of a recorded call raised. Whether the machine may be behind the log now."""
         error = call.error
         assert error is not None
+        method = method.of(self.machine.code)
         if self.machine.applied == self.log.last + len(batch.records) and not _is_undone(method, error):
             return False
         # What the others have recorded must not be lost when the machine is rebuilt.
@@ -427,6 +437,7 @@ class Engine:
         machine = self.machine
         if machine.applied != index:
             return error  # Interrupted: the next call rebuilds.
+        method = method.of(machine.code)
         refused = isinstance(error, PrevalentError)
         if _is_undone(method, error):
             machine.outcome = action.WITHDRAWN
@@ -434,7 +445,7 @@ class Engine:
                 self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))
             except JournalError:
                 pass  # The next record says so too; if there is none, replay sees it raise and its mark.
-        if parts is not None and not refused:
+        if parts is not None and method.parts and not refused:
             self._codec.load_parts(machine.domain, method.parts, parts)
         elif method.transactional or refused:
             self._rebuild()

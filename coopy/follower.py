@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from coopy import action, batch, log
+from coopy import action, batch, log, versions
 from coopy.batch import BATCH
 from coopy.codec import SCALARS, Codec, decode_joined
 from coopy.effects import DONE
@@ -41,6 +41,7 @@ from coopy.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
 from coopy.proxy import recorded
 from coopy.replay import Progress
 from coopy.storage import Log, SnapshotStore
+from coopy.versions import CODE
 
 TICK_S = 0.1
 PART = 512
@@ -153,6 +154,8 @@ class Replicated(Engine):
             )
         if self.failure is not None:
             raise self.failure
+        if method.bodies:
+            versions.enabled(self.machine, method.name, method.function)  # Others may not have it at all.
         instant = self._stamp(time.time_ns())
         call, _, _ = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
         record = _pack(instant, self._offset, action.UNKNOWN) + call
@@ -414,6 +417,10 @@ class Replicated(Engine):
         if name == MARK:
             machine.refuse_newer(args[0], self.log.where)
             function: Function = machine.begin_version
+        elif name == CODE:
+            machine.refuse_newer_code(args[0], self.log.where)
+            function = machine.methods[CODE]
+            self._marks.clear()  # They are those of the bodies that were enabled.
         else:
             try:
                 function = machine.methods[name]
@@ -452,6 +459,7 @@ class Replicated(Engine):
             self._saved = -1
             self._instant = 0
         self.digests.clear()
+        self._marks.clear()
         self.start()
         self.line.follow(self.position)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import FunctionType, GeneratorType
 from typing import Any, Union, cast
 
-from coopy import action, migration
+from coopy import action, migration, versions
 from coopy.batch import BATCH, Batches
 from coopy.clock import clock
 from coopy.codec import joined_headers
@@ -33,6 +33,7 @@ from coopy.errors import (
 )
 from coopy.migration import MARK
 from coopy.moment import current
+from coopy.versions import CODE
 
 Function = Callable[..., Any]
 Decode = Callable[..., "tuple[Any, ...]"]
@@ -49,7 +50,7 @@ class Machine:
 
     __slots__ = (
         "domain", "applied", "header", "outcome", "secret", "running", "draws", "deterministic", "chance", "methods",
-        "migration", "version", "effects", "asked", "batches",
+        "migration", "version", "effects", "asked", "batches", "code", "own_code", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +75,7 @@ class Machine:
         self.deterministic = False
         """Whether the standard library's clock and chance answer from the action, too."""
         self.chance: object | None = None
-        self.methods = _Methods(domain)
+        self.methods = _Methods(self)
         self.migration = migration.of(type(domain))
         self.version = self.migration.version if version is None else version
         """Version of the class that recorded what comes next."""
@@ -85,8 +86,15 @@ class Machine:
         """Told the name of each effect that a live action asks for."""
         self.batches = Batches(*kept.get("batches", ()))
         """Which batches of the line that nodes share were applied."""
+        self.own_code = versions.own(type(domain))
+        """Highest code version that the class has."""
+        self.code: int = self.own_code if version is None else kept.get("code", 0)
+        """The code version that is enabled; see `coopy.versions`."""
+        if self.own_code:
+            versions.enter(self)
         self.methods[DONE] = self.effects.pop
         self.methods[BATCH] = self._begin_batch
+        self.methods[CODE] = self._begin_code
         equip(domain)
 
     def apply(self, header: bytes, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -174,7 +182,7 @@ class Machine:
                     outcome = 1
                 self.applied = index
         except MissingName as missing:
-            raise self._missing(index, missing.args[0], name, args, decode, where) from None
+            raise self._missing(index, missing, name, args, decode, where) from None
         finally:
             self.running = False
             current.machine = before
@@ -263,14 +271,17 @@ class Machine:
     def besides(self) -> bytes:
         """What the machine has besides the domain object, for the head of its state: a pickle, or nothing.
 
-        A dict of what is not empty: ``effects`` by name, see `coopy.effects`, and ``batches``, the
-        members of `coopy.batch.Batches`.
+        A dict of what is not empty: ``effects`` by name, see `coopy.effects`; ``batches``, the
+        members of `coopy.batch.Batches`; and ``code``, the code version that is enabled, see
+        `coopy.versions`.
         """
         kept: dict[str, Any] = {}
         if self.effects:
             kept["effects"] = self.effects
         if self.batches.sequence:
             kept["batches"] = tuple(self.batches)
+        if self.code:
+            kept["code"] = self.code
         return pickle.dumps(kept, 5) if kept else b""
 
     def _begin_batch(self, *found: Any) -> None:
@@ -301,12 +312,33 @@ class Machine:
             index, cls = self.applied + 1, type(self.domain).__qualname__
             raise NewerVersion(index, MARK, where(index), cls, version, self.migration.version)
 
+    def _begin_code(self, version: int) -> None:
+        if version > self.own_code:
+            raise MissingName(CODE, version)
+        if version > self.code:
+            self.code = version
+            self.methods.forget()
+
+    def refuse_newer_code(self, version: int, where: Callable[[int], str]) -> None:
+        """Raises `NewerVersion` if the class does not have a code version that the next action enables."""
+        if version > self.own_code:
+            index = self.applied + 1
+            raise self._newer_code(index, version, where(index))
+
+    def _newer_code(self, index: int, version: int, where: str) -> ReplayError:
+        return NewerVersion(index, CODE, where, f"the methods of {type(self.domain).__qualname__}", version, self.own_code)
+
     def _missing(
-        self, index: int, missing: str, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]
+        self, index: int, error: MissingName, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]
     ) -> ReplayError:
+        missing = error.args[0]
         if missing == MARK:
             self.refuse_newer(args[0], where)
+        if missing == CODE:
+            return self._newer_code(index, error.args[1], where(index))
         cls = type(self.domain).__qualname__
+        if isinstance(error, NotEnabled):
+            return MissingMethod(index, missing, where(index), f"{cls} in code version {self.code}")
         call = self._call_of(name, args, decode, where)
         stub = migration.stub_of_action(cls, call, self.migration.version, "'new_name'")
         return MissingMethod(index, missing, where(index), cls, stub)
@@ -353,6 +385,13 @@ class MissingName(Exception):
     """The domain has no method of a name."""
 
 
+class NotEnabled(MissingName, UsageError):
+    """The domain has no method of a name in the code version that is enabled."""
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
 class _NothingAnyMore(Exception):
     """Raised for an action that is nothing today and raised in its day."""
 
@@ -375,17 +414,26 @@ def _fits(method: Function, call: migration.Call) -> bool:
 class _Methods(dict[Union[str, None], Function]):
     """The methods of a domain by the name that an action carries."""
 
-    def __init__(self, domain: Any) -> None:
+    def __init__(self, machine: Machine) -> None:
         super().__init__()
-        self._domain = domain
+        self._machine = machine
+
+    def forget(self) -> None:
+        """Looks the domain's methods up anew: another code version is enabled."""
+        for name in [name for name in self if name is not None and not name.startswith("<")]:
+            del self[name]
 
     def __missing__(self, name: str | None) -> Function:
-        cls = type(self._domain)
+        domain = self._machine.domain
+        cls = type(domain)
         for base in cls.__mro__:
             if name is not None and name in vars(base):
                 function: Any = method_of(cls, name, vars(base)[name])
                 if function is not None:
-                    method = self[name] = function.__get__(self._domain, cls)
+                    enabled: Any = versions.body(function, self._machine.code)
+                    if enabled is None:
+                        raise NotEnabled(name, versions.not_enabled(name, function, self._machine.code))
+                    method = self[name] = enabled.__get__(domain, cls)
                     return cast(Function, method)
                 break
         raise MissingName(name)

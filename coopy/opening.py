@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from coopy.disk import directory
 from coopy.disk.journal import SEGMENT_BYTES
 from coopy.errors import UsageError
 from coopy.replay import Progress
@@ -43,7 +44,7 @@ def init_system(
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
-    tls: TLS | None = None,
+    tls: TLS | bool = False,
     server: str | None = None,
     timeout: float = 30.0,
 ) -> T: ...
@@ -73,7 +74,7 @@ def init_system(
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
-    tls: TLS | None = None,
+    tls: TLS | bool = False,
     server: str | None = None,
     timeout: float = 30.0,
 ) -> T: ...
@@ -102,7 +103,7 @@ def init_system(
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
-    tls: TLS | None = None,
+    tls: TLS | bool = False,
     server: str | None = None,
     timeout: float = 30.0,
 ) -> Any:
@@ -140,7 +141,8 @@ def init_system(
         cluster: the addresses of three or five equal nodes, of which this one is ``node``: any of them writes, and a
             minority may be away. ``password`` is that of the nodes, ``replica_password`` that of those who follow
             with replication=True; without one nobody may.
-        tls: certificates for all connections between nodes, see `coopy.network.configuration.TLS`.
+        tls: certificates for all connections of a replicated system. True: those in the folder ``tls`` of ``basedir``, as
+            `coopy cluster init` makes them; or a `coopy.network.configuration.TLS` with paths of your own.
         server: URL of a nats-server of your own, with JetStream; by default each node starts one.
         timeout: seconds that a call of a replicated system waits before it raises `Unavailable`, if it was surely not
             recorded, or `OutcomeUnknown`.
@@ -162,6 +164,7 @@ def init_system(
         found = replicated.role(
             master=master, replication=replication, cluster=cluster, node=node, host=host, port=port, password=password,
             replica_password=replica_password, tls=tls, server=server, timeout=timeout,
+            basedir=directory.absolute(_name_of(obj) if basedir is None else basedir),
         )  # fmt: skip
         kind = partial(replicated.ReplicatedSystem, role=found)
     return opened(
@@ -169,6 +172,10 @@ def init_system(
         keep_for=keep_for, snapshot_growth=snapshot_growth, fork=fork, progress=progress, segment_bytes=segment_bytes,
         deterministic=deterministic,
     )  # fmt: skip
+
+
+def _name_of(obj: Any) -> str:
+    return (obj if isinstance(obj, type) else type(obj)).__name__.lower()
 
 
 def init_persistent_system(obj: Any, basedir: str | os.PathLike[str] | None = None) -> Any:

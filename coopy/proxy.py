@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType, GeneratorType, TracebackType
 from typing import Any, NoReturn
 
+from coopy import versions
 from coopy.decorators import ABORT_EXCEPTION, READONLY, TRANSACTIONAL, UNLOCKED
 from coopy.engine import Engine, Method
 from coopy.errors import CoopyError, PrevalentError
@@ -56,7 +57,7 @@ class _Omitted:
 
 
 _OMITTED = _Omitted()
-_OURS = frozenset({"coopy.proxy", "coopy.checking", "coopy.engine", "coopy.machine"})
+_OURS = frozenset({"coopy.proxy", "coopy.checking", "coopy.engine", "coopy.machine", "coopy.versions"})
 
 
 def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False) -> type:
@@ -140,8 +141,10 @@ _built: dict[tuple[type, frozenset[str], bool], type] = {}
 def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
     names = functions_of(cls)
     source = _Source(cls)
+    versions.check(cls)
     for name, function in names.items():
-        _refuse_async(cls, name, function)
+        for each in (function, *(body.function for body in versions.bodies(function))):
+            _refuse_async(cls, name, each)
         if name == "__iter__" and "__next__" in names:
             continue
         kind = kind_of(cls, name, function)
@@ -279,6 +282,9 @@ class _Source:
         if plain and exact is None:
             self._names[f"_coopy_bind_{name}"] = binder(function)
             bind = f"\n    _coopy_bind_{name}(self, *args, **kwargs)"
+        elif kind == "action" and versions.bodies(function):
+            self._names[f"_coopy_bind_{name}"] = _binder_of_enabled(name, function)
+            bind = f"\n    _coopy_bind_{name}(self, *args, **kwargs)"
         self._names[f"_coopy_method_{name}"] = recorded(name, function, parameters_of(function) if plain else ())
         reader = READERS.get(name) or (None if plain and not _generates(function) else _run_to_the_end)
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
@@ -297,11 +303,13 @@ class _Source:
         return {name: dressed(self._names[name], function) for name, function in self._functions.items()}
 
 
-def recorded(name: str, function: Any, parameters: tuple[str, ...]) -> Method:
+def recorded(name: str, function: Any, parameters: tuple[str, ...] = ()) -> Method:
     """What the engine is told of a function when it is called as an action."""
     marked = getattr(function, TRANSACTIONAL, False)
     parts = marked if isinstance(marked, tuple) else ()
-    return Method(name, function, parameters, getattr(function, ABORT_EXCEPTION, False), bool(marked), parts)
+    found = [(version, recorded(name, body)) for version, body in versions.bodies(function)]
+    parts += tuple(dict.fromkeys(part for _, method in found for part in method.parts if part not in parts))
+    return Method(name, function, parameters, getattr(function, ABORT_EXCEPTION, False), bool(marked), parts, found)
 
 
 def exact_signature(function: FunctionType) -> tuple[str, str, str, str, str] | None:
@@ -345,6 +353,20 @@ def binder(function: FunctionType) -> FunctionType:
     binder.__kwdefaults__ = function.__kwdefaults__
     binder.__qualname__ = function.__qualname__
     return binder
+
+
+def _binder_of_enabled(name: str, function: Any) -> Callable[..., None]:
+    """As `binder`, of a method that has code versions: the body that is enabled where it is called."""
+    known: dict[Any, FunctionType] = {}
+
+    def bind(self: Any, /, *args: Any, **kwargs: Any) -> None:
+        body = versions.enabled(self._coopy_engine.machine, name, function)
+        if not hasattr(body, "__wrapped__"):
+            if body not in known:
+                known[body] = binder(body)
+            known[body](self, *args, **kwargs)
+
+    return bind
 
 
 def parameters_of(function: FunctionType) -> tuple[str, ...]:

@@ -101,7 +101,9 @@ def _from_snapshot(
             codec.refuse_newer(version, f"the snapshot of action {index}")
             start = action.HEAD.size + size
             state = codec.load_state(data[start:], version, loading)
-            return Machine(state, index, header, secret, version, data[action.HEAD.size : start])
+            machine = Machine(state, index, header, secret, version, data[action.HEAD.size : start])
+            machine.refuse_newer_code(machine.code, lambda _: f"the snapshot of action {index}")
+            return machine
         upto = index - 1
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from coopy import action, log, proxy
+from coopy import action, log, proxy, versions
 from coopy.codec import Codec
 from coopy.disk import directory, manifest
 from coopy.disk.fs import Calls
@@ -37,6 +37,7 @@ from coopy.errors import (
     JournalError,
     MissingActions,
     NotAMember,
+    ReadOnlyNode,
     SystemClosed,
     Unavailable,
     UsageError,
@@ -46,7 +47,7 @@ from coopy.machine import Machine
 from coopy.network import room as rooms
 from coopy.network import shipping, stream
 from coopy.network.address import Address, parse
-from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, TLS, Settings, replica_prefix
+from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, TLS, Settings, replica_prefix, tls_of
 from coopy.network.connection import Connection
 from coopy.network.membership import NODES_MAX, Membership, replicas
 from coopy.network.room import Facts, Room
@@ -113,9 +114,10 @@ def role(
     port: int,
     password: str,
     replica_password: str | None,
-    tls: TLS | None,
+    tls: TLS | bool,
     server: str | None,
     timeout: float,
+    basedir: str,
 ) -> Role:
     """What the arguments of `init_system` ask for. Raises `UsageError`."""
     given = [name for name, value in (("master", master), ("replication", replication), ("cluster", bool(cluster))) if value]
@@ -147,7 +149,21 @@ def role(
             f"the documented password is known to everybody. Nothing was opened. Give a password= of your own to all nodes."
         )
     kind = MASTER if master else REPLICATION if replication else CLUSTER
-    return Role(kind, own, nodes, password, replica_password, tls, server, float(timeout))
+    certificates = _certificates(tls, basedir, serves=kind != REPLICATION and server is None)
+    return Role(kind, own, nodes, password, replica_password, certificates, server, float(timeout))
+
+
+def _certificates(tls: TLS | bool, basedir: str, serves: bool) -> TLS | None:
+    """The files, all there and such that they can be used. Raises `UsageError`."""
+    if not tls:
+        return None
+    if not isinstance(tls, (TLS, bool)):
+        raise UsageError(f"tls={tls!r}: must be True, or a coopy.network.configuration.TLS. Nothing was opened.")
+    found = tls_of(os.path.join(basedir, "tls"), serves=serves) if isinstance(tls, bool) else tls
+    if serves and not (found.certificate and found.key):
+        raise UsageError("tls: a node that others connect to needs a certificate and its key. Nothing was opened.")
+    _context(found)
+    return found
 
 
 class ReplicatedSystem(System):
@@ -348,7 +364,7 @@ class ReplicatedSystem(System):
         local = manifest.read(calls, self.basedir)
         facts, _ = self._room.get("genesis")
         if facts is None:
-            if not self._role.writes or not self._may_found():
+            if not self._role.writes or self._stands_back(local is not None) or not self._may_found():
                 return None
             self._founding = True
             return local or begin(calls, self.basedir, self._cls)
@@ -368,6 +384,14 @@ class ReplicatedSystem(System):
         names = calls.names(self.basedir)
         if directory.segments(names) or directory.snapshots(names):
             raise ForeignDirectory(f"{self.basedir} holds files of a system and no coopy.json. Nothing was changed.")
+
+    def _stands_back(self, has_state: bool) -> bool:
+        """Whether another node has, or may have, a state to begin with, and this one has none."""
+        said = {f"state.{number}": self._room.get(f"state.{number}") for number in range(len(self._nodes))}
+        own = f"state.{self._nodes.index(self._role.node)}"
+        if (said[own][0] or {}).get("has") is not has_state:
+            self._room.put(own, {"has": has_state}, said[own][1])
+        return not has_state and any(facts is None or facts["has"] for key, (facts, _) in said.items() if key != own)
 
     def _may_found(self) -> bool:
         facts, revision = self._room.get("founder")
@@ -399,6 +423,9 @@ class ReplicatedSystem(System):
             behind=self._mend,
         )
 
+    def _refuse_node(self) -> None:
+        pass
+
     # -- joining the others
 
     def start(self, progress: Progress | None) -> None:
@@ -427,6 +454,7 @@ class ReplicatedSystem(System):
                 f"was acknowledged. Nothing was applied. This node's directory, {self.basedir}, is whole; see "
                 f"docs/guides/replication.md, 'When the servers have lost what a node has'."
             )
+        self._lead_is(state.leader or str(self._role.node))
         engine.follow()
         room.heard = self._heard_from
         if self._role.writes:
@@ -443,7 +471,7 @@ class ReplicatedSystem(System):
             engine.begin()
         self._begin_version()
         self._set_state("ready")
-        self.on_ready()
+        self._call_back(self.on_ready)
 
     def _begin_version(self) -> None:
         machine = self.engine.machine
@@ -602,7 +630,7 @@ class ReplicatedSystem(System):
     def _set_state(self, state: str) -> None:
         before, self._state = self._state, state
         if before != state:
-            self.on_state_changed(before, state)
+            self._call_back(self.on_state_changed, before, state)
 
     def _watch(self) -> None:
         try:
@@ -619,6 +647,7 @@ class ReplicatedSystem(System):
             engine = self.engine
             if engine.failure is not None and self._state != "stopped":
                 self._set_state("stopped")
+            self._code_is(engine.machine.code)
             if self._state == "stalled" and engine.position > self._stalled_at:
                 self._set_state("ready")
             self._room.say(self._facts())
@@ -714,7 +743,7 @@ class ReplicatedSystem(System):
     def _lead_is(self, leader: str | None) -> None:
         before, self._leader = self._leader, leader
         if before != leader:
-            self.on_leader_changed(before, leader)
+            self._call_back(self.on_leader_changed, before, leader)
 
     def _facts(self) -> Facts:
         engine = self.engine
@@ -723,6 +752,7 @@ class ReplicatedSystem(System):
             "index": engine.machine.applied,
             "safe": self._safe,
             "state": self._state,
+            "code": engine.machine.own_code,
             "digests": {str(sequence): value for sequence, value in engine.newest_digests(DIGESTS_SAID)},
         }
 
@@ -782,6 +812,14 @@ class ReplicatedSystem(System):
 
     # -- what controls ask for
 
+    def _enable_code(self, version: int) -> None:
+        if not self._role.writes:
+            raise ReadOnlyNode("This is a slave/read-only instance. The code version is set on a node that writes.")
+        others = [str(each) for each in self._nodes if str(each) != self._id]
+        versions.refuse_if_behind(version, {each: self._room.said(each).get("code") for each in others})
+        engine = self.engine
+        engine.record(versions.CODE, (version,), engine.machine.methods[versions.CODE])
+
     def _sync_for(self, asked: Facts) -> Facts:
         """Answers a replica: to which message it must have come to have seen all that was acknowledged."""
         self.engine.sync()
@@ -820,6 +858,8 @@ class ReplicatedSystem(System):
             "uptime": int(time.monotonic() - self._opened_at),
             "incarnation": engine.outbox.incarnation,
             "problem": str(engine.failure or engine.outbox.problem or "") or None,
+            "self_code_version": engine.machine.own_code,
+            "enabled_code_version": engine.machine.code,
             "server_pid": None if self._supervisor is None else self._supervisor.pid,
             "connected_to": None if self._connection is None else self._connection.url,
             "digest": engine.newest_digests(1),
@@ -985,8 +1025,13 @@ def _remember(folder: str, nodes: Sequence[Address]) -> None:
 def _context(tls: TLS | None) -> ssl.SSLContext | None:
     if tls is None:
         return None
-    context = ssl.create_default_context(cafile=tls.authority)
-    context.load_cert_chain(tls.certificate, tls.key)
+    try:
+        context = ssl.create_default_context(cafile=tls.authority)
+        if tls.certificate:
+            context.load_cert_chain(tls.certificate, tls.key)
+    except OSError as error:
+        files = ", ".join(filter(None, (tls.certificate, tls.key, tls.authority)))
+        raise UsageError(f"tls: {files}: {error.strerror or error}. Nothing was opened. All must be PEM files.") from error
     return context
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from coopy import action, log, migration, proxy, retention
+from coopy import action, log, migration, proxy, retention, versions
 from coopy.codec import Codec
 from coopy.delivery import Delivery
 from coopy.disk import child, directory, manifest
@@ -131,6 +131,7 @@ def replay(
             machine = reading.machine(until, progress or bar, None if progress else bar.loading)
         finally:
             bar.finish()
+    versions.leave(machine.domain)
     return _domain_of(machine, cls)
 
 
@@ -224,6 +225,31 @@ class Control:
     def replay(self, until: int | datetime | None = None) -> Any:
         """The plain domain object as it was: after an action, at a time, or (None) now; a copy."""
         return self._system.past(until)
+
+    @property
+    def code_version(self) -> int:
+        """The code version that is enabled; see `coopy.code_version`."""
+        return self._system.engine.machine.code
+
+    @property
+    def own_code_version(self) -> int:
+        """The highest code version that the class has here."""
+        return self._system.engine.machine.own_code
+
+    def set_code_version(self, version: int) -> None:
+        """Enables a code version, from the next action on: on this machine, and on all nodes at the same action.
+
+        From the one that is enabled up to that which the class has; there is no way back. Raises `UsageError`, also while a
+        member of a cluster does not have it, `JournalError`, `ClusterError`.
+        """
+        self._system.set_code_version(version)
+
+    def on_code_version_changed(self, function: Callable[[int, int], object]) -> None:
+        """Calls a function with the version before and after, once a switch is applied here; not for those before this start.
+
+        It is called outside any action, and must not change the system by other means than its methods.
+        """
+        self._system.on_code_version_changed = function
 
     # -- of replicated systems; on one machine there is nobody to agree with
 
@@ -321,6 +347,8 @@ class System:
         calls: Calls | None = None,
     ) -> None:
         self.basedir = basedir
+        self.on_code_version_changed: Callable[[int, int], object] = lambda before, after: None
+        self._telling = threading.Lock()
         self._cls = _class_of(obj)
         self._check = check
         self._unwatch: Callable[[], None] = lambda: None
@@ -414,7 +442,9 @@ class System:
         bar = Bar(f"restoring {os.path.basename(self.basedir)}")
         try:
             self.engine.start(progress or bar, None if progress else bar.loading)
+            self._code = self.engine.machine.code
             _domain_of(self.engine.machine, self._cls)
+            self._refuse_node()
             self._start_shadow()
             self._refuse_uses()
             self._stay_deterministic()
@@ -446,7 +476,41 @@ class System:
         index, instant = point(until, self._journal.last)
         past, codec = proxy.Past(self._cls), Codec(self._cls)
         codec.proxy = past.proxy
-        return self.engine.past(index, instant, codec, past.begin).domain
+        domain = self.engine.past(index, instant, codec, past.begin).domain
+        versions.leave(domain)
+        return domain
+
+    def set_code_version(self, version: int) -> None:
+        """See `Control.set_code_version`."""
+        machine = self.engine.machine
+        if current.machine is machine:
+            raise UsageError("the code version can't be set inside a method of the domain; nothing was switched")
+        versions.refuse_switch(version, machine.code, machine.own_code)
+        if version != machine.code:
+            self._enable_code(version)
+            self._code_is(version)
+
+    def _enable_code(self, version: int) -> None:
+        """Records that a code version is enabled."""
+        engine = self.engine
+        with engine.lock:
+            engine.read(_nothing, (), {}, False)  # What an interrupted call has left behind is put right first.
+            engine.record(versions.CODE, (version,), engine.machine.methods[versions.CODE])
+            index = engine.log.last
+        engine.settle(index)
+
+    def _call_back(self, function: Callable[..., object], *args: object) -> None:
+        """Calls what a user wants to be called; what it raises is logged."""
+        try:
+            function(*args)
+        except Exception as problem:
+            log.error("%s: %r raised %s: %s", self.basedir, function, type(problem).__name__, problem)
+
+    def _code_is(self, version: int) -> None:
+        with self._telling:
+            before, self._code = self._code, version
+        if before != version:
+            self._call_back(self.on_code_version_changed, before, version)
 
     def close(self) -> None:
         if self._closed:
@@ -496,6 +560,15 @@ class System:
         from coopy.checking import CheckedEngine
 
         return CheckedEngine(self._journal, snapshots, codec, secret)
+
+    def _refuse_node(self) -> None:
+        """Refuses the directory of a node: what is recorded outside the line makes it differ from the others."""
+        if self.engine.machine.batches.sequence:
+            raise UsageError(
+                f"{self.basedir} is a node of a replicated system, and was opened as a system of its own. Nothing was "
+                f"changed. Open it as the node it is (master=, replication= or cluster=); read it with coopy.replay(); or begin "
+                f"a system with what it holds: init_system(coopy.replay({self._cls.__qualname__}, {self.basedir!r}), NEW)."
+            )
 
     def _start_shadow(self) -> None:
         if self._check:
@@ -558,6 +631,10 @@ class System:
         self._grown += size
         if self._grown >= self._growth_max:
             self._wake.set()
+
+
+def _nothing(domain: object) -> None:
+    pass
 
 
 def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s: float | None) -> None:

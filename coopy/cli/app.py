@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from coopy.cli.cluster import cluster
 from coopy.errors import CoopyError, DamagedManifest, UsageError
 
 
@@ -55,6 +56,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if sys.stdout.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cluster, name="cluster")
 
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -41,13 +41,36 @@ _AUTHENTICATION_S = 2
 _CLOSED_KEPT = 100
 
 
+CERTIFICATE, KEY, AUTHORITY = "node.pem", "node.key", "authority.pem"
+"""What is in the folder tls/ of a data directory."""
+
+
 @dataclass(frozen=True)
 class TLS:
-    """Paths of PEM files: this node's certificate and key, and the authority that signed those of all nodes."""
+    """Paths of PEM files: this node's certificate and key, and the authority that signed those of all nodes.
+
+    Who starts no server needs the authority's alone: certificate and key may be "".
+    """
 
     certificate: str
     key: str
     authority: str
+
+
+def tls_of(directory: str, *, serves: bool = True) -> TLS:
+    """The files in a folder as `coopy cluster init` makes it; ``serves``: for who starts a server.
+
+    Raises `UsageError` if one is not there.
+    """
+    paths = {name: os.path.join(directory, name) for name in (CERTIFICATE, KEY, AUTHORITY)}
+    own = serves or os.path.exists(paths[CERTIFICATE])
+    for name in (CERTIFICATE, KEY, AUTHORITY) if own else (AUTHORITY,):
+        if not os.path.isfile(paths[name]):
+            raise UsageError(
+                f"tls: {paths[name]} is not there. Nothing was opened. `coopy cluster init` makes {CERTIFICATE}, {KEY} and "
+                f"{AUTHORITY} for each node; copy {'those of this one' if own else 'the last of them'} to {directory}."
+            )
+    return TLS(paths[CERTIFICATE] if own else "", paths[KEY] if own else "", paths[AUTHORITY])
 
 
 @dataclass(frozen=True, kw_only=True)

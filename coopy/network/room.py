@@ -84,6 +84,10 @@ class Room:
         since = time.monotonic() - ALIVE_S
         return {node: facts for node, (at, facts) in list(self._heard.items()) if at > since}
 
+    def said(self, node: str) -> Facts:
+        """What a node last said of itself, however long ago; nothing if it was not heard since this node entered."""
+        return self._heard.get(node, (0.0, {}))[1]
+
     def say(self, facts: Facts) -> None:
         """Tells everybody how this node is."""
         data = json.dumps({"node": self.node, **facts}).encode()

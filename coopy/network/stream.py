@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 ANSWER_S = 3.0
-SEND_S = 5.0
+SEND_S = 1.5
+"""Then it is sent again: to a leader that is gone it was sent to nobody."""
 FETCH_MESSAGES = 500
 FETCH_BYTES = 8 * 1024 * 1024
 HELD_BYTES_MAX = 64 * 1024 * 1024

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from aio.running import begun, going, until
-from aio.wiki import Wiki, gate
+from aio.wiki import Notes, Wiki, gate
 from faults import Held, open_with
 from program import run, write
 
 import coopy
 import coopy.aio
-from coopy import EncodingError, UsageError
+from coopy import EncodingError, UsageError, engine
 
 
 def test_what_was_called_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
@@ -85,6 +85,38 @@ def test_tasks_that_call_while_a_sync_runs_share_the_next(tmp_path: Path) -> Non
             await rest
             assert await first == 1
             assert calls.syncs - before <= 3
+
+    going(main)
+
+
+def test_calls_that_wait_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "HELD_NS", 10**12)
+
+    class Counting(Held):
+        writes = 0
+
+        def mappable(self, fd: int) -> bool:
+            return False
+
+        def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+            self.writes += 1
+            return super().pwrite(fd, data, offset)
+
+    calls = Counting()
+
+    async def main() -> None:
+        async with coopy.aio.open(open_with(calls, Notes, tmp_path)) as notes:
+            calls.gate.clear()
+            calls.waiting.clear()
+            first = await begun(notes.create_page("first"))
+            await until(calls.waiting)
+            before = calls.writes
+            rest = asyncio.gather(*(notes.create_page(f"page {number}") for number in range(10)))
+            await asyncio.sleep(0)
+            calls.gate.set()
+            await rest
+            assert await first == 1
+            assert calls.writes - before == 1
 
     going(main)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from aio.running import begun, going, turns, until
-from aio.wiki import Wiki, gate, gates
+from aio.wiki import Notes, Wiki, gate, gates
 from faults import Faulty, Held, open_with
 
 import coopy
@@ -171,6 +171,30 @@ def test_a_call_that_is_cancelled_before_its_turn_is_not_applied_and_a_later_one
             assert index_of(wiki) == 2
 
     going(main)
+
+
+@pytest.mark.parametrize("cls", [Notes, Wiki])
+def test_a_call_that_is_cancelled_while_another_of_its_batch_runs_is_not_applied(cls: type, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with coopy.aio.open(cls, tmp_path) as notes:
+            gates_of = {name: gate(name) for name in ("first", "second")}
+            first = await begun(notes.hold("first"))
+            await until(gates_of["first"][1])
+            # These wait, and so are taken together.
+            second = await begun(notes.hold("second"))
+            waits, stays = await begun(notes.create_page("a")), await begun(notes.create_page("b"))
+            gates_of["first"][0].set()
+            await until(gates_of["second"][1])
+            waits.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waits
+            gates_of["second"][0].set()
+            await asyncio.gather(first, second, stays)
+            assert await notes.pages == {"first": "held", "second": "held", "b": ""}
+            assert index_of(notes) == 3
+
+    going(main)
+    gates.clear()
 
 
 def test_the_answer_to_a_cancelled_call_is_dropped_even_if_it_is_an_error(tmp_path: Path) -> None:
@@ -373,6 +397,25 @@ def test_a_failed_sync_reaches_every_task_that_waits_and_later_calls_find_it_clo
         calls.failing = ""
         async with coopy.aio.open(Wiki, tmp_path) as again:
             assert "safe" in await again.pages
+
+    going(main)
+
+
+def test_a_refused_write_fails_the_calls_it_was_of_and_changes_nothing(tmp_path: Path) -> None:
+    calls = Faulty()
+
+    async def main() -> None:
+        async with coopy.aio.open(open_with(calls, Notes, tmp_path)) as notes:
+            calls.failing = "pwrite after half"
+            names = [f"page {number}" for number in range(100)]
+            ended = await asyncio.gather(*map(notes.create_page, names), return_exceptions=True)
+            there = [name for name, each in zip(names, ended) if isinstance(each, int)]
+            refused = [each for each in ended if not isinstance(each, int)]
+            assert refused and {type(each) for each in refused} == {JournalError}
+            assert len(set(map(id, refused))) == len(refused), "each has an exception of its own"
+            assert list(await notes.pages) == there
+            await notes.create_page("after")
+            assert list(coopy.replay(Notes, tmp_path).pages) == [*there, "after"]
 
     going(main)
 

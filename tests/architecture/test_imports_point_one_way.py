@@ -34,7 +34,7 @@ LAYERS = [
     {"coopy.replay", "coopy.retention", "coopy.history"},
     {"coopy.machine"},
     {"coopy.deterministic"},
-    {"coopy.clock", "coopy.effects", "coopy.env", "coopy.disk", "coopy.network", "coopy.outbox"},
+    {"coopy.clock", "coopy.effects", "coopy.env", "coopy.disk", "coopy.network", "coopy.outbox", "coopy.versions"},
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
     {"coopy.batch", "coopy.line"},
     {"coopy.decorators", "coopy.digest", "coopy.entities", "coopy.migration", "coopy.storage"},

@@ -17,7 +17,6 @@ from coopy.network.connection import Connection
 from coopy.network.stream import Names, Stream
 
 TIMEOUT_S = 10.0
-STORED_BYTES_MAX = 64 << 20
 Ends = Callable[[], Line]
 
 
@@ -39,7 +38,7 @@ class Servers:
 
     def make(self) -> None:
         # What all streams may take is set apart for them, and a disk is only so large.
-        self.run(stream.make(self.connect(), self.names, 1, bytes_max=STORED_BYTES_MAX))
+        self.run(stream.make(self.connect(), self.names, 1))
 
     def connect(self) -> Connection:
         connection = Connection([self.url], "node", NODE)

@@ -224,7 +224,7 @@ def test_the_reader_on_the_page_stops_at_what_is_not_whole(
 
 
 TESTS = INTERNALS.parents[1] / "tests"
-NAMING_TESTS = ["crash-safety.md", "track-record.md"]
+NAMING_TESTS = ["crash-safety.md", "replication.md", "track-record.md"]
 
 
 @pytest.mark.parametrize("name", NAMING_TESTS)
