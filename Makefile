@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-all crash mutants bench bench-all coverage typecheck clean
+.PHONY: help demo demo-cluster test test-all crash mutants bench bench-all bench-cluster coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -58,6 +58,10 @@ bench-all: $(VENV)/.installed bench  ## the same, and of verify, transactions, d
 	@$(BIN)/python -m benchmarks.transactions
 	@$(BIN)/python -m benchmarks.deterministic
 	@$(BIN)/python -m benchmarks.aio
+
+bench-cluster: $(VENV)/.installed  ## three nodes on this machine, against the raw stream beneath them and PySyncObj
+	@$(BIN)/python -m pip install -q --disable-pip-version-check pysyncobj==0.3.17 || echo "PySyncObj is not to be had, and not measured"
+	@$(BIN)/python -m benchmarks.cluster
 
 coverage: $(VENV)/.installed  ## the tests with coverage; a report in htmlcov/
 	@rm -f .coverage .coverage.*

@@ -376,6 +376,16 @@ class Cluster:
 # -- the rows
 
 
+class Told(Row):
+    """A row without a goal."""
+
+    def __init__(self, *measured: Any, rate: bool = False) -> None:
+        super().__init__(*measured, 0.0 if rate else float("inf"), rate=rate)
+
+    def __str__(self) -> str:
+        return f"{self.what:<46} {self.ours:>12,.3f} {self.raw:>12,.3f} {self.unit:<5} {self.ratio:>6.2f}"
+
+
 class Run:
     """The settings of a run."""
 
@@ -409,7 +419,7 @@ def calls(run: Run) -> Iterator[Row]:
             node.ask("many", CALLERS, many // 4)
             node.ask("one", one // 4)
             node.ask("one_raw", one // 4)
-        for node, which in ((cluster.led, "the node that leads"), (cluster.other, "another node")):
+        for node, which in ((cluster.led, "at the leader"), (cluster.other, "at another")):
             batches: list[dict[str, Any]] = []
 
             def ours(node: Process = node, batches: list[dict[str, Any]] = batches) -> float:
@@ -422,16 +432,16 @@ def calls(run: Run) -> Iterator[Row]:
                 return float(node.ask("many_raw", messages, like["bytes"])) * float(like["actions"]) / 1000
 
             rates, limits = run.each_round(ours, raw)
-            yield Row(f"{CALLERS:,} tasks at {which}, to 100,000/s", "k/s", rates, [100.0] * len(rates), 1, rate=True)
+            yield Row(f"{CALLERS:,} tasks {which}, to 100,000/s", "k/s", rates, [100.0] * len(rates), 1, rate=True)
             what = f"  to raw batches, {batches[-1]['actions']:.0f} actions in {batches[-1]['bytes'] / 1000:.0f} kB"
-            yield Row(what, "k/s", rates, limits, 0, rate=True)
+            yield Told(what, "k/s", rates, limits, rate=True)
             [futures] = run.each_round(lambda node=node: float(node.ask("futures", CALLERS, many)["rate"]))  # type: ignore[misc]
-            yield Row("  the same with control(system).submit", "k/s", futures, [100.0] * len(futures), 0, rate=True)
+            yield Told("  with control(system).submit", "k/s", futures, [100.0] * len(futures), rate=True)
             mine, acknowledged = run.each_round(
                 lambda node=node: float(node.ask("one", one)),  # type: ignore[misc]
                 lambda node=node: float(node.ask("one_raw", one)),  # type: ignore[misc]
             )
-            yield Row(f"one caller at {which}, to a raw publication", "ms", mine, acknowledged, 1.5)
+            yield Row(f"one caller {which}, to a raw publication", "ms", mine, acknowledged, 1.5)
 
 
 def replica(run: Run) -> Iterator[Row]:
@@ -449,7 +459,7 @@ def replica(run: Run) -> Iterator[Row]:
             return took
 
         mine, local = run.each_round(new, lambda: _in_a_process("alone", alone))
-        yield Row(f"a new replica of {count:,} objects, to a local restore", "s", mine, local, 3)
+        yield Row(f"replica of {count:,} objects, to a restore", "s", mine, local, 3)
 
 
 def _in_a_process(*arguments: str) -> float:
@@ -502,8 +512,8 @@ def pysyncobj(run: Run) -> Iterator[Row]:
                 if found["refused"]:
                     print(f"PySyncObj {how}: {found['refused']} of {many} calls were refused")
         rates, limits = [each["rate"] for each in mine], [each["rate"] for each in theirs]
-        yield Row(f"{CALLERS:,} callers, to PySyncObj {how}", "k/s", rates, limits, 1, rate=True)
-        yield Row(f"one caller, to PySyncObj {how}", "ms", [e["one"] for e in mine], [e["one"] for e in theirs], 1)
+        yield Told(f"{CALLERS:,} callers, to PySyncObj {how}", "k/s", rates, limits, rate=True)
+        yield Told(f"one caller, to PySyncObj {how}", "ms", [e["one"] for e in mine], [e["one"] for e in theirs])
 
 
 def main() -> int:

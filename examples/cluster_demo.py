@@ -70,7 +70,9 @@ def serve(directory: str, node: str, nodes: list[str]) -> None:
             while data:
                 data = data[os.write(answers, data) :]
 
-    bank = init_system(Bank, directory, cluster=nodes, node=node, password="only for this demo", progress=lambda done, total: None)
+    bank = init_system(
+        Bank, directory, cluster=nodes, node=node, password="only for this demo", progress=lambda done, total: None
+    )
     controls = control(bank)
 
     def report() -> None:

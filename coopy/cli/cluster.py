@@ -38,7 +38,7 @@ Directory = Annotated[
 
 @cluster.callback()
 def top() -> None:
-    """The nodes of a replicated system: how they are, and who belongs to it.
+    """Shows and changes the nodes of a replicated system.
 
     They ask one that runs, and take the nodes' password from COOPY_PASSWORD, from --password-file, or ask for it.
     """

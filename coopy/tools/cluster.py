@@ -32,6 +32,7 @@ OPEN_S = 5.0
 ASK_S = 2.0
 HEAR_S = 1.2
 """Each node says twice a second how it is."""
+INFORM_S = 1.0
 LEAD_S = 15.0
 RETRY_S = 0.1
 READY = "ready"
@@ -229,11 +230,12 @@ class Visit:
             try:
                 found.append(self._connection.run(self._stream(name), ASK_S))
             except ClusterError:
-                problems.append(f"{name}: no leader answers; calls are not taken" if not found else f"{name}: no leader answers")
+                problems.append(f"{name}: no leader answers")
         return members, tuple(found)
 
     async def _stream(self, name: str) -> Kept:
-        found = await self._connection.stream_api.stream_info(name)
+        # While there is no leader nobody answers, and the library would wait for five seconds.
+        found = await asyncio.wait_for(self._connection.stream_api.stream_info(name), INFORM_S)
         cluster, state = found.cluster, found.state
         peers = [] if cluster is None else cluster.replicas or []
         return Kept(
@@ -270,7 +272,9 @@ class Visit:
         if len(nodes) < 3:
             raise UsageError(f"only {nodes[0]} keeps the line: there is nobody else to lead")
         before = self._connection.insist(lambda: self._stream(self._names.stream), LEAD_S)
-        if before.leader is not None and before.leader == node:
+        if before.leader is None:
+            raise ClusterError("nobody leads: there is no majority of the servers. Nothing was changed; start the nodes that are away.")
+        if before.leader == node:
             return node
         peers = {each.node: each for each in before.peers}
         if node is not None and (node not in peers or not peers[node].current):
@@ -384,20 +388,24 @@ def _node(
 
 def _problems(nodes: tuple[Node, ...], streams: tuple[Kept, ...], members: tuple[str, ...] | None) -> Iterator[str]:
     """Each thing that is not as it is to be, in one line."""
+    led = any(node.leads for node in nodes)
     for node in nodes:
         if node.member and node.state == "away":
-            yield f"{node.name}: is not heard. Start it, or `coopy cluster remove {node.name}`"
+            yield f"{node.name}: is not heard. Start it" + (f", or `coopy cluster remove {node.name}`" if led else "")
         elif node.member and node.state != READY:
             yield f"{node.name}: is {node.state}"
         elif not node.member and not node.replica:
             yield f"{node.name}: is heard, and is not a member"
     for stream in streams:
+        if stream.leader is None and stream.peers:
+            yield f"{stream.name}: has no leader. That takes a majority of the servers that keep it, and some seconds"
+            continue
         for peer in stream.peers:
             if members and peer.node not in members:
                 yield f"{stream.name}: {peer.node} keeps it, and is not a member"
             elif peer.offline:
                 yield f"{stream.name}: the server of {peer.node} is away"
             elif not peer.current:
-                yield f"{stream.name}: the server of {peer.node} is not up to date, by {peer.lag:,} messages"
+                yield f"{stream.name}: the server of {peer.node} is not up to date" + (f", by {peer.lag:,} messages" if peer.lag else "")
         if members and stream.replicas < replicas(len(members)):
             yield f"{stream.name}: {stream.replicas} of the {len(members)} nodes keep it; it is to be {replicas(len(members))}"

@@ -55,7 +55,7 @@ class Mutant(NamedTuple):
         return [Edit(self.file, self.old, self.new), *self.more]
 
 
-APPLY = "result = machine.apply(header, machine.methods[method.name], args, kwargs)"
+APPLY = "result = machine.apply(header, function, args, kwargs)"
 APPEND = "index = log.append(header + call)"
 LIVES = "tests/crash/test_power_cut.py::test_nothing_acknowledged_is_lost_in_the_lives_that_are_always_run"
 ENGINE, JOURNAL, SNAPSHOTS = "coopy/engine.py", "coopy/disk/journal.py", "coopy/disk/snapshots.py"
