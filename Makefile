@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-all crash mutants bench bench-all bench-cluster coverage typecheck clean
+.PHONY: help demo demo-cluster test test-all crash simulate mutants bench bench-all bench-cluster coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -9,6 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= 200
 LIVES ?= 2000
+FAULT_RUNS ?= 20
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help:  ## this list
@@ -30,8 +31,8 @@ demo: $(VENV)/.installed  ## the main job: write, kill -9 while writing, open ag
 demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that leads, go on, start it again, compare
 	@$(BIN)/python examples/cluster_demo.py
 
-test: $(VENV)/.installed  ## all tests, with 20 kills
-	@$(BIN)/python -m pytest
+test: $(VENV)/.installed  ## all tests, with 20 kills, 80 lives with the power cut and five faults of a cluster
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
 	@failed=; for v in $(VERSIONS); do \
@@ -46,6 +47,9 @@ test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
 
 crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), and 2000 lives with the power cut (LIVES=...)
 	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
+
+simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about two hours)
+	@$(BIN)/python tests/simulation/campaign.py --runs $(FAULT_RUNS)
 
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
 	@$(BIN)/python tests/crash/mutants.py

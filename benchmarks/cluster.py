@@ -379,8 +379,9 @@ class Cluster:
 class Told(Row):
     """A row without a goal."""
 
-    def __init__(self, *measured: Any, rate: bool = False) -> None:
-        super().__init__(*measured, 0.0 if rate else float("inf"), rate=rate)
+    def __init__(self, what: str, unit: str, ours: list[float], raw: list[float], *, rate: bool = False) -> None:
+        super().__init__(what, unit, ours, raw, 0.0, rate=rate)
+        self.holds = True
 
     def __str__(self) -> str:
         return f"{self.what:<46} {self.ours:>12,.3f} {self.raw:>12,.3f} {self.unit:<5} {self.ratio:>6.2f}"
@@ -447,7 +448,7 @@ def calls(run: Run) -> Iterator[Row]:
 def replica(run: Run) -> Iterator[Row]:
     count = 1_000_000 // run.scale
     alone = os.path.join(run.directory, "alone")
-    coopy.init_system(Store(count), alone, validation="off", progress=_nothing).close()
+    control(coopy.init_system(Store(count), alone, validation="off", progress=_nothing)).close()
     number = [0]
     with Cluster("keeper", run.directory, str(count)) as cluster:
 

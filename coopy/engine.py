@@ -16,7 +16,8 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, repeat
 from threading import Lock, RLock
 from types import GeneratorType
 from typing import Any, Protocol
@@ -36,7 +37,8 @@ _time_ns = time.time_ns
 _pack = action.HEADER.pack
 _NS = 1_000_000_000
 YIELDS = 20
-HELD_NS = 1_000_000  # After so long a batch lets others in between.
+CHUNK = 32  # So many calls of a batch are encoded together.
+HELD_NS = 1_000_000  # After so long a batch lets others in between, at the next chunk.
 _yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 Saver = Callable[[], None]
@@ -152,9 +154,9 @@ class Engine:
                 call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)
                 header = _pack(instant, self._offset, machine.outcome)
                 function = machine.methods[method.name]
+                parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
                 index = log.append(header + call)
                 self._instant = instant
-                parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
                 try:
                     result = machine.apply(header, function, args, kwargs)
                 except BaseException as error:
@@ -332,38 +334,42 @@ class Engine:
         unsure = True
         until = _time_ns() + HELD_NS
         try:
-            for call in rest:
-                method, parts, is_recorded = call.what, None, False
-                now = _time_ns()
-                try:
-                    if unsure:
-                        self._caught_up()
-                        unsure = False
-                    if type(method) is Method:
-                        instant = now if now < self._offset_until else self._stamp(now)
-                        if self._instant > instant:
-                            instant = self._instant
-                        data, args, kwargs = self._codec.encode_call(
-                            method.name, call.args, call.kwargs, method.parameters, self.machine
-                        )
-                        machine = self.machine
-                        if method.parts:
-                            parts = self._codec.dump_parts(machine.domain, method.parts)
-                        header = _pack(instant, self._offset, machine.outcome)
-                        function = machine.methods[method.name]
-                        add(header + data)
-                        is_recorded = True
-                        batch.recorded.append(call)
-                        self._instant = instant
-                        value = machine.apply(header, function, args, kwargs)
-                        call.value = value if value is not machine.domain else self.proxy
-                    elif method is not None:
-                        batch.reads.append((call, len(batch.records)))
-                        call.value = self._returned(method(self.machine.domain, *call.args, **call.kwargs))
-                except BaseException as error:
-                    call.error = error
-                    unsure = not is_recorded or self._failed_in_batch(batch, call, method, parts)
-                if now > until:
+            while chunk := list(islice(rest, CHUNK)):
+                for call, data in zip(chunk, self._plain(chunk)):
+                    method, parts, is_recorded = call.what, None, False
+                    try:
+                        if unsure:
+                            self._caught_up()
+                            unsure = False
+                        if type(method) is Method:
+                            instant = _time_ns()
+                            if instant >= self._offset_until:
+                                instant = self._stamp(instant)
+                            if self._instant > instant:
+                                instant = self._instant
+                            args, kwargs = call.args, call.kwargs
+                            if data is None:
+                                data, args, kwargs = self._codec.encode_call(
+                                    method.name, args, kwargs, method.parameters, self.machine
+                                )
+                            machine = self.machine
+                            if method.parts:
+                                parts = self._codec.dump_parts(machine.domain, method.parts)
+                            header = _pack(instant, self._offset, machine.outcome)
+                            function = machine.methods[method.name]
+                            add(header + data)
+                            is_recorded = True
+                            batch.recorded.append(call)
+                            self._instant = instant
+                            value = machine.apply(header, function, args, kwargs)
+                            call.value = value if value is not machine.domain else self.proxy
+                        elif method is not None:
+                            batch.reads.append((call, len(batch.records)))
+                            call.value = self._returned(method(self.machine.domain, *call.args, **call.kwargs))
+                    except BaseException as error:
+                        call.error = error
+                        unsure = not is_recorded or self._failed_in_batch(batch, call, method, parts)
+                if _time_ns() > until:
                     return False
             return True
         finally:
@@ -371,6 +377,12 @@ class Engine:
             batch.write()
             for name in batch.asked:
                 self.asked(name)
+
+    def _plain(self, calls: list[Call]) -> Iterable[bytes | None]:
+        """The opcodes of some calls, if all of them hold plain scalars and nothing else; None for each if not."""
+        pairs = [(what.name, call.args) for call in calls if type(what := call.what) is Method and not call.kwargs]
+        found = self._codec.encode_plain(pairs) if len(pairs) == len(calls) else None
+        return found if found is not None else repeat(None)
 
     def _failed_in_batch(self, batch: _Unwritten, call: Call, method: Method, parts: bytes | None) -> bool:
         """Sees to what the method of a recorded call raised. Whether the machine may be behind the log now."""

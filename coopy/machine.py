@@ -102,8 +102,10 @@ class Machine:
 
         If that is an interruption the state is not known any more, and ``applied`` stays behind.
         """
-        before = current.machine
-        current.machine = self
+        # The attributes of this thread: asked for once, not three times.
+        here = current.__dict__
+        before = here.get("machine")
+        here["machine"] = self
         self.header = header
         self.running = True
         try:
@@ -119,7 +121,7 @@ class Machine:
             raise
         finally:
             self.running = False
-            current.machine = before
+            here["machine"] = before
         self.outcome = action.RETURNED
         self.applied += 1
         return result

@@ -731,6 +731,7 @@ class ReplicatedSystem(System):
             self.engine.fail(
                 NotAMember(f"{self._id} was removed from the cluster; what it has is whole. It follows the others no more")
             )
+            self._set_state("stopped")
             self._ended.set()
             if self._supervisor is not None:
                 self._supervisor.stop()

@@ -93,6 +93,29 @@ def test_any_calls_joined_are_decoded_as_they_were_encoded(calls: list[Given]) -
     assert repr(stored(*calls)) == repr(calls), "1 is not True, and 0.0 is not -0.0"
 
 
+PLAIN = st.lists(st.tuples(st.sampled_from(["keep", "h", "x" * 300]), st.lists(SCALARS, max_size=12).map(tuple)), min_size=1)
+
+
+@settings(deadline=None, max_examples=200)
+@given(PLAIN)
+@example([("keep", ("a", "a", b"b", b"b", "keep")), ("keep", ()), ("h", tuple(map(str, range(1000))))])
+@example([("keep", (0.0, -0.0, float("inf"), True, 1, None, "\ud800", 1 << 5000))])
+def test_plain_calls_encoded_together_are_decoded_as_they_were_encoded(calls: list[tuple[str, tuple[Any, ...]]]) -> None:
+    encoded = CODEC.encode_plain(calls)
+    assert encoded is not None and len(encoded) == len(calls)
+    single = [CODEC.encode_call(*call, {})[0] for call in calls]
+    headers, names, arguments = decode_joined(b"".join(HEADER + data for pair in zip(encoded, single) for data in pair))
+    found = list(zip(names, arguments))
+    assert repr(found[::2]) == repr(calls)
+
+
+@pytest.mark.parametrize(
+    "args", [([],), ((1, 2),), (True, {}), (CODEC,), ("x" * 70_000, "y"), (b"x" * 200_000,)], ids=lambda args: str(type(args[0]))
+)
+def test_calls_that_are_not_all_plain_and_small_are_not_encoded_together(args: tuple[Any, ...]) -> None:
+    assert CODEC.encode_plain([("keep", ("a", 1)), ("keep", args)]) is None
+
+
 @settings(deadline=None, max_examples=200)
 @given(CALLS)
 def test_the_caller_and_replay_see_equal_arguments(call: Given) -> None:

@@ -44,6 +44,10 @@ def library() -> Any:
     return nats
 
 
+class _NoTLS(OSError):
+    """The other side speaks no TLS, and was to. Of a kind that the library takes for a refusal."""
+
+
 class Connection:
     """A connection as a user of the server. Opened by `open`.
 
@@ -105,8 +109,9 @@ class Connection:
         while True:
             self._seen = ""
             self._failed = self.loop.create_future()
+            client = self._client()
             connecting = self.loop.create_task(
-                self._nats.connect(
+                client.connect(
                     servers=self._urls,
                     allow_reconnect=True,
                     max_reconnect_attempts=-1,
@@ -128,7 +133,8 @@ class Connection:
                 if not connecting.done():
                     connecting.cancel()
                     raise self._failed.result()
-                self.client = connecting.result()
+                connecting.result()
+                self.client = client
                 self._failed = None
                 break
             except Exception as error:
@@ -138,8 +144,13 @@ class Connection:
                         f"{', '.join(self._urls)} refused the password. Nothing was opened. Give the password= that the "
                         f"other side was opened with."
                     ) from error
-                if isinstance(error, ssl.SSLError) or "certificate" in problem.lower():
-                    raise AuthenticationFailed(f"{', '.join(self._urls)}: {error}. Nothing was opened.") from error
+                if isinstance(error, (ssl.SSLError, _NoTLS)) or "certificate" in problem.lower():
+                    # What OpenSSL adds to it is a line of its own source.
+                    why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
+                    raise AuthenticationFailed(
+                        f"{', '.join(self._urls)}: {why or error}. Nothing was opened. All nodes need tls=, and certificates of "
+                        f"one authority; `coopy cluster init` makes them."
+                    ) from error
                 if self.loop.time() > deadline:
                     raise Unavailable(
                         f"nobody answers at {', '.join(self._urls)}: {str(error) or type(error).__name__}. Nothing was "
@@ -147,6 +158,24 @@ class Connection:
                     ) from error
                 await asyncio.sleep(RECONNECT_S)
         self.stream_api = self.client.jetstream(prefix=self._api, timeout=REQUEST_S)
+
+    def _client(self) -> Any:
+        from nats.aio.client import Client
+
+        if self._options["tls"] is None:
+            return Client()
+        if not hasattr(Client, "_process_info"):
+            raise ClusterError("this release of nats-py is not known to coopy: it can't be told to insist on TLS")
+
+        class Insisting(Client):
+            # The library leaves it to the server whether TLS is spoken: who stands in between would only have to say no,
+            # and be told the password.
+            async def _process_info(self, said: dict[str, Any], initial_connection: bool = False) -> None:
+                if initial_connection and not said.get("tls_required"):
+                    raise _NoTLS("it speaks no TLS")
+                await super()._process_info(said, initial_connection)
+
+        return Insisting()
 
     async def fetch(self, stream: str, asked: dict[str, Any], take: Callable[[Any, bytes], None]) -> None:
         """Has a server read messages of a stream: gives ``take`` the headers and the bytes of each.

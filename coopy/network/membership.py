@@ -21,6 +21,10 @@ from coopy.network.stream import Names
 
 CHANGE_S = 60.0
 REQUEST_S = 5.0
+MOVE_S = 3.0
+WELL_S = 5.0
+HEARD_S = 3.0
+"""Who is well is heard of twice a second."""
 NODES_MAX = 5
 
 Health = dict[str, Any]
@@ -103,10 +107,19 @@ class Membership:
         if not left:
             raise UsageError(f"{node} is the last member. Stop it, if the system is not needed any more.")
         self._refuse_unhealthy(left, node)
-        found = self._change(left, revision)
-        self._resize(left)
+        # A node that hears that it is removed stops its server: by then nothing may be on that one alone.
         for name in self._streams:
-            self._insist(lambda name=name: self._move_away(name, node))  # type: ignore[misc]
+            self._insist(lambda name=name: self._hand_over(name, left))  # type: ignore[misc]
+        if len(left) == 1:
+            # Of two servers both must agree to that.
+            self._forget_server(node)
+            return self._change(left, revision)
+        found = self._change(left, revision)
+        for name in self._streams:
+            try:
+                self._connection.insist(lambda name=name: self._move_away(name, node), MOVE_S)  # type: ignore[misc]
+            except Unavailable:
+                pass  # A server that is off the list is replaced by those that lead.
         self._forget_server(node)
         return found
 
@@ -117,9 +130,23 @@ class Membership:
             self._resize(nodes)
 
     def transfer(self, node: str | None = None) -> None:
-        """Has another node lead; that one, if one is named. Raises `ClusterError`."""
-        body = b"" if node is None else json.dumps({"placement": {"preferred": str(parse(node))}}).encode()
-        self._connection.insist(lambda: self._request(f"STREAM.LEADER.STEPDOWN.{self._names.stream}", body), CHANGE_S)
+        """Has another node lead; that one, if one is named. Raises `UsageError`, `ClusterError`."""
+        if node is not None:
+            node = str(parse(node))
+            nodes = self.nodes()
+            if node not in nodes:
+                raise UsageError(f"{node} is not a member; these are: {', '.join(nodes)}")
+        self._connection.insist(lambda: self._transfer(node), CHANGE_S)
+
+    async def _transfer(self, node: str | None) -> None:
+        name = self._names.stream
+        body = b""
+        if node is not None:
+            cluster = (await self._connection.stream_api.stream_info(name)).cluster
+            if cluster is not None and cluster.leader == node:
+                return
+            body = json.dumps({"placement": {"preferred": node}}).encode()
+        await self._request(f"STREAM.LEADER.STEPDOWN.{name}", body)
 
     def step_down(self) -> None:
         """Has another node lead; calls wait for less than a second. Raises `ClusterError`."""
@@ -133,19 +160,26 @@ class Membership:
         return nodes
 
     def _refuse_unhealthy(self, needed: list[str], but: str | None) -> None:
-        alive = {self._room.node, *self._room.alive()}
+        deadline = time.monotonic() + WELL_S
+        # One that has just come is up to date a moment later.
+        while (problem := self._problem(needed, but)) is not None:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"{problem}. Nothing was changed: members are changed only while all the others are well. Try again then."
+                )
+            time.sleep(0.2)
+
+    def _problem(self, needed: list[str], but: str | None) -> str | None:
+        alive = {self._room.node, *self._room.alive(HEARD_S)}
         away = [each for each in needed if each not in alive]
         if away:
-            raise ClusterError(
-                f"{', '.join(away)} can't be heard. Nothing was changed: members are changed only while all the others are well."
-            )
+            return f"{', '.join(away)} can't be heard"
         for stream in self.health():
-            behind = [peer["node"] for peer in stream["peers"] if peer["node"] != but and not peer["current"]]
+            peers = [peer for peer in stream["peers"] if peer["node"] != but]
+            behind = [peer["node"] for peer in peers if peer["offline"] or not peer["current"]]
             if stream["leader"] is None or behind:
-                raise ClusterError(
-                    f"{stream['stream']}: {', '.join(behind) or 'no leader'} is not up to date. Nothing was changed; try again "
-                    f"when it is."
-                )
+                return f"{stream['stream']}: {', '.join(behind) or 'no leader'} is not up to date"
+        return None
 
     def _resize(self, nodes: list[str]) -> None:
         wanted = replicas(len(nodes))
@@ -158,6 +192,22 @@ class Membership:
         if found.config.num_replicas != wanted:
             found.config.num_replicas = wanted
             await api.update_stream(found.config)
+
+    async def _hand_over(self, name: str, left: list[str]) -> None:
+        """Has one of those that stay lead a stream, and then no more servers keep it than they are for. To be repeated."""
+        api = self._connection.stream_api
+        found = await api.stream_info(name)
+        cluster = found.cluster
+        if cluster is not None and cluster.leader in left:
+            await self._set_replicas(name, min(found.config.num_replicas or 1, replicas(len(left))))
+            return
+        staying = [peer.name for peer in (cluster.replicas if cluster is not None else None) or [] if peer.name in left]
+        current = [peer.name for peer in (cluster.replicas if cluster is not None else None) or [] if peer.name in left and peer.current]
+        if current:
+            await self._request(f"STREAM.LEADER.STEPDOWN.{name}", json.dumps({"placement": {"preferred": current[0]}}).encode())
+        elif not staying:
+            await self._set_replicas(name, 2)
+        raise Unavailable(f"{name}: {', '.join(left)} did not come to lead")
 
     async def _move_away(self, name: str, node: str) -> None:
         """Takes a server out of those that keep a stream; another takes its place, if there is one."""

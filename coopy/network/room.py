@@ -79,9 +79,9 @@ class Room:
 
     # -- who is alive
 
-    def alive(self) -> dict[str, Facts]:
-        """What each node last said of itself; only those heard of in the last ten seconds."""
-        since = time.monotonic() - ALIVE_S
+    def alive(self, within_s: float = ALIVE_S) -> dict[str, Facts]:
+        """What each node last said of itself; only those heard of lately."""
+        since = time.monotonic() - within_s
         return {node: facts for node, (at, facts) in list(self._heard.items()) if at > since}
 
     def said(self, node: str) -> Facts:

@@ -185,6 +185,56 @@ MUTANTS = [
         "False)\n",
         "tests/crash/test_guards.py::test_opening_and_closing_writes_nothing_new",
     ),
+    # -- calls in batches
+    Mutant(
+        "the-lock-is-free-before-a-batch-is-written",
+        ENGINE,
+        "            self._unwritten = None\n            batch.write()\n",
+        "            self._unwritten = None\n            self.release()\n            batch.write()\n            self.acquire()\n",
+        "tests/engine/test_batches.py::test_nobody_gets_the_lock_before_what_was_applied_is_written",
+    ),
+    Mutant(
+        "an-unlocked-read-sees-what-is-not-in-the-log",
+        ENGINE,
+        "self.log.append if self._is_seen_at_once else batch.records.append",
+        "batch.records.append",
+        "tests/engine/test_batches.py::test_an_action_that_an_unlocked_read_can_see_is_in_the_log_before_it_runs",
+    ),
+    Mutant(
+        "a-rebuild-in-a-batch-loses-what-was-not-written",
+        ENGINE,
+        "        batch.write()\n        if call.error is error:\n",
+        "        if call.error is error:\n",
+        "tests/engine/test_batches.py::test_a_batch_comes_to_what_its_calls_come_to_one_by_one",
+    ),
+    Mutant(
+        "a-call-that-was-not-written-is-answered",
+        ENGINE,
+        "            for call in self.recorded[written:]:\n",
+        "            for call in self.recorded[written + 1 :]:\n",
+        "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
+    ),
+    Mutant(
+        "a-read-of-what-was-not-written-is-answered",
+        ENGINE,
+        "                if seen > written:\n",
+        "                if False:\n",
+        "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
+    ),
+    Mutant(
+        "an-effect-is-asked-for-before-its-action-is-written",
+        ENGINE,
+        "        if self._unwritten is None:\n            self.asked(name)\n",
+        "        if True:\n            self.asked(name)\n",
+        "tests/engine/test_batches.py::test_an_effect_is_asked_for_when_its_action_is_in_the_log",
+    ),
+    Mutant(
+        "half-a-block-of-a-batch-is-left",
+        JOURNAL,
+        "            raise self._undone(offset, frames, error)\n",
+        "            raise self._refused(error) from error\n",
+        "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
+    ),
     # -- a full disk
     Mutant(
         "no-room-for-a-frame-is-no-error",

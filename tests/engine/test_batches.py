@@ -234,11 +234,14 @@ def every_kind() -> list[Called]:
     ]
 
 
-@pytest.mark.parametrize("held_ns", [10**12, -1], ids=["all at once", "the lock is let go behind each"])
+@pytest.mark.parametrize(
+    ("held_ns", "chunk"), [(10**12, 32), (10**12, 3), (-1, 1)], ids=["all at once", "in chunks", "the lock is let go behind each"]
+)
 def test_a_batch_comes_to_what_its_calls_come_to_one_by_one(
-    cls: type, tmp_path: Path, held_ns: int, monkeypatch: pytest.MonkeyPatch
+    cls: type, tmp_path: Path, held_ns: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "HELD_NS", held_ns)
+    monkeypatch.setattr(engine, "CHUNK", chunk)
     shops = {name: without_delivery(open_with(Calls(), cls, tmp_path / name)) for name in ("batch", "single")}
     outcomes = {
         "batch": take(shops["batch"], *every_kind()),
@@ -362,6 +365,7 @@ def test_nobody_gets_the_lock_before_what_was_applied_is_written(together: Any, 
 
 def test_the_lock_is_let_go_after_a_while(together: Any, disk: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "HELD_NS", -1)
+    monkeypatch.setattr(engine, "CHUNK", 1)
     writes = written_by(disk)
     free: list[bool] = []
     monkeypatch.setattr(engine, "_yield", lambda: free.append(is_free_for_another(together)))

@@ -477,3 +477,25 @@ def test_callers_who_wait_share_the_same_sync(tmp_path: Path) -> None:
     assert disk.syncs - before <= 3
     assert control(shop).durable == 16
     shop.close()
+
+
+class Bookkeeper:
+    def __init__(self) -> None:
+        self.books: list[object] = []
+        self.calls = 0
+
+    def spoil(self) -> None:
+        self.books.append(threading.Lock())
+
+    @transactional(parts=("books",))
+    def count(self) -> int:
+        self.calls += 1
+        return self.calls
+
+
+def test_a_part_that_cannot_be_kept_is_found_before_the_call_is_recorded(tmp_path: Path) -> None:
+    keeper = init_system(Bookkeeper, tmp_path, validation="off")
+    keeper.spoil()
+    with pytest.raises(EncodingError, match="books"):
+        keeper.count()
+    assert (control(keeper).index, keeper.calls) == (1, 0)
