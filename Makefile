@@ -49,6 +49,7 @@ crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), and 2000 l
 	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
 
 simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about two hours)
+	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py
 	@$(BIN)/python tests/simulation/campaign.py --runs $(FAULT_RUNS)
 
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each

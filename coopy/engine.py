@@ -125,7 +125,7 @@ class Engine:
         """Brings the machine to the end of the log. Raises what `restore` raises."""
         with self.lock:
             machine = self._rebuild(progress, loading)
-            self._is_seen_at_once = _has_unlocked_reads(type(machine.domain))
+            self._is_seen_at_once = has_unlocked_reads(type(machine.domain))
             self._instant = max(self._instant, action.instant_of(machine.header))
             if machine.version < machine.migration.version:
                 self.record(MARK, (machine.migration.version,), machine.begin_version)
@@ -525,7 +525,7 @@ def _is_undone(method: Method, error: BaseException) -> bool:
     return method.transactional or method.abort or isinstance(error, PrevalentError)
 
 
-def _has_unlocked_reads(cls: type) -> bool:
+def has_unlocked_reads(cls: type) -> bool:
     """Whether a class has methods that run beside any other call."""
     found = (method_of(cls, name, member) for base in cls.__mro__ for name, member in vars(base).items())
     return any(getattr(each, READONLY, False) and getattr(each, UNLOCKED, False) for each in found)

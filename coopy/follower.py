@@ -16,14 +16,14 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+from itertools import accumulate, islice
+from typing import Any, NamedTuple, cast
 
 from coopy import action, batch, log, versions
 from coopy.batch import BATCH
-from coopy.codec import SCALARS, Codec, decode_joined
+from coopy.codec import SCALARS, Codec, decode_joined, joined_headers
 from coopy.effects import DONE
-from coopy.engine import Engine, Method
+from coopy.engine import Engine, Method, has_unlocked_reads
 from coopy.errors import (
     ClusterError,
     CoopyError,
@@ -156,7 +156,9 @@ class Replicated(Engine):
             raise self.failure
         if method.bodies:
             versions.enabled(self.machine, method.name, method.function)  # Others may not have it at all.
-        instant = self._stamp(time.time_ns())
+        instant = time.time_ns()
+        if instant >= self._offset_until:
+            instant = self._stamp(instant)
         call, _, _ = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
         record = _pack(instant, self._offset, action.UNKNOWN) + call
         check_size(method.name, record)
@@ -231,6 +233,7 @@ class Replicated(Engine):
         """Brings the machine to the end of this node's journal."""
         with self.lock:
             machine = self._rebuild(progress, loading)
+            self._is_seen_at_once = has_unlocked_reads(type(machine.domain))
             self._instant = max(self._instant, action.instant_of(machine.header))
         # A batch that was begun may not have been applied to its end.
         self.position = machine.batches.sequence - bool(machine.batches.left(machine.applied))
@@ -386,16 +389,16 @@ class Replicated(Engine):
         headers, names, arguments = decode_joined(found.records) if found.actions else ([], [], [])
         if len(headers) != found.actions:
             raise batch.damaged(sequence, "it does not hold as many actions as it says")
-        places = [0]
-        for size in found.sizes:
-            places.append(places[-1] + size)
+        places = [0, *accumulate(found.sizes)]
+        wrap, records = len(batch.WRAP) + action.HEADER.size, bytes(found.records)
+        calls = [records[place + wrap : end] for place, end in zip(places, places[1:])]
         results: list[Any] = []
-        wrap = len(batch.WRAP) + action.HEADER.size
         for start in range(done, found.actions, PART):
+            part = slice(start, min(start + PART, found.actions))
             with self.lock:
-                for number in range(start, min(start + PART, found.actions)):
-                    call = bytes(found.records[places[number] + wrap : places[number + 1]])
-                    value, error = self._apply_one(headers[number], names[number], arguments[number], call)
+                applied = self._apply_plain(headers[part], names[part], arguments[part], calls[part], answers[part], results)
+                for number in range(start + applied, part.stop):
+                    value, error = self._apply_one(headers[number], names[number], arguments[number], calls[number])
                     if answers:
                         answers[number].value, answers[number].error = value, error
                     results.append(
@@ -406,6 +409,87 @@ class Replicated(Engine):
                 self.digests[sequence] = Came(zlib.crc32(marshal.dumps(results, 2)), self.machine.batches.first, found.actions)
                 if len(self.digests) > DIGESTS_MAX:
                     del self.digests[next(iter(self.digests))]
+
+    def _apply_plain(
+        self,
+        sent: list[bytes],
+        names: list[str | None],
+        arguments: list[Any],
+        calls: list[bytes],
+        answers: Sequence[Any],
+        results: list[Any],
+    ) -> int:
+        """Applies actions as `_apply_one` does each, up to the first that raises, and appends them together. How many.
+
+        That is 0 if one of them needs more. The lock is held: nobody sees what is not in the journal yet.
+        """
+        machine, last = self._current(), self.log.last
+        methods = self._plain_methods(set(names))
+        if methods is None:
+            return 0
+        headers, instant, outcome = [], self._instant, machine.outcome
+        for own, offset, _ in action.HEADER.iter_unpack(joined_headers(sent, arguments)):
+            if own > instant:
+                instant = own
+            headers.append(_pack(instant, offset, outcome))
+            outcome = action.RETURNED
+        values: list[Any] = []
+        failure: BaseException | None = None
+        asked: list[str] = []
+        ask, machine.asked = machine.asked, asked.append
+        try:
+            machine.apply_all(headers, [methods[name] for name in names], arguments, values)
+        except BaseException as error:
+            failure = error
+        machine.asked = ask
+        begun = len(values) + (failure is not None)
+        domain, proxy = machine.domain, self.proxy
+        values = [value if value is not domain else proxy for value in values]
+        # If the journal takes some only, those are not applied again; who called waits for the whole batch.
+        for answer, value in zip(answers, values):
+            answer.value = value
+        try:
+            self.log.append_all([header + call for header, call in zip(headers[:begun], calls)])
+        finally:
+            written = self.log.last - last
+            if written:
+                self._instant = action.instant_of(headers[written - 1])
+            for name in asked:
+                if ask is not None and int(name.partition(".")[0]) <= self.log.last:
+                    ask(name)
+        results += [value if type(value) in SCALARS else type(value).__name__ for value in values]
+        if failure is not None:
+            method = self._marks[cast(str, names[begun - 1])]
+            failure = self._failed(method, self.log.last, failure, None)
+            results.append(type(failure).__name__)
+            if answers:
+                answers[begun - 1].error = failure
+        return begun
+
+    def _plain_methods(self, names: set[str | None]) -> dict[str | None, Function] | None:
+        """The methods of names, if nothing is to be done before any of them but to call it."""
+        if self._is_seen_at_once:
+            return None
+        methods = self.machine.methods
+        found: dict[str | None, Function] = {}
+        for name in names:
+            if name is None or name.startswith("<"):
+                return None
+            try:
+                function = methods[name]
+            except MissingName:
+                return None  # Those before it are applied.
+            if self._mark(name, function).parts:
+                return None
+            found[name] = function
+        return found
+
+    def _mark(self, name: str, function: Function) -> Method:
+        """What the marks of a method say."""
+        method = self._marks.get(name)
+        if method is None:
+            method = self._marks[name] = recorded(name, function, ())
+        return method
 
     def _apply_one(self, sent: bytes, name: str | None, args: Any, call: bytes) -> tuple[Any, BaseException | None]:
         machine = self._current()
@@ -431,9 +515,7 @@ class Replicated(Engine):
         if instant < self._instant:
             instant = self._instant
         header = _pack(instant, offset, machine.outcome)
-        method = self._marks.get(name)
-        if method is None:
-            method = self._marks[name] = recorded(name, function, ())
+        method = self._mark(name, function)
         parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
         index = self.log.append(header + call)
         self._instant = instant

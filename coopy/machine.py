@@ -126,6 +126,31 @@ class Machine:
         self.applied += 1
         return result
 
+    def apply_all(self, headers: list[bytes], methods: list[Function], arguments: list[Any], values: list[Any]) -> None:
+        """Runs actions in order, as `apply` does each, and adds to ``values`` what each returns. Raises what one raises."""
+        generator, add = GeneratorType, values.append
+        before = current.machine
+        current.machine = self
+        self.running = True
+        first = self.applied + 1
+        try:
+            for index, header, method, args in zip(range(first, first + len(headers)), headers, methods, arguments):
+                self.header = header
+                result = method(*args)
+                add(result if type(result) is not generator else iter(list(result)))
+                self.applied = index
+            self.outcome = action.RETURNED
+        except INTERRUPTIONS:
+            raise
+        except Exception:
+            self.outcome = action.RAISED
+            self.drop_effects()
+            self.applied += 1
+            raise
+        finally:
+            self.running = False
+            current.machine = before
+
     def replay(
         self,
         headers: list[bytes],

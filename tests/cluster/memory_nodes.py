@@ -73,6 +73,17 @@ class Bank:
     def tick(self) -> Any:
         self.history.append(coopy.clock.utcnow())
 
+    def notify_and_fail(self, text: str) -> None:
+        coopy.on_commit(print, text)
+        raise ValueError(text)
+
+    def fail_once(self, text: str) -> int:
+        """Fails as a process does that has no memory left, and not when it is tried again."""
+        self.history.append(text)
+        if GATES.pop(text, None) is not None:
+            raise MemoryError
+        return len(self.history)
+
     def itself(self) -> Bank:
         return self
 
@@ -102,7 +113,9 @@ class Engine(Replicated):
     """By how much the clock of this node is ahead."""
 
     def _stamp(self, instant: int) -> int:
-        return super()._stamp(instant + self.ahead_ns)
+        found = super()._stamp(instant + self.ahead_ns)
+        self._offset_until = 0  # Asked again by the next call, whose clock may be another.
+        return found
 
 
 class FailingLog(MemoryLog):

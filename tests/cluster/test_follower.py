@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
+import coopy
 import pytest
 from cluster.memory_nodes import GATES, Bank, Engine, FailingLog, Node, packed
 
@@ -22,7 +23,9 @@ from coopy import (
     ReadOnlyNode,
     SystemClosed,
     Unavailable,
+    action,
     batch,
+    follower,
     outbox,
 )
 from coopy.follower import Answered
@@ -289,6 +292,7 @@ def test_a_snapshot_and_a_restart_keep_what_was_applied(nodes: list[Node], serve
     node.line.close()
     node.log.forget(node.log.last)
     again = node.copy(server.ends(1)[0])
+    assert nodes[1].engine.reach(server.last, 10)
     assert again.engine.position == nodes[1].engine.position == server.last
     assert again.engine.machine.batches == nodes[1].engine.machine.batches
     server.names.clear()
@@ -298,6 +302,93 @@ def test_a_snapshot_and_a_restart_keep_what_was_applied(nodes: list[Node], serve
     nodes[1].engine.sync()
     assert nodes[1].state == again.state
     again.line.close()
+
+
+# -- actions that are applied and written together
+
+
+PLAIN = [("deposit", "x"), ("tick",), ("notify", "hello"), ("count", 3), ("itself",), ("deposit", "x", 5)]
+
+
+@pytest.mark.parametrize("special", [None, "fail", "refuse", "transfer", "book", "notify_and_fail", "fail_once", "log"])
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_what_is_applied_together_is_what_is_applied_one_by_one(
+    server: MemoryServer, monkeypatch: pytest.MonkeyPatch, special: str | None, place: int
+) -> None:
+    monkeypatch.setattr(follower, "PART", 4)
+    node = standing(server)
+    calls = [node.encode(*each) for each in PLAIN]
+    node.engine.ahead_ns = HOUR_NS
+    calls.insert(2, node.encode("tick"))  # The clocks of those behind it are back.
+    node.engine.ahead_ns = 0
+    if special == "log":
+        calls.insert(place, node.encode("log", what="opaque"))
+    elif special is not None:
+        calls.insert(place, node.encode(special, "no"))
+    messages = [packed("c", 1, 1, *calls), packed("c", 1, 2, *calls)]
+    found = []
+    for together in (True, False):
+        GATES["no"] = threading.Event()
+        if not together:
+            monkeypatch.setattr(Engine, "_plain_methods", lambda self, names: None)
+        each, asked = standing(MemoryServer(), "c"), []
+        each.engine.asked = asked.append
+        each.engine.outbox.begin(1)
+        answers = [Answered() for _ in calls]
+        each.engine.submit(calls, answers)
+        each.take(*messages)
+        values = [one.value for one in answers]
+        told = [list(value) if hasattr(value, "__next__") else value if value is not each.bank else "bank" for value in values]
+        errors = [repr(one.error) for one in answers]
+        engine = each.engine
+        found.append((each.records, each.state, engine.digests, engine.machine.besides(), engine._instant, asked, told, errors))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 2 * len(calls) + 2
+
+
+def test_actions_are_applied_and_written_together(server: MemoryServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = standing(server)
+    written: list[int] = []
+    take = node.log.append_all
+    monkeypatch.setattr(node.log, "append_all", lambda records: (written.append(len(records)), take(records)))
+    calls = [node.encode("deposit", "x")] * 5
+    node.take(packed("b", 1, 1, *calls), packed("b", 1, 2, *calls, node.encode("fail", "no"), *calls))
+    node.take(packed("b", 1, 3, *calls, node.encode("book", "no")))
+    assert written == [5, 6]
+    assert node.bank.balance("x") == 20
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+def test_what_the_journal_does_not_take_is_neither_done_nor_asked_for_yet(server: MemoryServer, left: int) -> None:
+    log = FailingLog()
+    node, asked = standing(server, log=log), []
+    node.engine.asked = lambda name: asked.append((name, log.last))
+    message = packed("b", 1, 1, node.encode("tick"), node.encode("notify", "x"), node.encode("tick"))
+    log.left = left
+    with pytest.raises(JournalError):
+        node.take(message)
+    assert all(int(name.partition(".")[0]) <= last for name, last in asked)
+    written = [action.instant_of(each[2:15]) for each in node.records]
+    assert node.engine._instant == (max(written[1:], default=0) or 1)
+    node.take(message)
+    assert {name for name, _ in asked} == {"3.0"}
+    assert len(node.records) == 4
+    assert len(instants(node)) == 2
+
+
+class Open(Bank):
+    @coopy.readonly
+    @coopy.unlocked
+    def deposited(self) -> list[Any]:
+        return list(self.history)
+
+
+def test_an_action_that_an_unlocked_read_can_see_is_in_the_journal_before_it_runs(server: MemoryServer) -> None:
+    node = standing(server, cls=Open)
+    seen: list[int] = []
+    node.engine.machine.methods["tick"] = lambda: seen.append(node.log.last)
+    node.take(packed("b", 1, 1, *[node.encode("tick")] * 3))
+    assert seen == [2, 3, 4]
 
 
 # -- who is who
