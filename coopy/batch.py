@@ -30,14 +30,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from coopy.errors import DamagedLine
-from coopy.storage import PREFIX_BYTES
+from coopy.storage import WRAP
 
 ACTIONS, BARRIER = 1, 2
 
 BATCH = "<batch>"
 """Name of the action that begins a batch in a journal."""
 
-WRAP = bytes([0x43, PREFIX_BYTES])  # As in `coopy.storage`.
 _HEAD = struct.Struct("<IBQQIB")
 assert _HEAD.size == 26, "the table above is what is packed"
 

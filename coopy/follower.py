@@ -40,7 +40,7 @@ from coopy.moment import current
 from coopy.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
 from coopy.proxy import recorded
 from coopy.replay import Progress
-from coopy.storage import Log, SnapshotStore
+from coopy.storage import WRAP, Log, SnapshotStore
 from coopy.versions import CODE
 
 TICK_S = 0.1
@@ -129,7 +129,7 @@ class Replicated(Engine):
         if current.machine is self.machine:
             return self._returned(method.function(self.machine.domain, *args, **kwargs))
         answer = Answered()
-        self._wait(self.submit([self._record(method, args, kwargs)], [answer]), self.timeout_s)
+        self._wait(self.submit([self.encode(method, args, kwargs)], [answer]), self.timeout_s)
         if answer.error is not None:
             raise answer.error
         return answer.value
@@ -144,9 +144,6 @@ class Replicated(Engine):
 
     def encode(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """The record of a call, for `submit`. Raises `EncodingError`, `ReadOnlyNode`."""
-        return self._record(method, args, kwargs)
-
-    def _record(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         if self.only_reads:
             raise ReadOnlyNode(
                 f"This is a slave/read-only instance. {method.name}() was not called and nothing was recorded: it is not "
@@ -175,7 +172,7 @@ class Replicated(Engine):
                 if not isinstance(call.what, Method):
                     call.value = call.run(call.what, call.args, call.kwargs)
                     continue
-                record = self._record(call.what, call.args, call.kwargs)
+                record = self.encode(call.what, call.args, call.kwargs)
             except BaseException as error:
                 call.error = error
                 continue
@@ -390,7 +387,7 @@ class Replicated(Engine):
         if len(headers) != found.actions:
             raise batch.damaged(sequence, "it does not hold as many actions as it says")
         places = [0, *accumulate(found.sizes)]
-        wrap, records = len(batch.WRAP) + action.HEADER.size, bytes(found.records)
+        wrap, records = len(WRAP) + action.HEADER.size, bytes(found.records)
         calls = [records[place + wrap : end] for place, end in zip(places, places[1:])]
         results: list[Any] = []
         for start in range(done, found.actions, PART):

@@ -14,7 +14,6 @@ import socket
 import ssl
 import threading
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -340,7 +339,7 @@ class ReplicatedSystem(System):
                     if time.monotonic() >= turn:
                         for make in (rooms.make, shipping.make):
                             connection.run(make(connection, self._names, replicas(len(self._nodes))), MAKE_S)
-                    found = self._genesis(calls, deadline)
+                    found = self._genesis(calls)
                     if found is not None:
                         return found
                 except (ForeignDirectory, UsageError):
@@ -359,7 +358,7 @@ class ReplicatedSystem(System):
         finally:
             bar.finish()
 
-    def _genesis(self, calls: Calls, deadline: float) -> Manifest | None:
+    def _genesis(self, calls: Calls) -> Manifest | None:
         """The manifest, once it is known how the system began; None while somebody else is about to begin it."""
         local = manifest.read(calls, self.basedir)
         facts, _ = self._room.get("genesis")
@@ -377,8 +376,7 @@ class ReplicatedSystem(System):
                 )
             return local
         self._refuse_files(calls)
-        found = begin(calls, self.basedir, self._cls, bytes.fromhex(facts["secret"]), system, bool(facts["deterministic"]))
-        return found
+        return begin(calls, self.basedir, self._cls, bytes.fromhex(facts["secret"]), system, bool(facts["deterministic"]))
 
     def _refuse_files(self, calls: Calls) -> None:
         names = calls.names(self.basedir)

@@ -123,7 +123,7 @@ class SnapshotStore(Protocol):
         ...
 
 
-_WRAP = bytes([0x43, PREFIX_BYTES])  # pickle opcode SHORT_BINBYTES, and the size of what follows
+WRAP = bytes([0x43, PREFIX_BYTES])  # pickle opcode SHORT_BINBYTES, and the size of what follows
 
 
 class MemoryLog:
@@ -142,7 +142,7 @@ class MemoryLog:
     def append(self, record: bytes) -> int:
         if self.settled < 0:
             raise SystemClosed("the log is closed")
-        self._records.append(_WRAP + record)
+        self._records.append(WRAP + record)
         self.last += 1
         self.settled = self.last
         return self.last
@@ -152,7 +152,7 @@ class MemoryLog:
             self.append(record)
 
     def amend(self, record: bytes) -> None:
-        self._records[-1] += _WRAP + record
+        self._records[-1] += WRAP + record
 
     def wait(self, index: int) -> None:
         if self.settled < 0:

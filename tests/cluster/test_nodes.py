@@ -26,6 +26,7 @@ from coopy import (
     init_system,
 )
 from coopy.disk import directory
+from coopy.network import binary
 
 THREE = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"]
 
@@ -392,3 +393,18 @@ def test_a_node_that_comes_to_something_else_takes_what_the_others_have(cluster:
     assert len(list(wrong.directory.glob("aside-*"))) == 1
     assert len(digests(cluster)) == 1
     assert right.do("states") == []
+
+
+def test_a_server_of_the_user_s_own_keeps_the_line(tmp_path: Path) -> None:
+    port = free_port()
+    command = [binary.find(), "-js", "-sd", str(tmp_path / "store"), "-a", "127.0.0.1", "-p", str(port)]
+    options: dict[str, Any] = {"master": True, "server": f"nats://127.0.0.1:{port}", "validation": "off", "timeout": 10}
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
+        try:
+            for balance in (1, 2):
+                bank = init_system(Bank, tmp_path / "bank", **options)
+                assert bank.deposit("x") == balance
+                assert control(bank).status()["server_pid"] is None
+                control(bank).close()
+        finally:
+            server.terminate()
