@@ -400,7 +400,8 @@ def test_a_node_that_begins_anew_is_another_incarnation_and_goes_on(nodes: list[
     again = nodes[0].copy(server.ends(1)[0])
     assert again.engine.outbox.incarnation > nodes[0].engine.outbox.incarnation
     assert again.bank.deposit("x") == 2
-    again.engine.sync()
+    for each in (again, nodes[1]):
+        each.engine.sync()
     assert [again.state] * 2 == [each.state for each in (again, nodes[1])]
     again.line.close()
 

@@ -89,19 +89,25 @@ def interrupts(within: float, seed: int) -> Iterator[None]:
     chance = random.Random(seed)
     lines, first = inspect.getsourcelines(GroupCommit._park)
     asleep = first + next(number for number, line in enumerate(lines) if "turn.acquire()" in line)
+    over = False
 
     def raise_it(_: int, frame: FrameType | None) -> None:
+        if over:
+            return
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, within))
         if frame is not None and frame.f_code is GroupCommit._park.__code__ and frame.f_lineno == asleep:
             raise Interrupted
 
     before = signal.signal(signal.SIGALRM, raise_it)
+    limit, _ = signal.getitimer(signal.ITIMER_REAL)  # The time-out of the test, which is told by the same signal.
     try:
         signal.setitimer(signal.ITIMER_REAL, within)
         yield
     finally:
+        over = True  # A signal that was on its way does not set the timer again, for a handler that is not ours.
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, limit)
 
 
 @pytest.mark.parametrize("seed", range(3))
