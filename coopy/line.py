@@ -26,7 +26,8 @@ class Line(Protocol):
     def send(self, data: bytes, name: str) -> Future[int]:
         """Puts a message at the end of the line; the future is its sequence, once a majority has it on disk.
 
-        Of messages of the same name that are sent within two minutes, one stands in the line. The future raises
+        The future is answered while somebody receives, and by that thread. Of messages of the same name that are sent
+        within two minutes, one stands in the line. The future raises
         `Unavailable` if the message surely does not stand in the line, and `OutcomeUnknown` if that can't be said.
         """
         ...
@@ -40,7 +41,7 @@ class Line(Protocol):
         ...
 
     def receive(self, timeout_s: float) -> list[Message]:
-        """The next messages, in order; none if none came in time.
+        """The next messages, in order; none if none came in time, or if it was woken by something else.
 
         Raises `MissingActions` if the next is no longer there, `DamagedLine` if the line has a hole, and
         `SystemClosed` once it is closed.

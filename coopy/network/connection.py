@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from coopy import log
 from coopy.errors import AuthenticationFailed, ClusterError, SystemClosed, Unavailable, UsageError
+from coopy.network.wire import Bell, NoTLS, Wire
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -42,10 +43,6 @@ def library() -> Any:
             f"`pip install coopy[cluster]`."
         ) from error
     return nats
-
-
-class _NoTLS(OSError):
-    """The other side speaks no TLS, and was to. Of a kind that the library takes for a refusal."""
 
 
 class Connection:
@@ -74,8 +71,11 @@ class Connection:
         self._options: dict[str, Any] = {"name": name, "inbox_prefix": inbox, "tls": tls}
         if user is not None:
             self._options |= {"user": user, "password": password}
+        self.inbox = inbox
+        """What the subjects begin with to which answers may be sent."""
         self._api = api
         self._changed = changed
+        self._wires = 0
         self._closing = False
         self._leaving = False
         self._seen = ""
@@ -144,7 +144,7 @@ class Connection:
                         f"{', '.join(self._urls)} refused the password. Nothing was opened. Give the password= that the "
                         f"other side was opened with."
                     ) from error
-                if isinstance(error, (ssl.SSLError, _NoTLS)) or "certificate" in problem.lower():
+                if isinstance(error, (ssl.SSLError, NoTLS)) or "certificate" in problem.lower():
                     # What OpenSSL adds to it is a line of its own source.
                     why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
                     raise AuthenticationFailed(
@@ -172,7 +172,7 @@ class Connection:
             # and be told the password.
             async def _process_info(self, said: dict[str, Any], initial_connection: bool = False) -> None:
                 if initial_connection and not said.get("tls_required"):
-                    raise _NoTLS("it speaks no TLS")
+                    raise NoTLS("it speaks no TLS")
                 await super()._process_info(said, initial_connection)
 
         return Insisting()
@@ -205,6 +205,23 @@ class Connection:
             await asyncio.wait_for(ended, REQUEST_S)
         finally:
             await subscription.unsubscribe()
+
+    def wire(self, subscribe: Sequence[bytes], bell: Bell) -> Wire:
+        """One more connection as the same user: to the same server; if that does not answer, the next call tries the next.
+
+        Raises OSError.
+        """
+        current = self.client.connected_url
+        urls = list(dict.fromkeys(([current.geturl()] if current is not None else []) + self._urls))
+        url = urls[self._wires % len(urls)]
+        given = self._options
+        try:
+            return Wire(
+                url, given.get("user"), given.get("password"), subscribe=subscribe, bell=bell, name=given["name"], tls=given["tls"]
+            )
+        except OSError:
+            self._wires += 1
+            raise
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """What a coroutine returns. Raises what it raises, `Unavailable` after the time-out."""

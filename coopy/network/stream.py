@@ -15,18 +15,19 @@ that sequence on and then status 204, or with 404 if there is none (ADR-31).
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from coopy import log
 from coopy.errors import ClusterError, DamagedLine, MissingActions, OutcomeUnknown, SystemClosed, Unavailable
 from coopy.line import Message
-from coopy.network.connection import Connection
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
+from coopy.network.connection import RECONNECT_S, Connection
+from coopy.network.wire import Bell, Delivered, Wire, header, status
 
 POLL_S = 1.0
 ANSWER_S = 3.0
@@ -38,6 +39,9 @@ HELD_BYTES_MAX = 64 * 1024 * 1024
 """So much may wait to be received; what comes beyond is asked for later."""
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024 - 4096
 DUPLICATES_S = 120
+HEADERS = b"NATS/1.0\r\nNats-Msg-Id: %s\r\nNats-Expected-Stream: %s\r\n\r\n"
+_OUT = 1
+"""Number of the subscription to what is published again; the other brings answers."""
 
 
 class Names(NamedTuple):
@@ -64,61 +68,76 @@ class Names(NamedTuple):
 
 
 class Stream:
-    """A node's end of the stream. `start` after the stream was made."""
+    """A node's end of the stream. To be used after the stream was made; what was sent is answered while `receive` runs."""
 
     def __init__(self, connection: Connection, names: Names) -> None:
         self._connection = connection
         self._names = names
+        self._lock = threading.Lock()
         self._arrived: deque[Message] = deque()
         self._arrived_bytes = 0
-        self._changed = threading.Condition(threading.Lock())
         self._next = 1
         self._newest = 0
         self._early: dict[int, bytes] = {}
         self._early_bytes = 0
         self._filling: asyncio.Task[None] | None = None
         self._problem: ClusterError | MissingActions | SystemClosed | None = None
-        self._sending: set[asyncio.Task[None]] = set()
-        self._subscription: Any = None
         self._poller: asyncio.Task[None] | None = None
+        self._bell = Bell()
+        self._wire: Wire | None = None
+        self._tried_at = float("-inf")
+        self._away: OSError | None = None
+        """Why there was no connection when one was tried last."""
+        self._reading = threading.Lock()
+        self._inbox = b"%s.%s" % (connection.inbox.encode(), secrets.token_hex(8).encode())
+        self._token = 0
+        self._unanswered: dict[int, tuple[Future[int], float]] = {}
+        """By token, what was sent, and when that is too long ago."""
 
     # -- sending
 
     def send(self, data: bytes, name: str) -> Future[int]:
         sent: Future[int] = Future()
-        self._connection.soon(self._send, data, name, sent)
+        found: BaseException | None = None
+        with self._lock:
+            if isinstance(self._problem, SystemClosed):
+                found = SystemClosed("the line is closed")
+            elif self._wire is None:
+                found = Unavailable(f"there is no connection to a server ({self._away or 'yet'})")
+            else:
+                self._token += 1
+                self._unanswered[self._token] = sent, time.monotonic() + SEND_S
+                headers = HEADERS % (name.encode(), self._names.stream.encode())
+                try:
+                    self._wire.publish(self._names.line.encode(), b"%s.%d" % (self._inbox, self._token), headers, data)
+                except OSError:
+                    pass  # Who reads finds out, too, and says so to all that were not answered.
+        if found is not None:
+            sent.set_exception(found)
         return sent
 
-    def _send(self, data: bytes, name: str, sent: Future[int]) -> None:
-        if self._problem is not None:
-            sent.set_exception(SystemClosed("the line is closed"))
+    def _answered(self, message: Delivered) -> None:
+        sent, _ = self._unanswered.pop(int(message.subject.rpartition(b".")[2]), (None, 0.0))
+        if sent is None:
             return
-        task = self._connection.loop.create_task(self._sent(data, name, sent))
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
-    async def _sent(self, data: bytes, name: str, sent: Future[int]) -> None:
-        from nats.errors import Error, NoRespondersError, OutboundBufferLimitError
-        from nats.js.errors import APIError, NoStreamResponseError
-
-        found: BaseException
-        try:
-            headers = {"Nats-Msg-Id": name, "Nats-Expected-Stream": self._names.stream}
-            answer = await self._connection.stream_api.publish(self._names.line, data, SEND_S, headers=headers)
-        except (NoStreamResponseError, NoRespondersError, OutboundBufferLimitError) as error:
-            found = Unavailable(f"no majority takes messages now ({error or type(error).__name__})")
-        except APIError as error:
-            found = Unavailable(f"the server refused a message: {error.description} ({error.err_code})")
-        except (Error, OSError, asyncio.TimeoutError) as error:
-            found = OutcomeUnknown(f"no acknowledgement within {SEND_S:g} s ({error})")
-        except asyncio.CancelledError:
-            sent.set_exception(OutcomeUnknown("the connection was closed before the acknowledgement came"))
-            raise
-        else:
-            self._newest = max(self._newest, answer.seq)
-            sent.set_result(answer.seq)
+        if status(message.headers) == b"503":
+            sent.set_exception(Unavailable("no majority takes messages now"))
             return
-        sent.set_exception(found)
+        said = json.loads(message.data)
+        if "error" in said:
+            about = said["error"]
+            sent.set_exception(Unavailable(f"the server refused a message: {about['description']} ({about.get('err_code')})"))
+            return
+        self._newest = max(self._newest, said["seq"])
+        sent.set_result(said["seq"])
+
+    def _no_answers(self, until: float, why: str) -> None:
+        """Says so of what was sent and not answered, and had time until then."""
+        with self._lock:
+            tokens = [token for token, (_, deadline) in self._unanswered.items() if deadline <= until]
+            left = [self._unanswered.pop(token)[0] for token in tokens]
+        for sent in left:
+            sent.set_exception(OutcomeUnknown(why))
 
     # -- receiving
 
@@ -129,25 +148,23 @@ class Stream:
         self._connection.run(self._follow(after), 2 * ANSWER_S)
 
     async def _follow(self, after: int) -> None:
-        with self._changed:
+        with self._lock:
             self._arrived.clear()
             self._arrived_bytes = 0
             if isinstance(self._problem, (MissingActions, DamagedLine)):
                 self._problem = None
-        self._early.clear()
-        self._next = after + 1
-        if self._subscription is None:
-            # As large as a queue may get: what comes is taken at once.
-            self._subscription = await self._connection.client.subscribe(
-                self._names.out, cb=self._published, pending_bytes_limit=2 * HELD_BYTES_MAX
-            )
+            self._early.clear()
+            self._early_bytes = 0
+            self._next = after + 1
+        if self._poller is None:
             self._poller = self._connection.loop.create_task(self._poll())
         self._fill()
 
     def receive(self, timeout_s: float) -> list[Message]:
-        with self._changed:
-            if not self._arrived:
-                self._changed.wait_for(lambda: self._arrived or self._problem, timeout_s)
+        with self._reading:
+            if not isinstance(self._problem, SystemClosed):
+                self._read(0.0 if self._arrived or self._problem is not None else timeout_s)
+        with self._lock:
             found = list(self._arrived)
             self._arrived.clear()
             self._arrived_bytes = 0
@@ -155,35 +172,75 @@ class Stream:
                 raise self._problem
         return found
 
-    async def _published(self, message: Msg) -> None:
-        headers = message.headers or {}
-        self._take(int(headers.get("Nats-Sequence", 0)), message.data)
+    def _read(self, timeout_s: float) -> None:
+        wire = self._wire or self._connect()
+        if wire is None:
+            self._bell.wait(min(timeout_s, RECONNECT_S))
+            return
+        try:
+            wire.wait(timeout_s)
+            delivered = wire.read()
+        except OSError as error:
+            self._lost(wire, error)
+            return
+        for message in delivered:
+            if message.subscription == _OUT:
+                self._published(message)
+            else:
+                self._answered(message)
+        if self._unanswered:
+            # All that came was read: what is not there now was not there in time.
+            self._no_answers(time.monotonic(), f"no acknowledgement within {SEND_S:g} s")
+
+    def _connect(self) -> Wire | None:
+        now = time.monotonic()
+        if now < self._tried_at + RECONNECT_S:
+            return None
+        self._tried_at = now
+        try:
+            wire = self._connection.wire([self._names.out.encode(), self._inbox + b".*"], self._bell)
+        except OSError as error:
+            self._away = error
+            return None
+        with self._lock:
+            self._wire = wire
+        self._connection.soon(self._fill)  # For what was said before.
+        return wire
+
+    def _lost(self, wire: Wire, error: OSError) -> None:
+        with self._lock:
+            self._wire, self._away = None, error
+        wire.close()
+        log.warn("%s: the connection to the server is lost (%s); trying again", self._names.stream, error)
+        self._no_answers(float("inf"), f"the connection was lost before the acknowledgement came ({error})")
+
+    def _published(self, message: Delivered) -> None:
+        self._take(int(header(message.headers, b"Nats-Sequence") or 0), message.data)
 
     def _take(self, sequence: int, data: bytes) -> None:
-        self._newest = max(self._newest, sequence)
-        if sequence < self._next:
-            return
-        if sequence > self._next:
-            if self._early_bytes < HELD_BYTES_MAX:
-                if sequence not in self._early:
+        with self._lock:
+            self._newest = max(self._newest, sequence)
+            if sequence < self._next or self._arrived_bytes > HELD_BYTES_MAX:
+                return  # What there is no room for is asked for when there is.
+            if sequence > self._next:
+                if self._early_bytes < HELD_BYTES_MAX and sequence not in self._early:
                     self._early_bytes += len(data)
-                self._early[sequence] = data
-            self._fill()
-            return
-        if self._arrived_bytes > HELD_BYTES_MAX:
-            return  # It is asked for when there is room.
-        found = [(sequence, data)]
-        while (following := self._early.pop(sequence + 1, None)) is not None:
+                    self._early[sequence] = data
+            else:
+                self._arrive(sequence, data)
+                return
+        self._connection.soon(self._fill)
+
+    def _arrive(self, sequence: int, data: bytes | None) -> None:
+        """With the lock held: the next message, and those behind it that came before it."""
+        while data is not None:
+            self._arrived.append((sequence, data))
+            self._arrived_bytes += len(data)
             sequence += 1
-            self._early_bytes -= len(following)
-            found.append((sequence, following))
-        if not self._early:
-            self._early_bytes = 0
-        self._next = sequence + 1
-        with self._changed:
-            self._arrived.extend(found)
-            self._arrived_bytes += sum(len(each) for _, each in found)
-            self._changed.notify()
+            data = self._early.pop(sequence, None)
+            if data is not None:
+                self._early_bytes -= len(data)
+        self._next = sequence
 
     # -- what was missed
 
@@ -221,6 +278,7 @@ class Stream:
                 first.append(found)
             if first[0] == sequence:
                 self._take(found, data)
+                self._bell.ring()
 
         asked = {"seq": sequence, "batch": FETCH_MESSAGES, "max_bytes": FETCH_BYTES}
         await self._connection.fetch(self._names.stream, asked, take)
@@ -279,10 +337,10 @@ class Stream:
         )
 
     def _stop(self, problem: ClusterError | MissingActions | SystemClosed) -> None:
-        with self._changed:
+        with self._lock:
             if self._problem is None or isinstance(problem, SystemClosed):
                 self._problem = problem
-            self._changed.notify_all()
+        self._bell.ring()
 
     # -- the rest
 
@@ -294,13 +352,19 @@ class Stream:
 
     def close(self) -> None:
         self._stop(SystemClosed("the line is closed"))
+        with self._reading:
+            wire, self._wire = self._wire, None
+            if wire is not None:
+                wire.close()
+            self._bell.close()
+        self._no_answers(float("inf"), "the connection was closed before the acknowledgement came")
         try:
             self._connection.run(self._end(), ANSWER_S)
         except (ClusterError, SystemClosed):
             pass
 
     async def _end(self) -> None:
-        for task in [self._poller, self._filling, *self._sending]:
+        for task in [self._poller, self._filling]:
             if task is not None:
                 task.cancel()
 

@@ -1,0 +1,280 @@
+"""A plain connection to the Raft server, for what has to be quick: the messages of the line, out and in.
+
+Any thread may publish, and one reads: no event loop stands between a call and the socket, nor between the
+socket and the thread that applies. What is not in such a hurry goes over `coopy.network.connection`.
+
+What is spoken is the client protocol of the server (docs.nats.io, "Client Protocol"): text lines that end in CRLF,
+some with so many bytes behind them. Nobody waits for the network in `publish`: what the socket does not take
+at once is sent by who reads.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+CONNECT_S = 1.0
+PING_S = 2.0
+PONG_S = 3.0
+LINE_BYTES_MAX = 64 * 1024
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
+
+
+class NoTLS(OSError):
+    """The other side speaks no TLS, and was to. Of a kind that nats-py takes for a refusal."""
+
+
+class Delivered(NamedTuple):
+    """A message of a subscription."""
+
+    subscription: int
+    """Its number: 1 for the first subject that was subscribed to."""
+    subject: bytes
+    headers: bytes
+    """As they came; empty if there are none."""
+    data: bytes
+
+
+def header(headers: bytes, name: bytes) -> bytes | None:
+    """The value of a header, None if it is not there."""
+    start = headers.find(b"\r\n" + name + b":")
+    if start < 0:
+        return None
+    start += len(name) + 3
+    return headers[start : headers.index(b"\r\n", start)].strip()
+
+
+def status(headers: bytes) -> bytes:
+    """What the first line of headers says besides the version: b"503" if nobody listens to what was published."""
+    return headers[8 : headers.find(b"\r\n")].strip()
+
+
+class Bell:
+    """Wakes who waits in `Wire.wait`. Any thread may ring."""
+
+    def __init__(self) -> None:
+        self._in, self._out = socket.socketpair()
+        self._in.setblocking(False)
+        self._out.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._in.fileno()
+
+    def ring(self) -> None:
+        try:
+            self._out.send(b"!")
+        except OSError:
+            pass  # Full: it rings. Closed: nobody waits any more.
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns when it rings, or the time is over."""
+        poll = select.poll()
+        poll.register(self._in, select.POLLIN)
+        if poll.poll(timeout_s * 1000):
+            self.rang()
+
+    def rang(self) -> None:
+        """From now on it has to ring anew."""
+        try:
+            while self._in.recv(4096):
+                pass
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        self._in.close()
+        self._out.close()
+
+
+class Wire:
+    """A connection. Any number of threads may `publish`; one waits and reads."""
+
+    def __init__(
+        self,
+        url: str,
+        user: str | None,
+        password: str | None,
+        *,
+        subscribe: Sequence[bytes],
+        bell: Bell,
+        name: str = "coopy",
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = CONNECT_S,
+    ) -> None:
+        """Connects to a server, and subscribes.
+
+        ``url`` as "nats://host:port" or "tls://host:port", with user and password in it if they are not given.
+        Raises OSError if that can't be, TimeoutError among them.
+        """
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        if user is None and parts.username is not None:
+            user, password = unquote(parts.username), unquote(parts.password or "")
+        self.host, port = parts.hostname or "", parts.port or 4222
+        self._bell = bell
+        self._lock = threading.Lock()
+        self._unsent = bytearray()
+        self._buffer = bytearray()
+        self._delivered: list[Delivered] = []
+        self._pong = False
+        self._asked: float | None = None
+        """When it was asked whether anybody is there, and has not answered."""
+        self._read_at = time.monotonic()
+        deadline = self._read_at + timeout_s
+        self._socket: socket.socket = socket.create_connection((self.host, port), timeout_s)
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._greet(user, password, subscribe, name, tls, parts.scheme == "tls", deadline)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._socket.setblocking(False)
+
+    def _greet(
+        self,
+        user: str | None,
+        password: str | None,
+        subscribe: Sequence[bytes],
+        name: str,
+        tls: ssl.SSLContext | None,
+        insists: bool,
+        deadline: float,
+    ) -> None:
+        said = b""
+        # Byte by byte: what follows the line may be TLS.
+        while not said.endswith(b"\r\n"):
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            byte = self._socket.recv(1)
+            if not byte or len(said) > LINE_BYTES_MAX:
+                raise ConnectionError("the other side is no such server")
+            said += byte
+        if not said.startswith(b"INFO "):
+            raise ConnectionError(f"the other side is no such server: it says {said[:40]!r}")
+        requires = bool(json.loads(said[5:]).get("tls_required"))
+        if (tls is not None or insists) and not requires:
+            raise NoTLS("it speaks no TLS")
+        if requires:
+            context = tls or ssl.create_default_context()
+            self._socket = context.wrap_socket(self._socket, server_hostname=self.host)
+        about: dict[str, object] = {
+            "verbose": False, "pedantic": False, "lang": "python", "version": "1", "protocol": 1, "name": name,
+            "headers": True, "no_responders": True, "tls_required": requires,
+        }  # fmt: skip
+        if user is not None:
+            about |= {"user": user, "pass": password} if password else {"auth_token": user}
+        subscriptions = b"".join(b"SUB %s %d\r\n" % (subject, number) for number, subject in enumerate(subscribe, 1))
+        self._socket.sendall(b"CONNECT " + json.dumps(about).encode() + b"\r\n" + subscriptions + b"PING\r\n")
+        while not self._pong:
+            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            self._fed(self._socket.recv(_READ_BYTES))
+
+    # -- out
+
+    def publish(self, subject: bytes, answer_to: bytes, headers: bytes, data: bytes) -> None:
+        """Sends a message; the answer is delivered to the subject ``answer_to``. Raises OSError if the connection is broken."""
+        head = b"HPUB %s %s %d %d\r\n" % (subject, answer_to, len(headers), len(headers) + len(data))
+        self._send(b"".join((head, headers, data, b"\r\n")))
+
+    def _send(self, data: bytes) -> None:
+        with self._lock:
+            if self._unsent:
+                self._unsent += data
+            else:
+                sent = self._sent(data)
+                if sent == len(data):
+                    return
+                self._unsent += memoryview(data)[sent:]
+        self._bell.ring()
+
+    def _sent(self, data: bytes | bytearray) -> int:
+        """How many bytes the socket has taken."""
+        try:
+            return self._socket.send(data)
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0
+
+    # -- in
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns when there is something to read, or the bell rings, or the time is over. Raises OSError if nobody is there."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        found = dict(poll.poll(timeout_s * 1000))
+        if self._bell.fileno() in found:
+            self._bell.rang()
+        if found.get(self._socket.fileno(), 0) & select.POLLOUT:
+            with self._lock:
+                del self._unsent[: self._sent(self._unsent)]
+        now = time.monotonic()
+        if found.get(self._socket.fileno(), 0) & ~select.POLLOUT:
+            return
+        if self._asked is not None:
+            if now > self._asked + PONG_S:
+                raise ConnectionError(f"{self.host} gave no sign of life for {now - self._read_at:.0f} s")
+        elif now > self._read_at + PING_S:
+            self._asked = now
+            self._send(b"PING\r\n")
+
+    def read(self) -> list[Delivered]:
+        """What has come. Does not wait. Raises OSError if the connection is broken."""
+        try:
+            if isinstance(self._socket, ssl.SSLSocket):
+                with self._lock:  # One connection of OpenSSL is not for two threads at once.
+                    data = self._socket.recv(_READ_BYTES)
+            else:
+                data = self._socket.recv(_READ_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return []
+        self._fed(data)
+        found, self._delivered = self._delivered, []
+        return found
+
+    def _fed(self, data: bytes) -> None:
+        if not data:
+            raise ConnectionError(f"{self.host} closed the connection")
+        self._asked, self._read_at = None, time.monotonic()
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        while (end := buffer.find(b"\r\n", at)) >= 0:
+            word = bytes(buffer[at : at + 4])
+            if word not in (b"HMSG", b"MSG "):
+                self._said(bytes(buffer[at:end]))
+                at = end + 2
+                continue
+            _, subject, number, *rest = bytes(buffer[at:end]).split()
+            start, size = end + 2, int(rest[-1])
+            split = int(rest[-2]) if word == b"HMSG" else 0
+            if not 0 <= split <= size <= MESSAGE_BYTES_MAX:
+                raise ConnectionError(f"{self.host} sent a message of {size} bytes")
+            if len(buffer) < start + size + 2:
+                break
+            with memoryview(buffer) as view:
+                headers, body = bytes(view[start : start + split]), bytes(view[start + split : start + size])
+            self._delivered.append(Delivered(int(number), subject, headers, body))
+            at = start + size + 2
+        else:
+            if len(buffer) - at > LINE_BYTES_MAX:
+                raise ConnectionError(f"{self.host} sent a line without an end")
+        del buffer[:at]
+
+    def _said(self, line: bytes) -> None:
+        if line == b"PING":
+            self._send(b"PONG\r\n")
+        elif line == b"PONG":
+            self._pong = True
+        elif line.startswith(b"-ERR") and b"Permissions Violation" not in line:
+            raise ConnectionError(f"{self.host}: {line[4:].decode(errors='replace').strip(' ' + chr(39))}")
+
+    def close(self) -> None:
+        self._socket.close()
