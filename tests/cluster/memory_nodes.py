@@ -112,6 +112,14 @@ class Engine(Replicated):
     ahead_ns = 0
     """By how much the clock of this node is ahead."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ended = threading.Event()
+
+    def fail(self, error: BaseException) -> None:
+        super().fail(error)
+        self.ended.set()
+
     def _stamp(self, instant: int) -> int:
         found = super()._stamp(instant + self.ahead_ns)
         self._offset_until = 0  # Asked again by the next call, whose clock may be another.
@@ -150,9 +158,9 @@ class Node:
         self.log = MemoryLog() if log is None else log
         self.snapshots = MemorySnapshots() if snapshots is None else snapshots
         self.mends = mends
-        self.ended = threading.Event()
         codec = Codec(cls)
         self.engine = Engine(self.log, self.snapshots, codec, SECRET, line, name, behind=self._mend, **options)
+        self.ended = self.engine.ended
         if not self.snapshots.indexes():
             header = action.header(1, 0, 0)
             self.engine.save(Machine(construct(cls, header, SECRET), 0, header, SECRET))
@@ -167,7 +175,6 @@ class Node:
 
     def _mend(self, error: BaseException) -> None:
         if not isinstance(error, self.mends):
-            self.ended.set()
             raise error
         self.line.follow(self.engine.position)
 
