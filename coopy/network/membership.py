@@ -23,7 +23,6 @@ CHANGE_S = 60.0
 REQUEST_S = 5.0
 MOVE_S = 3.0
 WELL_S = 5.0
-HEARD_S = 3.0
 """Who is well is heard of twice a second."""
 NODES_MAX = 5
 
@@ -160,17 +159,17 @@ class Membership:
         return nodes
 
     def _refuse_unhealthy(self, needed: list[str], but: str | None) -> None:
-        deadline = time.monotonic() + WELL_S
-        # One that has just come is up to date a moment later.
-        while (problem := self._problem(needed, but)) is not None:
-            if time.monotonic() > deadline:
+        began = time.monotonic()
+        # One that has just come is up to date a moment later; and one that has just died was heard before, and seems to be.
+        while (problem := self._problem(needed, but, time.monotonic() - began)) is not None:
+            if time.monotonic() > began + WELL_S:
                 raise ClusterError(
                     f"{problem}. Nothing was changed: members are changed only while all the others are well. Try again then."
                 )
             time.sleep(0.2)
 
-    def _problem(self, needed: list[str], but: str | None) -> str | None:
-        alive = {self._room.node, *self._room.alive(HEARD_S)}
+    def _problem(self, needed: list[str], but: str | None, within_s: float) -> str | None:
+        alive = {self._room.node, *self._room.alive(within_s)}
         away = [each for each in needed if each not in alive]
         if away:
             return f"{', '.join(away)} can't be heard"
