@@ -21,6 +21,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from itertools import islice
 from typing import Any, NamedTuple
 
 from coopy import log
@@ -91,8 +92,8 @@ class Stream:
         self._reading = threading.Lock()
         self._inbox = b"%s.%s" % (connection.inbox.encode(), secrets.token_hex(8).encode())
         self._token = 0
-        self._unanswered: dict[int, tuple[Future[int], float]] = {}
-        """By token, what was sent, and when that is too long ago."""
+        self._unanswered: dict[bytes, tuple[Future[int], float]] = {}
+        """By token, in order, what was sent, and when that is too long ago."""
 
     # -- sending
 
@@ -106,10 +107,11 @@ class Stream:
                 found = Unavailable(f"there is no connection to a server ({self._away or 'yet'})")
             else:
                 self._token += 1
-                self._unanswered[self._token] = sent, time.monotonic() + SEND_S
+                token = b"%d" % self._token
+                self._unanswered[token] = sent, time.monotonic() + SEND_S
                 headers = HEADERS % (name.encode(), self._names.stream.encode())
                 try:
-                    self._wire.publish(self._names.line.encode(), b"%s.%d" % (self._inbox, self._token), headers, data)
+                    self._wire.publish(self._names.line.encode(), b"%s.%s" % (self._inbox, token), headers, data)
                 except OSError:
                     pass  # Who reads finds out, too, and says so to all that were not answered.
         if found is not None:
@@ -117,19 +119,25 @@ class Stream:
         return sent
 
     def _answered(self, message: Delivered) -> None:
-        sent, _ = self._unanswered.pop(int(message.subject.rpartition(b".")[2]), (None, 0.0))
+        sent, _ = self._unanswered.pop(message.subject.rpartition(b".")[2], (None, 0.0))
         if sent is None:
             return
         if status(message.headers) == b"503":
             sent.set_exception(Unavailable("no majority takes messages now"))
             return
-        said = json.loads(message.data)
-        if "error" in said:
-            about = said["error"]
-            sent.set_exception(Unavailable(f"the server refused a message: {about['description']} ({about.get('err_code')})"))
+        try:
+            said = json.loads(message.data)
+            if "error" in said:
+                about = said["error"]
+                sent.set_exception(Unavailable(f"the server refused a message: {about['description']} ({about.get('err_code')})"))
+                return
+            sequence = int(said["seq"])
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
+            sent.set_exception(OutcomeUnknown(f"what the server said of a message can't be read: {message.data[:80]!r}"))
             return
-        self._newest = max(self._newest, said["seq"])
-        sent.set_result(said["seq"])
+        with self._lock:
+            self._newest = max(self._newest, sequence)
+        sent.set_result(sequence)
 
     def _no_answers(self, until: float, why: str) -> None:
         """Says so of what was sent and not answered, and had time until then."""
@@ -188,9 +196,14 @@ class Stream:
                 self._published(message)
             else:
                 self._answered(message)
-        if self._unanswered:
-            # All that came was read: what is not there now was not there in time.
-            self._no_answers(time.monotonic(), f"no acknowledgement within {SEND_S:g} s")
+        now = time.monotonic()
+        # Until all that came was read, the answer may be among it: it is this end that was busy.
+        if self._is_overdue(now) and not wire.has_more():
+            self._no_answers(now, f"no acknowledgement within {SEND_S:g} s")
+
+    def _is_overdue(self, now: float) -> bool:
+        with self._lock:
+            return any(deadline <= now for _, deadline in islice(self._unanswered.values(), 1))
 
     def _connect(self) -> Wire | None:
         now = time.monotonic()
@@ -215,7 +228,9 @@ class Stream:
         self._no_answers(float("inf"), f"the connection was lost before the acknowledgement came ({error})")
 
     def _published(self, message: Delivered) -> None:
-        self._take(int(header(message.headers, b"Nats-Sequence") or 0), message.data)
+        sequence = header(message.headers, b"Nats-Sequence") or b""
+        if sequence.isdigit() and len(sequence) < 20:
+            self._take(int(sequence), message.data)
 
     def _take(self, sequence: int, data: bytes) -> None:
         with self._lock:

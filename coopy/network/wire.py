@@ -49,7 +49,8 @@ def header(headers: bytes, name: bytes) -> bytes | None:
     if start < 0:
         return None
     start += len(name) + 3
-    return headers[start : headers.index(b"\r\n", start)].strip()
+    end = headers.find(b"\r\n", start)
+    return headers[start : end if end >= 0 else None].strip()
 
 
 def status(headers: bytes) -> bytes:
@@ -64,15 +65,18 @@ class Bell:
         self._in, self._out = socket.socketpair()
         self._in.setblocking(False)
         self._out.setblocking(False)
+        # Held while it is rung or closed: a moment after it was closed its descriptor may be that of a file.
+        self._lock = threading.Lock()
 
     def fileno(self) -> int:
         return self._in.fileno()
 
     def ring(self) -> None:
-        try:
-            self._out.send(b"!")
-        except OSError:
-            pass  # Full: it rings. Closed: nobody waits any more.
+        with self._lock:
+            try:
+                self._out.send(b"!")
+            except OSError:
+                pass  # Full: it rings. Closed: nobody waits any more.
 
     def wait(self, timeout_s: float) -> None:
         """Returns when it rings, or the time is over."""
@@ -90,8 +94,9 @@ class Bell:
             pass
 
     def close(self) -> None:
-        self._in.close()
-        self._out.close()
+        with self._lock:
+            self._in.close()
+            self._out.close()
 
 
 class Wire:
@@ -121,17 +126,21 @@ class Wire:
         self._bell = bell
         self._lock = threading.Lock()
         self._unsent = bytearray()
+        self._sends_on = select.POLLOUT
+        """What the socket has to be ready for before it takes what is unsent."""
+        self._broken = ""
+        """Why nothing more can be sent."""
         self._buffer = bytearray()
         self._delivered: list[Delivered] = []
         self._pong = False
         self._asked: float | None = None
-        """When it was asked whether anybody is there, and has not answered."""
-        self._read_at = time.monotonic()
-        deadline = self._read_at + timeout_s
+        """When it was asked whether anybody is there, and has not answered. Later if it took something since."""
         self._socket: socket.socket = socket.create_connection((self.host, port), timeout_s)
+        # From now on: a host may have addresses at which nobody answers, and each takes its time.
+        self._alive_at = time.monotonic()
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._greet(user, password, subscribe, name, tls, parts.scheme == "tls", deadline)
+            self._greet(user, password, subscribe, name, tls, parts.scheme == "tls", self._alive_at + timeout_s)
         except BaseException:
             self._socket.close()
             raise
@@ -150,18 +159,22 @@ class Wire:
         said = b""
         # Byte by byte: what follows the line may be TLS.
         while not said.endswith(b"\r\n"):
-            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            self._wait_until(deadline)
             byte = self._socket.recv(1)
             if not byte or len(said) > LINE_BYTES_MAX:
                 raise ConnectionError("the other side is no such server")
             said += byte
         if not said.startswith(b"INFO "):
             raise ConnectionError(f"the other side is no such server: it says {said[:40]!r}")
-        requires = bool(json.loads(said[5:]).get("tls_required"))
+        try:
+            requires = bool(json.loads(said[5:]).get("tls_required"))
+        except (ValueError, AttributeError, RecursionError):
+            raise ConnectionError(f"the other side is no such server: it says {said[:40]!r}") from None
         if (tls is not None or insists) and not requires:
             raise NoTLS("it speaks no TLS")
         if requires:
             context = tls or ssl.create_default_context()
+            self._wait_until(deadline)
             self._socket = context.wrap_socket(self._socket, server_hostname=self.host)
         about: dict[str, object] = {
             "verbose": False, "pedantic": False, "lang": "python", "version": "1", "protocol": 1, "name": name,
@@ -171,9 +184,20 @@ class Wire:
             about |= {"user": user, "pass": password} if password else {"auth_token": user}
         subscriptions = b"".join(b"SUB %s %d\r\n" % (subject, number) for number, subject in enumerate(subscribe, 1))
         self._socket.sendall(b"CONNECT " + json.dumps(about).encode() + b"\r\n" + subscriptions + b"PING\r\n")
+        size = 0
         while not self._pong:
-            self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
-            self._fed(self._socket.recv(_READ_BYTES))
+            self._wait_until(deadline)
+            data = self._socket.recv(_READ_BYTES)
+            self._fed(data)
+            size += len(data)
+            if size > MESSAGE_BYTES_MAX:
+                raise ConnectionError(f"{self.host} sent {size} bytes, and no answer to what it was asked")
+
+    def _wait_until(self, deadline: float) -> None:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(f"{self.host} did not greet in time")
+        self._socket.settimeout(left_s)
 
     # -- out
 
@@ -184,49 +208,89 @@ class Wire:
 
     def _send(self, data: bytes) -> None:
         with self._lock:
-            if self._unsent:
-                self._unsent += data
-            else:
-                sent = self._sent(data)
-                if sent == len(data):
-                    return
-                self._unsent += memoryview(data)[sent:]
+            if self._broken:
+                raise ConnectionError(f"the connection is broken: {self._broken}")
+            try:
+                if self._unsent:
+                    self._unsent += data
+                else:
+                    sent = self._sent(data)
+                    if sent == len(data):
+                        return
+                    self._unsent += memoryview(data)[sent:]
+            except BaseException as error:
+                # Also if it is a KeyboardInterrupt: nobody knows where in the message it stopped, so nothing may follow.
+                self._broken = repr(error)
+                self._bell.ring()
+                raise
         self._bell.ring()
 
     def _sent(self, data: bytes | bytearray) -> int:
         """How many bytes the socket has taken."""
         try:
             return self._socket.send(data)
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return 0
+        except (BlockingIOError, ssl.SSLWantWriteError):
+            self._sends_on = select.POLLOUT
+        except ssl.SSLWantReadError:
+            # It could take bytes all the time: to wait for that would be no waiting.
+            self._sends_on = select.POLLIN
+        return 0
 
     # -- in
 
     def wait(self, timeout_s: float) -> None:
         """Returns when there is something to read, or the bell rings, or the time is over. Raises OSError if nobody is there."""
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+        if self._delivered or self._holds():
             return
         poll = select.poll()
-        poll.register(self._bell, select.POLLIN)
-        poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+        try:
+            poll.register(self._bell, select.POLLIN)
+            poll.register(self._socket, select.POLLIN | (self._sends_on if self._unsent else 0))
+        except ValueError:
+            raise ConnectionError("the connection was closed") from None
         found = dict(poll.poll(timeout_s * 1000))
         if self._bell.fileno() in found:
             self._bell.rang()
-        if found.get(self._socket.fileno(), 0) & select.POLLOUT:
-            with self._lock:
-                del self._unsent[: self._sent(self._unsent)]
-        now = time.monotonic()
-        if found.get(self._socket.fileno(), 0) & ~select.POLLOUT:
-            return
+        ready, now = found.get(self._socket.fileno(), 0), time.monotonic()
+        if self._unsent and ready & self._sends_on:
+            self._send_on(now)
+        if ready & ~select.POLLOUT:
+            return  # Also if it is broken: answers may have come before.
+        if self._broken:
+            raise ConnectionError(f"the connection is broken: {self._broken}")
         if self._asked is not None:
             if now > self._asked + PONG_S:
-                raise ConnectionError(f"{self.host} gave no sign of life for {now - self._read_at:.0f} s")
-        elif now > self._read_at + PING_S:
+                raise ConnectionError(f"{self.host} gave no sign of life for {now - self._alive_at:.0f} s")
+        elif now > self._alive_at + PING_S:
             self._asked = now
             self._send(b"PING\r\n")
 
+    def _send_on(self, now: float) -> None:
+        with self._lock:
+            try:
+                del self._unsent[: self._sent(self._unsent)]
+            except OSError as error:
+                self._broken = repr(error)
+        # Who takes something is there, and can't answer before it has all that was sent before the question.
+        self._alive_at = now
+        if self._asked is not None:
+            self._asked = now
+
+    def _holds(self) -> bool:
+        """Whether OpenSSL holds bytes that the socket does not show any more."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return False
+        with self._lock:
+            return self._socket.pending() > 0
+
+    def has_more(self) -> bool:
+        """Whether something has come that was not read."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return self._holds() or bool(poll.poll(0))
+
     def read(self) -> list[Delivered]:
-        """What has come. Does not wait. Raises OSError if the connection is broken."""
+        """Of what has come, as much as is read at once. Does not wait. Raises OSError if the connection is broken."""
         try:
             if isinstance(self._socket, ssl.SSLSocket):
                 with self._lock:  # One connection of OpenSSL is not for two threads at once.
@@ -234,15 +298,16 @@ class Wire:
             else:
                 data = self._socket.recv(_READ_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return []
-        self._fed(data)
+            pass  # What came with the greeting may be there all the same.
+        else:
+            self._fed(data)
         found, self._delivered = self._delivered, []
         return found
 
     def _fed(self, data: bytes) -> None:
         if not data:
             raise ConnectionError(f"{self.host} closed the connection")
-        self._asked, self._read_at = None, time.monotonic()
+        self._asked, self._alive_at = None, time.monotonic()
         buffer = self._buffer
         buffer += data
         at = 0
@@ -252,17 +317,23 @@ class Wire:
                 self._said(bytes(buffer[at:end]))
                 at = end + 2
                 continue
-            _, subject, number, *rest = bytes(buffer[at:end]).split()
-            start, size = end + 2, int(rest[-1])
-            split = int(rest[-2]) if word == b"HMSG" else 0
+            line, start = bytes(buffer[at:end]), end + 2
+            try:
+                _, subject, number, *rest = line.split()
+                subscription, size = int(number), int(rest[-1])
+                split = int(rest[-2]) if word == b"HMSG" else 0
+            except (ValueError, IndexError):
+                raise self._nonsense(line) from None
             if not 0 <= split <= size <= MESSAGE_BYTES_MAX:
-                raise ConnectionError(f"{self.host} sent a message of {size} bytes")
+                raise self._nonsense(line)
             if len(buffer) < start + size + 2:
                 break
             with memoryview(buffer) as view:
                 headers, body = bytes(view[start : start + split]), bytes(view[start + split : start + size])
-            self._delivered.append(Delivered(int(number), subject, headers, body))
             at = start + size + 2
+            if buffer[at - 2 : at] != b"\r\n":
+                raise self._nonsense(line)
+            self._delivered.append(Delivered(subscription, subject, headers, body))
         else:
             if len(buffer) - at > LINE_BYTES_MAX:
                 raise ConnectionError(f"{self.host} sent a line without an end")
@@ -273,8 +344,21 @@ class Wire:
             self._send(b"PONG\r\n")
         elif line == b"PONG":
             self._pong = True
-        elif line.startswith(b"-ERR") and b"Permissions Violation" not in line:
-            raise ConnectionError(f"{self.host}: {line[4:].decode(errors='replace').strip(' ' + chr(39))}")
+        elif line.startswith(b"-ERR"):
+            if b"Permissions Violation" not in line:
+                raise ConnectionError(f"{self.host}: {line[4:].decode(errors='replace').strip(' ' + chr(39))}")
+        elif not line.startswith((b"INFO ", b"+OK")):
+            raise self._nonsense(line)
+
+    def _nonsense(self, line: bytes) -> ConnectionError:
+        return ConnectionError(f"{self.host} sent what it should not: {line[:80]!r}")
 
     def close(self) -> None:
-        self._socket.close()
+        """Closing twice is fine. To be called by who reads, or when nobody does."""
+        with self._lock:  # A moment after, the descriptor may be that of a file: nobody may be about to send to it.
+            try:
+                # A forked child may have the socket, too; for the other side it ends now.
+                self._socket.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            self._socket.close()
