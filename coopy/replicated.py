@@ -186,6 +186,8 @@ class ReplicatedSystem(System):
         self._line_state: State | None = None
         self._safe = 0
         self._stalled_at = 0
+        self._stalled: BaseException | None = None
+        self._unserved: BaseException | None = None
         self._state = "starting"
         self._theirs: dict[int, dict[str, int]] = {}
         self._opened_at = time.monotonic()
@@ -193,7 +195,7 @@ class ReplicatedSystem(System):
         self._shipping = threading.Lock()
         self.on_state_changed: Callable[[str, str], object] = lambda before, after: None
         self.on_leader_changed: Callable[[str | None, str | None], object] = lambda before, after: None
-        self.on_ready: Callable[[], object] = lambda: None
+        self.on_ready: Callable[[], object] = _nothing
         cls = parts[0] if isinstance(parts[0], type) else type(parts[0])
         self._names = Names(re.sub(r"[^A-Za-z0-9_-]", "_", cls.__name__.lower())[:64])
         super().__init__(*parts, **options)
@@ -452,7 +454,7 @@ class ReplicatedSystem(System):
                 f"was acknowledged. Nothing was applied. This node's directory, {self.basedir}, is whole; see "
                 f"docs/guides/replication.md, 'When the servers have lost what a node has'."
             )
-        self._lead_is(state.leader or str(self._role.node))
+        self._lead_is(self._leading(state))
         engine.follow()
         room.heard = self._heard_from
         if self._role.writes:
@@ -469,7 +471,6 @@ class ReplicatedSystem(System):
             engine.begin()
         self._begin_version()
         self._set_state("ready")
-        self._call_back(self.on_ready)
 
     def _begin_version(self) -> None:
         machine = self.engine.machine
@@ -584,6 +585,7 @@ class ReplicatedSystem(System):
             # The line has what this node can't write; it goes on where it was when there is room.
             if self._state != "stalled":
                 log.error("%s: this node can't write its journal, and waits: %s", self._id, error)
+            self._stalled = error
             self._stalled_at = self.engine.position
             self._set_state("stalled")
             time.sleep(STALL_S)
@@ -629,6 +631,14 @@ class ReplicatedSystem(System):
         before, self._state = self._state, state
         if before != state:
             self._call_back(self.on_state_changed, before, state)
+            self.tell_if_ready()
+
+    def tell_if_ready(self) -> None:
+        """Calls what waits for the node to be ready, if it is. Once."""
+        if self._state == "ready":
+            with self._telling:
+                function, self.on_ready = self.on_ready, _nothing
+            self._call_back(function)
 
     def _watch(self) -> None:
         try:
@@ -651,14 +661,15 @@ class ReplicatedSystem(System):
             self._room.say(self._facts())
             if now - looked >= LOOK_S:
                 looked = now
-                position = engine.position
+                position, before = engine.position, self._line_state
                 try:
                     state = self._look(0)
                 except (ClusterError, SystemClosed):
                     self._lead_is(None)
+                    lagging = self._look_after_server(None, False, lagging, now)
                     continue
-                self._lead_is(state.leader or str(self._role.node))
-                lagging = self._look_after_server(state, lagging, now)
+                self._lead_is(self._leading(state))
+                lagging = self._look_after_server(state, before is None or state.last > before.last, lagging, now)
                 if state.last >= position:
                     backwards = None
                 elif backwards is None:
@@ -699,20 +710,40 @@ class ReplicatedSystem(System):
             except (ClusterError, SystemClosed) as error:
                 log.warn("%s: the line keeps what all nodes have: %s", self._id, error)
 
-    def _look_after_server(self, state: State, lagging: float | None, now: float) -> float | None:
-        """Restarts this node's server if its copy of the stream does not catch up."""
-        if self._supervisor is None:
-            return None
-        mine = next((peer for peer in state.peers if peer[0] == self._id), None)
-        if mine is None or (mine[1] and mine[3] < 1000):
+    def _look_after_server(self, state: State | None, moves: bool, lagging: float | None, now: float) -> float | None:
+        """Restarts this node's server if its copy of the stream does not catch up, or no server takes anything.
+
+        ``state``: what the stream's leader said, None if there is none. ``moves``: whether anything came since it was asked last.
+        """
+        supervisor = self._supervisor
+        if supervisor is None or not self._lags(supervisor, state, moves):
             return None
         if lagging is None:
             return now
-        if now - lagging > LAGGING_S:
-            log.error("%s: its server has not caught up for %g s, and is started again", self._id, LAGGING_S)
-            self._supervisor.restart()
-            return None
-        return lagging
+        if now - lagging <= LAGGING_S:
+            return lagging
+        log.error("%s: its server has not caught up or taken anything for %g s, and is started again", self._id, LAGGING_S)
+        try:
+            supervisor.restart()
+            self._unserved = None
+        except (CoopyError, OSError) as error:
+            # Others may keep the line meanwhile, and this node follows them.
+            log.error("%s: its server could not be started, which is tried again in %g s: %s", self._id, LAGGING_S, error)
+            self._unserved = error
+            return time.monotonic()
+        if self._ended.is_set():
+            supervisor.stop()  # The node was closed just before.
+        return None
+
+    def _lags(self, supervisor: Supervisor, state: State | None, moves: bool) -> bool:
+        if not supervisor.running:
+            return True
+        if state is None or (self.engine.outbox.problem is not None and not moves):
+            # A server that could not write once takes nothing any more. Where too few nodes are there it is not that.
+            there = {self._id, *self._room.alive()}
+            return sum(str(each) in there for each in self._nodes) > len(self._nodes) // 2
+        mine = next((peer for peer in state.peers if peer[0] == self._id), None)
+        return mine is not None and not (mine[1] and mine[3] < 1000)
 
     def _look_after_members(self, state: State) -> None:
         """Stops a node that was removed; has as many servers keep the line as there are members for."""
@@ -738,6 +769,11 @@ class ReplicatedSystem(System):
                 self.membership.grow({self._id, *self._room.alive()})
             except (ClusterError, SystemClosed) as error:
                 log.warn("%s: the line is kept by %d servers only: %s", self._id, state.replicas, error)
+
+    def _leading(self, state: State) -> str | None:
+        """The name of the node that leads; None while the servers don't agree on one."""
+        # A node that took itself for it then would carry out effects that another does as well.
+        return state.leader or (None if state.peers else str(self._role.node))
 
     def _lead_is(self, leader: str | None) -> None:
         before, self._leader = self._leader, leader
@@ -804,8 +840,10 @@ class ReplicatedSystem(System):
             if taken or self._role.writes and not self._room.put("snapshotting", {"node": self._id, "at": time.time()}, revision):
                 return
             super().snapshot_if_due(timed)
-            if self._role.writes:
-                self._room.put("snapshotting", {"node": self._id, "at": 0}, self._room.get("snapshotting")[1])
+            facts, revision = self._room.get("snapshotting")
+            # Another has taken the turn if this took too long.
+            if self._role.writes and facts is not None and facts["node"] == self._id:
+                self._room.put("snapshotting", {"node": self._id, "at": 0}, revision)
         except (ClusterError, SystemClosed) as error:
             log.warn("%s: no snapshot was taken: %s", self._id, error)
 
@@ -837,6 +875,7 @@ class ReplicatedSystem(System):
     def status(self) -> dict[str, Any]:
         """See `ClusterControl.status`."""
         engine, state = self.engine, self._line_state
+        stalled = self._stalled if self._state == "stalled" else None
         alive = self._room.alive()
         nodes = [str(each) for each in self._nodes]
         there = {self._id, *alive}
@@ -856,7 +895,7 @@ class ReplicatedSystem(System):
             "position": engine.position,
             "uptime": int(time.monotonic() - self._opened_at),
             "incarnation": engine.outbox.incarnation,
-            "problem": str(engine.failure or engine.outbox.problem or "") or None,
+            "problem": str(engine.failure or stalled or self._unserved or engine.outbox.problem or "") or None,
             "self_code_version": engine.machine.own_code,
             "enabled_code_version": engine.machine.code,
             "server_pid": None if self._supervisor is None else self._supervisor.pid,
@@ -954,10 +993,9 @@ class ClusterControl(Control):
         return self._system.status()
 
     def on_ready(self, function: Callable[[], object]) -> None:
-        """Calls a function when the node is ready; at once if it is."""
+        """Calls a function once, when the node is ready; at once if it is. What it raises is logged."""
         self._system.on_ready = function
-        if self._system.status()["state"] == "ready":
-            function()
+        self._system.tell_if_ready()
 
     def on_state_changed(self, function: Callable[[str, str], object]) -> None:
         """Calls a function with the state before and the state after."""
@@ -1039,6 +1077,10 @@ def _sequence_of(state: memoryview) -> int:
     header, version, size = action.HEAD.unpack_from(state)
     machine = Machine(_Nothing(), 0, header, b"", version, state[action.HEAD.size : action.HEAD.size + size])
     return machine.batches.sequence
+
+
+def _nothing() -> None:
+    pass
 
 
 class _Nothing:
