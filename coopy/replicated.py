@@ -764,7 +764,7 @@ class ReplicatedSystem(System):
             self._ended.set()
             if self._supervisor is not None:
                 self._supervisor.stop()
-        elif state.replicas < replicas(len(nodes)) and self._leader == self._id:
+        elif self._supervisor is not None and state.replicas < replicas(len(nodes)) and self._leader == self._id:
             try:
                 self.membership.grow({self._id, *self._room.alive()})
             except (ClusterError, SystemClosed) as error:
@@ -773,6 +773,10 @@ class ReplicatedSystem(System):
     def _leading(self, state: State) -> str | None:
         """The name of the node that leads; None while the servers don't agree on one."""
         # A node that took itself for it then would carry out effects that another does as well.
+        if state.leader and self._role.server is not None:
+            # It is the name of a server of the user's, not of a node: the first of those that are heard.
+            there = {self._id, *self._room.alive()}
+            return next((str(each) for each in sorted(self._nodes) if str(each) in there), None)
         return state.leader or (None if state.peers else str(self._role.node))
 
     def _lead_is(self, leader: str | None) -> None:

@@ -161,6 +161,14 @@ def test_a_server_that_can_not_be_started_again_is_tried_again_and_the_node_goes
 # -- who leads
 
 
+def test_where_the_servers_are_the_user_s_one_node_leads_and_all_say_the_same(trio: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = State(1, 1, 0, 3, "a server", (("another server", True, False, 0), ("a third", True, False, 0)))
+    for system in trio.systems():
+        until(lambda: len(system._room.alive()) == 2)
+        monkeypatch.setattr(system, "_role", system._role._replace(server="nats://there"))
+    assert {system._leading(said) for system in trio.systems()} == {trio.addresses[0]}
+
+
 def test_no_node_takes_itself_for_the_leading_one_while_the_servers_have_none(
     trio: Trio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
