@@ -28,7 +28,7 @@ import os
 import pickle
 import struct
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
@@ -67,7 +67,7 @@ class _Sink:
         self.write = write
 
 
-def _dumps_each(values: Sequence[object]) -> list[bytes]:
+def _dumps_each(values: Iterable[object]) -> list[bytes]:
     """A pickle of each value that holds scalars alone. Without a memo, which only others need."""
     found: list[bytes] = []
     pickler = pickle.Pickler(_Sink(found.append), PROTOCOL)
@@ -184,16 +184,16 @@ class Codec:
             kwargs = rest[0] if rest else {}
         return _opaque(data), args, kwargs
 
-    def encode_plain(self, calls: Sequence[tuple[str, tuple[Any, ...]]]) -> list[bytes] | None:
+    def encode_plain(self, names: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[bytes] | None:
         """The opcodes of small calls that hold plain scalars alone, in half the time; None if they are not all such."""
-        if not SCALARS.issuperset(map(type, itertools.chain.from_iterable([args for _, args in calls]))):
+        if not SCALARS.issuperset(map(type, itertools.chain.from_iterable(arguments))):
             return None
         try:
-            found = _dumps_each(calls)
+            found = _dumps_each(zip(names, arguments))
         except Exception:
             return None  # `encode_call` says which, and why.
         # What is large is written in parts.
-        return [each[_BODY] for each in found] if len(found) == len(calls) else None
+        return [each[_BODY] for each in found] if len(found) == len(names) else None
 
     def decode_call(self, data: bytes, version: int | None = None, domain: object = None) -> Call:
         """The call of an opaque record, recorded by today's version of the class or by ``version``.

@@ -37,7 +37,8 @@ _time_ns = time.time_ns
 _pack = action.HEADER.pack
 _NS = 1_000_000_000
 YIELDS = 20
-CHUNK = 32  # So many calls of a batch are encoded together.
+CHUNK = 64  # So many calls of a batch are encoded together.
+STEP_NS = 100  # So far apart are the instants of calls that are stamped together; none takes less.
 HELD_NS = 1_000_000  # After so long a batch lets others in between, at the next chunk.
 _yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
@@ -329,46 +330,14 @@ class Engine:
         """Takes calls for as long as the lock may be held. Whether there are no more."""
         assert not self.machine.running, "a batch begins outside any action: its calls would have to be part of it"
         batch = self._unwritten = _Unwritten(self.log)
-        # What a read without the lock can see of an action that runs has to be in the log before.
-        add = self.log.append if self._is_seen_at_once else batch.records.append
-        unsure = True
         until = _time_ns() + HELD_NS
         try:
             while chunk := list(islice(rest, CHUNK)):
-                for call, data in zip(chunk, self._plain(chunk)):
-                    method, parts, is_recorded = call.what, None, False
-                    try:
-                        if unsure:
-                            self._caught_up()
-                            unsure = False
-                        if type(method) is Method:
-                            instant = _time_ns()
-                            if instant >= self._offset_until:
-                                instant = self._stamp(instant)
-                            if self._instant > instant:
-                                instant = self._instant
-                            args, kwargs = call.args, call.kwargs
-                            if data is None:
-                                data, args, kwargs = self._codec.encode_call(
-                                    method.name, args, kwargs, method.parameters, self.machine
-                                )
-                            machine = self.machine
-                            if method.parts:
-                                parts = self._codec.dump_parts(machine.domain, method.parts)
-                            header = _pack(instant, self._offset, machine.outcome)
-                            function = machine.methods[method.name]
-                            add(header + data)
-                            is_recorded = True
-                            batch.recorded.append(call)
-                            self._instant = instant
-                            value = machine.apply(header, function, args, kwargs)
-                            call.value = value if value is not machine.domain else self.proxy
-                        elif method is not None:
-                            batch.reads.append((call, len(batch.records)))
-                            call.value = self._returned(method(self.machine.domain, *call.args, **call.kwargs))
-                    except BaseException as error:
-                        call.error = error
-                        unsure = not is_recorded or self._failed_in_batch(batch, call, method, parts)
+                methods = [call.what for call in chunk]
+                encoded = self._encoded_together(methods, chunk)
+                begun = self._begin_together(methods, chunk, encoded, batch) if encoded is not None else 0
+                if begun < len(chunk):
+                    self._begin_each(chunk[begun:], repeat(None) if encoded is None else encoded[begun:], batch)
                 if _time_ns() > until:
                     return False
             return True
@@ -378,11 +347,97 @@ class Engine:
             for name in batch.asked:
                 self.asked(name)
 
-    def _plain(self, calls: list[Call]) -> Iterable[bytes | None]:
-        """The opcodes of some calls, if all of them hold plain scalars and nothing else; None for each if not."""
-        pairs = [(what.name, call.args) for call in calls if type(what := call.what) is Method and not call.kwargs]
-        found = self._codec.encode_plain(pairs) if len(pairs) == len(calls) else None
-        return found if found is not None else repeat(None)
+    def _encoded_together(self, methods: list[Any], calls: list[Call]) -> list[bytes] | None:
+        """The opcodes of some calls, if all of them are recorded and hold plain scalars and nothing else."""
+        for each in set(methods):
+            if type(each) is not Method:
+                return None
+        if [call for call in calls if call.kwargs]:
+            return None
+        return self._codec.encode_plain([each.name for each in methods], [call.args for call in calls])
+
+    def _begin_together(self, methods: list[Method], calls: list[Call], encoded: list[bytes], batch: _Unwritten) -> int:
+        """Takes calls in order, up to the first that raises, or that nobody waits for any more. How many.
+
+        Takes none if there is anything to be done before one of them.
+        """
+        machine, now = self.machine, _time_ns()
+        # Where the offset is to be looked at, each call does; also for a clock that is to be asked each time.
+        if self._is_seen_at_once or now + STEP_NS * len(calls) >= self._offset_until or not self._is_in_step(batch):
+            return 0
+        functions: dict[Method, Function] = {}
+        for each in set(methods):
+            if each.parts:
+                return 0
+            try:
+                functions[each] = machine.methods[each.name]
+            except LookupError:
+                return 0  # Those before it are applied.
+        first, offset = max(now, self._instant), self._offset
+        instants = range(first, first + STEP_NS * len(calls), STEP_NS)
+        headers = [_pack(instant, offset, action.RETURNED) for instant in instants]
+        headers[0] = _pack(first, offset, machine.outcome)
+        values: list[Any] = []
+        failure = None
+        try:
+            machine.apply_all(headers, [functions[each] for each in methods], _arguments_of(calls), values)
+        except BaseException as error:
+            failure = error
+        domain, proxy = machine.domain, self.proxy
+        for call, value in zip(calls, values):
+            call.value = value if value is not domain else proxy
+        done = len(values)
+        begun = done + (failure is not None)
+        if begun:
+            batch.recorded += calls[:begun]
+            batch.records += [header + data for header, data in zip(headers[:begun], encoded)]
+            self._instant = instants[begun - 1]
+        if failure is not None:
+            calls[done].error = failure
+            self._failed_in_batch(batch, calls[done], methods[done], None)
+        return begun
+
+    def _begin_each(self, calls: list[Call], encoded: Iterable[bytes | None], batch: _Unwritten) -> None:
+        """Takes calls in order, one by one. None is a call that is to be encoded when its turn has come."""
+        # What a read without the lock can see of an action that runs has to be in the log before.
+        add = self.log.append if self._is_seen_at_once else batch.records.append
+        unsure = not self._is_in_step(batch)
+        for call, data in zip(calls, encoded):
+            method, parts, is_recorded = call.what, None, False
+            try:
+                if unsure:
+                    self._caught_up()
+                    unsure = False
+                if type(method) is Method:
+                    instant = _time_ns()
+                    if instant >= self._offset_until:
+                        instant = self._stamp(instant)
+                    if self._instant > instant:
+                        instant = self._instant
+                    args, kwargs = call.args, call.kwargs
+                    if data is None:
+                        data, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
+                    machine = self.machine
+                    if method.parts:
+                        parts = self._codec.dump_parts(machine.domain, method.parts)
+                    header = _pack(instant, self._offset, machine.outcome)
+                    function = machine.methods[method.name]
+                    add(header + data)
+                    is_recorded = True
+                    batch.recorded.append(call)
+                    self._instant = instant
+                    value = machine.apply(header, function, args, kwargs)
+                    call.value = value if value is not machine.domain else self.proxy
+                elif method is not None:
+                    batch.reads.append((call, len(batch.records)))
+                    call.value = self._returned(method(self.machine.domain, *call.args, **call.kwargs))
+            except BaseException as error:
+                call.error = error
+                unsure = not is_recorded or self._failed_in_batch(batch, call, method, parts)
+
+    def _is_in_step(self, batch: _Unwritten) -> bool:
+        """Whether the log takes records, and the machine is where the log will be behind those of a batch."""
+        return self.log.settled >= 0 and self.machine.applied == self.log.last + len(batch.records)
 
     def _failed_in_batch(self, batch: _Unwritten, call: Call, method: Method, parts: bytes | None) -> bool:
         """Sees to what the method of a recorded call raised. Whether the machine may be behind the log now."""
@@ -510,6 +565,14 @@ class _Unwritten:
             self.records.clear()
             self.recorded.clear()
             self.reads.clear()
+
+
+def _arguments_of(calls: Iterable[Call]) -> Iterator[tuple[Any, ...]]:
+    """The arguments of each call when its turn has come, up to one that nobody waits for any more."""
+    for call in calls:
+        if call.what is None:
+            return
+        yield call.args
 
 
 def _copy(error: BaseException) -> BaseException:

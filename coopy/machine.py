@@ -9,7 +9,7 @@ which answer from the record's header and the index.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FunctionType, GeneratorType
 from typing import Any, Union, cast
 
@@ -126,8 +126,11 @@ class Machine:
         self.applied += 1
         return result
 
-    def apply_all(self, headers: list[bytes], methods: list[Function], arguments: list[Any], values: list[Any]) -> None:
-        """Runs actions in order, as `apply` does each, and adds to ``values`` what each returns. Raises what one raises."""
+    def apply_all(self, headers: list[bytes], methods: list[Function], arguments: Iterable[Any], values: list[Any]) -> None:
+        """Runs actions in order, as `apply` does each, and adds to ``values`` what each returns. Raises what one raises.
+
+        So many as there are arguments for, which are asked for one by one.
+        """
         generator, add = GeneratorType, values.append
         before = current.machine
         current.machine = self
