@@ -48,6 +48,9 @@ _NONE_BINBYTES = b"NB"
 _HEAD_BYTES = 11  # PROTO 5 and FRAME with its size
 _TAIL = b"\x86\x94."  # TUPLE2, MEMOIZE, STOP
 _BODY = slice(_HEAD_BYTES, -2)  # Where nothing is memoized.
+_BETWEEN = b"\0coopy\xff"
+_BETWEEN_OPCODES = b"C%c%b" % (len(_BETWEEN), _BETWEEN)
+assert _BETWEEN_OPCODES.rfind(b"C") == 0, "no two overlap: each that is found is one that was written, or there are more"
 _LARGE_BYTES = 16 * 1024 * 1024  # A state that may take long to load.
 _BINGET = 0x68
 _LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
@@ -56,6 +59,7 @@ _JOIN_TAIL = b"l."
 
 _dumps = pickle.dumps
 _loads = pickle.loads
+_chained = itertools.chain.from_iterable
 
 
 class _Sink:
@@ -67,14 +71,28 @@ class _Sink:
         self.write = write
 
 
-def _dumps_each(values: Iterable[object]) -> list[bytes]:
-    """A pickle of each value that holds scalars alone. Without a memo, which only others need."""
-    found: list[bytes] = []
-    pickler = pickle.Pickler(_Sink(found.append), PROTOCOL)
+def _pickler_of_scalars(write: Callable[[bytes], object]) -> pickle.Pickler:
+    """Without a memo, which only others need."""
+    pickler = pickle.Pickler(_Sink(write), PROTOCOL)
     pickler.fast = True
-    for each in values:
-        pickler.dump(each)
-    return found
+    return pickler
+
+
+def _dumps_each(names: Iterable[str], arguments: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    """The opcodes of each call. What is large is written in parts: then they are more than the calls."""
+    found: list[bytes] = []
+    pickler = _pickler_of_scalars(found.append)
+    for call in zip(names, arguments):
+        pickler.dump(call)
+    return [each[_BODY] for each in found]
+
+
+def _dumps_together(names: Iterable[str], arguments: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    """The same by one pickle, cut at what stands between them. If one of them holds that, they are more; none if it is large."""
+    written: list[bytes] = []
+    calls = _chained(zip(names, arguments, itertools.repeat(_BETWEEN)))
+    _pickler_of_scalars(written.append).dump((_BETWEEN, *calls))
+    return [] if len(written) > 1 else written[0].split(_BETWEEN_OPCODES)[1:-1]
 
 
 _sample = _dumps(("a", ()), PROTOCOL)
@@ -82,7 +100,7 @@ assert (
     _sample[0] == 0x80
     and _sample[2] == 0x95
     and _sample[-3:] == _TAIL
-    and _dumps_each([("a", ())])[0][_BODY] == b"\x8c\x01a)"
+    and _dumps_each(["a"], [()]) == _dumps_together(["a"], [()]) == [b"\x8c\x01a)"]
 ), "an inline call is a pickle without its head and its tail; this Python writes pickles otherwise"
 
 
@@ -186,14 +204,15 @@ class Codec:
 
     def encode_plain(self, names: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[bytes] | None:
         """The opcodes of small calls that hold plain scalars alone, in half the time; None if they are not all such."""
-        if not SCALARS.issuperset(map(type, itertools.chain.from_iterable(arguments))):
+        if not SCALARS.issuperset(map(type, _chained(arguments))):
             return None
         try:
-            found = _dumps_each(zip(names, arguments))
+            found = _dumps_together(names, arguments)
+            if len(found) != len(names):
+                found = _dumps_each(names, arguments)
         except Exception:
             return None  # `encode_call` says which, and why.
-        # What is large is written in parts.
-        return [each[_BODY] for each in found] if len(found) == len(names) else None
+        return found if len(found) == len(names) else None
 
     def decode_call(self, data: bytes, version: int | None = None, domain: object = None) -> Call:
         """The call of an opaque record, recorded by today's version of the class or by ``version``.

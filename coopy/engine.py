@@ -362,9 +362,12 @@ class Engine:
         Takes none if there is anything to be done before one of them.
         """
         machine, now = self.machine, _time_ns()
-        # Where the offset is to be looked at, each call does; also for a clock that is to be asked each time.
-        if self._is_seen_at_once or now + STEP_NS * len(calls) >= self._offset_until or not self._is_in_step(batch):
+        if self._is_seen_at_once or not self._is_in_step(batch):
             return 0
+        if now >= self._offset_until:
+            now = self._stamp(now)
+        if now + STEP_NS * len(calls) > self._offset_until:
+            return 0  # The offset is to be looked at in between; or there is a clock that is asked for each action.
         functions: dict[Method, Function] = {}
         for each in set(methods):
             if each.parts:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from program import run, write
 
 import coopy
-from coopy import DecodingError, EncodingError, SnapshotError, action, control, init_system
+from coopy import DecodingError, EncodingError, SnapshotError, action, codec, control, init_system
 from coopy.codec import INLINE_BYTES_MAX, Codec, decode_joined
 from coopy.storage import MemoryWriter
 
@@ -100,6 +100,8 @@ PLAIN = st.lists(st.tuples(st.sampled_from(["keep", "h", "x" * 300]), st.lists(S
 @given(PLAIN)
 @example([("keep", ("a", "a", b"b", b"b", "keep")), ("keep", ()), ("h", tuple(map(str, range(1000))))])
 @example([("keep", (0.0, -0.0, float("inf"), True, 1, None, "\ud800", 1 << 5000))])
+@example([("keep", (codec._BETWEEN, 1)), ("keep", (b"C" + codec._BETWEEN_OPCODES, codec._BETWEEN_OPCODES.decode("latin-1")))])
+@example([("keep", ("x" * 2000, number)) for number in range(64)])
 def test_plain_calls_encoded_together_are_decoded_as_they_were_encoded(calls: list[tuple[str, tuple[Any, ...]]]) -> None:
     encoded = CODEC.encode_plain(*map(list, zip(*calls)))
     assert encoded is not None and len(encoded) == len(calls)

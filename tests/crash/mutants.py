@@ -201,6 +201,27 @@ MUTANTS = [
         "tests/engine/test_batches.py::test_an_action_that_an_unlocked_read_can_see_is_in_the_log_before_it_runs",
     ),
     Mutant(
+        "an-unlocked-read-sees-what-is-taken-together-and-not-in-the-log",
+        ENGINE,
+        "        if self._is_seen_at_once or not self._is_in_step(batch):\n",
+        "        if not self._is_in_step(batch):\n",
+        "tests/engine/test_batches.py::test_an_action_that_an_unlocked_read_can_see_is_in_the_log_before_it_runs",
+    ),
+    Mutant(
+        "a-call-that-nobody-waits-for-any-more-is-applied",
+        ENGINE,
+        "        if call.what is None:\n            return\n",
+        "",
+        "tests/engine/test_batches.py::test_a_call_that_nobody_waits_for_any_more_is_not_applied",
+    ),
+    Mutant(
+        "a-call-that-raised-among-others-is-not-withdrawn",
+        ENGINE,
+        "            self._failed_in_batch(batch, calls[done], methods[done], None)\n",
+        "",
+        "tests/engine/test_batches.py::test_plain_calls_that_are_taken_together_come_to_what_they_come_to_one_by_one",
+    ),
+    Mutant(
         "a-rebuild-in-a-batch-loses-what-was-not-written",
         ENGINE,
         "        batch.write()\n        if call.error is error:\n",

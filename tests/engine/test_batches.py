@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import threading
+import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from coopy import (
     StateChanged,
     SystemClosed,
     abort_exception,
+    action,
     clock,
     control,
     engine,
@@ -32,6 +36,7 @@ from coopy import (
 )
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
+from coopy.testing import Clock, memory_system
 
 sent: list[str] = []
 armed: list[BaseException] = []
@@ -260,6 +265,42 @@ def test_a_batch_comes_to_what_its_calls_come_to_one_by_one(
         assert list(shop._coopy_engine.machine.effects) == ["8.0"]
 
 
+def plain_kinds() -> list[Called]:
+    """Calls that hold plain scalars and nothing else."""
+    return [
+        *sells("tea", "milk", "tea", "bread", "milk"),
+        Called("itself"),
+        Called("all"),
+        Called("order", "cake"),
+        Called("order_and_fail", "pie"),
+        Called("order", "pie"),
+        *sells("salt", "salt"),
+        Called("careful", "salt"),
+        *sells(1, 2.5, None, True, b"bytes"),
+        Called("whole", "no"),
+        *sells("x" * 5000, "last", "last"),
+    ]
+
+
+def test_plain_calls_that_are_taken_together_come_to_what_they_come_to_one_by_one(cls: type, tmp_path: Path) -> None:
+    shops = {name: without_delivery(open_with(Calls(), cls, tmp_path / name)) for name in ("batch", "single")}
+    outcomes = {
+        "batch": take(shops["batch"], *plain_kinds()),
+        "single": [outcome for call in plain_kinds() for outcome in take(shops["single"], call)],
+    }
+    for name, shop in shops.items():
+        outcomes[name] = ["the shop" if each is shop else each for each in outcomes[name]]
+    assert outcomes["batch"] == outcomes["single"]
+    assert outcomes["batch"][:6] == [1, 2, ValueError, 3, ValueError, "the shop"]
+    assert recorded(shops["batch"]) == recorded(shops["single"])
+    assert shops["batch"].sold == shops["single"].sold
+    for name, shop in shops.items():
+        effects = shop._coopy_engine.machine.effects
+        control(shop).close()
+        assert restored(cls, tmp_path / name).sold == shop._coopy_engine.machine.domain.sold
+        assert list(effects) == ["8.0", "10.0"]
+
+
 def test_a_single_call_and_a_batch_leave_the_same_records(cls: type, tmp_path: Path) -> None:
     batch, single = (without_delivery(open_with(Calls(), cls, tmp_path / name)) for name in ("batch", "single"))
     take(batch, *(call for call in every_kind() if call.what is not None))
@@ -293,6 +334,37 @@ def test_stamps_of_a_batch_never_go_back(shop: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(engine, "_time_ns", lambda: next(times))
     assert take(shop, *sells(*"abcd")) == [1, 2, 3, 4]
     assert shop.stamps == sorted(shop.stamps) and len(shop.stamps) == 4
+
+
+def test_instants_of_a_batch_differ_and_are_those_of_its_time(shop: Any) -> None:
+    began = time.time_ns()
+    take(shop, *sells(*range(200)))
+    ended = time.time_ns()
+    found = shop._coopy_engine
+    instants = [action.instant_of(each.header) for each in history.actions(found.log, found._codec, 0)]
+    assert len(set(instants)) == 200 and instants == sorted(instants)
+    assert began <= instants[0] and instants[-1] <= ended
+
+
+def test_actions_of_a_batch_have_the_instant_of_a_clock_that_stands() -> None:
+    frozen = Clock()
+    frozen.freeze()
+    shop = memory_system(Shop, clock=frozen)
+    take(shop, *sells(*range(100)))
+    assert set(shop.stamps) == {frozen.time()}
+    control(shop).close()
+
+
+def test_the_offset_is_looked_at_once_a_second_in_a_batch(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = time.time_ns() // 10**9 + 3600
+    times = itertools.count(second * 10**9 + 10**9 - 3000, 100)
+    monkeypatch.setattr(engine, "_time_ns", lambda: next(times))
+    monkeypatch.setattr(engine.time, "localtime", lambda seconds: types.SimpleNamespace(tm_gmtoff=seconds - second))
+    take(shop, *sells(*range(200)))
+    found = shop._coopy_engine
+    headers = [action.HEADER.unpack(each.header[-13:]) for each in history.actions(found.log, found._codec, 0)]
+    assert {offset for _, offset, _ in headers} == {0, 1}
+    assert all(instant // 10**9 - second == offset for instant, offset, _ in headers)
 
 
 def test_a_call_made_while_an_argument_is_encoded_is_an_action_before_its_own(shop: Any, cls: type, tmp_path: Path) -> None:
