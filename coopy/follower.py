@@ -15,7 +15,7 @@ import marshal
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, islice
 from typing import Any, NamedTuple, cast
 
@@ -23,7 +23,7 @@ from coopy import action, batch, log, versions
 from coopy.batch import BATCH
 from coopy.codec import SCALARS, Codec, decode_joined, joined_headers
 from coopy.effects import DONE
-from coopy.engine import Engine, Method, has_unlocked_reads
+from coopy.engine import CHUNK, Engine, Method, has_unlocked_reads
 from coopy.errors import (
     ClusterError,
     CoopyError,
@@ -167,15 +167,7 @@ class Replicated(Engine):
         records: list[bytes] = []
         answers: list[Any] = []
         size = 0
-        for call in calls:
-            try:
-                if not isinstance(call.what, Method):
-                    call.value = call.run(call.what, call.args, call.kwargs)
-                    continue
-                record = self.encode(call.what, call.args, call.kwargs)
-            except BaseException as error:
-                call.error = error
-                continue
+        for call, record in self._encoded(calls):
             if size + len(record) > BATCH_BYTES_MAX and records:
                 groups.append(self._submitted(records, answers))
                 records, answers, size = [], [], 0
@@ -185,6 +177,38 @@ class Replicated(Engine):
         if records:
             groups.append(self._submitted(records, answers))
         return groups
+
+    def _encoded(self, calls: Sequence[Any]) -> Iterator[tuple[Any, bytes]]:
+        """The calls that are to be sent, each with its record. Reads are answered, and what can't be sent is told so."""
+        rest = iter(calls)
+        while chunk := list(islice(rest, CHUNK)):
+            together = self._encoded_at_once(chunk)
+            if together is not None:
+                yield from zip(chunk, together)
+                continue
+            for call in chunk:
+                record = None
+                try:
+                    if isinstance(call.what, Method):
+                        record = self.encode(call.what, call.args, call.kwargs)
+                    elif call.what is not None:
+                        call.value = self.read(call.what, call.args, call.kwargs)
+                except BaseException as error:
+                    call.error = error
+                if record is not None:
+                    yield call, record
+
+    def _encoded_at_once(self, calls: list[Any]) -> list[bytes] | None:
+        """The records of calls, if nothing is to be looked at for any of them but its arguments."""
+        methods = [call.what for call in calls]
+        encoded = self._encoded_together(methods, calls)
+        if encoded is None or self.only_reads or self.failure is not None or any(each.bodies for each in set(methods)):
+            return None
+        instant = time.time_ns()
+        if instant >= self._offset_until:
+            instant = self._stamp(instant)
+        header = _pack(instant, self._offset, action.UNKNOWN)
+        return [header + each for each in encoded]
 
     def _submitted(self, records: list[bytes], answers: list[Any]) -> Group:
         try:

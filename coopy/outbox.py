@@ -267,7 +267,12 @@ class Outbox:
         if sent.kind == batch.ACTIONS:
             self._in_flight += 1
         name = f"{self._node}.{self._incarnation}.{sent.kind}.{sent.number}.{sent.attempt}"
-        future = self._line.send(sent.data, name)
+        try:
+            future = self._line.send(sent.data, name)
+        except BaseException as error:
+            # Who called was interrupted: it may have been sent, and is sent again by who follows the line.
+            self._not_taken(sent, OutcomeUnknown(f"sending was broken off by {error!r}"))
+            raise
         future.add_done_callback(lambda found: self._answered(sent, found))
 
     def _without_abandoned(self, sent: _Sent) -> None:
@@ -287,24 +292,34 @@ class Outbox:
     def _answered(self, sent: _Sent, found: Future[int]) -> None:
         error = found.exception()
         with self._lock:  # Which this thread may have: a line may answer at once.
-            sent.in_flight = False
-            if sent.kind == batch.ACTIONS:
-                self._in_flight -= 1
-            if error is None:
-                sent.surely_not = False
-                if self.problem is not None and not self._is_due():
-                    log.warn("%s: the cluster takes calls again", self._node)
-                    self.problem = None
-            elif not isinstance(error, SystemClosed):
-                if isinstance(error, OutcomeUnknown):
-                    sent.surely_not = False
-                sent.due = time.monotonic() + sent.delay_s
-                sent.delay_s = min(2 * sent.delay_s, RETRY_S_MAX)
-                if self.problem is None:
-                    log.warn("%s: %s; trying again", self._node, error)
-                self.problem = error
-            if error is None and self._waiting:
+            if error is not None:
+                self._not_taken(sent, error)
+                return
+            self._is_back(sent)
+            sent.surely_not = False
+            if self.problem is not None and not self._is_due():
+                log.warn("%s: the cluster takes calls again", self._node)
+                self.problem = None
+            if self._waiting:
                 self._send_more()
+
+    def _not_taken(self, sent: _Sent, error: BaseException) -> None:
+        """Has it sent again, a little later."""
+        self._is_back(sent)
+        if isinstance(error, SystemClosed):
+            return
+        if isinstance(error, OutcomeUnknown):
+            sent.surely_not = False
+        sent.due = time.monotonic() + sent.delay_s
+        sent.delay_s = min(2 * sent.delay_s, RETRY_S_MAX)
+        if self.problem is None:
+            log.warn("%s: %s; trying again", self._node, error)
+        self.problem = error
+
+    def _is_back(self, sent: _Sent) -> None:
+        sent.in_flight = False
+        if sent.kind == batch.ACTIONS:
+            self._in_flight -= 1
 
 
 def check_size(name: str, record: bytes) -> None:

@@ -216,12 +216,14 @@ class Connection:
         url = urls[self._wires % len(urls)]
         given = self._options
         try:
-            return Wire(
+            found = Wire(
                 url, given.get("user"), given.get("password"), subscribe=subscribe, bell=bell, name=given["name"], tls=given["tls"]
             )
         except OSError:
             self._wires += 1
             raise
+        self._wires = 0
+        return found
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
         """What a coroutine returns. Raises what it raises, `Unavailable` after the time-out."""

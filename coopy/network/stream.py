@@ -129,7 +129,9 @@ class Stream:
             said = json.loads(message.data)
             if "error" in said:
                 about = said["error"]
-                sent.set_exception(Unavailable(f"the server refused a message: {about['description']} ({about.get('err_code')})"))
+                why = f"the server refused a message: {about['description']} ({about.get('err_code')})"
+                # It refuses what is wrong with the message before others hear of it. What goes wrong in the server may come after.
+                sent.set_exception(Unavailable(why) if 400 <= int(about["code"]) < 500 else OutcomeUnknown(why))
                 return
             sequence = int(said["seq"])
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
@@ -176,7 +178,7 @@ class Stream:
             found = list(self._arrived)
             self._arrived.clear()
             self._arrived_bytes = 0
-            if not found and self._problem is not None:
+            if self._problem is not None and (not found or isinstance(self._problem, SystemClosed)):
                 raise self._problem
         return found
 

@@ -378,3 +378,19 @@ def test_the_largest_batch_fits_a_message() -> None:
 
     largest = batch.pack(batch.ACTIONS, "n" * 255, 1, 1, [b"x" * outbox.RECORD_BYTES_MAX])
     assert len(largest) + 4096 < PAYLOAD_BYTES_MAX
+
+
+def test_who_is_interrupted_while_sending_keeps_nobody_from_it(
+    line: Scripted, box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(line, "send", lambda data, name: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            put(box, "a")
+    second = put(box, "b")
+    assert line.asked == []
+    box.tick()
+    assert line.asked == [(1, ["a"])]
+    line.answer(0)
+    assert line.asked[1:] == [(2, ["b"])]
+    assert not is_done(second)

@@ -58,7 +58,7 @@ def lives(pid: int) -> bool:
     """Whether there is such a process that has not ended; one that nobody has waited for has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         if os.path.isdir("/proc/self"):
             return False
     try:

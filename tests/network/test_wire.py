@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import pytest
 from cluster.test_line import Servers, answered, connected, follow, received, send
-from network.servers import NODE, REPLICA, free_port, lives, running, settings, until
+from network.servers import NODE, REPLICA, free_port, running, settings, until
 
 from coopy import OutcomeUnknown, SystemClosed, Unavailable
 from coopy.network import stream
@@ -297,7 +297,7 @@ def test_what_was_answered_is_read_though_the_rest_can_not_be_sent(peer: Peer) -
     def fail(_: object) -> int:
         raise BrokenPipeError
 
-    wire._sent = fail  # type: ignore[method-assign]
+    wire._sent = fail  # type: ignore[method-assign, assignment]
     wire._sends_on = select.POLLIN
     peer.socket.sendall(b"MSG in.1 2 1\r\na\r\n")
     assert [each.data for each in read(wire, 1)] == [b"a"]
@@ -447,6 +447,28 @@ def test_a_large_message_comes_in_many_parts(either: Peer) -> None:
     wire, body = either.wire(), bytes(range(256)) * 20_000
     with either.doing(lambda: either.socket.sendall(b"MSG out 1 %d\r\n%s\r\nMSG out 1 1\r\na\r\n" % (len(body), body))):
         assert [each.data for each in read(wire, 2)] == [body, b"a"]
+
+
+def test_what_openssl_holds_is_not_waited_for(certified: Certified, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = Peer(certified)
+    try:
+        wire = peer.wire()
+        monkeypatch.setattr(wires, "_READ_BYTES", 16)
+        peer.socket.sendall(ALL)
+        found: list[Delivered] = []
+        while not wire._socket.pending():  # type: ignore[attr-defined]
+            select.select([wire._socket], [], [], TIMEOUT_S)
+            found += wire.read()
+        assert not select.select([wire._socket], [], [], 0)[0]
+        while len(found) < len(EXPECTED):
+            assert wire.has_more()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delattr(select, "poll")
+                wire.wait(TIMEOUT_S)
+            found += wire.read()
+        assert found == EXPECTED
+    finally:
+        peer.close()
 
 
 def test_what_is_said_right_behind_the_greeting_is_read_though_nothing_follows(either: Peer) -> None:
@@ -752,6 +774,23 @@ def test_nothing_is_closed_while_somebody_sends_to_it(peer: Peer) -> None:
         assert closed(each).fileno() == -1
 
 
+@pytest.mark.parametrize("what", ["read", "has_more", "wait"])
+def test_openssl_is_not_asked_while_another_thread_sends(certified: Certified, what: str) -> None:
+    peer = Peer(certified)
+    try:
+        wire = peer.wire()
+        work: Callable[[], object] = {"read": wire.read, "has_more": wire.has_more, "wait": lambda: wire.wait(0)}[what]
+        with wire._lock:
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join(0.05)
+            assert thread.is_alive()
+        thread.join(TIMEOUT_S)
+        assert not thread.is_alive()
+    finally:
+        peer.close()
+
+
 def test_a_bell_rings_until_it_was_heard_and_never_fails() -> None:
     bell = Bell()
     for _ in range(100_000):
@@ -819,7 +858,7 @@ def test_a_server_that_is_killed_and_comes_back_on_the_same_port_is_found_again(
         pid = supervisor.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not lives(pid))
+        until(lambda: supervisor.pid != pid)
         sent = line.send(b"during", "during")
         assert isinstance(outcome(line, sent), OutcomeUnknown)
         connected(line)
@@ -896,6 +935,18 @@ def test_an_answer_that_cannot_be_read_leaves_the_outcome_unknown(line: Stream, 
     assert isinstance(sent.exception(0), OutcomeUnknown)
 
 
+@pytest.mark.parametrize(("code", "kind"), [(400, Unavailable), (503, OutcomeUnknown), (500, OutcomeUnknown)])
+def test_what_goes_wrong_in_a_server_may_have_come_after_others_kept_the_message(
+    line: Stream, code: int, kind: type[BaseException]
+) -> None:
+    sent = line.send(b"a", "a")
+    [token] = line._unanswered
+    said = b'{"error": {"code": %d, "err_code": 10077, "description": "no room"}}' % code
+    line._answered(Delivered(2, line._inbox + b"." + token, b"", said))
+    with pytest.raises(kind, match="refused a message: no room .10077."):
+        sent.result(0)
+
+
 @pytest.mark.parametrize("subject", [b"", b"in", b"in.x", b"in.-1", b"in." + b"9" * 5000, b"in.999"])
 def test_an_answer_to_nothing_is_dropped(line: Stream, subject: bytes) -> None:
     line._answered(Delivered(2, subject, b"", b'{"seq": 5}'))
@@ -925,16 +976,16 @@ def test_nothing_that_is_sent_while_the_connection_breaks_stays_without_an_answe
     threads = [threading.Thread(target=work, args=(key,)) for key in "ab"]
     for thread in threads:
         thread.start()
-    messages = []
     try:
         for _ in range(4):
             before = line.last()
             while line._wire is None or line.last() < before + 20:
-                messages += line.receive(0.05)
+                line.receive(0.05)
             found = line._wire
             found._socket.shutdown(socket.SHUT_RDWR)
+            sent.append((f"lost{before}", line.send(b"lost%d" % before * 100, f"lost{before}")))
             while line._wire is found:
-                messages += line.receive(0.05)
+                line.receive(0.05)
     finally:
         over.set()
         for thread in threads:
@@ -945,7 +996,7 @@ def test_nothing_that_is_sent_while_the_connection_breaks_stays_without_an_answe
     follow(line, 0)
     texts = {data[: len(data) // 100].decode(): sequence for sequence, data in received(line, last) if data != b"end"}
     kinds = {type(future.exception()) for _, future in sent}
-    assert OutcomeUnknown in kinds and kinds <= {type(None), OutcomeUnknown, Unavailable}
+    assert {type(None), OutcomeUnknown} <= kinds <= {type(None), OutcomeUnknown, Unavailable}
     for name, future in sent:
         error = future.exception()
         if error is None:
@@ -982,6 +1033,13 @@ def test_closing_while_another_thread_receives_ends_it_with_nothing_but_that(ser
         assert isinstance(line.send(b"a", "a").exception(0), SystemClosed)
         with pytest.raises(SystemClosed):
             line.receive(0.01)
+
+
+def test_who_is_closed_receives_nothing_more_though_messages_have_arrived(line: Stream) -> None:
+    line._take(1, b"a")
+    line.close()
+    with pytest.raises(SystemClosed):
+        line.receive(0.01)
 
 
 @contextlib.contextmanager
