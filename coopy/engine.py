@@ -13,7 +13,6 @@ rebuilds the machine from what the log holds.
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ from typing import Any, Protocol
 from coopy import action
 from coopy.codec import Codec
 from coopy.decorators import READONLY, UNLOCKED
-from coopy.errors import JournalError, PrevalentError, UsageError
+from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
 from coopy.machine import Function, Machine, method_of
 from coopy.effects import DONE
 from coopy.migration import MARK
@@ -559,10 +558,10 @@ class _Unwritten:
         except BaseException as error:
             written = log.last - before
             for call in self.recorded[written:]:
-                call.error = _copy(error)
+                call.error = copy_of(error)
             for call, seen in self.reads:
                 if seen > written:
-                    call.error = _copy(error)
+                    call.error = copy_of(error)
             self.asked = [name for name in self.asked if int(name.partition(".")[0]) <= log.last]
         finally:
             self.records.clear()
@@ -576,13 +575,6 @@ def _arguments_of(calls: Iterable[Call]) -> Iterator[tuple[Any, ...]]:
         if call.what is None:
             return
         yield call.args
-
-
-def _copy(error: BaseException) -> BaseException:
-    """An exception for one more caller."""
-    found = copy.copy(error)
-    found.__cause__ = error.__cause__
-    return found
 
 
 def _is_undone(method: Method, error: BaseException) -> bool:

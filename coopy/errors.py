@@ -43,11 +43,18 @@ the attributes hold the same facts. Exceptions of the domain are never wrapped.
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import os
 
 
 class CoopyError(Exception):
     """Base of every exception that coopy raises."""
+
+    def __reduce__(self) -> Any:
+        # As it is: most are made of other arguments than their text.
+        return super().__reduce__() if isinstance(self, OSError) else (_again, (type(self), self.args, vars(self)))
 
 
 class UsageError(CoopyError, ValueError):
@@ -335,3 +342,16 @@ class ReplayDiverged(ReplayError):
         )
         self.recorded = recorded
         self.replayed = replayed
+
+
+def _again(cls: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    found = cls.__new__(cls, *args)
+    vars(found).update(attributes)
+    return found
+
+
+def copy_of(error: BaseException) -> BaseException:
+    """An exception for one more caller: one that is raised again and again keeps what each of them was doing."""
+    found = copy.copy(error)
+    found.__cause__ = error.__cause__
+    return found

@@ -32,6 +32,7 @@ from coopy.errors import (
     NotAMember,
     ReadOnlyNode,
     SystemClosed,
+    copy_of,
 )
 from coopy.line import Line
 from coopy.machine import Function, MissingName
@@ -150,7 +151,7 @@ class Replicated(Engine):
                 f"marked @readonly. Call it on a node that writes."
             )
         if self.failure is not None:
-            raise self.failure
+            raise copy_of(self.failure)
         if method.bodies:
             versions.enabled(self.machine, method.name, method.function)  # Others may not have it at all.
         instant = time.time_ns()
@@ -234,7 +235,7 @@ class Replicated(Engine):
         if current.machine is self.machine:
             return
         if self.failure is not None:
-            raise self.failure
+            raise copy_of(self.failure)
         group = Group((), ())
         self.outbox.barrier(group)
         self._wait(group, self.timeout_s if timeout_s is None else timeout_s)
@@ -242,7 +243,7 @@ class Replicated(Engine):
     def _wait(self, group: Group, timeout_s: float) -> None:
         if group.done.acquire(timeout=timeout_s):
             if self.failure is not None and not group.records:
-                raise self.failure
+                raise copy_of(self.failure)
             return
         error = self.outbox.give_up(group, timeout_s)
         if not group.done.acquire(False):
@@ -293,7 +294,7 @@ class Replicated(Engine):
         with self._moved:
             while self.position < sequence:
                 if self.failure is not None:
-                    raise self.failure
+                    raise copy_of(self.failure)
                 before = self.position
                 self._moved.wait(0.2)
                 if self.position > before:

@@ -15,7 +15,7 @@ from threading import Lock, RLock
 from typing import Any, Protocol
 
 from coopy import batch, log
-from coopy.errors import EncodingError, OutcomeUnknown, SystemClosed, Unavailable
+from coopy.errors import EncodingError, OutcomeUnknown, SystemClosed, Unavailable, copy_of
 from coopy.line import Line
 
 IN_FLIGHT_MAX = 2
@@ -111,7 +111,7 @@ class Outbox:
         """Sends a group's records in order, behind those of earlier groups. Raises `SystemClosed`, `Unavailable`."""
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise copy_of(self._closed)
             if self._waiting_records + len(group.records) > WAITING_MAX:
                 raise Unavailable(
                     f"{self._waiting_records} calls wait to be sent already. Nothing was recorded; call again later."
@@ -125,7 +125,7 @@ class Outbox:
         """Sends a message that does nothing; the group is finished once this node has applied all before it."""
         with self._lock:
             if self._closed is not None:
-                raise self._closed
+                raise copy_of(self._closed)
             self._tokens += 1
             token = self._tokens
             data = batch.pack(batch.BARRIER, self._node, self._incarnation, token)

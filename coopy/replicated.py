@@ -190,6 +190,8 @@ class ReplicatedSystem(System):
         self._unserved: BaseException | None = None
         self._state = "starting"
         self._theirs: dict[int, dict[str, int]] = {}
+        """For each of the newest batches, what it came to on other nodes."""
+        self._comparing = threading.Lock()
         self._opened_at = time.monotonic()
         self._ended = threading.Event()
         self._shipping = threading.Lock()
@@ -613,7 +615,8 @@ class ReplicatedSystem(System):
             self._install(self._calls, self._manifest.system, *found)
             super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
             self.engine.replace(self._journal, self._snapshots)
-        self._theirs.clear()
+        with self._comparing:
+            self._theirs.clear()
         self._set_state("ready")
 
     def _set_aside(self) -> None:
@@ -797,11 +800,16 @@ class ReplicatedSystem(System):
 
     def _heard_from(self, node: str, facts: Facts) -> None:
         if facts.get("state") in ("ready", "catching up"):
-            for sequence, value in facts.get("digests", {}).items():
-                self._theirs.setdefault(int(sequence), {})[node] = int(value)
+            with self._comparing:
+                for sequence, value in facts.get("digests", {}).items():
+                    self._theirs.setdefault(int(sequence), {})[node] = int(value)
 
     def _compare(self) -> None:
         """Looks whether the others came to what this node came to; if most did not, it is this node that is wrong."""
+        with self._comparing:
+            self._look_for_difference()
+
+    def _look_for_difference(self) -> None:
         engine = self.engine
         for sequence in sorted(self._theirs):
             theirs = self._theirs[sequence]

@@ -25,7 +25,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from coopy import log
-from coopy.errors import ClusterError, DamagedLine, MissingActions, OutcomeUnknown, SystemClosed, Unavailable
+from coopy.errors import ClusterError, DamagedLine, MissingActions, OutcomeUnknown, SystemClosed, Unavailable, copy_of
 from coopy.line import Message
 from coopy.network.connection import RECONNECT_S, Connection
 from coopy.network.wire import Bell, Delivered, Wire, header, status
@@ -179,7 +179,7 @@ class Stream:
             self._arrived.clear()
             self._arrived_bytes = 0
             if self._problem is not None and (not found or isinstance(self._problem, SystemClosed)):
-                raise self._problem
+                raise copy_of(self._problem)
         return found
 
     def _read(self, timeout_s: float) -> None:

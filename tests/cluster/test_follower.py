@@ -391,6 +391,15 @@ def test_an_action_that_an_unlocked_read_can_see_is_in_the_journal_before_it_run
     assert seen == [2, 3, 4]
 
 
+def test_why_a_node_has_stopped_is_told_many_times_and_does_not_grow(nodes: list[Node]) -> None:
+    nodes[0].engine.fail(ClusterError("it has stopped"))
+    for ask in (lambda: nodes[0].bank.deposit("x"), nodes[0].engine.sync, lambda: nodes[0].engine.reach(99, 1)) * 10:
+        with pytest.raises(ClusterError, match="it has stopped") as caught:
+            ask()
+        assert caught.value is not nodes[0].engine.failure
+    assert nodes[0].engine.failure.__traceback__ is None
+
+
 # -- who is who
 
 

@@ -188,6 +188,35 @@ def test_no_node_takes_itself_for_the_leading_one_while_the_servers_have_none(
     trio.leader()
 
 
+# -- comparing
+
+
+def test_what_another_node_says_while_this_one_compares_is_taken_afterwards(trio: Trio) -> None:
+    system = trio.system(0)
+    said = {"state": "ready", "digests": {str(number): 1 for number in range(10**9, 10**9 + 10)}}
+
+    class Disturbed(dict[int, dict[str, int]]):
+        """Another node is heard each time that somebody begins to look through it."""
+
+        def __iter__(self) -> Iterator[int]:
+            found = super().__iter__()
+            thread = threading.Thread(target=system._heard_from, args=("another", said))
+            thread.start()
+            thread.join(0.3)
+            return found
+
+    theirs = Disturbed({10**8 + number: {"another": 1} for number in range(5002)})
+    with system._comparing:
+        system._theirs, before = theirs, system._theirs
+    try:
+        system._compare()
+        until(lambda: 10**9 in theirs)
+    finally:
+        with system._comparing:
+            system._theirs = before
+    assert system.engine.failure is None
+
+
 # -- the length of the line
 
 
