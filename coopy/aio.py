@@ -222,13 +222,12 @@ class _Call:
     """A call on its way, and what its task waits on. One that has been answered is used again."""
 
     __slots__ = (
-        "_asyncio_future_blocking", "_loop", "_callback", "_context", "_worker", "cancelled", "run", "what", "args", "kwargs",
+        "_asyncio_future_blocking", "_loop", "_callback", "_context", "_worker", "cancelled", "what", "args", "kwargs",
         "value", "error",
     )  # fmt: skip
 
     _callback: Any
     _context: Any
-    run: Callable[..., Any]
     what: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -260,7 +259,7 @@ class _Call:
         if self.cancelled is None:
             self.cancelled = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
             # If its turn has not come, there is nothing to call any more.
-            self.what, self.run = None, _nothing
+            self.what = None
             self._loop.call_soon(self._callback, self, context=self._context)
         return True
 
@@ -279,10 +278,6 @@ class _Call:
 def _answered(call: _Call) -> Generator[_Call, None, None]:
     """Gives a call to the task, which waits on it; what the task throws is raised here."""
     yield call
-
-
-def _nothing(*_: object) -> None:
-    pass
 
 
 class _Worker:
@@ -579,7 +574,7 @@ async def _answer(self: Any, function: Callable[..., Any], args: tuple[Any, ...]
         if worker.refusal is not None:
             raise worker.refuse()
         call = _Call(worker)
-        call.run, call.what, call.args, call.kwargs = self._coopy_engine.read, function, args, kwargs
+        call.what, call.args, call.kwargs = function, args, kwargs
         await _answered(call)
         if call.error is not None:
             raise call.take_error()
