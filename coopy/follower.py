@@ -23,7 +23,7 @@ from coopy import action, batch, log, versions
 from coopy.batch import BATCH
 from coopy.codec import SCALARS, Codec, decode_joined, joined_headers
 from coopy.effects import DONE
-from coopy.engine import CHUNK, Engine, Method, has_unlocked_reads
+from coopy.engine import CHUNK, STEP_NS, Engine, Method, has_unlocked_reads
 from coopy.errors import (
     ClusterError,
     CoopyError,
@@ -208,8 +208,8 @@ class Replicated(Engine):
         instant = time.time_ns()
         if instant >= self._offset_until:
             instant = self._stamp(instant)
-        header = _pack(instant, self._offset, action.UNKNOWN)
-        return [header + each for each in encoded]
+        offset = self._offset
+        return [_pack(instant + STEP_NS * place, offset, action.UNKNOWN) + each for place, each in enumerate(encoded)]
 
     def _submitted(self, records: list[bytes], answers: list[Any]) -> Group:
         try:

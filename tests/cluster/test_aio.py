@@ -13,7 +13,7 @@ from cluster.memory_nodes import Bank, Node
 from program import free_port
 
 import coopy.aio
-from coopy import CoopyError, EncodingError, ReadOnlyNode, Unavailable, control, init_system, proxy
+from coopy import CoopyError, EncodingError, ReadOnlyNode, Unavailable, action, control, init_system, proxy
 from coopy.engine import CHUNK
 from coopy.line import MemoryServer
 
@@ -70,6 +70,12 @@ def test_calls_handed_over_together_are_answered_each_and_keep_their_order(nodes
     whom = [f"{number % 3}" for number in range(2 * CHUNK + 5)]
     assert take(nodes[0], *deposits(*whom)) == [whom[: place + 1].count(who) for place, who in enumerate(whom)]
     agree(nodes)
+
+
+def test_each_has_an_instant_of_its_own(nodes: list[Node]) -> None:
+    take(nodes[0], *deposits(*"x" * 2 * CHUNK))
+    instants = [action.instant_of(record[: action.HEADER.size]) for record in nodes[0].records[-2 * CHUNK :]]
+    assert instants == sorted(set(instants))
 
 
 @pytest.mark.parametrize("before", [0, 1, CHUNK - 1, CHUNK])
