@@ -48,7 +48,7 @@ test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
 crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), and 2000 lives with the power cut (LIVES=...)
 	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
 
-simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about two hours)
+simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about an hour)
 	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py
 	@$(BIN)/python tests/simulation/campaign.py --runs $(FAULT_RUNS)
 
