@@ -25,7 +25,7 @@ from coopy import action
 from coopy.codec import Codec
 from coopy.decorators import READONLY, UNLOCKED
 from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
-from coopy.machine import Function, Machine, method_of
+from coopy.machine import Function, Machine, MissingName, method_of
 from coopy.effects import DONE
 from coopy.migration import MARK
 from coopy.moment import current
@@ -36,8 +36,8 @@ _time_ns = time.time_ns
 _pack = action.HEADER.pack
 _NS = 1_000_000_000
 YIELDS = 20
-CHUNK = 64  # So many calls of a batch are encoded together.
-STEP_NS = 100  # So far apart are the instants of calls that are stamped together; none takes less.
+CHUNK = 64  # So many calls of a batch are encoded and, if nothing is to be done in between, stamped and applied together.
+STEP_NS = 100  # So far apart are the instants of those; no action takes less.
 HELD_NS = 1_000_000  # After so long a batch lets others in between, at the next chunk.
 _yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
@@ -348,12 +348,9 @@ class Engine:
 
     def _encoded_together(self, methods: list[Any], calls: list[Call]) -> list[bytes] | None:
         """The opcodes of some calls, if all of them are recorded and hold plain scalars and nothing else."""
-        for each in set(methods):
-            if type(each) is not Method:
-                return None
-        if [call for call in calls if call.kwargs]:
-            return None
-        return self._codec.encode_plain([each.name for each in methods], [call.args for call in calls])
+        if {Method}.issuperset(map(type, methods)) and not [call for call in calls if call.kwargs]:
+            return self._codec.encode_plain([each.name for each in methods], [call.args for call in calls])
+        return None
 
     def _begin_together(self, methods: list[Method], calls: list[Call], encoded: list[bytes], batch: _Unwritten) -> int:
         """Takes calls in order, up to the first that raises, or that nobody waits for any more. How many.
@@ -366,14 +363,15 @@ class Engine:
         if now >= self._offset_until:
             now = self._stamp(now)
         if now + STEP_NS * len(calls) > self._offset_until:
-            return 0  # The offset is to be looked at in between; or there is a clock that is asked for each action.
+            # The offset is to be looked at in between; or there is a clock that is asked for each action.
+            return 0
         functions: dict[Method, Function] = {}
         for each in set(methods):
             if each.parts:
                 return 0
             try:
                 functions[each] = machine.methods[each.name]
-            except LookupError:
+            except MissingName:
                 return 0  # Those before it are applied.
         first, offset = max(now, self._instant), self._offset
         instants = range(first, first + STEP_NS * len(calls), STEP_NS)

@@ -36,6 +36,7 @@ from coopy import (
 )
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
+from coopy.machine import MissingName
 from coopy.testing import Clock, memory_system
 
 sent: list[str] = []
@@ -299,6 +300,13 @@ def test_plain_calls_that_are_taken_together_come_to_what_they_come_to_one_by_on
         control(shop).close()
         assert restored(cls, tmp_path / name).sold == shop._coopy_engine.machine.domain.sold
         assert list(effects) == ["8.0", "10.0"]
+
+
+def test_a_method_that_is_not_there_fails_alone(shop: Any) -> None:
+    gone = Called(None, "tea")
+    gone.what = proxy.recorded("gone", Shop.sell, ("what",))
+    assert take(shop, *sells("tea"), gone, *sells("milk")) == [1, MissingName, 2]
+    assert shop.sold == ["tea", "milk"]
 
 
 def test_a_single_call_and_a_batch_leave_the_same_records(cls: type, tmp_path: Path) -> None:
