@@ -422,7 +422,9 @@ class _Worker:
     def _finish(self, engine: Engine, begun: Any, batch: list[_Call]) -> None:
         """Waits for the disk, and says so. If it fails, so does every call that could have been answered."""
         try:
-            engine.settle(begun)
+            for settled in engine.settled(begun, batch):
+                self._tell(self._deliver, settled)
+            return
         except Exception as failure:
             for call in batch:
                 if not isinstance(call.error, CoopyError):

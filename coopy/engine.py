@@ -187,10 +187,15 @@ class Engine:
                     return self.log.last
             _yield()
 
-    def settle(self, begun: Any) -> None:
-        """Waits until the callers of what `begin_all` has begun may be told. Raises `JournalError`."""
-        if self.log.settled < begun:
-            self.log.wait(begun)
+    def settle(self, index: int) -> None:
+        """Waits until the callers of what was begun up to an action may be told. Raises `JournalError`."""
+        if self.log.settled < index:
+            self.log.wait(index)
+
+    def settled(self, begun: Any, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+        """The calls that `begin_all` has begun, in parts, each as soon as its callers may be told. Raises `JournalError` instead."""
+        self.settle(begun)
+        yield calls
 
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Runs a function that changes nothing: the long way, for when there may be something to wait for."""

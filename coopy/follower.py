@@ -56,6 +56,11 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+def _tell_all(answers: Sequence[Any], error: BaseException) -> None:
+    for each in answers:
+        each.error = copy_of(error)
+
+
 class Answered:
     """How one call ended."""
 
@@ -163,41 +168,47 @@ class Replicated(Engine):
         return record
 
     def begin_all(self, calls: Sequence[Any]) -> list[Group]:
-        """Sends calls in order; reads among them are answered at once. What to `settle`."""
+        """Sends calls in order, and answers reads among them. What is to be `settled`, in groups."""
         groups = []
+        at_once: list[Any] = []
         records: list[bytes] = []
         answers: list[Any] = []
         size = 0
-        for call, record in self._encoded(calls):
-            if size + len(record) > BATCH_BYTES_MAX and records:
+        for some, encoded in self._encoded(calls):
+            if not encoded:
+                at_once += some
+                continue
+            more = sum(map(len, encoded))
+            if records and size + more > BATCH_BYTES_MAX:
                 groups.append(self._submitted(records, answers))
                 records, answers, size = [], [], 0
-            records.append(record)
-            answers.append(call)
-            size += len(record)
+            records += encoded
+            answers += some
+            size += more
         if records:
             groups.append(self._submitted(records, answers))
+        if at_once:
+            groups.insert(0, Group((), at_once))
         return groups
 
-    def _encoded(self, calls: Sequence[Any]) -> Iterator[tuple[Any, bytes]]:
-        """The calls that are to be sent, each with its record. Reads are answered, and what can't be sent is told so."""
+    def _encoded(self, calls: Sequence[Any]) -> Iterator[tuple[list[Any], list[bytes]]]:
+        """Some of the calls at a time with their records. None: it is answered; it was a read, or can't be sent."""
         rest = iter(calls)
         while chunk := list(islice(rest, CHUNK)):
             together = self._encoded_at_once(chunk)
             if together is not None:
-                yield from zip(chunk, together)
+                yield chunk, together
                 continue
             for call in chunk:
-                record = None
+                record = []
                 try:
                     if isinstance(call.what, Method):
-                        record = self.encode(call.what, call.args, call.kwargs)
+                        record = [self.encode(call.what, call.args, call.kwargs)]
                     elif call.what is not None:
                         call.value = self.read(call.what, call.args, call.kwargs)
                 except BaseException as error:
                     call.error = error
-                if record is not None:
-                    yield call, record
+                yield [call], record
 
     def _encoded_at_once(self, calls: list[Any]) -> list[bytes] | None:
         """The records of calls, if nothing is to be looked at for any of them but its arguments."""
@@ -215,20 +226,18 @@ class Replicated(Engine):
         try:
             return self.submit(records, answers)
         except CoopyError as error:
-            for each in answers:
-                each.error = error
-            group = Group((), ())
-            group.finish()
-            return group
+            _tell_all(answers, error)
+            return Group((), answers)
 
-    def settle(self, groups: list[Group]) -> None:
-        """Waits until what `begin_all` sent is answered."""
+    def settled(self, groups: list[Group], calls: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        """The calls that `begin_all` has begun, a group at a time, as they are answered."""
         for group in groups:
-            try:
-                self._wait(group, self.timeout_s)
-            except ClusterError as error:
-                for each in group.answers:
-                    each.error = error
+            if group.records:
+                try:
+                    self._wait(group, self.timeout_s)
+                except ClusterError as error:
+                    _tell_all(group.answers, error)
+            yield group.answers
 
     def sync(self, timeout_s: float | None = None) -> None:
         """Returns when this node has applied all that was acknowledged anywhere before. Raises `Unavailable`."""

@@ -51,7 +51,8 @@ class Called:
 
 def take(node: Node, *calls: Called) -> list[Any]:
     """What calls come to that are handed over together."""
-    node.engine.settle(node.engine.begin_all(calls))
+    settled = node.engine.settled(node.engine.begin_all(calls), calls)
+    assert sorted(id(call) for part in settled for call in part) == sorted(map(id, calls))
     return [call.outcome for call in calls]
 
 

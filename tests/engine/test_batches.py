@@ -141,8 +141,7 @@ class Called:
 
 def take(shop: Any, *calls: Called) -> list[Any]:
     """What calls come to in a batch of their own."""
-    begun = shop._coopy_engine.begin_all(calls)
-    shop._coopy_engine.settle(begun)
+    list(shop._coopy_engine.settled(shop._coopy_engine.begin_all(calls), calls))
     return [list(call.value) if isinstance(call.value, type(iter([]))) else call.outcome for call in calls]
 
 
@@ -599,8 +598,7 @@ def test_with_check_each_call_of_a_batch_is_looked_at(tmp_path: Path) -> None:
     shop = open_with(Calls(), Careless, tmp_path / "shop", check=True)
     calls = [*sells("tea"), Called(None), Called("count"), *sells("milk")]
     calls[2].what = Careless.peek
-    begun = shop._coopy_engine.begin_all(calls)
-    shop._coopy_engine.settle(begun)
+    list(shop._coopy_engine.settled(shop._coopy_engine.begin_all(calls), calls))
     assert [call.outcome for call in calls] == [1, None, StateChanged, 2]
     assert shop.sold == ["tea", "milk"]
     control(shop).close()
