@@ -298,7 +298,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.aio", description=__doc__)
     parser.add_argument("--tasks", type=int, default=1000, help="tasks at once (1000)")
     parser.add_argument("--calls", type=int, default=200_000, help="calls of each measurement (200000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds (5)")
+    parser.add_argument("--rounds", type=int, default=20, help="rounds (20)")
     parser.add_argument("--dir", default=".", help="where to make the data; a real disk, not a memory one")
     parser.add_argument("--check", action="store_true", help="exit with 1 if the goal is not met")
     options = parser.parse_args()
