@@ -124,6 +124,8 @@ def role(
         raise UsageError(f"{' and '.join(given)}: a node has one role. Nothing was opened. Leave the others out.")
     if not isinstance(password, str) or not password:
         raise UsageError("password: must be text, and not empty")
+    if server is not None and server.partition("://")[0] not in ("nats", "tls"):
+        raise UsageError("server: must be a URL that begins with nats:// or tls://. Nothing was opened.")
     if not isinstance(timeout, (int, float)) or not 0 < timeout < 1e6:
         raise UsageError(f"timeout={timeout!r}: must be seconds, more than 0")
     if cluster:

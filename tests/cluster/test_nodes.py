@@ -45,6 +45,7 @@ THREE = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"]
         ({"cluster": THREE, "node": THREE[0], "password": ""}, "must be text, and not empty"),
         ({"master": True, "timeout": 0}, "timeout=0: must be seconds, more than 0"),
         ({"master": True, "timeout": "1"}, "timeout='1': must be seconds"),
+        ({"master": True, "server": "ws://127.0.0.1:4222"}, "server: must be a URL that begins with nats:// or tls://"),
         ({"master": True, "port": 0}, "port"),
         ({"master": True, "port": 70000}, "port"),
         ({"master": True, "check": True}, "check=True: looks after a system on one machine"),
