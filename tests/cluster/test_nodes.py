@@ -197,6 +197,7 @@ def test_a_replica_that_is_too_far_behind_puts_its_own_aside_and_takes_a_snapsho
 def test_a_master_begins_again_and_its_replicas_go_on(pair: Pair) -> None:
     master, replica = pair.master(), pair.replica()
     master.deposit("x")
+    control(replica).sync()
     pair.close(master)
     assert replica.balance("x") == 1
     master = pair.master()
