@@ -197,7 +197,7 @@ def test_who_does_not_use_the_fixture_loads_neither_the_tools_for_tests_nor_anyt
         line = next(line for line in ran.stdout.splitlines() if line.startswith("loaded:"))
         loaded.append(set(line.split()[1:]))
     more = {name for name in loaded[0] - loaded[1] if name.partition(".")[0] != "coopy"}
-    assert more <= {"pickle", "_pickle", "_compat_pickle", "mmap"}, more
+    assert more <= {"pickle", "_pickle", "_compat_pickle", "mmap", "array"}, more
 
 
 def test_the_example_of_the_guide_passes(project: pytest.Pytester) -> None:
