@@ -19,7 +19,6 @@ a task asks of a future: it wakes its task without another turn of the loop.
 from __future__ import annotations
 
 import asyncio
-import copy
 import linecache
 import os
 import threading
@@ -33,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 import coopy
 from coopy import proxy
 from coopy.engine import Engine, Method
-from coopy.errors import CoopyError, SystemClosed, UsageError
+from coopy.errors import CoopyError, SystemClosed, UsageError, copy_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -335,9 +334,7 @@ class _Worker:
     def refuse(self) -> BaseException:
         """What to raise for a call that comes too late."""
         assert self.refusal is not None
-        refusal = copy.copy(self.refusal)
-        refusal.__cause__ = self.refusal.__cause__
-        return refusal
+        return copy_of(self.refusal)
 
     def _fail(self, cause: BaseException) -> None:
         if self.refusal is None:
@@ -428,7 +425,7 @@ class _Worker:
         except Exception as failure:
             for call in batch:
                 if not isinstance(call.error, CoopyError):
-                    call.error = copy.copy(failure)
+                    call.error = copy_of(failure)
             self._tell(self._fail, failure)
         self._tell(self._deliver, batch)
 

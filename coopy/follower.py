@@ -192,7 +192,7 @@ class Replicated(Engine):
         return groups
 
     def _encoded(self, calls: Sequence[Any]) -> Iterator[tuple[list[Any], list[bytes]]]:
-        """Some of the calls at a time with their records. None: it is answered; it was a read, or can't be sent."""
+        """Some of the calls at a time with their records. No record: it is answered; it was a read, or can't be sent."""
         rest = iter(calls)
         while chunk := list(islice(rest, CHUNK)):
             together = self._encoded_at_once(chunk)

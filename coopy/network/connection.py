@@ -75,7 +75,8 @@ class Connection:
         """What the subjects begin with to which answers may be sent."""
         self._api = api
         self._changed = changed
-        self._wires = 0
+        self._passed = 0
+        """How many servers in turn did not answer to `wire`."""
         self._closing = False
         self._leaving = False
         self._seen = ""
@@ -213,16 +214,16 @@ class Connection:
         """
         current = self.client.connected_url
         urls = list(dict.fromkeys(([current.geturl()] if current is not None else []) + self._urls))
-        url = urls[self._wires % len(urls)]
+        url = urls[self._passed % len(urls)]
         given = self._options
         try:
             found = Wire(
                 url, given.get("user"), given.get("password"), subscribe=subscribe, bell=bell, name=given["name"], tls=given["tls"]
             )
         except OSError:
-            self._wires += 1
+            self._passed += 1
             raise
-        self._wires = 0
+        self._passed = 0
         return found
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:

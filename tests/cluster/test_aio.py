@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import handed
 import pytest
 from cluster.bank import Bank as Plain
 from cluster.memory_nodes import Bank, Node
 from program import free_port
 
 import coopy.aio
-from coopy import CoopyError, EncodingError, ReadOnlyNode, Unavailable, action, control, init_system, proxy
+from coopy import CoopyError, EncodingError, ReadOnlyNode, Unavailable, action, control, init_system
 from coopy.engine import CHUNK
 from coopy.line import MemoryServer
 
@@ -31,22 +32,8 @@ def nodes(server: MemoryServer) -> Iterator[list[Node]]:
         each.line.close()
 
 
-class Called:
-    """A call, as it is handed to an engine."""
-
-    def __init__(self, name: str | None, *args: Any, **kwargs: Any) -> None:
-        self.what: Any = None
-        if name is not None:
-            function = getattr(Bank, name)
-            is_read = proxy.kind_of(Bank, name, function) == "read"
-            self.what = function if is_read else proxy.recorded(name, function, ("what",))
-        self.args, self.kwargs = args, kwargs
-        self.value: Any = None
-        self.error: BaseException | None = None
-
-    @property
-    def outcome(self) -> Any:
-        return self.value if self.error is None else type(self.error)
+class Called(handed.Called):
+    domain = Bank
 
 
 def take(node: Node, *calls: Called) -> list[Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import handed
 import pytest
 from faults import Faulty, open_with
 
@@ -121,22 +122,8 @@ class OpenShop(Shop):
 KINDS = {"together": Shop, "each at once, for unlocked reads": OpenShop}
 
 
-class Called:
-    """A call, as it is handed to an engine."""
-
-    def __init__(self, name: str | None, *args: Any, **kwargs: Any) -> None:
-        self.what: Any = None
-        if name is not None:
-            function = getattr(OpenShop, name)
-            is_read = proxy.kind_of(OpenShop, name, function) == "read"
-            self.what = function if is_read else proxy.recorded(name, function, ("what",))
-        self.args, self.kwargs = args, kwargs
-        self.value: Any = None
-        self.error: BaseException | None = None
-
-    @property
-    def outcome(self) -> Any:
-        return self.value if self.error is None else type(self.error)
+class Called(handed.Called):
+    domain = OpenShop
 
 
 def take(shop: Any, *calls: Called) -> list[Any]:
