@@ -7,9 +7,13 @@
         13     8  number       of the batch in this incarnation, from 1; of a barrier, any
         21     4  count        c, of the actions; 0 for a barrier
         25     1  length       n
-        26     n  node         the name of the node that sends
-      26+n   4*c  sizes        of the records
-         +     m  records      joined, each as `coopy.storage.Log` yields it
+        26     4  size         m, of what follows behind the name once it is inflated, in bytes; 0 for a barrier
+        30     n  node         the name of the node that sends
+      30+n   4*c  sizes        of the records
+         +        records      joined, each as `coopy.storage.Log` yields it
+
+Sizes and records are deflated (RFC 1951) if there are many bytes of them and that makes them fewer: actions are much
+alike, and three servers write each byte twice. docs/design/011-deflated-batches.md has the figures.
 
 A record's header holds the instant and the offset of the node that sends. The outcome of the
 action before it is not known there: whoever applies the record writes it.
@@ -37,8 +41,15 @@ ACTIONS, BARRIER = 1, 2
 BATCH = "<batch>"
 """Name of the action that begins a batch in a journal."""
 
-_HEAD = struct.Struct("<IBQQIB")
-assert _HEAD.size == 26, "the table above is what is packed"
+DEFLATED_MIN = 4096
+"""Fewer bytes are sent as they are: what is saved at the servers is less than it takes."""
+SAMPLED_MIN = 64 * 1024
+"""Of more bytes a part is deflated first."""
+SAMPLE = 4096
+LEVEL = 1
+
+_HEAD = struct.Struct("<IBQQIBI")
+assert _HEAD.size == 30, "the table above is what is packed"
 
 
 class Batch(NamedTuple):
@@ -50,29 +61,57 @@ class Batch(NamedTuple):
     number: int
     actions: int
     sizes: array[int]
-    records: memoryview
+    records: bytes
 
 
 def pack(kind: int, node: str, incarnation: int, number: int, records: Sequence[bytes] = ()) -> bytes:
     """The bytes of a batch of records, each a header and a call."""
     name = node.encode()
     sizes = array("I", [len(record) + len(WRAP) for record in records])
-    joined = WRAP + WRAP.join(records) if records else b""
-    rest = _HEAD.pack(0, kind, incarnation, number, len(records), len(name))[4:] + name + sizes.tobytes() + joined
+    body = b"".join((sizes.tobytes(), WRAP, WRAP.join(records))) if records else b""
+    head = _HEAD.pack(0, kind, incarnation, number, len(records), len(name), len(body))
+    rest = b"".join((head[4:], name, _fewest(body)))
     return zlib.crc32(rest).to_bytes(4, "little") + rest
+
+
+def _fewest(body: bytes) -> bytes:
+    """The bytes, deflated if that is worth it."""
+    if len(body) < DEFLATED_MIN:
+        return body
+    if len(body) >= SAMPLED_MIN:
+        # From the middle: the sizes in front are alike, whatever the records are.
+        start = len(body) // 2
+        if len(_deflated(memoryview(body)[start : start + SAMPLE])) > 0.9 * SAMPLE:
+            return body
+    found = _deflated(body)
+    return found if len(found) < len(body) else body
+
+
+def _deflated(data: bytes | memoryview) -> bytes:
+    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return deflate.compress(data) + deflate.flush()
 
 
 def unpack(data: bytes, sequence: int) -> Batch:
     """The batch in the bytes of a message. Raises `DamagedLine` if they are not what was sent."""
     if len(data) < _HEAD.size or zlib.crc32(memoryview(data)[4:]) != int.from_bytes(data[:4], "little"):
         raise damaged(sequence, "its checksum does not match")
-    _, kind, incarnation, number, count, length = _HEAD.unpack_from(data)
+    _, kind, incarnation, number, count, length, size = _HEAD.unpack_from(data)
     names = _HEAD.size + length
+    body = data[names:]
+    if len(body) != size:
+        try:
+            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            body = inflate.decompress(body, size + 1)
+        except zlib.error as error:
+            raise damaged(sequence, f"it can't be inflated ({error})") from error
+        if len(body) != size or not inflate.eof:
+            raise damaged(sequence, "it does not hold as many bytes as it says")
+    if size < 4 * count:
+        raise damaged(sequence, "it does not hold as many actions as it says")
     sizes = array("I")
-    sizes.frombytes(data[names : names + 4 * count])
-    return Batch(
-        kind, data[_HEAD.size : names].decode(), incarnation, number, count, sizes, memoryview(data)[names + 4 * count :]
-    )
+    sizes.frombytes(body[: 4 * count])
+    return Batch(kind, data[_HEAD.size : names].decode(), incarnation, number, count, sizes, body[4 * count :])
 
 
 def damaged(sequence: int, why: str) -> DamagedLine:

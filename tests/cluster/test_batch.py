@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import zlib
+
 import pytest
 
 from coopy import DamagedLine, batch
@@ -20,8 +23,50 @@ def test_what_is_packed_comes_out_again(count: int) -> None:
     records = (RECORDS * 1000)[:count]
     found = unpack(pack(ACTIONS, "ä:5466", 2**40, 2**41, records), 7)
     assert found[:5] == (ACTIONS, "ä:5466", 2**40, 2**41, count)
-    assert b"".join(batch.WRAP + record for record in records) == bytes(found.records)
+    assert b"".join(batch.WRAP + record for record in records) == found.records
     assert list(found.sizes) == [len(record) + len(batch.WRAP) for record in records]
+
+
+@pytest.mark.parametrize(
+    ("records", "least", "most"),
+    [
+        ([b"0123456789abc" + b"N" * 400] * 9, 3000, 4200),  # Too few to be worth it.
+        ([b"0123456789abc" + b"N" * 400] * 10, 30, 400),
+        ([b"0123456789abc" + b"N" * 20] * 4096, 500, 5000),
+        ([random.Random(1).randbytes(6000)], 6000, 6100),  # It would not be fewer.
+        ([random.Random(2).randbytes(300_000)], 300_000, 300_100),
+        ([b"N" * 1_000_000], 900, 6000),
+        ([b"N" * 500_000, random.Random(3).randbytes(10_000), b"N" * 500_000], 1_000_000, 1_100_000),  # As the sample is.
+    ],
+)
+def test_a_batch_of_what_is_alike_takes_less_room(records: list[bytes], least: int, most: int) -> None:
+    whole = pack(ACTIONS, "node", 1, 2, records)
+    assert least <= len(whole) <= most
+    found = unpack(whole, 1)
+    assert found.records == b"".join(batch.WRAP + record for record in records)
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 4999, 5001, 2**32 - 1])
+def test_a_batch_that_says_another_size_than_it_has_is_refused(size: int) -> None:
+    whole = pack(ACTIONS, "node", 1, 2, [b"N" * 4994])
+    assert len(whole) < 100
+    wrong = whole[4:26] + size.to_bytes(4, "little") + whole[30:]
+    with pytest.raises(DamagedLine, match="does not hold as many bytes|can't be inflated"):
+        unpack(zlib.crc32(wrong).to_bytes(4, "little") + wrong, 5)
+
+
+def test_bytes_that_can_not_be_inflated_are_refused() -> None:
+    whole = pack(ACTIONS, "node", 1, 2, [b"N" * 5000])
+    wrong = whole[4:34] + b"\xff" * 50
+    with pytest.raises(DamagedLine, match="message 5 of the line .* inflated"):
+        unpack(zlib.crc32(wrong).to_bytes(4, "little") + wrong, 5)
+
+
+def test_sizes_that_are_not_there_are_refused() -> None:
+    whole = pack(ACTIONS, "node", 1, 2, [b"0123456789abcNN"])
+    wrong = whole[4:21] + (6).to_bytes(4, "little") + whole[25:]
+    with pytest.raises(DamagedLine, match="as many actions as it says"):
+        unpack(zlib.crc32(wrong).to_bytes(4, "little") + wrong, 5)
 
 
 def test_the_records_of_a_batch_are_decoded_at_once() -> None:
