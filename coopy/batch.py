@@ -16,7 +16,8 @@ Sizes and records are deflated (RFC 1951) if there are many bytes of them and th
 alike, and three servers write each byte twice. docs/design/011-deflated-batches.md has the figures.
 
 A record's header holds the instant and the offset of the node that sends. The outcome of the
-action before it is not known there: whoever applies the record writes it.
+action before it is not known there: it says that it returned, as nearly all do, and whoever applies the
+record puts it right.
 
 A batch may be sent again, by a node that does not know whether it arrived, and so arrive twice;
 or it arrives although the one before it did not. Each node applies a batch only if its number is

@@ -12,11 +12,12 @@ take it as in any system, and see the calls of their own node that were answered
 from __future__ import annotations
 
 import marshal
+import struct
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from typing import Any, NamedTuple, cast
 
 from coopy import action, batch, log, versions
@@ -50,6 +51,9 @@ DIGESTS_MAX = 20_000
 
 _pack = action.HEADER.pack
 _unpack = action.HEADER.unpack
+_INSTANT = struct.Struct("<q5x")
+_MANY_INSTANTS = struct.Struct("<" + 64 * "q5x")
+assert _INSTANT.size == action.HEADER.size, "an instant is what a header begins with"
 
 
 def _raise(error: BaseException) -> None:
@@ -163,7 +167,7 @@ class Replicated(Engine):
         if instant >= self._offset_until:
             instant = self._stamp(instant)
         call, _, _ = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
-        record = _pack(instant, self._offset, action.UNKNOWN) + call
+        record = _pack(instant, self._offset, action.RETURNED) + call
         check_size(method.name, record)
         return record
 
@@ -220,7 +224,7 @@ class Replicated(Engine):
         if instant >= self._offset_until:
             instant = self._stamp(instant)
         offset = self._offset
-        return [_pack(instant + STEP_NS * place, offset, action.UNKNOWN) + each for place, each in enumerate(encoded)]
+        return [_pack(instant + STEP_NS * place, offset, action.RETURNED) + each for place, each in enumerate(encoded)]
 
     def _submitted(self, records: list[bytes], answers: list[Any]) -> Group:
         try:
@@ -274,7 +278,7 @@ class Replicated(Engine):
         instant = self._stamp(time.time_ns())
         call, _, _ = self._codec.encode_call(name, args, {})
         answer = Answered()
-        self._wait(self.submit([_pack(instant, self._offset, action.UNKNOWN) + call], [answer]), self.timeout_s)
+        self._wait(self.submit([_pack(instant, self._offset, action.RETURNED) + call], [answer]), self.timeout_s)
         if answer.error is not None:
             raise answer.error
 
@@ -420,16 +424,16 @@ class Replicated(Engine):
         headers, names, arguments = decode_joined(found.records) if found.actions else ([], [], [])
         if len(headers) != found.actions:
             raise batch.damaged(sequence, "it does not hold as many actions as it says")
-        places = [0, *accumulate(found.sizes)]
-        wrap, records = len(WRAP) + action.HEADER.size, bytes(found.records)
-        calls = [records[place + wrap : end] for place, end in zip(places, places[1:])]
+        wrap, places = len(WRAP), [0, *accumulate(found.sizes)]
+        joined = found.records
+        records = [joined[place + wrap : end] for place, end in zip(places, places[1:])]
         results: list[Any] = []
         for start in range(done, found.actions, PART):
             part = slice(start, min(start + PART, found.actions))
             with self.lock:
-                applied = self._apply_plain(headers[part], names[part], arguments[part], calls[part], answers[part], results)
+                applied = self._apply_plain(headers[part], names[part], arguments[part], records[part], answers[part], results)
                 for number in range(start + applied, part.stop):
-                    value, error = self._apply_one(headers[number], names[number], arguments[number], calls[number])
+                    value, error = self._apply_one(headers[number], names[number], arguments[number], records[number])
                     if answers:
                         answers[number].value, answers[number].error = value, error
                     results.append(
@@ -443,10 +447,10 @@ class Replicated(Engine):
 
     def _apply_plain(
         self,
-        sent: list[bytes],
+        headers: list[bytes],
         names: list[str | None],
         arguments: list[Any],
-        calls: list[bytes],
+        records: list[bytes],
         answers: Sequence[Any],
         results: list[Any],
     ) -> int:
@@ -458,29 +462,27 @@ class Replicated(Engine):
         methods = self._plain_methods(set(names))
         if methods is None:
             return 0
-        headers, instant, outcome = [], self._instant, machine.outcome
-        for own, offset, _ in action.HEADER.iter_unpack(joined_headers(sent, arguments)):
-            if own > instant:
-                instant = own
-            headers.append(_pack(instant, offset, outcome))
-            outcome = action.RETURNED
+        if not self._stand_as_sent(joined_headers(headers, arguments)):
+            headers, records = self._made_to_stand(headers, records)
         values: list[Any] = []
         failure: BaseException | None = None
         asked: list[str] = []
         ask, machine.asked = machine.asked, asked.append
         try:
-            machine.apply_all(headers, [methods[name] for name in names], arguments, values)
+            machine.apply_all(headers, map(methods.__getitem__, names), arguments, values)
         except BaseException as error:
             failure = error
         machine.asked = ask
         begun = len(values) + (failure is not None)
-        domain, proxy = machine.domain, self.proxy
-        values = [value if value is not domain else proxy for value in values]
+        types = set(map(type, values))
+        if type(machine.domain) in types:
+            domain, proxy = machine.domain, self.proxy
+            values = [value if value is not domain else proxy for value in values]
         # If the journal takes some only, those are not applied again; who called waits for the whole batch.
         for answer, value in zip(answers, values):
             answer.value = value
         try:
-            self.log.append_all([header + call for header, call in zip(headers[:begun], calls)])
+            self.log.append_all(records[:begun])
         finally:
             written = self.log.last - last
             if written:
@@ -488,7 +490,7 @@ class Replicated(Engine):
             for name in asked:
                 if ask is not None and int(name.partition(".")[0]) <= self.log.last:
                     ask(name)
-        results += [value if type(value) in SCALARS else type(value).__name__ for value in values]
+        results += values if types <= SCALARS else [value if type(value) in SCALARS else type(value).__name__ for value in values]
         if failure is not None:
             method = self._marks[cast(str, names[begun - 1])]
             failure = self._failed(method, self.log.last, failure, None)
@@ -496,6 +498,30 @@ class Replicated(Engine):
             if answers:
                 answers[begun - 1].error = failure
         return begun
+
+    def _stand_as_sent(self, joined: bytes) -> bool:
+        """Whether headers are right as they were sent: no instant before another's, and each action behind one that returned."""
+        outcomes = joined[action.HEADER.size - 1 :: action.HEADER.size]
+        if self.machine.outcome != action.RETURNED or outcomes.count(action.RETURNED) != len(outcomes):
+            return False
+        many = len(joined) // _MANY_INSTANTS.size * _MANY_INSTANTS.size
+        instants = [
+            *chain.from_iterable(_MANY_INSTANTS.iter_unpack(joined[:many])),
+            *chain.from_iterable(_INSTANT.iter_unpack(joined[many:])),
+        ]
+        return instants[0] >= self._instant and sorted(instants) == instants
+
+    def _made_to_stand(self, headers: list[bytes], records: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """The same, such that no instant is before another's and that each says of the action before that it returned."""
+        made, instant, outcome = [], self._instant, self.machine.outcome
+        for header in headers:
+            own, offset, _ = _unpack(header)
+            if own > instant:
+                instant = own
+            made.append(_pack(instant, offset, outcome))
+            outcome = action.RETURNED
+        size = action.HEADER.size
+        return made, [header + record[size:] for header, record in zip(made, records)]
 
     def _plain_methods(self, names: set[str | None]) -> dict[str | None, Function] | None:
         """The methods of names, if nothing is to be done before any of them but to call it."""
@@ -522,7 +548,7 @@ class Replicated(Engine):
             method = self._marks[name] = recorded(name, function, ())
         return method
 
-    def _apply_one(self, sent: bytes, name: str | None, args: Any, call: bytes) -> tuple[Any, BaseException | None]:
+    def _apply_one(self, sent: bytes, name: str | None, args: Any, record: bytes) -> tuple[Any, BaseException | None]:
         machine = self._current()
         kwargs: dict[str, Any] = {}
         if name is None:
@@ -548,7 +574,7 @@ class Replicated(Engine):
         header = _pack(instant, offset, machine.outcome)
         method = self._mark(name, function)
         parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
-        index = self.log.append(header + call)
+        index = self.log.append(header + record[action.HEADER.size :])
         self._instant = instant
         try:
             value = machine.apply(header, function, args, kwargs)

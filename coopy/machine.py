@@ -126,7 +126,7 @@ class Machine:
         self.applied += 1
         return result
 
-    def apply_all(self, headers: list[bytes], methods: list[Function], arguments: Iterable[Any], values: list[Any]) -> None:
+    def apply_all(self, headers: list[bytes], methods: Iterable[Function], arguments: Iterable[Any], values: list[Any]) -> None:
         """Runs actions in order, as `apply` does each, and adds to ``values`` what each returns. Raises what one raises.
 
         So many as there are arguments for, which are asked for one by one.
