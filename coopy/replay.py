@@ -120,14 +120,14 @@ def _batches(
         except StopIteration:
             break
         except StorageError:
-            if held is not None and until is not None and until < following:
+            if until is not None and until < following:
                 break  # What lies behind the point need not be whole.
             raise
         batch = headers, names, arguments = decode_joined(records)
         if arguments[0] is None:
             first += 1  # It begins with the amendment of the action before it.
         if first != following:
-            if held is not None and until is not None and until < following:
+            if until is not None and until < following:
                 break
             raise MissingActions(log.where(first), following, first - 1, "A segment, or a part of one, is not there.")
         following = first + len(names) - (arguments.count(None) if None in names else 0)

@@ -358,6 +358,23 @@ def test_the_state_before_damage_can_be_looked_at_as_the_error_says(tmp_path: Pa
         coopy.replay(Pile, tmp_path)
 
 
+def test_the_state_of_a_snapshot_can_be_looked_at_although_what_follows_it_is_damaged(tmp_path: Path) -> None:
+    pile = fill(tmp_path, 1, 2, 3, close=False)
+    pile.take_snapshot()
+    for size in (4, 5, 6):
+        pile.add("x" * size)
+    control(pile).close()
+    path = segments(tmp_path)[0]
+    data = bytearray(path.read_bytes())
+    data[data.index(b"xxxx")] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedJournal, match="until=3"):
+        opened(tmp_path)
+    assert coopy.replay(Pile, tmp_path, until=3).sizes == [1, 2, 3]
+    with pytest.raises(DamagedJournal):
+        coopy.replay(Pile, tmp_path)
+
+
 def test_what_is_appended_while_a_journal_is_opened_to_be_read_is_no_damage(tmp_path: Path) -> None:
     pile = fill(tmp_path, 1, close=False)
 
