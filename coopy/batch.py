@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from coopy.errors import DamagedLine
-from coopy.storage import WRAP
+from coopy.storage import joined
 
 ACTIONS, BARRIER = 1, 2
 
@@ -68,8 +68,8 @@ class Batch(NamedTuple):
 def pack(kind: int, node: str, incarnation: int, number: int, records: Sequence[bytes] = ()) -> bytes:
     """The bytes of a batch of records, each a header and a call."""
     name = node.encode()
-    sizes = array("I", [len(record) + len(WRAP) for record in records])
-    body = b"".join((sizes.tobytes(), WRAP, WRAP.join(records))) if records else b""
+    records_joined, sizes = joined(records)
+    body = sizes.tobytes() + records_joined
     head = _HEAD.pack(0, kind, incarnation, number, len(records), len(name), len(body))
     rest = b"".join((head[4:], name, _fewest(body)))
     return zlib.crc32(rest).to_bytes(4, "little") + rest

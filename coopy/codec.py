@@ -35,6 +35,7 @@ from typing import IO, Any, NoReturn, Protocol, cast
 from coopy import entities, migration
 from coopy.errors import CoopyError, DecodingError, EncodingError
 from coopy.migration import Old
+from coopy.storage import PREFIX_BYTES
 
 Call = tuple[Any, ...]
 
@@ -134,8 +135,11 @@ def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | Non
 
 
 def joined_headers(headers: list[bytes], arguments: list[Any]) -> bytes:
-    """The headers of records in one. Raises `DecodingError` if the records are not three objects each."""
+    """The headers of records in one, all of one size. Raises `DecodingError` if the records are not three objects each."""
     try:
+        if len(set(map(len, headers))) > 1:
+            # A log has put more in front of some than of others.
+            headers = [header[-PREFIX_BYTES:] for header in headers]
         joined = b"".join(headers)
         # One record of other than three objects moves all behind it: then a header is no header.
         if len(arguments) * len(headers[0]) != len(joined):

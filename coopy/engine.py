@@ -30,7 +30,7 @@ from coopy.effects import DONE
 from coopy.migration import MARK
 from coopy.moment import current
 from coopy.replay import Progress, restore
-from coopy.storage import Log, SnapshotStore, StateWriter
+from coopy.storage import Log, SnapshotStore, StateWriter, joined
 
 _time_ns = time.time_ns
 _pack = action.HEADER.pack
@@ -557,7 +557,7 @@ class _Unwritten:
         before = log.last
         try:
             if self.records:
-                log.append_all(self.records)
+                log.append_all(*joined(self.records))
         except BaseException as error:
             written = log.last - before
             for call in self.recorded[written:]:

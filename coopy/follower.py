@@ -16,6 +16,7 @@ import struct
 import threading
 import time
 import zlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain, islice
 from typing import Any, NamedTuple, cast
@@ -60,6 +61,14 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
+def _with_headers(headers: list[bytes], joined: bytes, sizes: array[int]) -> bytes:
+    """Joined records with other headers."""
+    call, places = len(WRAP) + action.HEADER.size, [0, *accumulate(sizes)]
+    return b"".join(
+        [WRAP + header + joined[place + call : end] for header, place, end in zip(headers, places, places[1:])]
+    )
+
+
 def _tell_all(answers: Sequence[Any], error: BaseException) -> None:
     for each in answers:
         each.error = copy_of(error)
@@ -91,8 +100,8 @@ class Replicated(Engine):
     """The engine of a node. `start`, then `follow`, then, unless it only reads, `begin`."""
 
     __slots__ = (
-        "line", "outbox", "node", "timeout_s", "position", "failure", "behind", "only_reads", "digests", "trouble", "_marks", "_thread",
-        "_moved",
+        "line", "outbox", "node", "timeout_s", "position", "failure", "behind", "only_reads", "digests", "trouble", "_marks",
+        "_thread", "_moved",
     )  # fmt: skip
 
     def __init__(
@@ -424,16 +433,18 @@ class Replicated(Engine):
         headers, names, arguments = decode_joined(found.records) if found.actions else ([], [], [])
         if len(headers) != found.actions:
             raise batch.damaged(sequence, "it does not hold as many actions as it says")
-        wrap, places = len(WRAP), [0, *accumulate(found.sizes)]
-        joined = found.records
-        records = [joined[place + wrap : end] for place, end in zip(places, places[1:])]
+        joined, sizes, places = found.records, found.sizes, [0, *accumulate(found.sizes)]
         results: list[Any] = []
         for start in range(done, found.actions, PART):
             part = slice(start, min(start + PART, found.actions))
             with self.lock:
-                applied = self._apply_plain(headers[part], names[part], arguments[part], records[part], answers[part], results)
+                records = joined[places[start] : places[part.stop]]
+                applied = self._apply_plain(
+                    headers[part], names[part], arguments[part], records, sizes[part], answers[part], results
+                )
                 for number in range(start + applied, part.stop):
-                    value, error = self._apply_one(headers[number], names[number], arguments[number], records[number])
+                    record = joined[places[number] + len(WRAP) : places[number + 1]]
+                    value, error = self._apply_one(headers[number], names[number], arguments[number], record)
                     if answers:
                         answers[number].value, answers[number].error = value, error
                     results.append(
@@ -450,7 +461,8 @@ class Replicated(Engine):
         headers: list[bytes],
         names: list[str | None],
         arguments: list[Any],
-        records: list[bytes],
+        records: bytes,
+        sizes: array[int],
         answers: Sequence[Any],
         results: list[Any],
     ) -> int:
@@ -463,7 +475,8 @@ class Replicated(Engine):
         if methods is None:
             return 0
         if not self._stand_as_sent(joined_headers(headers, arguments)):
-            headers, records = self._made_to_stand(headers, records)
+            headers = self._made_to_stand(headers)
+            records = _with_headers(headers, records, sizes)
         values: list[Any] = []
         failure: BaseException | None = None
         asked: list[str] = []
@@ -482,7 +495,7 @@ class Replicated(Engine):
         for answer, value in zip(answers, values):
             answer.value = value
         try:
-            self.log.append_all(records[:begun])
+            self.log.append_all(records if begun == len(sizes) else records[: sum(sizes[:begun])], sizes[:begun])
         finally:
             written = self.log.last - last
             if written:
@@ -511,8 +524,8 @@ class Replicated(Engine):
         ]
         return instants[0] >= self._instant and sorted(instants) == instants
 
-    def _made_to_stand(self, headers: list[bytes], records: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-        """The same, such that no instant is before another's and that each says of the action before that it returned."""
+    def _made_to_stand(self, headers: list[bytes]) -> list[bytes]:
+        """Headers such that no instant is before another's and that each says of the action before that it returned."""
         made, instant, outcome = [], self._instant, self.machine.outcome
         for header in headers:
             own, offset, _ = _unpack(header)
@@ -520,8 +533,7 @@ class Replicated(Engine):
                 instant = own
             made.append(_pack(instant, offset, outcome))
             outcome = action.RETURNED
-        size = action.HEADER.size
-        return made, [header + record[size:] for header, record in zip(made, records)]
+        return made
 
     def _plain_methods(self, names: set[str | None]) -> dict[str | None, Function] | None:
         """The methods of names, if nothing is to be done before any of them but to call it."""

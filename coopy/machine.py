@@ -175,7 +175,7 @@ class Machine:
         args, recorded, outcome = (), action.UNKNOWN, self.outcome
         # How each action ended stands in the header of the record after it.
         joined = joined_headers(headers, arguments)
-        size = len(headers[0])
+        size = len(joined) // len(headers)
         outcomes = bytearray(joined[2 * size - 1 :: size] + following[action.OUTCOME :])
         if withdrawn:
             _mark_withdrawn(arguments, outcomes, withdrawn - index)

@@ -7,7 +7,9 @@ network are three ways to fill in these two interfaces, and one suite of tests
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Protocol
 
 from coopy.errors import DamagedSnapshot, MissingActions, SystemClosed
@@ -16,8 +18,17 @@ PREFIX_BYTES = 13
 """Every record begins with so many bytes that are not pickle. A log wraps them (and, before them,
 bytes of its own, if it likes) as one bytes object of pickle's when it is read."""
 
+WRAP = bytes([0x43, PREFIX_BYTES])
+"""What stands in front of a record that is joined: pickle's opcode SHORT_BINBYTES, and the size of what follows."""
+
 AMENDMENT_BYTES = PREFIX_BYTES + 2
 """An amendment is so long, and every other record is longer."""
+
+
+def joined(records: Sequence[bytes]) -> tuple[bytes, array[int]]:
+    """Records joined, and the size of each with its WRAP: what `Log.append_all` takes."""
+    sizes = array("I", [len(record) + len(WRAP) for record in records])
+    return WRAP + WRAP.join(records) if records else b"", sizes
 
 
 class Log(Protocol):
@@ -45,10 +56,11 @@ class Log(Protocol):
         """
         ...
 
-    def append_all(self, records: Sequence[bytes]) -> None:
+    def append_all(self, joined: bytes, sizes: array[int]) -> None:
         """Takes records in order, as `append` takes one: with as few writes as it can.
 
-        Raises what `append` raises; ``last`` says how many of them were taken.
+        They are joined as `read` yields them: each behind a WRAP; ``sizes`` are those of each, with it. Raises what
+        `append` raises; ``last`` says how many of them were taken.
         """
         ...
 
@@ -123,9 +135,6 @@ class SnapshotStore(Protocol):
         ...
 
 
-WRAP = bytes([0x43, PREFIX_BYTES])  # pickle opcode SHORT_BINBYTES, and the size of what follows
-
-
 class MemoryLog:
     """A log that lives as long as its object."""
 
@@ -147,9 +156,10 @@ class MemoryLog:
         self.settled = self.last
         return self.last
 
-    def append_all(self, records: Sequence[bytes]) -> None:
-        for record in records:
-            self.append(record)
+    def append_all(self, joined: bytes, sizes: array[int]) -> None:
+        ends = list(accumulate(sizes, initial=0))
+        for start, end in zip(ends, ends[1:]):
+            self.append(joined[start + len(WRAP) : end])
 
     def amend(self, record: bytes) -> None:
         self._records[-1] += WRAP + record

@@ -18,16 +18,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Generator, Iterator
+from itertools import accumulate
 from typing import NamedTuple, NoReturn
 from zlib import crc32 as _crc32
 
 from coopy.disk import directory, frame
 from coopy.disk.commit import GroupCommit
 from coopy.disk.fs import Calls
-from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto
+from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed
 from coopy.log import warn
+from coopy.storage import WRAP
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 FIRST_BYTES = 1024 * 1024
@@ -135,32 +138,35 @@ class Journal:
             self.settled = index
         return index
 
-    def append_all(self, records: Sequence[bytes]) -> None:
+    def append_all(self, joined: bytes, sizes: array[int]) -> None:
+        ends = [0, *accumulate(sizes)]
         done = 0
-        while done < len(records):
-            done += self._append_block(records[done : done + BLOCK // _OVERHEAD])
+        while done < len(sizes):
+            done += self._append_block(joined, sizes, ends, done)
 
-    def _append_block(self, records: Sequence[bytes]) -> int:
-        """Appends those of some records that go into one block, with one write: all of them, or none. How many."""
+    def _append_block(self, joined: bytes, sizes: array[int], ends: list[int], done: int) -> int:
+        """Appends the records behind the first ``done`` that go into one block, with one write: all, or none. How many."""
         offset = self._tail
-        if offset + _OVERHEAD + len(records[0]) > self._block_end:
-            offset = self._make_room(len(records[0]), roll=True)
+        if offset + frame.length_together(1, sizes[done]) > self._block_end:
+            offset = self._make_room(sizes[done] - len(WRAP), roll=True)
         room = self._block_end - offset
-        for number, record in enumerate(records):
-            room -= _OVERHEAD + len(record)
-            if room < 0:
-                records = records[:number]
-                break
         # Read behind `_make_room`: the first frame of a segment says that the one before is synced.
         synced = self._commit.durable
-        frames = b"".join(
-            [
-                (data := _head(0x43, 33, len(record), index, synced) + record + b"J") + _tail(_crc32(data, _SEED), 0x30)
-                for index, record in enumerate(records, self.last + 1)
-            ]
-        )
+        packed = []
+        at = done
+        while at < len(sizes):
+            upto = min(at + frame.TOGETHER_MAX, len(sizes))
+            while (length := frame.length_together(upto - at, ends[upto] - ends[at])) > room and upto > at + 1:
+                upto -= 1
+            if length > room:
+                break
+            records = joined[ends[at] + len(WRAP) : ends[upto]]
+            packed.append(frame.pack_together(records, sizes[at:upto], self.last + 1 + at - done, synced))
+            room -= length
+            at = upto
+        frames = b"".join(packed)
         # No call comes between the two that must change together: it is behind a call that an interrupt arrives.
-        end, last = offset + len(frames), self.last + len(records)
+        end, last = offset + len(frames), self.last + at - done
         try:
             if self._area is not None:
                 self._area[offset:end] = frames
@@ -173,7 +179,7 @@ class Journal:
         self._amended = False
         if self._buffered:
             self.settled = last
-        return len(records)
+        return at - done
 
     def amend(self, record: bytes) -> None:
         if self._amended or self.last < self._segment.first:
@@ -344,10 +350,7 @@ class Journal:
                     continue
                 data, index = block.frames, block.first
                 if index <= after:
-                    skipped, last = frames_upto(data, after)
-                    data, index = data[skipped:], last + 1
-                    if not data:
-                        continue
+                    data, index = records_behind(data, after), after + 1
                 yield index, data
                 following = block.last + 1
         return following
@@ -383,9 +386,10 @@ class Journal:
             path = directory.segment_path(self._basedir, first)
             offset = None
             for block in self._blocks(first):
-                if block.first > index:
-                    break
                 offset = block.offset + frames_upto(block.frames, index - 1)[0]
+                if block.last >= index:
+                    # The next may begin with its amendment.
+                    break
             return f"{path}, byte {offset}"
         return self._basedir
 
@@ -606,6 +610,6 @@ def _ends_amended(final: Block, earlier: Block | None) -> bool:
     """Whether the last action has its amendment; the action may stand in the block before."""
     before, _ = frames_upto(final.frames, final.last - 1)
     first = frame.head(final.frames, before)
-    if first is not None and before + first.size + frame.OVERHEAD < len(final.frames):
+    if first is not None and before + first.length < len(final.frames):
         return True
     return before == 0 and earlier is not None and earlier.last == final.last

@@ -30,7 +30,7 @@ from typing import NamedTuple
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File
 from coopy.errors import DamagedJournal, ForeignDirectory, UnsupportedFormat
-from coopy.storage import AMENDMENT_BYTES
+from coopy.storage import WRAP
 
 BLOCK = 32 * 1024
 _ZEROS = bytes(BLOCK)
@@ -115,10 +115,10 @@ class Segment:
                 break
             found = frame.head(data, 0)
             # What a head says of its size may be garbage: so much is only asked for if it is there.
-            if found is not None and len(data) < found.size + frame.OVERHEAD <= self.file.size - start:
-                frames = self.file.read(start, found.size + frame.OVERHEAD)
+            if found is not None and len(data) < found.length <= self.file.size - start:
+                frames = self.file.read(start, found.length)
                 end = -(-(start + len(frames)) // BLOCK) * BLOCK
-                last = found if len(frames) == found.size + frame.OVERHEAD else None
+                last = found if len(frames) == found.length else None
             else:
                 last = None
             whole = frame.intact(frames)
@@ -128,10 +128,10 @@ class Segment:
                 size, index = frames_upto(data, None)
                 frames, last = data[:size], _last_frame(data[:size])
             if last is not None and found is not None:
-                if found.index != _next_index(following - 1, found):
+                if not found.follows(following - 1):
                     # The block before lost its end, or this one belongs elsewhere.
                     raise NotWhole(behind, following)
-                final = Block(start, frames, found.index, last.index, last.synced)
+                final = Block(start, frames, found.first, last.index, last.synced)
                 yield final
                 following, behind = last.index + 1, start + len(frames)
             if not whole or last is None:
@@ -161,12 +161,10 @@ class Segment:
         data = self.file.read(after, self.file.size - after).rstrip(b"\0")
         if frame.whole(data, 0) is not None:
             return True  # Whole, and not the next one: no crash leaves that.
-        place = data.find(frame.MARK, 1)
-        while place >= 0:
+        for place in frame.places(data):
             found = frame.whole(data, place)
             if found is not None and found.synced >= index:
                 return True
-            place = data.find(frame.MARK, place + 1)
         return False
 
     def close(self) -> None:
@@ -176,33 +174,36 @@ class Segment:
 def frames_upto(data: bytes, index: int | None) -> tuple[int, int]:
     """Bytes of the whole frames at the head of ``data`` up to ``index``, and the last index among them.
 
-    An amendment belongs to its action.
+    An amendment belongs to its action. A frame that holds later actions, too, is not among them.
     """
     offset, last = 0, -1
     while True:
         found = frame.whole(data, offset)
         if found is None or (index is not None and found.index > index):
             return offset, last
-        if last >= 0 and found.index != _next_index(last, found):
+        if last >= 0 and not found.follows(last):
             return offset, last
-        offset += frame.OVERHEAD + found.size
+        offset += found.length
         last = found.index
 
 
-def _next_index(last: int, found: frame.Frame) -> int:
-    """The index that a frame must have behind that of ``last``: an amendment has the same."""
-    return last if found.size == AMENDMENT_BYTES else last + 1
+def records_behind(frames: bytes, index: int) -> bytes:
+    """The joined records of whole frames behind those up to ``index``."""
+    skipped, _ = frames_upto(frames, index)
+    found = frame.head(frames, skipped)
+    if found is None or found.first > index:
+        return frames[skipped:]
+    rest = found.records(frames, skipped)[index + 1 - found.first :]
+    return WRAP + WRAP.join(rest) + frames[skipped + found.length :]
 
 
 def _last_frame(frames: bytes) -> frame.Frame | None:
     """The last of frames that touch and are whole."""
-    place = frames.rfind(frame.MARK)
-    while place >= 0:
+    for place in frame.places_backwards(frames):
         found = frame.whole(frames, place)
-        # The mark may stand in a record, too; what is whole and ends where the frames end is a frame.
-        if found is not None and place + frame.OVERHEAD + found.size == len(frames):
+        # What looks like one may stand in a record, too; what is whole and ends where the frames end is a frame.
+        if found is not None and place + found.length == len(frames):
             return found
-        place = frames.rfind(frame.MARK, 0, place + 1)
     return None
 
 

@@ -24,7 +24,7 @@ from coopy.disk.fs import Calls, File
 from coopy.disk.manifest import Manifest
 from coopy.disk.segment import HEADER, Block, NotWhole, Segment
 from coopy.errors import DamagedJournal, DamagedManifest, ForeignDirectory, StorageError, UnsupportedFormat, UsageError
-from coopy.storage import AMENDMENT_BYTES, PREFIX_BYTES
+from coopy.storage import PREFIX_BYTES
 
 WHOLE, TORN, DAMAGED = "whole", "torn", "damaged"
 _TRIES = 10
@@ -349,16 +349,18 @@ def _read(segment: Segment, name: str) -> Look:
 
 
 def _first_header(block: Block) -> bytes:
-    return block.frames[frame.HEAD.size : frame.HEAD.size + PREFIX_BYTES]
+    found = frame.head(block.frames, 0)
+    assert found is not None, "a block begins with a frame"
+    return block.frames[found.begin : found.begin + PREFIX_BYTES]
 
 
 def _last_header(block: Block, last: int) -> bytes | None:
     """The header of the last action of a block, up to ``last``; None if the block has amendments alone."""
     header, offset = None, 0
     while (found := frame.head(block.frames, offset)) is not None and found.index <= last:
-        if found.size > AMENDMENT_BYTES:
-            header = block.frames[offset + frame.HEAD.size : offset + frame.HEAD.size + PREFIX_BYTES]
-        offset += frame.OVERHEAD + found.size
+        if not found.is_amendment:
+            header = found.records(block.frames, offset)[-1][:PREFIX_BYTES]
+        offset += found.length
     return header
 
 

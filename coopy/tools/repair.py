@@ -40,7 +40,6 @@ from coopy.disk.fs import Calls, File
 from coopy.disk.journal import FIRST_BYTES
 from coopy.disk.segment import BLOCK, HEADER, MAGIC, VERSION, Segment
 from coopy.errors import StorageError, UsageError
-from coopy.storage import AMENDMENT_BYTES
 from coopy.tools.contents import SYSTEM, WHOLE, Damage, Look, Survey, survey
 
 CHUNK = 1024 * 1024
@@ -274,12 +273,13 @@ def _without_twins(
     cut = []
     for piece in pieces:
         end = None
-        for index, offset, size in _frames(ours, piece):
-            if index < following.first:
+        for each, offset in _frames(ours, piece):
+            if each.index < following.first:
                 continue
             end = offset if end is None else end
-            twin = next(twins, None)
-            if twin is None or ours[offset : offset + size] != theirs[twin[1] : twin[1] + twin[2]]:
+            twin, at = next(twins, (each, None))
+            if at is None or ours[offset : offset + each.length] != theirs[at : at + twin.length]:
+                index = max(each.first, following.first)
                 raise _Impossible(
                     f"{here.name} and {following.name} both have action {index}, and not the same one. Move the file that "
                     f"does not belong here out of the directory, and plan again."
@@ -337,11 +337,20 @@ def _of_segments(
         else:
             assert run is not None
             begins_it = mine[0] is run.pieces[0] and mine[0] is not pieces[place][0]
-            first = max(mine[0].first, snapshot + 1) if begins_it else look.first
+            first = _begins_behind(data[place], mine, snapshot) if begins_it else look.first
             if first <= mine[-1].last:
                 new = os.path.basename(directory.segment_path("", first))
                 rewrites.append(Rewrite(look.name, new, first, mine[-1].last))
     return kept, cuts, rewrites
+
+
+def _begins_behind(data: bytes, pieces: list[_Piece], index: int) -> int:
+    """Where the frame begins that has the action behind ``index``: no frame is split."""
+    for piece in pieces:
+        for found, _ in _frames(data, piece):
+            if found.index > index:
+                return found.first
+    return index + 1
 
 
 def _evidence(found: Survey, data: list[bytes]) -> Iterator[int]:
@@ -355,9 +364,8 @@ def _evidence(found: Survey, data: list[bytes]) -> Iterator[int]:
             yield look.stop[1]
         if bytes_of_it and bytes_of_it[SYSTEM] == found.system:
             for piece in _salvaged(bytes_of_it, 0, look.first):
-                for index, offset, _ in _frames(bytes_of_it, piece):
-                    said = frame.head(bytes_of_it, offset)
-                    yield max(index, said.synced if said is not None else 0)
+                for each, _ in _frames(bytes_of_it, piece):
+                    yield max(each.index, each.synced)
 
 
 def _last_probably(found: Survey, data: list[bytes]) -> int:
@@ -404,9 +412,9 @@ def _walk(data: bytes, offset: int, following: int) -> tuple[int, int]:
     end = offset
     while True:
         found = frame.whole(data, offset)
-        if found is not None and found.index == (following - 1 if found.size == AMENDMENT_BYTES else following):
+        if found is not None and found.follows(following - 1):
             following = found.index + 1
-            offset = end = _behind(offset, found.size)
+            offset = end = _behind(offset, found.length)
         elif offset % BLOCK and not data[offset : -(-offset // BLOCK) * BLOCK].strip(b"\0"):
             offset = -(-offset // BLOCK) * BLOCK  # The frame did not fit into the rest of the block.
         else:
@@ -419,38 +427,40 @@ def _resumed(data: bytes, offset: int, following: int) -> tuple[int, int] | None
     Only where a frame can begin: behind the damaged one, if its head still says how long it is, and at
     the beginning of a block. What looks like a frame elsewhere may be an argument of somebody's.
     """
-    damaged = frame.head(data, offset)
     places = list(range(-(-(offset + 1) // BLOCK) * BLOCK, len(data), BLOCK))
-    if damaged is not None and offset + frame.OVERHEAD + damaged.size < len(data):
-        places.insert(0, _behind(offset, damaged.size))
+    if places and not data[offset : places[0]].strip(b"\0"):
+        offset = places[0]  # The damaged one did not fit into the rest of the block.
+    damaged = frame.head(data, offset)
+    if damaged is not None and offset + damaged.length < len(data):
+        places.insert(1 if places[:1] == [offset] else 0, _behind(offset, damaged.length))
     for place in places:
         at = place
-        while (found := frame.whole(data, at)) is not None and found.index >= following - 1:
-            if found.size > AMENDMENT_BYTES and found.index >= following:
-                return at, found.index
-            at = _behind(at, found.size)
+        while (found := frame.whole(data, at)) is not None and found.first >= following - 1:
+            if not found.is_amendment and found.first >= following:
+                return at, found.first
+            at = _behind(at, found.length)
     return None
 
 
-def _behind(offset: int, size: int) -> int:
-    """Where, behind a frame with a record of ``size`` bytes, the next one begins if it fits into the same block.
+def _behind(offset: int, length: int) -> int:
+    """Where, behind a frame of so many bytes, the next one begins if it fits into the same block.
 
     None fits behind one that is longer than its block.
     """
-    end = offset + frame.OVERHEAD + size
+    end = offset + length
     return end if offset // BLOCK == (end - 1) // BLOCK else -(-end // BLOCK) * BLOCK
 
 
-def _frames(data: bytes, piece: _Piece) -> Iterator[tuple[int, int, int]]:
-    """The index, the offset and the bytes of each frame of a piece."""
-    offset, following = piece.offset, piece.first
+def _frames(data: bytes, piece: _Piece) -> Iterator[tuple[frame.Frame, int]]:
+    """Each frame of a piece, and its offset."""
+    offset = piece.offset
     while offset < piece.end:
         found = frame.whole(data, offset)
         if found is None:
             offset = -(-(offset + 1) // BLOCK) * BLOCK
             continue
-        yield found.index, offset, frame.OVERHEAD + found.size
-        offset = _behind(offset, found.size)
+        yield found, offset
+        offset = _behind(offset, found.length)
 
 
 def _bytes(calls: Calls, basedir: str, look: Look) -> bytes:
@@ -523,13 +533,13 @@ def _rewrite(calls: Calls, basedir: str, rewrite: Rewrite) -> None:
     header = HEADER.pack(MAGIC, VERSION, system, rewrite.first, b"", 0)[:-4]
     new = bytearray(header + zlib.crc32(header).to_bytes(4, "little"))
     for piece in _salvaged(data, 0, directory.segments([rewrite.name])[0]):
-        for index, offset, size in _frames(data, piece):
-            if rewrite.first <= index <= rewrite.last:
+        for found, offset in _frames(data, piece):
+            if rewrite.first <= found.first and found.index <= rewrite.last:
                 fresh = len(new) == HEADER.size or len(new) % BLOCK == 0
-                if not fresh and len(new) % BLOCK + size > BLOCK:
+                if not fresh and len(new) % BLOCK + found.length > BLOCK:
                     new += bytes(-len(new) % BLOCK)
-                end = _behind(len(new), size - frame.OVERHEAD)
-                new += data[offset : offset + size]
+                end = _behind(len(new), found.length)
+                new += data[offset : offset + found.length]
                 new += bytes(end - len(new))
     path = os.path.join(basedir, rewrite.new)
     temporary = path + directory.TEMPORARY

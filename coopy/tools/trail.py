@@ -21,7 +21,7 @@ from coopy import action, history
 from coopy.codec import decode_joined
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File
-from coopy.disk.segment import BLOCK, HEADER, NotWhole, Segment, frames_upto
+from coopy.disk.segment import BLOCK, HEADER, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import MissingActions, StorageError
 from coopy.history import Action
 from coopy.reading import Reading
@@ -122,13 +122,10 @@ class Tail:
         if self._file is None:
             self._open()
         while self._file is not None:
-            following = directory.segment_path(self._basedir, self._last + 1)
-            rolled = self._offset > HEADER.size and os.path.exists(following)
-            data = self._whole_frames()
+            rolled = self._offset > HEADER.size and os.path.exists(directory.segment_path(self._basedir, self._last + 1))
+            following, data = self._last + 1, self._whole_frames()
             if data:
-                first = frame.head(data, 0)
-                assert first is not None, "whole frames begin with a head"
-                pages.append((first.index, data))
+                pages.append((following, data))
             elif rolled:
                 # It was begun when the one before had all of its actions.
                 self.close()
@@ -173,17 +170,18 @@ class Tail:
         for begin in dict.fromkeys((start, next_block)):
             data = self._file.read(begin, BLOCK - begin % BLOCK)
             head = frame.head(data, 0)
-            if head is None or head.index not in (self._last, self._last + 1):
+            if head is None or not head.first - 1 <= self._last <= head.index:
                 continue
-            if head.size + frame.OVERHEAD > len(data):
-                data = self._file.read(begin, head.size + frame.OVERHEAD)
+            if head.length > len(data):
+                data = self._file.read(begin, head.length)
             size, last = frames_upto(data, None)
             if size:
                 self._offset = begin + size
                 if size > BLOCK - begin % BLOCK:  # One longer than a block; the next begins another.
                     self._offset = -(-self._offset // BLOCK) * BLOCK
-                self._last = last
-                return data[:size]
+                before, self._last = self._last, last
+                # Of actions that were appended together some may have been read.
+                return records_behind(data[:size], before) if head.first <= before < head.index else data[:size]
         return b""
 
 

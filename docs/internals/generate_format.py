@@ -29,6 +29,7 @@ from coopy import action, codec, migration  # noqa: E402
 from coopy.disk import directory, dirlock, frame, manifest, segment  # noqa: E402
 from coopy.disk.fs import Calls  # noqa: E402
 from coopy.disk.journal import Journal  # noqa: E402
+from coopy.storage import WRAP, joined  # noqa: E402
 
 TARGET = ROOT / "docs" / "internals" / "format.md"
 
@@ -98,20 +99,25 @@ def actions(directory):
     for path in sorted(Path(directory).glob("transaction_*.log"), key=lambda path: int(path.stem[12:])):
         data, at = path.read_bytes(), 64
         while at < len(data):
-            if data[at : at + 2] != b"C!":
+            if data[at : at + 2] == b"C!":
+                size, index = struct.unpack_from("<IQ", data, at + 2)
+                start, sizes = at + 22, [size + 2]
+            elif data[at + 5 : at + 9] == b"\\xf7Co\\xf7":
+                size, index, synced, count = struct.unpack_from("<IQQI", data, at + 9)
+                start, sizes = at + 33 + 4 * count, struct.unpack_from(f"<{count}I", data, at + 33)
+            else:
                 at = (at // BLOCK + 1) * BLOCK  # The rest of a block is zeros.
                 continue
-            size, index, synced = struct.unpack_from("<IQQ", data, at + 2)
-            end = at + 28 + size
-            record, checksum = data[at + 22 : end - 6], data[end - 5 : end - 1]
-            if checksum != zlib.crc32(data[at : end - 5], SEED).to_bytes(4, "little"):
+            end = start + size
+            if data[end + 1 : end + 5] != zlib.crc32(data[at : end + 1], SEED).to_bytes(4, "little"):
                 return  # A torn end, or damage: see crash safety.
             if size > 15:  # An amendment is no action.
-                instant, offset, outcome_of_the_one_before = struct.unpack_from("<qiB", record)
-                assert last == 0 or index == last + 1, f"actions {last + 1} to {index - 1} are missing"
-                yield index, instant, name_of(record[13:] + b".")
-                last = index
-            at = end
+                assert last in (0, index - 1), f"actions {last + 1} to {index - 1} are missing"
+                for last, size in enumerate(sizes, index):
+                    instant, offset, outcome_of_the_one_before = struct.unpack_from("<qiB", data, start)
+                    yield last, instant, name_of(data[start + 13 : start + size - 2] + b".")
+                    start += size
+            at = end + 6
 '''
 
 
@@ -224,7 +230,7 @@ def opcodes(texts: list[str]) -> str:
 
 
 def example() -> list[str]:
-    """A journal of two actions, written by the journal itself with all that is random or of today given."""
+    """A journal of four actions, written by the journal itself with all that is random or of today given."""
     system = bytes(range(16))
     inline = codec.Codec(dict).encode_call("sell", ("tea", 3), {})[0]
     opaque = codec.Codec(dict).encode_call("stock", (["milk"],), {})[0]
@@ -233,7 +239,9 @@ def example() -> list[str]:
         instant = 1_700_000_000_000_000_000
         journal.wait(journal.append(action.header(instant, 3600, action.UNKNOWN) + inline))
         journal.append(action.header(instant + 1_000_000_000, 3600, action.RETURNED) + opaque)
-        journal.close(action.amendment(instant + 1_000_000_000, 3600, action.RAISED))
+        headers = [action.header(instant + 2_000_000_000, 3600, outcome) for outcome in (action.RAISED, action.RETURNED)]
+        journal.append_all(*joined([header + inline for header in headers]))
+        journal.close(action.amendment(instant + 2_000_000_000, 3600, action.RETURNED))
         data = Path(directory.segment_path(scratch, 1)).read_bytes()
     lines = [
         f"{part.offset + at:6}  {row:<35}  {'' if at else part.name:<8}  {'' if at else part.meaning}".rstrip()
@@ -242,11 +250,11 @@ def example() -> list[str]:
     ]
     return [
         "## An example",
-        f'A journal of `sell("tea", 3)`, which returned, and `stock(["milk"])`, which raised; then the system was closed.\n'
-        f"The file is `{directory.segment_path('', 1)}`; behind what is shown there are zeros. Offsets are decimal.",
+        f'A journal of `sell("tea", 3)`, which returned, and `stock(["milk"])`, which raised; then `sell("tea", 3)` twice, in a\n'
+        f"batch; then the system was closed. The file is `{directory.segment_path('', 1)}`; behind what is shown there are zeros. Offsets are decimal.",
         "```text\n" + "\n".join(lines) + "\n```",
         "The frames from byte 64 on touch. Between MARK and LIST they are one pickle, whose list has three objects for each\n"
-        "frame: 33 bytes of fields, a name or None, and arguments, bytes or None.",
+        "record: bytes that end in its header, a name or None, and arguments, bytes or None.",
     ]
 
 
@@ -263,19 +271,33 @@ def dissected(data: bytes) -> Iterator[Part]:
     yield from fields(data, 0, [8, 4, 16, 8, 24, 4], names, said)
     at = segment.HEADER.size
     while (found := frame.whole(data, at)) is not None:
-        end = at + frame.OVERHEAD + found.size
-        is_amendment = found.size == len(action.amendment(0, 0, 0))
-        belongs = f"amendment of action {found.index}" if is_amendment else f"action {found.index}"
+        end = at + found.length
         synced = f"actions up to {found.synced} are on disk" if found.synced else "nothing is known to be on disk"
-        names = ["constant", "constant", "size", "index", "synced"]
-        said = ["SHORT_BINBYTES", "33 bytes follow", f"a record of {found.size} bytes", belongs, synced]
-        yield from fields(data, at, [1, 1, 4, 8, 8], names, said)
-        instant, offset, outcome = action.HEADER.unpack_from(data, at + frame.HEAD.size)
-        names = ["instant", "offset", "outcome"]
-        before = "of this action" if is_amendment else "of the one before"
-        said = [f"{instant} ns", f"{offset} s", f"{before}: {action.OUTCOMES[outcome]}"]
-        yield from fields(data, at + frame.HEAD.size, [8, 4, 1], names, said)
-        yield from call_parts(data, at + frame.HEAD.size + action.HEADER.size, end - 6)
+        if found.first < found.index:
+            count, begin = found.index - found.first + 1, at + frame.MANY_HEAD.size
+            names = ["constant", "fields", "mark", "size", "index", "synced", "count"]
+            said = ["BINBYTES", "bytes follow", "", f"records of {found.size} bytes", f"action {found.first}", synced, str(count)]
+            said[1] = f"{struct.unpack_from('<I', data, at + 1)[0]} bytes follow"
+            yield from fields(data, at, [1, 4, 4, 4, 8, 8, 4], names, said)
+            listed = struct.unpack_from(f"<{count}I", data, begin)
+            yield from fields(data, begin, count * [4], count * ["sizes"], [f"{size} bytes" for size in listed])
+        else:
+            belongs = f"amendment of action {found.index}" if found.is_amendment else f"action {found.index}"
+            names = ["constant", "constant", "size", "index", "synced"]
+            said = ["SHORT_BINBYTES", "33 bytes follow", f"a record of {found.size} bytes", belongs, synced]
+            yield from fields(data, at, [1, 1, 4, 8, 8], names, said)
+        place = at + found.begin
+        for number, record in enumerate(found.records(data, at)):
+            if number:
+                yield from fields(data, place, [1, 1], ["constant", "constant"], ["SHORT_BINBYTES", "13 bytes follow"])
+                place += len(WRAP)
+            instant, offset, outcome = action.HEADER.unpack_from(record)
+            names = ["instant", "offset", "outcome"]
+            before = "of this action" if found.is_amendment else "of the one before"
+            said = [f"{instant} ns", f"{offset} s", f"{before}: {action.OUTCOMES[outcome]}"]
+            yield from fields(data, place, [8, 4, 1], names, said)
+            yield from call_parts(data, place + action.HEADER.size, place + len(record))
+            place += len(record)
         said = ["BININT", f"CRC-32 of bytes {at} to {end - 6}, begun with SEED", "POP"]
         yield from fields(data, end - 6, [1, 4, 1], ["constant", "checksum", "constant"], said)
         at = end

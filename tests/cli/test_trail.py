@@ -7,9 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import handed
 import pytest
 
 from coopy import DamagedJournal, MissingActions, abort_exception, control, init_system
+from coopy.codec import decode_joined
+from coopy.disk import frame
 from coopy.history import Action
 from coopy.reading import Reading
 from coopy.tools import trail
@@ -28,6 +31,10 @@ class Log:
     @abort_exception
     def withdraw(self) -> None:
         raise ValueError
+
+
+class Called(handed.Called):
+    domain = Log
 
 
 LARGE = "x" * 350_000
@@ -64,6 +71,16 @@ def news(following: Iterator[Action | None]) -> list[tuple[int, str | None, int]
             break
         found.append((each.index, each.method, each.outcome))
     return found
+
+
+def add_together(system: Any, *words: str) -> None:
+    take(system, *(Called("add", word) for word in words))
+
+
+def take(system: Any, *calls: Called) -> None:
+    """Their records are appended together."""
+    engine = system._coopy_engine
+    engine.settle(engine.begin_all(calls))
 
 
 # -- from one point to another
@@ -121,6 +138,22 @@ def test_damage_that_need_not_be_read_is_not_met(data: Path) -> None:
     with Reading(str(data)) as reading:
         assert indexes(trail.actions(reading, last.time))[-1] == 12
         assert indexes(trail.actions(reading, until=1)) == [1]
+
+
+def test_every_action_of_a_frame_of_several_is_a_point_to_begin_and_to_end_at(tmp_path: Path) -> None:
+    with opened(tmp_path) as system:
+        system.add("alone")
+        for _ in range(3):
+            add_together(system, *"abcde")
+    with Reading(str(tmp_path)) as reading:
+        assert reading.log.where(2) == reading.log.where(6), "they lie in one frame"
+        every = list(reading.actions())
+        assert [each.args[0] for each in every] == ["alone", *"abcde" * 3]
+        for since in every:
+            assert indexes(trail.actions(reading, since.time)) == [each.index for each in every if each.time >= since.time]
+            assert indexes(trail.actions(reading, until=since.time)) == [e.index for e in every if e.time <= since.time]
+            for until in range(since.index, 17):
+                assert indexes(trail.actions(reading, since.index, until)) == list(range(since.index, until + 1))
 
 
 # -- following
@@ -214,6 +247,78 @@ def test_a_frame_that_is_being_written_is_given_when_it_is_whole(tmp_path: Path)
             assert tail.news() == []
         segment.write_bytes(after)
         assert [index for index, _ in tail.news()] == [2]
+        tail.close()
+
+
+def test_who_begins_inside_of_a_frame_of_several_is_given_the_rest_of_it(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        system.add("1")
+        add_together(system, *"2345")
+        add_together(system, *"678")
+        system.add("9")
+        for after in range(9):
+            tail = trail.Tail(str(tmp_path), reading.manifest.system, after)
+            pages = tail.news()
+            assert pages[0][0] == after + 1
+            words = [args[0] for _, data in pages for args in decode_joined(data)[2]]
+            assert words == [str(number) for number in range(after + 1, 10)]
+            assert tail.news() == []
+            tail.close()
+
+
+def test_who_follows_is_given_what_is_appended_together_once_and_in_order(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        following, later = trail.follow(reading), trail.follow(reading, 70)
+        found, behind = [], []
+        for number in range(6):
+            add_together(system, *["y" * 1000] * 45)
+            system.add("alone")
+            if number % 2:
+                add_together(system, "small", LARGE, "small", "y" * 40_000, "small")
+            found += [index for index, _, _ in news(following)]
+            behind += [index for index, _, _ in news(later)]
+            assert found == list(range(1, reading_last(tmp_path) + 1))
+            assert behind == found[69:]
+        assert len(list(tmp_path.glob("transaction_*"))) > 1
+
+
+def reading_last(directory: Path) -> int:
+    with Reading(str(directory)) as reading:
+        return reading.log.last
+
+
+def test_of_actions_in_one_frame_each_is_told_by_the_next_and_the_last_by_what_comes(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        following = trail.follow(reading)
+        take(system, Called("fail"), Called("add", "a"), Called("fail"))
+        assert news(following) == [(1, "fail", 2), (2, "add", 1), (3, "fail", 0)]
+        take(system, Called("add", "b"), Called("add", "c"))
+        assert news(following) == [(3, "fail", 2), (4, "add", 1), (5, "add", 0)]
+        take(system, Called("add", "d"), Called("withdraw"))
+        assert news(following) == [(6, "add", 1), (7, "withdraw", 3)]
+        add_together(system, "e", "f")
+        assert news(following) == [(8, "add", 1), (9, "add", 0)]
+
+
+def test_a_frame_of_several_that_is_being_written_is_given_when_it_is_whole(tmp_path: Path) -> None:
+    with opened(tmp_path) as system:
+        system.add("a")
+        segment = next(tmp_path.glob("transaction_*"))
+        before = segment.read_bytes()
+        place = len(before.rstrip(b"\0"))
+        add_together(system, *"bcd")
+        after = segment.read_bytes()
+    found = frame.whole(after, place)
+    assert found is not None and (found.first, found.index) == (2, 4)
+    with Reading(str(tmp_path)) as reading:
+        segment.write_bytes(before)
+        tail = trail.Tail(str(tmp_path), reading.manifest.system, 1)
+        for size in range(found.length):
+            segment.write_bytes(after[: place + size] + before[place + size :])
+            assert tail.news() == []
+        segment.write_bytes(after)
+        [(first, data)] = tail.news()
+        assert (first, [args[0] for args in decode_joined(data)[2] if args]) == (2, [*"bcd"])
         tail.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from coopy import DamagedLine, batch
 from coopy.batch import ACTIONS, BARRIER, Batch, Batches, pack, unpack
 from coopy.codec import decode_joined
+from coopy.storage import WRAP
 
 RECORDS = [b"%013d" % size + b"N" * (size % 7 + 2) for size in range(5)]
 
@@ -23,8 +24,8 @@ def test_what_is_packed_comes_out_again(count: int) -> None:
     records = (RECORDS * 1000)[:count]
     found = unpack(pack(ACTIONS, "ä:5466", 2**40, 2**41, records), 7)
     assert found[:5] == (ACTIONS, "ä:5466", 2**40, 2**41, count)
-    assert b"".join(batch.WRAP + record for record in records) == found.records
-    assert list(found.sizes) == [len(record) + len(batch.WRAP) for record in records]
+    assert b"".join(WRAP + record for record in records) == found.records
+    assert list(found.sizes) == [len(record) + len(WRAP) for record in records]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_a_batch_of_what_is_alike_takes_less_room(records: list[bytes], least: i
     whole = pack(ACTIONS, "node", 1, 2, records)
     assert least <= len(whole) <= most
     found = unpack(whole, 1)
-    assert found.records == b"".join(batch.WRAP + record for record in records)
+    assert found.records == b"".join(WRAP + record for record in records)
 
 
 @pytest.mark.parametrize("size", [0, 1, 99, 4999, 5001, 2**32 - 1])

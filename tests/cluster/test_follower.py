@@ -31,6 +31,7 @@ from coopy import (
 from coopy.follower import Answered
 from coopy.line import MemoryLine, MemoryServer
 from coopy.outbox import Group
+from coopy.storage import WRAP
 
 HOUR_NS = 3600 * 10**9
 
@@ -350,7 +351,7 @@ def test_actions_are_applied_and_written_together(server: MemoryServer, monkeypa
     node = standing(server)
     written: list[int] = []
     take = node.log.append_all
-    monkeypatch.setattr(node.log, "append_all", lambda records: (written.append(len(records)), take(records)))
+    monkeypatch.setattr(node.log, "append_all", lambda joined, sizes: (written.append(len(sizes)), take(joined, sizes)))
     calls = [node.encode("deposit", "x")] * 5
     node.take(packed("b", 1, 1, *calls), packed("b", 1, 2, *calls, node.encode("fail", "no"), *calls))
     node.take(packed("b", 1, 3, *calls, node.encode("book", "no")))
@@ -478,7 +479,7 @@ def garbled(node: Node) -> bytes:
 
 def too_many(node: Node) -> bytes:
     record = node.encode("deposit", "x")
-    return packed("b", 1, 1, record + batch.WRAP + record)
+    return packed("b", 1, 1, record + WRAP + record)
 
 
 def of_a_missing_class(node: Node) -> bytes:

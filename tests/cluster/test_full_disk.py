@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", path], check=True)
 
 
+def noise(size: int) -> str:
+    """Text that takes as much room on a server's disk as it has characters, and more: it can't be deflated to less."""
+    return random.Random(size).randbytes(size).decode("latin-1")
+
+
 def fill(path: Path) -> Path:
     """Takes all the room there is."""
     filler = path / "filler"
@@ -47,7 +53,7 @@ def test_a_replica_on_a_full_disk_waits_and_goes_on_when_there_is_room(tmp_path:
     try:
         filler = fill(small_disk)
         for _ in range(3):
-            master.deposit("x" * 700_000)
+            master.deposit(noise(700_000))
         until(lambda: control(replica).status()["state"] == "stalled")
         assert master.deposit("y") == 1
         assert replica.balance("y") == 0, "what the full disk has no room for is not applied either"
@@ -71,7 +77,7 @@ def test_a_master_on_a_full_disk_takes_what_waits_when_there_is_room(
     try:
         assert master.deposit("y") == 1
         filler = fill(small_disk)
-        waiting = [control(master).submit("deposit", owner) for owner in ("x" * 700_000, "y")]
+        waiting = [control(master).submit("deposit", owner) for owner in (noise(700_000), "y")]
         until(lambda: "no space left on device" in caplog.text and control(master).status()["problem"])
         assert master.balance("y") == 1
         filler.unlink()
@@ -96,7 +102,7 @@ def test_the_leading_node_of_three_on_a_full_disk_says_so_while_the_others_go_on
         filler = fill(small_disk)
         for number in range(5):
             assert others[number % 2].deposit("all") == 4 + number
-            others[number % 2].deposit("x" * 300_000)
+            others[number % 2].deposit(noise(300_000))
         until(lambda: control(full).status()["state"] == "stalled")
         problem = control(full).status()["problem"]
         assert "No space left on device" in problem and str(small_disk / "full") in problem and "free the cause" in problem

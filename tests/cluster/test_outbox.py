@@ -9,6 +9,7 @@ import pytest
 
 from coopy import EncodingError, OutcomeUnknown, SystemClosed, Unavailable, batch, outbox
 from coopy.outbox import Group, Outbox
+from coopy.storage import WRAP
 
 REFUSED, SWALLOWED = Unavailable("refused"), OutcomeUnknown("swallowed")
 
@@ -49,7 +50,7 @@ class Scripted:
 
 def texts(found: batch.Batch) -> list[str]:
     data = bytes(found.records)
-    return [piece.decode() for piece in data.split(batch.WRAP)[1:]]
+    return [piece.decode() for piece in data.split(WRAP)[1:]]
 
 
 @pytest.fixture

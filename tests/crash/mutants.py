@@ -59,6 +59,7 @@ APPLY = "result = machine.apply(header, function, args, kwargs)"
 APPEND = "index = log.append(header + call)"
 LIVES = "tests/crash/test_power_cut.py::test_nothing_acknowledged_is_lost_in_the_lives_that_are_always_run"
 ENGINE, JOURNAL, SNAPSHOTS = "coopy/engine.py", "coopy/disk/journal.py", "coopy/disk/snapshots.py"
+FRAME = "coopy/disk/frame.py"
 
 # Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
 CRC_WITHOUT_INDEX = '''\
@@ -295,7 +296,7 @@ MUTANTS = [
     # -- frames and segments
     Mutant(
         "the-checksum-does-not-cover-the-index",
-        "coopy/disk/frame.py",
+        FRAME,
         "_crc32 = zlib.crc32\n",
         CRC_WITHOUT_INDEX,
         "tests/crash/test_guards.py::test_a_frame_that_was_changed_is_named_wherever_in_a_block_it_lies",
@@ -304,9 +305,65 @@ MUTANTS = [
     Mutant(
         "indexes-may-have-gaps",
         "coopy/disk/segment.py",
-        "                if found.index != _next_index(following - 1, found):\n",
+        "                if not found.follows(following - 1):\n",
         "                if False:\n",
         "tests/crash/test_guards.py::test_a_block_that_is_not_the_next_one_is_damage_and_the_actions_before_it_are_intact",
+    ),
+    Mutant(
+        "the-sizes-of-records-together-need-not-add-up",
+        FRAME,
+        "found.index > found.first and sum(_sizes_at(",
+        "found.first < 0 and sum(_sizes_at(",
+        "tests/disk/test_frames.py::test_fields_that_do_not_fit_each_other_are_not_whole_whatever_the_checksum_says",
+    ),
+    Mutant(
+        "the-fields-of-records-together-need-not-fit-their-count",
+        FRAME,
+        " or fields != MANY_HEAD.size - MANY_MARK_AT + 4 * count + PREFIX_BYTES:",
+        ":",
+        "tests/disk/test_frames.py::test_what_no_writer_writes_is_no_head_whatever_the_checksum_says",
+    ),
+    Mutant(
+        "more-records-than-so-many-come-together",
+        JOURNAL,
+        "            upto = min(at + frame.TOGETHER_MAX, len(sizes))\n",
+        "            upto = len(sizes)\n",
+        "tests/disk/test_frames.py::test_records_that_are_appended_together_lie_in_as_few_frames_as_may_be",
+    ),
+    Mutant(
+        "records-together-do-not-say-what-was-synced",
+        JOURNAL,
+        "        synced = self._commit.durable\n",
+        "        synced = 0\n",
+        "tests/disk/test_frames.py::test_records_together_say_of_those_before_that_they_were_synced",
+    ),
+    Mutant(
+        "what-records-together-say-was-synced-is-not-found",
+        FRAME,
+        "    single, many = data.find(MARK), data.find(MANY_MARK, MANY_MARK_AT)\n",
+        "    single, many = data.find(MARK), -1\n",
+        "tests/disk/test_frames.py::test_records_together_say_of_those_before_that_they_were_synced",
+    ),
+    Mutant(
+        "who-reads-behind-a-record-gets-all-that-came-together-with-it",
+        "coopy/disk/segment.py",
+        "found.records(frames, skipped)[index + 1 - found.first :]",
+        "found.records(frames, skipped)",
+        "tests/disk/test_frames.py::test_the_records_behind_an_index_are_those_of_its_frame_and_of_all_that_follow",
+    ),
+    Mutant(
+        "the-end-of-records-together-is-taken-for-an-amendment",
+        JOURNAL,
+        "    if first is not None and before + first.length < len(final.frames):\n",
+        "    if first is not None and before + frame.OVERHEAD + first.size < len(final.frames):\n",
+        "tests/crash/test_guards.py::test_how_the_last_action_of_a_batch_ended_is_recorded_by_who_closes_first_and_by_nobody_else",
+    ),
+    Mutant(
+        "an-action-is-said-to-be-where-its-amendment-is",
+        JOURNAL,
+        "                if block.last >= index:\n",
+        "                if block.first > index:\n",
+        "tests/disk/test_frames.py::test_an_amendment_behind_records_together_is_the_last_of_its_block_or_the_first_of_the_next",
     ),
     Mutant(
         "no-frame-says-what-was-synced",

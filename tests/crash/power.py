@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import handed
 from crash.disk_model import Disk, Note, Recorder, Said, everything, nothing, put, some
 from faults import open_with
 
@@ -50,6 +51,10 @@ class Diary:
         raise KeyError(token)
 
 
+class Called(handed.Called):
+    domain = Diary
+
+
 @contextmanager
 def small_segments() -> Iterator[None]:
     """Segments of a few blocks, so that a short life rolls over often."""
@@ -71,7 +76,7 @@ class Life:
 
 
 def live(directory: Path, seed: int, steps: int) -> Life:
-    """A system's life: calls of all kinds, by one thread and by several, snapshots, and openings anew."""
+    """A system's life: calls of all kinds, by one thread and by several, in batches, snapshots, and openings anew."""
     chance = random.Random(seed)
     durability = chance.choice(("sync", "sync", "buffered"))
     keep = chance.choice((None, 1, 2))
@@ -95,11 +100,22 @@ def live(directory: Path, seed: int, steps: int) -> Life:
         if durability == "sync" and kind in ("add", "add_and_raise"):
             calls.say("durable", token)
 
+    def call_together(sizes: list[int]) -> None:
+        batch = [Called("add", next(tokens), "x" * size) for size in sizes]
+        for each in batch:
+            calls.say("issued", each.args[0])
+        engine = diary._coopy_engine
+        for part in engine.settled(engine.begin_all(batch), batch):
+            for each in part:
+                assert each.error is None, each.error
+                if durability == "sync":
+                    calls.say("durable", each.args[0])
+
     diary = opened()
     for _ in range(steps):
         what = chance.choices(
-            ("add", "add_and_raise", "refuse", "undo", "threads", "snapshot", "reopen", "kill", "large"),
-            (30, 4, 3, 2, 4, 3, 2, 2, 2),
+            ("add", "add_and_raise", "refuse", "undo", "threads", "together", "snapshot", "reopen", "kill", "large"),
+            (26, 4, 3, 2, 4, 4, 3, 2, 2, 2),
         )[0]
         if what == "threads":
             plans = [[("add", chance.randrange(filler))] * 3 for _ in range(4)]
@@ -109,6 +125,9 @@ def live(directory: Path, seed: int, steps: int) -> Life:
             for thread in threads:
                 thread.join(PATIENCE_S)
                 assert not thread.is_alive(), "a call never returned"
+        elif what == "together":
+            small = chance.random() < 0.5
+            call_together([chance.randrange(30 if small else filler) for _ in range(chance.randrange(2, 90 if small else 8))])
         elif what == "snapshot":
             before = list(diary.tokens)
             control(diary).take_snapshot()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import handed
 import pytest
 from crash.disk_model import Disk, Recorder, put
 from crash.power import SEGMENT_BYTES, small_segments
@@ -43,6 +44,15 @@ class Diary:
     @abort_exception
     def refuse(self, number: int) -> None:
         raise KeyError(number)
+
+
+class Called(handed.Called):
+    domain = Diary
+
+
+def add_together(diary: Any, *calls: tuple[int, str]) -> None:
+    batch = [Called("add", *call) for call in calls]
+    list(diary._coopy_engine.settled(diary._coopy_engine.begin_all(batch), batch))
 
 
 armed: list[BaseException] = []
@@ -82,7 +92,7 @@ def frames(path: Path, block: int = 0) -> list[int]:
     data = path.read_bytes()
     found = [max(64, block * BLOCK)]
     while (one := frame.whole(data, found[-1])) is not None:
-        found.append(found[-1] + frame.OVERHEAD + one.size)
+        found.append(found[-1] + one.length)
     return found
 
 
@@ -323,6 +333,61 @@ def test_a_frame_that_was_changed_is_named_wherever_in_a_block_it_lies(tmp_path:
     with pytest.raises(DamagedJournal) as refusal:
         coopy.replay(Diary, tmp_path)
     assert (refusal.value.offset, refusal.value.index) == (starts[place], place + 1)
+
+
+FIELDS_OF_MANY = {
+    "opcode": 0, "fields": 1, "mark": 5, "bytes": 9, "index": 13, "synced": 21, "count": 29, "sizes": 37, "records": 45,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS_OF_MANY.values(), ids=FIELDS_OF_MANY)
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "second", "last"])
+def test_a_frame_of_several_that_was_changed_is_named_wherever_in_a_block_it_lies(tmp_path: Path, field: int, place: int) -> None:
+    diary = open_with(Calls(), Diary, tmp_path)
+    for number in range(1, 18, 3):
+        add_together(diary, *((number + each, "x" * 3300) for each in range(3)))
+    diary.close()
+    path = tmp_path / "transaction_000000000000001.log"
+    starts = frames(path)[:-1]
+    assert len(starts) == 3 and len(frames(path, 1)) > 3, "there is a second block"
+    assert {path.read_bytes()[start] for start in starts} == {0x42}
+    flipped(path, starts[place] + field)
+    with pytest.raises(DamagedJournal) as refusal:
+        coopy.replay(Diary, tmp_path)
+    first = 3 * place + 1
+    assert (refusal.value.offset, refusal.value.index) == (starts[place], first)
+    if place:
+        assert coopy.replay(Diary, tmp_path, until=first - 1).numbers == list(range(1, first))
+
+
+@pytest.mark.parametrize("durability", ["sync", "buffered"])
+def test_every_action_of_a_batch_in_a_closed_journal_is_known_to_have_been_synced(tmp_path: Path, durability: str) -> None:
+    diary = open_with(Calls(), Diary, tmp_path, durability=durability)
+    add_together(diary, *((number, "") for number in range(1, 131)))
+    diary.close()
+    path = tmp_path / "transaction_000000000000001.log"
+    starts = frames(path)[:-1]
+    assert len(starts) == 4, "64, 64, 2, and the amendment"
+    for index, start in zip((1, 65, 129), starts):
+        flipped(path, start + frame.MANY_HEAD.size)
+        with pytest.raises(DamagedJournal) as refusal:
+            open_with(Calls(), Diary, tmp_path)
+        assert (refusal.value.offset, refusal.value.index) == (start, index)
+        flipped(path, start + frame.MANY_HEAD.size)
+    assert coopy.replay(Diary, tmp_path).numbers == list(range(1, 131))
+
+
+def test_how_the_last_action_of_a_batch_ended_is_recorded_by_who_closes_first_and_by_nobody_else(tmp_path: Path) -> None:
+    diary = open_with(Calls(), Diary, tmp_path)
+    add_together(diary, (1, ""), (2, ""))
+    control(diary)._system.abandon()
+    path = tmp_path / "transaction_000000000000001.log"
+    assert len(frames(path)[:-1]) == 1
+    open_with(Calls(), Diary, tmp_path).close()
+    assert len(frames(path)[:-1]) == 2
+    before = path.read_bytes()
+    open_with(Calls(), Diary, tmp_path).close()
+    assert path.read_bytes() == before
 
 
 def test_a_block_that_is_not_the_next_one_is_damage_and_the_actions_before_it_are_intact(tmp_path: Path) -> None:

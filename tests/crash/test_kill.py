@@ -63,6 +63,8 @@ class Run:
     segment_bytes: int
     snapshot_growth: int
     filler_bytes: int
+    together: int
+    """So many calls has a thread on its way."""
     acks: int | None
     """Kill it after so many acknowledgements, …"""
     delay_s: float
@@ -79,6 +81,7 @@ def a_run(chance: random.Random, number: int) -> Run:
         segment_bytes=SEGMENT_BYTES if rolling else 64 << 20,
         snapshot_growth=chance.choice((0, BLOCK_BYTES)),
         filler_bytes=chance.choice((2_000, 20_000)) if rolling else 10,
+        together=chance.choice((1, 1, 7, 150)),
         acks=chance.randrange(1, 400) if moment == "acks" else None,
         delay_s=chance.uniform(0.0, 0.4 if moment == "opening" else 0.25),
         while_opening=moment == "opening",
@@ -88,7 +91,7 @@ def a_run(chance: random.Random, number: int) -> Run:
 def kill_a_writer(basedir: Path, run: Run, tally: Tally) -> None:
     """Runs a writer, kills it, and enters what it acknowledged."""
     arguments = (
-        basedir, run.threads, run.durability, run.segment_bytes, run.snapshot_growth, run.filler_bytes,
+        basedir, run.threads, run.durability, run.segment_bytes, run.snapshot_growth, run.filler_bytes, run.together,
     )  # fmt: skip
     here = environment()
     writer = subprocess.Popen(
@@ -148,10 +151,10 @@ def look(basedir: Path, run: Run, tally: Tally, *, open_it: bool) -> None:
     for thread, number in tally.acknowledged_by.items():
         kept = state.written.get(thread, 0)
         assert kept >= number, f"entries {kept + 1} to {number} of thread {thread} were acknowledged and are missing"
-        assert kept <= number + 1, "a thread has one call on its way"
+        assert kept <= number + run.together, "a thread has no more calls on its way"
     for thread, kept in state.written.items():
         in_flight += kept - tally.acknowledged_by.get(thread, 0)
-    assert in_flight <= run.threads
+    assert in_flight <= run.threads * run.together
     tally.in_flight += in_flight
     tally.found = len(state.entries)
     tally.acknowledged_by = dict(state.written)

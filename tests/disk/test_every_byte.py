@@ -6,13 +6,24 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import handed
 import pytest
 
 import coopy
 from coopy import StorageError, control, init_system
+from coopy.action import header
 from coopy.disk import frame
+from coopy.disk.fs import Calls
+from coopy.disk.journal import Journal
+from coopy.storage import joined
 
 SEGMENT = "transaction_000000000000001.log"
+
+
+CUTS: dict[str, Callable[[bytes, int], bytes]] = {
+    "short": lambda data, at: data[:at],
+    "zeros": lambda data, at: data[:at].ljust(len(data), b"\0"),
+}
 
 
 class Ledger:
@@ -27,8 +38,15 @@ class Ledger:
         raise ValueError(line)
 
 
-def write(directory: Path, durability: str, closed: bool) -> list[list[object]]:
-    """A small ledger, left closed or as a killed process would. Returns its lines after each action."""
+class Called(handed.Called):
+    domain = Ledger
+
+
+def write(directory: Path, durability: str, closed: bool, together: bool = False) -> list[list[object]]:
+    """A small ledger, left closed or as a killed process would. Returns its lines after each action.
+
+    ``together``: the last actions come in one batch.
+    """
     writing = directory.with_name(directory.name + "-open")
     ledger = init_system(Ledger, writing, durability=durability, validation="off")
     after: list[list[object]] = [[]]
@@ -38,8 +56,15 @@ def write(directory: Path, durability: str, closed: bool) -> list[list[object]]:
     with pytest.raises(ValueError):
         ledger.refuse("kept all the same")
     after.append(list(ledger.lines))
-    ledger.add("last")
-    after.append(list(ledger.lines))
+    if together:
+        batch = [Called("add", line) for line in ("b", 8, ["opaque"], "c", None, 9, "last")]
+        engine = ledger._coopy_engine
+        list(engine.settled(engine.begin_all(batch), batch))
+        after += [[*after[-1], *(call.args[0] for call in batch[: count + 1])] for count in range(len(batch))]
+        assert ledger.lines == after[-1]
+    else:
+        ledger.add("last")
+        after.append(list(ledger.lines))
     if closed:
         ledger.close()
         shutil.copytree(writing, directory)
@@ -56,7 +81,7 @@ def frames_of(data: bytes) -> list[tuple[int, int, frame.Frame]]:
         one = frame.whole(data, offset)
         if one is None:
             return found
-        found.append((offset, offset + frame.OVERHEAD + one.size, one))
+        found.append((offset, offset + one.length, one))
         offset = found[-1][1]
 
 
@@ -70,6 +95,13 @@ def closed(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+@pytest.fixture(params=[False, True], ids=["one by one", "together"])
+def together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Frames of several records are of three at most: two of them, and one of a single record, for a batch of seven."""
+    monkeypatch.setattr(frame, "TOGETHER_MAX", 3)
+    return bool(request.param)
+
+
 def reopened(directory: Path) -> list[object]:
     """The lines as a writer finds them, after it has also written and been opened once more."""
     with init_system(Ledger, directory, validation="off") as ledger:
@@ -80,15 +112,15 @@ def reopened(directory: Path) -> list[object]:
     return lines
 
 
-@pytest.mark.parametrize("cut", [lambda data, at: data[:at], lambda data, at: data[:at].ljust(len(data), b"\0")], ids=["short", "zeros"])
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
 def test_cut_at_every_byte_of_the_last_three_frames_it_opens_with_the_whole_ones(
-    tmp_path: Path, durability: str, closed: bool, cut: Callable[[bytes, int], bytes]
+    tmp_path: Path, durability: str, closed: bool, together: bool, cut: Callable[[bytes, int], bytes]
 ) -> None:
-    after = write(tmp_path / "whole", durability, closed)
+    after = write(tmp_path / "whole", durability, closed, together)
     segment = tmp_path / "whole" / SEGMENT
     data = segment.read_bytes()
     frames = frames_of(data)
-    assert len(frames) == 7 + closed
+    assert [head.index - head.first + 1 for _, _, head in frames] == 6 * [1] + ([3, 3, 1] if together else [1]) + closed * [1]
     data = data[: frames[-1][1] + 4096]
     for at in range(frames[-3][0], frames[-1][1] + 1):
         whole = [head.index for _, end, head in frames if end <= at]
@@ -100,21 +132,63 @@ def test_cut_at_every_byte_of_the_last_three_frames_it_opens_with_the_whole_ones
             shutil.rmtree(tmp_path / "copy")
 
 
+def lines(count: int) -> list[bytes]:
+    return [header(number, 0, 0) + b"\x8c\x03addK\x05\x85" for number in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+def test_cut_at_every_byte_of_a_batch_a_journal_ends_with_the_last_whole_frame(
+    tmp_path: Path, cut: Callable[[bytes, int], bytes]
+) -> None:
+    """Of as many records as a frame takes, and a writer goes on there."""
+    journal = Journal(Calls(), str(tmp_path), bytes(16))
+    journal.append(lines(1)[0])
+    journal.append_all(*joined(lines(130)[1:]))
+    journal.abandon()
+    segment = tmp_path / SEGMENT
+    data = segment.read_bytes()
+    frames = frames_of(data)
+    assert [(head.first, head.index) for _, _, head in frames] == [(1, 1), (2, 65), (66, 129), (130, 130)]
+    data = data[: frames[-1][1] + 4096]
+    for at in range(frames[1][0], frames[-1][1] + 1):
+        last = [head.index for _, end, head in frames if end <= at][-1]
+        segment.write_bytes(cut(data, at))
+        journal = Journal(Calls(), str(tmp_path), bytes(16), write=False)
+        assert journal.last == last, at
+        journal.close()
+        if at % 61 == 0 or at == frames[-1][1]:
+            journal = Journal(Calls(), str(tmp_path), bytes(16))
+            journal.append_all(*joined(lines(70)))
+            assert journal.last == last + 70
+            journal.abandon()
+            journal = Journal(Calls(), str(tmp_path), bytes(16), write=False)
+            records = list(journal.read(0))
+            assert (journal.last, len(records)) == (last + 70, 1)
+            assert records[0][1].startswith(data[64 : max(end for _, end, _ in frames if end <= at)])
+            journal.close()
+
+
 def bits(size: int, every: int) -> Iterator[tuple[int, int]]:
     for bit in range(0, size * 8, every):
         yield bit // 8, 1 << bit % 8
 
 
-def test_any_bit_of_a_segment_flipped_is_refused_or_a_torn_end(tmp_path: Path, durability: str, closed: bool) -> None:
-    after = write(tmp_path / "data", durability, closed)
+def test_any_bit_of_a_segment_flipped_is_refused_or_a_torn_end(
+    tmp_path: Path, durability: str, closed: bool, together: bool
+) -> None:
+    after = write(tmp_path / "data", durability, closed, together)
     segment = tmp_path / "data" / SEGMENT
     data = segment.read_bytes()
     frames = frames_of(data)
     used = frames[-1][1]
     data = data[: used + 64]
     every = 1 if durability == "sync" and closed else 3
+    # What lies in front of a batch is flipped where nothing comes together.
+    begin = frames[6][0] * 8 // every * every if together else 0
     refused = torn = 0
     for byte, bit in bits(len(data), every):
+        if byte * 8 < begin:
+            continue
         changed = bytearray(data)
         changed[byte] ^= bit
         segment.write_bytes(changed)
@@ -133,14 +207,14 @@ def test_any_bit_of_a_segment_flipped_is_refused_or_a_torn_end(tmp_path: Path, d
             assert lines == after[reached], (byte, bit)
             assert all(head.synced <= reached for head in behind), "what was synced is not thrown away"
         assert segment.read_bytes() == bytes(changed), "looking changes nothing"
-    assert refused > 64 * 8 // every - 1
+    assert together or refused > 64 * 8 // every - 1
     assert torn > 0
     if durability == "sync" and closed:
-        assert refused >= (frames[-2][0]) * 8, "only the last action's frame and its amendment can be torn"
+        assert refused >= (frames[-2][0]) * 8 - begin, "only the last action's frame and its amendment can be torn"
 
 
-def test_a_writer_refuses_and_accepts_exactly_what_a_reader_does(tmp_path: Path) -> None:
-    write(tmp_path / "data", "sync", True)
+def test_a_writer_refuses_and_accepts_exactly_what_a_reader_does(tmp_path: Path, together: bool) -> None:
+    write(tmp_path / "data", "sync", True, together)
     segment = tmp_path / "data" / SEGMENT
     data = segment.read_bytes()
     data = data[: frames_of(data)[-1][1] + 64]

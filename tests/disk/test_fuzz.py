@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import handed
 import pytest
 from faults import open_with
 from hypothesis import HealthCheck, given, settings
@@ -32,6 +33,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK, HEADER, MAGIC, NotWhole, Segment, frames_upto
 from coopy.disk.snapshots import DiskSnapshots
+from coopy.storage import WRAP, joined
 
 T = TypeVar("T")
 
@@ -56,7 +58,11 @@ class Diary:
         self.lines.append(line)
 
 
-LINES: list[object] = [*(f"day {number} " + "x" * (number % 7) for number in range(900)), "y" * 40_000, ["opaque"], *range(300)]
+class Called(handed.Called):
+    domain = Diary
+
+
+LINES: list[object] = [*(f"day {number} " + "x" * (number % 40) for number in range(900)), "y" * 40_000, ["opaque"], *range(300)]
 
 
 class Unsynced(Calls):
@@ -83,10 +89,17 @@ class Written(NamedTuple):
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     directory = tmp_path_factory.mktemp("written") / "data"
     with open_with(Unsynced(), Diary, directory) as diary:
-        for number, line in enumerate(LINES, 1):
+        for line in LINES[:3]:
             diary.add(line)
-            if number == 3:
-                diary.take_snapshot()
+        diary.take_snapshot()
+        engine = diary._coopy_engine
+        for start in range(3, len(LINES), 200):
+            # By turns one by one and together.
+            for line in LINES[start : start + 50]:
+                diary.add(line)
+            batch = [Called("add", line) for line in LINES[start + 50 : start + 200]]
+            list(engine.settled(engine.begin_all(batch), batch))
+        assert diary.lines == LINES
     (directory / "snapshot_000000000000000.dat").unlink()
     segment = (directory / SEGMENT).read_bytes()
     # Most of a segment are the zeros that space was taken with: two blocks of them do.
@@ -94,6 +107,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     (directory / SEGMENT).write_bytes(segment)
     found = manifest.read(Calls(), str(directory))
     assert found is not None and len(segment) > 5 * BLOCK
+    assert segment.count(frame.MANY_MARK) > 10 and segment.count(frame.MARK) > 300, "frames of either kind"
     snapshot = (directory / SNAPSHOT).read_bytes()
     return Written(directory, (directory / manifest.NAME).read_bytes(), segment, snapshot, found.system)
 
@@ -162,6 +176,11 @@ def changed(data: bytes, changes: list[tuple[str, int, Any]]) -> bytes:
     return data
 
 
+def together(records: list[bytes], index: int, synced: int) -> bytes:
+    data, sizes = joined(records)
+    return frame.pack_together(data[len(WRAP) :], sizes, index, synced)
+
+
 NUMBERS = st.one_of(st.integers(0, 70), st.sampled_from([(1 << 31) - 1, 1 << 31, (1 << 32) - 1]))
 INDEXES = st.one_of(st.integers(0, 5), st.sampled_from([1 << 32, 1 << 63, (1 << 64) - 1]))
 FRAMELIKE = st.one_of(
@@ -169,6 +188,13 @@ FRAMELIKE = st.one_of(
     st.builds(bytes, st.integers(0, 600)),
     st.builds(lambda size, index, synced: frame.HEAD.pack(*frame.HEAD_FIRST, size, index, synced), NUMBERS, INDEXES, INDEXES),
     st.builds(lambda record, index, synced: frame.pack(record, index, synced), st.binary(max_size=60), INDEXES, INDEXES),
+    st.builds(
+        lambda fields, size, index, synced, count: frame.MANY_HEAD.pack(
+            0x42, (fields if fields is not None else 41 + 4 * count) % (1 << 32), frame.MANY_MARK, size, index, synced, count
+        ),
+        st.one_of(st.none(), NUMBERS), NUMBERS, INDEXES, INDEXES, NUMBERS,
+    ),
+    st.builds(together, st.lists(st.binary(max_size=30), min_size=2, max_size=4), INDEXES, INDEXES),
 )
 BYTES = st.one_of(st.binary(max_size=300), st.lists(FRAMELIKE, max_size=8).map(b"".join))
 """Arbitrary bytes, more of them like frames than chance would have."""
@@ -191,11 +217,20 @@ def outcome(read: Callable[[], T]) -> T | None:
 # -- frames and segments
 
 
+def looks_like_one(data: bytes, at: int) -> bool:
+    return data.startswith(frame.MARK, at) or data.startswith(frame.MANY_MARK, at + frame.MANY_MARK_AT)
+
+
 @fuzzed
 @given(BYTES, st.integers(0, 80))
 def test_frames_in_arbitrary_bytes_lie_in_them(data: bytes, offset: int) -> None:
     found = frame.whole(data, offset)
-    assert found is None or offset + frame.OVERHEAD + found.size <= len(data)
+    assert found is None or offset + found.length <= len(data)
+    if found is not None:
+        assert len(found.records(data, offset)) == found.index - found.first + 1
+    places = set(frame.places(data))
+    assert places == set(frame.places_backwards(data)) == {at for at in range(len(data)) if looks_like_one(data, at)}
+    assert all(at in places for at in range(len(data)) if frame.head(data, at) is not None)
     size, last = frames_upto(data, None)
     assert 0 <= size <= len(data) and (size > 0) == (last >= 0)
     frame.head(data, offset)
@@ -250,8 +285,8 @@ def records_of(frames: bytes) -> Iterator[tuple[int, bytes]]:
     while offset < len(frames):
         found = frame.head(frames, offset)
         assert found is not None
-        yield found.index, frames[offset + 22 : offset + 22 + found.size]
-        offset += frame.OVERHEAD + found.size
+        yield from enumerate(found.records(frames, offset), found.first)
+        offset += found.length
 
 
 def read_all(journal: Journal) -> list[tuple[int, bytes]]:
@@ -418,17 +453,35 @@ def are_calls(headers: list[bytes], names: list[Any], arguments: list[Any]) -> b
     )
 
 
+def frames_of(groups: list[list[bytes]], moved: int) -> bytes:
+    """The frames of groups of records, of which each may begin some bytes away from where its frame says."""
+    frames, index = [], 1
+    for records in groups:
+        data, sizes = joined(records)
+        if len(records) > 1 and 0 <= sizes[0] + moved < 1 << 32 and 0 <= sizes[1] - moved < 1 << 32:
+            sizes[0] += moved
+            sizes[1] -= moved
+        frames.append(frame.pack_together(data[len(WRAP) :], sizes, index, 0))
+        index += len(records)
+    return b"".join(frames)
+
+
 @fuzzed
-@given(st.lists(TAME_RECORDS, min_size=1, max_size=8))
+@given(
+    st.lists(st.lists(TAME_RECORDS, min_size=1, max_size=4), min_size=1, max_size=4),
+    st.one_of(st.just(0), st.integers(-80, 80)),
+    st.integers(3, 8),
+)
 def test_whole_frames_of_a_hostile_writer_are_refused_in_words_of_coopys(
-    directory: Path, written: Written, records: list[bytes]
+    directory: Path, written: Written, groups: list[list[bytes]], moved: int, after: int
 ) -> None:
-    data = segment_header(written.system) + b"".join(frame.pack(record, index, 0) for index, record in enumerate(records, 1))
+    data = segment_header(written.system) + frames_of(groups, moved)
     data = data.ljust(2 * BLOCK, b"\0")
     (directory / SEGMENT).write_bytes(data)
     (directory / SNAPSHOT).unlink(missing_ok=True)
     shutil.copy(written.directory / SNAPSHOT, directory / SNAPSHOT)
     journal = Journal(Calls(), str(directory), written.system, write=False, floor=3)
+    outcome(lambda: [decode_joined(frames) for _, frames in journal.read(after)])
     decoded = outcome(lambda: [decode_joined(frames) for _, frames in journal.read(3)])
     journal.close()
     if decoded is None or all(are_calls(*batch) for batch in decoded):

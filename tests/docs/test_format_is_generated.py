@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import handed
 import pytest
 
 from coopy import abort_exception, action, control, init_system
@@ -151,6 +152,10 @@ class Shop:
         raise ValueError
 
 
+class Called(handed.Called):
+    domain = Shop
+
+
 def refused(call: Callable[[], None]) -> None:
     with pytest.raises(ValueError):
         call()
@@ -171,6 +176,10 @@ def used(directory: Path, *, closed: bool) -> list[str]:
         call("sell", lambda: number)
         refused(lambda: call("refuse"))
         refused(lambda: call("withdraw"))
+    sells = [Called("sell", number) for number in range(200)]
+    engine = shop._coopy_engine
+    assert all(call.error is None for some in engine.settled(engine.begin_all(sells), sells) for call in some)
+    names += len(sells) * ["sell"]
     for size in (BLOCK - 100, BLOCK + 1, 10, *[400_000] * 6, 10):
         call("sell", "x" * size)
     assert control(shop).index == len(names)

@@ -11,14 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import handed
 import program
 import pytest
 from faults import open_with
 
 import coopy
-from coopy import DirectoryInUse, ForeignDirectory, StorageError, UsageError, control, init_system
+from coopy import DamagedJournal, DirectoryInUse, ForeignDirectory, StorageError, UsageError, control, init_system
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
+from coopy.reading import Reading
 from coopy.retention import Retention
 from coopy.tools import backup as module
 from coopy.tools.backup import backup
@@ -33,6 +35,10 @@ class Book:
 
     def write(self, number: int, filler: str = "") -> None:
         self.lines.append(number)
+
+
+class Called(handed.Called):
+    domain = Book
 
 
 class Quick(Calls):
@@ -135,6 +141,53 @@ def test_progress_is_told_in_bytes_up_to_all_of_them(data: Path, tmp_path: Path)
     done = backup(str(data), str(tmp_path / "copy"), lambda *progress: told.append(progress))
     assert told == sorted(told)
     assert told[-1] == (done.bytes, done.bytes)
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Path:
+    """Actions 1 to 50, in frames of 20, 20 and 10, and the snapshots 0 and 20; it was not closed."""
+    directory = tmp_path / "crowd"
+    book = opened(directory)
+    for numbers in (range(1, 21), range(21, 41), range(41, 51)):
+        engine = book._coopy_engine
+        engine.settle(engine.begin_all([Called("write", number, "x" * 100) for number in numbers]))
+        if numbers[-1] == 20:
+            book.take_snapshot()
+    control(book)._system.abandon()
+    return directory
+
+
+def test_a_torn_frame_of_several_is_left_out_with_all_of_its_actions(crowd: Path, tmp_path: Path) -> None:
+    whole = (crowd / segment(1)).read_bytes()
+    offset = place_of(crowd, 45)
+    end = len(whole.rstrip(b"\0"))
+    assert offset == place_of(crowd, 41)
+    for number, size in enumerate((1, 20, 33, 60, end - offset - 1)):
+        (crowd / segment(1)).write_bytes(whole[: offset + size].ljust(len(whole), b"\0"))
+        dest = tmp_path / f"copy{number}"
+        assert backup(str(crowd), str(dest)).index == 40
+        assert (dest / segment(1)).stat().st_size == offset
+        holds(dest, 40)
+
+
+def test_to_any_action_of_a_frame_of_several_one_can_go_back_also_in_the_copy(crowd: Path, tmp_path: Path) -> None:
+    backup(str(crowd), str(tmp_path / "copy"))
+    for directory in (crowd, tmp_path / "copy"):
+        for until in range(51):
+            assert coopy.replay(Book, directory, until=until).lines == list(range(1, until + 1))
+    place = place_of(crowd, 30)
+    flip(crowd / segment(1), place + 500)
+    for until in (0, 10, 19, 20):
+        assert coopy.replay(Book, crowd, until=until).lines == list(range(1, until + 1)), "what lies behind need not be whole"
+    with pytest.raises(DamagedJournal) as refused:
+        coopy.replay(Book, crowd)
+    assert (refused.value.index, refused.value.offset) == (21, place)
+
+
+def place_of(directory: Path, index: int) -> int:
+    """The offset of an action's frame."""
+    with Reading(str(directory)) as reading:
+        return int(reading.log.where(index).rpartition(", byte ")[2])
 
 
 # -- refused

@@ -15,10 +15,12 @@ from typing import Any
 import program
 import pytest
 
-from coopy import ForeignDirectory, UsageError, control, init_system
-from coopy.disk import dirlock
+from coopy import ForeignDirectory, UsageError, action, control, init_system
+from coopy.disk import dirlock, frame
 from coopy.disk.fs import Calls
+from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK, Segment
+from coopy.storage import joined
 from coopy.tools.contents import Contents, contents, look
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -388,3 +390,86 @@ def test_what_is_pruned_while_it_is_read_is_not_missing(tmp_path: Path, monkeypa
         found: Contents = contents(str(tmp_path))
     assert pruned == [[0]]
     assert (found.damages, found.first, found.last) == ([], 19, 20)
+
+
+# -- actions that were appended together
+
+
+MINUTE = 60 * 10**9
+"""In nanoseconds; so far apart are the actions of `crowd`, of which the first is one after the epoch."""
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Path:
+    """Actions 1 to 300, in frames of up to 64, two of which go into a block."""
+    directory = tmp_path / "crowd"
+    opened(directory).close()
+    append(directory, range(1, 101))
+    append(directory, range(101, 301))
+    return directory
+
+
+def append(directory: Path, indexes: range) -> None:
+    journal = Journal(Calls(), str(directory), bytes.fromhex(contents(str(directory)).system))
+    journal.append_all(*joined([action.header(index * MINUTE, 0, action.RETURNED) + b"x" * 220 for index in indexes]))
+    journal.flush()
+    journal.close()
+
+
+def frames(directory: Path) -> list[tuple[int, int, int, int]]:
+    """Of each frame of the first segment the first and the last action, where it begins and where it ends."""
+    found, segment_ = [], Segment.open(
+        Calls(), str(directory / segment(1)), bytes.fromhex(contents(str(directory)).system), 1, write=False
+    )
+    for block in segment_.blocks():
+        offset = 0
+        while (each := frame.head(block.frames, offset)) is not None:
+            place = block.offset + offset
+            found.append((each.first, each.index, place, place + each.length))
+            offset += each.length
+    segment_.close()
+    return found
+
+
+def minute(index: int) -> datetime:
+    return datetime.fromtimestamp(index * 60, timezone.utc)
+
+
+def test_of_frames_of_several_the_first_and_the_last_action_are_told_with_their_times(crowd: Path) -> None:
+    (first, last, *_), *_, final = frames(crowd)
+    assert (first, last) == (1, 64) and final[0] < final[1] == 300
+    found = contents(str(crowd))
+    assert (found.first, found.last, found.damages) == (1, 300, [])
+    assert (found.begins, found.ends) == (minute(1), minute(300))
+    [only] = found.segments
+    assert (only.first, only.last, only.actions, only.state) == (1, 300, 300, "whole")
+    assert (only.begins, only.ends) == (minute(1), minute(300))
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_damaged_frame_of_several_is_told_by_its_place_and_by_its_first_action(crowd: Path, place: int) -> None:
+    first, last, offset, end = frames(crowd)[place]
+    assert last > first
+    # The journal goes on behind it, so it is damage and no torn end.
+    append(crowd, range(301, 311))
+    behind = frames(crowd)[place - 1][3] if place else 64
+    flip(crowd / segment(1), (offset + end) // 2)
+    found = contents(str(crowd))
+    [only] = found.segments
+    assert (only.state, only.problem) == ("damaged", f"this is not the whole frame of action {first}")
+    assert only.offset in (behind, offset)
+    assert (only.last, only.actions) == (first - 1 or None, first - 1)
+    assert [(each.kind, each.offset, each.index) for each in found.damages] == [("frame", only.offset, first)]
+    if place:
+        assert (found.begins, found.ends) == (minute(1), minute(first - 1))
+
+
+def test_a_torn_frame_of_several_is_no_damage_and_none_of_its_actions_is_counted(crowd: Path) -> None:
+    first, last, offset, end = frames(crowd)[-1]
+    whole = (crowd / segment(1)).read_bytes()
+    for size in (0, 1, 10, 33, 40, (end - offset) // 2, end - offset - 1):
+        (crowd / segment(1)).write_bytes(whole[: offset + size].ljust(len(whole), b"\0"))
+        found = contents(str(crowd))
+        [only] = found.segments
+        assert (found.last, found.damages, found.ends) == (first - 1, [], minute(first - 1))
+        assert (only.state, only.actions) == ("torn" if size else "whole", first - 1)

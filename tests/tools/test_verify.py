@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import handed
 import pytest
 from tools import verify_domains
 from tools.verify_domains import Clean, Environment, Loaded, Locked, Odd, Ordered, Placed, Remembering, Spoiling, Zoned
 
 import coopy
-from coopy import UsageError, control, init_system
+from coopy import UsageError, action, control, init_system
 from coopy.disk.frame import OVERHEAD
+from coopy.engine import _AfterHead
+from coopy.reading import Reading
 from coopy.storage import AMENDMENT_BYTES
 from coopy.tools import verify as module
 from coopy.tools.verify import Problem, verify
@@ -34,6 +37,19 @@ def opened(cls: type, basedir: Path) -> Any:
 def fill(system: Any, count: int, first: int = 0) -> None:
     for number in range(first, first + count):
         system.add(f"word {number}")
+
+
+class Called(handed.Called):
+    domain = Clean
+
+
+def fill_together(system: Any, count: int, first: int = 0) -> None:
+    """One of them raises."""
+    calls = [Called("add", f"word {number}") for number in range(first, first + count - 1)]
+    calls.insert(count // 2, Called("add", "bad"))
+    engine = system._coopy_engine
+    engine.settle(engine.begin_all(calls))
+    assert [each.outcome for each in calls].count(ValueError) == 1
 
 
 def snapshot(basedir: Path, index: int) -> Path:
@@ -175,6 +191,56 @@ def test_where_there_is_no_system_that_is_wrong_use(tmp_path: Path, make: Callab
     make(tmp_path / "none")
     with pytest.raises(UsageError):
         verify(tmp_path / "none", Clean)
+
+
+# -- actions that were appended together
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Path:
+    """Five times 20 actions that lie in a frame each, and snapshots at 0, 40 and 80; closed."""
+    with opened(Clean, tmp_path / "crowd") as system:
+        for part in range(5):
+            fill_together(system, 20, 20 * part)
+            if part in (1, 3):
+                system.take_snapshot()
+    return tmp_path / "crowd"
+
+
+def place_of(basedir: Path, index: int) -> int:
+    """The offset of an action's frame."""
+    with Reading(str(basedir)) as reading:
+        return int(reading.log.where(index).rpartition(", byte ")[2])
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_actions_that_were_appended_together_are_all_replayed(crowd: Path, twice: bool) -> None:
+    assert place_of(crowd, 21) == place_of(crowd, 40) < place_of(crowd, 41)
+    found = verify(crowd, Clean, twice=twice)
+    assert (found.problems, found.snapshots, found.actions) == ([], 3, 100)
+
+
+@pytest.mark.parametrize(("index", "first"), [(1, 1), (30, 21), (50, 41), (99, 81)])
+def test_a_damaged_frame_of_several_is_named_by_its_place_and_its_first_action(
+    crowd: Path, index: int, first: int
+) -> None:
+    place = place_of(crowd, index)
+    flip(segments(crowd)[0], place + 300)
+    found = verify(crowd, Clean)
+    assert damaged(found) == [(f"{segments(crowd)[0].name}, byte {place}", first)]
+    assert f"the whole frame of action {first}" in found.problems[0].text
+
+
+def test_a_snapshot_inside_of_a_damaged_frame_is_no_second_problem(crowd: Path) -> None:
+    with Reading(str(crowd), Clean) as reading:
+        machine = reading.machine(50)
+        head = action.head(machine.header, machine.outcome, machine.version, machine.besides())
+        reading.snapshots.write(50, lambda file: reading.codec.dump_state(machine.domain, _AfterHead(file, head)))
+    found = verify(crowd, Clean)
+    assert (found.problems, found.snapshots, found.actions) == ([], 4, 100), "it is what replay gives"
+    flip(segments(crowd)[0], place_of(crowd, 50) + 300)
+    found = verify(crowd, Clean)
+    assert [index for _, index in damaged(found)] == [41]
 
 
 # -- replay and snapshots
