@@ -395,12 +395,12 @@ class Run:
         self.rounds = rounds
         self.scale = 20 if quick else 1
 
-    def each_round(self, *measures: Callable[[], float]) -> list[list[float]]:
-        """What each came to in each round; in turn, and not always in the same order."""
+    def each_round(self, *measures: Callable[[], float], times: int = 1) -> list[list[float]]:
+        """What each came to, so many times in each round; in turn, and not always in the same order."""
         found: list[list[float]] = [[] for _ in measures]
-        for number in range(self.rounds):
+        for number in range(self.rounds * times):
             if sys.stderr.isatty():
-                sys.stderr.write(f"\r\x1b[Kround {number + 1} of {self.rounds}")
+                sys.stderr.write(f"\r\x1b[Kround {number // times + 1} of {self.rounds}")
             for place in range(len(measures)):
                 which = (number + place) % len(measures)
                 found[which].append(measures[which]())
@@ -413,13 +413,13 @@ CALLERS = 1000
 
 
 def calls(run: Run) -> Iterator[Row]:
-    many, one = 200_000 // run.scale, 400 // min(run.scale, 4)
+    many, one = 200_000 // run.scale, 100
     with Cluster("coopy", run.directory) as cluster:
         cluster.led.ask("make_raw", cluster.leader)
         for node in cluster.led, cluster.other:
             node.ask("many", CALLERS, many // 4)
-            node.ask("one", one // 4)
-            node.ask("one_raw", one // 4)
+            node.ask("one", one)
+            node.ask("one_raw", one)
         for node, which in ((cluster.led, "at the leader"), (cluster.other, "at another")):
             batches: list[dict[str, Any]] = []
 
@@ -441,6 +441,7 @@ def calls(run: Run) -> Iterator[Row]:
             mine, acknowledged = run.each_round(
                 lambda node=node: float(node.ask("one", one)),  # type: ignore[misc]
                 lambda node=node: float(node.ask("one_raw", one)),  # type: ignore[misc]
+                times=4,
             )
             yield Row(f"one caller {which}, to a raw publication", "ms", mine, acknowledged, 1.5)
 
