@@ -312,7 +312,7 @@ class ReplicatedSystem(System):
             self._connection = None
             raise
         self._room = Room(self._connection, self._names, self._id, writes=own.writes)
-        self._line = Stream(self._connection, self._names)
+        self._line = Stream(self._connection, self._names, writes=own.writes)
         self._shipped = ShippedSnapshots(self._connection, self._names)
         self.membership = Membership(self._connection, self._names, self._room, self._as_system)
 

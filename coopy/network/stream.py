@@ -41,8 +41,8 @@ HELD_BYTES_MAX = 64 * 1024 * 1024
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024 - 4096
 DUPLICATES_S = 120
 HEADERS = b"NATS/1.0\r\nNats-Msg-Id: %s\r\nNats-Expected-Stream: %s\r\n\r\n"
-_OUT = 1
-"""Number of the subscription to what is published again; the other brings answers."""
+_OUT, _ANSWERS, _ELECTED = 1, 2, 3
+"""Numbers of the subscriptions: to what is published again, to answers, and to news of who leads."""
 
 
 class Names(NamedTuple):
@@ -67,13 +67,19 @@ class Names(NamedTuple):
     def out(self) -> str:
         return f"{self.subject}.out"
 
+    @property
+    def elected(self) -> str:
+        """The subject on which the servers say that another of them leads the stream (docs.nats.io, "JetStream Advisories")."""
+        return f"$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.{self.stream}"
+
 
 class Stream:
     """A node's end of the stream. To be used after the stream was made; what was sent is answered while `receive` runs."""
 
-    def __init__(self, connection: Connection, names: Names) -> None:
+    def __init__(self, connection: Connection, names: Names, *, writes: bool = True) -> None:
         self._connection = connection
         self._names = names
+        self._writes = writes
         self._lock = threading.Lock()
         self._arrived: deque[Message] = deque()
         self._arrived_bytes = 0
@@ -193,11 +199,17 @@ class Stream:
         except OSError as error:
             self._lost(wire, error)
             return
+        elected = False
         for message in delivered:
             if message.subscription == _OUT:
                 self._published(message)
-            else:
+            elif message.subscription == _ANSWERS:
                 self._answered(message)
+            else:
+                elected = True
+        if elected:
+            # The one that led may have taken messages with it, and says nothing. What it passed on is known by its name.
+            self._no_answers(float("inf"), "another server leads the line now")
         now = time.monotonic()
         # Until all that came was read, the answer may be among it: it is this end that was busy.
         if self._is_overdue(now) and not wire.has_more():
@@ -212,8 +224,10 @@ class Stream:
         if now < self._tried_at + RECONNECT_S:
             return None
         self._tried_at = now
+        # A replica's account hears of messages alone.
+        news = [self._names.elected.encode()] if self._writes else []
         try:
-            wire = self._connection.wire([self._names.out.encode(), self._inbox + b".*"], self._bell)
+            wire = self._connection.wire([self._names.out.encode(), self._inbox + b".*", *news], self._bell)
         except OSError as error:
             self._away = error
             return None

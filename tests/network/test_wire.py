@@ -909,6 +909,48 @@ def test_who_takes_a_message_and_never_answers_leaves_its_outcome_unknown(
     server.close()
 
 
+def test_when_another_server_leads_nobody_waits_longer_for_an_answer_of_the_one_that_led(server: Servers, bell: Bell) -> None:
+    server.begin(made=False)
+    silent = Wire(server.url, "node", NODE, subscribe=[server.names.line.encode()], bell=bell, timeout_s=TIMEOUT_S)
+    line = connected(server.end())
+    assert isinstance(line, Stream)
+    began = time.monotonic()
+    sent = line.send(b"a", "a")
+    assert [each.data for each in read(silent, 1)] == [b"a"]
+    silent.publish(server.names.elected.encode(), b"nobody", b"NATS/1.0\r\n\r\n", b"{}")
+    error = outcome(line, sent)
+    assert isinstance(error, OutcomeUnknown) and "another server leads" in str(error)
+    assert time.monotonic() - began < stream.SEND_S, "it was not waited for"
+    line.close()
+    silent.close()
+    server.close()
+
+
+def test_an_answer_that_comes_with_the_news_of_another_leader_counts(line: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert line._wire is not None
+    sent = line.send(b"a", "a")
+    [token] = line._unanswered
+    both = [Delivered(3, b"elected", b"", b"{}"), Delivered(2, line._inbox + b"." + token, b"", b'{"seq": 7}')]
+    monkeypatch.setattr(line._wire, "read", lambda: both)
+    line.receive(TIMEOUT_S)
+    assert sent.result(0) == 7
+
+
+def test_who_only_reads_asks_for_no_news_of_who_leads(server: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.begin()
+    connection = server.connect()
+    asked: list[list[bytes]] = []
+    open_wire = connection.wire
+    monkeypatch.setattr(connection, "wire", lambda subscribe, bell: (asked.append(list(subscribe)), open_wire(subscribe, bell))[1])
+    for writes in (True, False):
+        line = Stream(connection, server.names, writes=writes)
+        connected(line)
+        line.close()
+    elected = server.names.elected.encode()
+    assert [elected in each for each in asked] == [True, False]
+    server.close()
+
+
 def test_an_answer_that_is_there_counts_however_late_this_end_comes_to_it(
     line: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
