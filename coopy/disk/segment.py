@@ -21,6 +21,7 @@ journal's work; what a record means is nobody's here.
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import zlib
@@ -199,7 +200,9 @@ def records_behind(frames: bytes, index: int) -> bytes:
 
 def _last_frame(frames: bytes) -> frame.Frame | None:
     """The last of frames that touch and are whole."""
-    for place in frame.places_backwards(frames):
+    # Mostly it is one that came alone, and the other mark is nowhere: not found is the longest search.
+    alone = frames.rfind(frame.MARK)
+    for place in itertools.chain([alone] if alone >= 0 else [], frame.places_backwards(frames)):
         found = frame.whole(frames, place)
         # What looks like one may stand in a record, too; what is whole and ends where the frames end is a frame.
         if found is not None and place + found.length == len(frames):
