@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from coopy.errors import DamagedLine
-from coopy.storage import joined
+from coopy.storage import joined, listed, sizes_of
 
 ACTIONS, BARRIER = 1, 2
 
@@ -69,7 +69,7 @@ def pack(kind: int, node: str, incarnation: int, number: int, records: Sequence[
     """The bytes of a batch of records, each a header and a call."""
     name = node.encode()
     records_joined, sizes = joined(records)
-    body = sizes.tobytes() + records_joined
+    body = listed(sizes) + records_joined
     head = _HEAD.pack(0, kind, incarnation, number, len(records), len(name), len(body))
     rest = b"".join((head[4:], name, _fewest(body)))
     return zlib.crc32(rest).to_bytes(4, "little") + rest
@@ -110,9 +110,8 @@ def unpack(data: bytes, sequence: int) -> Batch:
             raise damaged(sequence, "it does not hold as many bytes as it says")
     if size < 4 * count:
         raise damaged(sequence, "it does not hold as many actions as it says")
-    sizes = array("I")
-    sizes.frombytes(body[: 4 * count])
-    return Batch(kind, data[_HEAD.size : names].decode(), incarnation, number, count, sizes, body[4 * count :])
+    node, sizes = data[_HEAD.size : names].decode(), sizes_of(body[: 4 * count])
+    return Batch(kind, node, incarnation, number, count, sizes, body[4 * count :])
 
 
 def damaged(sequence: int, why: str) -> DamagedLine:

@@ -7,6 +7,7 @@ network are three ways to fill in these two interfaces, and one suite of tests
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -29,6 +30,26 @@ def joined(records: Sequence[bytes]) -> tuple[bytes, array[int]]:
     """Records joined, and the size of each with its WRAP: what `Log.append_all` takes."""
     sizes = array("I", [len(record) + len(WRAP) for record in records])
     return WRAP + WRAP.join(records) if records else b"", sizes
+
+
+def listed(sizes: array[int]) -> bytes:
+    """Sizes as they are written: 4 bytes each, little-endian."""
+    return _little_endian(sizes).tobytes()
+
+
+def sizes_of(data: bytes | memoryview) -> array[int]:
+    """The sizes that were written so."""
+    sizes = array("I")
+    sizes.frombytes(data)
+    return _little_endian(sizes)
+
+
+def _little_endian(sizes: array[int]) -> array[int]:
+    if sys.byteorder == "little":
+        return sizes
+    found = array("I", sizes)
+    found.byteswap()
+    return found
 
 
 class Log(Protocol):

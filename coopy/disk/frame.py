@@ -44,13 +44,12 @@ killed process all are there.
 from __future__ import annotations
 
 import struct
-import sys
 import zlib
 from array import array
 from collections.abc import Iterator
 from itertools import accumulate
 
-from coopy.storage import AMENDMENT_BYTES, PREFIX_BYTES, WRAP
+from coopy.storage import AMENDMENT_BYTES, PREFIX_BYTES, WRAP, listed, sizes_of
 
 HEAD = struct.Struct("<BBIQQ")
 MANY_HEAD = struct.Struct("<BI4sIQQI")
@@ -107,7 +106,7 @@ class Frame:
         start = offset + self.begin
         if self.first == self.index:
             return [frames[start : start + self.size]]
-        sizes = _sizes_at(frames, offset + MANY_HEAD.size, start)
+        sizes = sizes_of(frames[offset + MANY_HEAD.size : start])
         places = list(accumulate(sizes, initial=start - len(WRAP)))
         return [frames[place + len(WRAP) : end] for place, end in zip(places, places[1:])]
 
@@ -125,10 +124,9 @@ def pack_together(joined: bytes, sizes: array[int], index: int, synced: int) -> 
     """
     if len(sizes) == 1:
         return pack(joined, index, synced)
-    listed = _little_endian(sizes).tobytes()
-    fields = MANY_HEAD.size - MANY_MARK_AT + len(listed) + PREFIX_BYTES
+    fields = MANY_HEAD.size - MANY_MARK_AT + 4 * len(sizes) + PREFIX_BYTES
     head = MANY_HEAD.pack(0x42, fields, MANY_MARK, len(joined), index, synced, len(sizes))
-    data = b"".join((head, listed, joined, b"J"))
+    data = b"".join((head, listed(sizes), joined, b"J"))
     return data + _tail_pack(_crc32(data, SEED), 0x30)
 
 
@@ -167,7 +165,7 @@ def whole(data: bytes | memoryview, offset: int) -> Frame | None:
     frame = memoryview(data)[offset : offset + found.length]
     if frame[-1] != POP or _crc32(frame, SEED) != SEED:
         return None
-    if found.index > found.first and sum(_sizes_at(frame, MANY_HEAD.size, found.begin)) != found.size + len(WRAP):
+    if found.index > found.first and sum(sizes_of(frame[MANY_HEAD.size : found.begin])) != found.size + len(WRAP):
         return None
     return found
 
@@ -194,18 +192,3 @@ def places_backwards(data: bytes) -> Iterator[int]:
         else:
             yield many - MANY_MARK_AT
             many = data.rfind(MANY_MARK, MANY_MARK_AT, many + len(MANY_MARK) - 1)
-
-
-def _sizes_at(data: bytes | memoryview, start: int, end: int) -> array[int]:
-    sizes = array("I")
-    sizes.frombytes(data[start:end])
-    return _little_endian(sizes)
-
-
-def _little_endian(sizes: array[int]) -> array[int]:
-    """Sizes as they are written, or those that were read so; the same on nearly every machine."""
-    if sys.byteorder == "little":
-        return sizes
-    found = array("I", sizes)
-    found.byteswap()
-    return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sys
 import zlib
+from array import array
 
 import pytest
 
@@ -54,6 +56,14 @@ def test_a_batch_that_says_another_size_than_it_has_is_refused(size: int) -> Non
     wrong = whole[4:26] + size.to_bytes(4, "little") + whole[30:]
     with pytest.raises(DamagedLine, match="does not hold as many bytes|can't be inflated"):
         unpack(zlib.crc32(wrong).to_bytes(4, "little") + wrong, 5)
+
+
+def test_a_machine_that_puts_the_high_byte_first_swaps_the_sizes_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = pack(ACTIONS, "node", 1, 2, RECORDS)
+    monkeypatch.setattr("sys.byteorder", "big" if sys.byteorder == "little" else "little")
+    there = pack(ACTIONS, "node", 1, 2, RECORDS)
+    assert there[34 : 34 + 4] == here[34 : 34 + 4][::-1]
+    assert unpack(there, 1)[3:] == (2, len(RECORDS), array("I", [len(each) + 2 for each in RECORDS]), unpack(there, 1).records)
 
 
 def test_bytes_that_can_not_be_inflated_are_refused() -> None:

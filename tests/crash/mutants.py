@@ -312,8 +312,8 @@ MUTANTS = [
     Mutant(
         "the-sizes-of-records-together-need-not-add-up",
         FRAME,
-        "found.index > found.first and sum(_sizes_at(",
-        "found.first < 0 and sum(_sizes_at(",
+        "found.index > found.first and sum(sizes_of(",
+        "found.first < 0 and sum(sizes_of(",
         "tests/disk/test_frames.py::test_fields_that_do_not_fit_each_other_are_not_whole_whatever_the_checksum_says",
     ),
     Mutant(
