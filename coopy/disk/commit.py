@@ -1,21 +1,29 @@
 """Group commit: everyone who waits shares the same sync.
 
-The first who needs a sync does it; while it runs, others write, queue up and
-sleep. When it is done those it covered are woken, and one of those it did not
-cover is handed the gate, to do the next. There is no timer and no thread of its
-own: one caller alone syncs at once, many callers get batches as large as the
-disk is slow.
+The first caller that needs a sync does it; while it runs, others write, queue up
+and sleep. When it is done, those it covered are woken, and the gate is reserved
+for one of those it did not cover, which does the next. There is no timer and no
+thread of its own: one caller alone syncs at once, many callers get batches as
+large as the disk is slow.
 
 Those a sync has covered wake one another, a few at a time: all at once they
 would only queue up for the interpreter, each put to sleep a second time. With
 64 threads that is a tenth more calls.
 
-The gate is handed over closed: were it opened, whoever runs next would sync the
-little that is there, before the others are awake; with 64 threads that cost a
-third of the calls. Who is handed the gate, or the waking of others, must do
-something with it, even if it was interrupted in its sleep. That is what the
-token is for: whoever takes it, the one who hands over or the one who leaves,
-knows that the other has not.
+The gate is reserved, not only opened: whoever runs next would sync the little
+that is there, before the others are awake; with 64 threads that cost a third of
+the calls.
+
+An exception may come at any moment (Ctrl-C, a signal handler that raises). It
+must leave no gate closed and nobody asleep for ever:
+
+* The gate is an RLock, as that knows which thread holds it. A caller that was
+  interrupted while it took the gate or gave it back asks the lock.
+* Whatever cleans up may be interrupted as well. So it is done again one level
+  further out, where it does nothing if it has been done.
+* All the rest are hints: who is reserved, who is covered, who was woken. A
+  caller sleeps for PATIENCE_S at most and then looks for itself, so a hint that
+  was lost costs a moment, and a wrong one nothing.
 """
 
 from __future__ import annotations
@@ -23,41 +31,41 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
+from threading import Lock, RLock
 
+AWAKE = 2
+"""Callers that are woken at a time: one that runs, one on its way."""
 
-AWAKE = 2  # Woken at a time: one that runs, one on its way.
+PATIENCE_S = 1.0
+AT_ONCE = 0.0
+FOR_EVER = -1.0
 
 
 class _Waiter:
-    """Asleep on ``turn`` until ``index`` is durable, or it is handed the gate, and ``leads``."""
+    """A caller that sleeps on ``turn`` until ``index`` is durable, or the gate is reserved for it."""
 
-    __slots__ = ("index", "turn", "token", "leads")
+    __slots__ = ("index", "turn", "gone")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.turn = Lock()
         self.turn.acquire()
-        self.token = [None]
-        self.leads = False
-
-    def take_token(self) -> bool:
-        """True for the one caller that comes first."""
-        try:
-            self.token.pop()
-        except IndexError:
-            return False
-        return True
+        self.gone = False
 
 
 class GroupCommit:
-    """``sync`` makes everything written so far durable and returns the highest index of it."""
+    """``sync`` makes everything written so far durable and returns the highest index of it.
+
+    It is called by one thread at a time.
+    """
 
     def __init__(self, sync: Callable[[], int], durable: int) -> None:
         self.durable = durable
         self._sync = sync
         self._failure: OSError | None = None
-        self._gate = Lock()
+        self._gate = RLock()
+        self._is_ours: Callable[[], bool] = self._gate._is_owned  # type: ignore[attr-defined]
+        self._reserved: _Waiter | None = None
         self._waiters: deque[_Waiter] = deque()
         self._covered: deque[_Waiter] = deque()
 
@@ -66,84 +74,112 @@ class GroupCommit:
         while self.durable < index:
             if self._failure is not None:
                 raise self._failure
-            if self._gate.acquire(False):
-                self._lead()
-            else:
-                self._park(index)
+            if self._reserved is None and self._with_gate(self._lead, AT_ONCE):
+                continue
+            if not self._sleep(index):
+                self._reserved = None
+                self._with_gate(self._lead, PATIENCE_S)
 
     def exclusive(self, function: Callable[[], None]) -> None:
         """Runs a function while no sync is under way."""
-        with self._gate:
-            function()
-        if self._gate.acquire(False):
-            self._hand_over()
+        try:
+            self._with_gate(function, FOR_EVER)
+        finally:
+            # Whoever came meanwhile found the gate closed and sleeps.
+            if self._reserved is None:
+                self._hand_over()
+
+    def _with_gate(self, function: Callable[[], None], timeout_s: float) -> bool:
+        """Runs a function with the gate closed. Returns False if the gate could not be had in time."""
+        held = True
+        try:
+            try:
+                # Held already: a signal handler waits in the thread that it has interrupted in a sync.
+                held = self._is_ours()
+                if not held and not (self._gate.acquire(True, timeout_s) if timeout_s else self._gate.acquire(False)):
+                    return False
+                function()
+                if not held:
+                    self._gate.release()
+                return True
+            except BaseException:
+                if not held and self._is_ours():
+                    self._gate.release()
+                raise
+        except BaseException:
+            if not held and self._is_ours():
+                self._gate.release()
+            raise
 
     def _lead(self) -> None:
-        """Holding the gate: syncs, hands the gate over, and wakes who has waited for this sync."""
+        """Syncs, wakes those it has covered, and reserves the gate for one of the others."""
+        self._reserved = None
         try:
-            self.durable = self._sync()
+            if self._failure is None:
+                self.durable = max(self.durable, self._sync())
         except OSError as error:
             self._failure = error
         finally:
-            upto = self.durable if self._failure is None else sys.maxsize
-            rest: list[_Waiter] = []
-            while self._waiters:
-                waiter = self._waiters.popleft()
-                (self._covered if waiter.index <= upto else rest).append(waiter)
-            self._waiters.extendleft(reversed(rest))
+            upto, waiters = self.durable if self._failure is None else sys.maxsize, self._waiters
+            for _ in range(len(waiters)):
+                try:
+                    waiter = waiters.popleft()
+                except IndexError:
+                    break
+                (self._covered if waiter.index <= upto else waiters).append(waiter)
             self._hand_over()
             for _ in range(AWAKE):
                 self._wake_next()
 
-    def _park(self, index: int) -> None:
+    def _sleep(self, index: int) -> bool:
+        """Queues up until there is something to look at. Returns False if nobody came in time."""
         waiter = _Waiter(index)
         self._waiters.append(waiter)
         try:
-            if self._gate.acquire(False):
-                # The gate was opened before we were in the queue.
-                self._lead()
-                return
-            waiter.turn.acquire()
+            # The gate may have been opened before this caller was in the queue.
+            if self._reserved is None and self._with_gate(self._lead, AT_ONCE):
+                waiter.gone = True
+                return True
+            came = waiter.turn.acquire(True, PATIENCE_S)
+            if self._reserved is not waiter:
+                self._wake_next()
+            elif self.durable < index and self._failure is None:
+                self._with_gate(self._lead, FOR_EVER)
+            else:
+                self._hand_over()
+            return came
         except BaseException:
-            if not waiter.take_token():
-                self._pass_on(waiter)
-            raise
-        if waiter.leads and self.durable < index and self._failure is None:
-            self._lead()
-        else:
-            self._pass_on(waiter)
-
-    def _pass_on(self, waiter: _Waiter) -> None:
-        """Gives what a waiter was woken with to the next."""
-        if waiter.leads:
-            self._hand_over()
-        else:
+            waiter.gone = True
+            # Whatever it was woken with goes to the next.
+            if self._reserved is waiter:
+                self._hand_over()
             self._wake_next()
+            raise
 
     def _wake_next(self) -> None:
         """Wakes one of those that a sync has covered."""
         while self._covered:
             try:
                 waiter = self._covered.popleft()
-            except IndexError:
-                return
-            if waiter.take_token():
                 waiter.turn.release()
+            except (IndexError, RuntimeError):
+                continue  # Another thread was faster, or has woken it.
+            if not waiter.gone:
                 return
 
     def _hand_over(self) -> None:
-        """Holding the gate: gives it to one who waits, or opens it."""
+        """Reserves the gate for one that waits; for nobody if there is none."""
         while True:
-            while self._waiters:
-                try:
-                    waiter = self._waiters.popleft()
-                except IndexError:
-                    break
-                waiter.leads = True
-                if waiter.take_token():
-                    waiter.turn.release()
+            try:
+                waiter = self._reserved = self._waiters.popleft()
+                waiter.turn.release()
+            except IndexError:
+                self._reserved = None
+                # Who queued up before that found it reserved and sleeps.
+                if not self._waiters:
                     return
-            self._gate.release()
-            # Who queued up before the gate was opened found it closed and sleeps.
-            if not self._waiters or not self._gate.acquire(False):
+                continue
+            except RuntimeError:
+                continue  # It has been woken before.
+            if not waiter.gone:
                 return

@@ -87,15 +87,15 @@ class Interrupted(Exception):
 def interrupts(within: float, seed: int) -> Iterator[None]:
     """The main thread is interrupted at random moments of its sleep."""
     chance = random.Random(seed)
-    lines, first = inspect.getsourcelines(GroupCommit._park)
-    asleep = first + next(number for number, line in enumerate(lines) if "turn.acquire()" in line)
+    lines, first = inspect.getsourcelines(GroupCommit._sleep)
+    asleep = first + next(number for number, line in enumerate(lines) if "turn.acquire(" in line)
     over = False
 
     def raise_it(_: int, frame: FrameType | None) -> None:
         if over:
             return
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, within))
-        if frame is not None and frame.f_code is GroupCommit._park.__code__ and frame.f_lineno == asleep:
+        if frame is not None and frame.f_code is GroupCommit._sleep.__code__ and frame.f_lineno == asleep:
             raise Interrupted
 
     before = signal.signal(signal.SIGALRM, raise_it)
