@@ -599,21 +599,28 @@ _LATER = object()
 
 def _at_once(engine: Engine, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The answer, if nobody holds the lock and all that could be seen is settled."""
-    # By hand, and inside the try, as in the methods of a proxy; see there.
+    # The lock is taken by hand, as in the methods of a proxy: see `Engine.unwind`.
+    _coopy_engine, _coopy_holds = engine, False
     try:
-        if engine.looks_at_reads or not engine.acquire(False):
-            return _LATER
-        machine = engine.machine
-        if machine.applied == engine.log.settled:
-            value = function(machine.domain, *args, **kwargs)
-            if type(value) is GeneratorType:
-                value = iter(list(value))
-        else:
-            value = _LATER
+        try:
+            if engine.looks_at_reads or not engine.acquire(False):
+                return _LATER
+            _coopy_holds = True
+            machine = engine.machine
+            if machine.applied == engine.log.settled:
+                value = function(machine.domain, *args, **kwargs)
+                if type(value) is GeneratorType:
+                    value = iter(list(value))
+            else:
+                value = _LATER
+            _coopy_holds = False
+            engine.release()
+        except BaseException:
+            _coopy_engine.unwind()
+            raise
     except BaseException:
-        engine.release_if_held()
+        _coopy_engine.unwind()
         raise
-    engine.release()
     return value if value is not machine.domain else engine.proxy
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from coopy import digest, entities
 from coopy.codec import Codec
-from coopy.engine import Call, Engine, Method
+from coopy.engine import Call, Engine, Method, with_lock
 from coopy.errors import CheckFailed, NotRepeatable, SharedArgument, StateChanged
 from coopy.machine import Function
 from coopy.moment import current
@@ -65,50 +65,58 @@ class CheckedEngine(Engine):
 
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
         super().start(progress, loading)
-        with self.lock:
-            self._remember()
+        self.run(self._remember)
 
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
-        failure: BaseException | None = None
-        result = None
-        with self.lock:
-            if self.machine.running:
-                return super().call(method, args, kwargs)
-            self._look_for_changes()
-            self._refuse_objects_of_the_system(method, args, kwargs)
-            before = self._expected
-            try:
-                result = super().call(method, args, kwargs, False)
-            except Exception as error:
-                failure = error
-            index = self.log.last
-            if failure is None or self.machine.applied == index:
-                self._remember()
-                method = method.of(self.machine.code)
-                if failure is not None and (method.abort or method.parts) and self._expected != before:
-                    raise self._changed_before_raising(method, failure)
-                self._watch(method, args, kwargs, result)
-                self._compare_with_shadow(method.name, index)
-        if wait and self.log.settled < index:
+        nested, index, result, failure = self._call_and_look(method, args, kwargs)
+        if wait and not nested and self.log.settled < index:
             self.log.wait(index)
         if failure is not None:
             raise failure
         return result
 
+    @with_lock
+    def _call_and_look(
+        self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bool, int, Any, Exception | None]:
+        failure: Exception | None = None
+        result = None
+        if self.machine.running:
+            return True, 0, super().call(method, args, kwargs), None
+        self._look_for_changes()
+        self._refuse_objects_of_the_system(method, args, kwargs)
+        before = self._expected
+        try:
+            result = super().call(method, args, kwargs, False)
+        except Exception as error:
+            failure = error
+        index = self.log.last
+        if failure is None or self.machine.applied == index:
+            self._remember()
+            method = method.of(self.machine.code)
+            if failure is not None and (method.abort or method.parts) and self._expected != before:
+                raise self._changed_before_raising(method, failure)
+            self._watch(method, args, kwargs, result)
+            self._compare_with_shadow(method.name, index)
+        return False, index, result, failure
+
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
-        with self.lock:
-            if self.machine.running:
-                return super().read(function, args, kwargs)
-            self._look_for_changes()
-            try:
-                result = super().read(function, args, kwargs, False)
-            finally:
-                self._refuse_a_change_by(function)
-            self._hand_out(_told(function, args), result)
-            seen = self.log.last
-        if wait and self.log.settled < seen:
+        nested, seen, result = self._read_and_look(function, args, kwargs)
+        if wait and not nested and self.log.settled < seen:
             self.log.wait(seen)
         return result
+
+    @with_lock
+    def _read_and_look(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, int, Any]:
+        if self.machine.running:
+            return True, 0, super().read(function, args, kwargs)
+        self._look_for_changes()
+        try:
+            result = super().read(function, args, kwargs, False)
+        finally:
+            self._refuse_a_change_by(function)
+        self._hand_out(_told(function, args), result)
+        return False, self.log.last, result
 
     def begin_all(self, calls: Sequence[Call]) -> Any:
         for each in calls:

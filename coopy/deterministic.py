@@ -176,8 +176,7 @@ class Chance:
 
 
 def _chance(machine: Moment) -> Chance:
-    # The running action is the one after the last that was applied.
-    index = machine.applied + 1
+    index = machine.index
     chance = machine.chance
     if not isinstance(chance, Chance):
         chance = machine.chance = Chance(machine.secret)

@@ -7,30 +7,38 @@ the caller waits last, without the lock, for as long as anything it could have
 seen is not settled.
 
 ``machine.applied`` and ``log.last`` agree whenever the lock is free and all is
-well. If they don't, a call was interrupted half-way, and whoever comes next
-rebuilds the machine from what the log holds.
+well. If they don't, a call was interrupted half-way, and the next caller rebuilds
+the machine from what the log holds. An exception may come at any moment (Ctrl-C, a
+signal handler that raises): see `Engine.unwind`.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
 from itertools import islice, repeat
-from threading import Lock, RLock
+from threading import RLock
 from types import GeneratorType
-from typing import Any, Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from coopy import action
+from coopy import action, holding
 from coopy.codec import Codec
 from coopy.decorators import READONLY, UNLOCKED
 from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
-from coopy.machine import Function, Machine, MissingName, method_of
+from coopy.machine import Function, Machine, MissingName, method_of, running_in
 from coopy.effects import DONE
 from coopy.migration import MARK
 from coopy.moment import current
 from coopy.replay import Progress, restore
 from coopy.storage import Log, SnapshotStore, StateWriter, joined
+from coopy.versions import CODE
+
+P = ParamSpec("P")
+R = TypeVar("R")
+E = TypeVar("E", bound="Engine")
 
 _time_ns = time.time_ns
 _pack = action.HEADER.pack
@@ -45,6 +53,14 @@ Saver = Callable[[], None]
 
 
 def _nobody(name: str) -> None:
+    pass
+
+
+def _done() -> None:
+    pass
+
+
+def _nothing(domain: object) -> None:
     pass
 
 
@@ -88,6 +104,30 @@ class Call(Protocol):
     error: BaseException | None
 
 
+def with_lock(method: Callable[Concatenate[E, P], R]) -> Callable[Concatenate[E, P], R]:
+    """Has a method of an engine run with the lock held."""
+
+    @wraps(method)
+    def run(self: E, *args: P.args, **kwargs: P.kwargs) -> R:
+        _coopy_holds = False
+        try:
+            try:
+                self.acquire()
+                _coopy_holds = True
+                result = method(self, *args, **kwargs)
+                _coopy_holds = False
+                self.release()
+            except BaseException:
+                self.unwind()
+                raise
+        except BaseException:
+            self.unwind()
+            raise
+        return result
+
+    return cast("Callable[Concatenate[E, P], R]", run)
+
+
 class Engine:
     """Takes calls through a log to a machine. ``machine`` is set by `start`."""
 
@@ -117,18 +157,17 @@ class Engine:
         self._offset = 0
         self._offset_until = 0
         self._saved = -1
-        self._snapshot_lock = Lock()
+        self._snapshot_lock = RLock()
         self._unwritten: _Unwritten | None = None
         self._is_seen_at_once = False
 
+    @with_lock
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
         """Brings the machine to the end of the log. Raises what `restore` raises."""
-        with self.lock:
-            machine = self._rebuild(progress, loading)
-            self._is_seen_at_once = has_unlocked_reads(type(machine.domain))
-            self._instant = max(self._instant, action.instant_of(machine.header))
-            if machine.version < machine.migration.version:
-                self.record(MARK, (machine.migration.version,), machine.begin_version)
+        machine = self._rebuild(progress, loading)
+        self._is_seen_at_once = has_unlocked_reads(type(machine.domain))
+        if machine.version < machine.migration.version:
+            self.record(MARK, (machine.migration.version,), machine.begin_version)
 
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Records a call and applies it. Raises what the method raises, and our errors before it is applied.
@@ -136,35 +175,47 @@ class Engine:
         Without ``wait`` the caller is answered before the action is settled, and waits itself.
         """
         failure = None
-        # The lock is taken by hand, as in the methods of a proxy; see there.
+        _coopy_holds = False
+        # The lock is taken by hand, as in the methods of a proxy: see `unwind`.
         try:
-            if not self.acquire(False):
-                self._queue_up()
-            machine = self.machine
-            nested = machine.running
-            if not nested:
-                log = self.log
-                if machine.applied != log.last:
-                    machine = self._caught_up()
-                instant = _time_ns()
-                if instant >= self._offset_until:
-                    instant = self._stamp(instant)
-                if instant < self._instant:
-                    instant = self._instant
-                call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)
-                header = _pack(instant, self._offset, machine.outcome)
-                function = machine.methods[method.name]
-                parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
-                index = log.append(header + call)
-                self._instant = instant
-                try:
-                    result = machine.apply(header, function, args, kwargs)
-                except BaseException as error:
-                    failure = self._failed(method, index, error, parts)
+            try:
+                if not self.acquire(False):
+                    self._queue_up()
+                _coopy_holds = True
+                machine = self.machine
+                nested = machine.running
+                if not nested:
+                    log = self.log
+                    if machine.applied != log.last:
+                        machine = self._caught_up()
+                    call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)
+                    # Encoding runs methods of the arguments, which may have called the system: it comes
+                    # before the instant is taken.
+                    machine = self.machine
+                    if machine.applied != log.last:
+                        machine = self._caught_up()
+                    instant = _time_ns()
+                    if instant >= self._offset_until:
+                        instant = self._stamp(instant)
+                    if instant < self._instant:
+                        instant = self._instant
+                    header = _pack(instant, self._offset, machine.outcome)
+                    function = machine.methods[method.name]
+                    parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
+                    index = log.append(header + call)
+                    self._instant = instant
+                    try:
+                        result = machine.apply(header, function, args, kwargs)
+                    except BaseException as error:
+                        failure = self._failed(method, index, error, parts)
+                _coopy_holds = False
+                self.release()
+            except BaseException:
+                self.unwind()
+                raise
         except BaseException:
-            self.release_if_held()
+            self.unwind()
             raise
-        self.release()
         if nested:
             # A call from inside an action is part of that action, which holds the lock.
             return self._returned(method.function(machine.domain, *args, **kwargs))
@@ -181,11 +232,9 @@ class Engine:
         is settled: see `settle`. docs/design/006-calls-in-batches.md says what else is true of them.
         """
         rest = iter(calls)
-        while True:
-            with self.lock:
-                if self._begin(rest):
-                    return self.log.last
+        while (last := self._begin(rest)) is None:
             _yield()
+        return last
 
     def settle(self, index: int) -> None:
         """Waits until the callers of what was begun up to an action may be told. Raises `JournalError`."""
@@ -199,22 +248,28 @@ class Engine:
 
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Runs a function that changes nothing: the long way, for when there may be something to wait for."""
-        failure = result = None
-        with self.lock:
-            machine, log = self.machine, self.log
-            if machine.running:
-                return self._returned(function(machine.domain, *args, **kwargs))
-            machine = self._current()
-            seen = log.last
-            try:
-                result = self._returned(function(machine.domain, *args, **kwargs))
-            except Exception as error:
-                failure = error
-        if log.settled < seen and wait:
-            log.wait(seen)
+        nested, seen, result, failure = self._look(function, args, kwargs)
+        if not nested and self.log.settled < seen and wait:
+            self.log.wait(seen)
         if failure is not None:
             raise failure
         return result
+
+    @with_lock
+    def _look(
+        self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bool, int, Any, Exception | None]:
+        """Whether an action of this thread runs, the newest action that was seen, and what the function returned or raised."""
+        machine, result, failure = self.machine, None, None
+        nested = machine.running
+        if not nested:
+            machine = self._current()
+        seen = self.log.last
+        try:
+            result = self._returned(function(machine.domain, *args, **kwargs))
+        except Exception as error:
+            failure = error
+        return nested, seen, result, failure
 
     def _queue_up(self) -> None:
         """Takes a lock that another holds.
@@ -229,20 +284,33 @@ class Engine:
                 return
         self.acquire()
 
-    def release_if_held(self) -> None:
-        """Gives the lock back after a failure that may have come while it was waited for."""
-        try:
+    def unwind(self) -> None:
+        """Gives back what the caller has of the lock, after something was raised in it, and puts right what that has left.
+
+        Wherever it was raised: in between taking the lock and knowing so, or in between giving it back and having
+        done so. Every function that holds the lock calls this twice, in two ``except`` around each other, as the first
+        may be interrupted as well; it does nothing the second time. While the function surely holds the lock it says
+        so in its variable ``_coopy_holds``, for those inside of it. Costs nothing while nothing is raised.
+        """
+        if not self.lock._is_owned():  # type: ignore[attr-defined]
+            return
+        outer = sys._getframe(1).f_back
+        due = holding.times_due(outer, self)
+        if not due:
+            machine = getattr(self, "machine", None)
+            if machine is not None:
+                machine.running = False
+                if current.machine is machine:
+                    current.machine = running_in(outer)
+        for _ in range(holding.times_held(self.lock) - due):
             self.release()
-        except RuntimeError:
-            pass
 
     def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """As `read`, beside any other call."""
         machine, log = self.machine, self.log
         if machine.applied != log.last and not machine.running:
             # Between two steps of another's call, or interrupted: the lock tells which.
-            with self.lock:
-                machine = self._current()
+            machine = self._put_right()
         elif log.settled < 0:
             log.wait(log.last + 1)
         result = self._returned(function(machine.domain, *args, **kwargs))
@@ -251,27 +319,43 @@ class Engine:
             log.wait(seen)
         return result
 
+    @with_lock
     def record(self, name: str, args: tuple[Any, ...], function: Function) -> None:
         """Records an action of the system's own and applies it. Nothing is waited for."""
-        with self.lock:
-            machine = self.machine
-            instant = max(self._stamp(_time_ns()), self._instant)
-            header = _pack(instant, self._offset, machine.outcome)
-            call, args, _ = self._codec.encode_call(name, args, {})
-            self.log.append(header + call)
-            self._instant = instant
-            machine.apply(header, function, args, {})
+        machine = self.machine
+        instant = max(self._stamp(_time_ns()), self._instant)
+        header = _pack(instant, self._offset, machine.outcome)
+        call, args, _ = self._codec.encode_call(name, args, {})
+        self.log.append(header + call)
+        self._instant = instant
+        machine.apply(header, function, args, {})
+
+    @with_lock
+    def enable(self, version: int) -> int:
+        """Records that a code version is enabled, and returns the index of that action. Nothing is waited for."""
+        self.record(CODE, (version,), self._current().methods[CODE])
+        return self.log.last
+
+    @with_lock
+    def run(self, function: Callable[[], R]) -> R:
+        """Runs a function with the lock held: no action runs meanwhile, and none of another thread is seen half done."""
+        return function()
+
+    @with_lock
+    def examine(self, function: Callable[[Any], R]) -> tuple[int, R]:
+        """Returns the index of the last action, and what a function of the domain comes to. Nothing is waited for."""
+        machine = self._current()
+        return machine.reached, function(machine.domain)
 
     def effect(self, name: str) -> bytes | None:
         """What an effect is to do; None if it is done, or was dropped. Waits for the action that asked for it."""
         self.log.wait(int(name.partition(".")[0]))
-        with self.lock:
-            return self._current().effects.get(name)
+        return self._put_right().effects.get(name)
 
+    @with_lock
     def carried_out(self, name: str) -> None:
-        """Records that an effect was."""
-        with self.lock:
-            self.record(DONE, (name, None), self._current().effects.pop)
+        """Records that an effect has been carried out."""
+        self.record(DONE, (name, None), self._current().effects.pop)
 
     def take_snapshot(self, apart: Callable[[Saver], Callable[[], None]]) -> int:
         """Keeps the whole state, and returns the index it has. Raises `SnapshotError`, `EncodingError`.
@@ -282,16 +366,21 @@ class Engine:
         if self.lock._is_owned():  # type: ignore[attr-defined]
             # Who takes a snapshot now may be waiting for this very lock.
             raise UsageError("a snapshot can't be taken inside a method of the domain; nothing was saved")
-        with self._snapshot_lock:
-            with self.lock:
-                machine = self._current()
-                index = machine.applied
-                if index == self._saved:
-                    return index
-                finish = apart(lambda: self.save(machine))
+
+        def take() -> None:
+            index, finish = self._begin_snapshot(apart)
             finish()
             self._saved = index
-        return index
+
+        holding.run_with(self._snapshot_lock, take)
+        return self._saved
+
+    @with_lock
+    def _begin_snapshot(self, apart: Callable[[Saver], Callable[[], None]]) -> tuple[int, Callable[[], None]]:
+        machine = self._current()
+        if machine.applied == self._saved:
+            return self._saved, _done
+        return machine.applied, apart(lambda: self.save(machine))
 
     def save(self, machine: Machine) -> None:
         """Writes the snapshot of a machine."""
@@ -306,8 +395,8 @@ class Engine:
         self, until: int | None, instant: int | None, codec: Codec, begin: Callable[[Machine], None]
     ) -> Machine:
         """The machine as it was, decoded by ``codec``. The live one is untouched."""
-        with self.lock:
-            self._current()
+        # What a power cut could take back is shown to nobody.
+        self.log.wait(self.examine(_nothing)[0])
         log = self.log.reader()
         try:
             return restore(
@@ -317,21 +406,22 @@ class Engine:
         finally:
             log.close()
 
+    @with_lock
     def close(self) -> None:
         """Records how the last action ended, makes all durable, and takes no more calls."""
-        with self.lock:
-            machine, log = self.machine, self.log
-            if machine.running:
-                raise UsageError("a system can't be closed inside one of its own actions; it is still open")
-            amendment = None
-            if machine.applied == log.last and machine.outcome != action.UNKNOWN:
-                amendment = action.amendment(self._instant, self._offset, machine.outcome)
-            log.close(amendment)
+        machine, log = self.machine, self.log
+        if machine.running:
+            raise UsageError("a system can't be closed inside one of its own actions; it is still open")
+        amendment = None
+        if machine.applied == log.last and machine.outcome != action.UNKNOWN:
+            amendment = action.amendment(self._instant, self._offset, machine.outcome)
+        log.close(amendment)
 
     # -- with the lock held
 
-    def _begin(self, rest: Iterator[Call]) -> bool:
-        """Takes calls for as long as the lock may be held. Whether there are no more."""
+    @with_lock
+    def _begin(self, rest: Iterator[Call]) -> int | None:
+        """Takes calls for as long as the lock may be held. Returns the index of the last action if there are no more."""
         assert not self.machine.running, "a batch begins outside any action: its calls would have to be part of it"
         batch = self._unwritten = _Unwritten(self.log)
         until = _time_ns() + HELD_NS
@@ -343,13 +433,13 @@ class Engine:
                 if begun < len(chunk):
                     self._begin_each(chunk[begun:], repeat(None) if encoded is None else encoded[begun:], batch)
                 if _time_ns() > until:
-                    return False
-            return True
+                    return None
         finally:
             self._unwritten = None
             batch.write()
             for name in batch.asked:
                 self.asked(name)
+        return self.log.last
 
     def _encoded_together(self, methods: list[Any], calls: list[Call]) -> list[bytes] | None:
         """The opcodes of some calls, if all of them are recorded and hold plain scalars and nothing else."""
@@ -460,6 +550,11 @@ class Engine:
                 call.error = failure
         return True
 
+    @with_lock
+    def _put_right(self) -> Machine:
+        """As `_current`, for callers that do not hold the lock."""
+        return self._current()
+
     def _current(self) -> Machine:
         """The machine, rebuilt if it has to be. Raises if the log takes no more."""
         log = self.log
@@ -495,6 +590,7 @@ class Engine:
         self.machine.asked = self._ask
         for name in self.machine.effects:
             self.asked(name)
+        self._instant = max(self._instant, action.instant_of(self.machine.header))
         return self.machine
 
     def _ask(self, name: str) -> None:

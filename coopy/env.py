@@ -55,8 +55,7 @@ def _take(size: int) -> bytes:
     machine = current.machine
     if machine is None:
         return os.urandom(size)
-    # The running action is the one after the last that was applied.
-    index = machine.applied + 1
+    index = machine.index
     draws = machine.draws
     if not isinstance(draws, Draws) or draws.index != index:
         draws = machine.draws = Draws(machine.secret, index)

@@ -25,7 +25,7 @@ from coopy import action, batch, log, versions
 from coopy.batch import BATCH
 from coopy.codec import SCALARS, Codec, decode_joined, joined_headers
 from coopy.effects import DONE
-from coopy.engine import CHUNK, STEP_NS, Engine, Method, has_unlocked_reads
+from coopy.engine import CHUNK, STEP_NS, Engine, Method, has_unlocked_reads, with_lock
 from coopy.errors import (
     ClusterError,
     CoopyError,
@@ -275,10 +275,8 @@ class Replicated(Engine):
 
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
         """Brings the machine to the end of this node's journal."""
-        with self.lock:
-            machine = self._rebuild(progress, loading)
-            self._is_seen_at_once = has_unlocked_reads(type(machine.domain))
-            self._instant = max(self._instant, action.instant_of(machine.header))
+        machine = self.run(lambda: self._rebuild(progress, loading))
+        self._is_seen_at_once = has_unlocked_reads(type(machine.domain))
         # A batch that was begun may not have been applied to its end.
         self.position = machine.batches.sequence - bool(machine.batches.left(machine.applied))
 
@@ -305,8 +303,7 @@ class Replicated(Engine):
 
     def begin(self) -> None:
         """Sends from now on; to be called when this node has applied what the line held at its start."""
-        with self.lock:
-            incarnation, _ = self.machine.batches.writers.get(self.node, (0, 0))
+        incarnation, _ = self.machine.batches.writers.get(self.node, (0, 0))
         # More than any that was used: by a process that sent nothing that arrived, too.
         self.outbox.begin(max(incarnation + 1, time.time_ns()))
 
@@ -385,26 +382,31 @@ class Replicated(Engine):
             self._moved.notify_all()
 
     def _take_actions(self, sequence: int, found: batch.Batch, own: bool) -> list[Group]:
-        with self.lock:
-            machine = self._current()
-            batches = machine.batches
-            done = 0
-            if sequence < batches.sequence:
-                return []
-            if sequence == batches.sequence:
-                done = batches.actions - batches.left(machine.applied)
-            elif not batches.is_next(found):
-                if own:
-                    self._passed_over(found, batches.writers[found.node] if found.node in batches.writers else (0, 0))
-                return []
-            else:
-                self._begin_batch(sequence, found)
+        done = self._applied_of(sequence, found, own)
+        if done is None:
+            return []
         groups = self.outbox.seen(found.number) if own else []
         answers = [answer for group in groups for answer in group.answers]
         self._apply(sequence, found, done, answers)
         if own:
             self.outbox.applied(found.number)
         return groups
+
+    @with_lock
+    def _applied_of(self, sequence: int, found: batch.Batch, own: bool) -> int | None:
+        """Begins a batch, if it has not been. Returns how many of its actions have been applied; None if none is to be."""
+        machine = self._current()
+        batches = machine.batches
+        if sequence < batches.sequence:
+            return None
+        if sequence == batches.sequence:
+            return batches.actions - batches.left(machine.applied)
+        if batches.is_next(found):
+            self._begin_batch(sequence, found)
+            return 0
+        if own:
+            self._passed_over(found, batches.writers[found.node] if found.node in batches.writers else (0, 0))
+        return None
 
     def _passed_over(self, found: batch.Batch, newest: tuple[int, int]) -> None:
         if newest[0] > found.incarnation:
@@ -437,24 +439,37 @@ class Replicated(Engine):
         results: list[Any] = []
         for start in range(done, found.actions, PART):
             part = slice(start, min(start + PART, found.actions))
-            with self.lock:
-                records = joined[places[start] : places[part.stop]]
-                applied = self._apply_plain(
-                    headers[part], names[part], arguments[part], records, sizes[part], answers[part], results
-                )
-                for number in range(start + applied, part.stop):
-                    record = joined[places[number] + len(WRAP) : places[number + 1]]
-                    value, error = self._apply_one(headers[number], names[number], arguments[number], record)
-                    if answers:
-                        answers[number].value, answers[number].error = value, error
-                    results.append(
-                        type(error).__name__ if error is not None else value if type(value) in SCALARS else type(value).__name__
-                    )
+            self._apply_part(part, headers, names, arguments, joined, sizes, places, answers, results)
         if not done:
             with self._moved:
                 self.digests[sequence] = Came(zlib.crc32(marshal.dumps(results, 2)), self.machine.batches.first, found.actions)
                 if len(self.digests) > DIGESTS_MAX:
                     del self.digests[next(iter(self.digests))]
+
+    @with_lock
+    def _apply_part(
+        self,
+        part: slice,
+        headers: list[bytes],
+        names: list[str | None],
+        arguments: list[Any],
+        joined: bytes,
+        sizes: array[int],
+        places: list[int],
+        answers: Sequence[Any],
+        results: list[Any],
+    ) -> None:
+        """Applies a part of the actions of a batch, and adds to ``results`` what each comes to."""
+        records = joined[places[part.start] : places[part.stop]]
+        applied = self._apply_plain(headers[part], names[part], arguments[part], records, sizes[part], answers[part], results)
+        for number in range(part.start + applied, part.stop):
+            record = joined[places[number] + len(WRAP) : places[number + 1]]
+            value, error = self._apply_one(headers[number], names[number], arguments[number], record)
+            if answers:
+                answers[number].value, answers[number].error = value, error
+            results.append(
+                type(error).__name__ if error is not None else value if type(value) in SCALARS else type(value).__name__
+            )
 
     def _apply_plain(
         self,
@@ -604,15 +619,18 @@ class Replicated(Engine):
 
     def replace(self, log: Log, snapshots: SnapshotStore) -> None:
         """Goes on with another journal and other snapshots, and what they hold."""
-        with self.lock:
-            self.log = log
-            self._snapshots = snapshots
-            self._saved = -1
-            self._instant = 0
+        self._exchange(log, snapshots)
         self.digests.clear()
         self._marks.clear()
         self.start()
         self.line.follow(self.position)
+
+    @with_lock
+    def _exchange(self, log: Log, snapshots: SnapshotStore) -> None:
+        self.log = log
+        self._snapshots = snapshots
+        self._saved = -1
+        self._instant = 0
 
     def close(self) -> None:
         """Takes no more calls, waits for those on their way, and makes all durable."""

@@ -483,7 +483,7 @@ class _Told:
     `coopy.env`, which no old domain could, is told the time of the call.
     """
 
-    __slots__ = ("header", "applied", "secret", "draws", "problem", "_told", "_next")
+    __slots__ = ("header", "index", "secret", "draws", "problem", "_told", "_next")
 
     deterministic = False
     chance: object | None = None
@@ -493,7 +493,7 @@ class _Told:
         offset = local.utcoffset()
         assert offset is not None, "astimezone() gives an aware datetime"
         self.header = action.header(action.nanoseconds(local), int(offset.total_seconds()), action.UNKNOWN)
-        self.applied = index - 1
+        self.index = index
         self.secret = bytes(32)
         self.draws: object | None = None
         self.problem: str | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable
-from types import FunctionType, GeneratorType
+from types import FrameType, FunctionType, GeneratorType
 from typing import Any, Union, cast
 
 from coopy import action, migration, versions
@@ -44,12 +44,15 @@ NOTHING_FOLLOWS = action.header(0, 0, action.UNKNOWN)
 INTERRUPTIONS = (MemoryError, RecursionError)
 """Exceptions that say more of the process than of the action: the machine is rebuilt after one."""
 
+UNSURE = -2
+"""What `Machine.applied` is while an action runs, and after one that was interrupted: no index."""
+
 
 class Machine:
     """A domain object at an index."""
 
     __slots__ = (
-        "domain", "applied", "header", "outcome", "secret", "running", "draws", "deterministic", "chance", "methods",
+        "domain", "applied", "index", "header", "outcome", "secret", "running", "draws", "deterministic", "chance", "methods",
         "migration", "version", "effects", "asked", "batches", "code", "own_code", "__weakref__",
     )  # fmt: skip
 
@@ -64,7 +67,9 @@ class Machine:
     ) -> None:
         self.domain = domain
         self.applied = applied
-        """Index of the last action that was applied."""
+        """Index of the last action that was applied; UNSURE while the state may hold a part of another."""
+        self.index = applied + 1
+        """Index of the action that runs; what it is between two means nothing."""
         self.header = header
         """Header of the action that runs, or ran last."""
         self.outcome = header[action.OUTCOME]
@@ -100,30 +105,40 @@ class Machine:
     def apply(self, header: bytes, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs one of ``methods`` as the next action. Raises what it raises.
 
-        If that is an interruption the state is not known any more, and ``applied`` stays behind.
+        If that is an interruption the state is not known any more, and ``applied`` is UNSURE.
         """
         # The attributes of this thread: asked for once, not three times.
         here = current.__dict__
         before = here.get("machine")
-        here["machine"] = self
-        self.header = header
-        self.running = True
+        index = self.applied + 1
+        assert index > 0, "a machine that is not sure of its state is rebuilt before the next action"
         try:
-            result = method(*args, **kwargs) if kwargs else method(*args)
-            if type(result) is GeneratorType:
-                result = iter(list(result))
-        except INTERRUPTIONS:
-            raise
-        except Exception:
-            self.outcome = action.RAISED
-            self.drop_effects()
-            self.applied += 1
-            raise
-        finally:
+            self.header = header
+            self.index = index
+            self.running = True
+            here["machine"] = self
+            # Before the method runs, not after it was interrupted: there is no moment at which the
+            # state holds half an action and does not say so.
+            self.applied = UNSURE
+            try:
+                result = method(*args, **kwargs) if kwargs else method(*args)
+                if type(result) is GeneratorType:
+                    result = iter(list(result))
+            except INTERRUPTIONS:
+                raise
+            except Exception:
+                self.outcome = action.RAISED
+                self.drop_effects()
+                self.applied = index
+                raise
+            self.outcome = action.RETURNED
+            self.applied = index
             self.running = False
             here["machine"] = before
-        self.outcome = action.RETURNED
-        self.applied += 1
+        except BaseException:
+            self.running = False
+            here["machine"] = before
+            raise
         return result
 
     def apply_all(self, headers: list[bytes], methods: Iterable[Function], arguments: Iterable[Any], values: list[Any]) -> None:
@@ -133,26 +148,34 @@ class Machine:
         """
         generator, add = GeneratorType, values.append
         before = current.machine
-        current.machine = self
-        self.running = True
         first = self.applied + 1
+        assert first > 0, "a machine that is not sure of its state is rebuilt before the next action"
         try:
-            for index, header, method, args in zip(range(first, first + len(headers)), headers, methods, arguments):
-                self.header = header
-                result = method(*args)
-                add(result if type(result) is not generator else iter(list(result)))
-                self.applied = index
-            self.outcome = action.RETURNED
-        except INTERRUPTIONS:
-            raise
-        except Exception:
-            self.outcome = action.RAISED
-            self.drop_effects()
-            self.applied += 1
-            raise
-        finally:
+            self.running = True
+            current.machine = self
+            self.applied = UNSURE
+            try:
+                for index, header, method, args in zip(range(first, first + len(headers)), headers, methods, arguments):
+                    self.header = header
+                    self.index = index
+                    result = method(*args)
+                    add(result if type(result) is not generator else iter(list(result)))
+            except INTERRUPTIONS:
+                raise
+            except Exception:
+                self.outcome = action.RAISED
+                self.drop_effects()
+                self.applied = first + len(values)
+                raise
+            if values:
+                self.outcome = action.RETURNED
+            self.applied = first + len(values) - 1
             self.running = False
             current.machine = before
+        except BaseException:
+            self.running = False
+            current.machine = before
+            raise
 
     def replay(
         self,
@@ -185,14 +208,16 @@ class Machine:
             headers, names, arguments, outcomes = self._made_plain(headers, names, arguments, outcomes, decode)
         generator = GeneratorType
         before = current.machine
-        current.machine = self
-        self.running = True
         try:
+            self.running = True
+            current.machine = self
+            self.applied = UNSURE
             for index, header, name, args, recorded in zip(
                 range(index + 1, index + 1 + len(names)), headers, names, arguments, outcomes
             ):
                 method = methods[name]
                 self.header = header
+                self.index = index
                 try:
                     result = method(*args)
                     if type(result) is generator:
@@ -210,7 +235,7 @@ class Machine:
                     if recorded == 2:
                         raise self._diverged(index, name, args, decode, where, recorded, 1, None)
                     outcome = 1
-                self.applied = index
+            self.applied = index
         except MissingName as missing:
             raise self._missing(index, missing, name, args, decode, where) from None
         finally:
@@ -295,7 +320,7 @@ class Machine:
         try:
             return self.migration.upgraded(version, call)
         except Exception as error:
-            index = self.applied + 1
+            index = self.index
             raise FailedUpgrade(index, call.method, where(index), version, error) from error
 
     def besides(self) -> bytes:
@@ -315,12 +340,12 @@ class Machine:
         return pickle.dumps(kept, 5) if kept else b""
 
     def _begin_batch(self, *found: Any) -> None:
-        self.batches = self.batches.begun(self.applied + 2, *found)
+        self.batches = self.batches.begun(self.index + 1, *found)
 
     def ask(self, effect: bytes) -> None:
         """Takes an effect that the running action asks for."""
         number = 0
-        while (name := f"{self.applied + 1}.{number}") in self.effects:
+        while (name := f"{self.index}.{number}") in self.effects:
             number += 1
         self.effects[name] = effect
         if self.asked is not None:
@@ -329,8 +354,19 @@ class Machine:
     def drop_effects(self) -> None:
         """Forgets what an action asked for that raised."""
         number = 0
-        while self.effects.pop(f"{self.applied + 1}.{number}", None) is not None:
+        while self.effects.pop(f"{self.index}.{number}", None) is not None:
             number += 1
+
+    @property
+    def reached(self) -> int:
+        """Index of the last action that was applied whole, also while another runs."""
+        applied = self.applied
+        return applied if applied != UNSURE else self.index - 1
+
+    @property
+    def _next(self) -> int:
+        """Index of the action that runs, or else of the next."""
+        return self.index if self.running else self.applied + 1
 
     def begin_version(self, version: int) -> None:
         """What the action does that says from where on a version of the class records."""
@@ -339,7 +375,7 @@ class Machine:
     def refuse_newer(self, version: int, where: Callable[[int], str]) -> None:
         """Raises `NewerVersion` if today's class is older than what recorded."""
         if version > self.migration.version:
-            index, cls = self.applied + 1, type(self.domain).__qualname__
+            index, cls = self._next, type(self.domain).__qualname__
             raise NewerVersion(index, MARK, where(index), cls, version, self.migration.version)
 
     def _begin_code(self, version: int) -> None:
@@ -352,7 +388,7 @@ class Machine:
     def refuse_newer_code(self, version: int, where: Callable[[int], str]) -> None:
         """Raises `NewerVersion` if the class does not have a code version that the next action enables."""
         if version > self.own_code:
-            index = self.applied + 1
+            index = self._next
             raise self._newer_code(index, version, where(index))
 
     def _newer_code(self, index: int, version: int, where: str) -> ReplayError:
@@ -405,6 +441,17 @@ class Machine:
         return migration.Call(cast(str, name), *args, **(rest[0] if rest else {}))
 
 
+def running_in(frame: FrameType | None) -> Machine | None:
+    """Returns the machine of which an action runs, from a frame outwards: where what said so was lost."""
+    while frame is not None:
+        machine = frame.f_locals.get("self") if frame.f_code in _RUNNERS else None
+        if machine is not None and machine.running:
+            return cast(Machine, machine)
+        frame = frame.f_back
+    return None
+
+
+_RUNNERS = frozenset(each.__code__ for each in (Machine.apply, Machine.apply_all, Machine.replay))
 _OPAQUE = "<opaque>"
 _OLD = "<old>"
 _NOTHING = "<nothing>"

@@ -14,7 +14,7 @@ class Moment(Protocol):
     """What the clock and the env may know of a running action."""
 
     header: bytes
-    applied: int
+    index: int
     secret: bytes
     draws: object | None
     deterministic: bool

@@ -106,7 +106,7 @@ class Past:
     def release(self) -> None:
         """Nobody waits for it."""
 
-    release_if_held = release
+    unwind = release
 
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Calls the method."""
@@ -115,6 +115,8 @@ class Past:
     def read(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Calls the function."""
         result = function(self.machine.domain, *args, **kwargs)
+        if type(result) is GeneratorType:
+            return iter(list(result))
         return self.proxy if result is self.machine.domain else result
 
     read_unlocked = read
@@ -220,27 +222,31 @@ def {name}({signature}):{bind}
         raise _coopy_without_our_frames(_coopy_error)
 """
 # What a reader sees is settled as long as these two indexes agree; the lock is held for the
-# comparison. It is taken by hand because `with` takes twice as long. An interrupt arrives after a
-# call and not between: `acquire` lies inside the try and `release` outside, so that whichever of
-# them it follows, the lock is given back once.
+# comparison. It is taken by hand because `with` takes twice as long, and has a gap: see `Engine.unwind`.
 _READ = """
 def {name}({signature}):{bind}
     _coopy_engine = {self}._coopy_engine
+    _coopy_holds = False
     try:
-        _coopy_engine.acquire()
-        _coopy_machine = _coopy_engine.machine
-        if _coopy_machine.applied == _coopy_engine.log.settled:
-            _coopy_result = _coopy_function_{name}(_coopy_machine.domain, {call})
-        else:
-            _coopy_result = _coopy_generator
+        try:
+            _coopy_engine.acquire()
+            _coopy_holds = True
+            _coopy_machine = _coopy_engine.machine
+            if _coopy_machine.applied == _coopy_engine.log.settled:
+                _coopy_result = _coopy_function_{name}(_coopy_machine.domain, {call})
+                if _coopy_type(_coopy_result) is _coopy_generator:
+                    _coopy_result = iter(list(_coopy_result))
+                _coopy_holds = False
+                _coopy_engine.release()
+                return _coopy_result if _coopy_result is not _coopy_machine.domain else {self}
+            _coopy_holds = False
+            _coopy_engine.release()
+        except BaseException:
+            _coopy_engine.unwind()
+            raise
     except BaseException:
-        _coopy_engine.release_if_held()
+        _coopy_engine.unwind()
         raise
-    _coopy_engine.release()
-    if _coopy_result is _coopy_machine.domain:
-        return {self}
-    if _coopy_result is not _coopy_generator:
-        return _coopy_result
     try:
         return _coopy_engine.read(_coopy_function_{name}, {args}, {kwargs})
     except BaseException as _coopy_error:
@@ -268,6 +274,7 @@ class _Source:
         self._names: dict[str, Any] = {
             "_coopy_without_our_frames": _without_our_frames,
             "_coopy_generator": GeneratorType,
+            "_coopy_type": type,
             "_coopy_none": _NO_KEYWORDS,
             "__name__": __name__,
         }
@@ -286,7 +293,7 @@ class _Source:
             self._names[f"_coopy_bind_{name}"] = _binder_of_enabled(name, function)
             bind = f"\n    _coopy_bind_{name}(self, *args, **kwargs)"
         self._names[f"_coopy_method_{name}"] = recorded(name, function, parameters_of(function) if plain else ())
-        reader = READERS.get(name) or (None if plain and not _generates(function) else _run_to_the_end)
+        reader = READERS.get(name)
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
         self._parts.append(
             _TEMPLATES[kind].format(
@@ -469,18 +476,6 @@ def _not_to_be_pickled(self: Any, *_: object) -> NoReturn:
 def _all_of(function: Callable[..., Iterable[Any]]) -> Callable[..., Any]:
     # What is iterated over later, without the lock, must not be the live object.
     return lambda domain: iter(list(function(domain)))
-
-
-def _generates(function: FunctionType) -> bool:
-    return bool(function.__code__.co_flags & 0x20)  # CO_GENERATOR
-
-
-def _run_to_the_end(function: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
-        return iter(list(result)) if type(result) is GeneratorType else result
-
-    return run
 
 
 def _with_domain(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -595,10 +595,7 @@ class ReplicatedSystem(System):
             time.sleep(STALL_S)
             if self._journal.settled < 0:
                 # A sync failed: what the journal holds has to be read again.
-                with self.engine.lock:
-                    self._journal.abandon()
-                    super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
-                    self.engine.replace(self._journal, self._snapshots)
+                self.engine.run(self._read_again)
             else:
                 self.engine.line.follow(self.engine.position)
             return
@@ -611,15 +608,22 @@ class ReplicatedSystem(System):
         log.error("%s: %s. It begins again with a snapshot of another node.", self._id, error)
         # What this node did wrong it would do again.
         found = self._fetch_snapshot(self.engine.position if isinstance(error, Diverged) else 0)
-        with self.engine.lock:
-            self._journal.close()
-            self._set_aside()
-            self._install(self._calls, self._manifest.system, *found)
-            super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
-            self.engine.replace(self._journal, self._snapshots)
+        self.engine.run(lambda: self._begin_anew(*found))
         with self._comparing:
             self._theirs.clear()
         self._set_state("ready")
+
+    def _read_again(self) -> None:
+        self._journal.abandon()
+        super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
+        self.engine.replace(self._journal, self._snapshots)
+
+    def _begin_anew(self, *snapshot: Any) -> None:
+        self._journal.close()
+        self._set_aside()
+        self._install(self._calls, self._manifest.system, *snapshot)
+        super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
+        self.engine.replace(self._journal, self._snapshots)
 
     def _set_aside(self) -> None:
         """Puts the journal and the snapshots where nobody takes them for the system's, and nothing is lost."""
@@ -793,7 +797,7 @@ class ReplicatedSystem(System):
         engine = self.engine
         return {
             "position": engine.position,
-            "index": engine.machine.applied,
+            "index": engine.machine.reached,
             "safe": self._safe,
             "state": self._state,
             "code": engine.machine.own_code,
@@ -904,7 +908,7 @@ class ReplicatedSystem(System):
             "readonly_nodes_count": sum(bool(facts.get("replica")) for facts in alive.values()),
             "log_len": 0 if state is None else state.last - state.first + 1,
             "log_bytes": 0 if state is None else state.bytes,
-            "last_applied": engine.machine.applied,
+            "last_applied": engine.machine.reached,
             "commit_idx": 0 if state is None else state.last,
             "position": engine.position,
             "uptime": int(time.monotonic() - self._opened_at),

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from coopy import action, log, migration, proxy, retention, versions
+from coopy import action, holding, log, migration, proxy, retention, versions
 from coopy.codec import Codec
 from coopy.delivery import Delivery
 from coopy.disk import child, directory, manifest
@@ -287,9 +287,8 @@ class Control:
         # It is a large module, and few need it.
         from coopy import digest
 
-        engine = self._system.engine
-        with engine.lock:
-            return engine.machine.applied, digest.digest(engine.machine.domain).hex()
+        index, found = self._system.engine.examine(digest.digest)
+        return index, found.hex()
 
     def _alone(self, name: str) -> UsageError:
         return UsageError(f"control(system).{name}: {self.basedir} is a system on one machine; replicated ones have it")
@@ -348,7 +347,7 @@ class System:
     ) -> None:
         self.basedir = basedir
         self.on_code_version_changed: Callable[[int, int], object] = lambda before, after: None
-        self._telling = threading.Lock()
+        self._telling = threading.RLock()
         self._cls = _class_of(obj)
         self._check = check
         self._unwatch: Callable[[], None] = lambda: None
@@ -358,7 +357,7 @@ class System:
         self._growth_max = snapshot_growth
         self._grown = 0
         self._wake = threading.Event()
-        self._pruning = threading.Lock()
+        self._pruning = threading.RLock()
         self._closing = False
         self._closed = False
         self._calls = Calls() if calls is None else calls
@@ -469,8 +468,11 @@ class System:
         """Deletes what need not stay. The indexes of the snapshots that went."""
         if rule.keeps_all:
             return []
-        with self._pruning:
-            return retention.prune(self._journal, self._snapshots, rule, self._now())
+        gone: list[int] = []
+        holding.run_with(
+            self._pruning, lambda: gone.extend(retention.prune(self._journal, self._snapshots, rule, self._now()))
+        )
+        return gone
 
     def past(self, until: int | datetime | None) -> Any:
         index, instant = point(until, self._journal.last)
@@ -492,12 +494,7 @@ class System:
 
     def _enable_code(self, version: int) -> None:
         """Records that a code version is enabled."""
-        engine = self.engine
-        with engine.lock:
-            engine.read(_nothing, (), {}, False)  # What an interrupted call has left behind is put right first.
-            engine.record(versions.CODE, (version,), engine.machine.methods[versions.CODE])
-            index = engine.log.last
-        engine.settle(index)
+        self.engine.settle(self.engine.enable(version))
 
     def _call_back(self, function: Callable[..., object], *args: object) -> None:
         """Calls what a user wants to be called; what it raises is logged."""
@@ -507,8 +504,13 @@ class System:
             log.error("%s: %r raised %s: %s", self.basedir, function, type(problem).__name__, problem)
 
     def _code_is(self, version: int) -> None:
-        with self._telling:
+        before = version
+
+        def exchange() -> None:
+            nonlocal before
             before, self._code = self._code, version
+
+        holding.run_with(self._telling, exchange)
         if before != version:
             self._call_back(self.on_code_version_changed, before, version)
 
@@ -631,10 +633,6 @@ class System:
         self._grown += size
         if self._grown >= self._growth_max:
             self._wake.set()
-
-
-def _nothing(domain: object) -> None:
-    pass
 
 
 def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s: float | None) -> None:

@@ -162,7 +162,7 @@ class _Look:
     def __init__(self, header: bytes, deterministic: bool) -> None:
         self.header = header
         self.deterministic = deterministic
-        self.applied = 0
+        self.index = 1
         self.secret = os.urandom(SECRET_BYTES)
 
     def ask(self, effect: bytes) -> None:
@@ -576,12 +576,7 @@ def crash(system: T, *, power: bool = False) -> T:
     found = _system_of(system, "crash()")
     if power and isinstance(found, _InMemory):
         found.cut_power()
-    with found.engine.lock:
-        if found.engine.machine.running:
-            raise UsageError("crash(): a system can't be crashed inside one of its own actions; it goes on")
-        if found._closed:
-            raise UsageError(f"crash(): {found} is closed already. Nothing was changed.")
-        found.abandon()
+    found.engine.run(lambda: _abandon(found))
     if power:
         found.cut_power()
     reopened: T = found.again(found)
@@ -636,23 +631,35 @@ def assert_replays(system: object) -> None:
     """
     __tracebackhide__ = True
     found = control(system)._system
-    with found.engine.lock:
-        # Rebuilds what an interrupted call has left, and raises if the system takes no more calls.
-        found.engine.read(_nothing, (), {}, False)
-        live = found.engine.machine
-        if live.running:
-            raise UsageError("assert_replays(): not inside an action of the system itself; it has not ended yet")
-        expected = digest.digest(live.domain)
-        indexes = found._snapshots.indexes()
-        for index in sorted({indexes[0], indexes[-1]}):
-            past, codec = proxy.Past(found._cls), Codec(found._cls)
-            codec.proxy = past.proxy
-            replayed = restore(
-                found.engine.log, _From(found._snapshots, index), codec, live.secret,
-                deterministic=found.engine.deterministic, until=live.applied, begin=past.begin,
-            )  # fmt: skip
-            if digest.digest(replayed.domain) != expected:
-                raise AssertionError(_difference(live.domain, replayed.domain, found, index, live.applied))
+    found.engine.run(lambda: _compare_with_replay(found))
+
+
+def _compare_with_replay(found: System) -> None:
+    __tracebackhide__ = True
+    # Rebuilds what an interrupted call has left, and raises if the system takes no more calls.
+    found.engine.examine(_nothing)
+    live = found.engine.machine
+    if live.running:
+        raise UsageError("assert_replays(): not inside an action of the system itself; it has not ended yet")
+    expected = digest.digest(live.domain)
+    indexes = found._snapshots.indexes()
+    for index in sorted({indexes[0], indexes[-1]}):
+        past, codec = proxy.Past(found._cls), Codec(found._cls)
+        codec.proxy = past.proxy
+        replayed = restore(
+            found.engine.log, _From(found._snapshots, index), codec, live.secret,
+            deterministic=found.engine.deterministic, until=live.applied, begin=past.begin,
+        )  # fmt: skip
+        if digest.digest(replayed.domain) != expected:
+            raise AssertionError(_difference(live.domain, replayed.domain, found, index, live.applied))
+
+
+def _abandon(found: Any) -> None:
+    if found.engine.machine.running:
+        raise UsageError("crash(): a system can't be crashed inside one of its own actions; it goes on")
+    if found._closed:
+        raise UsageError(f"crash(): {found} is closed already. Nothing was changed.")
+    found.abandon()
 
 
 def _nothing(domain: object) -> None:

@@ -17,10 +17,7 @@ the calls.
 An exception may come at any moment (Ctrl-C, a signal handler that raises). It
 must leave no gate closed and nobody asleep for ever:
 
-* The gate is an RLock, as that knows which thread holds it. A caller that was
-  interrupted while it took the gate or gave it back asks the lock.
-* Whatever cleans up may be interrupted as well. So it is done again one level
-  further out, where it does nothing if it has been done.
+* The gate is an RLock that is taken and given back by `coopy.holding`.
 * All the rest are hints: who is reserved, who is covered, who was woken. A
   caller sleeps for PATIENCE_S at most and then looks for itself, so a hint that
   was lost costs a moment, and a wrong one nothing.
@@ -33,12 +30,12 @@ from collections import deque
 from collections.abc import Callable
 from threading import Lock, RLock
 
+from coopy.holding import AT_ONCE, run_with
+
 AWAKE = 2
 """Callers that are woken at a time: one that runs, one on its way."""
 
 PATIENCE_S = 1.0
-AT_ONCE = 0.0
-FOR_EVER = -1.0
 
 
 class _Waiter:
@@ -64,7 +61,6 @@ class GroupCommit:
         self._sync = sync
         self._failure: OSError | None = None
         self._gate = RLock()
-        self._is_ours: Callable[[], bool] = self._gate._is_owned  # type: ignore[attr-defined]
         self._reserved: _Waiter | None = None
         self._waiters: deque[_Waiter] = deque()
         self._covered: deque[_Waiter] = deque()
@@ -74,42 +70,20 @@ class GroupCommit:
         while self.durable < index:
             if self._failure is not None:
                 raise self._failure
-            if self._reserved is None and self._with_gate(self._lead, AT_ONCE):
+            if self._reserved is None and run_with(self._gate, self._lead, AT_ONCE):
                 continue
             if not self._sleep(index):
                 self._reserved = None
-                self._with_gate(self._lead, PATIENCE_S)
+                run_with(self._gate, self._lead, PATIENCE_S)
 
     def exclusive(self, function: Callable[[], None]) -> None:
         """Runs a function while no sync is under way."""
         try:
-            self._with_gate(function, FOR_EVER)
+            run_with(self._gate, function)
         finally:
             # Whoever came meanwhile found the gate closed and sleeps.
             if self._reserved is None:
                 self._hand_over()
-
-    def _with_gate(self, function: Callable[[], None], timeout_s: float) -> bool:
-        """Runs a function with the gate closed. Returns False if the gate could not be had in time."""
-        held = True
-        try:
-            try:
-                # Held already: a signal handler waits in the thread that it has interrupted in a sync.
-                held = self._is_ours()
-                if not held and not (self._gate.acquire(True, timeout_s) if timeout_s else self._gate.acquire(False)):
-                    return False
-                function()
-                if not held:
-                    self._gate.release()
-                return True
-            except BaseException:
-                if not held and self._is_ours():
-                    self._gate.release()
-                raise
-        except BaseException:
-            if not held and self._is_ours():
-                self._gate.release()
-            raise
 
     def _lead(self) -> None:
         """Syncs, wakes those it has covered, and reserves the gate for one of the others."""
@@ -137,14 +111,14 @@ class GroupCommit:
         self._waiters.append(waiter)
         try:
             # The gate may have been opened before this caller was in the queue.
-            if self._reserved is None and self._with_gate(self._lead, AT_ONCE):
+            if self._reserved is None and run_with(self._gate, self._lead, AT_ONCE):
                 waiter.gone = True
                 return True
             came = waiter.turn.acquire(True, PATIENCE_S)
             if self._reserved is not waiter:
                 self._wake_next()
             elif self.durable < index and self._failure is None:
-                self._with_gate(self._lead, FOR_EVER)
+                run_with(self._gate, self._lead)
             else:
                 self._hand_over()
             return came

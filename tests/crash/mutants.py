@@ -79,7 +79,7 @@ MUTANTS = [
         APPEND,
         "index = log.last + 1",
         "tests/crash/test_guards.py::test_a_call_for_which_there_is_no_room_is_refused_and_has_changed_nothing",
-        more=(Edit(ENGINE, APPLY, f"{APPLY}\n                    log.append(header + call)"),),
+        more=(Edit(ENGINE, APPLY, f"{APPLY}\n                        log.append(header + call)"),),
     ),
     Mutant(
         "acknowledged-before-the-sync",
@@ -105,7 +105,7 @@ MUTANTS = [
     Mutant(
         "a-reader-does-not-wait",
         ENGINE,
-        "        if log.settled < seen and wait:\n",
+        "        if not nested and self.log.settled < seen and wait:\n",
         "        if False:\n",
         "tests/crash/test_guards.py::test_a_reader_waits_for_what_it_has_seen",
     ),
@@ -140,15 +140,22 @@ MUTANTS = [
     Mutant(
         "an-interrupted-machine-is-used-as-it-is",
         ENGINE,
-        "                if machine.applied != log.last:\n",
-        "                if False:\n",
+        "                    log = self.log\n                    if machine.applied != log.last:\n",
+        "                    log = self.log\n                    if False:\n",
         "tests/crash/test_guards.py::test_an_action_right_behind_an_interrupted_one_finds_the_state_that_replay_will_give_it",
+        more=(
+            Edit(
+                ENGINE,
+                "                    machine = self.machine\n                    if machine.applied != log.last:\n",
+                "                    machine = self.machine\n                    if False:\n",
+            ),
+        ),
     ),
     Mutant(
         "instants-go-back-with-the-wall-clock",
         ENGINE,
-        "                if instant < self._instant:\n",
-        "                if False:\n",
+        "                    if instant < self._instant:\n",
+        "                    if False:\n",
         "tests/engine/test_replay.py::test_stamps_never_go_back_when_the_wall_clock_does",
     ),
     Mutant(
@@ -168,8 +175,8 @@ MUTANTS = [
     Mutant(
         "the-last-outcome-is-not-recorded-at-closing",
         ENGINE,
-        "            log.close(amendment)\n",
-        "            log.close(None)\n",
+        "        log.close(amendment)\n",
+        "        log.close(None)\n",
         "tests/engine/test_replay.py::test_the_very_last_call_before_a_clean_close_is_compared_too",
     ),
     Mutant(

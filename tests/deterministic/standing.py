@@ -22,7 +22,7 @@ class Standing:
 
     def __init__(self, applied: int = 6, secret: bytes = b"s" * 32, deterministic: bool = True, instant: int = INSTANT) -> None:
         self.header = action.header(instant, OFFSET, action.UNKNOWN)
-        self.applied = applied
+        self.index = applied + 1
         self.secret = secret
         self.draws: object | None = None
         self.deterministic = deterministic

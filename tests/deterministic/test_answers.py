@@ -266,7 +266,7 @@ def test_one_machine_goes_from_action_to_action() -> None:
     machine = Standing()
     found = []
     for index in range(3):
-        machine.applied = index
+        machine.index = index + 1
         with action_of(machine):
             found.append((random.random(), os.urandom(4), random.random()))
     with action_of(Standing(applied=1)):

@@ -444,7 +444,7 @@ def test_the_lock_is_let_go_after_a_while(together: Any, disk: Faulty, monkeypat
 def test_an_action_that_an_unlocked_read_can_see_is_in_the_log_before_it_runs(tmp_path: Path) -> None:
     shop = open_with(Calls(), OpenShop, tmp_path / "shop")
     seen: list[tuple[int, int]] = []
-    inside.append(lambda: seen.append((shop._coopy_engine.log.last, shop._coopy_engine.machine.applied)))
+    inside.append(lambda: seen.append((shop._coopy_engine.log.last, shop._coopy_engine.machine.reached)))
     take(shop, *sells("tea"), Called("look"), *sells("milk"), Called("look"))
     assert seen == [(2, 1), (4, 3)]
     control(shop).close()
