@@ -1,0 +1,145 @@
+"""Writes the golden directories of the coopy that is here: NAME, NAME-node, and what each must be when it is opened.
+
+    cd tests && python golden/make.py NAME
+
+What is there already is not written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+# Not that of any machine that reads them.
+os.environ["TZ"] = "Asia/Kathmandu"
+time.tzset()
+
+from golden import shop as golden  # noqa: E402
+from golden.shop import First, Shop, ends, frozen, state  # noqa: E402
+from program import free_port  # noqa: E402
+
+import coopy  # noqa: E402
+import coopy.aio  # noqa: E402
+from coopy.disk import journal  # noqa: E402
+
+OF_THE_SERVER = ("secret", "kind")
+"""What coopy itself writes into the folder of its Raft server and needs again."""
+
+
+def refused(function: Callable[..., Any], *args: Any) -> None:
+    try:
+        function(*args)
+    except LookupError:
+        return
+    raise AssertionError("it was to raise")
+
+
+def system(path: Path) -> dict[str, Any]:
+    # Smaller files than anybody has; their size is no part of the format.
+    journal.FIRST_BYTES = 4 * 32 * 1024
+    options: dict[str, Any] = {"validation": "off", "deterministic": False, "segment_bytes": journal.FIRST_BYTES}
+
+    shop = coopy.init_system(First, path, **options)
+    shop.take_in("tea", 300, stock=20)
+    shop.take_in("milk", 100, 3)
+    shop.sell(shop.articles["tea"], 2)
+    refused(shop.sell, shop.articles["milk"], 4)  # Raised, as the frame after it says.
+    refused(shop.reserve, shop.articles["milk"], 4)  # Withdrawn, by an amendment.
+    refused(shop.sell_all, [shop.articles["tea"], shop.articles["milk"]] * 4)  # Withdrawn, and put back.
+    shop.raise_prices(10)
+    shop.note_all(frozen(door="open", till="full"))
+    coopy.control(shop).close()
+
+    shop = coopy.init_system(Shop, path, **options)
+    golden.is_shut = False
+    shop.order(shop.articles["tea"], "anna@example.org")
+    shop.discount(5)
+    coopy.control(shop).take_snapshot()
+    coopy.control(shop).set_code_version(1)
+    shop.discount(percent=5)
+    shop.note("x" * 100_000)  # Longer than a block.
+    for number in range(30):
+        shop.note(f"{number} " + "y" * 9_000)
+    coopy.control(shop).close()
+
+    async def at_once() -> None:
+        async with coopy.aio.open(Shop, path, **options) as shop:
+            await asyncio.gather(*(shop.note(f"at once {number}") for number in range(150)))
+            articles = await shop.articles
+            calls = [shop.sell(articles["milk"], 1 + number % 2) for number in range(4)]
+            await asyncio.gather(*calls, shop.take_in("salt", 50), return_exceptions=True)
+            await asyncio.gather(*(shop.note(f"{number} " + "z" * 3_000) for number in range(60)))
+
+    asyncio.run(at_once())
+    shop = coopy.init_system(Shop, path, **options)
+    coopy.control(shop).take_snapshot()
+    golden.is_shut = True
+    shop.order(shop.articles["tea"], "berta@example.org")
+    shop.order(shop.articles["tea"], "carl@example.org")
+    refused(shop.sell, shop.articles["milk"], 9)  # Raised, as the amendment of the end says.
+    control = coopy.control(shop)
+    found = {"index": control.index, "code": control.code_version, "effects": control.effects, "state": state(shop)}
+    control.close()
+    return found
+
+
+def node(path: Path) -> dict[str, Any]:
+    port = free_port()
+
+    def opened() -> Any:
+        return coopy.init_system(Shop, path, master=True, port=port, password="secret", validation="off")
+
+    shop = opened()
+    shop.take_in("tea", 300, 20)
+    shop.sell(shop.articles["tea"])
+    refused(shop.sell, shop.articles["tea"], 99)
+    refused(shop.reserve, shop.articles["tea"], 99)
+    shop.discount(5)
+    coopy.control(shop).close()
+
+    shop = opened()
+    coopy.control(shop).take_snapshot()
+
+    async def at_once() -> None:
+        async with coopy.aio.open(shop) as many:
+            await asyncio.gather(*(many.note(f"at once {number}") for number in range(100)))
+
+    asyncio.run(at_once())
+    shop = opened()
+    shop.note_all(frozen(door="shut"))
+    shop.discount(5)
+    control = coopy.control(shop)
+    found = {"index": control.index, "code": control.code_version, "effects": control.effects, "state": state(shop)}
+    control.close()
+    return found
+
+
+def main(name: str) -> None:
+    for directory, write in ((HERE / name, system), (HERE / f"{name}-node", node)):
+        if directory.exists():
+            raise SystemExit(f"{directory} is there. Nothing was written. What was released is never written again.")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, directory.name)
+            found = write(path)
+            (path / "lock").unlink(missing_ok=True)
+            if (path / "server").exists():
+                for each in os.scandir(path / "server"):
+                    if each.name not in OF_THE_SERVER:
+                        shutil.rmtree(each) if each.is_dir() else os.unlink(each)
+            shutil.copytree(path, directory)
+        found["actions"] = ends(directory)
+        HERE.joinpath(f"{directory.name}.expected.json").write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,92 @@
+"""Directories that earlier formats wrote are what they were: to replay, verify and repair, and when they are opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from golden import shop as golden
+from golden.shop import Shop, ends, state
+from program import free_port
+
+import coopy
+from coopy import UsageError, control, init_system
+from coopy.tools import repair
+from coopy.tools.contents import contents
+from coopy.tools.verify import verify
+
+HERE = Path(__file__).resolve().parent
+SYSTEMS = ["coopy-0.8.0.dev1"]
+NODES = ["coopy-0.8.0.dev1-node"]
+each_system = pytest.mark.parametrize("name", SYSTEMS)
+each_node = pytest.mark.parametrize("name", NODES)
+each_directory = pytest.mark.parametrize("name", [*SYSTEMS, *NODES])
+
+
+@pytest.fixture
+def copy(tmp_path: Path, name: str) -> Path:
+    """The directory, to be opened: who writes to the one in this folder makes it worthless."""
+    return shutil.copytree(HERE / name, tmp_path / name)
+
+
+@pytest.fixture
+def expected(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((HERE / f"{name}.expected.json").read_text())
+    return found
+
+
+def digests(path: Path) -> dict[str, str]:
+    files = (each for each in path.rglob("*") if each.is_file())
+    return {str(each.relative_to(path)): hashlib.sha256(each.read_bytes()).hexdigest() for each in files}
+
+
+@each_directory
+def test_reading_gives_the_state_and_the_outcomes_and_changes_nothing(copy: Path, expected: dict[str, Any]) -> None:
+    before = digests(copy)
+    assert state(coopy.replay(Shop, copy)) == expected["state"]
+    assert ends(copy) == expected["actions"]
+    found = verify(copy, Shop)
+    assert (found.problems, found.actions) == ([], expected["index"])
+    assert repair.plan(str(copy)) is None
+    assert contents(str(copy)).damages == []
+    assert digests(copy) == before
+
+
+@each_system
+def test_a_system_goes_on_where_it_ended(
+    copy: Path, expected: dict[str, Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(golden, "sent", [])
+    with caplog.at_level(logging.WARNING, "coopy"):
+        shop = init_system(Shop, copy, validation="off")
+        found = control(shop)
+        assert state(shop) == expected["state"]
+        assert (found.code_version, found.index >= expected["index"]) == (expected["code"], True)
+        shop.note("gone on")
+        found.close()
+    assert caplog.messages == []
+    system = json.loads((copy / "coopy.json").read_text())["system"]
+    assert [effect_id for effect_id, _, _ in golden.sent] == [f"{system}-{name}" for name in expected["effects"]]
+    assert [address for _, address, _ in golden.sent] == ["berta@example.org", "carl@example.org"]
+    with init_system(Shop, copy, validation="off") as shop:
+        assert control(shop).effects == []
+        assert shop.notes == [*expected["state"]["notes"], "gone on"]
+
+
+@each_node
+def test_a_node_goes_on_where_it_ended_and_is_no_system_of_its_own(copy: Path, expected: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="is a node of a replicated system"):
+        init_system(Shop, copy, validation="off")
+    options: dict[str, Any] = {"master": True, "port": free_port(), "password": "secret", "validation": "off"}
+    shop = init_system(Shop, copy, **options)
+    try:
+        assert (state(shop), control(shop).index) == (expected["state"], expected["index"])
+        shop.note("gone on")
+    finally:
+        control(shop).close()
+    assert coopy.replay(Shop, copy).notes == [*expected["state"]["notes"], "gone on"]
