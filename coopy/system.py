@@ -408,7 +408,7 @@ class System:
 
     def _open_files(self, calls: Calls, system: bytes, durability: str, segment_bytes: int) -> None:
         self._snapshots = DiskSnapshots(calls, self.basedir, system)
-        self._journal = Journal(
+        journal = self._journal = Journal(
             calls,
             self.basedir,
             system,
@@ -417,6 +417,8 @@ class System:
             floor=max(self._snapshots.indexes(), default=None),
             grown=self._on_growth if self._growth_max else None,
         )
+        if journal.is_whole:
+            self._lock.mark()
 
     def _let_go(self) -> None:
         self._lock.release()

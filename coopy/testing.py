@@ -29,7 +29,7 @@ from typing import Any, NoReturn, TypeVar, overload
 
 from coopy import action, digest, proxy
 from coopy.codec import Codec
-from coopy.disk import directory, manifest
+from coopy.disk import directory, dirlock, manifest
 from coopy.disk.fs import Calls
 from coopy.disk.manifest import SECRET_BYTES, SYSTEM_BYTES, Manifest
 from coopy.engine import Engine
@@ -418,6 +418,7 @@ class _InDirectory(_Opened):
 
     def cut_power(self) -> None:
         self.disk.cut_power()
+        dirlock.forget_boot(self.basedir)
 
     def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
         found = super()._hold(calls, durability, segment_bytes)

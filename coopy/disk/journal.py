@@ -108,6 +108,11 @@ class Journal:
         return self._commit.durable
 
     @property
+    def is_whole(self) -> bool:
+        """Whether its end can be appended to as it is."""
+        return self._resume == 0
+
+    @property
     def oldest(self) -> int:
         """Index of the first action that is there; one more than the last if none is."""
         return self._firsts[0] if self._firsts else self.last + 1

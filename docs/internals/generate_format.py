@@ -60,7 +60,7 @@ releases: written as zeros, and not looked at.
 | name | what | how many |
 | --- | --- | --- |
 | `{manifest.NAME}` | the manifest; what makes a directory a system's | one |
-| `{dirlock.NAME}` | held by flock while a process has the directory open; its bytes, the id of that process, mean nothing | one |
+| `{dirlock.NAME}` | held by flock, as the directory itself is, while a process has it open. Its bytes: the id of that process, and in which boot of the machine the end of the journal was last known to be whole (see `coopy/disk/dirlock.py`). The rest is as good without it | at most one |
 | `{directory.segment_path("", 1)}` | a segment of the journal, named by the index of its first action | one or more |
 | `{directory.snapshot_path("", 0)}` | a snapshot, named by its index; 0 is the state before the first action | one or more |
 | `*{directory.TEMPORARY}` | one of these, not yet whole; opening removes it | |

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Union
 
+from coopy.disk import dirlock
 from coopy.disk.fs import Calls
 
 SECTOR = 512
@@ -269,9 +270,11 @@ def some(chance: random.Random, share: float) -> Callable[[int], int]:
 
 
 def put(files: dict[str, bytes], directory: Path) -> None:
-    """Makes a directory of what was found."""
+    """Makes a directory of what was found, but for its lock: that says of this boot that no power was cut."""
     directory.mkdir(parents=True)
     for name, data in files.items():
+        if name == dirlock.NAME:
+            continue
         with open(directory / name, "wb") as file:
             file.write(data.rstrip(b"\0"))
             file.truncate(len(data))

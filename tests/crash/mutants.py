@@ -562,9 +562,51 @@ MUTANTS = [
     Mutant(
         "the-lock-is-not-taken",
         "coopy/disk/dirlock.py",
-        "            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            pass\n",
         "tests/test_system.py::test_a_second_opening_from_this_process_is_refused_and_says_so",
+    ),
+    Mutant(
+        "the-file-alone-is-locked",
+        "coopy/disk/dirlock.py",
+        "            self._locks_directory = self._lock(self._directory)\n",
+        "            self._locks_directory = True\n",
+        "tests/disk/test_dirlock.py::test_a_directory_whose_lock_file_was_removed_is_still_locked",
+    ),
+    Mutant(
+        "the-directory-alone-is-locked",
+        "coopy/disk/dirlock.py",
+        "            if not self._lock(self._file) and not self._locks_directory:\n",
+        "            if not self._locks_directory:\n",
+        "tests/disk/test_dirlock.py::test_a_process_that_locks_the_file_alone_is_kept_out_and_keeps_out",
+    ),
+    Mutant(
+        "a-copy-in-the-place-of-the-directory-is-taken-for-it",
+        "coopy/disk/dirlock.py",
+        "        return held.is_open and os.path.samestat(found, os.fstat(held.fileno()))\n",
+        "        return True\n",
+        "tests/disk/test_dirlock.py::test_a_copy_in_the_place_of_a_directory_is_another_and_who_holds_the_first_can_know",
+    ),
+    Mutant(
+        "a-copy-says-what-was-said-of-the-original",
+        "coopy/disk/dirlock.py",
+        "        self.earlier_boot = boot if place == self._place else None\n",
+        "        self.earlier_boot = boot\n",
+        "tests/disk/test_dirlock.py::test_a_copy_in_the_place_of_a_directory_is_another_and_who_holds_the_first_can_know",
+    ),
+    Mutant(
+        "a-torn-end-is-said-to-be-whole",
+        "coopy/system.py",
+        "        if journal.is_whole:\n",
+        "        if True:\n",
+        "tests/disk/test_dirlock.py::test_an_end_that_is_torn_is_not_said_to_be_whole",
+    ),
+    Mutant(
+        "a-failed-opening-keeps-the-lock",
+        "coopy/disk/dirlock.py",
+        "            # The exception may be kept, and must not keep the lock.\n            self.release()\n",
+        "",
+        "tests/disk/test_dirlock.py::test_a_call_that_fails_is_our_error_and_keeps_no_lock",
     ),
 ]
 

@@ -26,7 +26,7 @@ from faults import open_with
 from program import environment
 
 from coopy import control
-from coopy.disk import frame
+from coopy.disk import dirlock, frame
 from coopy.disk.fs import Calls, File
 from coopy.storage import AMENDMENT_BYTES
 
@@ -85,6 +85,7 @@ def test_an_amendment_that_is_lost_while_the_action_behind_it_is_there_is_a_torn
     with (tmp_path / "transaction_000000000000001.log").open("r+b") as file:
         file.seek(end - size)
         file.write(bytes(size))
+    dirlock.forget_boot(str(tmp_path))
     again = open_with(Calls(), Diary, tmp_path, durability="buffered")
     again.add(4, "")
     assert again.tokens == [1, 4]
