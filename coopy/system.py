@@ -416,6 +416,7 @@ class System:
             segment_bytes=segment_bytes,
             floor=max(self._snapshots.indexes(), default=None),
             grown=self._on_growth if self._growth_max else None,
+            held=self._lock,
         )
         if journal.is_whole:
             self._lock.mark()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import datetime, timezone
 
-from coopy.disk.fs import Calls
+from coopy.disk.fs import Calls, File
 from coopy.errors import UsageError
 
 # As they are written, and no larger than a header can hold: any other name is not one of ours.
@@ -13,7 +14,8 @@ _INDEX = "([0-9]{15}|[1-9][0-9]{15,18})"
 _SEGMENT = re.compile(rf"transaction_{_INDEX}\.log\Z")
 _SNAPSHOT = re.compile(rf"snapshot_{_INDEX}\.dat\Z")
 TEMPORARY = ".tmp"
-TORN = ".torn"
+ASIDE = "aside-"
+"""What a directory is called that keeps what an opening or a repair has taken out of the way."""
 
 
 def absolute(basedir: str | os.PathLike[str]) -> str:
@@ -41,6 +43,31 @@ def make(calls: Calls, path: str) -> None:
             calls.sync_directory(os.path.dirname(each))
         except PermissionError:
             pass  # A directory that can be passed through, but not read, can't be synced either.
+
+
+def make_aside(calls: Calls, path: str) -> str:
+    """Makes a new directory for what is taken out of the way, and returns its path. Raises OSError."""
+    name = ASIDE + datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+    folder, number = os.path.join(path, name), 1
+    while os.path.lexists(folder):
+        number += 1
+        folder = os.path.join(path, f"{name}-{number}")
+    calls.make_directory(folder)
+    return folder
+
+
+def write_whole(calls: Calls, path: str, data: bytes) -> None:
+    """Writes a new file, durable but for its name; what is there of that name is replaced. Raises OSError."""
+    temporary = path + TEMPORARY
+    if os.path.exists(temporary):
+        calls.remove(temporary)
+    file = File(calls, temporary, write=True, create=True)
+    try:
+        file.write(0, data)
+        file.sync()
+    finally:
+        file.close()
+    calls.rename(temporary, path)
 
 
 def segment_path(directory: str, first: int) -> str:

@@ -298,8 +298,13 @@ def _said(directory: str) -> tuple[int | None, str | None]:
 
 
 def earlier_boot(directory: str) -> str | None:
-    """As `DirectoryLock.earlier_boot`, for who takes no lock."""
+    """As `DirectoryLock.earlier_boot`, for callers that take no lock."""
     return _said(directory)[1]
+
+
+def is_this_boot(boot: str | None) -> bool:
+    """Whether a boot is the one that the machine is in: no power was cut since."""
+    return boot is not None and boot == boot_id()
 
 
 def _parsed(data: bytes) -> tuple[int | None, str | None, tuple[int, int] | None, bytes]:

@@ -152,10 +152,27 @@ class File:
         if self._map is not None:
             self.map()
 
+    def look(self) -> None:
+        """Asks for the size anew: an interrupted `allocate` or `cut` may have changed it without saying so."""
+        self.size = self.calls.size(self._fd)
+
     def map(self) -> None:
-        """From now on writes go through a memory map, if the file system allows it."""
-        if self.size and self.calls.mappable(self._fd):
-            self._map = self.calls.map(self._fd, self.size)
+        """From now on writes go through a memory map, if the file system allows it and there is address space for it.
+
+        If not they go through `Calls.pwrite`: a map makes them faster, and nothing else.
+        """
+        # The old one is too short, and must not be left if there is to be no new one.
+        self.unmap()
+        try:
+            if self.size and self.calls.mappable(self._fd):
+                self._map = self.calls.map(self._fd, self.size)
+        except (OSError, MemoryError):
+            pass
+
+    def unmap(self) -> None:
+        """From now on writes go through `Calls.pwrite`."""
+        # Not closed here: whoever stores into it with `area` may still have it.
+        self._map = None
 
     def cut(self, size: int) -> None:
         """Drops everything from ``size`` on. Not for a mapped file."""
@@ -167,9 +184,7 @@ class File:
         self.calls.sync_data(self._fd)
 
     def close(self) -> None:
-        if self._map is not None:
-            self._map.close()
-            self._map = None
+        self._map = None
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self.calls.close(fd)

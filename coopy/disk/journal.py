@@ -11,11 +11,23 @@ is damage, not a torn end.
 syncs. ``"buffered"``: what is appended is with the operating system, which is
 enough to survive the end of the process, and `wait` returns at once.
 
+What a killed process has written is all there, unlike after a power cut: if the
+machine has not been started since, what is not whole and has whole frames after it
+is damage, too. What is cut off is kept in a directory aside-<time> beside it.
+
 Appends come from one thread at a time (the engine's lock sees to that).
+
+An exception may come between any two steps (Ctrl-C, a full disk, no memory for a
+map). So nothing fits (`_block_end` is -1) from before a step that changes the end
+until after it, and whoever appends next looks for the end anew: `_find_end`. Up to
+``last``, and no further, what stands there counts; a segment that has got its name
+counts, too.
 """
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 import threading
 from array import array
@@ -24,8 +36,9 @@ from itertools import accumulate
 from typing import NamedTuple, NoReturn
 from zlib import crc32 as _crc32
 
-from coopy.disk import directory, frame
+from coopy.disk import directory, dirlock, frame
 from coopy.disk.commit import GroupCommit
+from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed
@@ -35,6 +48,8 @@ from coopy.storage import WRAP
 SEGMENT_BYTES = 64 * 1024 * 1024
 FIRST_BYTES = 1024 * 1024
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
+"""Errors that say more of the process than of the disk: what raised one may be tried again, also a sync."""
 
 _head = frame.HEAD.pack
 _tail = frame.TAIL.pack
@@ -49,7 +64,8 @@ class Journal:
     journal then ends at the last frame that is whole, and damage behind it is
     raised by who reads so far. ``floor`` is the index that a snapshot has already
     reached, None if there is no snapshot: the journal goes on behind it, even if a
-    power cut took its own end. ``grown`` is called whenever a block is full.
+    power cut took its own end. ``grown`` is called whenever a block is full. ``held``
+    is the lock of the directory, which is asked now and then whether it still is there.
 
     Raises a `StorageError`, OSError.
     """
@@ -57,13 +73,16 @@ class Journal:
     # Slots are read faster than a large instance dictionary.
     __slots__ = (
         "last", "settled", "_amended", "_area", "_aside", "_basedir", "_behind", "_block_end", "_buffered", "_calls", "_commit",
-        "_damage", "_failure", "_firsts", "_grown", "_resume", "_segment", "_segment_bytes", "_system", "_tail",
+        "_damage", "_failure", "_firsts", "_full", "_grown", "_held", "_is_ahead", "_is_torn", "_limit", "_same_boot",
+        "_segment", "_segment_bytes", "_system", "_tail",
     )  # fmt: skip
 
     _tail: int
+    """Where the next frame goes, or the newest one stands: see `_find_end`."""
+    _limit: int
+    """Where the block ends that the next frame may go into."""
     _block_end: int
-    _resume: int
-    """Where the block ends that appends go on in once the end is mended, -1 for a new segment; 0 if nothing is to be mended."""
+    """The same while the end is known; else -1, and nothing fits."""
 
     def __init__(
         self,
@@ -76,6 +95,7 @@ class Journal:
         segment_bytes: int = SEGMENT_BYTES,
         floor: int | None = None,
         grown: Callable[[int], None] | None = None,
+        held: DirectoryLock | None = None,
     ) -> None:
         self._calls = calls
         self._basedir = basedir
@@ -87,15 +107,21 @@ class Journal:
         self._damage: DamagedJournal | None = None
         self._amended = False
         self._aside: list[int] = []
+        self._full: list[Segment] = []
         self._behind: threading.Thread | None = None
-        self._resume = 0
+        self._is_torn = self._is_ahead = False
+        self._area: mmap.mmap | None = None
+        self._tail = self._limit = self._block_end = -1
+        self._held = held
+        self._same_boot = dirlock.is_this_boot(dirlock.earlier_boot(basedir) if held is None else held.earlier_boot)
         self._firsts = directory.segments(calls.names(basedir))
         if self._firsts:
             self._open_tail(write, floor or 0)
         elif write and floor is None:
             self.last = 0
-            self._segment = self._create(1, FIRST_BYTES)
+            self._segment = self._begin_segment(1, FIRST_BYTES)
             self._start_at(64)
+            self._block_end = self._limit
         else:
             raise MissingActions(
                 basedir, (floor or 0) + 1, None, "There is no segment, and every system has one. Put them back from a backup."
@@ -110,7 +136,7 @@ class Journal:
     @property
     def is_whole(self) -> bool:
         """Whether its end can be appended to as it is."""
-        return self._resume == 0
+        return not self._is_torn
 
     @property
     def oldest(self) -> int:
@@ -122,25 +148,29 @@ class Journal:
     def append(self, record: bytes) -> int:
         index = self.last + 1
         offset = self._tail
+        block_end = self._block_end
         end = offset + _OVERHEAD + len(record)
-        if end > self._block_end:
+        if end > block_end:
             offset = self._make_room(len(record), roll=True)
+            block_end = self._block_end
             end = offset + _OVERHEAD + len(record)
         # As `frame.pack`, without the call: this is the hot path.
         data = _head(0x43, 33, len(record), index, self._commit.durable) + record + b"J"
         data += _tail(_crc32(data, _SEED), 0x30)
+        self._block_end = -1
         try:
             if self._area is not None:
                 self._area[offset:end] = data
             else:
                 self._segment.file.write(offset, data)
         except BaseException as error:
-            raise self._undone(offset, data, error)
-        self._tail = end
+            raise self._undone(offset, data, block_end, error)
         self.last = index
+        self._tail = end
         self._amended = False
         if self._buffered:
             self.settled = index
+        self._block_end = block_end
         return index
 
     def append_all(self, joined: bytes, sizes: array[int]) -> None:
@@ -170,20 +200,21 @@ class Journal:
             room -= length
             at = upto
         frames = b"".join(packed)
-        # No call comes between the two that must change together: it is behind a call that an interrupt arrives.
-        end, last = offset + len(frames), self.last + at - done
+        end, last, block_end = offset + len(frames), self.last + at - done, self._block_end
+        self._block_end = -1
         try:
             if self._area is not None:
                 self._area[offset:end] = frames
             else:
                 self._segment.file.write(offset, frames)
         except BaseException as error:
-            raise self._undone(offset, frames, error)
-        self._tail = end
+            raise self._undone(offset, frames, block_end, error)
         self.last = last
+        self._tail = end
         self._amended = False
         if self._buffered:
             self.settled = last
+        self._block_end = block_end
         return at - done
 
     def amend(self, record: bytes) -> None:
@@ -192,109 +223,139 @@ class Journal:
         offset = self._tail
         if offset + frame.OVERHEAD + len(record) > self._block_end:
             offset = self._make_room(len(record), roll=False)
-        data = frame.pack(record, self.last, self._commit.durable)
+            if self._amended or self.last < self._segment.first:
+                return  # So it turned out when the end was looked for anew.
+        data, block_end = frame.pack(record, self.last, self._commit.durable), self._block_end
+        self._block_end = -1
         try:
             self._segment.file.write(offset, data)
         except BaseException as error:
-            raise self._undone(offset, data, error)
-        self._tail = offset + frame.OVERHEAD + len(record)
+            raise self._undone(offset, data, block_end, error)
         self._amended = True
+        self._tail = offset + len(data)
+        self._block_end = block_end
 
-    def _undone(self, offset: int, data: bytes, error: BaseException) -> BaseException:
+    def _undone(self, offset: int, data: bytes, block_end: int, error: BaseException) -> BaseException:
         """What to raise for a frame that was not written, once it is cut off."""
-        self._erase(offset, len(data))
+        if self._erase(offset, len(data)):
+            self._block_end = block_end
         if not isinstance(error, OSError):
             return error
         refusal = self._refused(error)
         refusal.__cause__ = error
         return refusal
 
-    def _erase(self, offset: int, size: int) -> None:
-        """Puts back the zeros of a frame that was not written whole, and looks whether they are there."""
+    def _erase(self, offset: int, size: int) -> bool:
+        """Puts back the zeros of what was not written whole, and looks whether they are there. Whether they are."""
         try:
             self._segment.file.write(offset, bytes(size))
             if any(self._segment.file.read(offset, size)):
                 raise OSError(5, "a partly written frame could not be cut off", self._segment.file.path)
         except OSError as error:
             self._fail(error)
+        return self._failure is None
 
     def _make_room(self, size: int, *, roll: bool) -> int:
         """Goes on in the next block, in the next segment if this one is full. Returns the offset."""
         if self.settled < 0:
             self._refuse()
         size += frame.OVERHEAD
-        if self._resume:
-            try:
-                self._mend()
-            except OSError as error:
-                raise self._refused(error) from error
-            if self._tail + size <= self._block_end:
-                return self._tail
-        fresh = self._tail == max(64, self._block_end - BLOCK)
-        start = self._tail if fresh else -(-self._block_end // BLOCK) * BLOCK
-        end = max(start + size, start // BLOCK * BLOCK + BLOCK)
-        allocated = self._segment.file.size
         try:
-            if roll and end > self._segment_bytes and self.last >= self._segment.first:
-                self._roll_over(size + 64)
-                start, end = 64, max(64 + size, BLOCK)
-            elif end > allocated:
-                grown = min(2 * allocated, allocated + GROWTH_BYTES_MAX, self._segment_bytes)
-                self._segment.file.allocate(max(grown, -(-end // BLOCK) * BLOCK))
+            if self._held is not None:
+                self._held.check()
+            if self._is_torn:
+                self._mend()
+            elif self._block_end < 0:
+                self._find_end()
+            self._block_end = -1
+            start, end = self._tail, self._limit
+            if start + size > end:
+                start, end = self._next_block(size, roll)
+                self._start_at(start)
+                self._limit = end
+                if self._grown is not None:
+                    self._grown(BLOCK)
+            self._block_end = end
         except OSError as error:
             raise self._refused(error) from error
-        self._start_at(start)
-        self._block_end = end
-        if self._grown is not None:
-            self._grown(BLOCK)
         return start
 
+    def _next_block(self, size: int, roll: bool) -> tuple[int, int]:
+        """Where a frame of that size goes that does not fit into this block, and where its block ends; there is room then."""
+        fresh = self._tail == max(64, self._limit - BLOCK)
+        start = self._tail if fresh else -(-self._limit // BLOCK) * BLOCK
+        end = max(start + size, start // BLOCK * BLOCK + BLOCK)
+        allocated = self._segment.file.size
+        if roll and end > self._segment_bytes and self.last >= self._segment.first:
+            self._roll_over(size + 64)
+            return 64, max(64 + size, BLOCK)
+        if end > allocated:
+            grown = min(2 * allocated, allocated + GROWTH_BYTES_MAX, self._segment_bytes)
+            self._segment.file.allocate(max(grown, -(-end // BLOCK) * BLOCK))
+        return start, end
+
     def _roll_over(self, size: int) -> None:
-        first = self.last + 1
+        # What the old segment holds must be on disk before a frame of the new one is: otherwise its end
+        # could be missing while later actions are there.
+        self._commit.exclusive(self._sync_before_the_next)
         size = -(-max(size, FIRST_BYTES) // BLOCK) * BLOCK
-        new = self._create(first, min(max(size, GROWTH_BYTES_MAX), max(size, self._segment_bytes)))
-        old = self._segment
-
-        def switch() -> None:
-            # What the old segment holds must be on disk before a frame of the new one is:
-            # otherwise its end could be missing while later actions are there.
-            try:
-                if not self._buffered:
-                    old.file.sync()
-            except OSError as error:
-                self._fail(error)
-                raise
-            if not self._buffered:
-                # The first frame of the new segment is to say so.
-                self._commit.durable = max(self._commit.durable, first - 1)
-            self._segment = new
-            self._firsts.append(first)
-            old.close()
-
+        path = directory.segment_path(self._basedir, self.last + 1)
+        size = min(max(size, GROWTH_BYTES_MAX), max(size, self._segment_bytes))
+        new = Segment.prepare(self._calls, path, self._system, self.last + 1, size)
         try:
-            self._commit.exclusive(switch)
+            new.file.map()
+            self._appear(path, new.appear)
         except BaseException:
-            new.close()
-            self._calls.remove(new.file.path)
+            if new.file.path != path:
+                new.discard()
             raise
-        if self._buffered:
-            behind = Segment.open(self._calls, old.file.path, self._system, old.first, write=True)
-            # In order: what is said to be synced must be so with all before it.
-            self._behind = threading.Thread(target=self._sync_behind, args=(behind, first - 1, self._behind), daemon=True)
-            self._behind.start()
+        self._take(new)
 
-    def _sync_behind(self, segment: Segment, last: int, before: threading.Thread | None) -> None:
-        """Buffered: syncs a full segment in the background, so that later damage to it is known as such."""
-        if before is not None:
+    def _sync_before_the_next(self) -> None:
+        if not self._buffered:
+            self._made_durable(self._segment.file.sync)
+            # The first frame of the new segment is to say so.
+            self._commit.durable = max(self._commit.durable, self.last)
+
+    def _appear(self, path: str, appear: Callable[[str], None]) -> None:
+        try:
+            appear(path)
+        except OSError as error:
+            if error.errno not in _PASSING and os.path.exists(path):
+                # The name is there and not on the disk: a sync that has failed can't be trusted twice.
+                self._fail(error)
+            raise
+
+    def _take(self, new: Segment) -> None:
+        """Goes on in a segment that has appeared. May be done twice."""
+        if self._segment.first != new.first:
+            if self._buffered:
+                self._full.append(self._segment)
+            self._segment = new
+        if self._firsts[-1] != new.first:
+            self._firsts.append(new.first)
+        if self._buffered and self._full:
+            # In the background, so that later damage to it is known as such. In order: what is said to be synced must
+            # be so with all before it.
+            before = self._behind
+            self._behind = threading.Thread(target=self._sync_full, args=(before, new.first - 1), daemon=True)
+            try:
+                self._behind.start()
+            except (RuntimeError, MemoryError):  # There are no more threads to be had.
+                self._sync_full(before, new.first - 1)
+
+    def _sync_full(self, before: threading.Thread | None, last: int) -> None:
+        """Syncs the segments that are full."""
+        if before is not None and before.is_alive():
             before.join()
         try:
-            segment.file.sync()
+            while self._full:
+                self._full[0].file.sync()
+                del self._full[0]
             if self._failure is None:
                 self._commit.durable = max(self._commit.durable, last)
         except OSError as error:
             self._fail(error)
-        finally:
-            segment.close()
 
     # -- waiting
 
@@ -314,6 +375,8 @@ class Journal:
         # Read in this order: a segment that begins in between was begun after the sync of the one before.
         last = self.last
         segment = self._segment
+        if self._held is not None:
+            self._made_durable(self._held.check)
         self._made_durable(segment.file.sync)
         if not self._buffered and self.settled >= 0:
             self.settled = last
@@ -418,17 +481,18 @@ class Journal:
         self._start_at(64 if final is None else final.offset + len(final.frames))
         if final is not None and self._tail > final.offset // BLOCK * BLOCK + BLOCK:
             # A frame that leaves its block is alone behind where it begins; the next begins a block.
-            self._block_end = self._tail
+            self._limit = self._tail
         self.last = max(end.last, floor)
         if not write:
             return
         self._segment.file.sync()
-        torn = not self._segment.is_blank_from(self._tail)
-        if self._aside or torn or end.last < floor or self._whole_blocks() > self._segment.file.size:
-            self._resume = -1 if end.last < floor else self._block_end
-            self._block_end = -1
-        else:
-            self._go_on_in(self._block_end)
+        self._is_ahead = end.last < floor
+        blank = self._segment.is_blank_from(self._tail)
+        self._is_torn = bool(self._aside) or not blank or self._is_ahead or self._whole_blocks() > self._segment.file.size
+        if not self._is_torn:
+            self._segment.file.map()
+            self._area = self._segment.file.area()
+            self._block_end = self._limit
 
     def _unsynced_ends(self, write: bool) -> list[_End]:
         """The segments that nothing says were synced whole, up to the one that the journal ends with."""
@@ -440,44 +504,103 @@ class Journal:
         # Each was begun behind a whole one. One that is not whole now is where a power cut left the end.
         for number, (end, behind) in enumerate(zip(ends, ends[1:]), 1):
             if end.last < behind.segment.first - 1 and end.damage is None:
+                if self._same_boot:
+                    ends[number - 1] = end._replace(damage=self._damage_behind(end))
+                    continue
                 for each in reversed(ends[number:]):
                     each.segment.close()
                     self._aside.append(self._firsts.pop())
                 return ends[:number]
         return ends
 
-    def _whole_blocks(self) -> int:
-        """What the last segment has to be long, whatever has become of it: an append must not run out of it."""
-        return -(-max(self._segment.file.size, self._tail + 1) // BLOCK) * BLOCK
+    def _find_end(self) -> None:
+        """Finds the end anew, after something was raised while it was changed. Raises OSError; then it may be tried again."""
+        path = directory.segment_path(self._basedir, self.last + 1)
+        if self._segment.first <= self.last and os.path.exists(path):
+            # A roll-over has got as far as the name.
+            new = self._open(self.last + 1, write=True)
+            new.file.map()
+            self._appear(path, lambda _: self._calls.sync_directory(self._basedir))
+            self._take(new)
+        file = self._segment.file
+        file.look()
+        if self._segment.first > self.last:
+            self._take(self._segment)
+            self._start_at(64)
+        # The frames that were written last may not have moved the tail.
+        while (found := self._frame_at(self._tail)) is not None and found.index <= self.last:
+            self._amended = found.is_amendment
+            self._tail += found.length
+            self._limit = max(self._limit, self._tail)
+        file.map()
+        self._area = file.area()
+        at = self._tail
+        while at < file.size:
+            size = min(BLOCK, file.size - at)
+            if any(file.read(at, size)) and not self._erase(at, size):
+                assert self._failure is not None, "what can't be erased has failed"
+                raise self._failure
+            at += size
+        if self._buffered and self.settled >= 0:
+            self.settled = self.last
 
-    def _go_on_in(self, block_end: int) -> None:
-        self._segment.file.map()
-        self._area = self._segment.file.area()
-        self._block_end = block_end
-        self._resume = 0
+    def _frame_at(self, offset: int) -> frame.Frame | None:
+        """The whole frame at an offset of the last segment."""
+        file = self._segment.file
+        data = file.read(offset, BLOCK)
+        found = frame.head(data, 0)
+        if found is None or found.length > file.size - offset:
+            return None
+        return frame.whole(data if found.length <= len(data) else file.read(offset, found.length), 0)
 
     def _mend(self) -> None:
-        """Makes the end one that can be appended to. Raises OSError; where no sync failed it may be tried again."""
-        while self._aside:
-            path = directory.segment_path(self._basedir, self._aside[0])
-            warn("%s: set aside, as the segment before it was torn", path)
-            self._calls.rename(path, path + directory.TORN)
-            del self._aside[0]
-            self._made_durable(lambda: self._calls.sync_directory(self._basedir))
-        old, size = self._segment, self._whole_blocks()
+        """Makes the end that was found one that can be appended to. Raises OSError; where no sync failed it may be tried again."""
+        old = self._segment
+        if self._aside or not old.is_blank_from(self._tail):
+            self._put_aside()
+        # Of the size that it has now: this may have been tried before.
+        old.file.look()
         if not old.is_blank_from(self._tail):
             warn("%s: cut at byte %d, where its last write was torn", old.file.path, self._tail)
             old.file.cut(self._tail)
-        old.file.allocate(size)
+        old.file.allocate(self._whole_blocks())
         self._made_durable(old.file.sync)
-        if self._resume > 0:
-            self._go_on_in(self._resume)
-            return
-        self._segment = self._create(self.last + 1, FIRST_BYTES)
-        self._firsts.append(self.last + 1)
-        self._resume = 0
-        self._start_at(64)
-        old.close()
+        if self._is_ahead:
+            first = self.last + 1
+            path = directory.segment_path(self._basedir, first)
+            new = self._open(first, write=True) if os.path.exists(path) else self._begin_segment(first, FIRST_BYTES)
+            self._segment = new
+            if self._firsts[-1] != first:
+                self._firsts.append(first)
+            self._start_at(64)
+        self._segment.file.map()
+        self._area = self._segment.file.area()
+        self._is_ahead = self._is_torn = False
+        if self._held is not None:
+            self._held.mark()
+
+    def _put_aside(self) -> None:
+        """Keeps what is cut off: nobody may need it, but it is not ours to destroy."""
+        torn, data = self._segment, b""
+        if not torn.is_blank_from(self._tail):
+            data = torn.file.read(self._tail, torn.file.size - self._tail).rstrip(b"\0")
+        folder = directory.make_aside(self._calls, self._basedir)
+        if data:
+            name = f"{os.path.basename(torn.file.path)}.from-{self._tail}"
+            directory.write_whole(self._calls, os.path.join(folder, name), data)
+            warn("%s: its end, from byte %d on, is not whole; it is kept in %s", torn.file.path, self._tail, folder)
+        for first in list(self._aside):
+            path = directory.segment_path(self._basedir, first)
+            if os.path.exists(path):
+                warn("%s: moved to %s, as the segment before it was torn", path, folder)
+                self._calls.rename(path, os.path.join(folder, os.path.basename(path)))
+            self._aside.remove(first)
+        for each in (folder, self._basedir):
+            self._made_durable(lambda: self._calls.sync_directory(each))
+
+    def _whole_blocks(self) -> int:
+        """What the last segment has to be long, whatever has become of it: an append must not run out of it."""
+        return -(-max(self._segment.file.size, self._tail + 1) // BLOCK) * BLOCK
 
     def _made_durable(self, sync: Callable[[], None]) -> None:
         try:
@@ -495,22 +618,23 @@ class Journal:
             for block in segment.blocks():
                 earlier, final = final, block
         except NotWhole as problem:
-            if segment.proves(problem.offset, problem.index):
-                damage = DamagedJournal(
-                    segment.file.path,
-                    problem.offset,
-                    problem.index,
-                    "this is not the whole frame that was written, and later frames show that it had been kept",
-                )
+            if segment.proves(problem.offset, problem.index, self._same_boot):
+                damage = _damage(segment, problem.offset, problem.index)
         if damage is not None and not write and (seen is None or seen.offset != damage.offset):
             # Somebody may have appended while it was read. What is damaged is so again, and at the same place.
             segment.close()
             return self._end_of_segment(first, write, damage)
         return _End(segment, final, earlier, damage)
 
+    def _damage_behind(self, end: _End) -> DamagedJournal:
+        """The damage of a segment that lost its end, although no power was cut."""
+        final = end.final
+        offset = 64 if final is None else final.offset + len(final.frames)
+        return _damage(end.segment, offset, end.last + 1)
+
     def _start_at(self, offset: int) -> None:
         self._tail = offset
-        self._block_end = offset // BLOCK * BLOCK + BLOCK
+        self._limit = offset // BLOCK * BLOCK + BLOCK
         self._area = self._segment.file.area()
 
     def _open(self, first: int, *, write: bool) -> Segment:
@@ -520,7 +644,8 @@ class Journal:
             raise MissingActions(path, first, None, "It was pruned meanwhile, or somebody removed it; open the directory again.")
         return Segment.open(self._calls, path, self._system, first, write=write)
 
-    def _create(self, first: int, size: int) -> Segment:
+    def _begin_segment(self, first: int, size: int) -> Segment:
+        """Makes a segment appear, with no other to be left before it."""
         path = directory.segment_path(self._basedir, first)
         segment = Segment.create(self._calls, path, self._system, first, size)
         segment.file.map()
@@ -548,8 +673,7 @@ class Journal:
                     else:
                         self._commit.exclusive(self._finish)
         finally:
-            self._stop()
-            self._segment.close()
+            self.abandon()
 
     def flush(self) -> None:
         """Makes all there is durable, whatever ``durability`` says. Raises OSError; then the log is closed for good."""
@@ -558,11 +682,14 @@ class Journal:
     def abandon(self) -> None:
         """Closes the files without a word to the disk: what a forked child does with its parent's journal."""
         self._stop()
+        self._area = None
         self._segment.close()
 
     def _finish(self) -> None:
-        if self._behind is not None:
+        if self._behind is not None and self._behind.is_alive():
             self._behind.join()
+        if self._full:
+            self._sync_full(None, self._segment.first - 1)
         if self._failure is not None:
             raise self._failure
         self._commit.durable = self._sync()
@@ -609,6 +736,11 @@ class _End(NamedTuple):
     def synced(self) -> int:
         """Up to this index, its frames say, all was on disk."""
         return -1 if self.final is None else self.final.synced
+
+
+def _damage(segment: Segment, offset: int, index: int) -> DamagedJournal:
+    why = "this is not the whole frame that was written, and later frames show that it had been kept"
+    return DamagedJournal(segment.file.path, offset, index, why)
 
 
 def _ends_amended(final: Block, earlier: Block | None) -> bool:

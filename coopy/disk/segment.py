@@ -79,28 +79,53 @@ class Segment:
         return cls(file, first)
 
     @classmethod
-    def create(cls, calls: Calls, path: str, system: bytes, first: int, size: int) -> Segment:
-        """Makes a new, preallocated segment appear under its name. Raises OSError with none there."""
+    def prepare(cls, calls: Calls, path: str, system: bytes, first: int, size: int) -> Segment:
+        """Makes a new, preallocated segment under a temporary name; `appear` gives it its own. Raises OSError with none there."""
         temporary = path + directory.TEMPORARY
         if os.path.exists(temporary):
             calls.remove(temporary)
-        file = File(calls, temporary, write=True, create=True)
+        segment = cls(File(calls, temporary, write=True, create=True), first)
         try:
+            file = segment.file
             file.allocate(size)
             head = HEADER.pack(MAGIC, VERSION, system, first, b"", 0)[:-4]
             file.write(0, head + zlib.crc32(head).to_bytes(4, "little"))
             file.sync()
-            calls.rename(temporary, path)
-            # The name is not durable until its directory is.
-            calls.sync_directory(os.path.dirname(path))
         except BaseException:
-            file.close()
-            for left in (temporary, path):
-                if os.path.exists(left):
-                    calls.remove(left)
+            segment.discard()
             raise
-        file.path = path
-        return cls(file, first)
+        return segment
+
+    @classmethod
+    def create(cls, calls: Calls, path: str, system: bytes, first: int, size: int) -> Segment:
+        """Makes a new, preallocated segment appear under its name. Raises OSError with none there."""
+        segment = cls.prepare(calls, path, system, first, size)
+        try:
+            segment.appear(path)
+        except BaseException:
+            # Whether it had got its name or not.
+            segment.discard()
+            if os.path.exists(path):
+                calls.remove(path)
+            raise
+        return segment
+
+    def appear(self, path: str) -> None:
+        """Gives a prepared segment its name, which is durable when this returns. Raises OSError: it may be there then."""
+        calls = self.file.calls
+        calls.rename(self.file.path, path)
+        self.file.path = path
+        # The name is not durable until its directory is.
+        calls.sync_directory(os.path.dirname(path))
+
+    def discard(self) -> None:
+        """Removes a prepared segment that has not appeared."""
+        self.close()
+        try:
+            if os.path.exists(self.file.path):
+                self.file.calls.remove(self.file.path)
+        except OSError:
+            pass  # The next one that is prepared, or the next opening, removes it.
 
     def blocks(self) -> Iterator[Block]:
         """The frames, block by block. Raises `NotWhole` at the first that is not, after those before it."""
@@ -148,23 +173,25 @@ class Segment:
         """Whether there are only zeros from an offset on."""
         while offset < self.file.size:
             data = self.file.read(offset, BLOCK)
+            if not data:
+                break  # It is shorter than it was.
             if data != (_ZEROS if len(data) == BLOCK else bytes(len(data))):
                 return False
             offset += len(data)
         return True
 
-    def proves(self, after: int, index: int) -> bool:
+    def proves(self, after: int, index: int, all_kept: bool) -> bool:
         """Whether whole frames behind offset ``after`` show that action ``index`` had been kept.
 
-        They do if one of them says that the action was synced. That they are whole shows nothing: what
-        was written later may have reached the disk before.
+        They do if one of them says that the action was synced. That they are whole shows nothing after a power cut:
+        what was written later may have reached the disk before. ``all_kept`` says that there was none; then it does.
         """
         data = self.file.read(after, self.file.size - after).rstrip(b"\0")
         if frame.whole(data, 0) is not None:
             return True  # Whole, and not the next one: no crash leaves that.
         for place in frame.places(data):
             found = frame.whole(data, place)
-            if found is not None and found.synced >= index:
+            if found is not None and (found.synced >= index or (all_kept and found.index >= index)):
                 return True
         return False
 

@@ -9,7 +9,7 @@ comes about so:
 2. The end of the last segment is looked for: whole frames up to there. What was
    acknowledged before is in front of it, and is not written a second time.
 3. All is copied, the last segment up to that end; later segments are left out, and
-   so is what is not in use (*.torn, *.tmp, damaged-*). Segments before the last, and
+   so is what is not in use (aside-*, *.tmp, damaged-*). Segments before the last, and
    snapshots, do not change.
 4. The copy is read as a whole, as `coopy.tools.repair.plan` does: if the
    directory is damaged the copy is too, and there will be no backup that looks

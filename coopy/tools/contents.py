@@ -105,7 +105,7 @@ class Contents:
     segments: list[SegmentFile]
     snapshots: list[SnapshotFile]
     others: list[OtherFile]
-    """All that is not in use: what was set aside (*.torn), what was not finished (*.tmp), and what is not ours."""
+    """All that is not in use: what was set aside (aside-*), what was not finished (*.tmp), and what is not ours."""
     damages: list[Damage]
     size: int
     """Bytes of all files."""
@@ -201,13 +201,13 @@ def survey(calls: Calls, basedir: str) -> Survey:
     return found
 
 
-def look(segment: Segment, name: str) -> Look:
-    """Reads a segment whose header has been checked."""
+def look(segment: Segment, name: str, all_kept: bool = False) -> Look:
+    """Reads a segment whose header has been checked. ``all_kept`` says that no power was cut since it was written."""
     seen = _read(segment, name)
     for _ in range(_TRIES):
         if seen.stop is None:
             return seen
-        proven = segment.proves(*seen.stop)
+        proven = segment.proves(*seen.stop, all_kept)
         again = _read(segment, name)
         if again.stop == seen.stop:
             return again._replace(proven=proven)
@@ -216,8 +216,10 @@ def look(segment: Segment, name: str) -> Look:
     return seen._replace(stop=None)
 
 
-def behind_a_torn_end(looks: list[Look]) -> list[Look]:
+def behind_a_torn_end(looks: list[Look], all_kept: bool = False) -> list[Look]:
     """The last of these segments that opening takes for begun behind a torn end, and so sets aside."""
+    if all_kept:
+        return []  # Only a power cut leaves one.
     unsynced: list[Look] = []
     for each in reversed(looks):
         unsynced.insert(0, each)
@@ -256,8 +258,9 @@ def refuse_old(basedir: str) -> None:
 def _survey(calls: Calls, basedir: str, names: list[str]) -> Survey:
     known, system, damages = _manifest(calls, basedir, names)
     states = [_snapshot(calls, basedir, system, index) for index in directory.snapshots(names)]
-    looks = [_look(calls, basedir, system, first) for first in directory.segments(names)]
-    torn = behind_a_torn_end(looks)
+    all_kept = dirlock.is_this_boot(dirlock.earlier_boot(basedir))
+    looks = [_look(calls, basedir, system, first, all_kept) for first in directory.segments(names)]
+    torn = behind_a_torn_end(looks, all_kept)
     live = looks[: len(looks) - len(torn)]
     ours = {manifest.NAME, dirlock.NAME, *(each.name for each in looks), *(each.name for each in states)}
     sizes = {name: _size(os.path.join(basedir, name)) for name in names}
@@ -305,7 +308,7 @@ def _system_in_headers(calls: Calls, basedir: str, names: list[str]) -> bytes:
     return max(ids, key=ids.count, default=b"")
 
 
-def _look(calls: Calls, basedir: str, system: bytes, first: int) -> Look:
+def _look(calls: Calls, basedir: str, system: bytes, first: int, all_kept: bool) -> Look:
     path = directory.segment_path(basedir, first)
     name = os.path.basename(path)
     try:
@@ -320,7 +323,7 @@ def _look(calls: Calls, basedir: str, system: bytes, first: int) -> Look:
         kind, problem = "format", _sentence(error, basedir)
     else:
         try:
-            return look(segment, name)
+            return look(segment, name, all_kept)
         finally:
             segment.close()
     return Look(name, _size(path), first, first - 1, 0, -1, damage=Damage(kind, name, 0, first, problem))

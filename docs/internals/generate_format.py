@@ -64,7 +64,7 @@ releases: written as zeros, and not looked at.
 | `{directory.segment_path("", 1)}` | a segment of the journal, named by the index of its first action | one or more |
 | `{directory.snapshot_path("", 0)}` | a snapshot, named by its index; 0 is the state before the first action | one or more |
 | `*{directory.TEMPORARY}` | one of these, not yet whole; opening removes it | |
-| `*{directory.TORN}` | a segment that a power cut left behind a torn end; set aside, and read by nobody | |
+| `{directory.ASIDE}<time>` | a directory with what an opening has taken out of the way: the torn end of a segment (`<segment>.from-<byte>`), and segments that a power cut left after one; read by nobody | |
 
 An index in a name has 15 digits, more if it needs them. Files of other names are left alone.
 """

@@ -51,6 +51,7 @@ class Link(NamedTuple):
     """Names that changed at once; None is a name that is gone."""
 
     names: tuple[tuple[str, int | None], ...]
+    is_directory: bool = False
 
 
 class DirectorySynced(NamedTuple):
@@ -137,7 +138,7 @@ class Recorder(Calls):
 
     def make_directory(self, path: str) -> None:
         super().make_directory(path)
-        self.notes.append(Link(((path, self.adopt(path)),)))
+        self.notes.append(Link(((path, self.adopt(path)),), is_directory=True))
 
     def sync_directory(self, path: str) -> None:
         self.notes.append(DirectorySynced(path))
@@ -197,7 +198,9 @@ class Disk:
         self.root = root
         self._files: dict[int, _File] = {}
         self._names: dict[str, int] = {}
-        self._pending: list[Link] = []
+        self._pending: list[tuple[Link, set[str]]] = []
+        """Changes of names, and the directories that have to be synced to make each durable."""
+        self._directories: set[int] = set()
         self.said: list[Said] = []
         for name, data in (files or {}).items():
             assert recorder is not None
@@ -214,7 +217,9 @@ class Disk:
         elif isinstance(note, SyncDone):
             self._file(note.inode).settle()
         elif isinstance(note, Link):
-            self._pending.append(note)
+            self._pending.append((note, {os.path.dirname(name) for name, _ in note.names}))
+            if note.is_directory:
+                self._directories.update(inode for _, inode in note.names if inode is not None)
         elif isinstance(note, DirectorySynced):
             self._settle_names(note.path)
         else:
@@ -223,16 +228,17 @@ class Disk:
     def found(self, keep: Callable[[int], int]) -> dict[str, bytes] | None:
         """The files below the root after a power cut, by name; None if the root itself is not there."""
         names = dict(self._names)
-        for link in self._pending:
+        for link, _ in self._pending:
             if keep(1):
                 _link(names, link)
-        if self.root not in names and any(dict(link.names).get(self.root) for link in self._pending):
+        if self.root not in names and any(dict(link.names).get(self.root) for link, _ in self._pending):
             return None
         prefix = self.root + os.sep
         return {
             path.removeprefix(prefix): self._file(inode).found(keep)
             for path, inode in sorted(names.items())
-            if path.startswith(prefix)
+            if path.startswith(prefix) and inode not in self._directories
+            and (os.path.dirname(path) == self.root or os.path.dirname(path) in names)
         }
 
     def _file(self, inode: int) -> _File:
@@ -240,11 +246,12 @@ class Disk:
 
     def _settle_names(self, path: str) -> None:
         rest = []
-        for link in self._pending:
-            if all(os.path.dirname(name) == path for name, _ in link.names):
-                _link(self._names, link)
+        for link, unsynced in self._pending:
+            unsynced.discard(path)
+            if unsynced:
+                rest.append((link, unsynced))
             else:
-                rest.append(link)
+                _link(self._names, link)
         self._pending = rest
 
 
@@ -275,6 +282,7 @@ def put(files: dict[str, bytes], directory: Path) -> None:
     for name, data in files.items():
         if name == dirlock.NAME:
             continue
+        (directory / name).parent.mkdir(exist_ok=True)
         with open(directory / name, "wb") as file:
             file.write(data.rstrip(b"\0"))
             file.truncate(len(data))

@@ -1033,7 +1033,9 @@ def test_behind_the_first_torn_segment_all_is_set_aside(tmp_path: Path, torn_one
     torn(directory, at=-1, number=torn_one)
     count = int(names[torn_one + 1].split("_")[1].split(".")[0]) - 2
     kept(directory, ["z" * 400_000] * count)
-    assert sorted(path.name for path in directory.glob("*.torn")) == [f"{name}.torn" for name in names[torn_one + 1 :]]
+    tail, *moved = sorted(path.name for path in directory.glob("aside-*/*"))
+    assert tail.startswith(f"{names[torn_one]}.from-")
+    assert moved == names[torn_one + 1 :]
 
 
 @pytest.mark.parametrize("how", MENDED)

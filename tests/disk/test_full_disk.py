@@ -196,11 +196,11 @@ class Clerk:
     def room(self) -> int:
         """Bytes left in the last block of the last segment."""
         journal = self.system._journal
-        return journal._block_end - journal._tail
+        return journal._limit - journal._tail
 
     def use_up(self) -> None:
         """Adds until the last block of what was allocated is begun."""
-        while self.system._journal._block_end < self.system._journal._segment.file.size:
+        while self.system._journal._limit < self.system._journal._segment.file.size:
             self.add()
 
     def leave(self, room: int, after: int) -> None:

@@ -249,7 +249,7 @@ def look_through(path: Path, system: bytes, size: int) -> None:
         except NotWhole as problem:
             assert HEADER.size <= problem.offset <= size
             assert problem.index <= following, "no action is skipped"
-            segment.proves(problem.offset, problem.index)
+            segment.proves(problem.offset, problem.index, True)
         finally:
             segment.close()
 

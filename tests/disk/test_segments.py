@@ -263,13 +263,13 @@ def test_a_new_segment_is_durable_by_name_before_it_is_used_and_the_old_one_befo
     new = segments(tmp_path)[1].name
     notes = calls.notes
     rolled = notes.index(("sync", new))
-    assert notes[rolled : rolled + 4] == [
+    assert notes[rolled - 1 : rolled + 3] == [
+        ("sync", segments(tmp_path)[0].name),
         ("sync", new),
         ("rename", new),
         ("sync directory", ""),
-        ("sync", segments(tmp_path)[0].name),
     ]
-    assert notes[rolled + 4][0] == "sync", "the first wait in the new segment"
+    assert notes[rolled + 3][0] == "sync", "the first wait in the new segment"
 
 
 def test_a_snapshot_is_synced_before_it_has_its_name_and_its_name_before_it_counts(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from coopy import ForeignDirectory, UsageError, action, control, init_system
 from coopy.disk import dirlock, frame
+from coopy.disk.dirlock import forget_boot
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK, Segment
@@ -243,6 +244,7 @@ def test_segments_behind_a_torn_end_are_torn_as_well(tmp_path: Path) -> None:
     path = tmp_path / segment(1)
     data = path.read_bytes().rstrip(b"\0")
     path.write_bytes(data[:-200])
+    forget_boot(str(tmp_path))
     found = contents(str(tmp_path))
     assert [(each.first, each.last, each.state) for each in found.segments] == [(1, 5, "torn"), (7, 6 + 2, "torn")]
     assert found.damages == []
@@ -251,12 +253,13 @@ def test_segments_behind_a_torn_end_are_torn_as_well(tmp_path: Path) -> None:
 
 
 def test_what_is_left_over_is_listed(shop: Path) -> None:
-    (shop / (segment(13) + ".torn")).write_bytes(b"x" * 10)
+    (shop / "aside-20240101T000000.000000Z").mkdir()
+    (shop / "aside-20240101T000000.000000Z" / segment(13)).write_bytes(b"x" * 10)
     (shop / (snapshot(17) + ".77.tmp")).write_bytes(b"x" * 11)
     (shop / "damaged-20240101T000000Z").mkdir()
     (shop / "damaged-20240101T000000Z" / segment(7)).write_bytes(b"x" * 12)
     assert {each.name: each.size for each in contents(str(shop)).others} == {
-        segment(13) + ".torn": 10,
+        "aside-20240101T000000.000000Z": 10,
         snapshot(17) + ".77.tmp": 11,
         "damaged-20240101T000000Z": 12,
     }
