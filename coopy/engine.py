@@ -539,7 +539,9 @@ class Engine:
         error = call.error
         assert error is not None
         method = method.of(self.machine.code)
-        if self.machine.applied == self.log.last + len(batch.records) and not _is_undone(method, error):
+        machine = self.machine
+        if machine.outcome == action.RAISED and not _is_undone(method, error):
+            machine.applied = self.log.last + len(batch.records)
             return False
         # What the others have recorded must not be lost when the machine is rebuilt.
         batch.write()
@@ -603,7 +605,7 @@ class Engine:
     def _failed(self, method: Method, index: int, error: BaseException, parts: bytes | None) -> BaseException:
         """What is to be raised for what the method raised, with memory and log as the marks say."""
         machine = self.machine
-        if machine.applied != index:
+        if machine.outcome != action.RAISED:
             return error  # Interrupted: the next call rebuilds.
         method = method.of(machine.code)
         refused = isinstance(error, PrevalentError)
@@ -617,6 +619,8 @@ class Engine:
             self._codec.load_parts(machine.domain, method.parts, parts)
         elif method.transactional or refused:
             self._rebuild()
+            return error
+        machine.applied = index
         return error
 
     def _stamp(self, instant: int) -> int:

@@ -105,7 +105,8 @@ class Machine:
     def apply(self, header: bytes, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs one of ``methods`` as the next action. Raises what it raises.
 
-        If that is an interruption the state is not known any more, and ``applied`` is UNSURE.
+        After that ``applied`` is UNSURE. ``outcome`` is RAISED if the method is known to have raised, and the caller says
+        what becomes of the state it has left; if it is UNKNOWN, an interruption has left the state in between.
         """
         # The attributes of this thread: asked for once, not three times.
         here = current.__dict__
@@ -120,6 +121,7 @@ class Machine:
             # Before the method runs, not after it was interrupted: there is no moment at which the
             # state holds half an action and does not say so.
             self.applied = UNSURE
+            self.outcome = action.UNKNOWN
             try:
                 result = method(*args, **kwargs) if kwargs else method(*args)
                 if type(result) is GeneratorType:
@@ -127,9 +129,8 @@ class Machine:
             except INTERRUPTIONS:
                 raise
             except Exception:
-                self.outcome = action.RAISED
                 self.drop_effects()
-                self.applied = index
+                self.outcome = action.RAISED
                 raise
             self.outcome = action.RETURNED
             self.applied = index
@@ -147,13 +148,14 @@ class Machine:
         So many as there are arguments for, which are asked for one by one.
         """
         generator, add = GeneratorType, values.append
-        before = current.machine
+        before, before_that = current.machine, self.outcome
         first = self.applied + 1
         assert first > 0, "a machine that is not sure of its state is rebuilt before the next action"
         try:
             self.running = True
             current.machine = self
             self.applied = UNSURE
+            self.outcome = action.UNKNOWN
             try:
                 for index, header, method, args in zip(range(first, first + len(headers)), headers, methods, arguments):
                     self.header = header
@@ -163,12 +165,10 @@ class Machine:
             except INTERRUPTIONS:
                 raise
             except Exception:
-                self.outcome = action.RAISED
                 self.drop_effects()
-                self.applied = first + len(values)
+                self.outcome = action.RAISED
                 raise
-            if values:
-                self.outcome = action.RETURNED
+            self.outcome = action.RETURNED if values else before_that
             self.applied = first + len(values) - 1
             self.running = False
             current.machine = before
