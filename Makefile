@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-all crash simulate mutants bench bench-all bench-cluster coverage typecheck clean
+.PHONY: help demo demo-cluster test test-all crash simulate mutants moments bench bench-all bench-cluster coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 RUNS ?= 200
 LIVES ?= 2000
 FAULT_RUNS ?= 20
+MOMENTS_PAIRS ?= 1000
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help:  ## this list
@@ -54,6 +55,9 @@ simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_R
 
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
 	@$(BIN)/python tests/crash/mutants.py
+
+moments: $(VENV)/.installed  ## interrupts every operation at every moment, and MOMENTS_PAIRS times a second time while it is handled
+	@MOMENTS_PAIRS=$(MOMENTS_PAIRS) $(BIN)/python tests/moments/campaign.py
 
 bench: $(VENV)/.installed  ## the speed, each figure against the raw limit measured beside it
 	@$(BIN)/python -m benchmarks --peers

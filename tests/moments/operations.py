@@ -1,0 +1,310 @@
+"""The operations that are interrupted: how each is prepared, what it does, and what it may leave."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import coopy
+from coopy import control
+from moments.domain import Bank, Interrupter
+from moments.oracle import Witness, again, in_another_thread, reopened, state_of
+
+MIB = 1 << 20
+LARGE = "x" * 30_000
+"""An argument that takes a block of the journal alone."""
+MEDIUM = "x" * 6_000
+"""One that does not fit in beside it."""
+
+
+class Trial:
+    """One run of an operation, in a directory of its own."""
+
+    def __init__(self, directory: Path, options: dict[str, Any], witness: Witness) -> None:
+        self.directory = directory
+        self.options = options
+        self.witness = witness
+        self.system: Any = None
+        self.threads: list[threading.Thread] = []
+        self.over = threading.Event()
+        """Set when the threads have to come to an end."""
+        self.failures: list[BaseException] = []
+        """What was raised in them."""
+
+    def open(self) -> None:
+        self.system = reopened(self.directory, self.options)
+
+    def call(self, name: str, *args: Any) -> None:
+        """A call that nobody interrupts."""
+        getattr(self.system, name)(*args)
+        self.witness.acknowledged.append(args[0])
+
+
+Step = Callable[[Trial], Any]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is done with a system; ``run`` is what is interrupted."""
+
+    name: str
+    run: Step
+    durability: str = "sync"
+    template: str = "two"
+    """Which directory it begins with; see TEMPLATES."""
+    prepare: Step = lambda trial: None
+    options: dict[str, Any] = field(default_factory=dict)
+    counts: bool = True
+    """Whether ``run`` makes a call with the key "op"."""
+    withdrawn: bool = False
+    """Whether that call leaves no trace if it raises as it means to."""
+    opens: bool = False
+    """Whether ``run`` opens the directory."""
+    closes: bool = False
+    more: Step = lambda trial: None
+    """What must work afterwards, besides calls and reads."""
+    in_child: bool = False
+    crowded: bool = False
+    """Whether other threads make calls meanwhile."""
+
+    @property
+    def everything(self) -> dict[str, Any]:
+        return {"durability": self.durability, "segment_bytes": MIB, "fork": False, **self.options}
+
+
+# -- directories to begin with
+
+
+def _two(trial: Trial) -> None:
+    """A system with two calls, closed."""
+    trial.call("transfer", "one", 1)
+    trial.call("transfer", "two", 2)
+
+
+def _full_block(trial: Trial) -> None:
+    """A block of the journal is nearly full."""
+    _two(trial)
+    trial.system.fill(LARGE)
+
+
+def _full_segment(trial: Trial) -> None:
+    """A megabyte of journal is nearly full."""
+    _two(trial)
+    for _ in range(32):
+        trial.system.fill(LARGE)
+
+
+def _snapshots(trial: Trial) -> None:
+    """Three snapshots and three segments."""
+    for number in range(3):
+        trial.call("transfer", f"{number}", number)
+        for _ in range(33):
+            trial.system.fill(LARGE)
+        trial.system.take_snapshot()
+
+
+TEMPLATES: dict[str, Step | None] = {
+    "none": None,
+    "two": _two,
+    "full block": _full_block,
+    "full segment": _full_segment,
+    "killed": _two,
+    "torn": _two,
+    "snapshots": _snapshots,
+}
+
+
+def make_template(name: str, folder: Path) -> Witness:
+    """Makes the directory, and returns what its callers know."""
+    build = TEMPLATES[name]
+    trial = Trial(folder, {"durability": "buffered", "segment_bytes": MIB, "fork": False}, Witness())
+    if build is None:
+        return trial.witness
+    trial.open()
+    build(trial)
+    if name in ("killed", "torn"):
+        open_one = folder.with_name(folder.name + " open")
+        shutil.copytree(folder, open_one)
+    trial.witness.look(trial.system.state())
+    trial.system.close()
+    if name in ("killed", "torn"):
+        shutil.rmtree(folder)
+        open_one.rename(folder)
+    if name == "torn":
+        _tear(folder)
+    return trial.witness
+
+
+def _tear(folder: Path) -> None:
+    """Writes half a frame behind the last whole one."""
+    (segment,) = folder.glob("transaction_*.log")
+    data = segment.read_bytes()
+    end = len(data.rstrip(b"\0"))
+    segment.write_bytes(data[:end] + struct.pack("<BBI", 0x43, 33, 100) + b"torn" * 5 + data[end + 26 :])
+
+
+# -- operations
+
+
+def _transfer(trial: Trial) -> None:
+    trial.system.transfer("op", 7)
+
+
+def _carry(trial: Trial) -> None:
+    trial.system.carry("op", 7, MEDIUM)
+
+
+def _raising(name: str) -> Step:
+    def run(trial: Trial) -> None:
+        try:
+            getattr(trial.system, name)("op", 7)
+        except ValueError as error:
+            assert error.args == ("op",)
+        else:
+            raise AssertionError("the method raises, and its call did not")
+
+    return run
+
+
+def _set(trial: Trial) -> None:
+    trial.witness.notes.add("op")
+    trial.system.note = "op"
+    trial.witness.notes = {"op"}
+
+
+def _read(trial: Trial) -> None:
+    trial.witness.look(trial.system.state())
+
+
+def _read_attribute(trial: Trial) -> None:
+    assert trial.system.count == len(trial.witness.acknowledged)
+
+
+def _glimpse(trial: Trial) -> None:
+    trial.system.glimpse()
+
+
+def _interrupted(trial: Trial) -> None:
+    """Interrupts a call in the middle of its method."""
+    trial.witness.doubtful.add("early")
+    Interrupter.error = KeyboardInterrupt()
+    try:
+        trial.system.trip("early", 3)
+    except KeyboardInterrupt:
+        pass
+
+
+def _snapshot(trial: Trial) -> None:
+    control(trial.system).take_snapshot()
+
+
+def _snapshot_again(trial: Trial) -> None:
+    in_another_thread(lambda: control(trial.system).take_snapshot())
+
+
+def _prune(trial: Trial) -> None:
+    control(trial.system).prune(keep=1)
+
+
+def _prune_again(trial: Trial) -> None:
+    in_another_thread(lambda: control(trial.system).prune(keep=1))
+
+
+def _close(trial: Trial) -> None:
+    trial.system.close()
+
+
+def _know(trial: Trial) -> None:
+    trial.witness.look(trial.system.state())
+
+
+def _last_call(trial: Trial) -> None:
+    trial.call("transfer", "last", 1)
+    _know(trial)
+
+
+def _open(trial: Trial) -> None:
+    trial.open()
+
+
+def _replay(trial: Trial) -> None:
+    again(state_of(coopy.replay(Bank, trial.directory)), trial.witness, "replay")
+
+
+def _replay_control(trial: Trial) -> None:
+    again(state_of(control(trial.system).replay()), trial.witness, "replay")
+
+
+def _crowd(trial: Trial) -> None:
+    """Three others make calls until the trial is over."""
+    started = threading.Barrier(4)
+
+    def work(name: str) -> None:
+        started.wait()
+        try:
+            for number in range(200):
+                if trial.over.is_set():
+                    break
+                key = f"{name}.{number}"
+                trial.witness.doubtful.add(key)
+                trial.system.transfer(key, 1)
+                trial.witness.acknowledged.append(key)
+        except BaseException as error:
+            trial.failures.append(error)
+
+    for name in "pqr":
+        thread = threading.Thread(target=work, args=(name,), name=f"caller {name}", daemon=True)
+        trial.threads.append(thread)
+        thread.start()
+    started.wait()
+
+
+def _both(name: str, run: Step, **more: Any) -> list[Operation]:
+    return [
+        Operation(f"{name}, {durability}", run, durability=durability, **more) for durability in ("sync", "buffered")
+    ]
+
+
+GROWING = {"segment_bytes": 64 * MIB}
+
+OPERATIONS: list[Operation] = [
+    *_both("call", _transfer),
+    *_both("call in a new block", _carry, template="full block"),
+    *_both("call at growth", _carry, template="full segment", options=GROWING),
+    *_both("call at roll-over", _carry, template="full segment"),
+    Operation("call that draws", lambda trial: trial.system.draw("op")),
+    Operation("call that yields", lambda trial: list(trial.system.each(["op"]))),
+    *_both("call that raises", _raising("fail")),
+    *_both("call that is refused", _raising("refuse"), withdrawn=True),
+    *_both("call that is undone", _raising("undo"), withdrawn=True),
+    Operation("call of a transactional method", lambda trial: trial.system.safely("op", 7)),
+    *_both("call after an interrupted one", _transfer, prepare=_interrupted),
+    *_both("first call after a kill", _transfer, template="killed"),
+    *_both("first call at a torn end", _transfer, template="torn"),
+    Operation("call beside others", _transfer, prepare=_crowd, crowded=True),
+    *_both("setting an attribute", _set, counts=False),
+    *_both("read", _read, counts=False),
+    Operation("read of an attribute", _read_attribute, counts=False),
+    *_both("read after an interrupted call", _read, prepare=_interrupted, counts=False),
+    Operation("unlocked read", _glimpse, counts=False),
+    Operation("unlocked read after an interrupted call", _glimpse, prepare=_interrupted, counts=False),
+    Operation("snapshot", _snapshot, counts=False, more=_snapshot_again),
+    Operation("snapshot by a child", _snapshot, counts=False, options={"fork": True}, more=_snapshot_again),
+    Operation(
+        "snapshot, in the child", _snapshot, counts=False, options={"fork": True}, more=_snapshot_again, in_child=True
+    ),
+    Operation("prune", _prune, template="snapshots", counts=False, more=_prune_again),
+    *_both("close", _close, counts=False, closes=True, prepare=_last_call),
+    Operation("replay of a directory", _replay, counts=False, prepare=_know),
+    Operation("replay by its control", _replay_control, counts=False, prepare=_know),
+    Operation("opening of a new directory", _open, template="none", counts=False, opens=True),
+    *_both("opening", _open, counts=False, opens=True),
+    Operation("opening after a kill", _open, template="killed", counts=False, opens=True),
+    Operation("opening of a torn end", _open, template="torn", counts=False, opens=True),
+    Operation("opening of several segments", _open, template="snapshots", counts=False, opens=True),
+]

@@ -1,0 +1,213 @@
+"""Raises an exception at the Kth moment of an operation, and a second one at the Jth moment of handling the first.
+
+A moment is what lies before one instruction of a frame that belongs to the package (its modules, the generated methods of
+a proxy) or to the domain. Python itself looks for signals at some of them only: as a function begins, at and after a
+call, and as a loop goes back. Those are the call boundaries, and `Moment.boundary` says which they are.
+
+A trace function that raises is taken away by Python. What holds the one of a frame is dropped just after that, before
+the next instruction of the handling runs; its finalizer puts the tracer back.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import coopy
+
+PACKAGE = os.path.dirname(os.path.abspath(coopy.__file__)) + os.sep
+DOMAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "domain.py")
+_CALLS = frozenset(("CALL", "CALL_FUNCTION", "CALL_METHOD", "CALL_FUNCTION_KW", "CALL_FUNCTION_EX", "CALL_KW"))
+_LOOKS = _CALLS | {"RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE"}
+
+os.register_at_fork(after_in_child=lambda: _in_child())
+_armed: list[Tracer] = []
+
+
+class Moment(NamedTuple):
+    """Where an exception is raised: before an instruction."""
+
+    file: str
+    line: int
+    function: str
+    opcode: str
+    offset: int
+    boundary: bool
+    """Whether Python looks for signals there."""
+    stack: int
+    """A hash of where the frames above are: equal for two turns of a loop."""
+
+    def __str__(self) -> str:
+        mark = "signal" if self.boundary else "opcode"
+        return f"{self.file}:{self.line} {self.function} before {self.opcode} ({self.offset}) [{mark}]"
+
+
+class Tracer:
+    """Traces this thread between `start` and `stop`.
+
+    ``first`` and ``second`` count from 1; 0 raises none. ``seen`` is called at each moment of the handling. With ``in_child``
+    the moments that count are those of a forked child, and only those. With ``everything`` the frames of other modules
+    count, too. With ``keep`` all moments are kept, not only those at which it raised. ``told``
+    is told of those, before.
+    """
+
+    def __init__(
+        self,
+        first: int = 0,
+        second: int = 0,
+        error: type[BaseException] = KeyboardInterrupt,
+        *,
+        seen: Callable[[], None] | None = None,
+        in_child: bool = False,
+        everything: bool = False,
+        keep: bool = False,
+        told: Callable[[Moment], None] = lambda moment: None,
+    ) -> None:
+        self.raised: list[Moment] = []
+        self.before: list[Moment] = []
+        """The moments up to the first exception, if they are kept."""
+        self.handling: list[Moment] = []
+        """The moments after it, if they are kept."""
+        self.count = 0
+        """The moments since the start, or since the first exception."""
+        self._at = [first, second, 0]
+        self._error = error
+        self._seen = seen
+        self._in_child = in_child
+        self._everything = everything
+        self._keep = keep
+        self._told = told
+        self._counts = not in_child
+        self._top: FrameType | None = None
+        self._previous: dict[int, int] = {}
+        self._thread = threading.get_ident()
+
+    def start(self) -> None:
+        _armed.append(self)
+        sys.settrace(self._begin)
+
+    def stop(self) -> None:
+        sys.settrace(None)
+        self._top = None
+        self._counts = False
+        if self in _armed:
+            _armed.remove(self)
+
+    def _begin(self, frame: FrameType, event: str, argument: object) -> Any:
+        if not is_ours(frame.f_code, self._everything):
+            return None
+        frame.f_trace_lines = False
+        frame.f_trace_opcodes = True
+        self._previous.pop(id(frame), None)
+        return _Local(self)
+
+    def at(self, frame: FrameType) -> None:
+        """Takes a moment: raises, or counts it."""
+        if not self._counts:
+            return
+        self.count += 1
+        stage = len(self.raised)
+        if self._keep and stage < 2:
+            (self.handling if stage else self.before).append(self._moment(frame))
+        is_it = self.count == self._at[stage]
+        moment = self._moment(frame) if is_it else None
+        self._previous[id(frame)] = frame.f_lasti
+        if moment is not None:
+            self.raised.append(moment)
+            self.count = 0
+            self._told(moment)
+            self._top = frame
+            raise self._error()
+        if stage == 1 and self._seen is not None:
+            self._seen()
+
+    def back(self) -> None:
+        """Puts the tracer back after it has raised."""
+        frame = self._top
+        if frame is None or threading.get_ident() != self._thread:
+            return
+        self._top = None
+        sys.settrace(self._begin)
+        while frame is not None:
+            if is_ours(frame.f_code, self._everything):
+                frame.f_trace_lines = False
+                frame.f_trace_opcodes = True
+                frame.f_trace = _Local(self)
+            frame = frame.f_back
+
+    def _moment(self, frame: FrameType) -> Moment:
+        code, offset = frame.f_code, frame.f_lasti
+        names = _opcodes(code)
+        opcode = names[offset]
+        previous = names.get(self._previous.get(id(frame), -1))
+        stack, above = 0, frame.f_back
+        while above is not None:
+            if is_ours(above.f_code, self._everything):
+                stack = hash((stack, id(above.f_code), above.f_lasti))
+            above = above.f_back
+        boundary = previous is None or previous in _LOOKS or opcode in _CALLS
+        if opcode == "PUSH_EXC_INFO":
+            boundary = False  # The call before it has raised.
+        path = code.co_filename
+        file = path[len(PACKAGE) :] if path.startswith(PACKAGE) else os.path.basename(path)
+        return Moment(file, frame.f_lineno or 0, code.co_name, opcode, offset, boundary, stack)
+
+    def entered_child(self) -> None:
+        """Counts in the child what the child does, and nothing else."""
+        if self._in_child:
+            self._counts = True
+            self._thread = threading.get_ident()
+        else:
+            sys.settrace(None)
+            self._counts = False
+
+
+def _at_event(tracer: Tracer, frame: FrameType, event: str, argument: object) -> None:
+    if event == "opcode":
+        tracer.at(frame)
+
+
+class _Local(functools.partial):  # type: ignore[type-arg]
+    """The trace function of one frame, which alone holds it."""
+
+    def __new__(cls, tracer: Tracer) -> Any:
+        return super().__new__(cls, _at_event, tracer)
+
+    def __del__(self) -> None:
+        self.args[0].back()
+
+
+def _in_child() -> None:
+    for tracer in _armed:
+        tracer.entered_child()
+
+
+_known: dict[tuple[str, bool], bool] = {}
+_named: dict[int, tuple[CodeType, dict[int, str]]] = {}
+
+
+def is_ours(code: CodeType, everything: bool) -> bool:
+    """Whether the moments of a code object count."""
+    path = code.co_filename
+    found = _known.get((path, everything))
+    if found is None:
+        found = path.startswith((PACKAGE, "<coopy proxy of ")) or path == DOMAIN
+        if everything and not path.startswith(("<", os.path.dirname(DOMAIN))):
+            found = True
+        _known[path, everything] = found
+    return found
+
+
+def _opcodes(code: CodeType) -> dict[int, str]:
+    """The names of the instructions of a code object, by offset."""
+    found = _named.get(id(code))
+    if found is None:
+        # The code object is kept, so that its id stays its own.
+        found = _named[id(code)] = (code, {each.offset: each.opname for each in dis.get_instructions(code)})
+    return found[1]
