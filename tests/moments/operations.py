@@ -12,10 +12,14 @@ from typing import Any
 
 import coopy
 from coopy import control
+from coopy.disk import directory, journal
+from coopy.disk.segment import BLOCK
 from moments.domain import Bank, Interrupter
 from moments.oracle import Witness, again, in_another_thread, reopened, state_of
 
-MIB = 1 << 20
+SEGMENT_BYTES = 4 * BLOCK
+journal.FIRST_BYTES = SEGMENT_BYTES
+# A journal of a megabyte would be read, copied and opened a hundred times a second for nothing.
 LARGE = "x" * 30_000
 """An argument that takes a block of the journal alone."""
 MEDIUM = "x" * 6_000
@@ -68,13 +72,17 @@ class Operation:
     closes: bool = False
     more: Step = lambda trial: None
     """What must work afterwards, besides calls and reads."""
+    proof: Callable[[Trial], bool] = lambda trial: True
+    """Whether a run that nobody interrupts has come to where it is meant to."""
+    watched: bool = False
+    """Whether another thread reads at each moment of the handling."""
     in_child: bool = False
     crowded: bool = False
     """Whether other threads make calls meanwhile."""
 
     @property
     def everything(self) -> dict[str, Any]:
-        return {"durability": self.durability, "segment_bytes": MIB, "fork": False, **self.options}
+        return {"durability": self.durability, "segment_bytes": SEGMENT_BYTES, "fork": False, **self.options}
 
 
 # -- directories to begin with
@@ -93,9 +101,9 @@ def _full_block(trial: Trial) -> None:
 
 
 def _full_segment(trial: Trial) -> None:
-    """A megabyte of journal is nearly full."""
+    """A segment is nearly full."""
     _two(trial)
-    for _ in range(32):
+    for _ in range(SEGMENT_BYTES // BLOCK):
         trial.system.fill(LARGE)
 
 
@@ -103,7 +111,7 @@ def _snapshots(trial: Trial) -> None:
     """Three snapshots and three segments."""
     for number in range(3):
         trial.call("transfer", f"{number}", number)
-        for _ in range(33):
+        for _ in range(SEGMENT_BYTES // BLOCK + 1):
             trial.system.fill(LARGE)
         trial.system.take_snapshot()
 
@@ -122,7 +130,7 @@ TEMPLATES: dict[str, Step | None] = {
 def make_template(name: str, folder: Path) -> Witness:
     """Makes the directory, and returns what its callers know."""
     build = TEMPLATES[name]
-    trial = Trial(folder, {"durability": "buffered", "segment_bytes": MIB, "fork": False}, Witness())
+    trial = Trial(folder, {"durability": "buffered", "segment_bytes": SEGMENT_BYTES, "fork": False}, Witness())
     if build is None:
         return trial.witness
     trial.open()
@@ -264,19 +272,40 @@ def _crowd(trial: Trial) -> None:
     started.wait()
 
 
+def _segments(trial: Trial) -> int:
+    return len(directory.segments([path.name for path in trial.directory.iterdir()]))
+
+
+def _has_rolled(trial: Trial) -> bool:
+    return _segments(trial) == 2
+
+
+def _has_grown(trial: Trial) -> bool:
+    (path,) = trial.directory.glob("transaction_*.log")
+    return _segments(trial) == 1 and path.stat().st_size > SEGMENT_BYTES
+
+
+def _has_pruned(trial: Trial) -> bool:
+    return _segments(trial) == 1 and len(list(trial.directory.glob("snapshot_*.dat"))) == 1
+
+
+def _has_snapshot(trial: Trial) -> bool:
+    return len(list(trial.directory.glob("snapshot_*.dat"))) == 2
+
+
 def _both(name: str, run: Step, **more: Any) -> list[Operation]:
     return [
         Operation(f"{name}, {durability}", run, durability=durability, **more) for durability in ("sync", "buffered")
     ]
 
 
-GROWING = {"segment_bytes": 64 * MIB}
+GROWING = {"segment_bytes": 64 << 20}
 
 OPERATIONS: list[Operation] = [
     *_both("call", _transfer),
     *_both("call in a new block", _carry, template="full block"),
-    *_both("call at growth", _carry, template="full segment", options=GROWING),
-    *_both("call at roll-over", _carry, template="full segment"),
+    *_both("call at growth", _carry, template="full segment", options=GROWING, proof=_has_grown),
+    *_both("call at roll-over", _carry, template="full segment", proof=_has_rolled),
     Operation("call that draws", lambda trial: trial.system.draw("op")),
     Operation("call that yields", lambda trial: list(trial.system.each(["op"]))),
     *_both("call that raises", _raising("fail")),
@@ -286,6 +315,9 @@ OPERATIONS: list[Operation] = [
     *_both("call after an interrupted one", _transfer, prepare=_interrupted),
     *_both("first call after a kill", _transfer, template="killed"),
     *_both("first call at a torn end", _transfer, template="torn"),
+    Operation("call that is watched", _transfer, watched=True),
+    Operation("call that raises, watched", _raising("fail"), watched=True),
+    Operation("call that is undone, watched", _raising("undo"), withdrawn=True, watched=True),
     Operation("call beside others", _transfer, prepare=_crowd, crowded=True),
     *_both("setting an attribute", _set, counts=False),
     *_both("read", _read, counts=False),
@@ -293,12 +325,12 @@ OPERATIONS: list[Operation] = [
     *_both("read after an interrupted call", _read, prepare=_interrupted, counts=False),
     Operation("unlocked read", _glimpse, counts=False),
     Operation("unlocked read after an interrupted call", _glimpse, prepare=_interrupted, counts=False),
-    Operation("snapshot", _snapshot, counts=False, more=_snapshot_again),
-    Operation("snapshot by a child", _snapshot, counts=False, options={"fork": True}, more=_snapshot_again),
+    Operation("snapshot", _snapshot, counts=False, proof=_has_snapshot, more=_snapshot_again),
+    Operation("snapshot by a child", _snapshot, counts=False, options={"fork": True}, proof=_has_snapshot, more=_snapshot_again),
     Operation(
         "snapshot, in the child", _snapshot, counts=False, options={"fork": True}, more=_snapshot_again, in_child=True
     ),
-    Operation("prune", _prune, template="snapshots", counts=False, more=_prune_again),
+    Operation("prune", _prune, template="snapshots", counts=False, proof=_has_pruned, more=_prune_again),
     *_both("close", _close, counts=False, closes=True, prepare=_last_call),
     Operation("replay of a directory", _replay, counts=False, prepare=_know),
     Operation("replay by its control", _replay_control, counts=False, prepare=_know),

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,15 +25,18 @@ from moments.domain import Bank, not_whole
 
 T = TypeVar("T")
 
-FATAL = ("hang", "lost", "half", "twice", "differs", "refused", "unopenable", "lock", "stuck", "child", "died", "odd", "leak")
+FATAL = ("hang", "lost", "half", "twice", "differs", "refused", "unopenable", "lock", "stuck", "child", "died")
 """What can be broken: a call that never returns; an acknowledged call that is gone; half a call that is seen; a call that
 is there twice, or one that nobody made; a restart that gives another state; calls that are refused though nothing failed; a
 directory that does not open, or that nobody let go; a thread that still takes itself for an action; a child that runs the
-program; a process that died; an interrupt that comes out as another error; and what is left behind in the process."""
+program; a process that died."""
+
+FLAWS = ("odd", "leak")
+"""What is not fatal: an interrupt that comes out as another error; what is left behind in the process, as an open file."""
 
 
 class Broken(Exception):
-    """``kind`` is one of FATAL."""
+    """``kind`` is one of FATAL or FLAWS."""
 
     def __init__(self, kind: str, what: str) -> None:
         super().__init__(f"{kind}: {what}")
@@ -62,6 +65,15 @@ class Witness:
         found.notes, found.known, found.exact = set(self.notes), self.known, self.exact
         return found
 
+    def saw(self, state: tuple[Any, ...]) -> None:
+        """Takes a state that was read while the operation ran: some calls may not be there yet. Raises `Broken`."""
+        problem = not_whole(state)
+        if problem is not None:
+            raise Broken("half", f"a read by another thread meanwhile: {problem}")
+        if self.known is not None and state[5][: len(self.known[5])] != self.known[5]:
+            raise Broken("differs", f"a read had given {self.known[5]}, and another meanwhile {state[5]}")
+        self.known, self.exact = state, False
+
     def look(self, state: tuple[Any, ...]) -> None:
         """Takes a state that was read. Raises `Broken`."""
         problem = not_whole(state)
@@ -81,6 +93,54 @@ class Witness:
         if self.known is not None and state[5][: len(self.known[5])] != self.known[5]:
             raise Broken("differs", f"a read had given {self.known[5]}, and now {state[5]}")
         self.known, self.exact = state, True
+
+
+class Reader:
+    """Another thread, which reads when it is told to; at moments when it can't, it waits while others go on."""
+
+    def __init__(self, read: Callable[[], tuple[Any, ...]]) -> None:
+        self.states: list[tuple[Any, ...]] = []
+        """What it has read, if it differs from what it had read before."""
+        self._read = read
+        self._error: BaseException | None = None
+        self._asked, self._answered = threading.Lock(), threading.Lock()
+        self._asked.acquire()
+        self._answered.acquire()
+        self._busy = False
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+        self._thread.start()
+
+    def at_moment(self) -> None:
+        """Lets it read, or go on with what it has begun to read."""
+        if self._busy:
+            self._busy = not self._answered.acquire(timeout=0.00005)
+        if not self._busy:
+            self._asked.release()
+            self._busy = not self._answered.acquire(timeout=0.001)
+
+    def end(self) -> None:
+        """Waits for its last read. Raises `Broken` for what it could not read."""
+        if self._busy:
+            self._answered.acquire()
+        self._over = True
+        self._asked.release()
+        self._thread.join()
+        if self._error is not None:
+            raise Broken("refused", f"a reader: {describe(self._error)}")
+
+    def _run(self) -> None:
+        while True:
+            self._asked.acquire()
+            if self._over:
+                return
+            try:
+                state = self._read()
+                if state not in self.states[-1:]:
+                    self.states.append(state)
+            except BaseException as error:
+                self._error = error
+            self._answered.release()
 
 
 def in_another_thread(function: Callable[[], T]) -> T:
@@ -126,11 +186,12 @@ def describe(error: BaseException) -> str:
 
 
 def state_of(domain: Bank) -> tuple[Any, ...]:
-    return domain.state()
+    found: tuple[Any, ...] = domain.state()
+    return found
 
 
 def restarts(directory: Path, witness: Witness, options: dict[str, Any], why: str) -> None:
-    """The directory opens, gives what was seen last, takes a call, closes, and gives it again. Raises `Broken`."""
+    """The directory opens, gives what was seen last, takes a call, closes, and is replayed to what that gave. Raises `Broken`."""
     try:
         system = reopened(directory, options)
     except BaseException as error:
@@ -203,8 +264,17 @@ class Process:
             # A thread that has nothing to do any more needs a moment to end; a cycle, the collector.
             gc.collect()
             time.sleep(0.0005 * turn)
-        changed = {name: (self._before[name], now[name]) for name in now if now[name] != self._before[name]}
-        raise Broken("leak", f"{changed}")
+        raise Broken("leak", "; ".join(_changes(self._before, now)))
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    for name, was in before.items():
+        if isinstance(was, list):
+            more, less = [each for each in now[name] if each not in was], [each for each in was if each not in now[name]]
+            if more or less:
+                yield f"{name}: {more} more, {less} less"
+        elif now[name] != was:
+            yield f"{name}: {was}, and now {now[name]}"
 
 
 def _of_process() -> dict[str, Any]:

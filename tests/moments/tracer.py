@@ -51,8 +51,7 @@ class Moment(NamedTuple):
 class Tracer:
     """Traces this thread between `start` and `stop`.
 
-    ``first`` and ``second`` count from 1; 0 raises none. ``seen`` is called at each moment of the handling. With ``in_child``
-    the moments that count are those of a forked child, and only those. With ``everything`` the frames of other modules
+    ``first`` and ``second`` count from 1; 0 raises none. With ``in_child`` the moments that count are those of a forked child, and only those. With ``everything`` the frames of other modules
     count, too. With ``keep`` all moments are kept, not only those at which it raised. ``told``
     is told of those, before.
     """
@@ -63,7 +62,6 @@ class Tracer:
         second: int = 0,
         error: type[BaseException] = KeyboardInterrupt,
         *,
-        seen: Callable[[], None] | None = None,
         in_child: bool = False,
         everything: bool = False,
         keep: bool = False,
@@ -78,7 +76,8 @@ class Tracer:
         """The moments since the start, or since the first exception."""
         self._at = [first, second, 0]
         self._error = error
-        self._seen = seen
+        self.seen: Callable[[], None] | None = None
+        """Called at each moment of the handling."""
         self._in_child = in_child
         self._everything = everything
         self._keep = keep
@@ -124,8 +123,8 @@ class Tracer:
             self._told(moment)
             self._top = frame
             raise self._error()
-        if stage == 1 and self._seen is not None:
-            self._seen()
+        if stage == 1 and self.seen is not None:
+            self.seen()
 
     def back(self) -> None:
         """Puts the tracer back after it has raised."""

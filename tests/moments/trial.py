@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coopy.errors import DirectoryInUse
+from coopy.errors import DirectoryInUse, SnapshotError
 from moments.operations import Operation, Trial
 from moments.oracle import (
     Broken,
     Process,
+    Reader,
     Witness,
     comes_out_as,
     describe,
@@ -63,6 +64,10 @@ def run(
     trial = _begin(operation, template, directory)
     if operation.counts:
         trial.witness.doubtful.add("op")
+    reader = None
+    if operation.watched:
+        reader = Reader(trial.system.state)
+        tracer.seen = reader.at_moment
     myself, held = os.getpid(), None
     phase("the operation")
     tracer.start()
@@ -76,6 +81,8 @@ def run(
         if os.getpid() != myself:
             (folder / ESCAPED).touch()
             os._exit(1)
+    if not tracer.raised and held is None and not operation.proof(trial):
+        raise AssertionError(f"{operation.name}: has not come to where it is meant to")
     if (folder / IN_CHILD).exists():
         tracer.raised.append(Moment(*json.loads((folder / IN_CHILD).read_text())))
         (folder / IN_CHILD).unlink()
@@ -83,6 +90,11 @@ def run(
         outcome.came = describe(held)
     outcome.before, outcome.handling = tracer.before, tracer.handling
     try:
+        if reader is not None:
+            phase("waiting for the reader")
+            reader.end()
+            for state in reader.states:
+                trial.witness.saw(state)
         _check(operation, trial, folder, held, error, tracer.raised, phase)
         held = None
         trial = _nothing(trial)
@@ -139,7 +151,7 @@ def _check(
     if held is None and operation.counts:
         if operation.withdrawn:
             witness.doubtful.discard("op")
-        else:
+        elif "op" not in witness.acknowledged:
             witness.acknowledged.append("op")
     if operation.closes:
         phase("another thread's call")
@@ -170,7 +182,7 @@ def _check(
         lets_go(trial.system)
     phase("opening again")
     restarts(trial.directory, witness, trial.options, "after close()")
-    if held is not None:
+    if held is not None and not (operation.in_child and isinstance(held, SnapshotError)):
         comes_out_as(held, error)
 
 
