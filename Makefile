@@ -11,6 +11,7 @@ RUNS ?= 200
 LIVES ?= 2000
 FAULT_RUNS ?= 20
 MOMENTS_PAIRS ?= 1000
+MOMENTS_SIGINTS ?= 100000
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help:  ## this list
@@ -56,8 +57,9 @@ simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_R
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
 	@$(BIN)/python tests/crash/mutants.py
 
-moments: $(VENV)/.installed  ## interrupts every operation at every moment, and MOMENTS_PAIRS times a second time while it is handled
-	@MOMENTS_PAIRS=$(MOMENTS_PAIRS) $(BIN)/python tests/moments/campaign.py
+moments: $(VENV)/.installed  ## interrupts operations: at every moment, at MOMENTS_PAIRS pairs of each, and by MOMENTS_SIGINTS real signals
+	@$(BIN)/python tests/moments/campaign.py --pairs $(MOMENTS_PAIRS); one=$$?; \
+		$(BIN)/python tests/moments/signals.py --signals $(MOMENTS_SIGINTS) && exit $$one
 
 bench: $(VENV)/.installed  ## the speed, each figure against the raw limit measured beside it
 	@$(BIN)/python -m benchmarks --peers

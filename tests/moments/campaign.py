@@ -148,6 +148,9 @@ class Campaign:
         self.workers = workers
         self.everything = everything
         self.template = (folder / "template", make_template(operation.template, folder / "template"))
+        # What is made once in a process would be moments of the first trial only.
+        (folder / "warm").mkdir()
+        trial.run(operation, self.template, folder / "warm", Tracer())
 
     def plan(self, task: Task) -> trial.Outcome:
         """A trial in a worker of its own that tells all its moments. They are the same in each trial, but for threads."""
@@ -232,11 +235,13 @@ def interrupt(operation: Operation, folder: Path, choice: Choice, known: Sequenc
         if plain.kind or plain.came != "nothing":
             raise AssertionError(f"{operation.name}: fails without any interrupt: {plain.kind} {plain.what} {plain.came}")
         numbers = sites(plain.before, choice.every, choice.signals)[choice.offset :: choice.step]
-        for result in campaign.run([Task(number) for number in numbers]):
+        for result in campaign.run([Task(number) for number in numbers] * operation.repeat):
             if result.raised or result.kind:
                 tally.add(result, known)
-        for task in _pairs(campaign, numbers, choice):
-            for result in campaign.run(task):
+        # Where one interrupt is fatal, a second shows nothing.
+        fatal = {result.task.first for result in (*tally.fatal, *tally.known)}
+        for tasks in _pairs(campaign, [number for number in numbers if number not in fatal], choice):
+            for result in campaign.run(tasks):
                 if len(result.raised) == 2 or result.kind:
                     tally.add(result, known)
     tally.seconds = time.monotonic() - begun

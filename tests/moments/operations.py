@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import struct
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import coopy
+import coopy.aio
 from coopy import control
 from coopy.disk import directory, journal
+from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from moments.domain import Bank, Interrupter
 from moments.oracle import Witness, again, in_another_thread, reopened, state_of
@@ -39,6 +43,8 @@ class Trial:
         """Set when the threads have to come to an end."""
         self.failures: list[BaseException] = []
         """What was raised in them."""
+        self.ends: list[Callable[[], None]] = []
+        """What is to be called in the end, to have the process as it was."""
 
     def open(self) -> None:
         self.system = reopened(self.directory, self.options)
@@ -77,8 +83,10 @@ class Operation:
     watched: bool = False
     """Whether another thread reads at each moment of the handling."""
     in_child: bool = False
-    crowded: bool = False
-    """Whether other threads make calls meanwhile."""
+    repeat: int = 1
+    """So often is each moment tried: where threads meet, no two runs are alike."""
+    patient: bool = False
+    """Whether a thread that was interrupted in nothing may still have to close the directory."""
 
     @property
     def everything(self) -> dict[str, Any]:
@@ -227,6 +235,20 @@ def _close(trial: Trial) -> None:
     trial.system.close()
 
 
+def _asyncio(trial: Trial) -> None:
+    """Opens the directory in a loop, makes calls beside one another, reads, and closes it."""
+
+    async def main() -> None:
+        async with coopy.aio.open(Bank, trial.directory, **trial.options) as bank:
+            others = [str(number) for number in range(5)]
+            trial.witness.doubtful.update(others)
+            await asyncio.gather(*(bank.transfer(key, 1) for key in others), bank.transfer("op", 7))
+            trial.witness.acknowledged += others
+            trial.witness.look(await bank.state())
+
+    asyncio.run(main())
+
+
 def _know(trial: Trial) -> None:
     trial.witness.look(trial.system.state())
 
@@ -249,7 +271,15 @@ def _replay_control(trial: Trial) -> None:
 
 
 def _crowd(trial: Trial) -> None:
-    """Three others make calls until the trial is over."""
+    """Three others make calls until the trial is over, and the disk takes its time, so that they wait for one another."""
+    sync = Calls.sync_data
+
+    def slow(calls: Calls, fd: int) -> None:
+        time.sleep(0.0002)
+        sync(calls, fd)
+
+    Calls.sync_data = slow  # type: ignore[method-assign]
+    trial.ends.append(lambda: setattr(Calls, "sync_data", sync))
     started = threading.Barrier(4)
 
     def work(name: str) -> None:
@@ -318,7 +348,7 @@ OPERATIONS: list[Operation] = [
     Operation("call that is watched", _transfer, watched=True),
     Operation("call that raises, watched", _raising("fail"), watched=True),
     Operation("call that is undone, watched", _raising("undo"), withdrawn=True, watched=True),
-    Operation("call beside others", _transfer, prepare=_crowd, crowded=True),
+    Operation("call beside others", _transfer, prepare=_crowd, repeat=3),
     *_both("setting an attribute", _set, counts=False),
     *_both("read", _read, counts=False),
     Operation("read of an attribute", _read_attribute, counts=False),
@@ -338,5 +368,6 @@ OPERATIONS: list[Operation] = [
     *_both("opening", _open, counts=False, opens=True),
     Operation("opening after a kill", _open, template="killed", counts=False, opens=True),
     Operation("opening of a torn end", _open, template="torn", counts=False, opens=True),
+    Operation("asyncio", _asyncio, opens=True, patient=True),
     Operation("opening of several segments", _open, template="snapshots", counts=False, opens=True),
 ]

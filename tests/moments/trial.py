@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +103,9 @@ def run(
         process.compare()
     except Broken as problem:
         outcome.kind, outcome.what = problem.kind, problem.args[0]
+    finally:
+        for end in trial.ends:
+            end()
     return outcome
 
 
@@ -160,8 +164,7 @@ def _check(
         lets_go(trial.system)
     else:
         if trial.system is None:
-            phase("opening again")
-            _open_again(trial)
+            _open_again(trial, operation.patient, phase)
         read_first = bool(raised and raised[0].offset // 2 & 1)
         phase("another thread's call")
         in_another_thread(lambda: takes_calls(trial.system, witness, "another thread", read_first))
@@ -186,13 +189,17 @@ def _check(
         comes_out_as(held, error)
 
 
-def _open_again(trial: Trial) -> None:
-    try:
-        in_another_thread(trial.open)
-    except DirectoryInUse as problem:
-        raise Broken("lock", f"opening failed and left the lock: {describe(problem)}") from problem
-    except BaseException as problem:
-        raise Broken("unopenable", f"after an opening that failed: {describe(problem)}") from problem
+def _open_again(trial: Trial, patient: bool, phase: Callable[[str], None]) -> None:
+    for left in reversed(range(200 if patient else 1)):
+        phase("opening again")
+        try:
+            return in_another_thread(trial.open)
+        except DirectoryInUse as problem:
+            if not left:
+                raise Broken("lock", f"opening failed and left the lock: {describe(problem)}") from problem
+            time.sleep(0.005)
+        except BaseException as problem:
+            raise Broken("unopenable", f"after an opening that failed: {describe(problem)}") from problem
 
 
 def _call_of_one_that_is_closed(trial: Trial) -> None:
