@@ -94,6 +94,16 @@ class Bank:
         self._move(key, amount)
         return key
 
+    def careful(self) -> None:
+        """Handles what interrupts it."""
+        try:
+            self.count += 1
+        finally:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        self.count -= 1
+
     def each(self, keys: list[str]) -> Iterator[str]:
         """An action that yields."""
         for key in keys:

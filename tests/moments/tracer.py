@@ -101,10 +101,9 @@ class Tracer:
     def _begin(self, frame: FrameType, event: str, argument: object) -> Any:
         if not is_ours(frame.f_code, self._everything):
             return None
-        frame.f_trace_lines = False
-        frame.f_trace_opcodes = True
         self._previous.pop(id(frame), None)
-        return _Local(self)
+        self._trace(frame)
+        return None
 
     def at(self, frame: FrameType) -> None:
         """Takes a moment: raises, or counts it."""
@@ -135,10 +134,14 @@ class Tracer:
         sys.settrace(self._begin)
         while frame is not None:
             if is_ours(frame.f_code, self._everything):
-                frame.f_trace_lines = False
-                frame.f_trace_opcodes = True
-                frame.f_trace = _Local(self)
+                self._trace(frame)
             frame = frame.f_back
+
+    def _trace(self, frame: FrameType) -> None:
+        # In this order: Python 3.13 looks at the one as the other is set.
+        frame.f_trace = _Local(self)
+        frame.f_trace_lines = False
+        frame.f_trace_opcodes = True
 
     def _moment(self, frame: FrameType) -> Moment:
         code, offset = frame.f_code, frame.f_lasti

@@ -1,0 +1,55 @@
+"""A slice of the campaign: some of the moments at which Python looks for signals, in each kind of operation.
+
+Which moments they are follows from MOMENTS_OFFSET, 0 by default; `make moments` takes them all. See campaign.py.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from moments.campaign import Choice, interrupt, known_moments
+from moments.operations import OPERATIONS, Operation
+
+OFFSET = int(os.environ.get("MOMENTS_OFFSET", "0"))
+STEPS = {
+    "call, sync": 7,
+    "call, buffered": 7,
+    "call at growth, sync": 29,
+    "call at roll-over, sync": 13,
+    "call at roll-over, buffered": 13,
+    "call that raises, sync": 17,
+    "call that is undone, sync": 41,
+    "call that is watched": 17,
+    "call after an interrupted one, sync": 41,
+    "call beside others": 17,
+    "read, sync": 3,
+    "read after an interrupted call, sync": 61,
+    "snapshot": 23,
+    "snapshot by a child": 17,
+    "prune": 41,
+    "close, sync": 11,
+    "replay by its control": 101,
+    "opening of a new directory": 101,
+    "opening, sync": 101,
+    "opening of a torn end": 151,
+}
+"""Of each operation every so many moments."""
+PAIRS = {"call, sync": 30, "call at roll-over, sync": 40, "close, sync": 20}
+CHOSEN = [each for each in OPERATIONS if each.name in STEPS]
+assert len(CHOSEN) == len(STEPS), "each operation that is named here is one of the campaign"
+
+
+@pytest.mark.parametrize("operation", CHOSEN, ids=lambda operation: operation.name)
+def test_an_interrupt_loses_nothing_and_nothing_hangs(operation: Operation, tmp_path: Path) -> None:
+    step = STEPS[operation.name]
+    choice = Choice(pairs=PAIRS.get(operation.name, 0), step=step, offset=OFFSET % step, signals=True, workers=1)
+    tally = interrupt(operation, tmp_path, choice, known_moments())
+    assert tally.moments, "there are moments"
+    assert not tally.fatal, "\n".join(
+        f"{each.kind}: {' then '.join(map(str, each.raised))}: {each.what}; again with tests/moments/campaign.py --exactly "
+        f"--only {operation.name!r} --at {' '.join(map(str, each.task))}"
+        for each in tally.fatal
+    )
