@@ -50,11 +50,32 @@ class Result(NamedTuple):
     kind: str
     what: str
     came: str
+    handled: list[int]
+    """Numbers of the moments of the handling that are worth a second interrupt."""
 
     @property
     def at_signals(self) -> bool:
         """Whether Python looks for signals at each of the moments."""
         return all(moment.boundary for moment in self.raised)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which moments are tried, and how."""
+
+    pairs: int = 0
+    """So many pairs of moments of each operation."""
+    step: int = 1
+    offset: int = 0
+    every: bool = False
+    """All turns of loops."""
+    signals: bool = False
+    """Only where Python looks for signals."""
+    error: type[BaseException] = KeyboardInterrupt
+    everything: bool = False
+    """In the frames of other modules, too."""
+    workers: int = 2
+    seed: int = 0
 
 
 @dataclass
@@ -141,37 +162,36 @@ def sites(moments: Sequence[Moment], every: bool, signals: bool) -> list[int]:
 class Campaign:
     """Runs the trials of one operation."""
 
-    def __init__(self, operation: Operation, folder: Path, error: type[BaseException], workers: int, everything: bool) -> None:
+    def __init__(self, operation: Operation, folder: Path, choice: Choice) -> None:
         self.operation = operation
         self.folder = folder
-        self.error = error
-        self.workers = workers
-        self.everything = everything
+        self.choice = choice
         self.template = (folder / "template", make_template(operation.template, folder / "template"))
         # What is made once in a process would be moments of the first trial only.
         (folder / "warm").mkdir()
         trial.run(operation, self.template, folder / "warm", Tracer())
 
-    def plan(self, task: Task) -> trial.Outcome:
-        """A trial in a worker of its own that tells all its moments. They are the same in each trial, but for threads."""
-        (result,) = self.run([task], keep=True)
-        path = self.folder / "plan"
-        moments = [[Moment(*each) for each in part] for part in json.loads(path.read_text())] if path.exists() else [[], []]
-        path.unlink(missing_ok=True)
-        return trial.Outcome(result.raised, result.came, result.kind, result.what, *moments)
+    def plan(self) -> list[int]:
+        """Runs the operation without an interrupt, and returns the numbers of its moments that are worth one."""
+        # The first trial of all is not traced from its first instruction on in some releases of Python.
+        *_, plain = self.run([Task(0), Task(0)], workers=1)
+        if plain.kind or plain.came != "nothing":
+            raise AssertionError(
+                f"{self.operation.name}: fails without any interrupt: {plain.kind} {plain.what} {plain.came}"
+            )
+        return plain.handled
 
-    def run(self, tasks: Sequence[Task], keep: bool = False) -> Iterator[Result]:
+    def run(self, tasks: Sequence[Task], workers: int = 0) -> Iterator[Result]:
         """Runs trials and yields what came of each, in any order."""
-        work = functools.partial(self._work, keep)
-        for ending in watch.run(tasks, work, self.folder, self.workers):
+        for ending in watch.run(tasks, self._work, self.folder, workers or self.choice.workers):
             if ending.value is not None:
-                raised, kind, what, came = ending.value
-                yield Result(ending.task, [Moment(*each) for each in raised], kind, what, came)
+                raised, *rest = ending.value
+                yield Result(ending.task, [Moment(*each) for each in raised], *rest)
             else:
                 raised = [Moment(*each["raised"]) for each in ending.said]
-                yield Result(ending.task, raised, "hang" if ending.hung else "died", ending.hung or ending.died, "")
+                yield Result(ending.task, raised, "hang" if ending.hung else "died", ending.hung or ending.died, "", [])
 
-    def _work(self, keep: bool, task: Task, folder: Path, say: watch.Say) -> tuple[Any, bool]:
+    def _work(self, task: Task, folder: Path, say: watch.Say) -> tuple[Any, bool]:
         """In a worker: one trial."""
 
         def told(moment: Moment) -> None:
@@ -180,12 +200,14 @@ class Campaign:
             else:
                 (folder / trial.IN_CHILD).write_text(json.dumps(moment))
 
-        myself, in_child = os.getpid(), self.operation.in_child
-        tracer = Tracer(*task, self.error, in_child=in_child, everything=self.everything, keep=keep, told=told)
-        outcome = trial.run(self.operation, self.template, folder, tracer, self.error, lambda name: say(phase=name))
-        if keep:
-            (self.folder / "plan").write_text(json.dumps([outcome.before, outcome.handling]))
-        return [outcome.raised, outcome.kind, outcome.what, outcome.came], not outcome.kind
+        myself, choice = os.getpid(), self.choice
+        tracer = Tracer(
+            *task, choice.error, in_child=self.operation.in_child, everything=choice.everything, told=told,
+            keep=not task.first or (choice.pairs > 0 and not task.second),
+        )  # fmt: skip
+        found = trial.run(self.operation, self.template, folder, tracer, choice.error, lambda name: say(phase=name))
+        handled = sites(tracer.kept, choice.every, choice.signals)
+        return [found.raised, found.kind, found.what, found.came, handled], not found.kind
 
 
 # -- all of it
@@ -197,30 +219,11 @@ def place() -> Path:
     return Path(tempfile.mkdtemp(prefix="coopy-moments-", dir=parent))
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which moments are tried, and how."""
-
-    pairs: int = 0
-    """So many pairs of moments of each operation."""
-    step: int = 1
-    offset: int = 0
-    every: bool = False
-    """All turns of loops."""
-    signals: bool = False
-    """Only where Python looks for signals."""
-    error: type[BaseException] = KeyboardInterrupt
-    everything: bool = False
-    """In the frames of other modules, too."""
-    workers: int = 2
-    seed: int = 0
-
-
 def interrupt(operation: Operation, folder: Path, choice: Choice, known: Sequence[Known] = ()) -> Tally:
     """Runs an operation with an interrupt at its moments, and at some pairs of moments."""
     begun = time.monotonic()
     tally = Tally(operation.name)
-    campaign = Campaign(operation, folder, choice.error, choice.workers, choice.everything)
+    campaign = Campaign(operation, folder, choice)
     if operation.in_child:
         # What a child has done is gone with it: the moments are tried until there are no more.
         for first in range(1 + choice.offset, 1_000_000, choice.step):
@@ -229,40 +232,37 @@ def interrupt(operation: Operation, folder: Path, choice: Choice, known: Sequenc
                 break
             tally.add(result, known)
     else:
-        # The first trial of all is not traced from its first instruction on in some releases of Python.
-        campaign.plan(Task(0))
-        plain = campaign.plan(Task(0))
-        if plain.kind or plain.came != "nothing":
-            raise AssertionError(f"{operation.name}: fails without any interrupt: {plain.kind} {plain.what} {plain.came}")
-        numbers = sites(plain.before, choice.every, choice.signals)[choice.offset :: choice.step]
+        numbers = campaign.plan()[choice.offset :: choice.step]
+        handled: dict[int, list[int]] = {}
         for result in campaign.run([Task(number) for number in numbers] * operation.repeat):
             if result.raised or result.kind:
                 tally.add(result, known)
+            handled[result.task.first] = result.handled
         # Where one interrupt is fatal, a second shows nothing.
-        fatal = {result.task.first for result in (*tally.fatal, *tally.known)}
-        for tasks in _pairs(campaign, [number for number in numbers if number not in fatal], choice):
-            for result in campaign.run(tasks):
-                if len(result.raised) == 2 or result.kind:
-                    tally.add(result, known)
+        for result in (*tally.fatal, *tally.known):
+            handled.pop(result.task.first, None)
+        for result in campaign.run(_pairs(handled, choice, operation.name)):
+            if len(result.raised) == 2 or result.kind:
+                tally.add(result, known)
     tally.seconds = time.monotonic() - begun
     return tally
 
 
-def _pairs(campaign: Campaign, numbers: Sequence[int], choice: Choice) -> Iterator[list[Task]]:
+def _pairs(handled: dict[int, list[int]], choice: Choice, name: str) -> list[Task]:
     """Pairs of moments: as many as asked for, spread over all first moments; all of them if there are not more."""
-    chance, left = random.Random(f"{choice.seed} {campaign.operation.name}"), choice.pairs
-    firsts = list(numbers)
+    chance, left = random.Random(f"{choice.seed} {name}"), choice.pairs
+    firsts, tasks = sorted(handled), []
     chance.shuffle(firsts)
-    for place, first in enumerate(firsts):
-        if left <= 0:
-            return
-        handled = campaign.plan(Task(first))
-        seconds = sites(handled.handling, choice.every, choice.signals)
+    # Those with few come first: what they leave is for the others.
+    for place, first in enumerate(sorted(firsts, key=lambda first: len(handled[first]))):
         share = -(-left // (len(firsts) - place))
-        if share < len(seconds):
-            seconds = chance.sample(seconds, share)
-        left -= len(seconds)
-        yield [Task(first, second) for second in seconds]
+        seconds = handled[first]
+        tasks += [Task(first, second) for second in (chance.sample(seconds, share) if share < len(seconds) else seconds)]
+        left = choice.pairs - len(tasks)
+        if left <= 0:
+            break
+    chance.shuffle(tasks)
+    return tasks
 
 
 def report(results: Sequence[Result], longest: int = 200) -> None:
@@ -331,8 +331,8 @@ def main() -> int:
             home = folder / str(number)
             home.mkdir()
             if arguments.at:
-                campaign = Campaign(operation, home, choice.error, 1, choice.everything)
-                for result in campaign.run([Task(*arguments.at)]):
+                campaign = Campaign(operation, home, choice)
+                for result in campaign.run([Task(*arguments.at)], workers=1):
                     print(operation.name, *result, sep="\n  ")
                 continue
             tally = interrupt(operation, home, choice, known)

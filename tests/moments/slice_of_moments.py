@@ -6,11 +6,11 @@ Which moments they are follows from MOMENTS_OFFSET, 0 by default; `make moments`
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import shutil
 
 import pytest
 
-from moments.campaign import Choice, interrupt, known_moments
+from moments.campaign import Choice, interrupt, known_moments, place
 from moments.operations import OPERATIONS, Operation
 
 OFFSET = int(os.environ.get("MOMENTS_OFFSET", "0"))
@@ -43,10 +43,14 @@ assert len(CHOSEN) == len(STEPS), "each operation that is named here is one of t
 
 
 @pytest.mark.parametrize("operation", CHOSEN, ids=lambda operation: operation.name)
-def test_an_interrupt_loses_nothing_and_nothing_hangs(operation: Operation, tmp_path: Path) -> None:
+def test_an_interrupt_loses_nothing_and_nothing_hangs(operation: Operation) -> None:
     step = STEPS[operation.name]
     choice = Choice(pairs=PAIRS.get(operation.name, 0), step=step, offset=OFFSET % step, signals=True, workers=1)
-    tally = interrupt(operation, tmp_path, choice, known_moments())
+    folder = place()
+    try:
+        tally = interrupt(operation, folder, choice, known_moments())
+    finally:
+        shutil.rmtree(folder)
     assert tally.moments, "there are moments"
     assert not tally.fatal, "\n".join(
         f"{each.kind}: {' then '.join(map(str, each.raised))}: {each.what}; again with tests/moments/campaign.py --exactly "

@@ -42,7 +42,7 @@ def moments_of(function: Callable[[], Any]) -> list[Moment]:
             function()
         finally:
             tracer.stop()
-        found = tracer.before
+        found = tracer.kept
     return found
 
 

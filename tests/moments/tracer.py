@@ -52,7 +52,7 @@ class Tracer:
     """Traces this thread between `start` and `stop`.
 
     ``first`` and ``second`` count from 1; 0 raises none. With ``in_child`` the moments that count are those of a forked child, and only those. With ``everything`` the frames of other modules
-    count, too. With ``keep`` all moments are kept, not only those at which it raised. ``told``
+    count, too. With ``keep`` moments are kept, not only those at which it raised. ``told``
     is told of those, before.
     """
 
@@ -68,10 +68,8 @@ class Tracer:
         told: Callable[[Moment], None] = lambda moment: None,
     ) -> None:
         self.raised: list[Moment] = []
-        self.before: list[Moment] = []
-        """The moments up to the first exception, if they are kept."""
-        self.handling: list[Moment] = []
-        """The moments after it, if they are kept."""
+        self.kept: list[Moment] = []
+        """The moments after the first exception, or all if there is to be none; if they are to be kept."""
         self.count = 0
         """The moments since the start, or since the first exception."""
         self._at = [first, second, 0]
@@ -111,8 +109,8 @@ class Tracer:
             return
         self.count += 1
         stage = len(self.raised)
-        if self._keep and stage < 2:
-            (self.handling if stage else self.before).append(self._moment(frame))
+        if self._keep and (stage == 1 or not self._at[0]):
+            self.kept.append(self._moment(frame))
         is_it = self.count == self._at[stage]
         moment = self._moment(frame) if is_it else None
         self._previous[id(frame)] = frame.f_lasti

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,6 @@ class Outcome:
     kind: str = ""
     """What was broken, one of `moments.oracle.FATAL`; empty if nothing was."""
     what: str = ""
-    before: list[Moment] = field(default_factory=list)
-    handling: list[Moment] = field(default_factory=list)
 
 
 def run(
@@ -89,7 +87,6 @@ def run(
         (folder / IN_CHILD).unlink()
     if held is not None:
         outcome.came = describe(held)
-    outcome.before, outcome.handling = tracer.before, tracer.handling
     try:
         if reader is not None:
             phase("waiting for the reader")
