@@ -12,6 +12,7 @@ import fnmatch
 import functools
 import json
 import linecache
+import logging
 import os
 import random
 import shutil
@@ -28,7 +29,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from moments import trial, watch
-from moments.operations import OPERATIONS, Operation, make_template
+from moments.operations import OPERATIONS, Operation, make_template, small_segments
 from moments.oracle import FLAWS
 from moments.tracer import PACKAGE, Moment, Tracer
 
@@ -146,7 +147,7 @@ def source(moment: Moment) -> str:
 
 
 def sites(moments: Sequence[Moment], every: bool, signals: bool) -> list[int]:
-    """Numbers of the moments, from 1; of those in loops the first two and the last turn. With ``signals`` call boundaries only."""
+    """Numbers of the moments, from 1; of those in loops the first two turns and the last. ``signals``: call boundaries only."""
     numbered = [(number, moment) for number, moment in enumerate(moments, 1) if moment.boundary or not signals]
     if every:
         return [number for number, _ in numbered]
@@ -219,6 +220,12 @@ def place() -> Path:
     return Path(tempfile.mkdtemp(prefix="coopy-moments-", dir=parent))
 
 
+def seed() -> int:
+    """Of all that is random in a campaign but the scheduler."""
+    return int(os.environ.get("MOMENTS_SEED", random.SystemRandom().randrange(1 << 32)))
+
+
+@small_segments()
 def interrupt(operation: Operation, folder: Path, choice: Choice, known: Sequence[Known] = ()) -> Tally:
     """Runs an operation with an interrupt at its moments, and at some pairs of moments."""
     begun = time.monotonic()
@@ -246,6 +253,13 @@ def interrupt(operation: Operation, folder: Path, choice: Choice, known: Sequenc
                 tally.add(result, known)
     tally.seconds = time.monotonic() - begun
     return tally
+
+
+@small_segments()
+def again(operation: Operation, folder: Path, choice: Choice, task: Task) -> None:
+    """Runs one trial, and prints all that is known of it."""
+    for result in Campaign(operation, folder, choice).run([task], workers=1):
+        print(operation.name, *map(str, result.raised), result.kind or "well", result.what, result.came, sep="\n  ")
 
 
 def _pairs(handled: dict[int, list[int]], choice: Choice, name: str) -> list[Task]:
@@ -280,8 +294,8 @@ def report(results: Sequence[Result], longest: int = 200) -> None:
 
 HEAD = (
     f"{'':42} {'':>8} {'with':>8} {'':>8} | fatal moments: | fatal pairs:    |\n"
-    f"{'operation':42} {'moments':>8} {'signals':>8} {'pairs':>8} | {'signals':>7} {'other':>6} | {'signals':>7} {'other':>7} | "
-    f"{'known':>6} {'flaws':>6} {'swallowed':>9} {'s':>5}"
+    f"{'operation':42} {'moments':>8} {'signals':>8} {'pairs':>8} | {'signals':>7} {'other':>6} | "
+    f"{'signals':>7} {'other':>7} | {'known':>6} {'flaws':>6} {'swallowed':>9} {'s':>5}"
 )
 
 
@@ -299,7 +313,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], help="operations whose name has this text")
     parser.add_argument("--exactly", action="store_true", help="operations whose name is this text")
     parser.add_argument("--pairs", type=int, default=int(os.environ.get("MOMENTS_PAIRS", "1000")), help="of each operation")
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("MOMENTS_SEED", random.SystemRandom().randrange(1 << 32))))
+    parser.add_argument("--seed", type=int, default=seed())
     parser.add_argument("--step", type=int, default=1, help="every so many moments")
     parser.add_argument("--offset", type=int, default=0, help="begin at this moment")
     parser.add_argument("--signals", action="store_true", help="only moments at which Python looks for signals")
@@ -324,6 +338,7 @@ def main() -> int:
         arguments.pairs, arguments.step, arguments.offset, arguments.all, arguments.signals, ERRORS[arguments.error],
         arguments.everything, arguments.workers, arguments.seed,
     )  # fmt: skip
+    logging.disable(logging.CRITICAL)
     print(f"moments: seed {arguments.seed}, Python {sys.version.split()[0]}, {arguments.error}", flush=True)
     known, folder, tallies = known_moments(), place(), []
     try:
@@ -331,9 +346,7 @@ def main() -> int:
             home = folder / str(number)
             home.mkdir()
             if arguments.at:
-                campaign = Campaign(operation, home, choice)
-                for result in campaign.run([Task(*arguments.at)], workers=1):
-                    print(operation.name, *result, sep="\n  ")
+                again(operation, home, choice, Task(*arguments.at))
                 continue
             tally = interrupt(operation, home, choice, known)
             tallies.append(tally)
@@ -346,7 +359,8 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     print(HEAD, *map(row, tallies), sep="\n")
     if arguments.report:
-        arguments.report.write_text(json.dumps({each.operation: [each.fatal, each.flaws, each.known] for each in tallies}, indent=1))
+        found = {each.operation: [each.fatal, each.flaws, each.known] for each in tallies}
+        arguments.report.write_text(json.dumps(found, indent=1))
     fatal = sum(len(tally.fatal) for tally in tallies)
     trials = sum(tally.moments + tally.pairs for tally in tallies)
     print(f"{trials} trials, {fatal} fatal, {sum(len(tally.known) for tally in tallies)} at moments that Python can't close")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from coopy import abort_exception, clock, env, readonly, transactional, unlocked
+from coopy import abort_exception, clock, env, on_commit, readonly, transactional, unlocked
 
 TOTAL = 1_000_000
 
@@ -23,6 +23,15 @@ class Interrupter:
         error, Interrupter.error = Interrupter.error, None
         if error is not None:
             raise error
+
+
+CARRIED: set[str] = set()
+"""Keys of the calls of `Bank.promise` whose effects were carried out in this process."""
+
+
+def carry_out(key: str) -> None:
+    """The effect of `Bank.promise`."""
+    CARRIED.add(key)
 
 
 class Bank:
@@ -73,6 +82,20 @@ class Bank:
         """Moves an amount and raises."""
         self._move(key, amount)
         raise ValueError(key)
+
+    def promise(self, key: str, amount: int) -> None:
+        """Moves an amount, and asks for an effect."""
+        self._move(key, amount)
+        on_commit(carry_out, key)
+
+    def adopt(self, system: Any) -> None:
+        """Keeps the system that this is the domain of."""
+        self.system = system
+
+    def through(self, key: str, amount: int) -> str:
+        """Calls the system in an action: a call of its own, which is part of this one."""
+        found: str = self.system.transfer(key, amount)
+        return found
 
     @abort_exception
     def refuse(self, key: str, amount: int) -> None:

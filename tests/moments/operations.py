@@ -7,7 +7,8 @@ import shutil
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,26 @@ from coopy import control
 from coopy.disk import directory, journal
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
-from moments.domain import Bank, Interrupter
+from coopy.errors import SystemClosed
+from moments.domain import CARRIED, Bank, Interrupter
 from moments.oracle import Witness, again, in_another_thread, reopened, state_of
 
 SEGMENT_BYTES = 4 * BLOCK
-journal.FIRST_BYTES = SEGMENT_BYTES
-# A journal of a megabyte would be read, copied and opened a hundred times a second for nothing.
 LARGE = "x" * 30_000
 """An argument that takes a block of the journal alone."""
 MEDIUM = "x" * 6_000
 """One that does not fit in beside it."""
+
+
+@contextmanager
+def small_segments() -> Iterator[None]:
+    """Segments begin small: a megabyte of zeros would be read, copied and written at each trial for nothing."""
+    before = journal.FIRST_BYTES
+    journal.FIRST_BYTES = SEGMENT_BYTES
+    try:
+        yield
+    finally:
+        journal.FIRST_BYTES = before
 
 
 class Trial:
@@ -39,6 +50,8 @@ class Trial:
         self.witness = witness
         self.system: Any = None
         self.threads: list[threading.Thread] = []
+        self.closes = False
+        """Whether the operation closes the system."""
         self.over = threading.Event()
         """Set when the threads have to come to an end."""
         self.failures: list[BaseException] = []
@@ -67,7 +80,10 @@ class Operation:
     durability: str = "sync"
     template: str = "two"
     """Which directory it begins with; see TEMPLATES."""
+    begin: Step = lambda trial: None
+    """What is done before the directory is opened."""
     prepare: Step = lambda trial: None
+    """What is done before it is interrupted."""
     options: dict[str, Any] = field(default_factory=dict)
     counts: bool = True
     """Whether ``run`` makes a call with the key "op"."""
@@ -197,6 +213,11 @@ def _read(trial: Trial) -> None:
     trial.witness.look(trial.system.state())
 
 
+def _read_beside(trial: Trial) -> None:
+    """A read while others make calls: not all that is acknowledged meanwhile is there."""
+    trial.witness.saw(trial.system.state())
+
+
 def _read_attribute(trial: Trial) -> None:
     assert trial.system.count == len(trial.witness.acknowledged)
 
@@ -249,6 +270,27 @@ def _asyncio(trial: Trial) -> None:
     asyncio.run(main())
 
 
+def _hopeful(trial: Trial) -> None:
+    """The effect of a call that counts is carried out."""
+    for turn in range(300):
+        keys = [entry[0] for entry in trial.system.state()[5]]
+        if "op" not in keys or "op" in CARRIED:
+            return
+        time.sleep(0.001)
+    raise AssertionError(f"the effect was not carried out; {control(trial.system).effects} are waiting")
+
+
+def _unmapped(trial: Trial) -> None:
+    """Has the journal written by a system call, as where no map of a file can be trusted."""
+    mappable = Calls.mappable
+    setattr(Calls, "mappable", lambda calls, fd: False)
+    trial.ends.append(lambda: setattr(Calls, "mappable", mappable))
+
+
+def _adopt(trial: Trial) -> None:
+    trial.system.adopt(trial.system)
+
+
 def _know(trial: Trial) -> None:
     trial.witness.look(trial.system.state())
 
@@ -278,7 +320,7 @@ def _crowd(trial: Trial) -> None:
         time.sleep(0.0002)
         sync(calls, fd)
 
-    Calls.sync_data = slow  # type: ignore[method-assign]
+    setattr(Calls, "sync_data", slow)
     trial.ends.append(lambda: setattr(Calls, "sync_data", sync))
     started = threading.Barrier(4)
 
@@ -292,6 +334,9 @@ def _crowd(trial: Trial) -> None:
                 trial.witness.doubtful.add(key)
                 trial.system.transfer(key, 1)
                 trial.witness.acknowledged.append(key)
+        except SystemClosed as error:
+            if not trial.closes:
+                trial.failures.append(error)
         except BaseException as error:
             trial.failures.append(error)
 
@@ -337,6 +382,14 @@ OPERATIONS: list[Operation] = [
     *_both("call at growth", _carry, template="full segment", options=GROWING, proof=_has_grown),
     *_both("call at roll-over", _carry, template="full segment", proof=_has_rolled),
     Operation("call that draws", lambda trial: trial.system.draw("op")),
+    Operation(
+        "call that asks for an effect", lambda trial: trial.system.promise("op", 7), more=_hopeful,
+        prepare=lambda trial: CARRIED.clear(),
+    ),
+    Operation("call in a call", lambda trial: trial.system.through("op", 7), prepare=_adopt),
+    *_both("call, written", _transfer, begin=_unmapped),
+    *_both("call at growth, written", _carry, template="full segment", options=GROWING, proof=_has_grown, begin=_unmapped),
+    *_both("call at roll-over, written", _carry, template="full segment", proof=_has_rolled, begin=_unmapped),
     Operation("call that yields", lambda trial: list(trial.system.each(["op"]))),
     *_both("call that raises", _raising("fail")),
     *_both("call that is refused", _raising("refuse"), withdrawn=True),
@@ -349,6 +402,9 @@ OPERATIONS: list[Operation] = [
     Operation("call that raises, watched", _raising("fail"), watched=True),
     Operation("call that is undone, watched", _raising("undo"), withdrawn=True, watched=True),
     Operation("call beside others", _transfer, prepare=_crowd, repeat=3),
+    Operation("call at roll-over beside others", _carry, template="full segment", prepare=_crowd, repeat=2),
+    Operation("read beside others", _read_beside, prepare=_crowd, repeat=10, counts=False),
+    Operation("close beside others", _close, prepare=_crowd, repeat=3, counts=False, closes=True),
     *_both("setting an attribute", _set, counts=False),
     *_both("read", _read, counts=False),
     Operation("read of an attribute", _read_attribute, counts=False),
@@ -356,9 +412,11 @@ OPERATIONS: list[Operation] = [
     Operation("unlocked read", _glimpse, counts=False),
     Operation("unlocked read after an interrupted call", _glimpse, prepare=_interrupted, counts=False),
     Operation("snapshot", _snapshot, counts=False, proof=_has_snapshot, more=_snapshot_again),
-    Operation("snapshot by a child", _snapshot, counts=False, options={"fork": True}, proof=_has_snapshot, more=_snapshot_again),
     Operation(
-        "snapshot, in the child", _snapshot, counts=False, options={"fork": True}, more=_snapshot_again, in_child=True
+        "snapshot by a child", _snapshot, counts=False, options={"fork": True}, proof=_has_snapshot, more=_snapshot_again
+    ),
+    Operation(
+        "snapshot, in the child", _snapshot, counts=False, options={"fork": True}, more=_snapshot_again, in_child=True,
     ),
     Operation("prune", _prune, template="snapshots", counts=False, proof=_has_pruned, more=_prune_again),
     *_both("close", _close, counts=False, closes=True, prepare=_last_call),
@@ -370,4 +428,6 @@ OPERATIONS: list[Operation] = [
     Operation("opening of a torn end", _open, template="torn", counts=False, opens=True),
     Operation("asyncio", _asyncio, opens=True, patient=True),
     Operation("opening of several segments", _open, template="snapshots", counts=False, opens=True),
+    # The last one: the process is another afterwards.
+    Operation("call, deterministic", _transfer, options={"deterministic": True}),
 ]

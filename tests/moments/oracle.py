@@ -191,7 +191,7 @@ def state_of(domain: Bank) -> tuple[Any, ...]:
 
 
 def restarts(directory: Path, witness: Witness, options: dict[str, Any], why: str) -> None:
-    """The directory opens, gives what was seen last, takes a call, closes, and is replayed to what that gave. Raises `Broken`."""
+    """The directory opens, gives what was seen last, takes a call, closes, and is replayed to that. Raises `Broken`."""
     try:
         system = reopened(directory, options)
     except BaseException as error:
@@ -217,12 +217,12 @@ def restarts(directory: Path, witness: Witness, options: dict[str, Any], why: st
 
 def again(state: tuple[Any, ...], witness: Witness, why: str) -> None:
     """A state after a restart is what was seen last. Raises `Broken`."""
-    known = witness.known
+    known, exact = witness.known, witness.exact
     try:
         witness.look(state)
     except Broken as problem:
         raise Broken(problem.kind, f"{why}: {problem.args[0]}") from None
-    if known is not None and witness.exact and state != known:
+    if known is not None and exact and state != known:
         raise Broken("differs", f"{why}: the state was {known}, and is {state}")
 
 

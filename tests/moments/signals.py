@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,9 +33,9 @@ import coopy
 from coopy import control
 from coopy.errors import DirectoryInUse
 from moments import watch
-from moments.campaign import place
+from moments.campaign import place, seed
 from moments.domain import Bank
-from moments.operations import MEDIUM, SEGMENT_BYTES, Trial
+from moments.operations import MEDIUM, SEGMENT_BYTES, Trial, small_segments
 from moments.oracle import (
     FLAWS,
     Broken,
@@ -119,7 +119,7 @@ class Shooter:
 
     def __init__(self) -> None:
         linux = sys.platform.startswith("linux")
-        self._timers = [KernelTimer(), KernelTimer()] if linux else [AlarmTimer()]
+        self._timers: Sequence[KernelTimer | AlarmTimer] = [KernelTimer(), KernelTimer()] if linux else [AlarmTimer()]
         self.hits: list[str] = []
         """Where the interrupts of the last function arrived."""
         signal.signal(self._timers[0].signal, self._handle)
@@ -161,6 +161,9 @@ def _target(function: Callable[[], Any]) -> None:
 
 # -- a life
 
+_windows: dict[str, float] = {}
+"""Within so many seconds is an operation interrupted: so that two of three interrupts meet it, early and late."""
+
 
 class Life:
     """Some operations of one system, each interrupted."""
@@ -171,8 +174,6 @@ class Life:
         self._say = say
         self._shooter = Shooter()
         self._number = 0
-        self._s: dict[str, float] = {}
-        """How long an operation takes, about."""
         options = {
             "durability": self._chance.choice(("sync", "buffered")),
             "segment_bytes": self._chance.choice((SEGMENT_BYTES, 64 << 20)),
@@ -217,19 +218,15 @@ class Life:
     def _shot(self, name: str, function: Callable[[], Any]) -> bool:
         """Calls a function, and interrupts it. Returns whether it returned. Raises `Broken`."""
         self._say(phase=name)
-        known = self._s.get(name, 0.0005)
-        after_s = [self._chance.uniform(0, 1.1 * known)]
+        window_s = _windows.get(name, 0.0003)
+        after_s = [self._chance.uniform(0, window_s)]
         if self._chance.random() < AGAIN:
             after_s.append(after_s[0] + self._chance.uniform(0, 60e-6))
-        begun = time.perf_counter()
         held = self._shooter.shoot(function, *after_s)
-        took = time.perf_counter() - begun
         self.counts[name] += 1
         self.hits[name] += bool(self._shooter.hits)
         self.seconds[name] += len(self._shooter.hits) > 1
-        if held is None or not self._shooter.hits:
-            # Where the processor was taken away meanwhile, it was not the operation that took so long.
-            self._s[name] = 0.8 * known + 0.2 * min(took, 1.5 * known)
+        _windows[name] = window_s * (1.05 if self._shooter.hits else 0.9)
         if held is None:
             return True
         if isinstance(held, Broken):
@@ -377,13 +374,13 @@ def _work(seed: int, life: int, folder: Path, say: watch.Say) -> tuple[Any, bool
         process.compare()
     except Broken as problem:
         broken = (problem.kind, f"{problem.args[0]} (the last interrupt: {one._shooter.hits})")
-    return [one.counts, one.hits, one.seconds, *broken], not broken[0]
+    return [one.counts, one.hits, one.seconds, _windows, *broken], not broken[0]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--signals", type=int, default=int(os.environ.get("MOMENTS_SIGINTS", "100000")))
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("MOMENTS_SEED", random.SystemRandom().randrange(1 << 32))))
+    parser.add_argument("--seed", type=int, default=seed())
     parser.add_argument("--workers", type=int, default=int(os.environ.get("MOMENTS_WORKERS", "2")))
     parser.add_argument("--lives", type=int, nargs="+", help="only the lives of these numbers")
     arguments = parser.parse_args()
@@ -391,6 +388,7 @@ def main() -> int:
     return 1 if run(arguments.signals, arguments.seed, arguments.workers, arguments.lives) else 0
 
 
+@small_segments()
 def run(wanted: int, seed: int, workers: int, only: list[int] | None = None) -> int:
     """Sends as many signals, prints what came of them, and returns how many lives were broken."""
     counts, hits, seconds = Counter[str](), Counter[str](), Counter[str]()
@@ -409,7 +407,8 @@ def run(wanted: int, seed: int, workers: int, only: list[int] | None = None) -> 
                 if ending.value is None:
                     kind, what = ("hang", ending.hung) if ending.hung else ("died", ending.died)
                 else:
-                    counted, hit, again, kind, what = ending.value
+                    counted, hit, again, windows, kind, what = ending.value
+                    _windows.update(windows)
                     counts += Counter(counted)
                     hits += Counter(hit)
                     seconds += Counter(again)

@@ -121,8 +121,9 @@ def test_reads_that_take_something_back_are_seen() -> None:
 
 def test_a_restart_that_gives_another_state_is_seen(tmp_path: Path) -> None:
     witness = Witness()
-    with init_system(Bank, tmp_path / "data") as system:
-        takes_calls(system, witness, "somebody", True)
+    system = init_system(Bank, tmp_path / "data")
+    takes_calls(system, witness, "somebody", True)
+    lets_go(system)
     witness.doubtful.add("more")
     with pytest.raises(Broken, match="^differs: why"):
         again(a_state(*witness.acknowledged), witness, "why")

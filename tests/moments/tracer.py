@@ -51,9 +51,9 @@ class Moment(NamedTuple):
 class Tracer:
     """Traces this thread between `start` and `stop`.
 
-    ``first`` and ``second`` count from 1; 0 raises none. With ``in_child`` the moments that count are those of a forked child, and only those. With ``everything`` the frames of other modules
-    count, too. With ``keep`` moments are kept, not only those at which it raised. ``told``
-    is told of those, before.
+    ``first`` and ``second`` count from 1; 0 raises none. With ``in_child`` the moments that count are those of a forked
+    child, and only those. With ``everything`` the frames of other modules count, too. With ``keep`` moments are kept, not
+    only those at which it raised. ``told`` is told of those, before.
     """
 
     def __init__(

@@ -123,6 +123,8 @@ def _begin(operation: Operation, template: tuple[Path, Witness], directory: Path
     witness.acknowledged = list(known.acknowledged)
     witness.known = known.known
     trial = Trial(directory, operation.everything, witness)
+    trial.closes = operation.closes
+    operation.begin(trial)
     if not operation.opens:
         trial.open()
     operation.prepare(trial)
@@ -144,6 +146,7 @@ def _check(
         trial.over.set()
         for thread in trial.threads:
             thread.join()
+        witness.exact = False
         if trial.failures:
             raise Broken("refused", f"another caller: {describe(trial.failures[0])}")
     if (folder / ESCAPED).exists():
