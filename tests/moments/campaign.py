@@ -208,7 +208,8 @@ class Campaign:
         )  # fmt: skip
         found = trial.run(self.operation, self.template, folder, tracer, choice.error, lambda name: say(phase=name))
         handled = sites(tracer.kept, choice.every, choice.signals)
-        return [found.raised, found.kind, found.what, found.came, handled], not found.kind
+        what, came = (text.replace(f"{folder}{os.sep}", "") for text in (found.what, found.came))
+        return [found.raised, found.kind, what, came, handled], not found.kind
 
 
 # -- all of it
@@ -279,17 +280,19 @@ def _pairs(handled: dict[int, list[int]], choice: Choice, name: str) -> list[Tas
     return tasks
 
 
-def report(results: Sequence[Result], longest: int = 200) -> None:
-    """Prints trials, those at the same moments once."""
-    groups: dict[tuple[str, str], list[Result]] = {}
-    for result in results:
-        groups.setdefault((result.kind, " then ".join(map(str, result.raised)) or "?"), []).append(result)
-    for (kind, moments), alike in list(groups.items())[:longest]:
-        result = alike[0]
-        more = f" ({len(alike)} times)" if len(alike) > 1 else ""
-        line = source(result.raised[-1]) if result.raised else ""
-        print(f"  {kind}: {moments}{more}: {line}")
-        print(f"      --at {' '.join(map(str, result.task))}; raised {result.came or 'nothing'}; {result.what[:400]}")
+def report(results: Sequence[Result], each: bool) -> None:
+    """Prints trials: those that were interrupted in the same lines together, or each."""
+    groups: dict[tuple[Any, ...], list[Result]] = {}
+    for result in sorted(results, key=lambda result: result.task):
+        lines = tuple((moment.file, moment.function, moment.line) for moment in result.raised)
+        groups.setdefault((result.kind, lines, result.task if each else None), []).append(result)
+    for (kind, _, _), alike in groups.items():
+        # One at a signal says more.
+        result = next((result for result in alike if result.at_signals), alike[0])
+        signals = sum(result.at_signals for result in alike)
+        places = " then ".join(f"{moment}: {source(moment)}" for moment in result.raised)
+        print(f"  {kind}: {len(alike)} ({signals} at signals): {places or '?'}")
+        print(f"      --at {' '.join(map(str, result.task))}; raised {result.came or 'nothing'}; {result.what[:300]}")
 
 
 HEAD = (
@@ -318,6 +321,7 @@ def main() -> int:
     parser.add_argument("--offset", type=int, default=0, help="begin at this moment")
     parser.add_argument("--signals", action="store_true", help="only moments at which Python looks for signals")
     parser.add_argument("--flaws", action="store_true", help="print flaws, too")
+    parser.add_argument("--each", action="store_true", help="print each fatal moment, not those of a line together")
     parser.add_argument("--all", action="store_true", help="all turns of loops, not two of them and the last")
     parser.add_argument("--error", choices=sorted(ERRORS), default="KeyboardInterrupt")
     parser.add_argument("--everything", action="store_true", help="frames of other modules count, too")
@@ -351,9 +355,9 @@ def main() -> int:
             tally = interrupt(operation, home, choice, known)
             tallies.append(tally)
             print(row(tally), flush=True)
-            report(tally.fatal)
+            report(tally.fatal, arguments.each)
             if arguments.flaws:
-                report(tally.flaws)
+                report(tally.flaws, arguments.each)
             shutil.rmtree(home, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
