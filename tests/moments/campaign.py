@@ -199,7 +199,9 @@ class Campaign:
             if os.getpid() == myself:
                 say(raised=moment)
             else:
-                (folder / trial.IN_CHILD).write_text(json.dumps(moment))
+                path = folder / trial.IN_CHILD
+                path.with_suffix(".new").write_text(json.dumps(moment))
+                path.with_suffix(".new").rename(path)
 
         myself, choice = os.getpid(), self.choice
         tracer = Tracer(

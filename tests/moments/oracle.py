@@ -25,14 +25,14 @@ from moments.domain import Bank, not_whole
 
 T = TypeVar("T")
 
-FATAL = ("hang", "lost", "half", "twice", "differs", "refused", "unopenable", "lock", "stuck", "child", "died")
+FATAL = ("hang", "lost", "half", "twice", "differs", "refused", "unopenable", "lock", "stuck", "child", "died", "process")
 """What can be broken: a call that never returns; an acknowledged call that is gone; half a call that is seen; a call that
 is there twice, or one that nobody made; a restart that gives another state; calls that are refused though nothing failed; a
 directory that does not open, or that nobody let go; a thread that still takes itself for an action; a child that runs the
-program; a process that died."""
+program; a process that died; and one whose collector, signals or warnings are not what they were, or that has a child."""
 
 FLAWS = ("odd", "leak")
-"""What is not fatal: an interrupt that comes out as another error; what is left behind in the process, as an open file."""
+"""What is not fatal: an interrupt that comes out as another error; a file or a thread that is left behind."""
 
 
 class Broken(Exception):
@@ -265,7 +265,8 @@ class Process:
             if turn in (0, 10):
                 gc.collect()
             time.sleep(0.0005 * turn)
-        raise Broken("leak", "; ".join(_changes(self._before, now)))
+        only_left = all(now[name] == was for name, was in self._before.items() if name not in ("files", "threads"))
+        raise Broken("leak" if only_left else "process", "; ".join(_changes(self._before, now)))
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

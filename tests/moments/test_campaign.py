@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -144,6 +145,10 @@ def test_what_is_left_in_the_process_is_seen() -> None:
     with pytest.raises(Broken, match="^leak: files"):
         process.compare()
     os.close(fd)
+    gc.disable()
+    with pytest.raises(Broken, match="^process: collector"):
+        process.compare()
+    gc.enable()
     current.machine = object()  # type: ignore[assignment]
     with pytest.raises(Broken, match="^stuck"):
         process.compare()

@@ -26,8 +26,6 @@ DOMAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "domain.py")
 _CALLS = frozenset(("CALL", "CALL_FUNCTION", "CALL_METHOD", "CALL_FUNCTION_KW", "CALL_FUNCTION_EX", "CALL_KW"))
 _LOOKS = _CALLS | {"RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE"}
 
-os.register_at_fork(after_in_child=lambda: _in_child())
-_armed: list[Tracer] = []
 
 
 class Moment(NamedTuple):
@@ -80,21 +78,17 @@ class Tracer:
         self._everything = everything
         self._keep = keep
         self._told = told
-        self._counts = not in_child
+        self._process = os.getpid()
         self._top: FrameType | None = None
         self._previous: dict[int, int] = {}
         self._thread = threading.get_ident()
 
     def start(self) -> None:
-        _armed.append(self)
         sys.settrace(self._begin)
 
     def stop(self) -> None:
         sys.settrace(None)
         self._top = None
-        self._counts = False
-        if self in _armed:
-            _armed.remove(self)
 
     def _begin(self, frame: FrameType, event: str, argument: object) -> Any:
         if not is_ours(frame.f_code, self._everything):
@@ -105,7 +99,7 @@ class Tracer:
 
     def at(self, frame: FrameType) -> None:
         """Takes a moment: raises, or counts it."""
-        if not self._counts:
+        if (os.getpid() == self._process) == self._in_child:
             return
         self.count += 1
         stage = len(self.raised)
@@ -158,15 +152,6 @@ class Tracer:
         file = path[len(PACKAGE) :] if path.startswith(PACKAGE) else os.path.basename(path)
         return Moment(file, frame.f_lineno or 0, code.co_name, opcode, offset, boundary, stack)
 
-    def entered_child(self) -> None:
-        """Counts in the child what the child does, and nothing else."""
-        if self._in_child:
-            self._counts = True
-            self._thread = threading.get_ident()
-        else:
-            sys.settrace(None)
-            self._counts = False
-
 
 def _at_event(tracer: Tracer, frame: FrameType, event: str, argument: object) -> None:
     if event == "opcode":
@@ -181,11 +166,6 @@ class _Local(functools.partial):  # type: ignore[type-arg]
 
     def __del__(self) -> None:
         self.args[0].back()
-
-
-def _in_child() -> None:
-    for tracer in _armed:
-        tracer.entered_child()
 
 
 _known: dict[tuple[str, bool], bool] = {}

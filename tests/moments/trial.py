@@ -82,7 +82,7 @@ def run(
             os._exit(1)
     if not tracer.raised and held is None and not operation.proof(trial):
         raise AssertionError(f"{operation.name}: has not come to where it is meant to")
-    if (folder / IN_CHILD).exists():
+    if operation.in_child and (folder / IN_CHILD).exists():
         tracer.raised.append(Moment(*json.loads((folder / IN_CHILD).read_text())))
         (folder / IN_CHILD).unlink()
     if held is not None:
