@@ -175,6 +175,7 @@ class Engine:
         Without ``wait`` the caller is answered before the action is settled, and waits itself.
         """
         failure = None
+        index = 0
         _coopy_holds = False
         # The lock is taken by hand, as in the methods of a proxy: see `unwind`.
         try:
@@ -204,15 +205,16 @@ class Engine:
                     parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
                     index = log.append(header + call)
                     self._instant = instant
-                    try:
-                        result = machine.apply(header, function, args, kwargs)
-                    except BaseException as error:
-                        failure = self._failed(method, index, error, parts)
+                    result = machine.apply(header, function, args, kwargs)
                 _coopy_holds = False
                 self.release()
-            except BaseException:
-                self.unwind()
-                raise
+            except BaseException as error:
+                if not index or not _coopy_holds:
+                    self.unwind()
+                    raise
+                failure = self._failed(method, index, error, parts)
+                _coopy_holds = False
+                self.release()
         except BaseException:
             self.unwind()
             raise
@@ -605,7 +607,10 @@ class Engine:
     def _failed(self, method: Method, index: int, error: BaseException, parts: bytes | None) -> BaseException:
         """What is to be raised for what the method raised, with memory and log as the marks say."""
         machine = self.machine
-        if machine.outcome != action.RAISED:
+        machine.running = False
+        if current.machine is machine:
+            current.machine = running_in(sys._getframe(1))
+        if machine.outcome != action.RAISED or machine.index != index:
             return error  # Interrupted: the next call rebuilds.
         method = method.of(machine.code)
         refused = isinstance(error, PrevalentError)

@@ -68,8 +68,8 @@ class Machine:
         self.domain = domain
         self.applied = applied
         """Index of the last action that was applied; UNSURE while the state may hold a part of another."""
-        self.index = applied + 1
-        """Index of the action that runs; what it is between two means nothing."""
+        self.index = applied
+        """Index of the action that runs, or has run last."""
         self.header = header
         """Header of the action that runs, or ran last."""
         self.outcome = header[action.OUTCOME]
@@ -113,29 +113,34 @@ class Machine:
         before = here.get("machine")
         index = self.applied + 1
         assert index > 0, "a machine that is not sure of its state is rebuilt before the next action"
+        inside = False
+        # No `try` in the middle of another: CPython 3.11 leaves the step that begins it outside of both.
         try:
-            self.header = header
-            self.index = index
-            self.running = True
-            here["machine"] = self
-            # Before the method runs, not after it was interrupted: there is no moment at which the
-            # state holds half an action and does not say so.
-            self.applied = UNSURE
-            self.outcome = action.UNKNOWN
             try:
+                # Before the method runs, not after it was interrupted: there is no moment at which the
+                # state holds half an action and does not say so.
+                self.applied = UNSURE
+                self.outcome = action.UNKNOWN
+                self.header = header
+                self.index = index
+                self.running = True
+                here["machine"] = self
+                inside = True
                 result = method(*args, **kwargs) if kwargs else method(*args)
                 if type(result) is GeneratorType:
                     result = iter(list(result))
+                inside = False
+                self.outcome = action.RETURNED
+                self.applied = index
+                self.running = False
+                here["machine"] = before
             except INTERRUPTIONS:
                 raise
             except Exception:
-                self.drop_effects()
-                self.outcome = action.RAISED
+                if inside:
+                    self.drop_effects()
+                    self.outcome = action.RAISED
                 raise
-            self.outcome = action.RETURNED
-            self.applied = index
-            self.running = False
-            here["machine"] = before
         except BaseException:
             self.running = False
             here["machine"] = before
@@ -148,30 +153,34 @@ class Machine:
         So many as there are arguments for, which are asked for one by one.
         """
         generator, add = GeneratorType, values.append
-        before, before_that = current.machine, self.outcome
+        before, outcome = current.machine, self.outcome
         first = self.applied + 1
         assert first > 0, "a machine that is not sure of its state is rebuilt before the next action"
+        inside = False
         try:
-            self.running = True
-            current.machine = self
-            self.applied = UNSURE
-            self.outcome = action.UNKNOWN
             try:
+                self.applied = UNSURE
+                self.outcome = action.UNKNOWN
+                self.running = True
+                current.machine = self
                 for index, header, method, args in zip(range(first, first + len(headers)), headers, methods, arguments):
                     self.header = header
                     self.index = index
+                    inside = True
                     result = method(*args)
                     add(result if type(result) is not generator else iter(list(result)))
+                    inside = False
+                self.outcome = action.RETURNED if values else outcome
+                self.applied = first + len(values) - 1
+                self.running = False
+                current.machine = before
             except INTERRUPTIONS:
                 raise
             except Exception:
-                self.drop_effects()
-                self.outcome = action.RAISED
+                if inside:
+                    self.drop_effects()
+                    self.outcome = action.RAISED
                 raise
-            self.outcome = action.RETURNED if values else before_that
-            self.applied = first + len(values) - 1
-            self.running = False
-            current.machine = before
         except BaseException:
             self.running = False
             current.machine = before
@@ -566,6 +575,7 @@ def construct(cls: type, header: bytes, secret: bytes, deterministic: bool = Fal
     if not isinstance(domain, cls):
         return domain
     machine = Machine(domain, -1, header, secret)
+    machine.index = 0
     machine.deterministic = deterministic
     before, current.machine = current.machine, machine
     try:

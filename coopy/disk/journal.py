@@ -74,7 +74,7 @@ class Journal:
     __slots__ = (
         "last", "settled", "_amended", "_area", "_aside", "_basedir", "_behind", "_block_end", "_buffered", "_calls", "_commit",
         "_damage", "_failure", "_firsts", "_full", "_grown", "_held", "_is_ahead", "_is_torn", "_limit", "_same_boot",
-        "_segment", "_segment_bytes", "_system", "_tail",
+        "_segment", "_segment_bytes", "_system", "_tail", "_writes",
     )  # fmt: skip
 
     _tail: int
@@ -113,6 +113,7 @@ class Journal:
         self._area: mmap.mmap | None = None
         self._tail = self._limit = self._block_end = -1
         self._held = held
+        self._writes = write
         self._same_boot = dirlock.is_this_boot(dirlock.earlier_boot(basedir) if held is None else held.earlier_boot)
         self._firsts = directory.segments(calls.names(basedir))
         if self._firsts:
@@ -265,8 +266,8 @@ class Journal:
                 self._held.check()
             if self._is_torn:
                 self._mend()
-            elif self._block_end < 0:
-                self._find_end()
+            else:
+                self._make_sure()
             self._block_end = -1
             start, end = self._tail, self._limit
             if start + size > end:
@@ -385,6 +386,10 @@ class Journal:
     # -- reading
 
     def read(self, after: int) -> Iterator[tuple[int, bytes]]:
+        try:
+            self._make_sure()
+        except OSError as error:
+            raise self._refused(error) from error
         last, following = self.last, after + 1
         if after < last:
             following = yield from self._read(following)
@@ -512,6 +517,12 @@ class Journal:
                     self._aside.append(self._firsts.pop())
                 return ends[:number]
         return ends
+
+    def _make_sure(self) -> None:
+        """Sees to it that the end is known, if it can be appended to."""
+        if self._block_end < 0 <= self.settled and self._writes and not self._is_torn:
+            self._find_end()
+            self._block_end = self._limit
 
     def _find_end(self) -> None:
         """Finds the end anew, after something was raised while it was changed. Raises OSError; then it may be tried again."""
