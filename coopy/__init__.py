@@ -37,6 +37,7 @@ from coopy.errors import (
     StorageError,
     SystemClosed,
     Unavailable,
+    Unreadable,
     UnsupportedFormat,
     UsageError,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "StorageError",
     "SystemClosed",
     "Unavailable",
+    "Unreadable",
     "UnsupportedFormat",
     "UsageError",
     "abort_exception",

@@ -25,6 +25,7 @@
       StorageError            what lies in the directory cannot be used
         ForeignDirectory      not a coopy directory, or a file of another system
         UnsupportedFormat     written by a newer coopy
+        Unreadable            the operating system refuses to read it (also an OSError, with its errno)
         DamagedManifest       coopy.json does not read
         DamagedJournal        bytes of a segment are not what was written
         DamagedSnapshot       no snapshot that could be used is whole
@@ -200,6 +201,16 @@ class ForeignDirectory(StorageError):
 
 class UnsupportedFormat(StorageError):
     """The file was written by a newer release of coopy."""
+
+
+class Unreadable(StorageError, OSError):
+    """The operating system refuses to read the directory, or a file in it. ``errno`` and ``filename`` as in OSError.
+
+    Nothing is known of what is there: it may be whole.
+    """
+
+    def __init__(self, errno: int | None, message: str, path: str) -> None:
+        super().__init__(errno, message, path)
 
 
 class DamagedManifest(StorageError):

@@ -35,7 +35,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, time, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from coopy import action, log
+from coopy import action, log, paths
 from coopy.clock import clock
 from coopy.env import env
 from coopy.errors import (
@@ -84,16 +84,20 @@ class Imported(NamedTuple):
 
 
 def recognize(path: str | os.PathLike[str]) -> str | None:
-    """The release that wrote a data directory, "0.4.6" or "0.7.0", or None for anything else. Unpickles nothing."""
-    path = os.fspath(path)
+    """The release that wrote a data directory, "0.4.6" or "0.7.0", or None for anything else. Unpickles nothing.
+
+    Raises `UsageError`, `Unreadable`.
+    """
+    path = paths.absolute(path, "path")
     if not os.path.isdir(path):
         return None
-    members = _manifest(path)
-    if members is not None:
-        version = members.get("format_version")
-        return "0.7.0" if type(version) is int else None
-    found = _files(path)
-    return "0.4.6" if any(_head(each.path).startswith(_PICKLE) for each in found) else None
+    with paths.reads(path):
+        members = _manifest(path)
+        if members is not None:
+            version = members.get("format_version")
+            return "0.7.0" if type(version) is int else None
+        found = _files(path)
+        return "0.4.6" if any(_head(each.path).startswith(_PICKLE) for each in found) else None
 
 
 def restore_legacy(
@@ -117,14 +121,14 @@ def restore_legacy(
         raise UsageError(f"cls={cls!r}: must be the domain class")
     if progress is not None and not callable(progress):
         raise UsageError(f"progress={progress!r}: must be callable with the actions done and the actions in all")
-    path = os.path.abspath(path)
+    path = paths.absolute(path, "path")
     version = recognize(path)
     if version is None:
         raise ForeignDirectory(
             f"{path} is not a data directory of coopy 0.4 or 0.7. Nothing was changed. Give the directory that "
             f"holds its snapshot_*.dat files; one of this release is opened with init_system()."
         )
-    with _not_in_use(path):
+    with paths.reads(path), _not_in_use(path):
         return _restore(cls, path, version, progress)
 
 
@@ -161,7 +165,7 @@ def _manifest(path: str) -> dict[str, Any] | None:
             members = json.load(file)
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, IsADirectoryError):
         return {}
     return members if isinstance(members, dict) else {}
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from coopy.disk import directory
+from coopy import paths
 from coopy.disk.journal import SEGMENT_BYTES
 from coopy.errors import UsageError
 from coopy.replay import Progress
@@ -152,7 +152,7 @@ def init_system(
         DirectoryInUse: another process, or this one, has the directory open.
         StorageError: what is in the directory cannot be used, and why.
         ReplayError, DecodingError: the stored actions do not fit today's code.
-        JournalError, OSError: the disk refused.
+        JournalError: the disk refused.
     """
     kind: Callable[..., System] = System
     if node is not None and not cluster:
@@ -164,7 +164,7 @@ def init_system(
         found = replicated.role(
             master=master, replication=replication, cluster=cluster, node=node, host=host, port=port, password=password,
             replica_password=replica_password, tls=tls, server=server, timeout=timeout,
-            basedir=directory.absolute(_name_of(obj) if basedir is None else basedir),
+            basedir=paths.absolute(_name_of(obj) if basedir is None else basedir),
         )  # fmt: skip
         kind = partial(replicated.ReplicatedSystem, role=found)
     return opened(

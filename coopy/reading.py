@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-from coopy import action, history, migration
+from coopy import action, history, migration, paths
 from coopy.codec import Codec
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
@@ -27,8 +27,10 @@ class Reading:
     def __init__(self, basedir: str, cls: type | None = None) -> None:
         if cls is not None:
             migration.of(cls).check()
+        basedir = paths.absolute(basedir)
         calls = Calls()
-        found = manifest.read(calls, basedir)
+        with paths.reads(basedir):
+            found = manifest.read(calls, basedir)
         if found is None:
             raise UsageError(f"{basedir}: there is no coopy.json, so no system to read or replay. Nothing was changed.")
         self.basedir = basedir
@@ -42,10 +44,11 @@ class Reading:
         if cls is not None:
             past = Past(cls)
             self.codec.proxy, self._begin = past.proxy, past.begin
-        self.snapshots = DiskSnapshots(calls, basedir, found.system)
-        self.log = Journal(
-            calls, basedir, found.system, write=False, floor=max(self.snapshots.indexes(), default=0)
-        )
+        with paths.reads(basedir):
+            self.snapshots = DiskSnapshots(calls, basedir, found.system)
+            self.log = Journal(
+                calls, basedir, found.system, write=False, floor=max(self.snapshots.indexes(), default=0)
+            )
 
     def machine(
         self,
@@ -58,16 +61,18 @@ class Reading:
     ) -> Machine:
         """The machine as it was then; see `coopy.replay.restore`."""
         index, instant = point(until, self.log.last)
-        return restore(
-            self.log, self.snapshots, self.codec, self.manifest.secret,
-            deterministic=self.manifest.deterministic, until=index, instant=instant, progress=progress, loading=loading,
-            begin=self._begin, stops=stops, visit=visit, misfit=misfit,
-        )  # fmt: skip
+        with paths.reads(self.basedir):
+            return restore(
+                self.log, self.snapshots, self.codec, self.manifest.secret,
+                deterministic=self.manifest.deterministic, until=index, instant=instant, progress=progress, loading=loading,
+                begin=self._begin, stops=stops, visit=visit, misfit=misfit,
+            )  # fmt: skip
 
     def actions(self, after: int | None = None) -> Iterator[Action]:
         """The recorded actions, from the oldest that is there or from the one behind ``after`` on."""
         oldest = self.log.oldest - 1
-        return history.actions(self.log, self.codec, oldest if after is None else max(after, oldest))
+        with paths.reads(self.basedir):
+            yield from history.actions(self.log, self.codec, oldest if after is None else max(after, oldest))
 
     def close(self) -> None:
         self.log.close()

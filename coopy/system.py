@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from coopy import action, holding, log, migration, proxy, retention, versions
+from coopy import action, holding, log, migration, paths, proxy, retention, versions
 from coopy.codec import Codec
 from coopy.delivery import Delivery
 from coopy.disk import child, directory, manifest
@@ -85,7 +85,7 @@ def opened(
         raise UsageError("fork=True: this operating system can't fork; use fork=None or fork=False")
     proxy.build(cls)
     migration.of(cls).check()
-    basedir = directory.absolute(cls.__name__.lower() if basedir is None else basedir)
+    basedir = paths.absolute(cls.__name__.lower() if basedir is None else basedir)
     deterministic = _is_deterministic(basedir, deterministic)
     # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
     from coopy import determinism
@@ -125,7 +125,7 @@ def replay(
     """
     if not isinstance(cls, type):
         raise UsageError(f"replay() takes the domain class, not an instance of {type(cls).__qualname__}")
-    with Reading(directory.absolute(basedir), cls) as reading:
+    with Reading(paths.absolute(basedir), cls) as reading:
         bar = Bar(f"replaying {os.path.basename(reading.basedir)}")
         try:
             machine = reading.machine(until, progress or bar, None if progress else bar.loading)
@@ -450,9 +450,9 @@ class System:
             self._start_shadow()
             self._refuse_uses()
             self._stay_deterministic()
-        except BaseException:
+        except BaseException as error:
             self.abandon()
-            raise
+            raise _not_opened(error, self.basedir)
         finally:
             bar.finish()
 
@@ -481,7 +481,8 @@ class System:
         index, instant = point(until, self._journal.last)
         past, codec = proxy.Past(self._cls), Codec(self._cls)
         codec.proxy = past.proxy
-        domain = self.engine.past(index, instant, codec, past.begin).domain
+        with paths.reads(self.basedir):
+            domain = self.engine.past(index, instant, codec, past.begin).domain
         versions.leave(domain)
         return domain
 
@@ -707,14 +708,14 @@ def _not_opened(error: BaseException, basedir: str) -> BaseException:
     """An error of opening that says which directory it is about."""
     if not isinstance(error, OSError) or isinstance(error, CoopyError):
         return error
-    return JournalError(error.errno, f"{error.strerror}. The directory was not opened, and what was in it still is.", basedir)
+    return paths.refusal(error, basedir, "The directory was not opened, and what was in it still is.")
 
 
 def _is_deterministic(basedir: str, asked: bool | None) -> bool:
     """Whether actions answer the standard library's clock and chance; sees to it that they can. Raises `UsageError`."""
     try:
         found = manifest.read(Calls(), basedir)
-    except StorageError:
+    except (StorageError, OSError):
         found = None  # Opening it says why.
     if found is not None and found.deterministic:
         if asked is False:

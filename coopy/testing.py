@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, overload
 
-from coopy import action, digest, proxy
+from coopy import action, digest, paths, proxy
 from coopy.codec import Codec
 from coopy.disk import directory, dirlock, manifest
 from coopy.disk.fs import Calls
@@ -632,7 +632,8 @@ def assert_replays(system: object) -> None:
     """
     __tracebackhide__ = True
     found = control(system)._system
-    found.engine.run(lambda: _compare_with_replay(found))
+    with paths.reads(found.basedir):
+        found.engine.run(lambda: _compare_with_replay(found))
 
 
 def _compare_with_replay(found: System) -> None:
@@ -699,10 +700,11 @@ class Systems:
 
     def open(self, obj: Any, basedir: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """A system in a directory under the folder, by default of the lower-cased name of the class; see `open_system`."""
-        name = (obj if isinstance(obj, type) else type(obj)).__name__.lower() if basedir is None else os.fspath(basedir)
+        name = (obj if isinstance(obj, type) else type(obj)).__name__.lower() if basedir is None else basedir
+        paths.absolute(name)
         folder = self._folder / name
         # One that is there keeps the seed it has.
-        seed = None if (folder / manifest.NAME).exists() else folder.name
+        seed = None if os.path.lexists(folder / manifest.NAME) else folder.name
         return self._kept(open_system(obj, folder, **{"clock": self.clock, "seed": seed, "check": self._check, **options}))
 
     @overload

@@ -156,7 +156,7 @@ def log(
     end = None if until is None else text.point(until, "--until")
     if follow and until is not None:
         raise UsageError("--follow goes on until Ctrl-C; leave out --until")
-    with reading(os.path.abspath(directory), domain, _tell, needed=False) as found:
+    with reading(_absolute(directory), domain, _tell, needed=False) as found:
         paint, columns, digits = text.Painter(), text.width(), len(str(max(found.log.last, 1)))
         for each in trail.follow(found, begin) if follow else trail.actions(found, begin, end):
             if each is None:
@@ -223,7 +223,7 @@ def show(
     from coopy.tools.domain import reading
 
     then = None if at is None else text.point(at, "--at")
-    with reading(os.path.abspath(directory), domain, _tell) as found:
+    with reading(_absolute(directory), domain, _tell) as found:
         machine = _restored(found, then)
     part = tree.at(machine.domain, path)
     if as_json:
@@ -255,7 +255,7 @@ def diff(
     from coopy.tools.domain import reading
 
     points = text.point(before, "A"), text.point(after, "B")
-    with reading(os.path.abspath(directory), domain, _tell) as found:
+    with reading(_absolute(directory), domain, _tell) as found:
         old, new = (_restored(found, then) for then in points)
     found_differences = tree.differences(old.domain, new.domain)
     if as_json:
@@ -412,7 +412,7 @@ def backup(
     basedir = _system(directory)
     meter = text.Meter(f"copying {os.path.basename(basedir)}")
     try:
-        done = copied(basedir, os.path.abspath(dest), meter.bytes)
+        done = copied(basedir, dest, meter.bytes)
     finally:
         meter.finish()
     if as_json:
@@ -480,7 +480,7 @@ def rehearse(
     from coopy.tools import domain as domains
     from coopy.tools.rehearse import rehearse as rehearsed
 
-    basedir = os.path.abspath(directory)
+    basedir = _absolute(directory)
     domains.announce(basedir, _tell)
     cls = domains.load(spec)
     meter = text.Meter(f"rehearsing {os.path.basename(basedir)}")
@@ -580,17 +580,25 @@ def _print(lines: list[str]) -> None:
         print(line)
 
 
+def _absolute(path: str) -> str:
+    from coopy import paths
+
+    return paths.absolute(path, "DIR")
+
+
 def _directory(path: str) -> str:
-    if not os.path.isdir(path):
-        raise UsageError(f"{path}: there is no such directory.")
-    return os.path.abspath(path)
+    from coopy import paths
+
+    found = paths.absolute(path, "DIR")
+    paths.refuse_missing(found)
+    return found
 
 
 def _system(directory: str, damaged: bool = False) -> str:
     """The absolute path of a directory that is a system's; ``damaged``: though its coopy.json may not read."""
     from coopy.tools.domain import found
 
-    basedir = os.path.abspath(directory)
+    basedir = _absolute(directory)
     try:
         found(basedir)
     except DamagedManifest:
@@ -603,7 +611,7 @@ def _directory_and_class(directory: str, spec: str | None) -> tuple[str, type]:
     """The absolute path, and the class; says first what is about to be loaded."""
     from coopy.tools import domain
 
-    basedir = os.path.abspath(directory)
+    basedir = _absolute(directory)
     return basedir, domain.domain_class(domain.announce(basedir, _tell), spec)
 
 

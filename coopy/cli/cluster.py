@@ -209,8 +209,11 @@ def _door(at: str, directory: str | None, password_file: str | None, tls: str | 
     if tls is not None:
         certificates = tls_of(tls, serves=False)
     if password_file is not None:
-        with open(password_file) as file:
-            password = file.readline().rstrip("\r\n")
+        try:
+            with open(password_file) as file:
+                password = file.readline().rstrip("\r\n")
+        except ValueError:
+            raise UsageError(f"--password-file {password_file!r}: its first line is no text. Nothing was done.") from None
     return Door(where, password or os.environ.get(PASSWORD) or _asked_for(str(where)), certificates)
 
 

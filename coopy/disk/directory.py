@@ -18,13 +18,6 @@ ASIDE = "aside-"
 """What a directory is called that keeps what an opening or a repair has taken out of the way."""
 
 
-def absolute(basedir: str | os.PathLike[str]) -> str:
-    """The absolute path of what a caller named. Raises `UsageError`."""
-    if not isinstance(basedir, (str, os.PathLike)) or not isinstance(os.fspath(basedir), str):
-        raise UsageError(f"basedir={basedir!r}: must be the path of a directory, as text or a path object")
-    return os.path.abspath(basedir)
-
-
 def make(calls: Calls, path: str) -> None:
     """Makes a directory and those above it that are missing, each durable by name. Raises `UsageError`, OSError."""
     missing = []

@@ -29,6 +29,7 @@ import time
 from functools import cache
 
 from coopy.errors import DirectoryInUse, ForeignDirectory, JournalError
+from coopy.paths import refusal
 
 NAME = "lock"
 _BYTES_MAX = 256
@@ -78,11 +79,8 @@ class DirectoryLock:
             self._place = (found.st_dev, found.st_ino)
             self._take_file()
         except OSError as error:
-            raise JournalError(
-                error.errno,
-                f"{error.strerror}. The directory could not be locked, so it was not opened; nothing in it was changed. Without "
-                f"a lock it can be read: coopy.replay(cls, basedir).",
-                self._path,
+            raise refusal(
+                error, self._path, "The directory could not be locked, so it was not opened; nothing in it was changed."
             ) from error
         # It may have been moved between the two.
         self.check()

@@ -43,11 +43,13 @@ class Manifest(NamedTuple):
 
 
 def read(calls: Calls, directory: str) -> Manifest | None:
-    """The manifest, or None where there is none. Raises a `StorageError`."""
+    """The manifest, or None where there is none. Raises a `StorageError`, and OSError where that can't be seen."""
     import json
 
     path = os.path.join(directory, NAME)
-    if not os.path.lexists(path):
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if not os.path.isfile(path):
         raise DamagedManifest(f"{path} is not a file, or a link to one. {_ADVICE}")

@@ -25,6 +25,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from coopy import paths
 from coopy.disk import directory, dirlock, manifest
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, File
@@ -71,12 +72,15 @@ def backup(
         UsageError: there is no system in ``basedir``, or something is in ``dest``.
         DirectoryInUse: another backup to ``dest`` is under way.
         StorageError: the directory is damaged, or files are pruned faster than they can be copied.
-        OSError: the disk refused. In each case there is no ``dest`` that was not there before.
+        JournalError: the disk refused. In each case there is no ``dest`` that was not there before.
     """
-    calls = Calls() if calls is None else calls
-    basedir, dest = directory.absolute(basedir), directory.absolute(dest)
-    if not os.path.isdir(basedir):
-        raise UsageError(f"{basedir}: there is no such directory. Nothing was changed.")
+    basedir, dest = paths.absolute(basedir), paths.absolute(dest, "dest")
+    paths.refuse_missing(basedir)
+    with paths.writes(dest, "There is no copy."):
+        return _backed_up(Calls() if calls is None else calls, basedir, dest, progress)
+
+
+def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None) -> Backup:
     try:
         known = manifest.read(calls, basedir)
     except ForeignDirectory:
@@ -160,8 +164,14 @@ def _copied(calls: Calls, basedir: str, temporary: str, dest: str, progress: Pro
 
 
 def _open(calls: Calls, basedir: str, name: str) -> File:
+    path = os.path.join(basedir, name)
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise StorageError(
+            f"{path} is not a file, or a link to one, so there is no copy. Nothing was changed. Repair the directory first "
+            f"(`coopy repair DIR` says what can be done)."
+        )
     try:
-        return File(calls, os.path.join(basedir, name), write=False)
+        return File(calls, path, write=False)
     except FileNotFoundError:
         raise _Changed from None
 

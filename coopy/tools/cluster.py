@@ -27,6 +27,7 @@ from coopy.network.connection import Connection
 from coopy.network.membership import Membership, replicas
 from coopy.network.room import Facts, Room
 from coopy.network.stream import Names
+from coopy.paths import absolute, reads
 
 OPEN_S = 5.0
 ASK_S = 2.0
@@ -157,11 +158,16 @@ def beside(directory: str) -> tuple[Address, str | None, TLS | None]:
 
     Raises `UsageError` if it is not a node's.
     """
-    folder = os.path.join(directory, "server")
+    folder = os.path.join(absolute(directory), "server")
+    with reads(folder):
+        return _beside(directory, folder)
+
+
+def _beside(directory: str, folder: str) -> tuple[Address, str | None, TLS | None]:
     try:
-        with open(os.path.join(folder, "server.conf")) as file:
+        with open(os.path.join(folder, "server.conf"), errors="replace") as file:
             said = file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{directory}: is not the directory of a node: it has no server/server.conf") from None
     name = _said(said, "server_name")
     if name is None:

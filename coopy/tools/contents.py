@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from coopy import action
+from coopy import action, paths
 from coopy.disk import directory, dirlock, frame, manifest, snapshots
 from coopy.disk.fs import Calls, File
 from coopy.disk.manifest import Manifest
@@ -119,11 +119,12 @@ class Contents:
 def contents(basedir: str) -> Contents:
     """What is in a data directory; a damaged one, too. May be called while a system is open.
 
-    Raises `UsageError` if there is no system, `ForeignDirectory` if something else is there.
+    Raises `UsageError` if there is no system, `ForeignDirectory` if something else is there, `Unreadable`.
     """
-    basedir = directory.absolute(basedir)
+    basedir = paths.absolute(basedir)
     calls = Calls()
-    found = survey(calls, basedir)
+    with paths.reads(basedir):
+        found = survey(calls, basedir)
     if found.manifest is None and not any(each.name == manifest.NAME and each.offset == 0 for each in found.damages):
         raise UsageError(f"{basedir}: there is no coopy.json, so no system to look at. Nothing was changed.")
     looks = [look for look in found.live if look.last >= look.first]
@@ -190,8 +191,7 @@ class Survey(NamedTuple):
 
 def survey(calls: Calls, basedir: str) -> Survey:
     """Reads all of a directory. Raises `UsageError` if there is no system, `ForeignDirectory` if it is not ours."""
-    if not os.path.isdir(basedir):
-        raise UsageError(f"{basedir}: there is no such directory. Nothing was changed.")
+    paths.refuse_missing(basedir)
     for _ in range(_TRIES):
         names = calls.names(basedir)
         found = _survey(calls, basedir, names)

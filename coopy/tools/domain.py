@@ -12,10 +12,11 @@ import os
 import sys
 from collections.abc import Callable
 
+from coopy import paths
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.disk.manifest import Manifest
-from coopy.errors import StorageError, UsageError
+from coopy.errors import StorageError, Unreadable, UsageError
 from coopy.reading import Reading
 
 OPTION = "--class module:Class"
@@ -23,9 +24,9 @@ OPTION = "--class module:Class"
 
 def found(basedir: str) -> Manifest:
     """What coopy.json says. Raises `UsageError` where there is no system, or a `StorageError`."""
-    if not os.path.isdir(basedir):
-        raise UsageError(f"{basedir}: there is no such directory.")
-    said = manifest.read(Calls(), basedir)
+    paths.refuse_missing(basedir)
+    with paths.reads(basedir):
+        said = manifest.read(Calls(), basedir)
     if said is not None:
         return said
     from coopy import legacy
@@ -57,6 +58,8 @@ def announce(basedir: str, tell: Callable[[str], None]) -> Manifest:
     try:
         with Reading(basedir) as reading:
             last: int | None = reading.log.last
+    except Unreadable:
+        raise
     except StorageError:
         last = None
     tell(announcement(basedir, said, last))

@@ -6,6 +6,7 @@ import os
 import shutil
 from typing import Any
 
+from coopy import paths
 from coopy.errors import UsageError
 from coopy.legacy import Imported, restore_legacy
 from coopy.replay import Progress
@@ -28,7 +29,12 @@ def import_directory(
 
     Raises what `restore_legacy` and `coopy.init_system` raise; `UsageError` if ``new`` cannot be used.
     """
-    new, old = os.path.abspath(new), os.path.abspath(old)
+    new, old = paths.absolute(new, "new"), paths.absolute(old, "old")
+    with paths.writes(new, "Nothing was imported."):
+        return _imported(cls, old, new, progress)
+
+
+def _imported(cls: type, old: str, new: str, progress: Progress | None) -> Imported:
     if os.path.lexists(new) and not (os.path.isdir(new) and not os.listdir(new)):
         raise UsageError(f"{new} is there and is not an empty directory. Nothing was changed. Choose another.")
     if os.path.realpath(new).startswith(os.path.realpath(old) + os.sep):

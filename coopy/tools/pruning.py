@@ -6,7 +6,7 @@ import os
 import time
 from typing import NamedTuple
 
-from coopy import retention
+from coopy import paths, retention
 from coopy.disk import directory
 from coopy.disk.dirlock import DirectoryLock
 from coopy.reading import Reading
@@ -30,8 +30,14 @@ def prune(basedir: str, rule: Retention, *, dry_run: bool = False) -> Pruned:
     """Deletes snapshots that need not stay, and the journal that only they need.
 
     All that stays is read first: of a damaged system nothing is deleted. Raises `UsageError` where there is no
-    system, `DirectoryInUse`, a `StorageError`, OSError.
+    system, `DirectoryInUse`, a `StorageError`, `JournalError`.
     """
+    basedir = paths.absolute(basedir)
+    with paths.writes(basedir, "It was not pruned to the end. What is there is whole: prune again."):
+        return _pruned(basedir, rule, dry_run)
+
+
+def _pruned(basedir: str, rule: Retention, dry_run: bool) -> Pruned:
     with Reading(basedir):
         pass  # A directory that is not a system's is left as it is, without so much as a lock in it.
     lock = None if dry_run else DirectoryLock(basedir)

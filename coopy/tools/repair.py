@@ -34,6 +34,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
+from coopy import paths
 from coopy.disk import directory, frame, manifest
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, File
@@ -116,9 +117,11 @@ def plan(basedir: str) -> Plan | None:
     """What is damaged and what can be done; None if nothing is damaged. Reads all of it and unpickles nothing.
 
     A torn end is not damage: the next opening deals with it. Raises `UsageError` if there is no system,
-    `ForeignDirectory` if something else is there.
+    `ForeignDirectory` if something else is there, `Unreadable`: what can't be read may be whole.
     """
-    return _plan(Calls(), directory.absolute(basedir))
+    basedir = paths.absolute(basedir)
+    with paths.reads(basedir):
+        return _plan(Calls(), basedir)
 
 
 def carry_out(plan: Plan, progress: Progress | None = None, *, calls: Calls | None = None) -> Repaired:
@@ -127,12 +130,16 @@ def carry_out(plan: Plan, progress: Progress | None = None, *, calls: Calls | No
     Raises:
         UsageError: the plan is not possible, or the directory is not as it was when the plan was made.
         DirectoryInUse: it is open.
-        OSError: the disk refused. Nothing is lost; plan and carry out again.
+        JournalError: the disk refused. Nothing is lost; plan and carry out again.
     """
-    calls = Calls() if calls is None else calls
-    basedir = plan.basedir
     if not plan.possible:
-        raise UsageError(f"{basedir} cannot be repaired: {plan.reason} Nothing was changed.")
+        raise UsageError(f"{plan.basedir} cannot be repaired: {plan.reason} Nothing was changed.")
+    with paths.writes(plan.basedir, "The repair is not finished, and nothing is lost: plan and carry it out again."):
+        return _carried_out(plan, progress, Calls() if calls is None else calls)
+
+
+def _carried_out(plan: Plan, progress: Progress | None, calls: Calls) -> Repaired:
+    basedir = plan.basedir
     lock = DirectoryLock(basedir)
     try:
         if _plan(calls, basedir) != plan:

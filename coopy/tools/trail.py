@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import cast
 
-from coopy import action, history
+from coopy import action, history, paths
 from coopy.codec import decode_joined
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File
@@ -81,7 +81,8 @@ def follow(reading: Reading, since: Point | None = None) -> Iterator[Action | No
     tail = Tail(reading.basedir, reading.manifest.system, after)
     try:
         while True:
-            pages = tail.news()
+            with paths.reads(reading.basedir):
+                pages = tail.news()
             if not pages:
                 yield None
                 time.sleep(INTERVAL_S)

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any, NamedTuple, NoReturn, Protocol
 
-from coopy import digest
+from coopy import digest, paths
 from coopy.disk import directory
 from coopy.disk.fs import Calls
 from coopy.disk.snapshots import DiskSnapshots
@@ -44,6 +44,7 @@ from coopy.errors import (
     MissingActions,
     ReplayError,
     StorageError,
+    Unreadable,
     UsageError,
 )
 from coopy.machine import Machine
@@ -104,7 +105,7 @@ class Verified:
 def verify(basedir: str | os.PathLike[str], cls: type, *, twice: bool = False, progress: Progress | None = None) -> Verified:
     """Checks a directory of a system of class ``cls``; what is found is in the answer.
 
-    Raises `UsageError` if there is no system there, or, with ``twice``, if another process cannot import ``cls``.
+    Raises `Unreadable`; `UsageError` if there is no system there, or, with ``twice``, if another process cannot import ``cls``.
     """
     if not isinstance(cls, type):
         raise UsageError(f"verify() takes the domain class, not {cls!r}")
@@ -113,13 +114,15 @@ def verify(basedir: str | os.PathLike[str], cls: type, *, twice: bool = False, p
             f"twice=True: other processes are to import {cls.__qualname__}, and it is not at the top of a module. Nothing "
             f"was read. Put the class into a module that can be imported."
         )
-    basedir = directory.absolute(basedir)
+    basedir = paths.absolute(basedir)
     for tries in range(_TRIES):
-        names = set(os.listdir(basedir)) if os.path.isdir(basedir) else set()
-        found = _Verification(basedir, cls, progress or _silent).run(twice)
-        # What an open system has pruned while it was read is not missing.
-        if not found.problems or not names - set(os.listdir(basedir)):
-            break
+        paths.refuse_missing(basedir)
+        with paths.reads(basedir):
+            names = set(os.listdir(basedir))
+            found = _Verification(basedir, cls, progress or _silent).run(twice)
+            # What an open system has pruned while it was read is not missing.
+            if not found.problems or not names - set(os.listdir(basedir)):
+                break
     return found
 
 
@@ -145,6 +148,8 @@ class _Verification:
                 replayed = self._replay(reading, whole)
                 if twice and replayed is not None:
                     self._compare(reading, replayed)
+        except Unreadable:
+            raise  # Nobody knows whether that is damaged.
         except StorageError as error:
             self._damaged(error)
         return self._found

@@ -37,11 +37,11 @@ LAYERS = [
     {"coopy.clock", "coopy.effects", "coopy.env", "coopy.disk", "coopy.network", "coopy.outbox", "coopy.versions"},
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
     {"coopy.batch", "coopy.line"},
-    {"coopy.decorators", "coopy.digest", "coopy.entities", "coopy.migration", "coopy.storage"},
+    {"coopy.decorators", "coopy.digest", "coopy.entities", "coopy.migration", "coopy.paths", "coopy.storage"},
     {"coopy.collector", "coopy.errors", "coopy.holding", "coopy.log"},
 ]
 # What the disk may know of the spine: the seam and the errors.
-DISK_MAY_IMPORT = {"coopy.collector", "coopy.holding", "coopy.storage", "coopy.errors", "coopy.log"}
+DISK_MAY_IMPORT = {"coopy.collector", "coopy.holding", "coopy.paths", "coopy.storage", "coopy.errors", "coopy.log"}
 NETWORK_MAY_IMPORT = {"coopy.storage", "coopy.line", "coopy.errors", "coopy.log"}
 # Too heavy to come with the package, or not always there.
 LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.follower", "coopy.line", "coopy.network", "coopy.outbox", "coopy.replicated", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")

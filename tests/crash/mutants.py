@@ -608,6 +608,34 @@ MUTANTS = [
         "",
         "tests/disk/test_dirlock.py::test_a_call_that_fails_is_our_error_and_keeps_no_lock",
     ),
+    Mutant(
+        "a-path-with-a-nul-is-tried",
+        "coopy/paths.py",
+        '        if b"\\0" in os.fsencode(path):\n',
+        "        if False:\n",
+        "tests/test_paths.py::test_what_is_no_path_is_wrong_use_everywhere",
+    ),
+    Mutant(
+        "a-directory-that-may-not-be-entered-has-no-manifest",
+        "coopy/disk/manifest.py",
+        "    except (FileNotFoundError, NotADirectoryError):\n        return None\n",
+        "    except OSError:\n        return None\n",
+        "tests/test_paths.py::test_what_cannot_be_a_data_directory_is_an_error_of_ours_everywhere",
+    ),
+    Mutant(
+        "what-may-not-be-read-is-damage",
+        "coopy/tools/verify.py",
+        "        except Unreadable:\n            raise  # Nobody knows whether that is damaged.\n",
+        "",
+        "tests/test_paths.py::test_a_file_that_may_not_be_read_is_named_and_is_no_damage",
+    ),
+    Mutant(
+        "a-past-that-cannot-be-read-raises-errors-of-python",
+        "coopy/system.py",
+        "        with paths.reads(self.basedir):\n            domain = ",
+        "        if True:\n            domain = ",
+        "tests/test_paths.py::test_a_call_that_fails_while_a_past_is_read_is_an_error_of_ours",
+    ),
 ]
 
 
