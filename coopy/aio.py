@@ -33,6 +33,7 @@ import coopy
 from coopy import proxy
 from coopy.engine import Engine, Method
 from coopy.errors import CoopyError, SystemClosed, UsageError, copy_of
+from coopy.words import shown
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -507,7 +508,7 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
         if name in self and any(getattr(base, name, None) is function for base in self._cls.__mro__):
             return self[name]
         cls = self._cls.__qualname__
-        raise UsageError(f"call() takes a method of {cls}, such as {cls}.method, not {function!r}. Nothing was called.")
+        raise UsageError(f"call() takes a method of {cls}, such as {cls}.method, not {shown(function)}. Nothing was called.")
 
     def _add(self, name: str, function: Any, kind: str, parameters: tuple[str, ...] = ()) -> None:
         plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")

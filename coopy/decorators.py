@@ -6,10 +6,11 @@ outside any system, behaves as if it were not marked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar, overload
 
 from coopy.errors import UsageError
+from coopy.words import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -65,8 +66,9 @@ def transactional(method: Any = None, /, *, parts: Sequence[str] = ()) -> Any:
     object that another attribute refers to as well is put back as one of its own. With ``check=True``
     both are looked after. docs/guides/transactions.md says what either costs.
     """
-    if method is None and (isinstance(parts, str) or not parts or not all(isinstance(part, str) for part in parts)):
-        raise UsageError(f"@transactional(parts={parts!r}): must be the names of attributes, such as ('accounts',)")
+    names = not isinstance(parts, str) and isinstance(parts, Collection) and all(isinstance(part, str) for part in parts)
+    if method is None and not (names and parts):
+        raise UsageError(f"@transactional(parts={shown(parts)}): must be the names of attributes, such as ('accounts',)")
 
     def mark(function: F) -> F:
         setattr(function, TRANSACTIONAL, tuple(parts) or True)

@@ -49,7 +49,7 @@ from datetime import date, datetime, timezone, tzinfo
 from types import BuiltinMethodType, CellType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
-from coopy import action
+from coopy import action, words
 from coopy.determinism import DeterminismWarning
 from coopy.env import Draws
 from coopy.errors import PrevalentError, UsageError
@@ -770,7 +770,7 @@ def _audited(event: str, args: tuple[Any, ...]) -> None:
     if "construct" in running:
         return  # What a first state was made from is kept with it: it is not made again.
     domain = type(getattr(machine, "domain", None))
-    what = ", ".join(repr(each) for each in args[:1])
+    what = ", ".join(words.shown(each) for each in args[:1])
     if len(what) > _WHAT_SHOWN_MAX:
         what = what[: _WHAT_SHOWN_MAX - 3] + "..."
     method = _method(frame, domain)

@@ -37,6 +37,7 @@ from operator import itemgetter, ne
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, NoReturn
 
+from coopy import words
 from coopy.errors import EncodingError
 
 DIGEST_BYTES = 16
@@ -557,10 +558,17 @@ def _name_of(kind: type) -> str:
 
 
 def _places_of_keys(keys: list[Any]) -> list[str]:
-    return [
-        f"[{key!r}]" if type(key) in _SCALARS or (type(key) is tuple and _leaf_of_tuple(key)) else f"[<key {number}>]"
-        for number, key in enumerate(keys)
-    ]
+    return [f"[{_written(key) or f'<key {number}>'}]" for number, key in enumerate(keys)]
+
+
+def _written(key: Any) -> str:
+    """A key as one would write it, all of it, as no two must be taken for one; "" if nobody would."""
+    if type(key) is int:
+        return words.number(key)
+    try:
+        return repr(key) if type(key) in _SCALARS or (type(key) is tuple and _leaf_of_tuple(key)) else ""
+    except ValueError:
+        return ""  # A tuple with a very large number.
 
 
 # -- one function for each thing that is not an object of its own class
@@ -654,7 +662,7 @@ def _leaf_of_class(value: type) -> Any:
 
 def _leaf_of_member(value: Any) -> Any:
     name = value._name_
-    return ("enum", _name_of(type(value)), name if name is not None else repr(value._value_))
+    return ("enum", _name_of(type(value)), name if name is not None else words.whole(value._value_))
 
 
 _LEAVES: dict[str, Callable[[Any], Any]] = {

@@ -23,6 +23,7 @@ from typing import Any
 
 from coopy.errors import EncodingError, UsageError
 from coopy.moment import current
+from coopy.words import shown
 
 DONE = "<done>"
 """Name of the action that says that an effect was carried out."""
@@ -47,7 +48,7 @@ def on_commit(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> 
         UsageError: ``function`` can't be called.
     """
     if not callable(function):
-        raise UsageError(f"on_commit({function!r}): must be something to call, and then its arguments")
+        raise UsageError(f"on_commit({shown(function)}): must be something to call, and then its arguments")
     machine = current.machine
     if machine is None:
         function(*args, **kwargs)

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from coopy.errors import UsageError
+from coopy.words import shown
 
 Class = TypeVar("Class", bound=type)
 _ATTRIBUTE = "__coopy_entity__"
@@ -71,7 +72,7 @@ def entity(
 
     def mark(cls: Class) -> Class:
         if not isinstance(cls, type):
-            raise UsageError(f"entity() marks a class, not {cls!r}")
+            raise UsageError(f"entity() marks a class, not {shown(cls)}")
         setattr(cls, _ATTRIBUTE, found)
         known.any = True
         return cls
@@ -98,11 +99,11 @@ def found_in(domain: object, cls: type, key: Any) -> object:
     """The entity of a system that has this key. Raises LookupError."""
     how: Entity | None = getattr(cls, _ATTRIBUTE, None)
     if how is None:
-        raise LookupError(f"{cls.__qualname__} is not marked as an @entity any more, and {key!r} refers to one")
+        raise LookupError(f"{cls.__qualname__} is not marked as an @entity any more, and {shown(key)} refers to one")
     try:
         return how.find(domain, key)
     except Exception as error:
-        raise LookupError(f"the state has no {cls.__qualname__} {key!r}: {type(error).__name__}: {error}") from error
+        raise LookupError(f"the state has no {cls.__qualname__} {shown(key)}: {type(error).__name__}: {error}") from error
 
 
 class Reference:
@@ -113,7 +114,7 @@ class Reference:
         self.key = key
 
     def __repr__(self) -> str:
-        return f"<{self.cls} {self.key!r}>"
+        return f"<{self.cls} {shown(self.key)}>"
 
 
 def _attribute(name: str) -> Callable[[Any], Any]:

@@ -52,6 +52,7 @@ from coopy.errors import (
 from coopy.machine import equip
 from coopy.moment import current
 from coopy.replay import Progress
+from coopy.words import shown
 
 if TYPE_CHECKING:
     import uuid
@@ -118,9 +119,9 @@ def restore_legacy(
         ReplayError: an action does not fit today's code.
     """
     if not isinstance(cls, type):
-        raise UsageError(f"cls={cls!r}: must be the domain class")
+        raise UsageError(f"cls={shown(cls)}: must be the domain class")
     if progress is not None and not callable(progress):
-        raise UsageError(f"progress={progress!r}: must be callable with the actions done and the actions in all")
+        raise UsageError(f"progress={shown(progress)}: must be callable with the actions done and the actions in all")
     path = paths.absolute(path, "path")
     version = recognize(path)
     if version is None:

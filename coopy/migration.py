@@ -31,6 +31,7 @@ from types import MemberDescriptorType
 from typing import Any, NamedTuple, TypeVar
 
 from coopy.errors import DecodingError, UsageError
+from coopy.words import shown
 
 MARK = "<version>"
 """Name of the action that says that from here on a higher version records."""
@@ -53,7 +54,7 @@ class Call:
         self.kwargs = kwargs
 
     def __repr__(self) -> str:
-        words = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        words = [*map(shown, self.args), *(f"{name}={shown(value)}" for name, value in self.kwargs.items())]
         return f"{self.method}({', '.join(words)})"
 
 
@@ -79,7 +80,7 @@ class Migration:
 
     def __init__(self, version: int) -> None:
         if isinstance(version, bool) or not isinstance(version, int) or not FIRST <= version < 1 << 32:
-            raise UsageError(f"version={version!r}: must be a whole number, at least {FIRST}")
+            raise UsageError(f"version={shown(version)}: must be a whole number, at least {FIRST}")
         self.version = version
         self._actions: dict[_Key, Callable[..., Call | None]] = {}
         self._states: dict[_Key, Callable[[Any], Any]] = {}
@@ -120,7 +121,7 @@ class Migration:
             result = upgrade(*found.args, **found.kwargs)
             if result is not None and not isinstance(result, Call):
                 raise UsageError(
-                    f"the upgrade of {found.method}() from version {step} returned {result!r}; it must return a "
+                    f"the upgrade of {found.method}() from version {step} returned {shown(result)}; it must return a "
                     f"coopy.migration.Call, or None. Nothing was changed."
                 )
             found = result
@@ -258,7 +259,7 @@ def _fill(made: Any, cls: Any, state: Any) -> None:
         return
     if not isinstance(state, dict):
         raise DecodingError(
-            f"an upgrade of the states of {cls.__module__}:{cls.__qualname__} returned {state!r}; it must return a dict "
+            f"an upgrade of the states of {cls.__module__}:{cls.__qualname__} returned {shown(state)}; it must return a dict "
             f"of the attributes. Nothing was changed."
         )
     for name, value in state.items():
@@ -315,5 +316,5 @@ def _is_there(module: str, name: str) -> bool:
 def _split(name: str) -> tuple[str, str]:
     module, colon, qualname = name.partition(":")
     if not (module and colon and qualname):
-        raise UsageError(f"{name!r}: a class is named as module:QualifiedName, as 'wiki.pages:Page'")
+        raise UsageError(f"{shown(name)}: a class is named as module:QualifiedName, as 'wiki.pages:Page'")
     return module, qualname

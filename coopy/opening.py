@@ -13,6 +13,7 @@ from coopy.disk.journal import SEGMENT_BYTES
 from coopy.errors import UsageError
 from coopy.replay import Progress
 from coopy.system import System, opened
+from coopy.words import shown
 
 if TYPE_CHECKING:
     from coopy.network.configuration import TLS
@@ -156,7 +157,7 @@ def init_system(
     """
     kind: Callable[..., System] = System
     if node is not None and not cluster:
-        raise UsageError(f"node={node!r}: is for one of a cluster, and there is no cluster=[...]. Nothing was opened.")
+        raise UsageError(f"node={shown(node)}: is for one of a cluster, and there is no cluster=[...]. Nothing was opened.")
     if master or replication or cluster:
         # The extra [cluster] may not be there, and few need it.
         from coopy import replicated

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from coopy.errors import CoopyError, JournalError, Unreadable, UsageError
+from coopy.words import shown
 
 _RIGHTS = "See to it that this user may enter the directory, and read and write what is in it."
 _FILES = "Close files, or raise the limit (ulimit -n)."
@@ -31,19 +32,19 @@ def absolute(basedir: str | os.PathLike[str], name: str = "basedir") -> str:
     """The absolute path of what a caller named, in the argument ``name``. Raises `UsageError`."""
     path = os.fspath(basedir) if isinstance(basedir, (str, os.PathLike)) else None
     if not isinstance(path, str):
-        raise UsageError(f"{name}={basedir!r}: must be the path of a directory, as text or a path object")
+        raise UsageError(f"{name}={shown(basedir)}: must be the path of a directory, as text or a path object")
     if not path:
-        raise UsageError(f"{name}={basedir!r}: is no path. Nothing was opened. The current directory is '.'.")
+        raise UsageError(f"{name}={shown(basedir)}: is no path. Nothing was opened. The current directory is '.'.")
     try:
         if b"\0" in os.fsencode(path):
-            raise UsageError(f"{name}={basedir!r}: has a NUL in it, which no path has. Nothing was opened.")
+            raise UsageError(f"{name}={shown(basedir)}: has a NUL in it, which no path has. Nothing was opened.")
         return os.path.abspath(path)
     except UnicodeEncodeError:
-        raise UsageError(f"{name}={basedir!r}: has characters that no path has here. Nothing was opened.") from None
+        raise UsageError(f"{name}={shown(basedir)}: has characters that no path has here. Nothing was opened.") from None
     except OSError as error:
         raise UsageError(
-            f"{name}={basedir!r}: is seen from the current directory, which is not there any more ({error.strerror}). Nothing "
-            f"was opened. Give the whole path."
+            f"{name}={shown(basedir)}: is seen from the current directory, which is not there any more ({error.strerror}). "
+            f"Nothing was opened. Give the whole path."
         ) from None
 
 

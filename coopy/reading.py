@@ -16,6 +16,7 @@ from coopy.history import Action
 from coopy.machine import Machine
 from coopy.proxy import Past
 from coopy.replay import Progress, restore
+from coopy.words import shown
 
 
 class Reading:
@@ -92,7 +93,7 @@ def point(until: int | datetime | None, last: int) -> tuple[int | None, int | No
     if until is None:
         return None, None
     if isinstance(until, bool) or not isinstance(until, int):
-        raise UsageError(f"until={until!r}: must be the index of an action, a datetime, or None")
+        raise UsageError(f"until={shown(until)}: must be the index of an action, a datetime, or None")
     if not 0 <= until <= last:
-        raise UsageError(f"until={until}: the system has actions 1 to {last}; 0 is the state before the first")
+        raise UsageError(f"until={shown(until)}: the system has actions 1 to {last}; 0 is the state before the first")
     return until, None

@@ -45,7 +45,7 @@ from coopy.follower import Answered, Came, Replicated
 from coopy.machine import Machine
 from coopy.network import room as rooms
 from coopy.network import shipping, stream
-from coopy.network.address import Address, parse
+from coopy.network.address import PORT_MAX, Address, parse
 from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, TLS, Settings, replica_prefix, tls_of
 from coopy.network.connection import Connection
 from coopy.network.membership import NODES_MAX, Membership, replicas
@@ -58,6 +58,7 @@ from coopy.progress import Bar
 from coopy.replay import Progress
 from coopy.storage import SnapshotStore
 from coopy.system import Control, System, begin
+from coopy.words import shown
 
 DEFAULT_PASSWORD = "copynet"
 OPEN_S = 120.0
@@ -127,10 +128,10 @@ def role(
     if server is not None and server.partition("://")[0] not in ("nats", "tls"):
         raise UsageError("server: must be a URL that begins with nats:// or tls://. Nothing was opened.")
     if not isinstance(timeout, (int, float)) or not 0 < timeout < 1e6:
-        raise UsageError(f"timeout={timeout!r}: must be seconds, more than 0")
+        raise UsageError(f"timeout={shown(timeout)}: must be seconds, more than 0")
     if cluster:
         if isinstance(cluster, str):
-            raise UsageError(f"cluster={cluster!r}: must be a list of addresses, as in ['a:5466', 'b:5466', 'c:5466']")
+            raise UsageError(f"cluster={shown(cluster)}: must be a list of addresses, as in ['a:5466', 'b:5466', 'c:5466']")
         nodes = tuple(parse(each) for each in cluster)
         if len(set(nodes)) != len(nodes):
             raise UsageError(f"cluster={list(cluster)!r}: names a node twice")
@@ -140,8 +141,10 @@ def role(
             raise UsageError(f"node=: which of {', '.join(map(str, nodes))} this one is must be said")
         own = parse(node)
         if own not in nodes:
-            raise UsageError(f"node={node!r}: is not among the nodes of the cluster: {', '.join(map(str, nodes))}")
+            raise UsageError(f"node={shown(node)}: is not among the nodes of the cluster: {', '.join(map(str, nodes))}")
     else:
+        if not isinstance(port, str) and not (isinstance(port, int) and 1 <= port <= PORT_MAX):
+            raise UsageError(f"port={shown(port)}: must be a number from 1 to {PORT_MAX}. Nothing was opened.")
         own = parse(str(Address(host, port)))
         nodes = (own,)
     if password == DEFAULT_PASSWORD and not all(each.is_loopback for each in nodes):
@@ -159,7 +162,7 @@ def _certificates(tls: TLS | bool, basedir: str, serves: bool) -> TLS | None:
     if not tls:
         return None
     if not isinstance(tls, (TLS, bool)):
-        raise UsageError(f"tls={tls!r}: must be True, or a coopy.network.configuration.TLS. Nothing was opened.")
+        raise UsageError(f"tls={shown(tls)}: must be True, or a coopy.network.configuration.TLS. Nothing was opened.")
     found = tls_of(os.path.join(basedir, "tls"), serves=serves) if isinstance(tls, bool) else tls
     if serves and not (found.certificate and found.key):
         raise UsageError("tls: a node that others connect to needs a certificate and its key. Nothing was opened.")
@@ -929,7 +932,7 @@ class ReplicatedSystem(System):
         """Sends a call and does not wait."""
         function = proxy.functions_of(self._cls).get(name)
         if function is None or proxy.kind_of(self._cls, name, function) != "action":
-            raise UsageError(f"submit({name!r}): {self._cls.__qualname__} has no method of that name that is recorded")
+            raise UsageError(f"submit({shown(name)}): {self._cls.__qualname__} has no method of that name that is recorded")
         answer, found = Answered(), Future[Any]()
         found.set_running_or_notify_cancel()  # It was sent, so it can't be cancelled.
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from coopy import action
 from coopy.errors import StorageError, UsageError
 from coopy.storage import Log, SnapshotStore
+from coopy.words import shown
 
 _NS = 1_000_000_000
 
@@ -34,12 +35,12 @@ class Retention(NamedTuple):
 def retention(keep: int | None, keep_for: float | timedelta | None) -> Retention:
     """Raises `UsageError`. ``keep_for`` in seconds, or a timedelta."""
     if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
-        raise UsageError(f"keep={keep!r}: must be a whole number of snapshots, at least 1, or None for all")
+        raise UsageError(f"keep={shown(keep)}: must be a whole number of snapshots, at least 1, or None for all")
     if keep_for is None:
         return Retention(keep)
     seconds = keep_for.total_seconds() if isinstance(keep_for, timedelta) else keep_for
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < 1e10:
-        raise UsageError(f"keep_for={keep_for!r}: must be seconds, at least 0, or a timedelta, or None for ever")
+        raise UsageError(f"keep_for={shown(keep_for)}: must be seconds, at least 0, or a timedelta, or None for ever")
     return Retention(keep, int(seconds * _NS))
 
 

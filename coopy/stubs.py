@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any
 
 from coopy.errors import UsageError
+from coopy.words import shown
 
 CONTROLS = {
     "take_snapshot": "async def take_snapshot(self) -> int: ...",
@@ -37,7 +38,7 @@ def protocol_of(cls: type, name: str | None = None) -> str:
     Raises `UsageError` for a class that no module can import: one of a function.
     """
     if not isinstance(cls, type):
-        raise UsageError(f"protocol_of() takes a domain class, not {cls!r}")
+        raise UsageError(f"protocol_of() takes a domain class, not {shown(cls)}")
     if "<locals>" in cls.__qualname__:
         raise UsageError(f"{cls.__qualname__} is defined in a function: no other module can import it. Move it to a module.")
     writer = _Writer(cls)

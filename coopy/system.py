@@ -39,6 +39,7 @@ from coopy.reading import Reading, point
 from coopy.replay import Progress
 from coopy.retention import Retention
 from coopy.storage import Log, SnapshotStore
+from coopy.words import shown
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -70,17 +71,17 @@ def opened(
     """Opens a system of that kind, and returns its proxy; see `coopy.init_system`."""
     cls = _class_of(obj)
     if durability not in DURABILITIES:
-        raise UsageError(f"durability={durability!r}: must be one of {', '.join(map(repr, DURABILITIES))}")
+        raise UsageError(f"durability={shown(durability)}: must be one of {', '.join(map(repr, DURABILITIES))}")
     for name, number, least in (
         ("snapshot_time", snapshot_time, 0),
         ("snapshot_growth", snapshot_growth, 0),
         ("segment_bytes", segment_bytes, 1),
     ):
         if not isinstance(number, (int, float)) or not least <= number < math.inf:
-            raise UsageError(f"{name}={number!r}: must be a number, at least {least}")
+            raise UsageError(f"{name}={shown(number)}: must be a number, at least {least}")
     kept = retention.retention(keep, keep_for)
     if progress is not None and not callable(progress):
-        raise UsageError(f"progress={progress!r}: must be callable with the actions done and the actions in all")
+        raise UsageError(f"progress={shown(progress)}: must be callable with the actions done and the actions in all")
     if fork and not child.AVAILABLE:
         raise UsageError("fork=True: this operating system can't fork; use fork=None or fork=False")
     proxy.build(cls)
@@ -618,7 +619,7 @@ class System:
         """Starts the thread that takes snapshots, if any are asked for."""
         if interval_s or self._growth_max:
             name = f"coopy snapshots of {self.basedir}"
-            arguments = (weakref.ref(self), self._wake, interval_s or None)
+            arguments = (weakref.ref(self), self._wake, min(interval_s, threading.TIMEOUT_MAX) or None)
             threading.Thread(target=_snapshooter, args=arguments, name=name, daemon=True).start()
 
     def snapshot_if_due(self, timed: bool) -> None:

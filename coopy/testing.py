@@ -40,6 +40,7 @@ from coopy.progress import Bar
 from coopy.replay import Progress, restore
 from coopy.storage import MemoryLog, MemorySnapshots, SnapshotStore, StateWriter
 from coopy.system import Control, System, begin, control, opened
+from coopy.words import shown
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ class Clock:
     def set(self, moment: datetime) -> None:
         """Stops the clock at a moment; a naive one is local time of this machine. Raises `UsageError`."""
         if not isinstance(moment, datetime):
-            raise UsageError(f"set({moment!r}): must be a datetime")
+            raise UsageError(f"set({shown(moment)}): must be a datetime")
         instant = action.nanoseconds(moment)
         self._refuse_before(instant)
         self._stands = instant
@@ -77,7 +78,7 @@ class Clock:
     def move(self, by: timedelta | float) -> None:
         """Moves the clock on by a timedelta, or by seconds, whether it stands or goes. Raises `UsageError`."""
         if isinstance(by, bool) or not isinstance(by, (timedelta, int, float)):
-            raise UsageError(f"move({by!r}): must be a timedelta, or seconds")
+            raise UsageError(f"move({shown(by)}): must be a timedelta, or seconds")
         size = by if isinstance(by, timedelta) else timedelta(seconds=by)
         moved = (size.days * 86_400 + size.seconds) * _NS + size.microseconds * 1000
         self._refuse_before(self.time_ns() + moved)
@@ -206,7 +207,7 @@ class _ClockedEngine(Engine):
 
 def _secret(seed: int | str) -> bytes:
     if not isinstance(seed, (int, str)):
-        raise UsageError(f"seed={seed!r}: must be a number or a text")
+        raise UsageError(f"seed={shown(seed)}: must be a number or a text")
     return hashlib.blake2b(repr(seed).encode(), digest_size=SECRET_BYTES, person=b"coopy seed").digest()
 
 
@@ -508,7 +509,8 @@ def memory_system(obj: Any, *, clock: Clock | None = None, seed: int | str | Non
         UsageError: an option is for a directory; and whatever `init_system` raises.
     """
     for name in sorted(OF_A_DIRECTORY & options.keys()):
-        raise UsageError(f"{name}={options[name]!r}: a system in memory has no directory. Use coopy.testing.open_system().")
+        given = shown(options[name])
+        raise UsageError(f"{name}={given}: a system in memory has no directory. Use coopy.testing.open_system().")
     return _open(_InMemory, obj, _NOWHERE, clock, seed, options)
 
 
@@ -597,7 +599,7 @@ def failing(system: object, what: str, errno: int = _errno.ENOSPC) -> Iterator[N
     Raises `UsageError` for anything else, and for a system that was not opened by `coopy.testing`.
     """
     if what not in FAULTS:
-        raise UsageError(f"failing({what!r}): must be one of {', '.join(map(repr, FAULTS))}")
+        raise UsageError(f"failing({shown(what)}): must be one of {', '.join(map(repr, FAULTS))}")
     faults = _system_of(system, "failing()").faults
     faults[what] = errno
     try:

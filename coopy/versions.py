@@ -29,6 +29,7 @@ from weakref import WeakValueDictionary
 from coopy.decorators import ABORT_EXCEPTION, READONLY, TRANSACTIONAL, UNLOCKED
 from coopy.errors import PrevalentError, UsageError
 from coopy.moment import current
+from coopy.words import shown
 
 CODE = "<code version>"
 """Name of the action that enables a version."""
@@ -79,12 +80,13 @@ def code_version(version: int) -> Callable[[F], F]:
         UsageError: not a version, or not a method in the body of a class.
     """
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= _VERSION_MAX:
-        raise UsageError(f"@code_version({version!r}): must be a whole number, at least 1")
+        raise UsageError(f"@code_version({shown(version)}): must be a whole number, at least 1")
 
     def mark(function: Any) -> Any:
         around = sys._getframe(1).f_locals
         if not isinstance(function, FunctionType) or "__qualname__" not in around or "__module__" not in around:
-            raise UsageError(f"@code_version({version}): marks a method, in the body of its class; not {function!r}")
+            what = f"@code_version({shown(version)})"
+            raise UsageError(f"{what}: marks a method, in the body of its class; not {shown(function)}")
         return _dispatching(version, function, around.get(_name_in_class(function.__name__, around)))
 
     return mark
@@ -225,16 +227,16 @@ def not_enabled(name: str, function: object, enabled: int) -> str:
 def refuse_switch(version: int, enabled: int, own: int) -> None:
     """Raises `UsageError` if a system can't be switched to a version."""
     if isinstance(version, bool) or not isinstance(version, int):
-        raise UsageError(f"set_code_version({version!r}): must be a whole number. Nothing was switched.")
+        raise UsageError(f"set_code_version({shown(version)}): must be a whole number. Nothing was switched.")
     if version > own:
         raise UsageError(
-            f"set_code_version({version}): the class has versions up to {own} here. Nothing was switched. Upgrade this node "
-            f"first."
+            f"set_code_version({shown(version)}): the class has versions up to {own} here. Nothing was switched. Upgrade "
+            f"this node first."
         )
     if version < enabled:
         raise UsageError(
-            f"set_code_version({version}): version {enabled} is enabled, and there is no way back. Nothing was switched. Give "
-            f"what it was meant for a version of its own, {own + 1}."
+            f"set_code_version({shown(version)}): version {enabled} is enabled, and there is no way back. Nothing was "
+            f"switched. Give what it was meant for a version of its own, {own + 1}."
         )
 
 

@@ -196,7 +196,9 @@ def impassable() -> str:
 
 @pytest.mark.parametrize(
     "make",
-    [long_name, long_path, file, below_a_file, dangling, loop, below_a_loop, no_rights, below_no_rights, unlistable, impassable],
+    [
+        long_name, long_path, file, below_a_file, dangling, loop, below_a_loop, no_rights, below_no_rights, unlistable, impassable,
+    ],  # fmt: skip
     ids=lambda make: make.__name__,
 )
 def test_what_cannot_be_a_data_directory_is_an_error_of_ours_everywhere(make: Callable[[], str]) -> None:

@@ -15,6 +15,7 @@ from coopy.errors import UsageError
 from coopy.history import Action
 from coopy.progress import Bar
 from coopy.tools import tree
+from coopy.words import shown
 
 if TYPE_CHECKING:
     from coopy.determinism import Finding
@@ -34,10 +35,10 @@ def point(text: str, name: str) -> int | datetime:
     two hours ago.
     """
     text = text.strip()
-    if text.isascii() and text.isdigit():
-        return int(text)
     ago = _DURATION.match(text)
     try:
+        if text.isascii() and text.isdigit():
+            return int(text)
         if ago is not None:
             return datetime.now().astimezone() - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
         if re.match(r"\d?\d:\d\d", text):
@@ -45,7 +46,7 @@ def point(text: str, name: str) -> int | datetime:
         return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{name} {text!r}: must be the index of an action, or a time: 2026-01-31, 2026-01-31T08:15:00, 08:15, "
+            f"{name} {shown(text)}: must be the index of an action, or a time: 2026-01-31, 2026-01-31T08:15:00, 08:15, "
             f"2h (two hours ago)"
         ) from None
 
@@ -58,7 +59,7 @@ def duration(text: str, name: str) -> timedelta:
             return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
     except OverflowError:
         pass
-    raise UsageError(f"{name} {text!r}: must be a number and a unit, as in 90s, 15m, 12h, 30d, 2w")
+    raise UsageError(f"{name} {shown(text)}: must be a number and a unit, as in 90s, 15m, 12h, 30d, 2w")
 
 
 # -- writing

@@ -34,7 +34,9 @@ from coopy.paths import refusal
 NAME = "lock"
 _BYTES_MAX = 256
 _BOOT = re.compile(r"([0-9A-Za-z-]{8,64}) [0-9]{1,20} ([0-9]+:[0-9]+)\Z")
-_CANT_BE_LOCKED = frozenset({errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+_CANT_BE_LOCKED = frozenset(
+    {errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+)
 _MOVED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -141,8 +143,8 @@ class DirectoryLock:
             if error.errno not in _MOVED:
                 raise JournalError(
                     error.errno,
-                    f"{error.strerror}. Whether this is still the directory that was opened can't be seen. What was acknowledged "
-                    f"is in that one. Close the system and open it again.",
+                    f"{error.strerror}. Whether this is still the directory that was opened can't be seen. What was "
+                    f"acknowledged is in that one. Close the system and open it again.",
                     self._path,
                 ) from error
             code, what = error.errno or errno.ENOENT, "it was moved or removed"

@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from coopy.errors import UsageError
+from coopy.words import shown
 
 PORT = 5466
 ROUTE_OFFSET = 1000
@@ -55,7 +56,7 @@ class Address(NamedTuple):
 def parse(text: str, default_port: int = PORT) -> Address:
     """"host", "host:port", "[v6]" or "[v6]:port". Raises `UsageError` with what was wrong."""
     if not isinstance(text, str):
-        raise UsageError(f"address {text!r}: must be a string, 'host' or 'host:port'")
+        raise UsageError(f"address {shown(text)}: must be a string, 'host' or 'host:port'")
     if "/" in text or "@" in text:
         raise UsageError(f"address {_without_password(text)!r}: give host and port alone, as in 'a.example.com:{default_port}'")
     bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", text, re.DOTALL)
@@ -71,21 +72,23 @@ def parse(text: str, default_port: int = PORT) -> Address:
 
 def _host(text: str, host: str, bracketed: bool) -> str:
     if not host:
-        raise UsageError(f"address {text!r}: has no host")
+        raise UsageError(f"address {shown(text)}: has no host")
     if bracketed or ":" in host:
         try:
             return str(ipaddress.IPv6Address(host))
         except ValueError as error:
-            raise UsageError(f"address {text!r}: {error}. An IPv6 address with a port is written '[::1]:{PORT}'.") from None
+            raise UsageError(
+                f"address {shown(text)}: {error}. An IPv6 address with a port is written '[::1]:{PORT}'."
+            ) from None
     host = host.lower()
     if len(host) > _HOST_LENGTH_MAX or not _HOST.fullmatch(host):
-        raise UsageError(f"address {text!r}: {host!r} is not the name or the IP address of a host")
+        raise UsageError(f"address {shown(text)}: {shown(host)} is not the name or the IP address of a host")
     return host
 
 
 def _port(text: str, port: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= PORT_MAX:
-        raise UsageError(f"address {text!r}: {port!r} is not a port; it must be a number from 1 to {PORT_MAX}")
+        raise UsageError(f"address {shown(text)}: {shown(port)} is not a port; it must be a number from 1 to {PORT_MAX}")
     return int(port)
 
 

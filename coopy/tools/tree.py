@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
+from coopy import words
 from coopy.errors import UsageError
 
 GIVEN = frozenset({"_clock", "_env"})
@@ -118,7 +119,7 @@ def _items(value: Any) -> Iterator[Any]:
 
 def _in_order(value: set[Any] | frozenset[Any]) -> Iterable[Any]:
     """The members of a set in an order that is the same each time, if there are not too many for that."""
-    return sorted(value, key=repr) if len(value) <= _ALIKE_ITEMS_MAX else value
+    return sorted(value, key=words.whole) if len(value) <= _ALIKE_ITEMS_MAX else value
 
 
 def _length(value: object) -> tuple[int, str] | None:
@@ -142,9 +143,9 @@ def shown(value: object, width: int) -> str:
             end = end * room // len(start)
         return start + size
     try:
-        text = repr(value) if _is_leaf(value) else _Brief(width).repr(value)
+        text = words.number(value) if type(value) is int else repr(value) if _is_leaf(value) else _Brief(width).repr(value)
     except Exception as error:
-        text = _without_repr(value, error)
+        text = words.without_repr(value, error)
     if "\n" in text:
         text = " ".join(text.split())
     return text if len(text) <= width else text[: width - 1] + "…"
@@ -163,8 +164,11 @@ class _Brief(reprlib.Repr):
         try:
             text = repr(x)
         except Exception as error:
-            return _without_repr(x, error)
+            text = words.without_repr(x, error)
         return text if len(text) <= self.maxother else text[: self.maxother - 1] + "…"
+
+    def repr_int(self, x: int, level: int) -> str:
+        return words.shown(x, self.maxlong)
 
     def repr1(self, x: Any, level: int) -> str:
         if type(x).__repr__ is not _NO_REPR:
@@ -173,10 +177,6 @@ class _Brief(reprlib.Repr):
             return f"{type(x).__qualname__}(…)"
         own = islice(attributes(x).items(), self.maxlist)
         return f"{type(x).__qualname__}({', '.join(f'{name}={self.repr1(each, level - 1)}' for name, each in own)})"
-
-
-def _without_repr(value: object, error: Exception) -> str:
-    return f"<{type(value).__qualname__}, whose repr raises {type(error).__name__}>"
 
 
 def _is_short(value: object, width: int) -> bool:
@@ -275,26 +275,34 @@ def at(value: object, path: str) -> object:
     text = path if path.startswith((".", "[")) or not path else f".{path}"
     try:
         node = ast.parse(f"_{text}", mode="eval").body
-    except SyntaxError:
-        raise UsageError(f"path {path!r}: must be attributes and items, as in .pages['Home'].text") from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise UsageError(f"path {words.shown(path)}: must be attributes and items, as in .pages['Home'].text") from None
     steps: list[ast.Attribute | ast.Subscript] = []
     while isinstance(node, (ast.Attribute, ast.Subscript)):
         steps.append(node)
         node = node.value
     if not isinstance(node, ast.Name):
-        raise UsageError(f"path {path!r}: must be attributes and items, as in .pages['Home'].text")
+        raise UsageError(f"path {words.shown(path)}: must be attributes and items, as in .pages['Home'].text")
     walked = ""
     for each in reversed(steps):
         if isinstance(each, ast.Attribute):
             step = f".{each.attr}"
             found = _attribute(value, each.attr)
         else:
-            step = f"[{ast.unparse(each.slice)}]"
+            step = f"[{_written(each.slice)}]"
             found = _item(value, each.slice)
         if not found:
-            raise UsageError(f"path {path!r}: there is no {step} in {walked or 'the state'}, which is a {_kind(value)}")
+            place = walked or "the state"
+            raise UsageError(f"path {words.shown(path)}: there is no {step} in {place}, which is a {_kind(value)}")
         value, walked = found[0], walked + step
     return value
+
+
+def _written(node: ast.expr) -> str:
+    try:
+        return ast.unparse(node)
+    except ValueError:
+        return "…"  # A number of thousands of digits in it.
 
 
 def _attribute(value: object, name: str) -> list[object]:
@@ -309,7 +317,7 @@ def _item(value: Any, node: ast.expr) -> list[object]:
     try:
         key = ast.literal_eval(node)
     except ValueError:
-        wanted = ast.unparse(node)
+        wanted = _written(node)
         return [each for step, each in _parts(value) if step == f"[{wanted}]"][:1]
     try:
         if isinstance(value, dict):
@@ -327,19 +335,22 @@ def as_json(value: object, depth: int | None = None) -> Any:
     """A value in the types that JSON has.
 
     Dictionaries whose keys are texts, and lists, tuples and sets stay what they are to JSON; an object is its
-    attributes, with its class as ``"(type)"``; all else is its repr. Below ``depth`` levels, and in a cycle, only
-    the kind is said.
+    attributes, with its class as ``"(type)"``; an int of thousands of digits is a text, in hexadecimal; all else is
+    its repr. Below ``depth`` levels, and in a cycle, only the kind is said.
     """
     return _as_json(value, _LEVELS_MAX if depth is None else min(depth, _LEVELS_MAX), [])
 
 
 def _as_json(value: object, depth: int, above: list[int]) -> Any:
-    if value is None or type(value) in (bool, int, str):
+    if type(value) is int:
+        text = words.number(value)
+        return value if not text.startswith(("0x", "-0x")) else text
+    if value is None or type(value) in (bool, str):
         return value
     if type(value) is float:
         return value if math.isfinite(value) else repr(value)
     if _is_leaf(value):
-        return _repr(value)
+        return words.whole(value)
     if id(value) in above:
         return f"({_kind(value)}, a cycle)"
     if depth < 1 and not _is_short(value, _KEY_CHARS):
@@ -349,20 +360,13 @@ def _as_json(value: object, depth: int, above: list[int]) -> Any:
         own = attributes(value)
         if isinstance(value, dict) and not own:
             texts = all(type(key) is str for key in value)
-            return {key if texts else _repr(key): _as_json(each, depth - 1, above) for key, each in dict.items(value)}
+            return {key if texts else words.whole(key): _as_json(each, depth - 1, above) for key, each in dict.items(value)}
         if _length(value) is not None and not own and not hasattr(type(value), "_fields"):
             return [_as_json(each, depth - 1, above) for _, each in _parts(value)]
         steps = {step.removeprefix("."): _as_json(each, depth - 1, above) for step, each in _parts(value)}
         return {"(type)": type(value).__qualname__, **steps}
     finally:
         above.pop()
-
-
-def _repr(value: object) -> str:
-    try:
-        return repr(value)
-    except Exception:
-        return shown(value, 200)
 
 
 # -- compared

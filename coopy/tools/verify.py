@@ -52,6 +52,7 @@ from coopy.reading import Reading
 from coopy.replay import restore
 from coopy.storage import MemoryLog
 from coopy.tools.contents import WHOLE, Contents, contents
+from coopy.words import shown
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how much of it is done and in all (bytes, or actions)."""
@@ -108,7 +109,7 @@ def verify(basedir: str | os.PathLike[str], cls: type, *, twice: bool = False, p
     Raises `Unreadable`; `UsageError` if there is no system there, or, with ``twice``, if another process cannot import ``cls``.
     """
     if not isinstance(cls, type):
-        raise UsageError(f"verify() takes the domain class, not {cls!r}")
+        raise UsageError(f"verify() takes the domain class, not {shown(cls)}")
     if twice and (cls.__module__ == "__main__" or "<locals>" in cls.__qualname__):
         raise UsageError(
             f"twice=True: other processes are to import {cls.__qualname__}, and it is not at the top of a module. Nothing "
@@ -479,10 +480,13 @@ def _shown(value: object) -> str:
     """A value in a few words."""
     if type(value).__repr__ is object.__repr__:
         return f"a {type(value).__qualname__}"
-    shown = reprlib.Repr()
-    shown.maxstring = shown.maxother = shown.maxlong = _WORDS_MAX
-    words = shown.repr(value)
-    return words if len(words) <= _WORDS_MAX else words[: _WORDS_MAX - 1] + "…"
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = brief.maxlong = _WORDS_MAX
+    try:
+        found = brief.repr(value)
+    except Exception:
+        return shown(value, _WORDS_MAX)
+    return found if len(found) <= _WORDS_MAX else found[: _WORDS_MAX - 1] + "…"
 
 
 # -- the other processes, seen from here

@@ -699,3 +699,39 @@ def test_repair_asks_at_a_terminal_for_the_whole_word(
     monkeypatch.setattr("builtins.input", lambda prompt="": answer)
     assert coopy("repair", directory)[0] == code
     assert coopy("inspect", directory)[0] == code
+
+
+# -- values that Python itself refuses to write
+
+
+def test_numbers_of_thousands_of_digits_are_written_by_every_command(coopy: Coopy, here: Path) -> None:
+    huge = 10**5000
+    with opened(here / "data") as system:
+        system.add(huge, cover={"size": huge, huge: [huge]})
+        system.add("Emma")
+        with pytest.raises(KeyError):
+            system.lend(-huge, huge)
+        system.take_snapshot()
+        system.lend("Emma", huge)
+    commands = [
+        ("inspect", "data"), ("log", "data"), ("show", "data", "--depth", 9), ("diff", "data", 0, 4), ("verify", "data"),
+        ("rehearse", "data", SPEC), ("show", "data", "--path", f".books[{hex(huge)}].title"),
+    ]  # fmt: skip
+    for command in commands:
+        code, out, err = coopy(*command)
+        assert (code, "Error" in err, "whose repr raises" in out) == (0, False, False), f"{command}: {out}\n{err}"
+        code, out, err = coopy(*command, "--json")
+        assert code == 0, f"{command}: {err}"
+        for line in out.splitlines() if command[0] == "log" else [out]:
+            json.loads(line)
+    first = json.loads(coopy("log", "data", "--json")[1].splitlines()[0])
+    assert (first["args"], first["kwargs"]["cover"]) == ([hex(huge)], {"'size'": hex(huge), hex(huge): [hex(huge)]})
+    _, out, _ = coopy("show", "data", "--json")
+    assert json.loads(out)["state"]["lent"] == [["Emma", hex(huge)]]
+
+
+@pytest.mark.parametrize("command", ["log --since", "log --until", "show --at", "diff 1"])
+def test_a_point_of_thousands_of_digits_is_wrong_use(coopy: Coopy, data: Path, command: str) -> None:
+    name, *options = command.split()
+    code, out, err = coopy(name, data, *options, "9" * 5000)
+    assert (code, out) == (2, "") and "must be the index of an action" in err and len(err) < 2000

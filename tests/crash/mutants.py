@@ -79,7 +79,7 @@ MUTANTS = [
         APPEND,
         "index = log.last + 1",
         "tests/crash/test_guards.py::test_a_call_for_which_there_is_no_room_is_refused_and_has_changed_nothing",
-        more=(Edit(ENGINE, APPLY, f"{APPLY}\n                        log.append(header + call)"),),
+        more=(Edit(ENGINE, APPLY, f"{APPLY}\n                    log.append(header + call)"),),
     ),
     Mutant(
         "acknowledged-before-the-sync",
@@ -585,14 +585,14 @@ MUTANTS = [
         "coopy/disk/dirlock.py",
         "        return held.is_open and os.path.samestat(found, os.fstat(held.fileno()))\n",
         "        return True\n",
-        "tests/disk/test_dirlock.py::test_a_copy_in_the_place_of_a_directory_is_another_and_who_holds_the_first_can_know",
+        "tests/disk/test_dirlock.py::test_a_copy_in_the_place_of_a_directory_is_another",
     ),
     Mutant(
         "a-copy-says-what-was-said-of-the-original",
         "coopy/disk/dirlock.py",
         "        self.earlier_boot = boot if place == self._place else None\n",
         "        self.earlier_boot = boot\n",
-        "tests/disk/test_dirlock.py::test_a_copy_in_the_place_of_a_directory_is_another_and_who_holds_the_first_can_know",
+        "tests/disk/test_dirlock.py::test_a_copy_in_the_place_of_a_directory_is_another",
     ),
     Mutant(
         "a-torn-end-is-said-to-be-whole",
@@ -635,6 +635,20 @@ MUTANTS = [
         "        with paths.reads(self.basedir):\n            domain = ",
         "        if True:\n            domain = ",
         "tests/test_paths.py::test_a_call_that_fails_while_a_past_is_read_is_an_error_of_ours",
+    ),
+    Mutant(
+        "a-number-of-thousands-of-digits-is-cut",
+        "coopy/words.py",
+        "    return hex(value)\n",
+        "    return hex(value)[:100]\n",
+        "tests/test_words.py::test_an_int_is_written_in_decimal_up_to_some_thousand_digits_and_exactly_beyond",
+    ),
+    Mutant(
+        "an-error-of-ours-fails-on-a-large-number",
+        "coopy/retention.py",
+        '        raise UsageError(f"keep={shown(keep)}:',
+        '        raise UsageError(f"keep={keep!r}:',
+        "tests/test_words.py::test_wrong_use_is_told_whatever_the_value",
     ),
 ]
 

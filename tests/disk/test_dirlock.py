@@ -87,7 +87,7 @@ def test_a_renamed_directory_is_still_locked_and_who_holds_it_can_know(place: Pa
     lock.check()
 
 
-def test_a_copy_in_the_place_of_a_directory_is_another_and_who_holds_the_first_can_know(place: Path, lock: DirectoryLock) -> None:
+def test_a_copy_in_the_place_of_a_directory_is_another(place: Path, lock: DirectoryLock) -> None:
     lock.mark()
     shutil.copytree(place, place.parent / "copy")
     place.rename(place.parent / "first")
@@ -186,7 +186,9 @@ def test_a_process_that_locks_the_file_alone_is_kept_out_and_keeps_out(place: Pa
 
 
 @pytest.mark.parametrize("code", [errno.EBADF, errno.EINVAL, errno.ENOTSUP])
-def test_where_directories_cannot_be_locked_the_file_is_the_lock(place: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_where_directories_cannot_be_locked_the_file_is_the_lock(
+    place: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     real = fcntl.flock
 
     def flock(file: Any, what: int) -> None:

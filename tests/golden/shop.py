@@ -1,4 +1,4 @@
-"""What the directories of coopy 0.8 in this folder are of. Their pickles name this module and what is in it: neither ever changes.
+"""What the directories of coopy 0.8 in this folder are of. Their pickles name this module, and what is in it: it never changes.
 
 A later format has a domain of its own, or this one once more.
 """
