@@ -397,16 +397,18 @@ class Engine:
         self, until: int | None, instant: int | None, codec: Codec, begin: Callable[[Machine], None]
     ) -> Machine:
         """The machine as it was, decoded by ``codec``. The live one is untouched."""
-        # What a power cut could take back is shown to nobody.
-        self.log.wait(self.examine(_nothing)[0])
+        self._put_right()
         log = self.log.reader()
         try:
-            return restore(
+            found = restore(
                 log, self._snapshots, codec, self._secret,
                 deterministic=self.deterministic, until=until, instant=instant, begin=begin,
             )  # fmt: skip
         finally:
             log.close()
+        # Nobody sees what a power cut could take back.
+        self.log.wait(found.applied)
+        return found
 
     @with_lock
     def close(self) -> None:

@@ -672,6 +672,10 @@ class Journal:
     def close(self, amendment: bytes | None = None) -> None:
         if self.settled < 0 and self._failure is None:
             return
+        if not self._writes:
+            # Who only looks makes nothing durable, and does not wait for the disk, nor fail with it.
+            self.abandon()
+            return
         try:
             if self._failure is None:
                 self._commit.exclusive(self._finish)

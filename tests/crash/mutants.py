@@ -650,6 +650,20 @@ MUTANTS = [
         '        raise UsageError(f"keep={keep!r}:',
         "tests/test_words.py::test_wrong_use_is_told_whatever_the_value",
     ),
+    Mutant(
+        "who-only-reads-syncs",
+        "coopy/disk/journal.py",
+        "        if not self._writes:\n            # Who only looks",
+        "        if False:\n            # Who only looks",
+        "tests/engine/test_failures.py::test_who_only_reads_a_directory_asks_nothing_of_the_disk",
+    ),
+    Mutant(
+        "a-past-that-the-disk-has-not-is-handed-out",
+        "coopy/engine.py",
+        "        self.log.wait(found.applied)\n",
+        "",
+        "tests/engine/test_failures.py::test_a_past_is_handed_out_once_the_disk_has_it",
+    ),
 ]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import handed
 import pytest
 from faults import Faulty, Held, open_with
 
@@ -25,6 +26,7 @@ from coopy import (
     readonly,
     transactional,
 )
+from coopy.disk.fs import Calls
 
 
 class Shop:
@@ -457,6 +459,40 @@ def test_a_reader_does_not_learn_of_what_a_power_cut_could_take_back(tmp_path: P
         thread.join(30)
     assert seen == [2]
     shop.close()
+
+
+class Called(handed.Called):
+    domain = Shop
+
+
+def test_a_past_is_handed_out_once_the_disk_has_it(shop: Any, disk: Faulty) -> None:
+    shop._coopy_engine.begin_all([Called("sell", "milk")])  # Applied, and not waited for.
+    assert control(shop).durable == 1 < control(shop).index
+    disk.failing = "sync_data"
+    assert control(shop).replay(1).sold == ["tea"], "that the disk has"
+    with pytest.raises(JournalError):
+        control(shop).replay()
+
+
+def test_a_past_that_the_disk_has_not_is_made_durable(shop: Any) -> None:
+    shop._coopy_engine.begin_all([Called("sell", "milk")])
+    assert control(shop).replay().sold == ["tea", "milk"]
+    assert control(shop).durable == control(shop).index
+
+
+def test_who_only_reads_a_directory_asks_nothing_of_the_disk(
+    shop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a sync")
+
+    monkeypatch.setattr(Calls, "sync_data", refuse)
+    assert coopy.replay(Shop, tmp_path / "shop").sold == ["tea"]
+    assert control(shop).replay().sold == ["tea"]
+    monkeypatch.undo()
+    shop.close()
+    monkeypatch.setattr(Calls, "sync_data", refuse)
+    assert coopy.replay(Shop, tmp_path / "shop").sold == ["tea"]
 
 
 def test_callers_who_wait_share_the_same_sync(tmp_path: Path) -> None:
