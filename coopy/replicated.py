@@ -43,8 +43,8 @@ from coopy.errors import (
 )
 from coopy.follower import Answered, Came, Replicated
 from coopy.machine import Machine
+from coopy.network import folder, shipping, stream
 from coopy.network import room as rooms
-from coopy.network import shipping, stream
 from coopy.network.address import PORT_MAX, Address, parse
 from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, TLS, Settings, replica_prefix, tls_of
 from coopy.network.connection import Connection
@@ -229,15 +229,15 @@ class ReplicatedSystem(System):
 
     def _members_now(self) -> tuple[Address, ...]:
         """The members as the others know them, or as this node knew them last. Raises `NotAMember`."""
-        folder = os.path.join(self.basedir, "server")
-        os.makedirs(folder, 0o700, exist_ok=True)
+        place = os.path.join(self.basedir, "server")
+        os.makedirs(place, 0o700, exist_ok=True)
         own = self._role
         others = [each for each in own.nodes if each != own.node]
-        remembered = _remembered(folder) or ()
+        remembered = _remembered(place) or ()
         # One that was alone is started as one of several to become so.
         nodes = self._asked_for_members(others) or (remembered if len(remembered) > 1 else own.nodes)
         if own.node not in nodes:
-            _remember(folder, nodes)
+            _remember(place, nodes)
             raise NotAMember(
                 f"{own.node} is not a member of the cluster; these are: {', '.join(map(str, nodes))}. Nothing was opened and "
                 f"its server was not started. Let it join again with `coopy cluster add {own.node}` at one of the others."
@@ -270,17 +270,17 @@ class ReplicatedSystem(System):
 
     def _start_server(self) -> None:
         own = self._role
-        folder = os.path.join(self.basedir, "server")
-        os.makedirs(folder, 0o700, exist_ok=True)
-        _set_store_aside(folder, "alone" if len(self._nodes) == 1 else "cluster")
+        place = os.path.join(self.basedir, "server")
+        os.makedirs(place, 0o700, exist_ok=True)
+        _set_store_aside(place, "alone" if len(self._nodes) == 1 else "cluster")
         if own.kind == MASTER:
-            node_password = _own_password(folder)
+            node_password = _own_password(place)
             replica_password: str | None = own.password
         else:
             node_password, replica_password = own.password, own.replica_password
         self._supervisor = Supervisor(
             Settings(
-                directory=folder,
+                directory=place,
                 name=str(own.node),
                 listen=own.node,
                 peers=self._nodes if len(self._nodes) > 1 else (),
@@ -630,11 +630,11 @@ class ReplicatedSystem(System):
 
     def _set_aside(self) -> None:
         """Puts the journal and the snapshots where nobody takes them for the system's, and nothing is lost."""
-        folder = os.path.join(self.basedir, f"aside-{time.time_ns()}")
-        self._calls.make_directory(folder)
+        aside = os.path.join(self.basedir, f"aside-{time.time_ns()}")
+        self._calls.make_directory(aside)
         for name in self._calls.names(self.basedir):
             if directory.segments([name]) or directory.snapshots([name]):
-                self._calls.rename(os.path.join(self.basedir, name), os.path.join(folder, name))
+                self._calls.rename(os.path.join(self.basedir, name), os.path.join(aside, name))
         self._calls.sync_directory(self.basedir)
 
     # -- looking after the node
@@ -1027,32 +1027,31 @@ class ClusterControl(Control):
         self._system.on_leader_changed = function
 
 
-def _own_password(folder: str) -> str:
+def _own_password(place: str) -> str:
     """The password by which a master talks to its own server; made once."""
-    path = os.path.join(folder, "secret")
-    if not os.path.exists(path):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "w") as opened:
-            opened.write(secrets.token_urlsafe(32))
-    with open(path) as opened:
-        return opened.read()
+    path = os.path.join(place, "secret")
+    found = folder.read(path)
+    if found is None:
+        found = secrets.token_urlsafe(32)
+        folder.write(path, found)
+    return found
 
 
-def _set_store_aside(folder: str, kind: str) -> None:
+def _set_store_aside(place: str, kind: str) -> None:
     """Moves what a server of the other kind has stored out of the way: one of a cluster would delete it.
 
     What it holds is in this node's journal; the system goes on in a line that begins where it ended.
     """
-    path, store = os.path.join(folder, "kind"), os.path.join(folder, "store")
-    before = kind
-    if os.path.exists(path):
-        with open(path) as file:
-            before = file.read()
-    if before != kind and os.path.exists(store):
+    path, store = os.path.join(place, "kind"), os.path.join(place, "store")
+    before = folder.read(path)
+    if before == kind:
+        return
+    # Without a word from before nothing is known against the store, and it may hold what the journal does not.
+    if before is not None and os.path.exists(store):
         os.rename(store, f"{store}-{before}-{time.time_ns()}")
-    if before != kind or not os.path.exists(path):
-        with open(path, "w") as file:
-            file.write(kind)
+        # Before the word: with that alone on disk the store would be taken for one of this kind.
+        folder.sync(place)
+    folder.write(path, kind)
 
 
 def _answers(address: Address) -> bool:
@@ -1064,20 +1063,14 @@ def _answers(address: Address) -> bool:
     return True
 
 
-def _remembered(folder: str) -> tuple[Address, ...] | None:
+def _remembered(place: str) -> tuple[Address, ...] | None:
     """The members as this node knew them last."""
-    path = os.path.join(folder, "members")
-    if not os.path.exists(path):
-        return None
-    with open(path) as file:
-        return tuple(parse(each) for each in file.read().split())
+    found = folder.read(os.path.join(place, "members"))
+    return None if found is None else tuple(parse(each) for each in found.split())
 
 
-def _remember(folder: str, nodes: Sequence[Address]) -> None:
-    path = os.path.join(folder, "members")
-    with open(f"{path}.new", "w") as file:
-        file.write("\n".join(map(str, nodes)) + "\n")
-    os.replace(f"{path}.new", path)
+def _remember(place: str, nodes: Sequence[Address]) -> None:
+    folder.write(os.path.join(place, "members"), "\n".join(map(str, nodes)) + "\n")
 
 
 def _context(tls: TLS | None) -> ssl.SSLContext | None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from coopy.errors import ServerError
 from coopy.network import binary as binaries
-from coopy.network import configuration, keeper
+from coopy.network import configuration, folder, keeper
 from coopy.network.configuration import Settings
 
 CONFIGURATION = "server.conf"
@@ -299,12 +299,7 @@ def _write(settings: Settings) -> None:
             # On a full disk the server still starts.
             os.chmod(path, 0o600)
             return
-        new = path + ".new"
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            # One that was left there may have another mode.
-            os.fchmod(file.fileno(), 0o600)
-            file.write(text)
-        os.replace(new, path)
+        folder.write(path, text)
     except OSError as error:
         raise ServerError(
             f"the configuration of the server can't be written to {path}: {error.strerror}. Nothing was started."
@@ -313,8 +308,7 @@ def _write(settings: Settings) -> None:
 
 def _read(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        return folder.read(path)
     except (OSError, UnicodeDecodeError):
         return None
 

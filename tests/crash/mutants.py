@@ -663,6 +663,27 @@ MUTANTS = [
         "        self.log.wait(found.applied)\n",
         "",
         "tests/engine/test_failures.py::test_a_past_is_handed_out_once_the_disk_has_it",
+    # -- the small files of a node
+    Mutant(
+        "a-small-file-has-its-name-before-its-bytes-are-on-disk",
+        "coopy/network/folder.py",
+        "        _sync(file.fileno())\n",
+        "",
+        "tests/network/test_folder.py::test_the_bytes_are_on_disk_before_the_name_and_the_name_before_it_returns",
+    ),
+    Mutant(
+        "an-empty-file-is-a-word",
+        "coopy/network/folder.py",
+        "            return file.read() or None\n",
+        "            return file.read()\n",
+        "tests/network/test_folder.py::test_a_file_that_a_power_cut_left_empty_is_none",
+    ),
+    Mutant(
+        "the-word-for-the-store-is-on-disk-before-the-store-is-moved",
+        "coopy/replicated.py",
+        "        folder.sync(place)\n",
+        "",
+        "tests/network/test_folder.py::test_the_store_of_another_kind_is_moved_and_that_is_on_disk_before_the_word",
     ),
 ]
 
