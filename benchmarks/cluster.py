@@ -29,6 +29,8 @@ import coopy.aio
 from benchmarks.__main__ import Row
 from benchmarks.workload import NAMES, Bank, Store
 from coopy import control
+from coopy.network import proof
+from coopy.network.configuration import NODE
 
 PASSWORD, REPLICA_PASSWORD = "password of nodes", "password of replicas"
 RAW = "RAW"
@@ -58,7 +60,10 @@ class Node:
         self._system = self._open()
         self._bank: Any = await coopy.aio.open(self._system)
         # As a node connects, to its own server.
-        self._raw = await nats.connect(f"nats://{self._node}", user="node", password=PASSWORD, pending_size=64 << 20)
+        self._raw = await nats.connect(
+            f"nats://{self._node}", user=NODE, password=PASSWORD, pending_size=64 << 20,
+            tls=proof.context(NODE, PASSWORD), tls_hostname=proof.name(NODE),
+        )  # fmt: skip
         self._stream = self._raw.jetstream(timeout=10)
         await _answer_lines(self)
         await coopy.aio.close(self._bank)

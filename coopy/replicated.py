@@ -28,6 +28,7 @@ from coopy.disk.segment import Segment
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.engine import Engine
 from coopy.errors import (
+    AuthenticationFailed,
     ClusterError,
     CoopyError,
     DamagedLine,
@@ -43,7 +44,7 @@ from coopy.errors import (
 )
 from coopy.follower import Answered, Came, Replicated
 from coopy.machine import Machine
-from coopy.network import folder, shipping, stream
+from coopy.network import folder, proof, shipping, stream
 from coopy.network import room as rooms
 from coopy.network.address import PORT_MAX, Address, parse
 from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, TLS, Settings, replica_prefix, tls_of
@@ -53,6 +54,7 @@ from coopy.network.room import Facts, Room
 from coopy.network.shipping import ShippedSnapshots
 from coopy.network.stream import Names, State, Stream
 from coopy.network.supervisor import Supervisor
+from coopy.network.wire import NoTLS
 from coopy.outbox import Group
 from coopy.progress import Bar
 from coopy.replay import Progress
@@ -98,6 +100,8 @@ class Role(NamedTuple):
     tls: TLS | None
     server: str | None
     timeout_s: float
+    advice: str
+    """What to do when the others have another password."""
 
     @property
     def writes(self) -> bool:
@@ -154,7 +158,8 @@ def role(
         )
     kind = MASTER if master else REPLICATION if replication else CLUSTER
     certificates = _certificates(tls, basedir, serves=kind != REPLICATION and server is None)
-    return Role(kind, own, nodes, password, replica_password, certificates, server, float(timeout))
+    advice = "Give the password= that the other side was opened with."
+    return Role(kind, own, nodes, password, replica_password, certificates, server, float(timeout), advice)
 
 
 def _certificates(tls: TLS | bool, basedir: str, serves: bool) -> TLS | None:
@@ -245,28 +250,50 @@ class ReplicatedSystem(System):
         return nodes
 
     def _asked_for_members(self, others: Sequence[Address]) -> tuple[Address, ...] | None:
-        there = [each for each in others if _answers(each)]
-        if not there:
-            return None
-        connection = self._connected_to([f"{self._scheme}://{each}" for each in there], NODE, self._role.password)
-        try:
-            connection.open(ASK_S)
-        except Unavailable:
-            return None
-        try:
-            facts = connection.run(Room(connection, self._names, self._id, writes=True).read("members"), ASK_S)
-        except Unavailable:
-            return None
-        finally:
-            connection.close()
-        return None if facts is None else tuple(parse(each) for each in facts["nodes"])
+        """What the first says that lets this node in. Raises `AuthenticationFailed` if nobody does, and one has another password."""
+        refused: AuthenticationFailed | None = None
+        for each in others:
+            if not _answers(each):
+                continue
+            connection = self._connected_to([f"{self._scheme}://{each}"], NODE, self._role.password)
+            try:
+                connection.open(ASK_S)
+            except AuthenticationFailed as error:
+                # At the address of a node that is away may be anybody, and the others can do without it. With another password it
+                # is a node all the same, and who started this one has to hear of that.
+                if isinstance(error.__cause__, NoTLS):
+                    log.warn("%s: %s", self._id, error)
+                else:
+                    refused = error
+                continue
+            except Unavailable:
+                continue
+            if refused is not None:
+                log.warn("%s: %s", self._id, refused)
+            try:
+                facts = connection.run(Room(connection, self._names, self._id, writes=True).read("members"), ASK_S)
+            except Unavailable:
+                return None
+            finally:
+                connection.close()
+            return None if facts is None else tuple(parse(each) for each in facts["nodes"])
+        if refused is not None:
+            raise refused
+        return None
 
     @property
     def _scheme(self) -> str:
         return "nats" if self._role.tls is None else "tls"
 
     def _connected_to(self, urls: list[str], user: str, password: str) -> Connection:
-        return Connection(urls, user, password, name=f"coopy {self._id}", tls=_context(self._role.tls))
+        return Connection(urls, user, password, name=f"coopy {self._id}", **self._recognised(user, password))
+
+    def _recognised(self, user: str | None, password: str | None) -> dict[str, Any]:
+        """By what a connection knows the other side for the right one, and what to do if it is another."""
+        own = self._role
+        if own.tls is not None or user is None or password is None:
+            return {"tls": _context(own.tls), "advice": own.advice}
+        return {"tls": proof.context(user, password), "tls_name": proof.name(user), "advice": own.advice}
 
     def _start_server(self) -> None:
         own = self._role
@@ -278,6 +305,11 @@ class ReplicatedSystem(System):
             replica_password: str | None = own.password
         else:
             node_password, replica_password = own.password, own.replica_password
+        tls, replica_tls = own.tls, None
+        if tls is None:
+            tls = proof.files(place, NODE, node_password, own.node.host)
+            if replica_password is not None:
+                replica_tls = proof.files(place, REPLICA, replica_password, own.node.host)
         self._supervisor = Supervisor(
             Settings(
                 directory=place,
@@ -287,7 +319,8 @@ class ReplicatedSystem(System):
                 node_password=node_password,
                 replica_password=replica_password,
                 subject=self._names.subject,
-                tls=own.tls,
+                tls=tls,
+                replica_tls=replica_tls,
             )
         )
         self._supervisor.start()
@@ -307,8 +340,9 @@ class ReplicatedSystem(System):
         elif self._supervisor is not None:
             password = self._supervisor.settings.node_password
         self._connection = Connection(
-            list(dict.fromkeys(urls)), user, password, name=f"coopy {self._id}", inbox=inbox, api=api, tls=_context(own.tls)
-        )
+            list(dict.fromkeys(urls)), user, password, name=f"coopy {self._id}", inbox=inbox, api=api,
+            **self._recognised(user, password),
+        )  # fmt: skip
         try:
             self._connection.open(OPEN_S if own.writes else min(own.timeout_s, OPEN_S))
         except BaseException:

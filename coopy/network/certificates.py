@@ -100,17 +100,17 @@ def _make_authority(out: str) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name(f"coopy authority {os.urandom(4).hex()}")
+    name = title(f"coopy authority {os.urandom(4).hex()}")
     found = (
         _begun(name, key, datetime.now(timezone.utc) + timedelta(days=AUTHORITY_DAYS))
         .issuer_name(name)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        .add_extension(usage(key_cert_sign=True, crl_sign=True), critical=True)
         .sign(key, hashes.SHA256())
     )
     # The key first: a certificate without it would be taken for one of somebody else's.
-    _write(os.path.join(out, AUTHORITY_KEY), _pem(key), 0o600)
-    _write(os.path.join(out, AUTHORITY), _pem(found), 0o644)
+    _write(os.path.join(out, AUTHORITY_KEY), pem(key), 0o600)
+    _write(os.path.join(out, AUTHORITY), pem(found), 0o644)
 
 
 def _authority(out: str) -> tuple[Certificate, EllipticCurvePrivateKey]:
@@ -153,21 +153,21 @@ def _make_folder(
     names = dict.fromkeys((node.host, *_HERE))
     identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     found = (
-        _begun(_name(str(node)), key, until)
+        _begun(title(str(node)), key, until)
         .issuer_name(authority.subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(digital_signature=True), critical=True)
+        .add_extension(usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([alternative(name) for name in names]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     made = f"{folder}.new"
     shutil.rmtree(made, ignore_errors=True)
     os.mkdir(made, 0o700)
-    _write(os.path.join(made, KEY), _pem(key), 0o600)
-    _write(os.path.join(made, CERTIFICATE), _pem(found), 0o644)
-    _write(os.path.join(made, AUTHORITY), _pem(authority), 0o644)
+    _write(os.path.join(made, KEY), pem(key), 0o600)
+    _write(os.path.join(made, CERTIFICATE), pem(found), 0o644)
+    _write(os.path.join(made, AUTHORITY), pem(authority), 0o644)
     os.rename(made, folder)
 
 
@@ -185,7 +185,8 @@ def _begun(subject: Any, key: EllipticCurvePrivateKey, until: datetime) -> Any:
     )
 
 
-def _name(text: str) -> Any:
+def title(text: str) -> Any:
+    """The name of who a certificate is of."""
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
@@ -193,7 +194,8 @@ def _name(text: str) -> Any:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[-64:])])
 
 
-def _usage(**given: bool) -> Any:
+def usage(**given: bool) -> Any:
+    """What a key may be used for: the uses that are given, and no other."""
     from cryptography import x509
 
     names = (
@@ -203,7 +205,8 @@ def _usage(**given: bool) -> Any:
     return x509.KeyUsage(**{name: given.get(name, False) for name in names})
 
 
-def _alternative(host: str) -> Any:
+def alternative(host: str) -> Any:
+    """A host or an IP address that a certificate is for."""
     from cryptography import x509
 
     try:
@@ -212,7 +215,8 @@ def _alternative(host: str) -> Any:
         return x509.DNSName(host)
 
 
-def _pem(what: Any) -> bytes:
+def pem(what: Any) -> bytes:
+    """A certificate, or a private key, as PEM."""
     from cryptography.hazmat.primitives import serialization
 
     encoding = serialization.Encoding.PEM

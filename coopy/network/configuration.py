@@ -88,6 +88,8 @@ class Settings:
     subject: str
     """Prefix of the system's subjects, "coopy.<id>"."""
     tls: TLS | None = None
+    replica_tls: TLS | None = None
+    """Shown to those who ask for the name in it, in place of ``tls``."""
     store_bytes_max: int = 0
     """0: as much as the server thinks right, three quarters of what is free."""
 
@@ -134,7 +136,7 @@ def text(settings: Settings) -> str:
         f"authorization {{ timeout: {_AUTHENTICATION_S} }}",
         *_jetstream(settings),
         *_accounts(settings),
-        *_tls(settings.tls, ""),
+        *_tls(settings.tls, "", also=settings.replica_tls),
     ]
     if len(settings.peers) > 1:
         lines += _cluster(settings, name)
@@ -224,11 +226,13 @@ def _cluster(settings: Settings, name: str) -> list[str]:
     ]
 
 
-def _tls(tls: TLS | None, indent: str, verify: bool = False) -> list[str]:
+def _tls(tls: TLS | None, indent: str, verify: bool = False, also: TLS | None = None) -> list[str]:
     if tls is None:
         return []
-    paths = {"cert_file": tls.certificate, "key_file": tls.key, "ca_file": tls.authority}
-    lines = [f"{indent}  {key}: {_quoted(os.path.abspath(path))}" for key, path in paths.items()]
+    lines = [f"{indent}  ca_file: {_path(tls.authority)}"]
+    # The first is shown to whoever asks for neither.
+    pairs = [f"cert_file: {_path(each.certificate)}, key_file: {_path(each.key)}" for each in (tls, also) if each is not None]
+    lines += [f"{indent}  certs: [{', '.join(f'{{ {pair} }}' for pair in pairs)}]"]
     lines += [f"{indent}  verify: true"] if verify else []
     return [f"{indent}tls {{", *lines, f"{indent}  timeout: {_AUTHENTICATION_S}", f"{indent}}}"]
 
@@ -242,6 +246,10 @@ def _check_password(what: str, password: str) -> None:
         password.encode()
     except UnicodeEncodeError:
         raise UsageError(f"{what}: has half a character (a lone surrogate) in it") from None
+
+
+def _path(path: str) -> str:
+    return _quoted(os.path.abspath(path))
 
 
 def _quoted(value: str) -> str:

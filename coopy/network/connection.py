@@ -48,7 +48,8 @@ def library() -> Any:
 class Connection:
     """A connection as a user of the server. Opened by `open`.
 
-    ``changed`` is told "connected" or "disconnected", in the loop.
+    ``changed`` is told "connected" or "disconnected", in the loop. ``tls_name``: what the server's certificate must be for, if not
+    for its host; as in `coopy.network.proof`. ``advice``: what to do when the other side has another password.
     """
 
     client: Client
@@ -64,11 +65,14 @@ class Connection:
         inbox: str = "_INBOX",
         api: str = "$JS.API",
         tls: ssl.SSLContext | None = None,
+        tls_name: str | None = None,
+        advice: str = "Give the password= that the other side was opened with.",
         changed: Callable[[str], None] = lambda state: None,
     ) -> None:
         self._nats = library()
         self._urls = list(urls)
-        self._options: dict[str, Any] = {"name": name, "inbox_prefix": inbox, "tls": tls}
+        self._options: dict[str, Any] = {"name": name, "inbox_prefix": inbox, "tls": tls, "tls_hostname": tls_name}
+        self._advice = advice
         if user is not None:
             self._options |= {"user": user, "password": password}
         self.inbox = inbox
@@ -142,16 +146,10 @@ class Connection:
                 problem = f"{self._seen} {error}"
                 if "authorization" in problem.lower() or "authentication" in problem.lower():
                     raise AuthenticationFailed(
-                        f"{', '.join(self._urls)} refused the password. Nothing was opened. Give the password= that the "
-                        f"other side was opened with."
+                        f"{', '.join(self._urls)} refused the password. Nothing was opened. {self._advice}"
                     ) from error
                 if isinstance(error, (ssl.SSLError, NoTLS)) or "certificate" in problem.lower():
-                    # What OpenSSL adds to it is a line of its own source.
-                    why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
-                    raise AuthenticationFailed(
-                        f"{', '.join(self._urls)}: {why or error}. Nothing was opened. All nodes need tls=, and certificates of "
-                        f"one authority; `coopy cluster init` makes them."
-                    ) from error
+                    raise self._not_the_right_one(error) from error
                 if self.loop.time() > deadline:
                     raise Unavailable(
                         f"nobody answers at {', '.join(self._urls)}: {str(error) or type(error).__name__}. Nothing was "
@@ -159,6 +157,27 @@ class Connection:
                     ) from error
                 await asyncio.sleep(RECONNECT_S)
         self.stream_api = self.client.jetstream(prefix=self._api, timeout=REQUEST_S)
+
+    def _not_the_right_one(self, error: Exception) -> AuthenticationFailed:
+        """The other side has no certificate that it should have."""
+        # What OpenSSL adds to it is a line of its own source.
+        why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
+        where = ", ".join(self._urls)
+        if self._options["tls_hostname"] is None:
+            return AuthenticationFailed(
+                f"{where}: {why or error}. Nothing was opened. All nodes need tls=, and certificates of one authority; `coopy "
+                f"cluster init` makes them."
+            )
+        if isinstance(error, NoTLS):
+            return AuthenticationFailed(
+                f"{where}: {why}, so it is no node of this release of coopy. Nothing was opened, and the password was not sent. See "
+                f"what listens there, and as which user."
+            )
+        return AuthenticationFailed(
+            f"{where} refused the password. Nothing was opened: it shows no certificate that this password makes ({why or error}), "
+            f"so the password was not sent. {self._advice} If the other side was opened with tls=, give certificates here, too; "
+            f"`coopy cluster init` makes them."
+        )
 
     def _client(self) -> Any:
         from nats.aio.client import Client
@@ -175,6 +194,14 @@ class Connection:
                 if initial_connection and not said.get("tls_required"):
                     raise NoTLS("it speaks no TLS")
                 await super()._process_info(said, initial_connection)
+
+            # Said first of all over TLS. The library doesn't tell asyncio's stream what it goes over, and at the end of each
+            # connection it would say in the log what it can't do then.
+            def _connect_command(self) -> bytes:
+                writer = getattr(self._transport, "_io_writer", None)
+                if writer is not None:
+                    writer.transport.get_protocol()._over_ssl = True
+                return super()._connect_command()
 
         return Insisting()
 
@@ -218,8 +245,9 @@ class Connection:
         given = self._options
         try:
             found = Wire(
-                url, given.get("user"), given.get("password"), subscribe=subscribe, bell=bell, name=given["name"], tls=given["tls"]
-            )
+                url, given.get("user"), given.get("password"), subscribe=subscribe, bell=bell, name=given["name"], tls=given["tls"],
+                tls_name=given["tls_hostname"],
+            )  # fmt: skip
         except OSError:
             self._passed += 1
             raise

@@ -44,6 +44,8 @@ _LEVELS = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.ERROR}
 _ID = re.compile(r" *ID: +(\w+)")
 # An error to the server; to us, what is to be expected whenever a node starts before the others, or one is away.
 _ALONE = "Error trying to connect to route"
+# Who connects, and goes before it has shown or seen a certificate: as `_server_at` does to see whether the server is there.
+_WENT = re.compile(r"TLS handshake error: (?:EOF|.*connection reset by peer)$")
 # Of the passwords in its configuration, which nobody but the owner can read.
 _EXPECTED = "Plaintext passwords detected"
 
@@ -278,6 +280,8 @@ class _Run:
     def _logged(self, line: str) -> None:
         found = _LINE.fullmatch(line)
         level, text = (found[1], found[2]) if found else ("", line)
+        if _WENT.search(text):
+            level = "INF"
         if not text or _EXPECTED in text:
             return
         if self.server_id is None and (named := _ID.fullmatch(text)):

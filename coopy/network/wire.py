@@ -113,11 +113,13 @@ class Wire:
         bell: Bell,
         name: str = "coopy",
         tls: ssl.SSLContext | None = None,
+        tls_name: str | None = None,
         timeout_s: float = CONNECT_S,
     ) -> None:
         """Connects to a server, and subscribes.
 
-        ``url`` as "nats://host:port" or "tls://host:port", with user and password in it if they are not given.
+        ``url`` as "nats://host:port" or "tls://host:port", with user and password in it if they are not given. ``tls_name``: what
+        the server's certificate must be for, if not for its host.
         Raises OSError if that can't be, TimeoutError among them.
         """
         parts = urlsplit(url if "://" in url else f"nats://{url}")
@@ -141,7 +143,7 @@ class Wire:
         self._alive_at = time.monotonic()
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._greet(user, password, subscribe, name, tls, parts.scheme == "tls", self._alive_at + timeout_s)
+            self._greet(user, password, subscribe, name, tls, tls_name, parts.scheme == "tls", self._alive_at + timeout_s)
         except BaseException:
             self._socket.close()
             raise
@@ -154,6 +156,7 @@ class Wire:
         subscribe: Sequence[bytes],
         name: str,
         tls: ssl.SSLContext | None,
+        tls_name: str | None,
         insists: bool,
         deadline: float,
     ) -> None:
@@ -176,7 +179,7 @@ class Wire:
         if requires:
             context = tls or ssl.create_default_context()
             self._wait_until(deadline)
-            self._socket = context.wrap_socket(self._socket, server_hostname=self.host)
+            self._socket = context.wrap_socket(self._socket, server_hostname=tls_name or self.host)
         about: dict[str, object] = {
             "verbose": False, "pedantic": False, "lang": "python", "version": "1", "protocol": 1, "name": name,
             "headers": True, "no_responders": True, "tls_required": requires,

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from coopy.errors import ClusterError, Unavailable, UsageError
+from coopy.network import folder, proof
 from coopy.network.address import Address, parse
 from coopy.network.configuration import NODE, SYSTEM, TLS
 from coopy.network.connection import Connection
@@ -45,21 +46,19 @@ class Door(NamedTuple):
     at: Address
     password: str
     tls: TLS | None = None
-
-    def context(self) -> ssl.SSLContext | None:
-        """Raises `UsageError`."""
-        if self.tls is None:
-            return None
-        try:
-            return ssl.create_default_context(cafile=self.tls.authority)
-        except OSError as error:
-            raise UsageError(f"{self.tls.authority}: {error.strerror or error}") from error
+    """None: the certificates that the password makes."""
 
     def connection(self, nodes: Sequence[Address], user: str = NODE) -> Connection:
-        """A connection to one of several nodes, not yet open."""
-        scheme = "nats" if self.tls is None else "tls"
-        urls = [f"{scheme}://{each}" for each in nodes]
-        return Connection(urls, user, self.password, name="coopy cluster", tls=self.context())
+        """A connection to one of several nodes, not yet open. Raises `UsageError`."""
+        if self.tls is None:
+            urls = [f"nats://{each}" for each in nodes]
+            context = proof.context(user, self.password)
+            return Connection(urls, user, self.password, name="coopy cluster", tls=context, tls_name=proof.name(user))
+        try:
+            context = ssl.create_default_context(cafile=self.tls.authority)
+        except OSError as error:
+            raise UsageError(f"{self.tls.authority}: {error.strerror or error}") from error
+        return Connection([f"tls://{each}" for each in nodes], user, self.password, name="coopy cluster", tls=context)
 
 
 class Peer(NamedTuple):
@@ -154,32 +153,29 @@ class Cluster(NamedTuple):
 
 
 def beside(directory: str) -> tuple[Address, str | None, TLS | None]:
-    """Of a node's data directory: where the node is, the password of its server if it made one itself, its certificates.
+    """Of a node's data directory: where the node is, the password of its server if it made one itself, certificates it was given.
 
     Raises `UsageError` if it is not a node's.
     """
-    folder = os.path.join(absolute(directory), "server")
-    with reads(folder):
-        return _beside(directory, folder)
+    place = os.path.join(absolute(directory), "server")
+    with reads(place):
+        return _beside(directory, place)
 
 
-def _beside(directory: str, folder: str) -> tuple[Address, str | None, TLS | None]:
+def _beside(directory: str, place: str) -> tuple[Address, str | None, TLS | None]:
     try:
-        with open(os.path.join(folder, "server.conf"), errors="replace") as file:
+        with open(os.path.join(place, "server.conf"), errors="replace") as file:
             said = file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{directory}: is not the directory of a node: it has no server/server.conf") from None
     name = _said(said, "server_name")
     if name is None:
-        raise UsageError(f"{folder}/server.conf: does not say which node it is of")
+        raise UsageError(f"{place}/server.conf: does not say which node it is of")
     at = parse(name)
     at = at._replace(host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at.host, at.host))
     authority = _said(said, "ca_file")
-    password = None
-    if os.path.exists(os.path.join(folder, "secret")):
-        with open(os.path.join(folder, "secret")) as file:
-            password = file.read()
-    return at, password, None if authority is None else TLS("", "", authority)
+    made = authority is None or authority.endswith(f"/server/{proof.AUTHORITY}")
+    return at, folder.read(os.path.join(place, "secret")), None if made else TLS("", "", str(authority))
 
 
 def _said(text: str, key: str) -> str | None:

@@ -685,6 +685,27 @@ MUTANTS = [
         "",
         "tests/network/test_folder.py::test_the_store_of_another_kind_is_moved_and_that_is_on_disk_before_the_word",
     ),
+    Mutant(
+        "a-server-without-tls-is-told-the-password",
+        "coopy/network/connection.py",
+        '                if initial_connection and not said.get("tls_required"):\n',
+        "                if False:\n",
+        "tests/network/test_proof.py::test_who_listens_where_a_node_should_be_is_told_no_password",
+    ),
+    Mutant(
+        "routes-speak-no-tls",
+        "coopy/network/configuration.py",
+        '        *_tls(settings.tls, "  ", verify=True),\n',
+        "",
+        "tests/network/test_proof.py::test_who_listens_where_a_server_of_the_cluster_should_be_is_told_no_password",
+    ),
+    Mutant(
+        "a-stranger-at-an-absent-node-s-address-stops-who-starts",
+        "coopy/replicated.py",
+        "                if isinstance(error.__cause__, NoTLS):\n",
+        "                if False:\n",
+        "tests/network/test_proof.py::test_a_node_asks_the_others_for_the_members_though_a_stranger_has_the_address_of_one",
+    ),
 ]
 
 
