@@ -142,6 +142,8 @@ def init_system(
         cluster: the addresses of three or five equal nodes, of which this one is ``node``: any of them writes, and a
             minority may be away. ``password`` is that of the nodes, ``replica_password`` that of those who follow
             with replication=True; without one nobody may.
+        password: of your own, the same for all. The documented one stands for that of this user on this machine, which other
+            users can't read, and is refused where an address is not loopback.
         tls: certificates for all connections of a replicated system. True: those in the folder ``tls`` of ``basedir``, as
             `coopy cluster init` makes them; or a `coopy.network.configuration.TLS` with paths of your own.
         server: URL of a nats-server of your own, with JetStream; by default each node starts one.

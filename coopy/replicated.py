@@ -44,7 +44,7 @@ from coopy.errors import (
 )
 from coopy.follower import Answered, Came, Replicated
 from coopy.machine import Machine
-from coopy.network import folder, proof, shipping, stream
+from coopy.network import folder, loopback, proof, shipping, stream
 from coopy.network import room as rooms
 from coopy.network.address import PORT_MAX, Address, parse
 from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, TLS, Settings, replica_prefix, tls_of
@@ -151,14 +151,25 @@ def role(
             raise UsageError(f"port={shown(port)}: must be a number from 1 to {PORT_MAX}. Nothing was opened.")
         own = parse(str(Address(host, port)))
         nodes = (own,)
-    if password == DEFAULT_PASSWORD and not all(each.is_loopback for each in nodes):
-        raise UsageError(
-            f"password: {', '.join(str(each) for each in nodes if not each.is_loopback)} can be reached from other machines, and "
-            f"the documented password is known to everybody. Nothing was opened. Give a password= of your own to all nodes."
-        )
+    for name, given_password in (("password", password), ("replica_password", replica_password)):
+        if given_password == DEFAULT_PASSWORD and server is None and not all(each.is_loopback for each in nodes):
+            raise UsageError(
+                f"{name}: {', '.join(str(each) for each in nodes if not each.is_loopback)} can be reached from other machines, and "
+                f"the documented password is known to everybody. Nothing was opened. Give a {name}= of your own to all nodes."
+            )
     kind = MASTER if master else REPLICATION if replication else CLUSTER
     certificates = _certificates(tls, basedir, serves=kind != REPLICATION and server is None)
     advice = "Give the password= that the other side was opened with."
+    if server is None:
+        if password == DEFAULT_PASSWORD:
+            password = loopback.for_user(loopback.find_or_make(), NODE if kind == CLUSTER else REPLICA)
+            advice = (
+                f"No password= was given here, so that of this user (id {os.geteuid()}) was taken, from {loopback.path()}: those who "
+                f"are not opened by the same user, with the same HOME and XDG_RUNTIME_DIR, have another. Give a password= of your own to "
+                f"all."
+            )
+        if replica_password == DEFAULT_PASSWORD:
+            replica_password = loopback.for_user(loopback.find_or_make(), REPLICA)
     return Role(kind, own, nodes, password, replica_password, certificates, server, float(timeout), advice)
 
 

@@ -15,6 +15,7 @@ import typer
 from coopy.errors import UsageError
 
 if TYPE_CHECKING:
+    from coopy.network.address import Address
     from coopy.tools.cluster import Cluster, Door
 
 PASSWORD = "COOPY_PASSWORD"
@@ -40,7 +41,8 @@ Directory = Annotated[
 def top() -> None:
     """Shows and changes the nodes of a replicated system.
 
-    They ask one that runs, and take the nodes' password from COOPY_PASSWORD, from --password-file, or ask for it.
+    They ask one that runs, and take the nodes' password from COOPY_PASSWORD, from --password-file, or ask for it. Of nodes on this
+    machine that were opened without one, by the same user, they know it.
     """
 
 
@@ -214,7 +216,19 @@ def _door(at: str, directory: str | None, password_file: str | None, tls: str | 
                 password = file.readline().rstrip("\r\n")
         except ValueError:
             raise UsageError(f"--password-file {password_file!r}: its first line is no text. Nothing was done.") from None
-    return Door(where, password or os.environ.get(PASSWORD) or _asked_for(str(where)), certificates)
+    password = password or os.environ.get(PASSWORD) or (_this_users(where) if certificates is None else None)
+    return Door(where, password or _asked_for(str(where)), certificates)
+
+
+def _this_users(where: Address) -> str | None:
+    """The password of nodes on this machine that this user gave none, unless the node there has another."""
+    from coopy.network import loopback
+    from coopy.network.configuration import NODE
+    from coopy.tools.cluster import Door
+
+    found = loopback.find() if where.is_loopback else None
+    password = None if found is None else loopback.for_user(found, NODE)
+    return None if password is None or Door(where, password).is_another_s() else password
 
 
 def _asked_for(where: str) -> str:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from coopy.errors import ClusterError, Unavailable, UsageError
+from coopy.errors import AuthenticationFailed, ClusterError, Unavailable, UsageError
 from coopy.network import folder, proof
 from coopy.network.address import Address, parse
 from coopy.network.configuration import NODE, SYSTEM, TLS
@@ -59,6 +59,18 @@ class Door(NamedTuple):
         except OSError as error:
             raise UsageError(f"{self.tls.authority}: {error.strerror or error}") from error
         return Connection([f"tls://{each}" for each in nodes], user, self.password, name="coopy cluster", tls=context)
+
+    def is_another_s(self) -> bool:
+        """Whether somebody is there who has another password. Raises `UsageError`."""
+        connection = self.connection([self.at])
+        try:
+            connection.open(0)
+        except AuthenticationFailed:
+            return True
+        except Unavailable:
+            return False
+        connection.close()
+        return False
 
 
 class Peer(NamedTuple):

@@ -54,6 +54,7 @@ THREE = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"]
             for host in ("0.0.0.0", "10.1.2.3", "example.org", "::")
         ],
         ({"replication": True, "host": "10.1.2.3"}, "Give a password= of your own"),
+        ({"cluster": ["a:1"], "node": "a:1", "password": "x", "replica_password": "copynet"}, "Give a replica_password= of your own"),
         ({"cluster": ["a:5466", "b:5466", "c:5466"], "node": "a:5466"}, "a:5466, b:5466, c:5466 can be reached"),
         ({"node": THREE[0]}, "node"),
     ],
@@ -256,7 +257,7 @@ NODE = """
 
     basedir, node, *cluster = sys.argv[1:]
     logging.basicConfig(filename=basedir + ".log", format="%(asctime)s %(message)s")
-    bank = init_system(Bank, basedir, cluster=cluster, node=node, password="secret", validation="off", timeout=20)
+    bank = init_system(Bank, basedir, cluster=cluster, node=node, validation="off", timeout=20)
     control = control(bank)
     states = []
     control.on_state_changed(lambda before, after: states.append(after))

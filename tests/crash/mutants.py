@@ -685,6 +685,14 @@ MUTANTS = [
         "",
         "tests/network/test_folder.py::test_the_store_of_another_kind_is_moved_and_that_is_on_disk_before_the_word",
     ),
+    # -- passwords, and who is told them
+    Mutant(
+        "the-documented-password-is-taken-as-it-is",
+        "coopy/replicated.py",
+        "        if password == DEFAULT_PASSWORD:\n",
+        "        if False:\n",
+        "tests/cluster/test_two_users.py::test_the_documented_password_opens_nothing",
+    ),
     Mutant(
         "a-server-without-tls-is-told-the-password",
         "coopy/network/connection.py",
@@ -698,6 +706,20 @@ MUTANTS = [
         '        *_tls(settings.tls, "  ", verify=True),\n',
         "",
         "tests/network/test_proof.py::test_who_listens_where_a_server_of_the_cluster_should_be_is_told_no_password",
+    ),
+    Mutant(
+        "the-password-of-a-user-may-be-read-by-others",
+        "coopy/network/loopback.py",
+        "or about.st_mode & 0o077:\n            raise",
+        "or False:\n            raise",
+        "tests/network/test_loopback.py::test_a_file_that_others_have_a_part_in_is_refused",
+    ),
+    Mutant(
+        "who-comes-second-makes-another-password",
+        "coopy/network/loopback.py",
+        "            found = find()\n            if found is None:\n",
+        "            if True:\n",
+        "tests/network/test_loopback.py::test_processes_that_ask_at_once_make_one",
     ),
     Mutant(
         "a-stranger-at-an-absent-node-s-address-stops-who-starts",
