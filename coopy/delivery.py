@@ -1,4 +1,12 @@
-"""Carries out the effects of one open system, in a thread that lives while there are some to carry out."""
+"""Carries out the effects of one open system, in a thread that lives while there are some to carry out.
+
+An effect has two steps: its function is called, and an action records that it was. Either may fail and is then tried again
+later; but once the function has returned it is not called again while this system is open, however often the record fails:
+on a cluster that fails for as long as no majority is there.
+
+Of the nodes of a replicated system one carries out, the one that leads. The others keep nothing here: the effects stand in
+the state, and a node that comes to lead is told to `look` there.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +19,10 @@ from collections.abc import Callable
 from coopy import log
 from coopy.effects import carried
 from coopy.engine import Engine
-from coopy.errors import CoopyError
+from coopy.errors import SystemClosed
 
 RETRY_S = 1.0
 RETRY_S_MAX = 60.0
-TURN_S = 0.2
 
 
 class Delivery:
@@ -34,17 +41,21 @@ class Delivery:
         self._name = name
         self._system = system
         self._retry_s = retry_s
+        # Guards what follows.
         self._changed = threading.Condition()
         self._new: deque[str] = deque()
         self._later: list[tuple[float, float, str]] = []
+        """When each is tried again, the delay until then, and which."""
         self._known: set[str] = set()
+        self._called: set[str] = set()
+        """Effects whose function has returned, and of which that is not recorded yet."""
         self._closing = False
         self._thread: threading.Thread | None = None
 
     def asked(self, name: str) -> None:
         """Takes an effect. Called with the lock of the engine held, so nothing is waited for."""
         with self._changed:
-            if name in self._known or self._closing:
+            if name in self._known or self._closing or not self._is_ours():
                 return
             self._known.add(name)
             self._new.append(name)
@@ -52,6 +63,11 @@ class Delivery:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=f"coopy effects of {self._name}", daemon=True)
                 self._thread.start()
+
+    def look(self) -> None:
+        """Takes the effects that stand in the state: this node has come to be the one that carries out."""
+        for name in list(self._engine.machine.effects):
+            self.asked(name)
 
     def finish(self) -> None:
         """Waits for what has not been tried yet, and takes no more. What failed stays for the next opening."""
@@ -61,27 +77,67 @@ class Delivery:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        self._record_at_last()
 
     def _run(self) -> None:
-        while (name := self._next()) is not None:
+        while (found := self._next()) is not None:
+            name, delay_s = found
             try:
-                effect = self._engine.effect(name)
-                # Of the nodes of a replicated system one carries out; the others see that it was done.
-                while effect is not None and not self._is_ours() and not self._closing:
-                    time.sleep(TURN_S)
-                    effect = self._engine.effect(name)
-                if effect is not None and self._is_ours():
-                    self._carry_out(name, effect)
-                    self._engine.carried_out(name)
-            except CoopyError as error:
-                # The system takes no more calls: what is left is carried out at the next opening.
+                if not self._deal_with(name):
+                    continue
+            except SystemClosed as error:
                 log.error("%s: the effect %s waits for the next opening: %s", self._name, name, error)
-            except _Failed:
+            except _Failed as failed:
+                what, raised = failed.args
+                log.error(
+                    "%s: the effect %s, %s, raised %s: %s. It is tried again in %g s, and at the next opening.",
+                    self._name, name, what, type(raised).__name__, raised, delay_s,
+                )  # fmt: skip
+                self._try_again(name, delay_s)
                 continue
-            self._known.discard(name)
+            except Exception as error:
+                step = "was carried out, which could not be recorded" if name in self._called else "was not carried out"
+                log.error("%s: the effect %s %s; it is tried again in %g s: %s", self._name, name, step, delay_s, error)
+                self._try_again(name, delay_s)
+                continue
+            with self._changed:
+                self._known.discard(name)
+                self._called.discard(name)
 
-    def _next(self) -> str | None:
-        """The next that is due, waited for; None when there is nothing to wait for."""
+    def _deal_with(self, name: str) -> bool:
+        """Carries out an effect and records that. Returns False if another node is to do so."""
+        effect = self._engine.effect(name)
+        if effect is not None and name not in self._called:
+            with self._changed:
+                # With the lock held: a node that comes to lead again just now looks for this effect after it was given up.
+                if not self._is_ours():
+                    self._known.discard(name)
+                    return False
+            self._carry_out(name, effect)
+            self._called.add(name)
+        if effect is not None:
+            self._engine.carried_out(name)
+        return True
+
+    def _record_at_last(self) -> None:
+        """Records what was carried out and could not be recorded yet; up to the first for which that is still so."""
+        error: Exception | None = None
+        for name in sorted(self._called):
+            try:
+                self._engine.carried_out(name)
+                self._called.discard(name)
+            except Exception as found:
+                error = found
+                break
+        for name in sorted(self._called):
+            log.error(
+                "%s: the effect %s was carried out, which could not be recorded; it is carried out again at the next opening, "
+                "with the same effect_id(): %s",
+                self._name, name, error,
+            )  # fmt: skip
+
+    def _next(self) -> tuple[str, float] | None:
+        """The next that is due, waited for, and when it is tried again if it fails; None when nothing is waited for."""
         with self._changed:
             while not self._new:
                 if not self._later or self._closing:
@@ -91,11 +147,13 @@ class Delivery:
                 wait_s = due[0] - time.monotonic()
                 if wait_s <= 0:
                     self._later.remove(due)
-                    self._delay_s = min(due[1] * 2, RETRY_S_MAX)
-                    return due[2]
+                    return due[2], min(due[1] * 2, RETRY_S_MAX)
                 self._changed.wait(wait_s)
-            self._delay_s = self._retry_s
-            return self._new.popleft()
+            return self._new.popleft(), self._retry_s
+
+    def _try_again(self, name: str, delay_s: float) -> None:
+        with self._changed:
+            self._later.append((time.monotonic() + delay_s, delay_s, name))
 
     def _carry_out(self, name: str, effect: bytes) -> None:
         carried.name = f"{self._system}-{name}"
@@ -104,16 +162,10 @@ class Delivery:
             what, args, kwargs = pickle.loads(effect)
             what(*args, **kwargs)  # type: ignore[operator]
         except BaseException as error:
-            log.error(
-                "%s: the effect %s, %s, raised %s: %s. It is tried again in %g s, and at the next opening.",
-                self._name, name, getattr(what, "__qualname__", what), type(error).__name__, error, self._delay_s,
-            )  # fmt: skip
-            with self._changed:
-                self._later.append((time.monotonic() + self._delay_s, self._delay_s, name))
-            raise _Failed from error
+            raise _Failed(getattr(what, "__qualname__", what), error) from error
         finally:
             carried.name = None
 
 
 class _Failed(Exception):
-    pass
+    """The function of an effect raised: what it is called, and the exception."""

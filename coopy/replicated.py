@@ -839,6 +839,8 @@ class ReplicatedSystem(System):
     def _lead_is(self, leader: str | None) -> None:
         before, self._leader = self._leader, leader
         if before != leader:
+            if self._delivers():
+                self._delivery.look()
             self._call_back(self.on_leader_changed, before, leader)
 
     def _facts(self) -> Facts:

@@ -60,6 +60,7 @@ APPEND = "index = log.append(header + call)"
 LIVES = "tests/crash/test_power_cut.py::test_nothing_acknowledged_is_lost_in_the_lives_that_are_always_run"
 ENGINE, JOURNAL, SNAPSHOTS = "coopy/engine.py", "coopy/disk/journal.py", "coopy/disk/snapshots.py"
 FRAME = "coopy/disk/frame.py"
+DELIVERY, EFFECTS = "coopy/delivery.py", "tests/effects/test_delivery.py"
 
 # Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
 CRC_WITHOUT_INDEX = '''\
@@ -727,6 +728,27 @@ MUTANTS = [
         "                if isinstance(error.__cause__, NoTLS):\n",
         "                if False:\n",
         "tests/network/test_proof.py::test_a_node_asks_the_others_for_the_members_though_a_stranger_has_the_address_of_one",
+    # -- effects
+    Mutant(
+        "an-effect-is-carried-out-again-because-it-was-not-recorded",
+        DELIVERY,
+        "if effect is not None and name not in self._called:",
+        "if effect is not None:",
+        f"{EFFECTS}::test_whatever_keeps_an_effect_from_being_recorded_the_function_is_called_once",
+    ),
+    Mutant(
+        "an-effect-that-was-not-recorded-is-forgotten",
+        DELIVERY,
+        "            except SystemClosed as error:\n",
+        "            except SystemClosed.__base__ as error:\n",
+        f"{EFFECTS}::test_an_effect_that_could_not_be_recorded_is_recorded_when_the_majority_is_back_and_not_carried_out_again",
+    ),
+    Mutant(
+        "a-node-that-does-not-lead-keeps-effects",
+        DELIVERY,
+        "if name in self._known or self._closing or not self._is_ours():",
+        "if name in self._known or self._closing:",
+        f"{EFFECTS}::test_a_node_that_does_not_lead_keeps_nothing_and_runs_nothing_until_it_does",
     ),
 ]
 
