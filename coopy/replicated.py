@@ -50,7 +50,7 @@ from coopy.network.address import PORT_MAX, Address, parse
 from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, TLS, Settings, replica_prefix, tls_of
 from coopy.network.connection import Connection
 from coopy.network.membership import NODES_MAX, Membership, replicas
-from coopy.network.room import Facts, Room
+from coopy.network.room import Facts, Room, Turn
 from coopy.network.shipping import ShippedSnapshots
 from coopy.network.stream import Names, State, Stream
 from coopy.network.supervisor import Supervisor
@@ -202,6 +202,7 @@ class ReplicatedSystem(System):
         self._supervisor: Supervisor | None = None
         self._connection: Connection | None = None
         self._founding = False
+        self._founded = threading.Event()
         self._mends: list[float] = []
         self._leader: str | None = None
         self._line_state: State | None = None
@@ -360,6 +361,8 @@ class ReplicatedSystem(System):
             self._connection = None
             raise
         self._room = Room(self._connection, self._names, self._id, writes=own.writes)
+        self._founder = Turn(self._room, "founder", FOUNDER_S)
+        self._snapshotting = Turn(self._room, "snapshotting", SHIP_S)
         self._line = Stream(self._connection, self._names, writes=own.writes)
         self._shipped = ShippedSnapshots(self._connection, self._names)
         self.membership = Membership(self._connection, self._names, self._room, self._as_system)
@@ -396,10 +399,9 @@ class ReplicatedSystem(System):
                     found = self._genesis(calls)
                     if found is not None:
                         return found
-                except (ForeignDirectory, UsageError):
-                    raise
-                except Exception as error:
-                    # Right after a start there is no leader yet; or a majority of the nodes is not there.
+                except ClusterError as error:
+                    # Right after a start there is no leader yet; or a majority of the nodes is not there. Anything else will
+                    # not pass by waiting.
                     problem = error
                 if time.monotonic() > deadline:
                     raise Unavailable(
@@ -446,13 +448,11 @@ class ReplicatedSystem(System):
         return not has_state and any(facts is None or facts["has"] for key, (facts, _) in said.items() if key != own)
 
     def _may_found(self) -> bool:
-        facts, revision = self._room.get("founder")
-        if facts is not None and facts["node"] == self._id:
-            return True
-        now = time.time()
-        if facts is not None and now - float(facts["at"]) < FOUNDER_S:
+        """Whether it is this node that begins the system; it then keeps the others from it until it has."""
+        if not self._founder.take():
             return False
-        return self._room.put("founder", {"node": self._id, "at": now}, revision)
+        self._founder.keep(self._founded)
+        return True
 
     def _open_files(self, calls: Calls, system: bytes, durability: str, segment_bytes: int) -> None:
         self._segment_bytes = segment_bytes
@@ -542,16 +542,22 @@ class ReplicatedSystem(System):
         # What was left of a batch that was begun was answered to nobody, and is in no line any more.
         engine.position = first - 1
         connection.insist(lambda: stream.make(connection, self._names, number, first), OPEN_S)
+        if not self._founder.renew():
+            raise self._not_the_founder()
         self._ship()
         nodes = [str(each) for each in self._nodes]
         self._room.put("members", {"nodes": nodes}, self._room.get("members")[1])
         found = self._manifest
         facts = {"system": found.system.hex(), "secret": found.secret.hex(), "deterministic": engine.deterministic}
         if not self._room.put("genesis", facts, 0) and (self._room.get("genesis")[0] or {}).get("system") != facts["system"]:
-            raise ClusterError(
-                f"another node began the system meanwhile. {self.basedir} holds one that nobody uses: remove it and start "
-                f"this node again."
-            )
+            raise self._not_the_founder()
+        self._founded.set()
+
+    def _not_the_founder(self) -> ClusterError:
+        return ClusterError(
+            f"another node began the system meanwhile. {self.basedir} holds one that nobody uses: remove it and start "
+            f"this node again."
+        )
 
     def _look(self, timeout_s: float) -> State:
         """What the leader says of the stream. Raises `Unavailable`."""
@@ -561,11 +567,9 @@ class ReplicatedSystem(System):
             try:
                 self._line_state = self._connection.run(self._line.state(), 5)
                 return self._line_state
-            except SystemClosed:
-                raise
-            except Exception as error:
+            except ClusterError as error:
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"the servers do not say what they have: {error or type(error).__name__}") from error
+                    raise Unavailable(f"the servers do not say what they have: {error}") from error
                 time.sleep(0.2)
 
     # -- snapshots that nodes give each other
@@ -903,15 +907,13 @@ class ReplicatedSystem(System):
     def snapshot_if_due(self, timed: bool) -> None:
         """As any system does, but one node at a time."""
         try:
-            facts, revision = self._room.get("snapshotting")
-            taken = facts is not None and facts["node"] != self._id and time.time() - float(facts["at"]) < SHIP_S
-            if taken or self._role.writes and not self._room.put("snapshotting", {"node": self._id, "at": time.time()}, revision):
-                return
-            super().snapshot_if_due(timed)
-            facts, revision = self._room.get("snapshotting")
-            # Another has taken the turn if this took too long.
-            if self._role.writes and facts is not None and facts["node"] == self._id:
-                self._room.put("snapshotting", {"node": self._id, "at": 0}, revision)
+            if not self._role.writes:
+                # It can't say that it takes one.
+                if not self._snapshotting.is_anothers():
+                    super().snapshot_if_due(timed)
+            elif self._snapshotting.take():
+                super().snapshot_if_due(timed)
+                self._snapshotting.give_back()
         except (ClusterError, SystemClosed) as error:
             log.warn("%s: no snapshot was taken: %s", self._id, error)
 
@@ -1016,6 +1018,7 @@ class ReplicatedSystem(System):
 
     def _leave(self) -> None:
         self._ended.set()
+        self._founded.set()
         connection, self._connection = self._connection, None
         if connection is not None:
             engine = getattr(self, "engine", None)

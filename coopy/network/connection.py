@@ -216,7 +216,13 @@ class Connection:
         async def answer(message: Msg) -> None:
             headers = message.headers or {}
             if "Nats-Sequence" in headers:
-                take(headers, message.data)
+                try:
+                    take(headers, message.data)
+                except Exception as error:
+                    # The library would drop it, and who asked would be told that no server answers.
+                    if not ended.done():
+                        ended.set_exception(error)
+                    return
             status = headers.get("Status")
             if ended.done() or (status is None and "batch" in asked):
                 return

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from coopy import log
-from coopy.errors import ClusterError, Unavailable
+from coopy.errors import ClusterError, SystemClosed, Unavailable
 from coopy.network.connection import Connection
 from coopy.network.stream import Names
 
@@ -185,6 +185,68 @@ class Room:
             raise Unavailable(f"no node answers the question for {what}: {error or type(error).__name__}") from error
         found: Facts = json.loads(answer.data)
         return found
+
+
+class Turn:
+    """Whose turn something is: a fact that names a node, and is written anew while that node keeps its turn.
+
+    Another node takes the turn after it has seen the same revision of the fact for ``limit_s``, by its own clock. What two
+    machines take for the time is never compared, and may differ by any amount.
+    """
+
+    def __init__(self, room: Room, key: str, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._room = room
+        self._key = key
+        self._limit_s = limit_s
+        self._clock = clock
+        self._seen = (-1, 0.0)
+        """The revision by which another node had its turn, and since when this node has seen that."""
+
+    def take(self) -> bool:
+        """Takes the turn, or keeps it. Returns False while it is another node's. Raises `Unavailable`."""
+        facts, revision = self._room.get(self._key)
+        return not self._is_anothers(facts, revision) and self._write(time.time(), revision)
+
+    def is_anothers(self) -> bool:
+        """Whether it is another node's turn now. Raises `Unavailable`."""
+        return self._is_anothers(*self._room.get(self._key))
+
+    def _is_anothers(self, facts: Facts | None, revision: int) -> bool:
+        if facts is None or facts["node"] == self._room.node or not facts["at"]:
+            return False
+        now = self._clock()
+        if self._seen[0] != revision:
+            self._seen = revision, now
+        return now - self._seen[1] < self._limit_s
+
+    def renew(self) -> bool:
+        """Keeps the turn for another ``limit_s``. Returns False if another node has taken it. Raises `Unavailable`."""
+        facts, revision = self._room.get(self._key)
+        return facts is not None and facts["node"] == self._room.node and self._write(time.time(), revision)
+
+    def give_back(self) -> None:
+        """Lets any node take the turn at once, unless one has taken it already. Raises `Unavailable`."""
+        facts, revision = self._room.get(self._key)
+        if facts is not None and facts["node"] == self._room.node:
+            self._write(0, revision)
+
+    def keep(self, ended: threading.Event) -> None:
+        """Keeps the turn, in a thread of its own, until ``ended`` or until another node has taken it."""
+        threading.Thread(target=self._kept, args=(ended,), name=f"coopy {self._key}", daemon=True).start()
+
+    def _kept(self, ended: threading.Event) -> None:
+        while not ended.wait(self._limit_s / 5):
+            try:
+                if not self.renew():
+                    return
+            except ClusterError:
+                pass  # No majority is there now; another node can't take the turn either.
+            except SystemClosed:
+                return
+
+    def _write(self, at: float, revision: int) -> bool:
+        # The time is for people, and for releases that compared it; 0: the turn is anybody's.
+        return self._room.put(self._key, {"node": self._room.node, "at": at}, revision)
 
 
 WRONG_LAST_SEQUENCE = 10071

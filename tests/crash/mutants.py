@@ -60,6 +60,7 @@ APPEND = "index = log.append(header + call)"
 LIVES = "tests/crash/test_power_cut.py::test_nothing_acknowledged_is_lost_in_the_lives_that_are_always_run"
 ENGINE, JOURNAL, SNAPSHOTS = "coopy/engine.py", "coopy/disk/journal.py", "coopy/disk/snapshots.py"
 FRAME = "coopy/disk/frame.py"
+ROOM_PY, ROOM = "coopy/network/room.py", "tests/cluster/test_room.py"
 DELIVERY, EFFECTS = "coopy/delivery.py", "tests/effects/test_delivery.py"
 
 # Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
@@ -749,6 +750,29 @@ MUTANTS = [
         "if name in self._known or self._closing or not self._is_ours():",
         "if name in self._known or self._closing:",
         f"{EFFECTS}::test_a_node_that_does_not_lead_keeps_nothing_and_runs_nothing_until_it_does",
+    ),
+    # -- nodes
+    Mutant(
+        "a-turn-goes-by-the-clock-of-another-machine",
+        ROOM_PY,
+        "        now = self._clock()\n        if self._seen[0] != revision:\n            self._seen = revision, now\n"
+        "        return now - self._seen[1] < self._limit_s\n",
+        "        return time.time() - facts[\"at\"] < self._limit_s\n",
+        f"{ROOM}::test_a_turn_is_taken_over_after_its_time_by_who_waits_however_the_clocks_differ",
+    ),
+    Mutant(
+        "a-turn-that-is-renewed-is-taken-over",
+        ROOM_PY,
+        "if self._seen[0] != revision:",
+        "if self._seen[0] < 0:",
+        f"{ROOM}::test_a_turn_that_is_renewed_is_not_taken_over",
+    ),
+    Mutant(
+        "a-bug-of-a-node-that-begins-is-taken-for-disagreement",
+        "coopy/replicated.py",
+        "                except ClusterError as error:\n                    # Right after a start",
+        "                except Exception as error:\n                    # Right after a start",
+        f"{ROOM}::test_what_is_wrong_in_a_node_that_begins_is_raised_at_once_and_not_taken_for_disagreement",
     ),
 ]
 
