@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
+WARNING, ERROR = 30, 40
+"""As in `logging`."""
+
 
 def warn(message: str, *values: object) -> None:
     """Something was wrong, was dealt with, and may have a cause worth looking for."""
-    import logging
-
-    logging.getLogger("coopy").warning(message, *values)
+    say("coopy", WARNING, message, *values)
 
 
 def error(message: str, *values: object) -> None:
     """Something that was asked for was not done; the system goes on."""
+    say("coopy", ERROR, message, *values)
+
+
+def say(logger: str, level: int, message: str, *values: object) -> None:
+    """Says it under the name of a logger, at a level."""
     import logging
 
-    logging.getLogger("coopy").error(message, *values)
+    logging.getLogger(logger).log(level, message, *values)

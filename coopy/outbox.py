@@ -14,8 +14,9 @@ from concurrent.futures import Future
 from threading import Lock, RLock
 from typing import Any, Protocol
 
-from coopy import batch, log
+from coopy import batch
 from coopy.errors import EncodingError, OutcomeUnknown, SystemClosed, Unavailable, copy_of
+from coopy.limits import Sparing
 from coopy.line import Line
 
 IN_FLIGHT_MAX = 2
@@ -84,6 +85,7 @@ class Outbox:
     def __init__(self, line: Line, node: str) -> None:
         self._line = line
         self._node = node
+        self._sparing = Sparing()
         self._lock = RLock()
         self._incarnation = 0
         self._number = 0
@@ -160,6 +162,7 @@ class Outbox:
 
     def tick(self) -> None:
         """Sends again what is due. Called a few times a second."""
+        self._sparing.tick()
         if self.problem is None:
             return
         now = time.monotonic()
@@ -298,7 +301,7 @@ class Outbox:
             self._is_back(sent)
             sent.surely_not = False
             if self.problem is not None and not self._is_due():
-                log.warn("%s: the cluster takes calls again", self._node)
+                self._sparing.warn("taken", "%s: the cluster takes calls again", self._node)
                 self.problem = None
             if self._waiting:
                 self._send_more()
@@ -313,7 +316,7 @@ class Outbox:
         sent.due = time.monotonic() + sent.delay_s
         sent.delay_s = min(2 * sent.delay_s, RETRY_S_MAX)
         if self.problem is None:
-            log.warn("%s: %s; trying again", self._node, error)
+            self._sparing.warn("not taken", "%s: %s; trying again", self._node, error)
         self.problem = error
 
     def _is_back(self, sent: _Sent) -> None:

@@ -360,6 +360,7 @@ class ReplicatedSystem(System):
         except BaseException:
             self._connection = None
             raise
+        self._sparing = self._connection.sparing
         self._room = Room(self._connection, self._names, self._id, writes=own.writes)
         self._founder = Turn(self._room, "founder", FOUNDER_S)
         self._snapshotting = Turn(self._room, "snapshotting", SHIP_S)
@@ -608,7 +609,7 @@ class ReplicatedSystem(System):
         least = max(least, state.first - 1)
         deadline = time.monotonic() + SHIP_S
         while shipped is None or shipped["sequence"] < least:
-            log.warn("%s: asks the other nodes for a snapshot", self._id)
+            self._sparing.warn("asks", "%s: asks the other nodes for a snapshot", self._id)
             try:
                 shipped = self._room.ask("snapshot", {"sequence": least}, SHIP_S)
                 break
@@ -640,7 +641,7 @@ class ReplicatedSystem(System):
         if isinstance(error, JournalError):
             # The line has what this node can't write; it goes on where it was when there is room.
             if self._state != "stalled":
-                log.error("%s: this node can't write its journal, and waits: %s", self._id, error)
+                self._sparing.error("stalled", "%s: this node can't write its journal, and waits: %s", self._id, error)
             self._stalled = error
             self._stalled_at = self.engine.position
             self._set_state("stalled")
@@ -720,6 +721,7 @@ class ReplicatedSystem(System):
             if self._state == "stalled" and engine.position > self._stalled_at:
                 self._set_state("ready")
             self._room.say(self._facts())
+            self._sparing.tick()
             if now - looked >= LOOK_S:
                 looked = now
                 position, before = engine.position, self._line_state
@@ -754,7 +756,7 @@ class ReplicatedSystem(System):
         try:
             self._journal.flush()
         except (OSError, CoopyError) as error:
-            log.error("%s: the journal could not be synced: %s", self._id, error)
+            self._sparing.error("not synced", "%s: the journal could not be synced: %s", self._id, error)
             return
         self._safe = position
         state = self._line_state
@@ -769,7 +771,7 @@ class ReplicatedSystem(System):
             try:
                 self._line.forget(upto)
             except (ClusterError, SystemClosed) as error:
-                log.warn("%s: the line keeps what all nodes have: %s", self._id, error)
+                self._sparing.warn("not forgotten", "%s: the line keeps what all nodes have: %s", self._id, error)
 
     def _look_after_server(self, state: State | None, moves: bool, lagging: float | None, now: float) -> float | None:
         """Restarts this node's server if its copy of the stream does not catch up, or no server takes anything.
@@ -829,7 +831,9 @@ class ReplicatedSystem(System):
             try:
                 self.membership.grow({self._id, *self._room.alive()})
             except (ClusterError, SystemClosed) as error:
-                log.warn("%s: the line is kept by %d servers only: %s", self._id, state.replicas, error)
+                self._sparing.warn(
+                    "not grown", "%s: the line is kept by %d servers only: %s", self._id, state.replicas, error
+                )
 
     def _leading(self, state: State) -> str | None:
         """The name of the node that leads; None while the servers don't agree on one."""
@@ -915,7 +919,7 @@ class ReplicatedSystem(System):
                 super().snapshot_if_due(timed)
                 self._snapshotting.give_back()
         except (ClusterError, SystemClosed) as error:
-            log.warn("%s: no snapshot was taken: %s", self._id, error)
+            self._sparing.warn("no snapshot", "%s: no snapshot was taken: %s", self._id, error)
 
     # -- what controls ask for
 

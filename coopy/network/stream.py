@@ -24,7 +24,6 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import Any, NamedTuple
 
-from coopy import log
 from coopy.errors import ClusterError, DamagedLine, MissingActions, OutcomeUnknown, SystemClosed, Unavailable, copy_of
 from coopy.line import Message
 from coopy.network.connection import RECONNECT_S, Connection
@@ -240,7 +239,9 @@ class Stream:
         with self._lock:
             self._wire, self._away = None, error
         wire.close()
-        log.warn("%s: the connection to the server is lost (%s); trying again", self._names.stream, error)
+        self._connection.sparing.warn(
+            "line lost", "%s: the connection to the server is lost (%s); trying again", self._names.stream, error
+        )
         self._no_answers(float("inf"), f"the connection was lost before the acknowledgement came ({error})")
 
     def _published(self, message: Delivered) -> None:
@@ -298,7 +299,10 @@ class Stream:
                     return
         except (Error, OSError, asyncio.TimeoutError, Unavailable) as error:
             if self._next <= self._newest:
-                log.warn("%s: what comes after message %d could not be fetched: %s", self._names.stream, self._next - 1, error)
+                self._connection.sparing.warn(
+                    "not fetched", "%s: what comes after message %d could not be fetched: %s",
+                    self._names.stream, self._next - 1, error,
+                )  # fmt: skip
 
     async def _fetch(self, sequence: int) -> None:
         first: list[int] = []

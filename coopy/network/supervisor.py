@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from coopy.errors import ServerError
+from coopy.limits import Sparing
 from coopy.network import binary as binaries
 from coopy.network import configuration, folder, keeper
 from coopy.network.configuration import Settings
@@ -37,6 +38,7 @@ STEADY_S = 30.0
 """Who ran so long starts again without delay."""
 _TAIL_LINES = 30
 _LOOK_S = 0.02
+_TICK_S = 5.0
 _ANSWER_S = 1.0
 _KEEPER_S = 2.0
 _LINE = re.compile(r"(?:\[\d+\] )?\[(INF|WRN|ERR|FTL|DBG|TRC)\] ?(.*)")
@@ -49,7 +51,14 @@ _WENT = re.compile(r"TLS handshake error: (?:EOF|.*connection reset by peer)$")
 # Of the passwords in its configuration, which nobody but the owner can read.
 _EXPECTED = "Plaintext passwords detected"
 
-_log = logging.getLogger("coopy.network")
+# What it says of one connection begins with the address of the other side and the number of the connection.
+_OF_A_PEER = re.compile(r"\S+ - [a-z]{1,4}:\d+ - ")
+_QUOTED = re.compile(r"[\"'].*[\"']", re.DOTALL)
+_NUMBER = re.compile(r"\d+")
+_NOT_OF_AN_ADDRESS = re.compile(r"(?<![.:\w])\d+(?![.:\w])")
+
+LOGGER = "coopy.network"
+_log = logging.getLogger(LOGGER)
 
 # The pipes to keepers. Guarded by _forking, which a fork holds: a child must know of each that it got a copy of.
 _pipes: set[int] = set()
@@ -86,6 +95,8 @@ class Supervisor:
         self._watch: threading.Thread | None = None
         self._stopping = threading.Event()
         self._owner = os.getpid()
+        # Whoever can reach the port can have the server complain. That must not leave out what it says of itself.
+        self._of_peers, self._of_itself = Sparing(LOGGER), Sparing(LOGGER)
 
     @property
     def pid(self) -> int | None:
@@ -114,7 +125,7 @@ class Supervisor:
             program = binaries.find(self._binary)
             binaries.check_version(program)
             _write(self.settings)
-            run = _Run(self.settings, program)
+            run = _Run(self.settings, program, self._logged)
             try:
                 _wait_until_ready(run, self.settings, deadline)
             except BaseException:
@@ -145,6 +156,8 @@ class Supervisor:
             if watch is not threading.current_thread():
                 watch.join()
             self._run = None
+            self._of_peers.close()
+            self._of_itself.close()
 
     def restart(self) -> None:
         """Stops and starts. Raises `ServerError`."""
@@ -155,14 +168,16 @@ class Supervisor:
     def _watched(self, run: _Run, program: str, stopping: threading.Event) -> None:
         delay_s = BACKOFF_S[0]
         while True:
-            status = run.wait()
+            while (status := run.wait(_TICK_S)) is None:
+                self._of_peers.tick()
+                self._of_itself.tick()
             if stopping.is_set():
                 return
             reason = f"{_ending(status)}{_said(_telling(run.tail))}"
             if run.lasted_s > STEADY_S:
                 delay_s = BACKOFF_S[0]
-            _log.warning(
-                "the server of node %s has ended by itself: %s. It is started again in %g s.",
+            self._of_itself.warn(
+                "ended", "the server of node %s has ended by itself: %s. It is started again in %g s.",
                 self.settings.name, reason, delay_s,
             )  # fmt: skip
             if self._ended is not None:
@@ -175,9 +190,11 @@ class Supervisor:
                     return
                 delay_s = min(2 * delay_s, BACKOFF_S[1])
                 try:
-                    run = _Run(self.settings, program)
+                    run = _Run(self.settings, program, self._logged)
                 except OSError as error:
-                    _log.warning("the server of node %s can't be started: %s", self.settings.name, error)
+                    self._of_itself.warn(
+                        "not started", "the server of node %s can't be started: %s", self.settings.name, error
+                    )
                     continue
                 break
             self._run = run
@@ -186,16 +203,35 @@ class Supervisor:
                 run.end(GRACE_S + _KEEPER_S)
 
 
-class _Run:
-    """One server from start to end, its keeper, and the thread that reads what they say."""
+    def _logged(self, level: str, text: str) -> bool:
+        """Passes on what the server says. Returns whether it is worth keeping."""
+        peer = _OF_A_PEER.match(text)
+        if level not in _LEVELS:
+            _log.debug("%s", text)
+            return peer is None
+        if level == "FTL":
+            _log.error("%s", text)
+            return True
+        if peer is not None:
+            return self._of_peers.say(_LEVELS[level], _cause(text[peer.end() :], _NUMBER), "%s", text)
+        at = logging.INFO if text.startswith(_ALONE) else _LEVELS[level]
+        return self._of_itself.say(at, _cause(text, _NOT_OF_AN_ADDRESS), "%s", text)
 
-    def __init__(self, settings: Settings, program: str) -> None:
+
+class _Run:
+    """One server from start to end, its keeper, and the thread that reads what they say.
+
+    ``logged`` is told the level and the text of each line, and says whether the line is worth keeping.
+    """
+
+    def __init__(self, settings: Settings, program: str, logged: Callable[[str, str], bool]) -> None:
         directory = os.path.abspath(settings.directory)
         self.pid: int | None = None
         self.holder: int | None = None
         """Who holds the lock while this one waits for it."""
         self.server_id: str | None = None
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._passed_on = logged
         self._owner = os.getpid()
         self._began = time.monotonic()
         self._status: int | None = None
@@ -286,8 +322,13 @@ class _Run:
             return
         if self.server_id is None and (named := _ID.fullmatch(text)):
             self.server_id = named[1]
-        self.tail.append(f"[{level}] {text}" if level else text)
-        _log.log(logging.INFO if text.startswith(_ALONE) else _LEVELS.get(level, logging.DEBUG), "%s", text)
+        if self._passed_on(level, text):
+            self.tail.append(f"[{level}] {text}" if level else text)
+
+
+def _cause(text: str, numbers: re.Pattern[str]) -> str:
+    """What a line is about, without numbers and without what stands in quotation marks, which may be a peer's own words."""
+    return numbers.sub("#", _QUOTED.sub("", text))[:200]
 
 
 def _write(settings: Settings) -> None:

@@ -38,13 +38,14 @@ LAYERS = [
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
     {"coopy.batch", "coopy.line"},
     {"coopy.decorators", "coopy.digest", "coopy.entities", "coopy.migration", "coopy.paths", "coopy.storage"},
-    {"coopy.collector", "coopy.errors", "coopy.holding", "coopy.log", "coopy.words"},
+    {"coopy.collector", "coopy.errors", "coopy.holding", "coopy.limits", "coopy.words"},
+    {"coopy.log"},
 ]
 # What the disk may know of the spine: the seam and the errors.
 DISK_MAY_IMPORT = {"coopy.collector", "coopy.holding", "coopy.paths", "coopy.storage", "coopy.errors", "coopy.log"}
-NETWORK_MAY_IMPORT = {"coopy.storage", "coopy.line", "coopy.errors", "coopy.log", "coopy.words"}
+NETWORK_MAY_IMPORT = {"coopy.storage", "coopy.line", "coopy.errors", "coopy.limits", "coopy.log", "coopy.words"}
 # Too heavy to come with the package, or not always there.
-LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.follower", "coopy.line", "coopy.network", "coopy.outbox", "coopy.replicated", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
+LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.follower", "coopy.limits", "coopy.line", "coopy.network", "coopy.outbox", "coopy.replicated", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
 LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast"}
 
 

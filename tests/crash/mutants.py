@@ -61,6 +61,7 @@ LIVES = "tests/crash/test_power_cut.py::test_nothing_acknowledged_is_lost_in_the
 ENGINE, JOURNAL, SNAPSHOTS = "coopy/engine.py", "coopy/disk/journal.py", "coopy/disk/snapshots.py"
 FRAME = "coopy/disk/frame.py"
 ROOM_PY, ROOM = "coopy/network/room.py", "tests/cluster/test_room.py"
+LIMITS = "coopy/limits.py"
 DELIVERY, EFFECTS = "coopy/delivery.py", "tests/effects/test_delivery.py"
 
 # Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
@@ -773,6 +774,50 @@ MUTANTS = [
         "                except ClusterError as error:\n                    # Right after a start",
         "                except Exception as error:\n                    # Right after a start",
         f"{ROOM}::test_what_is_wrong_in_a_node_that_begins_is_raised_at_once_and_not_taken_for_disagreement",
+    ),
+    # -- bounds
+    Mutant(
+        "what-strangers-provoke-is-said-without-end",
+        LIMITS,
+        "            if found is not None and now - found.at < self._line_s:\n                found.left_out += 1\n",
+        "            if False:\n                found.left_out += 1\n",
+        "tests/network/test_supervisor.py::test_a_stranger_who_is_refused_again_and_again_has_one_line_for_each_cause",
+    ),
+    Mutant(
+        "causes-without-end-have-lines-without-end",
+        LIMITS,
+        "            if found is None and len(self._said) >= self._causes_max:\n",
+        "            if False:\n",
+        "tests/test_limits.py::test_causes_without_end_have_no_more_lines_than_there_is_room_for_and_take_no_memory",
+    ),
+    Mutant(
+        "the-words-of-a-stranger-are-a-cause",
+        "coopy/network/supervisor.py",
+        '_QUOTED.sub("", text)',
+        "text",
+        "tests/network/test_supervisor.py::test_words_that_a_stranger_chooses_make_no_cause_of_their_own",
+    ),
+    Mutant(
+        "strangers-leave-out-what-the-server-says-of-itself",
+        "coopy/network/supervisor.py",
+        "        if peer is not None:\n",
+        "        if False:\n",
+        "tests/network/test_supervisor.py::"
+        "test_strangers_who_find_causes_without_end_leave_out_nothing_that_the_server_says_of_itself",
+    ),
+    Mutant(
+        "a-bucket-for-each-of-peers-without-end",
+        LIMITS,
+        "if len(self._of) >= self._peers_max and not self._forget_one():",
+        "if False:",
+        "tests/test_limits.py::test_peers_without_end_take_no_memory_without_end_and_share_one_bucket",
+    ),
+    Mutant(
+        "a-server-that-is-busy-is-taken-for-a-wrong-password",
+        "coopy/network/connection.py",
+        'problem.lower().replace("authentication timeout", "")',
+        "problem.lower()",
+        "tests/network/test_connection.py::test_only_a_password_that_was_refused_is_called_a_wrong_one",
     ),
 ]
 

@@ -377,3 +377,55 @@ def test_a_newer_version_will_do(tmp_path):
 
 def test_a_server_that_listens_everywhere_is_reached_on_loopback():
     assert (_reachable("0.0.0.0"), _reachable("::"), _reachable("a")) == ("127.0.0.1", "::1", "a")
+
+
+# -- what it says
+
+
+def relayed(tmp_path: Path, *lines: str, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What of the lines of a server is in the log of its node at WARNING and above."""
+    supervisor = Supervisor(settings(tmp_path / "server"))
+    for line in lines:
+        level, _, text = line.partition(" ")
+        supervisor._logged(level.strip("[]"), text)
+    return [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+def test_a_stranger_who_is_refused_again_and_again_has_one_line_for_each_cause(tmp_path, caplog):
+    lines = [f'[ERR] 127.0.0.1:{number} - cid:{number} - authentication error - User "u{number}"' for number in range(1, 9999)]
+    lines += [f"[ERR] 10.0.0.{number}:5 - cid:{number} - Authentication Timeout" for number in range(256)]
+    lines += [f"[ERR] [::1]:{number} - cid:{number} - maximum connections exceeded" for number in range(256)]
+    said = relayed(tmp_path, *lines, caplog=caplog)
+    assert [each.rpartition(" - ")[2] for each in said] == ['User "u1"', "Authentication Timeout", "maximum connections exceeded"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        """[ERR] 127.0.0.1:5 - cid:5 - Client parser ERROR, state=%d, i=%d: proto='"\\x00\\xff%d" or '%s""'...'""",
+        '[ERR] 127.0.0.1:%d - cid:%d - "v1.0:python:%d a" name - %s" - authentication error',
+        '[ERR] 127.0.0.1:5 - cid:5 - Publish Violation - User "replica", Subject "%d.%d.%d.%s"',
+        "[ERR] 127.0.0.1:5 - cid:5 - maximum payload exceeded: %d vs %d (%d)%.0s",
+    ],
+)
+def test_words_that_a_stranger_chooses_make_no_cause_of_their_own(tmp_path, caplog, line):
+    said = relayed(tmp_path, *[line % (number, number, number, "x" * number) for number in range(200)], caplog=caplog)
+    assert len(said) == 1
+
+
+def test_strangers_who_find_causes_without_end_leave_out_nothing_that_the_server_says_of_itself(tmp_path, caplog):
+    strangers = [f"[ERR] 127.0.0.1:5 - cid:5 - {'x' * number}" for number in range(1000)]
+    own = ["[ERR] JetStream out of File resources", "[WRN] Error connecting to route 127.0.0.1:8001", "[FTL] the end"]
+    own.append("[WRN] Error connecting to route 127.0.0.1:8002")
+    said = relayed(tmp_path, *strangers, *own, caplog=caplog)
+    assert len(said) < 60 and said[-4:] == [each.partition(" ")[2] for each in own]
+
+
+def test_what_strangers_are_told_does_not_push_out_why_a_server_ended(tmp_path):
+    with running(settings(tmp_path / "server")) as supervisor:
+        tail = supervisor._run.tail
+        supervisor._run._logged("[ERR] JetStream out of File resources")
+        for number in range(100):
+            supervisor._run._logged(f"[ERR] 127.0.0.1:5 - cid:{number} - Authentication Timeout")
+            supervisor._run._logged(f"[INF] 127.0.0.1:5 - rid:{number} - Route connection created")
+        assert "[ERR] JetStream out of File resources" in tail
