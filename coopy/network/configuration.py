@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -34,10 +35,18 @@ NODE, REPLICA, SYSTEM = "node", "replica", "system"
 REPLICA_INBOX = "_INBOX_replica"
 """The inbox prefix that a replica must connect with."""
 PAYLOAD_BYTES_MAX = 8 << 20
-CONNECTIONS_MAX = 2048
+CONNECTIONS_MAX = 16384
+"""Whoever can reach the port takes one without a password, for as long as `_AUTHENTICATION_S`."""
+REPLICA_CONNECTIONS_MAX = 1024
+REPLICA_SUBSCRIPTIONS_MAX = 1000
+"""Of each connection. A replica needs a handful."""
+REPLICA_PAYLOAD_BYTES_MAX = 4096
+"""What a replica asks is short."""
 PASSWORD_LENGTH_MAX = 256
 """Characters. The server reads the first line that a client sends up to 4,096 bytes."""
 _AUTHENTICATION_S = 2
+_ANSWER_S = 45
+"""Longer than a question may wait, see `coopy.network.room`."""
 _CLOSED_KEPT = 100
 
 
@@ -118,6 +127,12 @@ def published_subject(subject: str) -> str:
     return f"{subject}.out"
 
 
+def connections_max() -> int:
+    """How many may be connected at once: half of the descriptors that a process may have. The rest is for files and routes."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return CONNECTIONS_MAX if descriptors < 0 else max(64, min(CONNECTIONS_MAX, descriptors // 2))
+
+
 def text(settings: Settings) -> str:
     """The whole configuration file. Raises `UsageError`."""
     for what, password in (("password", settings.node_password), ("replica_password", settings.replica_password)):
@@ -131,7 +146,7 @@ def text(settings: Settings) -> str:
         f"listen: {_quoted(str(settings.listen))}",
         "logtime: false",
         f"max_payload: {PAYLOAD_BYTES_MAX}",
-        f"max_connections: {CONNECTIONS_MAX}",
+        f"max_connections: {connections_max()}",
         f"max_closed_clients: {_CLOSED_KEPT}",
         f"authorization {{ timeout: {_AUTHENTICATION_S} }}",
         *_jetstream(settings),
@@ -167,10 +182,21 @@ def _accounts(settings: Settings) -> list[str]:
     heard = [f"{REPLICA_INBOX}.>", published, f"{published}.>"]
     lines += ["    exports: ["]
     lines += [f"      {{ stream: {_quoted(subject)}, accounts: [REPLICA] }}" for subject in heard]
+    # Where an answer is to go is forgotten once it was given; where it is not, or may be of many messages, after a time. The
+    # server's own is two minutes, in which one replica has it remember gigabytes.
     lines += [
-        f"      {{ service: {_quoted(there)}, accounts: [REPLICA], response_type: stream }}" for there, _ in exports
+        f"      {{ service: {_quoted(there)}, accounts: [REPLICA], "
+        f"response_type: {'stream' if '.DIRECT.' in there else 'singleton'}, threshold: \"{_ANSWER_S}s\" }}"
+        for there, _ in exports
     ]
     lines += ["    ]", "  }", "  REPLICA {"]
+    lines += [
+        "    limits {",
+        f"      max_connections: {REPLICA_CONNECTIONS_MAX}",
+        f"      max_subscriptions: {REPLICA_SUBSCRIPTIONS_MAX}",
+        f"      max_payload: {REPLICA_PAYLOAD_BYTES_MAX}",
+        "    }",
+    ]
     lines += [
         f"    users: [{{ user: {REPLICA}, password: {_quoted(settings.replica_password)}, permissions: {{",
         f"      subscribe: [{', '.join(map(_quoted, heard))}]",
@@ -180,7 +206,8 @@ def _accounts(settings: Settings) -> list[str]:
     ]
     lines += [f"      {{ stream: {{ account: COOPY, subject: {_quoted(subject)} }} }}" for subject in heard]
     lines += [
-        f"      {{ service: {{ account: COOPY, subject: {_quoted(there)} }}, to: {_quoted(here)} }}"
+        # With "share" the server says which connection a question came from: nobody else can know, nor forge that.
+        f"      {{ service: {{ account: COOPY, subject: {_quoted(there)} }}, to: {_quoted(here)}, share: true }}"
         for there, here in exports
     ]
     return [*lines, "    ]", "  }", "}", "system_account: SYS"]

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import select
 import signal
 import sys
@@ -94,6 +95,7 @@ def become(
         if os.getppid() != keeper:
             os._exit(1)
         os.set_inheritable(lock_fd, True)
+        allow_descriptors()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -102,6 +104,14 @@ def become(
         os.write(output, f"{command[0]}: {error}\n".encode("utf-8", "replace"))
     finally:
         os._exit(127)
+
+
+def allow_descriptors() -> None:
+    """Lets this process have as many files and connections as it may; the configuration counts on that."""
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    except (OSError, ValueError):
+        pass  # Where the system has another bound of its own, as macOS has, the server finds that itself.
 
 
 def watch(owner: int, pid: int, output: int, grace_s: float) -> int:

@@ -819,6 +819,34 @@ MUTANTS = [
         "problem.lower()",
         "tests/network/test_connection.py::test_only_a_password_that_was_refused_is_called_a_wrong_one",
     ),
+    Mutant(
+        "idle-strangers-take-all-connections",
+        "coopy/network/configuration.py",
+        "CONNECTIONS_MAX = 16384\n",
+        "CONNECTIONS_MAX = 2048\n",
+        "tests/network/test_hostile.py::test_three_thousand_who_connect_and_say_nothing_are_sent_away_while_others_are_served",
+        more=(
+            Edit(
+                "tests/network/test_hostile.py",
+                "    if connections_max() <= 3000:\n",
+                "    if connections_max() <= 2000:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "connections-take-the-descriptors-of-the-servers-files",
+        "coopy/network/configuration.py",
+        "descriptors // 2",
+        "descriptors",
+        "tests/network/test_hostile.py::test_all_who_may_connect_leave_the_server_as_many_descriptors_for_its_files",
+    ),
+    Mutant(
+        "a-replica-may-take-memory-without-end",
+        "coopy/network/configuration.py",
+        'f"      max_subscriptions: {REPLICA_SUBSCRIPTIONS_MAX}",',
+        "",
+        "tests/network/test_hostile.py::test_replicas_can_not_take_all_connections_nor_one_of_them_memory_without_end",
+    ),
 ]
 
 

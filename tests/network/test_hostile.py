@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +19,16 @@ import pytest
 from nats.js.api import RePublish, StreamConfig
 from network.servers import NODE, REPLICA, running, settings
 
-from coopy.network.configuration import CONNECTIONS_MAX, PAYLOAD_BYTES_MAX, REPLICA_INBOX, replica_prefix, streams
+from coopy.network.configuration import (
+    PAYLOAD_BYTES_MAX,
+    REPLICA_CONNECTIONS_MAX,
+    REPLICA_INBOX,
+    REPLICA_PAYLOAD_BYTES_MAX,
+    REPLICA_SUBSCRIPTIONS_MAX,
+    connections_max,
+    replica_prefix,
+    streams,
+)
 from coopy.network.supervisor import Supervisor
 
 SUBJECT = "coopy.shop"
@@ -166,13 +176,27 @@ def test_a_wrong_password_is_refused_also_if_it_is_that_of_another_user(server, 
         asyncio.run(connect())
 
 
+@pytest.fixture
+def descriptors() -> Iterator[None]:
+    """As many for this process as it may have."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_a_thousand_who_connect_and_say_nothing_are_sent_away_while_others_are_served(server):
+def test_three_thousand_who_connect_and_say_nothing_are_sent_away_while_others_are_served(server, descriptors):
+    if connections_max() <= 3000:
+        pytest.skip("this machine allows a process too few descriptors")
     idle = []
     try:
-        for _ in range(1000):
+        for _ in range(3000):
             idle.append(socket.create_connection(server.settings.listen, 10))
-        asyncio.run(works(server))
+        try:
+            asyncio.run(works(server))
+        except nats.errors.Error as error:
+            pytest.fail(f"nobody can log in any more: {error}")
         resident = Path(f"/proc/{server.pid}/statm").read_text().split()[1]
         assert int(resident) * 4096 < 300 * MB
         for connection in idle:
@@ -185,8 +209,30 @@ def test_a_thousand_who_connect_and_say_nothing_are_sent_away_while_others_are_s
 
 def test_there_is_a_bound_on_connections_and_no_port_that_tells_about_them(server):
     text = (Path(server.settings.directory) / "server.conf").read_text()
-    assert f"max_connections: {CONNECTIONS_MAX}\n" in text
+    assert f"max_connections: {connections_max()}\n" in text
     assert "http" not in text and "monitor" not in text
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_all_who_may_connect_leave_the_server_as_many_descriptors_for_its_files(server):
+    limit = Path(f"/proc/{server.pid}/limits").read_text().partition("Max open files")[2].split()[0]
+    assert limit == "unlimited" or int(limit) >= 2 * connections_max()
+
+
+def test_replicas_can_not_take_all_connections_nor_one_of_them_memory_without_end(server):
+    assert connections_max() >= 2 * REPLICA_CONNECTIONS_MAX or connections_max() < 2048
+
+    login = json.dumps({"user": "replica", "pass": REPLICA, "verbose": False}).encode()
+    with socket.create_connection(server.settings.listen, 10) as connection:
+        asked = b"".join(b"SUB %s.%d %d\r\n" % (REPLICA_INBOX.encode(), each, each) for each in range(1, 2 * REPLICA_SUBSCRIPTIONS_MAX))
+        connection.sendall(b"CONNECT %s\r\n%sPING\r\n" % (login, asked))
+        answer = b""
+        while b"PONG" not in answer:
+            answer += connection.recv(65536)
+        assert answer.count(b"maximum subscriptions exceeded") == REPLICA_SUBSCRIPTIONS_MAX - 1
+        size = REPLICA_PAYLOAD_BYTES_MAX + 1
+        connection.sendall(b"PUB %s.ask.a %d\r\n%s\r\n" % (SUBJECT.encode(), size, bytes(size)))
+        assert b"Maximum Payload Violation" in heard(connection)
 
 
 # -- with the password of a replica
