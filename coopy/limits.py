@@ -11,8 +11,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 from coopy import log
+
+T = TypeVar("T")
 
 LINE_S = 60.0
 CAUSES_MAX = 50
@@ -93,6 +96,49 @@ class Buckets:
             return False
         del self._of[peer]
         return True
+
+
+class Together(Generic[T]):
+    """Work that is done once for all who asked for it before it began. Any thread may ask.
+
+    ``work`` is given how many seconds it may take, and does one thing at a time.
+    """
+
+    def __init__(self, work: Callable[[float], T], clock: Callable[[], float] = time.monotonic) -> None:
+        self._work = work
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._begun = 0
+        self._done: tuple[int, T] | None = None
+        """The newest that came to something, and what it came to."""
+        self._runs = False
+
+    def __call__(self, timeout_s: float) -> T:
+        """Returns what work came to that began after this was called. Raises what it raises, TimeoutError if it was not begun."""
+        deadline = self._clock() + timeout_s
+        with self._changed:
+            least = self._begun + 1
+            while self._done is None or self._done[0] < least:
+                if not self._runs:
+                    self._runs = True
+                    self._begun = number = self._begun + 1
+                    break
+                left_s = deadline - self._clock()
+                if left_s <= 0:
+                    raise TimeoutError(f"not done within {timeout_s:g} s")
+                self._changed.wait(left_s)
+            else:
+                return self._done[1]
+        # Not for those who wait: what this one raises may be for want of time that they have.
+        try:
+            found = self._work(deadline - self._clock())
+            with self._changed:
+                self._done = number, found
+        finally:
+            with self._changed:
+                self._runs = False
+                self._changed.notify_all()
+        return found
 
 
 class Sparing:

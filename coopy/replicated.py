@@ -43,6 +43,7 @@ from coopy.errors import (
     UsageError,
 )
 from coopy.follower import Answered, Came, Replicated
+from coopy.limits import Together, TokenBucket
 from coopy.machine import Machine
 from coopy.network import folder, loopback, proof, shipping, stream
 from coopy.network import room as rooms
@@ -84,6 +85,14 @@ MENDS_S = 3600.0
 STALL_S = 1.0
 BACKWARDS_S = 20.0
 RETRY_S = 0.2
+SYNC_RATE = 100.0, 100.0
+SNAPSHOT_RATE = 4.0, 10.0
+"""So often, and so often at once, one connection may ask; see `coopy.limits.TokenBucket`."""
+ROUND_RATE = 50.0, 100.0
+"""So many messages are put into the line for replicas that ask how far it goes, however many ask."""
+NEEDED_RATE = 0.1, 2.0
+WANTED_RATE = 1 / 300, 3.0
+"""So many snapshots are made for others: such without which they can't go on, and newer ones."""
 FIRST_BYTES = 1024 * 1024
 
 MASTER, REPLICATION, CLUSTER = "master", "replica", "node"
@@ -217,6 +226,10 @@ class ReplicatedSystem(System):
         self._opened_at = time.monotonic()
         self._ended = threading.Event()
         self._shipping = threading.Lock()
+        """Held while a snapshot is made for others."""
+        self._needed, self._wanted = TokenBucket(*NEEDED_RATE), TokenBucket(*WANTED_RATE)
+        self._rounds = TokenBucket(*ROUND_RATE)
+        self._asks = Together(lambda limit_s: int(self._room.ask("sync", {}, limit_s)["sequence"]))
         self.on_state_changed: Callable[[str, str], object] = lambda before, after: None
         self.on_leader_changed: Callable[[str | None, str | None], object] = lambda before, after: None
         self.on_ready: Callable[[], object] = _nothing
@@ -511,8 +524,8 @@ class ReplicatedSystem(System):
         engine.follow()
         room.heard = self._heard_from
         if self._role.writes:
-            room.answer("snapshot", self._ship_for)
-            room.answer("sync", self._sync_for)
+            room.answer("snapshot", self._snapshots_for, *SNAPSHOT_RATE)
+            room.answer("sync", self._sync_for, *SYNC_RATE)
         self._set_state("catching up")
         threading.Thread(target=self._watch, name=f"coopy node {self._id}", daemon=True).start()
         while not engine.reach(state.last, OPEN_S, progress):
@@ -589,43 +602,69 @@ class ReplicatedSystem(System):
                 self._shipped.forget(old + 1)
         return {"index": index, "sequence": sequence}
 
-    def _ship_for(self, asked: Facts) -> Facts:
-        """Answers a node that needs a snapshot that reaches to a message at least."""
+    def _snapshots_for(self, asked: list[Facts]) -> list[Facts]:
+        """Answers nodes that need a snapshot that reaches to a message at least: with one, or that it is being made."""
+        shipped = self._room.get("shipped")[0]
+        return [self._snapshot_for(each.get("sequence"), shipped) for each in asked]
+
+    def _snapshot_for(self, sequence: object, shipped: Facts | None) -> Facts:
+        if not isinstance(sequence, int) or sequence < 0:
+            return {"error": "which message the snapshot must reach to is not said"}
         if self._state != "ready":
-            raise ClusterError(f"{self._id} is {self._state}, and gives nobody a snapshot; ask again")
-        if not self.engine.reach(int(asked["sequence"]), self._role.timeout_s):
-            raise Unavailable(f"{self._id} is at message {self.engine.position} itself; ask again")
-        with self._shipping:
-            shipped, _ = self._room.get("shipped")
-            if shipped is not None and shipped["sequence"] >= int(asked["sequence"]):
-                return shipped
+            return {"error": f"{self._id} is {self._state}, and gives nobody a snapshot", "retry_s": 1.0}
+        if sequence > self.engine.position:
+            return {"error": f"{self._id} is at message {self.engine.position} itself", "retry_s": 1.0}
+        if shipped is not None and shipped["sequence"] >= sequence:
+            return shipped
+        # One from which the line goes on is needed, and then not again before the line has forgotten more. One that is newer
+        # than that is asked for by a node whose state is wrong, or by whoever wants to keep this one busy.
+        state = self._line_state
+        needed = shipped is None or state is None or shipped["sequence"] < state.first - 1
+        if self._shipping.acquire(blocking=False):
+            if not (self._needed if needed else self._wanted).take():
+                self._shipping.release()
+            else:
+                threading.Thread(target=self._ship_one, name=f"coopy ship {self._id}", daemon=True).start()
+        return {"error": "a snapshot is being made, or was just before", "retry_s": 1.0}
+
+    def _ship_one(self) -> None:
+        try:
             self.take_snapshot()
-            return self._ship()
+            self._ship()
+        except Exception as error:
+            self._sparing.warn("not shipped", "%s: no snapshot was given to the others: %s", self._id, error)
+        finally:
+            self._shipping.release()
 
     def _fetch_snapshot(self, least: int = 0) -> tuple[int, memoryview]:
         """A shipped snapshot from which the line goes on, of the state after message ``least`` or a later one."""
-        state = self._look(OPEN_S)
-        shipped, _ = self._room.get("shipped")
-        least = max(least, state.first - 1)
+        least = max(least, self._look(OPEN_S).first - 1)
         deadline = time.monotonic() + SHIP_S
-        while shipped is None or shipped["sequence"] < least:
-            self._sparing.warn("asks", "%s: asks the other nodes for a snapshot", self._id)
+        while True:
             try:
-                shipped = self._room.ask("snapshot", {"sequence": least}, SHIP_S)
-                break
-            except ClusterError:
-                # Any node may have been asked, this one too.
-                if time.monotonic() > deadline or self._ended.wait(RETRY_S):
-                    raise
-        bar = Bar(f"fetching the snapshot of action {shipped['index']}")
+                shipped, _ = self._room.get("shipped")
+                if shipped is None or shipped["sequence"] < least:
+                    self._sparing.warn("asks", "%s: asks the other nodes for a snapshot", self._id)
+                    shipped = self._room.ask("snapshot", {"sequence": least}, max(0.1, deadline - time.monotonic()))
+                found = self._fetched(shipped["index"])
+                if found is not None:
+                    return found
+                problem: ClusterError = Unavailable(f"the snapshot of action {shipped['index']} is not there; start this node again")
+            except ClusterError as error:
+                problem = error  # Any node may have been asked, this one too.
+            if time.monotonic() > deadline or self._ended.wait(RETRY_S):
+                raise problem
+
+    def _fetched(self, index: int) -> tuple[int, memoryview] | None:
+        """The snapshot of that index. None if another has taken its place, or the server that answers is behind."""
+        bar = Bar(f"fetching the snapshot of action {index}")
         self._shipped.progress = bar.loading
         try:
-            found = self._shipped.latest(shipped["index"])
+            found = self._shipped.latest(index)
         finally:
             bar.finish()
-        if found is None:
-            raise Unavailable(f"the snapshot of action {shipped['index']} is not there any more; start this node again")
-        return found
+        # An older one would be taken again and again: what the node did wrong it would do again.
+        return found if found is not None and found[0] == index else None
 
     def _install(self, calls: Calls, system: bytes, index: int, data: memoryview) -> None:
         """Makes a shipped snapshot the beginning of an empty directory."""
@@ -663,7 +702,9 @@ class ReplicatedSystem(System):
         found = self._fetch_snapshot(self.engine.position if isinstance(error, Diverged) else 0)
         self.engine.run(lambda: self._begin_anew(*found))
         with self._comparing:
+            # What was said of the state that was put aside, while the snapshot was fetched, says nothing of this one.
             self._theirs.clear()
+            self.engine.trouble = None
         self._set_state("ready")
 
     def _read_again(self) -> None:
@@ -931,10 +972,14 @@ class ReplicatedSystem(System):
         engine = self.engine
         engine.record(versions.CODE, (version,), engine.machine.methods[versions.CODE])
 
-    def _sync_for(self, asked: Facts) -> Facts:
-        """Answers a replica: to which message it must have come to have seen all that was acknowledged."""
+    def _sync_for(self, asked: list[Facts]) -> list[Facts]:
+        """Answers replicas: to which message they must have come to have seen all that was acknowledged."""
+        # Each round is a message of the line, for however many who wait.
+        while not self._rounds.take():
+            if self._ended.wait(self._rounds.wait_s()):
+                raise SystemClosed(f"{self._id} is being closed")
         self.engine.sync()
-        return {"sequence": self.engine.position}
+        return [{"sequence": self.engine.position}] * len(asked)
 
     def sync(self, timeout_s: float | None) -> None:
         """Returns when this node has applied all that was acknowledged anywhere. Raises `Unavailable`."""
@@ -942,7 +987,10 @@ class ReplicatedSystem(System):
             self.engine.sync(timeout_s)
             return
         limit = self._role.timeout_s if timeout_s is None else timeout_s
-        sequence = int(self._room.ask("sync", {}, limit)["sequence"])
+        try:
+            sequence = self._asks(limit)
+        except TimeoutError as error:
+            raise Unavailable(f"no node answers the question for sync: {error}") from error
         if not self.engine.reach(sequence, limit):
             raise Unavailable(f"{self._id} has come to message {self.engine.position} of {sequence} within {limit:g} s")
 
@@ -1028,6 +1076,7 @@ class ReplicatedSystem(System):
             engine = getattr(self, "engine", None)
             if engine is not None:
                 engine.outbox.close(SystemClosed(f"the system in {self.basedir} is closed"))
+            self._room.close()
             self._line.close()
             connection.close()
         supervisor, self._supervisor = self._supervisor, None

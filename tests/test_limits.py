@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import threading
+from typing import Any
 
-from coopy.limits import Buckets, Sparing, TokenBucket
+import pytest
+from network.servers import until
+
+from coopy.limits import Buckets, Sparing, Together, TokenBucket
 
 
 class Clock:
@@ -126,3 +130,60 @@ def test_a_line_has_the_level_and_the_logger_that_were_asked_for(sparing: Sparin
     sparing.warn("a", "a")
     sparing.error("b", "b")
     assert [(each.name, each.levelname) for each in caplog.records] == [("coopy.network", "WARNING"), ("coopy.network", "ERROR")]
+
+
+# -- together
+
+
+def test_work_that_is_asked_for_while_it_is_done_is_done_once_more_for_all_who_asked() -> None:
+    begun, proceed, rounds = threading.Semaphore(0), threading.Semaphore(0), list[int]()
+
+    def work(limit_s: float) -> int:
+        begun.release()
+        proceed.acquire(timeout=30)
+        rounds.append(len(rounds) + 1)
+        return len(rounds)
+
+    together, found = Together(work), list[int]()
+    first = threading.Thread(target=lambda: found.append(together(30)))
+    first.start()
+    assert begun.acquire(timeout=30)
+    others = [threading.Thread(target=lambda: found.append(together(30))) for _ in range(10)]
+    for each in others:
+        each.start()
+    until(lambda: len(together._changed._waiters) == 10)  # type: ignore[attr-defined]
+    proceed.release(2)
+    for each in [first, *others]:
+        each.join()
+    assert sorted(found) == [1] + [2] * 10, "what was begun before they asked is not for them"
+
+
+def test_who_waits_does_not_fail_because_another_had_too_little_time() -> None:
+    begun, proceed, limits = threading.Event(), threading.Event(), list[float]()
+
+    def work(limit_s: float) -> str:
+        limits.append(limit_s)
+        begun.set()
+        proceed.wait(30)
+        if limit_s < 10:
+            raise TimeoutError("too little time")
+        return "done"
+
+    together, found = Together(work), list[Any]()
+
+    def hasty() -> None:
+        with pytest.raises(TimeoutError, match="too little time"):
+            together(5)
+
+    first = threading.Thread(target=hasty)
+    first.start()
+    assert begun.wait(30)
+    other = threading.Thread(target=lambda: found.append(together(30)))
+    other.start()
+    until(lambda: len(together._changed._waiters) == 1)  # type: ignore[attr-defined]
+    with pytest.raises(TimeoutError, match="not done within 0 s"):
+        together(0)
+    proceed.set()
+    first.join()
+    other.join()
+    assert found == ["done"] and len(limits) == 2

@@ -2,27 +2,35 @@
 
 Facts that must outlive everybody lie in a key-value bucket: its keys are written by the nodes only if they are what
 the writer has read. That a node is alive is said twice a second, to whoever listens, and kept by nobody. Questions go to
-one node of all; replicas may ask, too. All of it is JSON: nothing that comes from another is run.
+one node of all; replicas may ask, too, see `coopy.network.desk`. All of it is JSON: nothing that comes from another is run.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from coopy import log
 from coopy.errors import ClusterError, SystemClosed, Unavailable
 from coopy.network.connection import Connection
+from coopy.network.desk import Answers, Desk
 from coopy.network.stream import Names
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 ALIVE_S = 10.0
+ALIVE_RATE = 4.0
+"""Twice as often as a replica says it."""
+HEARD_MAX = 1000
 REQUEST_S = 10.0
+ANSWER_S = 5.0
+"""Then the question, or its answer, is taken for lost, and asked again."""
+NOBODY_S = 5.0
+BUSY_S = 0.02
 Facts = dict[str, Any]
 
 
@@ -36,7 +44,7 @@ class Room:
         self._writes = writes
         self._stream = f"KV_{names.stream}"
         self._heard: dict[str, tuple[float, Facts]] = {}
-        self._answers: dict[str, Callable[[Facts], Facts]] = {}
+        self._desk = Desk(connection, names.subject, node) if writes else None
         self.heard: Callable[[str, Facts], None] = lambda node, facts: None
         """Told, in the loop, what a node says of itself."""
 
@@ -105,12 +113,12 @@ class Room:
     def enter(self) -> None:
         """Listens to the others from now on."""
         self._connection.run(self._enter(), REQUEST_S)
+        if self._desk is not None:
+            self._desk.hear("alive", self._replica_said, ALIVE_RATE, 2 * ALIVE_RATE)
+            self._desk.open()
 
     async def _enter(self) -> None:
-        client = self._connection.client
-        await client.subscribe(f"{self._names.out}.alive", cb=self._listen)
-        if self._writes:
-            await client.subscribe(f"{self._names.subject}.ask.alive", cb=self._listen_to_replica)
+        await self._connection.client.subscribe(f"{self._names.out}.alive", cb=self._listen)
 
     async def _listen(self, message: Msg) -> None:
         try:
@@ -122,69 +130,75 @@ class Room:
             self._heard[node] = (time.monotonic(), facts)
             self.heard(node, facts)
 
-    async def _listen_to_replica(self, message: Msg) -> None:
+    def _replica_said(self, said: Facts) -> None:
         """What a replica says of itself; it may say anything, so it is looked at and no more."""
         try:
-            facts = json.loads(message.data)
-            node = f"replica {str(facts['node'])[:100]}"
-            kept = {"position": int(facts["position"]), "index": int(facts["index"]), "replica": True}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            node = f"replica {str(said['node'])[:100]}"
+            kept = {"position": int(said["position"]), "index": int(said["index"]), "replica": True}
+        except (ValueError, KeyError, TypeError, OverflowError):
             return
-        if len(self._heard) < 1000 or node in self._heard:
-            self._heard[node] = (time.monotonic(), kept)
+        now = time.monotonic()
+        if len(self._heard) >= HEARD_MAX and node not in self._heard:
+            for each, (at, facts) in list(self._heard.items()):
+                if facts.get("replica") and at < now - ALIVE_S:
+                    del self._heard[each]
+        if len(self._heard) < HEARD_MAX or node in self._heard:
+            self._heard[node] = (now, kept)
 
     # -- questions
 
-    def answer(self, what: str, function: Callable[[Facts], Facts]) -> None:
-        """Lets one node of those that do so answer a question: with what ``function`` returns, or an error.
+    def answer(self, what: str, answers: Answers, rate: float, burst: float) -> None:
+        """Lets one node of those that do so answer a question; see `coopy.network.desk.Desk.answer`."""
+        assert self._desk is not None, "a node that only reads answers nothing"
+        self._desk.answer(what, answers, rate, burst)
 
-        It runs in a thread of its own.
-        """
-        self._answers[what] = function
-        self._connection.run(self._subscribe(what), REQUEST_S)
-
-    async def _subscribe(self, what: str) -> None:
-        running = threading.Semaphore(4)
-
-        async def asked(message: Msg) -> None:
-            if not running.acquire(blocking=False):
-                await message.respond(json.dumps({"error": "too many ask at once; ask again later"}).encode())
-                return
-
-            def work() -> None:
-                try:
-                    found = self._answers[what](json.loads(message.data or b"{}"))
-                except Exception as error:
-                    log.warn("%s: a question for %s was not answered: %s", self.node, what, error)
-                    found = {"error": f"{type(error).__name__}: {error}"}
-                finally:
-                    running.release()
-                self._connection.soon(
-                    lambda: self._connection.loop.create_task(message.respond(json.dumps(found).encode()))
-                )
-
-            threading.Thread(target=work, name=f"coopy {what}", daemon=True).start()
-
-        await self._connection.client.subscribe(f"{self._names.subject}.ask.{what}", queue="nodes", cb=asked)
+    def close(self) -> None:
+        """Answers no more."""
+        if self._desk is not None:
+            self._desk.close()
 
     def ask(self, what: str, facts: Facts, timeout_s: float) -> Facts:
-        """What one of the nodes answers. Raises `Unavailable`, `ClusterError`."""
-        found = self._connection.run(self._asked(what, facts, timeout_s), timeout_s + 1)
-        if "error" in found:
-            raise ClusterError(f"{what}: {found['error']}")
-        return found
+        """What one of the nodes answers. Asks again while they are busy. Raises `Unavailable`, `ClusterError`."""
+        began = time.monotonic()
+        deadline = began + timeout_s
+        while True:
+            left_s = max(0.1, deadline - time.monotonic())
+            try:
+                found = self._connection.run(self._asked(what, facts, min(left_s, ANSWER_S)), left_s + 1)
+                wait_s = found.get("retry_s")
+                problem: ClusterError = ClusterError(f"{what}: {found.get('error')}")
+                if "error" not in found:
+                    return found
+                if wait_s is None:
+                    raise problem
+            except Unavailable as error:
+                # While others ask more than the nodes take the server says that nobody is there, too.
+                problem, wait_s = error, BUSY_S
+                if isinstance(error, _Nobody) and time.monotonic() > began + NOBODY_S:
+                    raise
+            # Not all who were refused at the same time are to come back at the same time.
+            wait_s = float(wait_s) * (0.5 + random.random())
+            if time.monotonic() + wait_s > deadline:
+                raise problem
+            time.sleep(wait_s)
 
     async def _asked(self, what: str, facts: Facts, timeout_s: float) -> Facts:
-        from nats.errors import Error
+        from nats.errors import Error, NoRespondersError
 
         try:
             answer = await self._connection.client.request(
                 f"{self._names.subject}.ask.{what}", json.dumps(facts).encode(), timeout=timeout_s
             )
+        except NoRespondersError as error:
+            raise _Nobody(f"no node answers the question for {what}: {error}") from error
         except Error as error:
             raise Unavailable(f"no node answers the question for {what}: {error or type(error).__name__}") from error
         found: Facts = json.loads(answer.data)
         return found
+
+
+class _Nobody(Unavailable):
+    """The server says so."""
 
 
 class Turn:

@@ -42,6 +42,8 @@ class Delivered(NamedTuple):
     headers: bytes
     """As they came; empty if there are none."""
     data: bytes
+    reply: bytes = b""
+    """The subject to which the answer goes; empty if none is wanted."""
 
 
 def header(headers: bytes, name: bytes) -> bytes | None:
@@ -210,6 +212,10 @@ class Wire:
         head = b"HPUB %s %s %d %d\r\n" % (subject, answer_to, len(headers), len(headers) + len(data))
         self._send(b"".join((head, headers, data, b"\r\n")))
 
+    def say(self, data: bytes) -> None:
+        """Sends what is protocol already, to its last CRLF. Raises OSError if the connection is broken."""
+        self._send(data)
+
     def _send(self, data: bytes) -> None:
         with self._lock:
             if self._broken:
@@ -326,6 +332,7 @@ class Wire:
                 _, subject, number, *rest = line.split()
                 subscription, size = int(number), int(rest[-1])
                 split = int(rest[-2]) if word == b"HMSG" else 0
+                reply = rest[0] if len(rest) > 1 + (word == b"HMSG") else b""
             except (ValueError, IndexError):
                 raise self._nonsense(line) from None
             if not 0 <= split <= size <= MESSAGE_BYTES_MAX:
@@ -337,7 +344,7 @@ class Wire:
             at = start + size + 2
             if buffer[at - 2 : at] != b"\r\n":
                 raise self._nonsense(line)
-            self._delivered.append(Delivered(subscription, subject, headers, body))
+            self._delivered.append(Delivered(subscription, subject, headers, body, reply))
         else:
             if len(buffer) - at > LINE_BYTES_MAX:
                 raise ConnectionError(f"{self.host} sent a line without an end")

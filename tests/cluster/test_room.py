@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -9,9 +11,11 @@ from cluster.bank import Bank
 from network.servers import until
 
 from coopy import replicated
-from coopy.errors import Unavailable
+from coopy.errors import SystemClosed, Unavailable
+from coopy.limits import TokenBucket
 from coopy.network import room as rooms
 from coopy.network.room import Facts, Room, Turn
+from coopy.network.stream import Names, State
 
 
 class Bucket:
@@ -99,8 +103,6 @@ def test_a_turn_that_was_given_back_is_anybodys(facts: Bucket, clock: Clock) -> 
 
 
 def test_a_turn_is_kept_until_it_is_over(facts: Bucket) -> None:
-    import threading
-
     one = Turn(facts.room("one"), "founder", 0.05)
     assert one.take()
     ended = threading.Event()
@@ -149,3 +151,93 @@ def beginning(monkeypatch: pytest.MonkeyPatch) -> Any:
     node._nodes = node._role.nodes
     node._connection = cast(Any, object())
     return node
+
+
+# -- what nodes give one another
+
+
+def ready(monkeypatch: pytest.MonkeyPatch, bucket: Bucket, clock: Clock, *, position: int, first: int) -> tuple[Any, list[int]]:
+    """A node that is ready, and the snapshots that it makes for others."""
+    made: list[int] = []
+    node = beginning(monkeypatch)
+    node._state = "ready"
+    node._room = bucket.room("one")
+    node.engine = SimpleNamespace(position=position)
+    node._line_state = State(first, position, 0, 1, None, ())
+    node._shipping = threading.Lock()
+    node._needed = TokenBucket(*replicated.NEEDED_RATE, clock)
+    node._wanted = TokenBucket(*replicated.WANTED_RATE, clock)
+    monkeypatch.setattr(node, "_ship_one", lambda: (made.append(1), node._shipping.release()))
+    return node, made
+
+
+def asked_for(node: Any, *sequences: object) -> list[Facts]:
+    found: list[Facts] = node._snapshots_for([{"sequence": each} for each in sequences])
+    until(lambda: not node._shipping.locked())
+    return found
+
+
+@pytest.mark.parametrize("sequence", [10**18, 101, -1, None, "5", 1.5, [], {}], ids=repr)
+def test_a_bogus_question_for_a_snapshot_makes_none(
+    monkeypatch: pytest.MonkeyPatch, facts: Bucket, clock: Clock, sequence: object
+) -> None:
+    node, made = ready(monkeypatch, facts, clock, position=100, first=90)
+    assert "error" in asked_for(node, sequence)[0] and not made
+
+
+@pytest.mark.parametrize(("first", "most"), [(1, 3), (90, 2)], ids=["the line reaches back", "the line has forgotten"])
+def test_whoever_asks_for_snapshots_without_end_has_few_made(
+    monkeypatch: pytest.MonkeyPatch, facts: Bucket, clock: Clock, first: int, most: int
+) -> None:
+    node, made = ready(monkeypatch, facts, clock, position=100, first=first)
+    node._room.put("shipped", {"index": 70, "sequence": 60}, 0)
+    for _ in range(200):
+        found = asked_for(node, 100)[0]
+        assert found["retry_s"] > 0
+    assert len(made) == most
+    assert asked_for(node, 60, 59) == [{"index": 70, "sequence": 60}] * 2, "who needs what is there gets it"
+    clock.now += 10
+    asked_for(node, 100)
+    assert len(made) == most + (first == 90), "without one from which the line goes on nobody can begin"
+
+
+def test_whoever_asks_how_far_the_line_goes_without_end_makes_it_grow_slowly(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    synced: list[int] = []
+    node = beginning(monkeypatch)
+    node.engine = SimpleNamespace(position=7, sync=lambda: synced.append(1))
+    node._rounds = TokenBucket(1, 3, clock)
+    node._ended = threading.Event()
+    for _ in range(3):
+        assert node._sync_for([{}] * 500) == [{"sequence": 7}] * 500
+    node._ended.set()
+    with pytest.raises(SystemClosed):
+        node._sync_for([{}])
+    assert len(synced) == 3
+
+
+def test_a_server_that_is_behind_gives_no_older_snapshot_for_the_one_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, facts: Bucket
+) -> None:
+    node = beginning(monkeypatch)
+    shipped = [(7, memoryview(b"new")), (0, memoryview(b"old")), None]
+    node._room = facts.room("one")
+    node._room.put("shipped", {"index": 7, "sequence": 5}, 0)
+    node._ended = threading.Event()
+    node._shipped = cast(Any, SimpleNamespace(latest=lambda upto: shipped.pop(), progress=None))
+    monkeypatch.setattr(replicated, "RETRY_S", 0.001)
+    monkeypatch.setattr(node, "_look", lambda timeout_s: State(1, 5, 0, 1, None, ()))
+    assert node._fetch_snapshot(5) == (7, b"new")
+
+
+def test_replicas_that_are_gone_make_room_for_others(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    monkeypatch.setattr(rooms.time, "monotonic", clock)
+    room = Room(cast(Any, None), Names("shop"), "node", writes=False)
+    room._heard["another node"] = clock.now, {}
+    for number in range(2 * rooms.HEARD_MAX):
+        room._replica_said({"node": f"forged {number}", "position": 1, "index": 1})
+    assert len(room._heard) == rooms.HEARD_MAX
+    clock.now += rooms.ALIVE_S + 1
+    room._replica_said({"node": "honest", "position": 1, "index": 1})
+    assert list(room._heard) == ["another node", "replica honest"]

@@ -62,6 +62,7 @@ ENGINE, JOURNAL, SNAPSHOTS = "coopy/engine.py", "coopy/disk/journal.py", "coopy/
 FRAME = "coopy/disk/frame.py"
 ROOM_PY, ROOM = "coopy/network/room.py", "tests/cluster/test_room.py"
 LIMITS = "coopy/limits.py"
+DESK_PY, DESK = "coopy/network/desk.py", "tests/network/test_desk.py"
 DELIVERY, EFFECTS = "coopy/delivery.py", "tests/effects/test_delivery.py"
 
 # Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
@@ -846,6 +847,55 @@ MUTANTS = [
         'f"      max_subscriptions: {REPLICA_SUBSCRIPTIONS_MAX}",',
         "",
         "tests/network/test_hostile.py::test_replicas_can_not_take_all_connections_nor_one_of_them_memory_without_end",
+    ),
+    Mutant(
+        "a-node-has-delivered-whatever-is-asked",
+        DESK_PY,
+        "            if not kind.credit.take(CREDIT):\n",
+        "            if False:\n",
+        f"{DESK}::test_the_server_delivers_no_more_than_the_node_gives_credit_for",
+    ),
+    Mutant(
+        "one-connection-is-answered-without-end",
+        DESK_PY,
+        "        if not kind.peers.take(peer):\n",
+        "        if False:\n",
+        f"{DESK}::test_one_connection_that_asks_without_end_is_told_to_ask_again_and_the_others_are_answered",
+    ),
+    Mutant(
+        "one-connection-passes-for-many",
+        DESK_PY,
+        "at = message.headers.rfind(_ASKED_BY)",
+        "at = message.headers.find(b'Nats-Request-Info: ')",
+        f"{DESK}::test_a_connection_can_not_pass_for_many_whatever_headers_it_sends",
+    ),
+    Mutant(
+        "who-is-told-that-nobody-responds-gives-up-at-once",
+        ROOM_PY,
+        "if isinstance(error, _Nobody) and time.monotonic() > began + NOBODY_S:",
+        "if isinstance(error, _Nobody):",
+        f"{DESK}::test_who_is_told_that_nobody_responds_or_to_ask_again_asks_again",
+    ),
+    Mutant(
+        "each-who-asks-has-a-message-put-into-the-line",
+        "coopy/replicated.py",
+        "        while not self._rounds.take():\n",
+        "        while False:\n",
+        f"{ROOM}::test_whoever_asks_how_far_the_line_goes_without_end_makes_it_grow_slowly",
+    ),
+    Mutant(
+        "each-who-asks-has-a-snapshot-made",
+        "coopy/replicated.py",
+        "            if not (self._needed if needed else self._wanted).take():\n",
+        "            if False:\n",
+        f"{ROOM}::test_whoever_asks_for_snapshots_without_end_has_few_made",
+    ),
+    Mutant(
+        "an-older-snapshot-does-as-well",
+        "coopy/replicated.py",
+        "return found if found is not None and found[0] == index else None",
+        "return found",
+        f"{ROOM}::test_a_server_that_is_behind_gives_no_older_snapshot_for_the_one_that_was_asked_for",
     ),
 ]
 

@@ -408,9 +408,9 @@ HEADERS = b"NATS/1.0\r\nNats-Sequence: 7\r\nA:b\r\n\r\n"
 MESSAGES = [
     (b"MSG out 1 5\r\nhello\r\n", Delivered(1, b"out", b"", b"hello")),
     (b"MSG out 1 0\r\n\r\n", Delivered(1, b"out", b"", b"")),
-    (b"MSG in.4 2 reply.to 6\r\n\r\na\r\nb\r\n", Delivered(2, b"in.4", b"", b"\r\na\r\nb")),
+    (b"MSG in.4 2 reply.to 6\r\n\r\na\r\nb\r\n", Delivered(2, b"in.4", b"", b"\r\na\r\nb", b"reply.to")),
     (b"HMSG out 1 %d %d\r\n%sbody\r\n" % (len(HEADERS), len(HEADERS) + 4, HEADERS), Delivered(1, b"out", HEADERS, b"body")),
-    (b"HMSG in.5 2 reply 16 16\r\nNATS/1.0 503\r\n\r\n\r\n", Delivered(2, b"in.5", b"NATS/1.0 503\r\n\r\n", b"")),
+    (b"HMSG in.5 2 reply 16 16\r\nNATS/1.0 503\r\n\r\n\r\n", Delivered(2, b"in.5", b"NATS/1.0 503\r\n\r\n", b"", b"reply")),
     (b"MSG out 12 13\r\nMSG out 1 9\r\n\r\n", Delivered(12, b"out", b"", b"MSG out 1 9\r\n")),
 ]
 ALL = b"PING\r\n+OK\r\n".join(said for said, _ in MESSAGES) + b"INFO {}\r\n"
