@@ -10,7 +10,9 @@ The lock is held by this process and by PROGRAM: who has it knows that a server 
 files. The file holds the pid of PROGRAM.
 
 Standard output gets lines: "w PID" (waits for the lock, which process PID has), "p PID" (has started PROGRAM), "l TEXT"
-(a line of PROGRAM). If nobody reads, lines are dropped: a server must not stop because the one it works for is slow.
+(a line of PROGRAM), "d NUMBER" (so many lines about other sides were dropped: whoever can reach the server's port can have it
+write tens of thousands a second, and reading them would take the time of the one it works for). If nobody reads, lines are
+dropped, too: a server must not stop because the one it works for is slow.
 
 Nothing of the package is imported, so that it starts at once, and there is one thread: the kernel kills PROGRAM when
 the thread that started it ends (Linux), however it ends.
@@ -30,6 +32,8 @@ from collections.abc import Callable
 POLL_S = 0.02
 LOOK_S = 1.0
 LINE_BYTES_MAX = 4000  # With mark and newline below PIPE_BUF: a line is written whole or not at all.
+PEER_LINES_MAX = 100
+"""Lines about other sides that are passed on in LOOK_S."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -125,7 +129,11 @@ def watch(owner: int, pid: int, output: int, grace_s: float) -> int:
 
     signal.signal(signal.SIGTERM, end)
     rest = b""
+    about_peers, over_at = 0, time.monotonic() + LOOK_S
     while True:
+        if time.monotonic() >= over_at:
+            say_dropped(about_peers)
+            about_peers, over_at = 0, time.monotonic() + LOOK_S
         # Not one of both, since `select` would return at once for ever.
         watched = [output] if kill_at is not None else [output, 0]
         ready = select.select(watched, [], [], LOOK_S if kill_at is None else 0.1)[0]
@@ -141,8 +149,24 @@ def watch(owner: int, pid: int, output: int, grace_s: float) -> int:
             *lines, rest = (rest + data).split(b"\n")
             rest = rest[:LINE_BYTES_MAX]
             for line in lines:
+                if is_about_a_peer(line):
+                    about_peers += 1
+                    if about_peers > PEER_LINES_MAX:
+                        continue
                 say(b"l " + line[:LINE_BYTES_MAX])
+    say_dropped(about_peers)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def is_about_a_peer(line: bytes) -> bool:
+    """Whether the server says it of one connection: of "127.0.0.1:4000 - cid:7 - ", and not of itself."""
+    parts = line.split(b" - ", 2)
+    return len(parts) == 3 and parts[1][1:4] == b"id:"
+
+
+def say_dropped(about_peers: int) -> None:
+    if about_peers > PEER_LINES_MAX:
+        say(b"d %d" % (about_peers - PEER_LINES_MAX))
 
 
 def say(line: bytes) -> None:

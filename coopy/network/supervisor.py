@@ -310,6 +310,8 @@ class _Run:
             self.pid, self.holder = int(said), None
         elif mark == "w":
             self.holder = int(said)
+        elif mark == "d":
+            self._passed_on("WRN", f"{said} more lines about other sides were left out")
         else:
             self._logged(said if mark == "l" else line)
 

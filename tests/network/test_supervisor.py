@@ -429,3 +429,21 @@ def test_what_strangers_are_told_does_not_push_out_why_a_server_ended(tmp_path):
             supervisor._run._logged(f"[ERR] 127.0.0.1:5 - cid:{number} - Authentication Timeout")
             supervisor._run._logged(f"[INF] 127.0.0.1:5 - rid:{number} - Route connection created")
         assert "[ERR] JetStream out of File resources" in tail
+
+
+def test_lines_about_other_sides_are_not_all_passed_on_to_the_process_that_the_server_works_for(tmp_path):
+    script = tmp_path / "server.sh"
+    script.write_text(
+        "for i in $(seq 5000); do echo \"[ERR] 127.0.0.1:$i - cid:$i - authentication error\"; done\n"
+        "for i in $(seq 50); do echo \"[ERR] of itself $i\"; done\n"
+    )
+    reading, writing = os.pipe()
+    command = [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), str(tmp_path / "lock"), "1", "/bin/sh", str(script)]
+    with subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE, text=True) as process:
+        said = process.stdout.read().splitlines()
+    os.close(reading)
+    os.close(writing)
+    assert [line for line in said if "of itself" in line] == [f"l [ERR] of itself {number}" for number in range(1, 51)]
+    passed = sum("authentication error" in line for line in said)
+    dropped = sum(int(line[2:]) for line in said if line.startswith("d "))
+    assert passed + dropped == 5000 and passed <= 5 * keeper.PEER_LINES_MAX
