@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-all crash simulate mutants moments bench bench-all bench-cluster coverage typecheck clean
+.PHONY: help demo demo-cluster test test-all crash simulate strangers mutants moments bench bench-all bench-cluster coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -12,6 +12,7 @@ LIVES ?= 2000
 FAULT_RUNS ?= 20
 MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
+SECONDS ?= 600
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help:  ## this list
@@ -53,6 +54,9 @@ crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), and 2000 l
 simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about an hour)
 	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py
 	@$(BIN)/python tests/simulation/campaign.py --runs $(FAULT_RUNS)
+
+strangers: $(VENV)/.installed  ## two users, replicas and strangers at a node, for SECONDS (600): nothing executed or learnt, and service
+	@$(BIN)/python tests/simulation/strangers.py --seconds $(SECONDS)
 
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
 	@$(BIN)/python tests/crash/mutants.py

@@ -85,10 +85,10 @@ MENDS_S = 3600.0
 STALL_S = 1.0
 BACKWARDS_S = 20.0
 RETRY_S = 0.2
-SYNC_RATE = 100.0, 100.0
+SYNC_RATE = 50.0, 100.0
 SNAPSHOT_RATE = 4.0, 10.0
 """So often, and so often at once, one connection may ask; see `coopy.limits.TokenBucket`."""
-ROUND_RATE = 50.0, 100.0
+ROUND_RATE = 100.0, 200.0
 """So many messages are put into the line for replicas that ask how far it goes, however many ask."""
 NEEDED_RATE = 0.1, 2.0
 WANTED_RATE = 1 / 300, 3.0

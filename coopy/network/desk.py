@@ -23,8 +23,8 @@ from coopy.limits import Buckets, TokenBucket
 from coopy.network.connection import RECONNECT_S, Connection
 from coopy.network.wire import Bell, Delivered, Wire
 
-CREDIT = 200
-MESSAGES_S = 4000.0
+CREDIT = 500
+MESSAGES_S = 10_000.0
 """Of each kind, so many are delivered in a second at most."""
 WAITING_MAX = 1000
 QUESTION_BYTES_MAX = 4096
@@ -35,7 +35,7 @@ _ASKED_BY = b'Nats-Request-Info: {"start":'
 
 Facts = dict[str, Any]
 Answers = Callable[[list[Facts]], list[Facts]]
-AGAIN = "ask again later"
+AGAIN, AGAIN_S = "ask again later", 0.2
 
 
 class _Kind:
@@ -183,7 +183,7 @@ class Desk:
 
     def _refuse(self, kind: _Kind, message: Delivered, peer: bytes, why: str) -> None:
         if message.reply:
-            self._refused.append(_publication(message.reply, {"error": AGAIN, "retry_s": 1.0}))
+            self._refused.append(_publication(message.reply, {"error": AGAIN, "retry_s": AGAIN_S}))
         self._connection.sparing.warn(
             f"asks {kind.name}", "%s: who connected at %s asks for %s %s, and is told to ask again", self._node, peer.decode(errors="replace"), kind.name, why
         )

@@ -63,6 +63,10 @@ FRAME = "coopy/disk/frame.py"
 ROOM_PY, ROOM = "coopy/network/room.py", "tests/cluster/test_room.py"
 LIMITS = "coopy/limits.py"
 DESK_PY, DESK = "coopy/network/desk.py", "tests/network/test_desk.py"
+STRANGERS = (
+    "tests/simulation/test_strangers.py::"
+    "test_two_users_replicas_and_strangers_execute_nothing_and_learn_nothing_at_a_node_that_goes_on"
+)
 DELIVERY, EFFECTS = "coopy/delivery.py", "tests/effects/test_delivery.py"
 
 # Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
@@ -667,6 +671,7 @@ MUTANTS = [
         "        self.log.wait(found.applied)\n",
         "",
         "tests/engine/test_failures.py::test_a_past_is_handed_out_once_the_disk_has_it",
+    ),
     # -- the small files of a node
     Mutant(
         "a-small-file-has-its-name-before-its-bytes-are-on-disk",
@@ -731,6 +736,7 @@ MUTANTS = [
         "                if isinstance(error.__cause__, NoTLS):\n",
         "                if False:\n",
         "tests/network/test_proof.py::test_a_node_asks_the_others_for_the_members_though_a_stranger_has_the_address_of_one",
+    ),
     # -- effects
     Mutant(
         "an-effect-is-carried-out-again-because-it-was-not-recorded",
@@ -896,6 +902,28 @@ MUTANTS = [
         "return found if found is not None and found[0] == index else None",
         "return found",
         f"{ROOM}::test_a_server_that_is_behind_gives_no_older_snapshot_for_the_one_that_was_asked_for",
+    ),
+    Mutant(
+        "what-a-replica-asks-is-unpickled",
+        DESK_PY,
+        "found = json.loads(data or b\"{}\")",
+        "found = __import__(\"pickle\").loads(data) if data[:1] != b\"{\" else json.loads(data)",
+        STRANGERS,
+    ),
+    Mutant(
+        "a-replica-may-send-into-the-line",
+        "coopy/network/configuration.py",
+        'return [*asked, (f"{subject}.ask.>",) * 2]',
+        'return [*asked, (f"{subject}.ask.>",) * 2, (f"{subject}.line",) * 2]',
+        STRANGERS,
+    ),
+    Mutant(
+        "the-keeper-passes-on-whatever-strangers-provoke",
+        "coopy/network/keeper.py",
+        "                    if about_peers > PEER_LINES_MAX:\n                        continue\n",
+        "                    pass\n",
+        "tests/network/test_supervisor.py::"
+        "test_lines_about_other_sides_are_not_all_passed_on_to_the_process_that_the_server_works_for",
     ),
 ]
 
