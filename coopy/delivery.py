@@ -16,13 +16,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from coopy import log
+from coopy import holding, log
 from coopy.effects import carried
 from coopy.engine import Engine
 from coopy.errors import SystemClosed
 
 RETRY_S = 1.0
 RETRY_S_MAX = 60.0
+START_S = 0.005
 
 
 class Delivery:
@@ -41,8 +42,9 @@ class Delivery:
         self._name = name
         self._system = system
         self._retry_s = retry_s
-        # Guards what follows.
-        self._changed = threading.Condition()
+        # Guards what follows. Callers, which may be interrupted, take it by `coopy.holding`.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._new: deque[str] = deque()
         self._later: list[tuple[float, float, str]] = []
         """When each is tried again, the delay until then, and which."""
@@ -51,18 +53,26 @@ class Delivery:
         """Effects whose function has returned, and of which that is not recorded yet."""
         self._closing = False
         self._thread: threading.Thread | None = None
+        """The thread that carries out, from its first step to its last."""
 
     def asked(self, name: str) -> None:
         """Takes an effect. Called with the lock of the engine held, so nothing is waited for."""
-        with self._changed:
+
+        def take() -> None:
             if name in self._known or self._closing or not self._is_ours():
                 return
-            self._known.add(name)
+            # In this order: an interrupt in between makes it be taken twice, and it is carried out once.
             self._new.append(name)
+            self._known.add(name)
             self._changed.notify()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"coopy effects of {self._name}", daemon=True)
-                self._thread.start()
+
+        holding.run_with(self._lock, take)
+        self._start()
+
+    def _start(self) -> None:
+        """Sees to it that there is a thread if there is something to do. Two of them are no harm: the second ends at once."""
+        if self._new and self._thread is None:
+            threading.Thread(target=self._run, name=f"coopy effects of {self._name}", daemon=True).start()
 
     def look(self) -> None:
         """Takes the effects that stand in the state: this node has come to be the one that carries out."""
@@ -71,15 +81,28 @@ class Delivery:
 
     def finish(self) -> None:
         """Waits for what has not been tried yet, and takes no more. What failed stays for the next opening."""
-        with self._changed:
+
+        def end() -> None:
             self._closing = True
             self._changed.notify()
+
+        holding.run_with(self._lock, end)
+        self._start()
+        while self._new or self._thread is not None:
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            if thread is threading.current_thread():
+                break
+            if thread is None:
+                time.sleep(START_S)  # It has been started, and has not come to say so.
+            else:
+                thread.join()
         self._record_at_last()
 
     def _run(self) -> None:
+        with self._changed:
+            if self._thread is not None:
+                return
+            self._thread = threading.current_thread()
         while (found := self._next()) is not None:
             name, delay_s = found
             try:

@@ -35,7 +35,7 @@ from coopy.holding import AT_ONCE, run_with
 AWAKE = 2
 """Callers that are woken at a time: one that runs, one on its way."""
 
-PATIENCE_S = 1.0
+PATIENCE_S = 0.1
 
 
 class _Waiter:
@@ -67,14 +67,20 @@ class GroupCommit:
 
     def wait(self, index: int) -> None:
         """Returns when ``index`` is durable. Raises the OSError of the sync that failed."""
-        while self.durable < index:
-            if self._failure is not None:
-                raise self._failure
-            if self._reserved is None and run_with(self._gate, self._lead, AT_ONCE):
-                continue
-            if not self._sleep(index):
-                self._reserved = None
-                run_with(self._gate, self._lead, PATIENCE_S)
+        try:
+            while self.durable < index:
+                if self._failure is not None:
+                    raise self._failure
+                if self._reserved is None and run_with(self._gate, self._lead, AT_ONCE):
+                    continue
+                if not self._sleep(index):
+                    self._reserved = None
+                    run_with(self._gate, self._lead, PATIENCE_S)
+        except BaseException:
+            # This caller may have been about to lead.
+            self._reserved = None
+            self._hand_over()
+            raise
 
     def exclusive(self, function: Callable[[], None]) -> None:
         """Runs a function while no sync is under way."""

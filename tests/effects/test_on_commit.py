@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,9 @@ def test_an_effect_is_carried_out_only_after_its_action_is_durable(tmp_path: Pat
     caller.start()
     assert calls.waiting.wait(60)
     # Applied, and on its way to the disk: the thread of the effects waits for it as the caller does.
+    deadline = time.monotonic() + 60
+    while control(shop)._system.engine.machine.running:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline, "the action ends"
     assert control(shop).effects == ["1.0", "1.1"] and sent == []
     calls.gate.set()
     caller.join()
