@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import threading
@@ -25,6 +26,7 @@ from coopy.disk.snapshots import DiskSnapshots
 from coopy.engine import Engine, Saver
 from coopy.errors import (
     CoopyError,
+    DirectoryInUse,
     ForeignDirectory,
     JournalError,
     MissingActions,
@@ -92,20 +94,37 @@ def opened(
     from coopy import determinism
 
     determinism.validate(cls, validation, deterministic)
-    system = kind(
-        obj,
-        basedir,
-        durability=durability,
-        check=check,
-        kept=kept,
-        snapshot_growth=int(snapshot_growth),
-        fork=child.AVAILABLE if fork is None else fork,
-        segment_bytes=int(segment_bytes),
-        deterministic=deterministic,
-    )
-    system.start(progress)
-    system.snapshot_by_itself(snapshot_time)
-    return system.proxy
+    try:
+        try:
+            system = kind(
+                obj,
+                basedir,
+                durability=durability,
+                check=check,
+                kept=kept,
+                snapshot_growth=int(snapshot_growth),
+                fork=child.AVAILABLE if fork is None else fork,
+                segment_bytes=int(segment_bytes),
+                deterministic=deterministic,
+            )
+            system.start(progress)
+            system.snapshot_by_itself(snapshot_time)
+            found = system.proxy
+            system.is_opened = True
+            return found
+        except BaseException:
+            _give_up(basedir)
+            raise
+    except BaseException:
+        _give_up(basedir)
+        raise
+
+
+def _give_up(basedir: str) -> None:
+    """Lets go of a system that was not opened to its end, whether its caller has come to know it or not."""
+    for system in list(_open_systems):
+        if system.basedir == basedir and not system.is_opened and system.opener == threading.get_ident():
+            system.give_up()
 
 
 def replay(
@@ -331,6 +350,9 @@ class System:
     _control: type[Control] = Control
     _journal: HeldLog
     _snapshots: SnapshotStore
+    _lock: DirectoryLock | None = None
+    is_opened = False
+    """Whether it has been handed to its caller."""
 
     def __init__(
         self,
@@ -347,6 +369,7 @@ class System:
         calls: Calls | None = None,
     ) -> None:
         self.basedir = basedir
+        self.opener = threading.get_ident()
         self.on_code_version_changed: Callable[[int, int], object] = lambda before, after: None
         self._telling = threading.RLock()
         self._cls = _class_of(obj)
@@ -362,11 +385,10 @@ class System:
         self._closing = False
         self._closed = False
         self._calls = Calls() if calls is None else calls
+        # Known before it holds anything: see `_give_up`.
+        _open_systems.add(self)
         try:
             found = self._manifest = self._hold(self._calls, durability, segment_bytes)
-        except OSError as error:
-            raise _not_opened(error, basedir)
-        try:
             codec = self._codec()
             self.engine = self._engine(self._snapshots, codec, found.secret)
             self.engine.deterministic = deterministic or found.deterministic
@@ -388,22 +410,28 @@ class System:
             )
             self.engine.asked = self._delivery.asked
         except BaseException as error:
-            self._let_go()
+            self.give_up()
             raise _not_opened(error, basedir)
-        _open_systems.add(self)
 
     def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
         """Takes the directory, and opens its log and its snapshots."""
         directory.make(calls, self.basedir)
         # A directory that is not ours is left as it is, without so much as a lock in it.
         _refuse_foreign(calls, self.basedir)
-        self._lock = DirectoryLock(self.basedir)
+        try:
+            self._lock = DirectoryLock(self.basedir)
+        except DirectoryInUse as error:
+            if error.pid != os.getpid():
+                raise
+            # A system of this process that nobody refers to any more may be waiting for the collector.
+            gc.collect()
+            self._lock = DirectoryLock(self.basedir)
         try:
             found = self._begun(calls)
             _sweep(calls, self.basedir)
             self._open_files(calls, found.system, durability, segment_bytes)
         except BaseException:
-            self._lock.release()
+            self._let_go()
             raise
         return found
 
@@ -419,11 +447,12 @@ class System:
             grown=self._on_growth if self._growth_max else None,
             held=self._lock,
         )
-        if journal.is_whole:
+        if journal.is_whole and self._lock is not None:
             self._lock.mark()
 
     def _let_go(self) -> None:
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def _begun(self, calls: Calls) -> Manifest:
         """The manifest of the directory; makes it a system's if it is none yet."""
@@ -522,26 +551,34 @@ class System:
     def close(self) -> None:
         if self._closed:
             return
-        self._closing = True
-        if current.machine is not self.engine.machine:
-            self._delivery.finish()
         try:
-            self.engine.close()
-        except UsageError:
-            self._closing = False
+            try:
+                self._closing = True
+                if current.machine is not self.engine.machine:
+                    self._delivery.finish()
+                self.engine.close()
+                self._end()
+            except UsageError:
+                raise
+            except JournalError:
+                self._end()
+                raise
+            except OSError as error:
+                self._end()
+                raise JournalError(
+                    error.errno,
+                    f"{error.strerror}. The last sync failed: actions up to {self._journal.synced} are safe, what came "
+                    f"after is uncertain. The system is closed; open it again to see what is there.",
+                    self.basedir,
+                ) from error
+            except BaseException:
+                # Interrupted: what was acknowledged is there, as after a kill. No action of another thread may be under way.
+                self.engine.run(self.abandon)
+                raise
+        except BaseException:
+            if not self._closed:
+                self._closing = False  # It is still open, or closing it can go on.
             raise
-        except JournalError:
-            self._end()
-            raise
-        except OSError as error:
-            self._end()
-            raise JournalError(
-                error.errno,
-                f"{error.strerror}. The last sync failed: actions up to {self._journal.synced} are safe, what came "
-                f"after is uncertain. The system is closed; open it again to see what is there.",
-                self.basedir,
-            ) from error
-        self._end()
 
     def abandon(self) -> None:
         """Lets everything go without a word to the disk."""
@@ -600,12 +637,23 @@ class System:
                 raise JournalError(error.errno, f"{error.strerror}. The system was not opened.", self.basedir) from error
 
     def _end(self) -> None:
-        self._unwatch()
-        if self._shadow is not None:
-            self._shadow.end()
-        self._closing = self._closed = True
-        self._wake.set()
-        self._let_go()
+        self._closing = True
+        try:
+            self._unwatch()
+            if self._shadow is not None:
+                self._shadow.end()
+            self._wake.set()
+        finally:
+            self._let_go()
+        # Last: until then closing again goes on with it.
+        self._closed = True
+
+    def give_up(self) -> None:
+        """Lets go of a system that was not opened to its end, as far as it has come. May be done again."""
+        journal = getattr(self, "_journal", None)
+        if journal is not None:
+            journal.abandon()
+        self._end()
 
     def _first_snapshot(self, obj: Any, secret: bytes) -> None:
         now = self._now()
@@ -773,9 +821,13 @@ def _forked() -> None:
     # A child has a copy of every system of its parent, and may use none: the directory is the
     # parent's, and so must the lock be, even when the child outlives it.
     for system in list(_open_systems):
-        if not system._closed:
+        if system._closed:
+            continue
+        if system.is_opened or hasattr(system, "engine"):
             _orphan(system.engine)
             system.disown()
+        else:
+            system._let_go()
 
 
 def _orphan(engine: Engine) -> None:
