@@ -53,7 +53,7 @@ class Machine:
 
     __slots__ = (
         "domain", "applied", "index", "header", "outcome", "secret", "running", "draws", "deterministic", "chance", "methods",
-        "migration", "version", "effects", "asked", "batches", "code", "own_code", "__weakref__",
+        "migration", "version", "effects", "asked", "batches", "code", "own_code", "_numbered", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +87,8 @@ class Machine:
         kept: dict[str, Any] = pickle.loads(besides) if len(besides) else {}
         self.effects: dict[str, bytes] = kept.get("effects", {})
         """What actions asked for and is not known to have been carried out, by name."""
+        self._numbered = 0, 0
+        """The action that asked for an effect last, and how many it has asked for."""
         self.asked: Callable[[str], None] | None = None
         """Told the name of each effect that a live action asks for."""
         self.batches = Batches(*kept.get("batches", ()))
@@ -353,9 +355,10 @@ class Machine:
 
     def ask(self, effect: bytes) -> None:
         """Takes an effect that the running action asks for."""
-        number = 0
-        while (name := f"{self.index}.{number}") in self.effects:
-            number += 1
+        index = self.index
+        number = self._numbered[1] if self._numbered[0] == index else 0
+        self._numbered = index, number + 1
+        name = f"{index}.{number}"
         self.effects[name] = effect
         if self.asked is not None:
             self.asked(name)

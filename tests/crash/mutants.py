@@ -259,6 +259,13 @@ MUTANTS = [
         "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
     ),
     Mutant(
+        "an-effect-is-numbered-by-a-look-at-those-before-it",
+        "coopy/machine.py",
+        '        name = f"{index}.{number}"\n',
+        '        number = next(n for n in range(number + 1) if f"{index}.{n}" not in self.effects)\n        name = f"{index}.{number}"\n',
+        "tests/effects/test_on_commit.py::test_an_effect_is_numbered_without_a_look_at_those_before_it",
+    ),
+    Mutant(
         "an-effect-is-asked-for-before-its-action-is-written",
         ENGINE,
         "        if self._unwritten is None:\n            self.asked(name)\n",

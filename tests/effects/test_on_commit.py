@@ -26,6 +26,7 @@ from coopy import (
     on_commit,
     transactional,
 )
+from coopy.machine import NOTHING_FOLLOWS, Machine
 
 sent: list[tuple[Any, ...]] = []
 failing: list[Exception] = []
@@ -254,6 +255,29 @@ def test_a_function_without_a_name_is_refused_inside_the_action(tmp_path: Path) 
     with pytest.raises(UsageError, match="must be something to call"):
         shop.no_function()
     control(shop).close()
+
+
+class Counted(dict[str, bytes]):
+    """Counts how often a name is looked for."""
+
+    looks = 0
+
+    def __contains__(self, name: object) -> bool:
+        self.looks += 1
+        return super().__contains__(name)
+
+
+def test_an_effect_is_numbered_without_a_look_at_those_before_it() -> None:
+    machine = Machine(Shop(), 6, NOTHING_FOLLOWS, b"secret")
+    found = machine.effects = Counted()
+    for _ in range(100):
+        machine.ask(b"")
+    assert list(found) == [f"7.{number}" for number in range(100)]
+    assert found.looks <= 100
+    machine.drop_effects()
+    machine.applied += 1
+    machine.ask(b"")
+    assert list(found) == ["8.0"]
 
 
 class Eager:
