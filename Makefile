@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-all crash simulate strangers mutants moments bench bench-all bench-cluster coverage typecheck clean
+.PHONY: help demo demo-cluster test test-all crash simulate strangers mutants moments memory bench bench-all bench-cluster coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -9,6 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= 200
 LIVES ?= 2000
+LOOKS ?= 2000
 FAULT_RUNS ?= 20
 MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
@@ -64,6 +65,9 @@ mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the 
 moments: $(VENV)/.installed  ## interrupts operations: at every moment, at MOMENTS_PAIRS pairs of each, and by MOMENTS_SIGINTS real signals
 	@$(BIN)/python tests/moments/campaign.py --pairs $(MOMENTS_PAIRS); one=$$?; \
 		$(BIN)/python tests/moments/signals.py --signals $(MOMENTS_SIGINTS) && exit $$one
+
+memory: $(VENV)/.installed  ## what is dropped is gone: looks, calls that raise, openings, each LOOKS times (2000)
+	@COOPY_LOOKS=$(LOOKS) $(BIN)/python -m pytest --timeout 7200 tests/test_memory.py
 
 bench: $(VENV)/.installed  ## the speed, each figure against the raw limit measured beside it
 	@$(BIN)/python -m benchmarks --peers

@@ -158,7 +158,8 @@ class Opening(Generic[A]):
         return cast(A, self._system)
 
     async def __aexit__(self, *_: object) -> None:
-        await close(self._system)
+        system, self._system = self._system, None
+        await close(system)
 
     async def _open(self) -> A:
         loop = asyncio.get_running_loop()
@@ -169,6 +170,8 @@ class Opening(Generic[A]):
         except BaseException:
             worker.stop()
             raise
+        finally:
+            del worker.opened  # What it raises has this frame in its traceback.
         return cast(A, system)
 
     def _opened(self, loop: asyncio.AbstractEventLoop) -> Any:
@@ -299,11 +302,10 @@ class _Worker:
         self.pool: list[_Call] = []
         self._bell = threading.Lock()
         self._bell.acquire()
-        self._opens = opens
         self._turn = threading.Lock()
         self._second: threading.Thread | None = None
         self._ending = False
-        threading.Thread(target=self._work, name="coopy calls", daemon=True).start()
+        threading.Thread(target=self._work, args=(opens, self.opened), name="coopy calls", daemon=True).start()
 
     # -- in the loop
 
@@ -312,6 +314,7 @@ class _Worker:
             raise UsageError(f"the system in {self.basedir} was opened in another event loop. Close it there; it is still open.")
         self.stop()
         await asyncio.shield(self._ended)
+        self.pool.clear()
 
     def stop(self) -> None:
         """Takes no more calls. Lets the thread close the system, once it has done what waits."""
@@ -359,15 +362,17 @@ class _Worker:
 
     # -- in the threads
 
-    def _work(self) -> None:
+    def _work(self, opens: Callable[[asyncio.AbstractEventLoop], Any], opened: asyncio.Future[Any]) -> None:
         try:
-            system = self._opens(self.loop)
+            system = opens(self.loop)
         except BaseException as error:
-            self._tell(_settle, self.opened, None, error)
+            self._tell(_settle, opened, None, error)
+            del opens, opened  # This frame is in its traceback.
             return
         control = coopy.control(system)
         self.basedir = control.basedir
-        self._tell(_settle, self.opened, system, None)
+        self._tell(_settle, opened, system, None)
+        del opens, opened
         engine = system._coopy_engine
         del system
         self._take_turns(engine)

@@ -72,7 +72,10 @@ class CheckedEngine(Engine):
         if wait and not nested and self.log.settled < index:
             self.log.wait(index)
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                failure = None  # Its traceback has this frame.
         return result
 
     @with_lock
@@ -133,6 +136,11 @@ class CheckedEngine(Engine):
         if current.machine is self.machine:
             return super().read_unlocked(function, args, kwargs)
         return self.read(function, args, kwargs)
+
+    def let_go(self) -> None:
+        super().let_go()
+        self._objects, self._results, self._arguments = [], [], []
+        self._codec.given = (), {}
 
     # -- with the lock held
 

@@ -28,6 +28,7 @@ import os
 import pickle
 import struct
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
@@ -343,8 +344,11 @@ class Codec:
         version = self._or_todays(version)
         old = self._todays if version == self.migration.version else Old(self.migration, version)
         make = _dill_unpickler if tag == b"D" else _Unpickler
-        found = make(self, io.BytesIO(body), old, domain).load()
-        old.finish()
+        try:
+            found = make(self, io.BytesIO(body), old, domain).load()
+            old.finish()
+        finally:
+            old.forget()
         return found
 
     def refuse_newer(self, version: int, what: str) -> None:
@@ -484,10 +488,15 @@ def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old, domain: object) -> 
     import dill  # type: ignore[import-untyped, unused-ignore]
 
     unpickler = dill.Unpickler(file, ignore=True)
-    unpickler.persistent_load = lambda name: codec._persistent_load(unpickler, old, domain, name)
+    # What it holds must not hold it: it has all that it has loaded.
+    myself = weakref.ref(unpickler)
+
+    def find(module: str, name: str) -> Any:
+        return dill.Unpickler.find_class(myself(), module, name)
+
+    unpickler.persistent_load = lambda name: codec._persistent_load(myself(), old, domain, name)
     # A function of a main file has that file's globals: those of the domain class.
     unpickler._main = sys.modules.get(codec.domain_class.__module__, sys.modules["__main__"])
-    find = unpickler.find_class
     unpickler.find_class = lambda module, name: codec._find_class(find, old, module, name)
     return unpickler
 

@@ -76,14 +76,17 @@ def digests(state: object) -> dict[str, bytes]:
 def members(state: object) -> Iterator[tuple[str, Any]]:
     """The attributes, items and values that a state holds, each with its place in it. Raises `EncodingError`."""
     walk = _Walk(state)
-    if type(state) in _SCALARS or walk.leaf(state) is not None:
-        return
     try:
-        apart = walk.apart(state)
-    except Exception as error:
-        walk.refuse(error)
-    if not apart.unordered:
-        yield from ((place, value) for place, value in zip(walk.places(apart), apart.children) if place)
+        if type(state) in _SCALARS or walk.leaf(state) is not None:
+            return
+        try:
+            apart = walk.apart(state)
+        except Exception as error:
+            walk.refuse(error)
+        if not apart.unordered:
+            yield from ((place, value) for place, value in zip(walk.places(apart), apart.children) if place)
+    finally:
+        walk.end()
 
 
 class _Apart(NamedTuple):
@@ -134,10 +137,13 @@ class _Walk:
         except Exception as error:
             self.refuse(error)
         finally:
-            # They hold methods of ours: a cycle, and while a log is replayed no collector runs.
-            self._apart.clear()
-            self._leaves.clear()
+            self.end()
         return bytes(self._hash.digest())
+
+    def end(self) -> None:
+        """Drops what holds methods of this: a cycle would keep the state, and while a log is replayed no collector runs."""
+        self._apart.clear()
+        self._leaves.clear()
 
     def objects(self) -> list[Any]:
         """What was numbered: what can change and is reached otherwise than through a set."""
@@ -501,6 +507,13 @@ class _Walk:
     def refuse(self, error: Exception) -> NoReturn:
         """Raises `EncodingError`: looks again, now with places, for what can't be taken apart."""
         walk = _Walk(self._state)
+        try:
+            walk._refuse_undigestible()
+        finally:
+            walk.end()
+        raise EncodingError(f"the state cannot be digested: {error}") from error
+
+    def _refuse_undigestible(self) -> None:
         seen: set[int] = set()
         queue: list[tuple[Any, int, str]] = [(self._state, -1, "")]
         for number, (value, _, _) in enumerate(queue):
@@ -508,9 +521,9 @@ class _Walk:
                 continue
             seen.add(id(value))
             try:
-                if walk.leaf(value) is not None:
+                if self.leaf(value) is not None:
                     continue
-                apart = walk.apart(value)
+                apart = self.apart(value)
             except Exception as found:
                 place, step = "", number
                 while step >= 0:
@@ -520,10 +533,9 @@ class _Walk:
                     f"{place or 'the state'}: {type(value).__qualname__} cannot be digested: {found}. Nothing was "
                     f"changed. Keep what can be pickled in the state, or leave it out in __getstate__."
                 ) from found
-            walk._kept.append(apart.children)
-            for label, child in zip(walk.places(apart), apart.children):
+            self._kept.append(apart.children)
+            for label, child in zip(self.places(apart), apart.children):
                 queue.append((child, number, label or ".<key>"))
-        raise EncodingError(f"the state cannot be digested: {error}") from error
 
 
 class _Shape:

@@ -224,7 +224,10 @@ class Engine:
         if log.settled < index and wait:
             log.wait(index)
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                failure = None  # Its traceback has this frame, which has the machine.
         return result if result is not machine.domain else self.proxy
 
     def begin_all(self, calls: Sequence[Call]) -> Any:
@@ -254,7 +257,10 @@ class Engine:
         if not nested and self.log.settled < seen and wait:
             self.log.wait(seen)
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                failure = None  # Its traceback has this frame, which has the machine.
         return result
 
     @with_lock
@@ -421,6 +427,14 @@ class Engine:
             amendment = action.amendment(self._instant, self._offset, machine.outcome)
         log.close(amendment)
 
+    def let_go(self) -> None:
+        """Drops the state of a system that is closed: whoever keeps its proxy, or an error of it, does not keep that."""
+        machine = getattr(self, "machine", None)
+        if machine is not None:
+            self.machine = machine.emptied()
+        self.proxy = self._codec.proxy = None
+        self.asked = _nobody
+
     # -- with the lock held
 
     @with_lock
@@ -492,7 +506,7 @@ class Engine:
             batch.records += [header + data for header, data in zip(headers[:begun], encoded)]
             self._instant = instants[begun - 1]
         if failure is not None:
-            calls[done].error = failure
+            calls[done].error, failure = failure, None  # Its traceback has this frame.
             self._failed_in_batch(batch, calls[done], methods[done], None)
         return begun
 

@@ -9,8 +9,9 @@ which answer from the record's header and the index.
 from __future__ import annotations
 
 import pickle
+import weakref
 from collections.abc import Callable, Iterable
-from types import FrameType, FunctionType, GeneratorType
+from types import FrameType, FunctionType, GeneratorType, MethodType
 from typing import Any, Union, cast
 
 from coopy import action, migration, versions
@@ -80,7 +81,7 @@ class Machine:
         self.deterministic = False
         """Whether the standard library's clock and chance answer from the action, too."""
         self.chance: object | None = None
-        self.methods = _Methods(self)
+        self.methods = _Methods(domain)
         self.migration = migration.of(type(domain))
         self.version = self.migration.version if version is None else version
         """Version of the class that recorded what comes next."""
@@ -97,12 +98,22 @@ class Machine:
         """Highest code version that the class has."""
         self.code: int = self.own_code if version is None else kept.get("code", 0)
         """The code version that is enabled; see `coopy.versions`."""
+        self.methods.code = self.code
         if self.own_code:
             versions.enter(self)
+        # They must not hold the machine, which holds them: a state goes with the last reference to it, not with a collection.
+        myself: Any = weakref.proxy(self)
         self.methods[DONE] = self.effects.pop
-        self.methods[BATCH] = self._begin_batch
-        self.methods[CODE] = self._begin_code
+        self.methods[BATCH] = MethodType(Machine._begin_batch, myself)
+        self.methods[CODE] = MethodType(Machine._begin_code, myself)
         equip(domain)
+
+    def emptied(self) -> Machine:
+        """The same without the state: what is left of a system that is closed."""
+        found = Machine(_Gone(), self.applied, self.header, self.secret, self.version, self.besides())
+        found.outcome, found.own_code = self.outcome, self.own_code
+        found.methods = _NoMethods(found.domain)
+        return found
 
     def apply(self, header: bytes, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs one of ``methods`` as the next action. Raises what it raises.
@@ -395,7 +406,7 @@ class Machine:
             raise MissingName(CODE, version)
         if version > self.code:
             self.code = version
-            self.methods.forget()
+            self.methods.forget(version)
 
     def refuse_newer_code(self, version: int, where: Callable[[int], str]) -> None:
         """Raises `NewerVersion` if the class does not have a code version that the next action enables."""
@@ -470,6 +481,10 @@ _NOTHING = "<nothing>"
 _OURS = (_OPAQUE, _OLD, _NOTHING, MARK)
 
 
+class _Gone:
+    """What a machine has in place of the state of a system that is closed."""
+
+
 class MissingName(Exception):
     """The domain has no method of a name."""
 
@@ -503,29 +518,44 @@ def _fits(method: Function, call: migration.Call) -> bool:
 class _Methods(dict[Union[str, None], Function]):
     """The methods of a domain by the name that an action carries."""
 
-    def __init__(self, machine: Machine) -> None:
-        super().__init__()
-        self._machine = machine
+    code = 0
+    """The code version that is enabled."""
 
-    def forget(self) -> None:
+    def __init__(self, domain: Any) -> None:
+        super().__init__()
+        self._domain = domain
+
+    def forget(self, code: int) -> None:
         """Looks the domain's methods up anew: another code version is enabled."""
+        self.code = code
         for name in [name for name in self if name is not None and not name.startswith("<")]:
             del self[name]
 
     def __missing__(self, name: str | None) -> Function:
-        domain = self._machine.domain
+        domain = self._domain
         cls = type(domain)
         for base in cls.__mro__:
             if name is not None and name in vars(base):
                 function: Any = method_of(cls, name, vars(base)[name])
                 if function is not None:
-                    enabled: Any = versions.body(function, self._machine.code)
+                    enabled: Any = versions.body(function, self.code)
                     if enabled is None:
-                        raise NotEnabled(name, versions.not_enabled(name, function, self._machine.code))
+                        raise NotEnabled(name, versions.not_enabled(name, function, self.code))
                     method = self[name] = enabled.__get__(domain, cls)
                     return cast(Function, method)
                 break
         raise MissingName(name)
+
+
+class _NoMethods(_Methods):
+    """Those of a system that is closed: the log refuses each call, and no method has to be there for that."""
+
+    def __missing__(self, name: str | None) -> Function:
+        return _nothing
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 def _mark_withdrawn(arguments: list[Any], outcomes: bytearray, number: int) -> None:

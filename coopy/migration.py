@@ -221,13 +221,18 @@ class Old:
         for made, stand_in in self._waiting:
             if type(made) is stand_in:
                 vars(stand_in)["__setstate__"](made, None)
+
+    def forget(self) -> None:
+        """Drops the objects that were made: a class is a cycle and stays for a while, and what it holds stays with it."""
         self._waiting.clear()
 
     def _stand_in(self, cls: Any, upgrades: list[Callable[[Any], Any]]) -> type:
         # A subclass of the same layout, which an object leaves for its own class when its state is there.
+        waiting = self._waiting
+
         def make(stand_in: Any, *args: Any, **kwargs: Any) -> Any:
             made = object.__new__(stand_in) if cls.__new__ is object.__new__ else cls.__new__(stand_in, *args, **kwargs)
-            self._waiting.append((made, stand_in))
+            waiting.append((made, stand_in))
             return made
 
         def build(made: Any, state: Any) -> None:

@@ -13,6 +13,7 @@ does, so `isinstance` holds.
 from __future__ import annotations
 
 import linecache
+import weakref
 from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType, GeneratorType, TracebackType
 from typing import Any, NoReturn
@@ -82,23 +83,58 @@ def attach(proxy_class: type, engine: Engine | Past, control: object) -> Any:
 class Past:
     """What the proxy of a past state calls: the plain object, and nothing is recorded.
 
-    A domain that holds its own proxy calls it in its methods, at replay as it did live.
+    A domain that holds its own proxy calls it in its methods, at replay as it did live. It holds
+    the proxy and the proxy holds this: so neither the proxy nor the domain is held from here, and a past state goes
+    with the last reference to it.
     """
 
-    machine: Machine
+    applied = settled = 0
+    """There is nothing to wait for."""
 
     def __init__(self, cls: type) -> None:
-        self.log = self
-        self.proxy = attach(build(cls), self, None)
+        self._cls = cls
+        self._proxy: Callable[[], Any] = _none
+        self._machine: Callable[[], Machine | None] = _none
+        self._domain: Callable[[], Any] = _none
+
+    @property
+    def proxy(self) -> Any:
+        """The proxy. It is the same for as long as somebody has it."""
+        found = self._proxy()
+        if found is None:
+            found = attach(build(self._cls), self, None)
+            self._proxy = weakref.ref(found)
+        return found
 
     def begin(self, machine: Machine) -> None:
         """Takes the machine whose domain is called."""
-        self.machine = machine
+        self._machine = weakref.ref(machine)
+        domain = machine.domain
+        try:
+            self._domain = weakref.ref(domain)
+        except TypeError:
+            self._domain = lambda: domain  # Its class has slots and no place for weak references.
 
     @property
-    def settled(self) -> int:
-        """There is nothing to wait for."""
-        return self.machine.applied
+    def log(self) -> Past:
+        """Says that all is settled."""
+        return self
+
+    @property
+    def machine(self) -> Past:
+        """Has the domain; the machine is there only while actions are replayed."""
+        return self
+
+    @property
+    def domain(self) -> Any:
+        """The plain object."""
+        return self._domain()
+
+    @property
+    def code(self) -> int:
+        """The code version that is enabled: the newest for an object that no machine has any more."""
+        machine = self._machine()
+        return versions.own(self._cls) if machine is None else machine.code
 
     def acquire(self) -> None:
         """Nobody else has it."""
@@ -114,12 +150,17 @@ class Past:
 
     def read(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Calls the function."""
-        result = function(self.machine.domain, *args, **kwargs)
+        domain = self._domain()
+        result = function(domain, *args, **kwargs)
         if type(result) is GeneratorType:
             return iter(list(result))
-        return self.proxy if result is self.machine.domain else result
+        return self.proxy if result is domain else result
 
     read_unlocked = read
+
+
+def _none() -> None:
+    pass
 
 
 def is_proxy(value: object) -> bool:

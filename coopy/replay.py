@@ -7,9 +7,7 @@ one function with other ends.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from coopy import action, collector
@@ -49,7 +47,8 @@ def restore(
     which is then left out. Where the last action turns out to be withdrawn all begins again, visits
     and misfits too. Raises a `StorageError`, `DecodingError` or `ReplayError`; nothing is written.
     """
-    with _collector_off():
+    # Restoring makes objects and drops none: the collector would look at all of them, again and again.
+    with collector.off():
         machine = _from_snapshot(snapshots, codec, secret, until, instant, loading)
         machine.deterministic = deterministic
         if begin is not None:
@@ -204,20 +203,3 @@ def _size_upto(headers: list[bytes], arguments: list[Any], first: int, until: in
             if action.instant_of(header) > instant:
                 return place
     return len(headers)
-
-
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    # Restoring makes objects and drops none: the collector would look at all of them, again and again.
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            # All that was made is young, and would be looked at by the next collection, whole. Frozen
-            # and thawed it counts as old.
-            if collector.is_free():
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()

@@ -303,7 +303,10 @@ class Control:
         raise self._alone("status")
 
     def state_digest(self) -> tuple[int, str]:
-        """Index and digest of the state; equal on all nodes that have come to the same index. Calls wait meanwhile."""
+        """Index and digest of the state; equal on all nodes that have come to the same index. Calls wait meanwhile.
+
+        Raises `SystemClosed`.
+        """
         # It is a large module, and few need it.
         from coopy import digest
 
@@ -402,16 +405,22 @@ class System:
                     raise MissingActions(basedir, 0, 0, "There is no snapshot. Put the files back from a backup.")
                 self._first_snapshot(obj, found.secret)
             shadowed = frozenset(name for name in proxy.CONTROLS if proxy.has(self._cls, obj, name))
-            self.control = self._control(self)
-            self.proxy = proxy.attach(self._proxy_class(shadowed), self.engine, self.control)
-            self.engine.proxy = codec.proxy = self.proxy
+            attached = proxy.attach(self._proxy_class(shadowed), self.engine, self._control(self))
+            self.engine.proxy = codec.proxy = attached
+            # The proxy has the system, not the other way round: once it is closed, it goes with its proxy.
+            self._proxy = weakref.ref(attached)
             self._delivery = Delivery(
-                self.engine, os.path.basename(basedir), found.system.hex(), is_ours=self._delivers
+                self.engine, os.path.basename(basedir), found.system.hex(), is_ours=_weakly(self._delivers)
             )
             self.engine.asked = self._delivery.asked
         except BaseException as error:
             self.give_up()
             raise _not_opened(error, basedir)
+
+    @property
+    def proxy(self) -> Any:
+        """What `init_system` returns. None once the system is closed and nobody has it."""
+        return self._proxy()
 
     def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
         """Takes the directory, and opens its log and its snapshots."""
@@ -444,7 +453,7 @@ class System:
             durability=durability,
             segment_bytes=segment_bytes,
             floor=max(self._snapshots.indexes(), default=None),
-            grown=self._on_growth if self._growth_max else None,
+            grown=_weakly(self._on_growth) if self._growth_max else None,
             held=self._lock,
         )
         if journal.is_whole and self._lock is not None:
@@ -645,6 +654,8 @@ class System:
             self._wake.set()
         finally:
             self._let_go()
+        if hasattr(self, "engine"):
+            self.engine.let_go()
         # Last: until then closing again goes on with it.
         self._closed = True
 
@@ -686,6 +697,17 @@ class System:
         self._grown += size
         if self._grown >= self._growth_max:
             self._wake.set()
+
+
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that does not keep its object; when that is gone, it does nothing."""
+    found = weakref.WeakMethod(method)
+
+    def call(*args: Any) -> Any:
+        method = found()
+        return None if method is None else method(*args)
+
+    return call
 
 
 def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s: float | None) -> None:

@@ -545,10 +545,21 @@ def _open(
     seed: int | str | None,
     options: dict[str, Any],
 ) -> Any:
-    def again(left: _Opened | None) -> Any:
-        return opened(partial(kind, clock=clock, seed=seed, left=left, again=again), obj, basedir, **options)
+    return _again(kind, obj, basedir, clock, seed, options, None)
 
-    return again(None)
+
+def _again(
+    kind: type[_Opened],
+    obj: Any,
+    basedir: str | os.PathLike[str],
+    clock: Clock | None,
+    seed: int | str | None,
+    options: dict[str, Any],
+    left: _Opened | None,
+) -> Any:
+    """Opens a system, after another with the same options, if ``left`` is one."""
+    again = partial(_again, kind, obj, basedir, clock, seed, options)
+    return opened(partial(kind, clock=clock, seed=seed, left=left, again=again), obj, basedir, **options)
 
 
 def _system_of(system: object, what: str) -> _Opened:

@@ -30,10 +30,11 @@ import errno
 import mmap
 import os
 import threading
+import weakref
 from array import array
 from collections.abc import Callable, Generator, Iterator
 from itertools import accumulate
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 from zlib import crc32 as _crc32
 
 from coopy.disk import directory, dirlock, frame
@@ -74,7 +75,7 @@ class Journal:
     __slots__ = (
         "last", "settled", "_amended", "_area", "_aside", "_basedir", "_behind", "_block_end", "_buffered", "_calls", "_commit",
         "_damage", "_failure", "_firsts", "_full", "_grown", "_held", "_is_ahead", "_is_torn", "_limit", "_same_boot",
-        "_segment", "_segment_bytes", "_system", "_tail", "_writes",
+        "_segment", "_segment_bytes", "_system", "_tail", "_writes", "__weakref__",
     )  # fmt: skip
 
     _tail: int
@@ -128,7 +129,9 @@ class Journal:
                 basedir, (floor or 0) + 1, None, "There is no segment, and every system has one. Put them back from a backup."
             )
         self.settled = self.last
-        self._commit = GroupCommit(self._sync, self.last)
+        # Without a cycle: a journal that is closed goes with the last reference to it. Whoever waits has it.
+        myself: Any = weakref.ref(self)
+        self._commit = GroupCommit(lambda: cast(int, myself()._sync()), self.last)
 
     @property
     def synced(self) -> int:

@@ -258,6 +258,42 @@ MUTANTS = [
         "                if False:\n",
         "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
     ),
+    # -- what is dropped is gone
+    Mutant(
+        "methods-hold-their-machine",
+        "coopy/machine.py",
+        "        myself: Any = weakref.proxy(self)\n",
+        "        myself: Any = self\n",
+        "tests/test_memory.py::test_a_past_that_is_dropped_is_gone",
+    ),
+    Mutant(
+        "a-past-holds-its-domain",
+        "coopy/proxy.py",
+        "            self._domain = weakref.ref(domain)\n",
+        "            self._domain = lambda: domain\n",
+        "tests/test_memory.py::test_a_past_that_holds_its_own_proxy_is_gone",
+    ),
+    Mutant(
+        "an-error-holds-the-frame-that-raised-it",
+        ENGINE,
+        "failure = None  # Its traceback has this frame, which has the machine.\n        return result if",
+        "pass\n        return result if",
+        "tests/test_memory.py::test_a_call_that_raises_leaves_nothing",
+    ),
+    Mutant(
+        "a-closed-system-keeps-its-state",
+        ENGINE,
+        "            self.machine = machine.emptied()\n",
+        "            pass\n",
+        "tests/test_memory.py::test_who_keeps_a_closed_system_does_not_keep_its_state",
+    ),
+    Mutant(
+        "the-collector-is-not-told",
+        "coopy/collector.py",
+        "                    look_if_grown()\n",
+        "                    pass\n",
+        "tests/test_memory.py::test_the_collector_is_told_of_pasts_that_are_cycles",
+    ),
     Mutant(
         "an-effect-is-numbered-by-a-look-at-those-before-it",
         "coopy/machine.py",
