@@ -29,6 +29,8 @@ class Shadow:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**kept, "PYTHONPATH": path, "PYTHONHASHSEED": seed, "TZ": "<+14>-14"},
+            # Of a group of its own: Ctrl-C is for the program, and the shadow ends when it has closed its input.
+            start_new_session=True,
         )
         self._send({"basedir": basedir, "module": cls.__module__, "name": cls.__qualname__, "after": after})
 

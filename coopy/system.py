@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from coopy import action, holding, log, migration, paths, proxy, retention, versions
+from coopy import action, collector, holding, log, migration, paths, proxy, retention, versions
 from coopy.codec import Codec
 from coopy.delivery import Delivery
 from coopy.disk import child, directory, manifest
@@ -497,7 +497,9 @@ class System:
 
     def take_snapshot(self) -> int:
         before = self._grown
-        index = self.engine.take_snapshot(child.start if self._fork else _inline)
+        if self._fork:
+            collector.count_the_young()
+        index = self.engine.take_snapshot(self._in_a_child if self._fork else _inline)
         # What the journal has grown by meanwhile is for the next one.
         self._grown -= before
         try:
@@ -505,6 +507,16 @@ class System:
         except (StorageError, OSError) as error:
             log.error("%s: the snapshot of action %d is kept, but none was deleted: %s", self.basedir, index, error)
         return index
+
+    def _in_a_child(self, save: Saver) -> Callable[[], None]:
+        return child.start(save, self._sweep_after)
+
+    def _sweep_after(self, pid: int) -> None:
+        """Removes what a child has begun to write and did not finish."""
+        try:
+            _sweep(self._calls, self.basedir, f".{pid}{directory.TEMPORARY}")
+        except OSError as error:
+            log.warn("%s: what a snapshot has left behind is removed at the next opening: %s", self.basedir, error)
 
     def prune(self, rule: Retention) -> list[int]:
         """Deletes what need not stay. The indexes of the snapshots that went."""
@@ -581,8 +593,9 @@ class System:
                     self.basedir,
                 ) from error
             except BaseException:
-                # Interrupted: what was acknowledged is there, as after a kill. No action of another thread may be under way.
-                self.engine.run(self.abandon)
+                # Interrupted: others may be waiting for what is made durable at last.
+                self.engine.close()
+                self._end()
                 raise
         except BaseException:
             if not self._closed:
@@ -652,6 +665,7 @@ class System:
             if self._shadow is not None:
                 self._shadow.end()
             self._wake.set()
+            child.reap()
         finally:
             self._let_go()
         if hasattr(self, "engine"):
@@ -803,10 +817,10 @@ def _is_deterministic(basedir: str, asked: bool | None) -> bool:
     return True
 
 
-def _sweep(calls: Calls, basedir: str) -> None:
+def _sweep(calls: Calls, basedir: str, ending: str = directory.TEMPORARY) -> None:
     """Removes what an earlier process had begun to write and did not finish."""
     for name in calls.names(basedir):
-        if name.endswith(directory.TEMPORARY) and name.startswith(("transaction_", "snapshot_", manifest.NAME)):
+        if name.endswith(ending) and name.startswith(("transaction_", "snapshot_", manifest.NAME)):
             path = os.path.join(basedir, name)
             if not os.path.isdir(path):
                 calls.remove(path)

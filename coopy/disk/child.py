@@ -1,80 +1,293 @@
 """Runs one function in a forked child: the child has the state as it was, the parent goes on.
 
-Copy on write makes the pause as long as the fork itself. The collector is kept
-quiet meanwhile: a full collection would touch, and so copy, every page.
+Copy on write makes the pause as long as the fork itself. The collector is kept quiet meanwhile: a full collection
+would touch, and so copy, every page.
+
+The child is nobody else. It runs no signal handler of the program: signals are blocked around the fork and all handlers
+taken away before they are let in, so that one to the whole group (a terminal's Ctrl-C, a service that is stopped) ends the child
+without a word, and the parent says which it was. And it never returns into the program, whose `finally` and tests
+would run a second time: from the fork to the end of the process there is no line of Python to which an exception could come back, see
+`_Child._fork`.
+
+In the parent an exception may come at any moment, and another while that is dealt with. What is held is written down by the
+same call of C that takes it (the ends of the pipe, the process, its status), and is let go by whoever gets there first: the one that
+starts or waits, in its `finally`; the end of what waits; or the next snapshot or closing. Waiting that is interrupted ends the child:
+nothing goes on that nobody waits for.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import signal
+import sys
+import threading
+import time
 import warnings
+import weakref
+from collections import deque
 from collections.abc import Callable
+from itertools import chain, filterfalse, repeat, starmap, tee
+from typing import Any
 
 from coopy import collector
 from coopy.errors import SnapshotError
 
 AVAILABLE = hasattr(os, "fork")
+GONE_S = 1.0
+"""So long a child that was killed is waited for; one that the kernel keeps longer is looked for by the next snapshot or closing."""
+
 _DONE = b"done"
 _MESSAGE_BYTES_MAX = 4096
+_HERE = __name__.replace(".", r"\.") + r"\Z"
+
+_held: dict[_Child, weakref.ref[_Waiting]] = {}
+"""All for which something is held, each with what waits for it. Where that is gone, the rest is let go by whoever comes next."""
 
 
-def start(function: Callable[[], None]) -> Callable[[], None]:
+def _nothing(pid: int) -> None:
+    pass
+
+
+def start(function: Callable[[], None], failed: Callable[[int], None] = _nothing) -> Callable[[], None]:
     """Forks; the child runs the function and ends. Returns what waits for it.
 
-    Waiting raises `SnapshotError` if the child did not do it.
+    Waiting raises `SnapshotError` if the child did not do it; ``failed`` is then called with its process id, to tidy up what it
+    has left. Raises `SnapshotError` if there is no room for a child.
     """
-    reading, writing = os.pipe()
-    free = collector.is_free()
-    gc.freeze()
+    reap()
+    child = _Child(function, failed)
+    waiting = _Waiting(child)
+    _held[child] = weakref.ref(waiting, lambda _: child.let_go())
     try:
-        with warnings.catch_warnings():
-            # Python 3.12 warns of a fork beside threads. The child takes no lock that one of them could hold.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        child.begin()
     except OSError as error:
-        os.close(reading)
-        os.close(writing)
-        _thaw(free)
         raise SnapshotError(f"no child could be forked to write the snapshot: {error}. Nothing was saved.") from error
-    if pid == 0:
-        _be_the_child(function, writing)
-    os.close(writing)
+    finally:
+        if not child.begun:
+            child.let_go()
+    return waiting
 
-    def wait() -> None:
+
+def reap() -> None:
+    """Lets go of what interrupts have left held, and waits for children that were killed, no longer than needed."""
+    for child, waiting in list(_held.items()):
+        if waiting() is None:
+            child.let_go()
+
+
+class _Waiting:
+    """What waits for a child; once it is dropped, nobody does any more."""
+
+    __slots__ = ("_child", "__weakref__")
+
+    def __init__(self, child: _Child) -> None:
+        self._child = child
+
+    def __call__(self) -> None:
+        self._child.wait()
+
+
+class _Child:
+    """A child, and what its parent holds for it."""
+
+    def __init__(self, function: Callable[[], None], failed: Callable[[int], None]) -> None:
+        self.begun = False
+        self._function = function
+        self._failed = failed
+        self._owner = os.getpid()
+        self._pipe: list[int] = []
+        """The ends that are open: reading, writing."""
+        self._masks: list[Any] = []
+        self._frozen = False
+        self._killed = False
+        self._pids: list[int] = []
+        self._statuses: list[tuple[int, int]] = []
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this is the process that forked it, and not another one that has a copy of this."""
+        return os.getpid() == self._owner
+
+    def begin(self) -> None:
+        """Forks. Raises OSError."""
+        self._pipe.extend(chain.from_iterable(starmap(os.pipe, ((),))))
+        _keep_python_from_warning()
+        self._masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         try:
             try:
-                _, status = os.waitpid(pid, 0)
-            except ChildProcessError:
-                status = 0  # Somebody else has waited for it; what it wrote tells.
-            os.set_blocking(reading, False)
-            try:
-                message = os.read(reading, _MESSAGE_BYTES_MAX)
-            except BlockingIOError:
-                message = b""
+                signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+                # What others have frozen is theirs to thaw; frozen together it could not be told apart.
+                self._frozen = collector.is_free()
+                if self._frozen:
+                    gc.freeze()
+                self._fork()
+            finally:
+                self._unblock()
         finally:
-            os.close(reading)
-            _thaw(free)
+            self._unblock()  # An interrupt may have come just before.
+        self._close(1)
+        self._masks.clear()
+        self.begun = True
+
+    def wait(self) -> None:
+        """Returns when the child has done it. Raises `SnapshotError` if it has not; if it is interrupted, ends the child."""
+        message = b""
+        try:
+            try:
+                self._statuses.extend(starmap(os.waitpid, ((self._pids[0], 0),)))
+            except ChildProcessError:
+                self._statuses.append((0, 0))  # Somebody else has waited for it; what it wrote tells.
+            os.set_blocking(self._pipe[0], False)
+            try:
+                message = os.read(self._pipe[0], _MESSAGE_BYTES_MAX)
+            except BlockingIOError:
+                pass  # Something else has a copy of the other end.
+        finally:
+            self.let_go()
+        collector.look_if_grown()
         if message != _DONE:
-            reason = message.decode("utf-8", "replace") or f"its process ended with status {status}"
+            self._failed(self._pids[0])
+            reason = message.decode("utf-8", "replace") or _ending(self._statuses[0][1])
             raise SnapshotError(
                 f"the snapshot was not written: {reason}. The system goes on; its journal holds every action."
             )
 
-    return wait
+    def let_go(self) -> None:
+        """Lets go of all that is held, and ends the child if it has not been waited for. May be called again, and at any moment."""
+        if not self.is_ours:
+            return
+        try:
+            self._unblock()
+            self._masks.clear()
+        finally:
+            try:
+                if self._frozen:
+                    gc.unfreeze()
+                    self._frozen = False
+            finally:
+                try:
+                    if self._pids and not self._statuses:
+                        self._end()
+                finally:
+                    if self._statuses or not self._pids:
+                        self._close(len(self._pipe))
+                        if not (self._masks or self._frozen or self._pipe):
+                            _held.pop(self, None)
+
+    def _end(self) -> None:
+        """Kills the child, and waits a moment for its end."""
+        # If somebody else has waited for it, its number may be another's by now.
+        if not self._killed and self._has_the_pipe():
+            os.kill(self._pids[0], signal.SIGKILL)
+        until = time.monotonic() if self._killed else time.monotonic() + GONE_S
+        self._killed = True
+        while not self._look() and time.monotonic() < until:
+            time.sleep(0.001)
+
+    def _look(self) -> bool:
+        """Whether the child has come to its end."""
+        try:
+            self._statuses.extend(filter(_is_gone, starmap(os.waitpid, ((self._pids[0], os.WNOHANG),))))
+        except ChildProcessError:
+            self._statuses.append((0, 0))
+        if self._statuses:
+            self._failed(self._pids[0])
+        return bool(self._statuses)
+
+    def _has_the_pipe(self) -> bool:
+        if len(self._pipe) != 1:
+            return True  # It was just forked.
+        try:
+            os.set_blocking(self._pipe[0], False)
+            os.read(self._pipe[0], _MESSAGE_BYTES_MAX)
+        except BlockingIOError:
+            return True
+        return False
+
+    def _fork(self) -> None:
+        # One call of C, from which only the parent returns: the fork gives it the child's process id, which is kept. To the child
+        # it gives 0. Of that a `_Life` is made, its length taken, and it is dropped, which runs `_Life.__del__`; exceptions
+        # do not leave a `__del__`. Then the length is the status with which the process ends.
+        forked, again = tee(starmap(os.fork, ((),)))
+        born = filterfalse(None, again)
+        self._pids.extend(chain(map(os._exit, map(len, map(_Life, zip(born, repeat(self))))), forked))
+
+    def live(self) -> None:
+        """In the child: does what there is to do, and ends."""
+        try:
+            _leave_the_program()
+            gc.disable()
+            self._close(1, place=0)
+            self._function()
+            os.write(self._pipe[0], _DONE)
+        except BaseException as error:
+            os.write(self._pipe[-1], f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:_MESSAGE_BYTES_MAX])
+        finally:
+            os._exit(0)
+
+    def _unblock(self) -> None:
+        if self._masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._masks[0])
+
+    def _close(self, count: int, place: int = -1) -> None:
+        """Closes some ends of the pipe; what has been closed is not in the list any more."""
+        deque(map(os.close, map(self._pipe.pop, repeat(place, count))), 0)
 
 
-def _be_the_child(function: Callable[[], None], writing: int) -> None:
+class _Life(list[Any]):
+    """What the child does: see `_Child._fork`."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        self[1].live()
+
+
+def _is_gone(found: tuple[int, int]) -> bool:
+    return found[0] != 0
+
+
+def _leave_the_program() -> None:
+    """In the child: takes away all by which the program could run in it."""
+    sys.settrace(None)
+    sys.setprofile(None)
+    threading.settrace(None)  # type: ignore[arg-type, unused-ignore]
+    threading.setprofile(None)
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring is not None:
+        for tool in range(6):
+            if monitoring.get_tool(tool) is not None:
+                monitoring.set_events(tool, 0)
+    for number in signal.valid_signals():
+        handler = signal.getsignal(number)
+        # None: one that was not set by Python.
+        if handler is None or not isinstance(handler, signal.Handlers):
+            try:
+                signal.signal(number, signal.SIG_DFL)
+            except (OSError, ValueError):
+                continue  # Not ours to set.
     try:
-        gc.disable()
-        function()
-        os.write(writing, _DONE)
-    except BaseException as error:
-        os.write(writing, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:_MESSAGE_BYTES_MAX])
-    finally:
-        os._exit(0)
+        signal.set_wakeup_fd(-1)
+    except ValueError:
+        pass  # In a subinterpreter, which has none.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _thaw(free: bool) -> None:
-    if free:
-        gc.unfreeze()
+def _keep_python_from_warning() -> None:
+    # Python 3.12 warns of a fork beside threads. The child takes no lock that one of them could hold. The filter is of this
+    # module alone, and stays: `warnings.catch_warnings` exchanges the filters of all threads, and may put back too many.
+    if sys.version_info >= (3, 12):
+        first = warnings.filters[0] if warnings.filters else None
+        if first is None or getattr(first[3], "pattern", first[3]) != _HERE:
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module=_HERE)
+
+
+def _ending(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"its process ended with status {code}"
+    try:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"its process was ended by signal {-code}"

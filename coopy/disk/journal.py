@@ -690,8 +690,11 @@ class Journal:
                         warn("%s: how the last action ended is not recorded, as after a kill: %s", self._basedir, error)
                     else:
                         self._commit.exclusive(self._finish)
-        finally:
+        except OSError:
             self.abandon()
+            raise
+        # An interrupt before this leaves it open: others may wait for what is durable when this is gone on with.
+        self.abandon()
 
     def flush(self) -> None:
         """Makes all there is durable, whatever ``durability`` says. Raises OSError; then the log is closed for good."""

@@ -68,6 +68,7 @@ STRANGERS = (
     "test_two_users_replicas_and_strangers_execute_nothing_and_learn_nothing_at_a_node_that_goes_on"
 )
 DELIVERY, EFFECTS = "coopy/delivery.py", "tests/effects/test_delivery.py"
+FRAME, CHILD = "coopy/disk/frame.py", "coopy/disk/child.py"
 
 # Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
 CRC_WITHOUT_INDEX = '''\
@@ -565,13 +566,55 @@ MUTANTS = [
         "tests/disk/test_every_byte.py::test_any_bit_of_the_newest_snapshot_flipped_falls_back_to_the_one_before",
     ),
     Mutant(
+        "the-child-keeps-the-programs-handlers",
+        CHILD,
+        "                signal.signal(number, signal.SIG_DFL)\n",
+        "                pass\n",
+        "tests/disk/test_child.py::test_a_signal_to_the_group_ends_the_child_without_a_word_and_the_parent_says_which",
+    ),
+    Mutant(
+        "the-child-comes-back-into-the-program",
+        CHILD,
+        "        self._pids.extend(chain(map(os._exit, map(len, map(_Life, zip(born, repeat(self))))), forked))\n",
+        "        self._pids.extend(forked)\n        if self._pids == [0]:\n            self.live()\n",
+        "tests/disk/test_child.py::test_an_exception_at_any_moment_of_the_child_ends_it_and_does_not_come_back_into_the_program",
+    ),
+    Mutant(
+        "signals-stay-blocked",
+        CHILD,
+        "            signal.pthread_sigmask(signal.SIG_SETMASK, self._masks[0])\n",
+        "            pass\n",
+        "tests/disk/test_child.py::test_signals_are_blocked_only_around_the_fork",
+    ),
+    Mutant(
+        "an-interrupted-wait-leaves-its-child",
+        CHILD,
+        "                        self._end()\n",
+        "                        pass\n",
+        "tests/disk/test_child.py::test_who_is_interrupted_while_he_waits_ends_the_child",
+    ),
+    Mutant(
+        "the-filters-of-warnings-are-exchanged",
+        CHILD,
+        "        forked, again = tee(starmap(os.fork, ((),)))\n",
+        "        warnings.filters = list(warnings.filters)\n        forked, again = tee(starmap(os.fork, ((),)))\n",
+        "tests/disk/test_child.py::test_the_filters_of_warnings_are_those_of_the_program",
+    ),
+    Mutant(
+        "what-a-killed-child-began-to-write-stays",
+        "coopy/system.py",
+        "        return child.start(save, self._sweep_after)\n",
+        "        return child.start(save)\n",
+        "tests/disk/test_child.py::test_a_snapshot_whose_child_was_killed_leaves_no_file",
+    ),
+    Mutant(
         "pruned-before-the-snapshot-is-durable",
         "coopy/system.py",
-        "        index = self.engine.take_snapshot(child.start if self._fork else _inline)\n",
+        "        index = self.engine.take_snapshot(self._in_a_child if self._fork else _inline)\n",
         "        if self._kept.keep is not None:\n"
         "            self._snapshots.forget(self._journal.last)\n"
         "            self._journal.forget(self._journal.last)\n"
-        "        index = self.engine.take_snapshot(child.start if self._fork else _inline)\n",
+        "        index = self.engine.take_snapshot(self._in_a_child if self._fork else _inline)\n",
         LIVES,
     ),
     Mutant(
