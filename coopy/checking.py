@@ -101,7 +101,10 @@ class CheckedEngine(Engine):
                 raise self._changed_before_raising(method, failure)
             self._watch(method, args, kwargs, result)
             self._compare_with_shadow(method.name, index)
-        return False, index, result, failure
+        try:
+            return False, index, result, failure
+        finally:
+            failure = None  # Its traceback has this frame, which has the state.
 
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         nested, seen, result = self._read_and_look(function, args, kwargs)

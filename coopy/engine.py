@@ -123,7 +123,10 @@ def with_lock(method: Callable[Concatenate[E, P], R]) -> Callable[Concatenate[E,
         except BaseException:
             self.unwind()
             raise
-        return result
+        try:
+            return result
+        finally:
+            del result  # It may hold an exception, whose traceback has the frame that was called, and so this one.
 
     return cast("Callable[Concatenate[E, P], R]", run)
 
@@ -277,7 +280,10 @@ class Engine:
             result = self._returned(function(machine.domain, *args, **kwargs))
         except Exception as error:
             failure = error
-        return nested, seen, result, failure
+        try:
+            return nested, seen, result, failure
+        finally:
+            failure = None  # Its traceback has this frame, which has the machine.
 
     def _queue_up(self) -> None:
         """Takes a lock that another holds.

@@ -664,7 +664,6 @@ class System:
             self._unwatch()
             if self._shadow is not None:
                 self._shadow.end()
-            self._wake.set()
             child.reap()
         finally:
             self._let_go()
@@ -672,6 +671,7 @@ class System:
             self.engine.let_go()
         # Last: until then closing again goes on with it.
         self._closed = True
+        self._wake.set()
 
     def give_up(self) -> None:
         """Lets go of a system that was not opened to its end, as far as it has come. May be done again."""

@@ -145,9 +145,9 @@ def closed(tmp_path: Path) -> str:
     return str(tmp_path / "closed")
 
 
-def settle() -> None:
-    """Waits for the threads of what was closed."""
-    for thread in threading.enumerate():
+def settle(others: set[threading.Thread]) -> None:
+    """Waits for the threads of what was closed; ``others`` are those of other tests."""
+    for thread in {*threading.enumerate()} - others:
         if thread.name.startswith("coopy"):
             thread.join(60)
 
@@ -159,9 +159,10 @@ def objects() -> int:
 
 def leaves_nothing(operation: Callable[[], object]) -> None:
     """Asserts that an operation leaves neither a state nor other objects, however often it is repeated."""
+    others = {*threading.enumerate()}
     for _ in range(3):
         operation()
-    settle()
+    settle(others)
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()
@@ -170,7 +171,7 @@ def leaves_nothing(operation: Callable[[], object]) -> None:
         states = len(alive)
         for _ in range(LOOKS):
             operation()
-        settle()
+        settle(others)
         assert len(alive) == states
         assert objects() - before < LOOKS
     finally:
