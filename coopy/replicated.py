@@ -894,11 +894,12 @@ class ReplicatedSystem(System):
 
     def _facts(self) -> Facts:
         engine = self.engine
+        facts: Facts = {"position": engine.position, "index": engine.machine.reached, "state": self._state}
+        if not self._role.writes:
+            return facts  # Nobody compares a replica's state with its own, and a replica may say little at once.
         return {
-            "position": engine.position,
-            "index": engine.machine.reached,
+            **facts,
             "safe": self._safe,
-            "state": self._state,
             "code": engine.machine.own_code,
             "digests": {str(sequence): value for sequence, value in engine.newest_digests(DIGESTS_SAID)},
         }

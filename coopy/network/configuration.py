@@ -40,8 +40,8 @@ CONNECTIONS_MAX = 16384
 REPLICA_CONNECTIONS_MAX = 1024
 REPLICA_SUBSCRIPTIONS_MAX = 1000
 """Of each connection. A replica needs a handful."""
-REPLICA_PAYLOAD_BYTES_MAX = 4096
-"""What a replica asks is short."""
+REPLICA_PAYLOAD_BYTES_MAX = 16384
+"""What a replica asks and says is short."""
 PASSWORD_LENGTH_MAX = 256
 """Characters. The server reads the first line that a client sends up to 4,096 bytes."""
 _AUTHENTICATION_S = 2

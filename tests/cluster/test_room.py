@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +15,8 @@ from coopy import replicated
 from coopy.errors import SystemClosed, Unavailable
 from coopy.limits import TokenBucket
 from coopy.network import room as rooms
+from coopy.network.configuration import REPLICA_PAYLOAD_BYTES_MAX
+from coopy.network.desk import QUESTION_BYTES_MAX
 from coopy.network.room import Facts, Room, Turn
 from coopy.network.stream import Names, State
 
@@ -241,3 +244,16 @@ def test_replicas_that_are_gone_make_room_for_others(monkeypatch: pytest.MonkeyP
     clock.now += rooms.ALIVE_S + 1
     room._replica_said({"node": "honest", "position": 1, "index": 1})
     assert list(room._heard) == ["another node", "replica honest"]
+
+
+def test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = beginning(monkeypatch)
+    node._state = "ready"
+    node._safe = 10**12
+    digests = [(10**12 + number, 2**32 - 1) for number in range(replicated.DIGESTS_SAID)]
+    machine = SimpleNamespace(applied=10**12, own_code=1)
+    node.engine = SimpleNamespace(position=10**12, machine=machine, newest_digests=lambda number: digests)
+    said = len(json.dumps({"node": "n" * 255, **node._facts()}))
+    assert said < min(QUESTION_BYTES_MAX, REPLICA_PAYLOAD_BYTES_MAX) / 2
+    node._role = node._role._replace(kind=replicated.MASTER)
+    assert len(node._facts()["digests"]) == replicated.DIGESTS_SAID

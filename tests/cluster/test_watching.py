@@ -333,7 +333,7 @@ def test_a_turn_that_nobody_gave_back_is_taken_over_and_is_not_given_back_by_who
     assert trio.are_equal()
     late = hold(one)
     with monkeypatch.context() as patched:
-        patched.setattr(replicated, "SHIP_S", 0)
+        patched.setattr(another._snapshotting, "_limit_s", 0)
         newer = hold(another)
     late.end()
     third.snapshot_if_due(True)

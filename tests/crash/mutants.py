@@ -1011,6 +1011,13 @@ MUTANTS = [
         "tests/network/test_supervisor.py::"
         "test_lines_about_other_sides_are_not_all_passed_on_to_the_process_that_the_server_works_for",
     ),
+    Mutant(
+        "a-replica-says-more-than-it-may",
+        "coopy/replicated.py",
+        "        if not self._role.writes:\n            return facts  #",
+        "        if False:\n            return facts  #",
+        f"{ROOM}::test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied",
+    ),
 ]
 
 

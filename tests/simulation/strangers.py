@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import pickle
@@ -27,6 +28,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -151,6 +153,26 @@ class Honest:
             self._process.wait()
 
 
+def recognised() -> dict[str, Any]:
+    """By what a replica knows the server for the right one, besides that it takes the password."""
+    try:
+        proof: Any = importlib.import_module("coopy.network.proof")
+    except ImportError:
+        return {}
+    return {"tls": proof.context(REPLICA, PASSWORD), "tls_name": proof.name(REPLICA)}
+
+
+def logged_in(port: int, *subjects: str) -> Wire:
+    """A connection of a replica. Raises OSError."""
+    subscribe = [each.encode() for each in subjects]
+    return Wire(f"nats://127.0.0.1:{port}", REPLICA, PASSWORD, subscribe=subscribe, bell=BELL, timeout_s=5, **recognised())
+
+
+BELL = Bell()
+ANYBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+ANYBODY.check_hostname, ANYBODY.verify_mode = False, ssl.CERT_NONE
+
+
 # -- strangers: forked, each with one thing that it does again and again
 
 
@@ -211,12 +233,16 @@ class Stranger:
         if not self.hard:
             time.sleep(1 / rate)
 
-    def login(self) -> socket.socket:
-        connection = self.connect()
-        about = {"user": REPLICA, "pass": PASSWORD, "verbose": False, "headers": True, "no_responders": True}
-        connection.sendall(b"CONNECT %s\r\nSUB %s.> 1\r\nPING\r\n" % (json.dumps(about).encode(), REPLICA_INBOX.encode()))
-        connection.setblocking(False)
-        return connection
+    def secured(self, connection: socket.socket) -> socket.socket:
+        """The connection, in TLS if the server wants it so. Whoever it is."""
+        said = b""
+        while not said.endswith(b"\r\n"):
+            byte = connection.recv(1)
+            if not byte:
+                raise ConnectionError("it was closed")
+            said += byte
+        self.heard(said)
+        return ANYBODY.wrap_socket(connection) if b'"tls_required":true' in said else connection
 
 
 def idle(me: Stranger) -> Iterator[None]:
@@ -280,7 +306,7 @@ def guesses(me: Stranger) -> Iterator[None]:
         about: dict[str, object] = {"user": user, "pass": password}
         if me.chance.random() < 0.1:
             about = {"auth_token": password, "jwt": password, "nkey": password, "sig": password}
-        with me.connect() as connection, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), me.secured(me.connect()) as connection:
             connection.sendall(
                 b"CONNECT %s\r\nSUB > 1\r\nPUB %s.line 5\r\nwrong\r\nPING\r\n" % (json.dumps(about).encode(), SUBJECT.encode())
             )
@@ -309,22 +335,21 @@ def files(me: Stranger) -> Iterator[None]:
 def flood(me: Stranger, rate: float, questions: Callable[[], list[tuple[str, bytes, str]]]) -> Iterator[None]:
     """Logs in as a replica and asks without end."""
     while True:
-        with contextlib.suppress(OSError), me.login() as connection:
-            pending = b""
+        with contextlib.suppress(OSError), contextlib.closing(logged_in(me.port, REPLICA_INBOX + ".>")) as wire:
             while True:
-                if not pending:
+                if not wire._unsent:
                     some = [each for _ in range(20) for each in questions()]
-                    pending = b"".join(
-                        b"PUB %s %s %d\r\n%s\r\n" % (subject.encode(), reply.encode(), len(body), body)
-                        for subject, body, reply in some
+                    wire.say(
+                        b"".join(
+                            b"PUB %s %s %d\r\n%s\r\n" % (subject.encode(), reply.encode(), len(body), body)
+                            for subject, body, reply in some
+                        )
                     )
                     me.done += len(some)
                     me.pace(rate / len(some))
-                readable, writable, _ = select.select([connection], [connection], [], 1)
-                if readable and not me.heard(connection.recv(1 << 20), "replicas"):
-                    break
-                if writable:
-                    pending = pending[connection.send(pending) :]
+                wire.wait(0.0 if not wire._unsent else 0.1)
+                for message in wire.read():
+                    me.heard(message.headers + message.data, "replicas")
                 yield
         me.pace(10)
         yield
@@ -451,14 +476,12 @@ class Outcome:
 
 
 def log_in(port: int, took: list[float], errors: list[str]) -> None:
-    began, bell = time.perf_counter(), Bell()
+    began = time.perf_counter()
     try:
-        Wire(f"nats://127.0.0.1:{port}", REPLICA, PASSWORD, subscribe=[], bell=bell, timeout_s=5).close()
+        logged_in(port).close()
         took.append(time.perf_counter() - began)
     except OSError as error:
         errors.append(f"login: {error!r}")
-    finally:
-        bell.close()
 
 
 def resident_mb(pid: int) -> float | None:
@@ -484,6 +507,7 @@ def run(folder: Path, seconds: float, *, hard: bool = False, seed: int = 1, loud
         own = (folder / "master" / "server" / "secret").read_text().encode()
         words = {"strangers": [PASSWORD.encode(), STATE.encode(), own], "replicas": [own]}
         end = time.monotonic() + seconds
+        recognised()  # What takes a while to make is made before it is measured.
         while time.monotonic() < end:
             quiet_s = min(QUIET_S, loud_s)
             phase(nodes, "quiet", quiet_s, lambda: log_in(port, logins["quiet"], errors))
@@ -519,7 +543,9 @@ def run(folder: Path, seconds: float, *, hard: bool = False, seed: int = 1, loud
     violations += [f"learnt: {each}" for report in reports for each in report["learnt"]]
     violations += [f"a stranger failed: {report['name']}: {report['problem']}" for report in reports if report["problem"]]
     violations += [f"{report['name']} did nothing" for report in reports if not report["done"]]
-    violations += [f"failed: {each}" for each in [*errors, *master["errors"], *replica["errors"]]]
+    failed = [*errors, *master["errors"], *replica["errors"]]
+    violations += [f"failed: {each}" for each in failed]
+    violations += [f"log: {line}" for line in (lines[-40:] if failed else [])]
     if replica["digest"] != master["digest"] and replica["lines"] == master["lines"]:
         violations.append("master and replica came to different states")
     if len(lines) > LINES_A_MINUTE_MAX * (1 + seconds / 60):
