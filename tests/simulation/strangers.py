@@ -348,8 +348,11 @@ def flood(me: Stranger, rate: float, questions: Callable[[], list[tuple[str, byt
                     me.done += len(some)
                     me.pace(rate / len(some))
                 wire.wait(0.0 if not wire._unsent else 0.1)
-                for message in wire.read():
-                    me.heard(message.headers + message.data, "replicas")
+                more = True
+                while more:
+                    for message in wire.read():
+                        me.heard(message.headers + message.data, "replicas")
+                    more = wire.has_more()
                 yield
         me.pace(10)
         yield
