@@ -87,9 +87,12 @@ BACKWARDS_S = 20.0
 RETRY_S = 0.2
 SYNC_RATE = 50.0, 100.0
 SNAPSHOT_RATE = 4.0, 10.0
+LINE_RATE = 10.0, 20.0
 """So often, and so often at once, one connection may ask; see `coopy.limits.TokenBucket`."""
 ROUND_RATE = 100.0, 200.0
 """So many messages are put into the line for replicas that ask how far it goes, however many ask."""
+LOOK_RATE = 50.0, 100.0
+"""So many questions are put to a stream's leader for replicas."""
 NEEDED_RATE = 0.1, 2.0
 WANTED_RATE = 1 / 300, 3.0
 """So many snapshots are made for others: such without which they can't go on, and newer ones."""
@@ -229,6 +232,7 @@ class ReplicatedSystem(System):
         """Held while a snapshot is made for others."""
         self._needed, self._wanted = TokenBucket(*NEEDED_RATE), TokenBucket(*WANTED_RATE)
         self._rounds = TokenBucket(*ROUND_RATE)
+        self._looks = TokenBucket(*LOOK_RATE)
         self._asks = Together(lambda limit_s: int(self._room.ask("sync", {}, limit_s)["sequence"]))
         self.on_state_changed: Callable[[str, str], object] = lambda before, after: None
         self.on_leader_changed: Callable[[str | None, str | None], object] = lambda before, after: None
@@ -377,7 +381,9 @@ class ReplicatedSystem(System):
         self._room = Room(self._connection, self._names, self._id, writes=own.writes)
         self._founder = Turn(self._room, "founder", FOUNDER_S)
         self._snapshotting = Turn(self._room, "snapshotting", SHIP_S)
-        self._line = Stream(self._connection, self._names, writes=own.writes)
+        # What asks a stream's leader is done by servers in one queue for all, which anybody could fill.
+        asks = None if own.writes or own.server else self._room.asked
+        self._line = Stream(self._connection, self._names, writes=own.writes, asks=asks)
         self._shipped = ShippedSnapshots(self._connection, self._names)
         self.membership = Membership(self._connection, self._names, self._room, self._as_system)
 
@@ -526,6 +532,7 @@ class ReplicatedSystem(System):
         if self._role.writes:
             room.answer("snapshot", self._snapshots_for, *SNAPSHOT_RATE)
             room.answer("sync", self._sync_for, *SYNC_RATE)
+            room.answer("line", self._line_for, *LINE_RATE)
         self._set_state("catching up")
         threading.Thread(target=self._watch, name=f"coopy node {self._id}", daemon=True).start()
         while not engine.reach(state.last, OPEN_S, progress):
@@ -981,6 +988,20 @@ class ReplicatedSystem(System):
                 raise SystemClosed(f"{self._id} is being closed")
         self.engine.sync()
         return [{"sequence": self.engine.position}] * len(asked)
+
+    def _line_for(self, asked: list[Facts]) -> list[Facts]:
+        """Answers replicas: what the stream's leader says of it, and whether it has a message."""
+        assert self._connection is not None
+        state = self._connection.run(self._line.state(), ASK_S) if self._looks.take() else None
+        found = []
+        for each in asked:
+            sequence = each.get("sequence")
+            answer: Facts = {"state": state}
+            if isinstance(sequence, int) and 0 < sequence < 1 << 63 and state is not None and self._looks.take():
+                answer["there"] = self._connection.run(self._line.is_there(sequence), ASK_S)
+            unanswered = state is None or sequence is not None and "there" not in answer
+            found.append({"error": "too many ask", "retry_s": 0.2} if unanswered else answer)
+        return found
 
     def sync(self, timeout_s: float | None) -> None:
         """Returns when this node has applied all that was acknowledged anywhere. Raises `Unavailable`."""

@@ -66,7 +66,7 @@ class Desk:
         self._kinds: list[_Kind] = []
         self._numbers = 1
         self._lock = threading.Lock()
-        self._bell = Bell()
+        self._bell: Bell | None = None
         self._wire: Wire | None = None
         self._refused: list[bytes] = []
         self._closed = False
@@ -90,10 +90,12 @@ class Desk:
     def _add(self, kind: _Kind) -> None:
         assert len(self._kinds) < _KINDS_MAX, "the number of a subscription says of which kind it is"
         self._kinds.append(kind)
-        self._bell.ring()
+        if self._bell is not None:
+            self._bell.ring()
 
     def open(self) -> None:
         """Answers from now on, as soon as there is a server."""
+        self._bell = Bell()
         self._thread.start()
 
     def close(self) -> None:
@@ -101,17 +103,20 @@ class Desk:
         if self._closed:
             return
         self._closed = True
-        self._bell.ring()
+        if self._bell is not None:
+            self._bell.ring()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(CLOSE_S)
 
     # -- what comes
 
     def _serve(self) -> None:
+        bell = self._bell
+        assert bell is not None, "a desk is opened before it serves"
         while not self._closed:
-            wire = self._wire or self._connect()
+            wire = self._wire or self._connect(bell)
             if wire is None:
-                self._bell.wait(RECONNECT_S)
+                bell.wait(RECONNECT_S)
                 continue
             try:
                 wire.wait(self._give_credit(wire))
@@ -130,11 +135,11 @@ class Desk:
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
-        self._bell.close()
+        bell.close()
 
-    def _connect(self) -> Wire | None:
+    def _connect(self, bell: Bell) -> Wire | None:
         try:
-            wire = self._connection.wire([], self._bell)
+            wire = self._connection.wire([], bell)
         except OSError:
             return None
         for kind in self._kinds:

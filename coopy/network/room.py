@@ -7,6 +7,7 @@ one node of all; replicas may ask, too, see `coopy.network.desk`. All of it is J
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import threading
@@ -159,16 +160,20 @@ class Room:
 
     def ask(self, what: str, facts: Facts, timeout_s: float) -> Facts:
         """What one of the nodes answers. Asks again while they are busy. Raises `Unavailable`, `ClusterError`."""
+        return self._connection.run(self.asked(what, facts, timeout_s), timeout_s + 1)
+
+    async def asked(self, what: str, facts: Facts, timeout_s: float) -> Facts:
+        """The same, in the loop."""
         began = time.monotonic()
         deadline = began + timeout_s
         while True:
             left_s = max(0.1, deadline - time.monotonic())
             try:
-                found = self._connection.run(self._asked(what, facts, min(left_s, ANSWER_S)), left_s + 1)
-                wait_s = found.get("retry_s")
-                problem: ClusterError = ClusterError(f"{what}: {found.get('error')}")
+                found = await self._asked_once(what, facts, min(left_s, ANSWER_S))
                 if "error" not in found:
                     return found
+                problem: ClusterError = ClusterError(f"{what}: {found['error']}")
+                wait_s = found.get("retry_s")
                 if wait_s is None:
                     raise problem
             except Unavailable as error:
@@ -180,9 +185,9 @@ class Room:
             wait_s = float(wait_s) * (0.5 + random.random())
             if time.monotonic() + wait_s > deadline:
                 raise problem
-            time.sleep(wait_s)
+            await asyncio.sleep(wait_s)
 
-    async def _asked(self, what: str, facts: Facts, timeout_s: float) -> Facts:
+    async def _asked_once(self, what: str, facts: Facts, timeout_s: float) -> Facts:
         from nats.errors import Error, NoRespondersError
 
         try:

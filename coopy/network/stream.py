@@ -20,6 +20,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from typing import Any, NamedTuple
@@ -42,6 +43,9 @@ DUPLICATES_S = 120
 HEADERS = b"NATS/1.0\r\nNats-Msg-Id: %s\r\nNats-Expected-Stream: %s\r\n\r\n"
 _OUT, _ANSWERS, _ELECTED = 1, 2, 3
 """Numbers of the subscriptions: to what is published again, to answers, and to news of who leads."""
+
+
+Asks = Callable[[str, dict[str, Any], float], Coroutine[Any, Any, dict[str, Any]]]
 
 
 class Names(NamedTuple):
@@ -73,12 +77,16 @@ class Names(NamedTuple):
 
 
 class Stream:
-    """A node's end of the stream. To be used after the stream was made; what was sent is answered while `receive` runs."""
+    """A node's end of the stream. To be used after the stream was made; what was sent is answered while `receive` runs.
 
-    def __init__(self, connection: Connection, names: Names, *, writes: bool = True) -> None:
+    ``asks``: answers what only the stream's leader knows, for a replica, which may not ask that one. As `coopy.network.room.Room.asked`.
+    """
+
+    def __init__(self, connection: Connection, names: Names, *, writes: bool = True, asks: Asks | None = None) -> None:
         self._connection = connection
         self._names = names
         self._writes = writes
+        self._asks = asks
         self._lock = threading.Lock()
         self._arrived: deque[Message] = deque()
         self._arrived_bytes = 0
@@ -297,7 +305,7 @@ class Stream:
                 await self._fetch(before)
                 if self._next == before:
                     return
-        except (Error, OSError, asyncio.TimeoutError, Unavailable) as error:
+        except (Error, OSError, asyncio.TimeoutError, ClusterError) as error:
             if self._next <= self._newest:
                 self._connection.sparing.warn(
                     "not fetched", "%s: what comes after message %d could not be fetched: %s",
@@ -326,7 +334,7 @@ class Stream:
         """The server that answered has no message of that sequence, and has later ones."""
         if await self._forgotten(sequence):
             return
-        if await self._is_there(sequence):
+        if await self.is_there(sequence):
             await asyncio.sleep(POLL_S)  # One server is behind; the leader is not.
         else:
             self._stop(
@@ -348,9 +356,12 @@ class Stream:
         )
         return True
 
-    async def _is_there(self, sequence: int) -> bool:
+    async def is_there(self, sequence: int) -> bool:
+        """Whether the stream's leader has a message. Raises `nats.errors.Error`, `ClusterError`."""
         from nats.js.errors import NotFoundError
 
+        if self._asks is not None:
+            return bool((await self._asks("line", {"sequence": sequence}, ANSWER_S))["there"])
         try:
             await self._connection.stream_api.get_msg(self._names.stream, sequence)
         except NotFoundError:
@@ -358,7 +369,9 @@ class Stream:
         return True
 
     async def state(self) -> State:
-        """What the stream's leader says. Raises `nats.errors.Error`."""
+        """What the stream's leader says. Raises `nats.errors.Error`, `ClusterError`."""
+        if self._asks is not None:
+            return State.of((await self._asks("line", {}, ANSWER_S))["state"])
         found = await self._connection.stream_api.stream_info(self._names.stream)
         state, cluster = found.state, found.cluster
         leader, others = (None, []) if cluster is None else (cluster.leader, cluster.replicas or [])
@@ -414,6 +427,12 @@ class State(NamedTuple):
     leader: str | None
     peers: tuple[tuple[str, bool, bool, int], ...]
     """The other servers that keep it: name, whether it is up to date, whether it is away, and by how much it lags."""
+
+    @classmethod
+    def of(cls, said: Sequence[Any]) -> State:
+        """What was one before it became JSON."""
+        first, last, size, replicas, leader, peers = said
+        return cls(int(first), int(last), int(size), int(replicas), leader, tuple(tuple(each) for each in peers))
 
 
 async def make(connection: Connection, names: Names, replicas: int, first: int = 1) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from coopy.network import room as rooms
 from coopy.network.configuration import REPLICA_PAYLOAD_BYTES_MAX
 from coopy.network.desk import QUESTION_BYTES_MAX
 from coopy.network.room import Facts, Room, Turn
-from coopy.network.stream import Names, State
+from coopy.network.stream import Names, State, Stream
 
 
 class Bucket:
@@ -257,3 +258,46 @@ def test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied(monk
     assert said < min(QUESTION_BYTES_MAX, REPLICA_PAYLOAD_BYTES_MAX) / 2
     node._role = node._role._replace(kind=replicated.MASTER)
     assert len(node._facts()["digests"]) == replicated.DIGESTS_SAID
+
+
+class Leader:
+    """A stream's leader, which says what it has, and is asked through the nodes."""
+
+    def __init__(self) -> None:
+        self.state_, self.looks = State(5, 9, 100, 3, "a:1", (("b:1", True, False, 0),)), 0
+
+    async def state(self) -> State:
+        self.looks += 1
+        return self.state_
+
+    async def is_there(self, sequence: int) -> bool:
+        self.looks += 1
+        return 5 <= sequence <= 9
+
+
+def asked_of(leader: Leader, node: Any, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    node._line = leader
+    node._connection = SimpleNamespace(run=lambda work, timeout_s: asyncio.run(work))
+    node._looks = TokenBucket(10, 10, clock)
+
+
+def test_what_a_replica_asks_the_nodes_of_the_line_is_what_its_leader_says(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    node, leader = beginning(monkeypatch), Leader()
+    asked_of(leader, node, monkeypatch, clock)
+
+    async def asks(what: str, facts: Facts, timeout_s: float) -> Facts:
+        said = json.dumps(await asyncio.to_thread(node._line_for, [facts]))
+        return cast(Facts, json.loads(said)[0])
+
+    line = Stream(cast(Any, SimpleNamespace(inbox="a")), Names("shop"), writes=False, asks=asks)
+    assert asyncio.run(line.state()) == leader.state_
+    assert [asyncio.run(line.is_there(number)) for number in (4, 5, 9, 10)] == [False, True, True, False]
+    line._bell.close()
+
+
+def test_whoever_asks_of_the_line_without_end_has_the_leader_asked_seldom(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    node, leader = beginning(monkeypatch), Leader()
+    asked_of(leader, node, monkeypatch, clock)
+    found = [each for _ in range(100) for each in node._line_for([{}, {"sequence": 7}, {"sequence": 10**30}, {"sequence": "x"}])]
+    assert leader.looks == 10 and len(found) == 400
+    assert sum("retry_s" in each for each in found) > 300

@@ -1018,6 +1018,20 @@ MUTANTS = [
         "        if False:\n            return facts  #",
         f"{ROOM}::test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied",
     ),
+    Mutant(
+        "a-replica-may-fill-the-queue-in-which-nodes-are-answered",
+        "coopy/network/configuration.py",
+        'return [f"DIRECT.GET.{stream}{more}" for',
+        'return ["STREAM.NAMES"] + [f"DIRECT.GET.{stream}{more}" for',
+        "tests/network/test_hostile.py::test_no_subject_that_a_replica_sends_to_changes_or_tells_anything_it_may_not",
+    ),
+    Mutant(
+        "each-who-asks-of-the-line-has-its-leader-asked",
+        "coopy/replicated.py",
+        "if self._looks.take() else None",
+        "if True else None",
+        f"{ROOM}::test_whoever_asks_of_the_line_without_end_has_the_leader_asked_seldom",
+    ),
 ]
 
 
