@@ -35,7 +35,7 @@ _ASKED_BY = b'Nats-Request-Info: {"start":'
 
 Facts = dict[str, Any]
 Answers = Callable[[list[Facts]], list[Facts]]
-AGAIN, AGAIN_S = "ask again later", 0.2
+AGAIN = json.dumps({"error": "ask again later", "retry_s": 0.2}).encode()
 
 
 class _Kind:
@@ -188,7 +188,7 @@ class Desk:
 
     def _refuse(self, kind: _Kind, message: Delivered, peer: bytes, why: str) -> None:
         if message.reply:
-            self._refused.append(_publication(message.reply, {"error": AGAIN, "retry_s": AGAIN_S}))
+            self._refused.append(b"PUB %s %d\r\n%s\r\n" % (message.reply, len(AGAIN), AGAIN))
         self._connection.sparing.warn(
             f"asks {kind.name}", "%s: who connected at %s asks for %s %s, and is told to ask again", self._node, peer.decode(errors="replace"), kind.name, why
         )
