@@ -22,7 +22,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from coopy import digest, entities
+from coopy import deep, digest, entities
 from coopy.codec import Codec
 from coopy.engine import Call, Engine, Method, with_lock
 from coopy.errors import CheckFailed, NotRepeatable, SharedArgument, StateChanged
@@ -267,20 +267,20 @@ class _Argument:
     def __init__(self, value: Any, text: str, domain: object) -> None:
         self.text = text
         self._value = value
-        self._was = _Copied(domain).bytes_of(value)
+        self._was = _copy(domain, value)[0]
 
     def is_changed(self, domain: object) -> bool:
-        return _Copied(domain).bytes_of(self._value) != self._was
+        return _copy(domain, self._value)[0] != self._was
 
 
-class _Copied(pickle.Pickler):
+class _Copied:
     """Notes each object that a pickle of an argument copies. Entities of the system are not copied."""
 
     def __init__(self, domain: object) -> None:
-        self._file = io.BytesIO()
-        super().__init__(self._file, 5)
-        self._domain = domain
+        self.file = io.BytesIO()
+        super().__init__(self.file, 5)  # type: ignore[call-arg]
         self.found: list[Any] = []
+        self._domain = domain
 
     def persistent_id(self, obj: object) -> str | None:
         if hasattr(type(obj), "_coopy_engine") or isinstance(obj, type) or entities.key_in(self._domain, obj) is not None:
@@ -289,19 +289,30 @@ class _Copied(pickle.Pickler):
         return None
 
 
-    def bytes_of(self, value: object) -> bytes:
-        """A pickle, as far as pickle goes; dill takes the rest, and is not looked after."""
+class _CopiedPlainly(_Copied, pickle.Pickler):
+    pass
+
+
+class _CopiedDeeply(_Copied, deep.Pickler):
+    pass
+
+
+def _copy(domain: object, value: object) -> tuple[bytes, list[Any]]:
+    """A pickle, and the objects it copies, as far as pickle goes; dill takes the rest, and is not looked after."""
+    pickler: Any = _CopiedPlainly(domain)
+    try:
         try:
-            self.dump(value)
-        except Exception:
-            pass
-        return self._file.getvalue()
+            pickler.dump(value)
+        except RecursionError:
+            pickler = _CopiedDeeply(domain)
+            pickler.dump(value)
+    except Exception:
+        pass
+    return pickler.file.getvalue(), pickler.found
 
 
 def _copied(domain: object, value: object) -> list[Any]:
-    pickler = _Copied(domain)
-    pickler.bytes_of(value)
-    return pickler.found
+    return _copy(domain, value)[1]
 
 
 def _objects_in(value: Any) -> list[Any]:

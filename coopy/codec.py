@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
-from coopy import entities, migration
+from coopy import deep, entities, migration
 from coopy.errors import CoopyError, DecodingError, EncodingError
 from coopy.migration import Old
 from coopy.storage import PREFIX_BYTES
@@ -152,9 +152,19 @@ def joined_headers(headers: list[bytes], arguments: list[Any]) -> bytes:
 
 def is_plain(value: object) -> bool:
     """Whether a value needs no copy: an immutable scalar, or a tuple of them."""
-    if type(value) is tuple:
-        return all(map(is_plain, value))
-    return type(value) in SCALARS
+    if type(value) is not tuple:
+        return type(value) in SCALARS
+    seen = {id(value)}
+    left: list[tuple[Any, ...]] = [value]
+    while left:
+        for each in left.pop():
+            if type(each) is tuple:
+                if id(each) not in seen:
+                    seen.add(id(each))
+                    left.append(each)
+            elif type(each) not in SCALARS:
+                return False
+    return True
 
 
 class Codec:
@@ -233,25 +243,23 @@ class Codec:
 
     def dump_state(self, state: object, file: StateFile) -> None:
         """Writes a whole state. Raises `EncodingError`."""
-        file.write(b"P")
+        # Persistent ids cost a call for every object; they are used only where they are needed.
+        ways = _WAYS if self._importable else _WAYS[1:]
         try:
-            # Persistent ids cost a call for every object; they are used only where they are needed.
-            if self._importable:
-                pickle.Pickler(file, PROTOCOL).dump(state)
-                return
-        except RecursionError as error:
-            raise EncodingError("the state cannot be pickled: it is nested too deeply") from error
-        except Exception:
-            file.restart()
-            file.write(b"P")
-        try:
-            _pickler(self, file).dump(state)
-            return
-        except Exception:
-            file.restart()
-            file.write(b"D")
-        try:
-            _dill_pickler(self, file).dump(state)
+            for number, (tag, make, make_deep) in enumerate(ways, 1):
+                try:
+                    file.write(tag)
+                    try:
+                        make(self, file, None).dump(state)
+                    except RecursionError:
+                        file.restart()
+                        file.write(tag)
+                        make_deep(self, file, None).dump(state)
+                    return
+                except Exception as error:
+                    if number == len(ways) or isinstance(error, RecursionError):
+                        raise
+                    file.restart()
         except Exception as error:
             raise EncodingError(
                 f"the state of {self.domain_class.__qualname__} cannot be pickled: {_first_line(error)}"
@@ -282,7 +290,7 @@ class Codec:
         """Those attributes of the domain that it has. Raises `EncodingError`."""
         try:
             values = {name: getattr(domain, name) for name in names if hasattr(domain, name)}
-            return _bytes_of(_PartsPickler, self, values, domain)
+            return _bytes_of(_PartsPickler, _DeepPartsPickler, self, values, domain)
         except Exception as error:
             raise EncodingError(
                 f"the parts {', '.join(names)} of {self.domain_class.__qualname__} cannot be pickled: {_first_line(error)}"
@@ -313,13 +321,17 @@ class Codec:
         """A value, by the first way that can. Raises what the last one raises."""
         if not entities.known.any:
             try:
-                return b"P" + _dumps(value, PROTOCOL)
+                return b"P" + deep.dumps(value)
+            except RecursionError:
+                raise
             except Exception:
                 pass
         try:
-            return b"P" + _bytes_of(_pickler, self, value, domain)
+            return b"P" + _bytes_of(_Pickler, _DeepPickler, self, value, domain)
+        except RecursionError:
+            raise
         except Exception:
-            return b"D" + _bytes_of(_dill_pickler, self, value, domain)
+            return b"D" + _bytes_of(_dill_pickler, _deep_dill_pickler, self, value, domain)
 
     def _blame(self, call: Call, parameters: Sequence[str], domain: object) -> NoReturn:
         name, args = call[0], call[1]
@@ -448,6 +460,16 @@ class _Pickler(pickle.Pickler):
         return self._codec._persistent_id(obj, self._domain)
 
 
+class _DeepPickler(deep.Pickler):
+    def __init__(self, codec: Codec, file: Any, domain: object) -> None:
+        super().__init__(file, PROTOCOL)
+        self._codec = codec
+        self._domain = domain
+
+    def persistent_id(self, obj: object) -> Any:
+        return self._codec._persistent_id(obj, self._domain)
+
+
 class _Unpickler(pickle.Unpickler):
     def __init__(self, codec: Codec, file: IO[bytes], old: Old, domain: object) -> None:
         super().__init__(file)
@@ -467,21 +489,48 @@ class _PartsPickler(_Pickler):
         return "domain" if obj is self._domain else self._codec._persistent_id(obj, None)
 
 
+class _DeepPartsPickler(_DeepPickler):
+    def persistent_id(self, obj: object) -> Any:
+        return "domain" if obj is self._domain else self._codec._persistent_id(obj, None)
+
+
 class _PartsUnpickler(_Unpickler):
     def persistent_load(self, pid: object) -> object:
         return self._domain if pid == "domain" else super().persistent_load(pid)
 
 
-def _pickler(codec: Codec, file: Any, domain: object = None) -> pickle.Pickler:
-    return _Pickler(codec, file, domain)
+def _plain_pickler(codec: Codec, file: Any, domain: object) -> pickle.Pickler:
+    return pickle.Pickler(file, PROTOCOL)
 
 
-def _dill_pickler(codec: Codec, file: Any, domain: object = None) -> Any:
+def _deep_plain_pickler(codec: Codec, file: Any, domain: object) -> deep.Pickler:
+    return deep.Pickler(file, PROTOCOL)
+
+
+def _dill_pickler(codec: Codec, file: Any, domain: object) -> Any:
     import dill  # type: ignore[import-untyped, unused-ignore]
 
-    pickler = dill.Pickler(file, protocol=PROTOCOL)
+    return _in_dill(dill.Pickler, codec, file, domain)
+
+
+def _deep_dill_pickler(codec: Codec, file: Any, domain: object) -> Any:
+    return _in_dill(deep.dill_pickler(), codec, file, domain)
+
+
+def _in_dill(make: Any, codec: Codec, file: Any, domain: object) -> Any:
+    pickler = make(file, protocol=PROTOCOL)
     pickler.persistent_id = lambda value: codec._persistent_id_in_dill(value, domain)
     return pickler
+
+
+Make = Callable[[Codec, Any, object], Any]
+
+_WAYS: tuple[tuple[bytes, Make, Make], ...] = (
+    (b"P", _plain_pickler, _deep_plain_pickler),
+    (b"P", _Pickler, _DeepPickler),
+    (b"D", _dill_pickler, _deep_dill_pickler),
+)
+"""The ways to pickle, in the order in which they are tried: each with the tag it leaves, and what is asked where it finds no end."""
 
 
 def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old, domain: object) -> Any:
@@ -501,9 +550,13 @@ def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old, domain: object) -> 
     return unpickler
 
 
-def _bytes_of(make: Callable[[Codec, Any, object], Any], codec: Codec, value: object, domain: object) -> bytes:
+def _bytes_of(make: Make, make_deep: Make, codec: Codec, value: object, domain: object) -> bytes:
     file = io.BytesIO()
-    make(codec, file, domain).dump(value)
+    try:
+        make(codec, file, domain).dump(value)
+    except RecursionError:
+        file = io.BytesIO()
+        make_deep(codec, file, domain).dump(value)
     return file.getvalue()
 
 
@@ -546,6 +599,8 @@ def _found(module: object, qualname: str) -> object:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return f"{error}; it is deeper than {deep.DEPTH_MAX} objects, or a method that pickling calls never comes to its end"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

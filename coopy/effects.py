@@ -16,11 +16,11 @@ What an action asked for that raises is dropped. Replay and time travel carry ou
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections.abc import Callable
 from typing import Any
 
+from coopy import deep
 from coopy.errors import EncodingError, UsageError
 from coopy.moment import current
 from coopy.words import shown
@@ -54,7 +54,7 @@ def on_commit(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> 
         function(*args, **kwargs)
         return
     try:
-        effect = pickle.dumps((function, args, kwargs), 5)
+        effect = deep.dumps((function, args, kwargs))
     except Exception as error:
         name = getattr(function, "__qualname__", repr(function))
         raise EncodingError(

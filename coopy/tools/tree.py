@@ -12,7 +12,6 @@ import ast
 import difflib
 import enum
 import math
-import pickle
 import reprlib
 import sys
 from collections import deque
@@ -20,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from coopy import words
+from coopy import deep, words
 from coopy.errors import UsageError
 
 GIVEN = frozenset({"_clock", "_env"})
@@ -510,6 +509,10 @@ def _by_position(work: list[Work], place: _Place, olds: list[Any], news: list[An
 def _blocks(olds: list[Any], news: list[Any]) -> Iterator[tuple[str, int, int, int, int]]:
     """Which items stand for which, as `difflib.SequenceMatcher.get_opcodes` says it."""
     size, length = len(olds), len(news)
+    if size == length and (pair := _only_pair(olds, news)) is not None:
+        # Nothing to choose from. Lists that lie deep in one another are looked at once, and not once for each that they lie in.
+        yield "replace", pair, pair + 1, pair, pair + 1
+        return
     scalars = all(type(each) in _SCALARS for each in olds) and all(type(each) in _SCALARS for each in news)
     if not scalars and max(size, length) > _ALIKE_ITEMS_MAX:
         yield "replace", 0, size, 0, length
@@ -533,6 +536,17 @@ def _blocks(olds: list[Any], news: list[Any]) -> Iterator[tuple[str, int, int, i
     else:
         yield "replace", start, size - end, start, length - end
     yield "equal", size - end, size, length - end, length
+
+
+def _only_pair(olds: list[Any], news: list[Any]) -> int | None:
+    """The place of the only items that are not the same scalar, in two lists of one length; None if there are more, or none."""
+    found = None
+    for place, (old, new) in enumerate(zip(olds, news)):
+        if not _same_scalar(old, new):
+            if found is not None:
+                return None
+            found = place
+    return found
 
 
 def _alike(value: object) -> object:
@@ -569,6 +583,6 @@ def _equal(old: object, new: object) -> bool:
     except Exception:
         pass  # An array, say, answers with an array.
     try:
-        return pickle.dumps(old) == pickle.dumps(new)
+        return deep.dumps(old) == deep.dumps(new)
     except Exception:
         return False

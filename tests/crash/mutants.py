@@ -259,6 +259,35 @@ MUTANTS = [
         "                if False:\n",
         "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
     ),
+    # -- what lies deep
+    Mutant(
+        "a-deep-state-is-refused",
+        "coopy/codec.py",
+        "                        make_deep(self, file, None).dump(state)\n",
+        "                        raise\n",
+        "tests/test_deep.py::test_a_hundred_thousand_lists_in_one_another_are_kept",
+    ),
+    Mutant(
+        "the-deep-pickler-forgets-what-it-has-begun",
+        "coopy/deep.py",
+        "                    begun.append(following)\n",
+        "                    begun[-1] = following\n",
+        "tests/test_deep.py::test_the_deep_pickler_writes_what_the_other_writes",
+    ),
+    Mutant(
+        "what-has-no-end-is-pickled-until-memory-has",
+        "coopy/deep.py",
+        "                    if len(begun) >= DEPTH_MAX:\n",
+        "                    if len(begun) >= 10 * DEPTH_MAX:\n",
+        "tests/test_codec.py::test_a_state_that_is_nested_deeper_than_there_is_memory_for_is_refused",
+    ),
+    Mutant(
+        "what-lies-deep-is-not-checked",
+        "coopy/checking.py",
+        "            pickler.dump(value)\n        except RecursionError:\n",
+        "            pickler.dump(value)\n        except ZeroDivisionError:\n",
+        "tests/test_deep.py::test_what_lies_deep_is_checked",
+    ),
     # -- what is dropped is gone
     Mutant(
         "methods-hold-their-machine",
