@@ -284,6 +284,15 @@ def test_what_there_is_no_room_for_is_an_error_and_nothing_was_saved(call: str, 
         child.start(nothing)
 
 
+def test_an_interpreter_that_ends_and_forks_no_more_saves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Any:
+        raise RuntimeError("can't fork at interpreter shutdown")
+
+    monkeypatch.setattr(os, "fork", fail)
+    with pytest.raises(SnapshotError, match="can't fork at interpreter shutdown. Nothing was saved"):
+        child.start(nothing)
+
+
 def test_who_is_interrupted_while_he_waits_ends_the_child(endless: Callable[[], None]) -> None:
     failed: list[int] = []
 
