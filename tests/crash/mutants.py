@@ -720,7 +720,7 @@ MUTANTS = [
     Mutant(
         "a-torn-end-is-said-to-be-whole",
         "coopy/system.py",
-        "        if journal.is_whole:\n",
+        "        if journal.is_whole and self._lock is not None:\n",
         "        if True:\n",
         "tests/disk/test_dirlock.py::test_an_end_that_is_torn_is_not_said_to_be_whole",
     ),
