@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-all crash simulate strangers mutants moments memory bench bench-all bench-cluster coverage typecheck clean
+.PHONY: help demo demo-cluster test test-all crash faults simulate strangers mutants moments memory bench bench-all bench-cluster coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -14,6 +14,7 @@ FAULT_RUNS ?= 20
 MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
 SECONDS ?= 600
+EVERY ?= 1
 VERSIONS ?= 3.10 3.11 3.12 3.13
 
 help:  ## this list
@@ -51,6 +52,9 @@ test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
 
 crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), and 2000 lives with the power cut (LIVES=...)
 	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
+
+faults: $(VENV)/.installed  ## every system call fails, at every point of every operation; one case in EVERY (1)
+	@$(BIN)/python tests/failing/campaign.py --every $(EVERY)
 
 simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about an hour)
 	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py

@@ -6,6 +6,8 @@ what could be found when the power comes back:
 * a file's bytes, by sectors: each sector as it was when the file was last synced, or as any later write
   left it, independently of the others. A write is torn wherever it crosses a sector, and sectors
   reach the disk in any order;
+* after a sync that failed: what was written before it is read back, and never reaches the disk, whatever syncs follow,
+  unless its sector is written again (that is what Linux does: the pages count as clean);
 * a file's size: as it was when last synced, or as any later change of size left it;
 * names: a created, renamed or removed name counts once its directory is synced. Of the changes since,
   any may be there and any may be missing; a rename is one change.
@@ -47,6 +49,10 @@ class SyncDone(NamedTuple):
     inode: int
 
 
+class SyncFailed(NamedTuple):
+    inode: int
+
+
 class Link(NamedTuple):
     """Names that changed at once; None is a name that is gone."""
 
@@ -65,7 +71,7 @@ class Said(NamedTuple):
     what: object
 
 
-Note = Union[Write, Resize, SyncBegun, SyncDone, Link, DirectorySynced, Said]
+Note = Union[Write, Resize, SyncBegun, SyncDone, SyncFailed, Link, DirectorySynced, Said]
 
 
 class Recorder(Calls):
@@ -161,10 +167,15 @@ class _File:
         self.durable = bytearray()
         self.pending: list[Write | Resize] = []
         self.begun = 0
+        self.lost: list[Write] = []
+        """Writes to one sector each that a failed sync has left: only another write to the sector brings them to the disk."""
 
     def found(self, keep: Callable[[int], int]) -> bytes:
         """Its bytes after a power cut. ``keep(n)`` says how many of n changes to one sector, or to the size, are there."""
         data = bytearray(self.durable)
+        for write in self.lost:
+            if keep(1):
+                _overwrite(data, write, write.offset // SECTOR)
         resizes = sum(isinstance(note, Resize) for note in self.pending)
         sized = keep(resizes) if resizes else 0
         touched: dict[int, int] = {}
@@ -186,8 +197,22 @@ class _File:
         return bytes(data)
 
     def settle(self) -> None:
-        self.durable = bytearray(_apply(self.durable, self.pending[: self.begun]))
+        settled = self.pending[: self.begun]
+        written = {sector for note in settled if isinstance(note, Write) for sector in _sectors(note)}
+        again = [write for write in self.lost if write.offset // SECTOR in written]
+        self.lost = [write for write in self.lost if write.offset // SECTOR not in written]
+        self.durable = bytearray(_apply(self.durable, [*again, *settled]))
         del self.pending[: self.begun]
+        self.begun = 0
+
+    def lose(self) -> None:
+        """What was written before a sync that failed counts as written, and is not on the disk."""
+        for note in self.pending:
+            if isinstance(note, Write):
+                for sector in _sectors(note):
+                    begin, end = max(note.offset, sector * SECTOR), min(note.offset + len(note.data), (sector + 1) * SECTOR)
+                    self.lost.append(note._replace(offset=begin, data=note.data[begin - note.offset : end - note.offset]))
+        self.pending = [note for note in self.pending if isinstance(note, Resize)]
         self.begun = 0
 
 
@@ -216,6 +241,8 @@ class Disk:
             file.begun = len(file.pending)
         elif isinstance(note, SyncDone):
             self._file(note.inode).settle()
+        elif isinstance(note, SyncFailed):
+            self._file(note.inode).lose()
         elif isinstance(note, Link):
             self._pending.append((note, {os.path.dirname(name) for name, _ in note.names}))
             if note.is_directory:
