@@ -107,7 +107,7 @@ class DirectoryInUse(CoopyError):
 
 
 class JournalError(CoopyError, OSError):
-    """The disk refused an append or a sync. ``errno`` and ``filename`` as in OSError."""
+    """The disk refused: an append, a sync, or whatever else was to be read or written. ``errno`` and ``filename`` as in OSError."""
 
     def __init__(self, errno: int | None, message: str, path: str) -> None:
         super().__init__(errno, message, path)

@@ -17,6 +17,7 @@ from coopy.storage import Log, SnapshotStore
 from coopy.words import shown
 
 _NS = 1_000_000_000
+PRUNED_IN_PART = "All that is to stay is there; of what was to go some may be gone. Free the cause and prune again."
 
 
 class Retention(NamedTuple):
@@ -68,6 +69,9 @@ def prune(log: Log, snapshots: SnapshotStore, rule: Retention, now: int) -> list
     """Forgets what need not stay; returns the indexes of the snapshots that went. Raises `StorageError`, OSError."""
     oldest = oldest_that_stays(snapshots, rule, now)
     if oldest is None:
+        # A pruning that failed may have left some of the journal before the oldest snapshot.
+        if not rule.keeps_all and (indexes := snapshots.indexes()):
+            log.forget(indexes[0])
         return []
     gone = [index for index in snapshots.indexes() if index < oldest]
     snapshots.forget(oldest)

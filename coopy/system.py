@@ -19,7 +19,7 @@ from coopy.codec import Codec
 from coopy.delivery import Delivery
 from coopy.disk import child, directory, manifest
 from coopy.disk.dirlock import DirectoryLock
-from coopy.disk.fs import Calls
+from coopy.disk.fs import Calls, is_directory, remove_if_there
 from coopy.disk.journal import SEGMENT_BYTES, Journal
 from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
@@ -438,6 +438,8 @@ class System:
         try:
             found = self._begun(calls)
             _sweep(calls, self.basedir)
+            # A process before may have given a file its name, and not have come to make the name durable.
+            calls.sync_directory(self.basedir)
             self._open_files(calls, found.system, durability, segment_bytes)
         except BaseException:
             self._let_go()
@@ -523,9 +525,10 @@ class System:
         if rule.keeps_all:
             return []
         gone: list[int] = []
-        holding.run_with(
-            self._pruning, lambda: gone.extend(retention.prune(self._journal, self._snapshots, rule, self._now()))
-        )
+        with paths.writes(self.basedir, retention.PRUNED_IN_PART):
+            holding.run_with(
+                self._pruning, lambda: gone.extend(retention.prune(self._journal, self._snapshots, rule, self._now()))
+            )
         return gone
 
     def past(self, until: int | datetime | None) -> Any:
@@ -784,6 +787,8 @@ def begin(
     """Makes a directory a system's."""
     _refuse_foreign(calls, basedir)
     try:
+        # Who made the directory may not have come to this.
+        directory.sync_above(calls, basedir)
         return manifest.create(calls, basedir, f"{cls.__module__}:{cls.__qualname__}", secret, system, deterministic)
     except OSError as error:
         raise JournalError(error.errno, f"{error.strerror}. No system was begun.", basedir) from error
@@ -822,8 +827,8 @@ def _sweep(calls: Calls, basedir: str, ending: str = directory.TEMPORARY) -> Non
     for name in calls.names(basedir):
         if name.endswith(ending) and name.startswith(("transaction_", "snapshot_", manifest.NAME)):
             path = os.path.join(basedir, name)
-            if not os.path.isdir(path):
-                calls.remove(path)
+            if not is_directory(path):
+                remove_if_there(calls, path)
 
 
 def _class_of(obj: Any) -> type:

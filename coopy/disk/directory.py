@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from datetime import datetime, timezone
 
-from coopy.disk.fs import Calls, File
+from coopy.disk.fs import Calls, File, is_directory, remove_if_there
 from coopy.errors import UsageError
 
 # As they are written, and no larger than a header can hold: any other name is not one of ours.
@@ -21,21 +22,36 @@ ASIDE = "aside-"
 def make(calls: Calls, path: str) -> None:
     """Makes a directory and those above it that are missing, each durable by name. Raises `UsageError`, OSError."""
     missing = []
-    while not os.path.isdir(path):
+    while not is_directory(path):
         missing.append(path)
-        path = os.path.dirname(path)
+        path, below = os.path.dirname(path), path
+        if path == below:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     for each in reversed(missing):
         try:
             calls.make_directory(each)
         except FileExistsError:
-            if not os.path.isdir(each):
+            if not is_directory(each):
                 raise UsageError(
                     f"{each} is not a directory, or a link to one. Nothing was changed. Choose another place for the data."
                 ) from None
         try:
-            calls.sync_directory(os.path.dirname(each))
-        except PermissionError:
-            pass  # A directory that can be passed through, but not read, can't be synced either.
+            sync_above(calls, each)
+        except OSError:
+            # Who comes next would take it for one that lasts.
+            try:
+                calls.remove_directory(each)
+            except OSError:
+                pass
+            raise
+
+
+def sync_above(calls: Calls, path: str) -> None:
+    """Makes the name of a directory durable. Raises OSError."""
+    try:
+        calls.sync_directory(os.path.dirname(path))
+    except PermissionError:
+        pass  # A directory that can be passed through, but not read, can't be synced either.
 
 
 def make_aside(calls: Calls, path: str) -> str:
@@ -52,8 +68,7 @@ def make_aside(calls: Calls, path: str) -> str:
 def write_whole(calls: Calls, path: str, data: bytes) -> None:
     """Writes a new file, durable but for its name; what is there of that name is replaced. Raises OSError."""
     temporary = path + TEMPORARY
-    if os.path.exists(temporary):
-        calls.remove(temporary)
+    remove_if_there(calls, temporary)
     file = File(calls, temporary, write=True, create=True)
     try:
         file.write(0, data)

@@ -17,7 +17,9 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import stat
 import sys
+from collections.abc import Callable
 
 MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems where a preallocated block can always be written: no copy on write, no delayed space."""
@@ -70,13 +72,16 @@ class Calls:
     def make_directory(self, path: str) -> None:
         os.mkdir(path)
 
+    def remove_directory(self, path: str) -> None:
+        os.rmdir(path)
+
     def sync_directory(self, path: str) -> None:
         """The directory's names are on disk when this returns."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:
-            os.close(fd)
+            closed(os.close, fd)
 
     def rename(self, old: str, new: str) -> None:
         os.replace(old, new)
@@ -105,7 +110,11 @@ class File:
         self._fd = -1
         self._map: mmap.mmap | None = None
         self._fd = calls.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0))
-        self.size = calls.size(self._fd)
+        try:
+            self.size = calls.size(self._fd)
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, offset: int, size: int) -> bytes:
         parts = []
@@ -145,8 +154,11 @@ class File:
         try:
             self.calls.allocate(self._fd, self.size, size - self.size)
         except OSError:
-            # A file system may have taken part of the space: give it back.
-            self.calls.truncate(self._fd, self.size)
+            # A file system may have taken part of the space: give it back. What can't be given back is zeros at the end.
+            try:
+                self.calls.truncate(self._fd, self.size)
+            except OSError:
+                pass
             raise
         self.size = size
         if self._map is not None:
@@ -187,10 +199,54 @@ class File:
         self._map = None
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            self.calls.close(fd)
+            closed(self.calls.close, fd)
 
     def __del__(self) -> None:
         self.close()
+
+
+def is_file(path: str) -> bool:
+    """Whether this is a file, or a link to one. Raises OSError where that can't be told, and FileNotFoundError where nothing is.
+
+    os.path.isfile() says no where nobody can tell, and what is there would be called damaged, or missing.
+    """
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        os.lstat(path)  # A link to nowhere is there.
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def is_directory(path: str) -> bool:
+    """Whether this is a directory, or a link to one. Raises OSError where that can't be told."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def remove_if_there(calls: Calls, path: str) -> None:
+    try:
+        calls.remove(path)
+    except FileNotFoundError:
+        pass
+
+
+def closed(close: Callable[[int], None], fd: int) -> None:
+    """Closes a file, whatever the system answers: the number is free, and what was written is a sync's to answer for."""
+    try:
+        close(fd)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            raise  # Somebody has closed it before, and perhaps another's file now.
 
 
 def _filesystem(device: int) -> str:

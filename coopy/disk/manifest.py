@@ -17,12 +17,13 @@ turned deterministic, for good.
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from coopy.disk.fs import Calls, File
+from coopy.disk.fs import Calls, File, is_file, remove_if_there
 from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat
 
 NAME = "coopy.json"
@@ -47,11 +48,12 @@ def read(calls: Calls, directory: str) -> Manifest | None:
     import json
 
     path = os.path.join(directory, NAME)
+    # Where it can't be told whether there is one, there may be: none must be made in its place.
     try:
-        os.lstat(path)
+        is_ours = is_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not os.path.isfile(path):
+    if not is_ours:
         raise DamagedManifest(f"{path} is not a file, or a link to one. {_ADVICE}")
     file = File(calls, path, write=False)
     try:
@@ -101,7 +103,23 @@ def create(
     manifest = Manifest(
         system or os.urandom(SYSTEM_BYTES), secret or os.urandom(SECRET_BYTES), domain, created, deterministic
     )
-    _write(calls, directory, manifest)
+    path = os.path.join(directory, NAME)
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    else:
+        # Whoever was told that there is none was told wrongly: its secret would be lost.
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+    try:
+        _write(calls, directory, manifest)
+    except BaseException:
+        # What may not last must not be taken for a system by who comes next.
+        try:
+            remove_if_there(calls, path)
+        except OSError:
+            pass
+        raise
     return manifest
 
 
@@ -128,8 +146,7 @@ def _write(calls: Calls, directory: str, manifest: Manifest) -> None:
     members["checksum"] = _checksum(members)
     path = os.path.join(directory, NAME)
     temporary = path + ".tmp"
-    if os.path.exists(temporary):
-        calls.remove(temporary)
+    remove_if_there(calls, temporary)
     file = File(calls, temporary, write=True, create=True)
     try:
         file.write(0, json.dumps(members, indent=1).encode("ascii") + b"\n")

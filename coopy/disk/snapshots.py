@@ -27,9 +27,10 @@ import zlib
 from collections.abc import Callable
 
 from coopy.disk import directory
-from coopy.disk.fs import Calls, File
+from coopy.disk.fs import Calls, File, is_file, remove_if_there
 from coopy.errors import DamagedSnapshot, ForeignDirectory, StorageError, UnsupportedFormat
 from coopy.log import warn
+from coopy.paths import reads
 from coopy.storage import StateWriter
 
 CHUNK = 1024 * 1024
@@ -49,12 +50,14 @@ class DiskSnapshots:
         self._system = system
 
     def indexes(self) -> list[int]:
-        return directory.snapshots(self._calls.names(self._basedir))
+        with reads(self._basedir):
+            return directory.snapshots(self._calls.names(self._basedir))
 
     def write(self, index: int, save: Callable[[StateWriter], None]) -> None:
         path = directory.snapshot_path(self._basedir, index)
         # Named by the process: a child whose parent was killed must not meet the next opener's file.
         temporary = f"{path}.{os.getpid()}{directory.TEMPORARY}"
+        is_new = index not in self.indexes()
         file = File(self._calls, temporary, write=True, create=True)
         try:
             head = HEADER.pack(MAGIC, VERSION, self._system, index, b"", 0)[:-4]
@@ -66,12 +69,15 @@ class DiskSnapshots:
             file.sync()
             file.close()
             self._calls.rename(temporary, path)
+            self._calls.sync_directory(self._basedir)
         except BaseException:
             file.close()
-            if os.path.exists(temporary):
-                self._calls.remove(temporary)
+            for left in [temporary, path] if is_new else [temporary]:
+                try:
+                    remove_if_there(self._calls, left)
+                except OSError:
+                    pass  # A half one is swept away by the next opening, and a whole one does no harm.
             raise
-        self._calls.sync_directory(self._basedir)
 
     def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
         damage: DamagedSnapshot | None = None
@@ -104,7 +110,7 @@ class DiskSnapshots:
     def forget(self, upto: int) -> None:
         for index in self.indexes():
             if index < upto:
-                self._calls.remove(directory.snapshot_path(self._basedir, index))
+                remove_if_there(self._calls, directory.snapshot_path(self._basedir, index))
 
     def _read(self, index: int) -> memoryview:
         path = directory.snapshot_path(self._basedir, index)
@@ -118,13 +124,17 @@ class DiskSnapshots:
         return found
 
     def _bytes(self, path: str, index: int, size: int | None) -> memoryview:
-        if not os.path.isfile(path):
-            raise DamagedSnapshot(path, index, "this is not a file, or a link to one")
-        file = File(self._calls, path, write=False)
-        try:
-            return memoryview(file.read(0, file.size if size is None else size))
-        finally:
-            file.close()
+        with reads(path):
+            try:
+                if not is_file(path):
+                    raise DamagedSnapshot(path, index, "this is not a file, or a link to one")
+                file = File(self._calls, path, write=False)
+            except FileNotFoundError:
+                raise DamagedSnapshot(path, index, "it is not there any more") from None
+            try:
+                return memoryview(file.read(0, file.size if size is None else size))
+            finally:
+                file.close()
 
     def _problem_of_header(self, data: memoryview, path: str, index: int) -> StorageError | None:
         if len(data) < HEADER.size:

@@ -22,15 +22,16 @@ what an interrupted one leaves is called like it and ends in ".tmp".
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from coopy import paths
 from coopy.disk import directory, dirlock, manifest
 from coopy.disk.dirlock import DirectoryLock
-from coopy.disk.fs import Calls, File
+from coopy.disk.fs import Calls, File, is_file, remove_if_there
 from coopy.disk.segment import Segment
-from coopy.errors import ForeignDirectory, StorageError, UsageError
+from coopy.errors import CoopyError, ForeignDirectory, StorageError, UsageError
 from coopy.reading import Reading
 from coopy.tools import repair
 from coopy.tools.contents import look, refuse_old
@@ -72,12 +73,28 @@ def backup(
         UsageError: there is no system in ``basedir``, or something is in ``dest``.
         DirectoryInUse: another backup to ``dest`` is under way.
         StorageError: the directory is damaged, or files are pruned faster than they can be copied.
-        JournalError: the disk refused. In each case there is no ``dest`` that was not there before.
+        JournalError: the disk refused. In each case there is no ``dest`` that was not there before, unless the error says so.
     """
     basedir, dest = paths.absolute(basedir), paths.absolute(dest, "dest")
     paths.refuse_missing(basedir)
-    with paths.writes(dest, "There is no copy."):
+    try:
         return _backed_up(Calls() if calls is None else calls, basedir, dest, progress)
+    except CoopyError:
+        raise
+    except OSError as error:
+        raise paths.refusal(error, dest, _state(dest)) from error
+
+
+def _state(dest: str) -> str:
+    """What there is after a backup that failed."""
+    try:
+        if not os.listdir(dest):
+            return "There is no copy; free the cause and make one."
+    except FileNotFoundError:
+        return "There is no copy; free the cause and make one."
+    except OSError:
+        pass
+    return "Nothing was copied that can be relied on: what is there may not last. Free the cause, remove it, and make another."
 
 
 def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None) -> Backup:
@@ -106,19 +123,43 @@ def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None)
                             f"{basedir}: at each of {_TRIES} attempts files were pruned before they could be copied. There is no "
                             f"copy. Let more of the past stay (keep=, keep_for=), or try when there is less to do."
                         ) from None
+            was_there = os.path.lexists(dest)
+            try:
+                calls.rename(temporary, dest)
+                # In place, and still ours: a lock file means nothing, and nobody is to wonder whose pid that is.
+                remove_if_there(calls, os.path.join(dest, dirlock.NAME))
+                calls.sync_directory(dest)
+                calls.sync_directory(os.path.dirname(dest))
+            except BaseException:
+                _take_back(calls, dest, temporary, was_there)
+                raise
         except BaseException:
-            _clear(calls, temporary)
-            calls.remove(os.path.join(temporary, dirlock.NAME))
-            os.rmdir(temporary)
+            _remove(calls, temporary)
             raise
-        calls.rename(temporary, dest)
-        # In place, and still ours: a lock file means nothing, and nobody is to wonder whose pid that is.
-        calls.remove(os.path.join(dest, dirlock.NAME))
-        calls.sync_directory(dest)
-        calls.sync_directory(os.path.dirname(dest))
     finally:
         lock.release()
     return copied
+
+
+def _take_back(calls: Calls, dest: str, temporary: str, was_there: bool) -> None:
+    """Gives a copy that may not last its first name again, if it has the other."""
+    try:
+        if not os.path.lexists(temporary):
+            calls.rename(dest, temporary)
+            if was_there:
+                calls.make_directory(dest)
+    except OSError:
+        pass  # The error says what is there.
+
+
+def _remove(calls: Calls, temporary: str) -> None:
+    """Removes what was not finished; what can't be removed is written over by the next backup."""
+    try:
+        _clear(calls, temporary)
+        remove_if_there(calls, os.path.join(temporary, dirlock.NAME))
+        calls.remove_directory(temporary)
+    except OSError:
+        pass
 
 
 def _copied(calls: Calls, basedir: str, temporary: str, dest: str, progress: Progress | None) -> Backup:
@@ -165,7 +206,11 @@ def _copied(calls: Calls, basedir: str, temporary: str, dest: str, progress: Pro
 
 def _open(calls: Calls, basedir: str, name: str) -> File:
     path = os.path.join(basedir, name)
-    if os.path.lexists(path) and not os.path.isfile(path):
+    try:
+        is_one = is_file(path)
+    except FileNotFoundError:
+        raise _Changed from None
+    if not is_one:
         raise StorageError(
             f"{path} is not a file, or a link to one, so there is no copy. Nothing was changed. Repair the directory first "
             f"(`coopy repair DIR` says what can be done)."
@@ -207,7 +252,11 @@ def _copy(
 def _refuse_taken(calls: Calls, basedir: str, dest: str) -> None:
     if os.path.realpath(dest).startswith(os.path.join(os.path.realpath(basedir), "")):
         raise UsageError(f"{dest} is inside of the directory that is to be copied. Nothing was copied. Choose another place.")
-    if os.path.lexists(dest) and not (os.path.isdir(dest) and not os.path.islink(dest) and not calls.names(dest)):
+    try:
+        mode = os.lstat(dest).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(mode) or calls.names(dest):
         raise UsageError(f"{dest} is there, and is not an empty directory. Nothing was copied. Choose another name.")
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from coopy import action, paths
 from coopy.disk import directory, dirlock, frame, manifest, snapshots
-from coopy.disk.fs import Calls, File
+from coopy.disk.fs import Calls, File, is_file
 from coopy.disk.manifest import Manifest
 from coopy.disk.segment import HEADER, Block, NotWhole, Segment
 from coopy.errors import DamagedJournal, DamagedManifest, ForeignDirectory, StorageError, UnsupportedFormat, UsageError
@@ -297,7 +297,7 @@ def _system_in_headers(calls: Calls, basedir: str, names: list[str]) -> bytes:
     ids = []
     paths = [directory.segment_path(basedir, first) for first in directory.segments(names)]
     paths += [directory.snapshot_path(basedir, index) for index in directory.snapshots(names)]
-    for path in filter(os.path.isfile, paths):
+    for path in filter(is_there, paths):
         file = File(calls, path, write=False)
         try:
             data = file.read(0, HEADER.size)
@@ -316,7 +316,7 @@ def _look(calls: Calls, basedir: str, system: bytes, first: int, all_kept: bool)
     except FileNotFoundError:
         kind, problem = "missing", "it is not there any more"
     except DamagedJournal as error:
-        kind, problem = "header", "its header is not what was written" if os.path.isfile(path) else _sentence(error, basedir)
+        kind, problem = "header", "its header is not what was written" if is_there(path) else _sentence(error, basedir)
     except ForeignDirectory as error:
         kind, problem = "foreign", _sentence(error, basedir)
     except UnsupportedFormat as error:
@@ -370,7 +370,7 @@ def _last_header(block: Block, last: int) -> bytes | None:
 def _snapshot(calls: Calls, basedir: str, system: bytes, index: int) -> SnapshotFile:
     path = directory.snapshot_path(basedir, index)
     name, size = os.path.basename(path), _size(path)
-    if not os.path.isfile(path):
+    if not is_there(path):
         return SnapshotFile(name, size, index, None, DAMAGED, "it is not a file, or a link to one")
     file = File(calls, path, write=False)
     try:
@@ -463,6 +463,14 @@ def _described(seen: Look, found: Survey) -> SegmentFile:
 def _sentence(error: StorageError, basedir: str) -> str:
     """The first sentence of a message, which says what is wrong; what to do is another's word here."""
     return str(error).replace(basedir + os.sep, "").split(". ")[0]
+
+
+def is_there(path: str) -> bool:
+    """Whether this is a file, or a link to one. Raises OSError where that can't be told."""
+    try:
+        return is_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _size(path: str) -> int:

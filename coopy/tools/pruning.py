@@ -33,7 +33,7 @@ def prune(basedir: str, rule: Retention, *, dry_run: bool = False) -> Pruned:
     system, `DirectoryInUse`, a `StorageError`, `JournalError`.
     """
     basedir = paths.absolute(basedir)
-    with paths.writes(basedir, "It was not pruned to the end. What is there is whole: prune again."):
+    with paths.writes(basedir, retention.PRUNED_IN_PART):
         return _pruned(basedir, rule, dry_run)
 
 
@@ -45,8 +45,11 @@ def _pruned(basedir: str, rule: Retention, dry_run: bool) -> Pruned:
         with Reading(basedir) as reading:
             oldest = retention.oldest_that_stays(reading.snapshots, rule, now := time.time_ns())
             indexes = reading.snapshots.indexes()
+            if oldest is None and not indexes:
+                return Pruned([], [], 0, 0)
             if oldest is None:
-                return Pruned([], [], 0, indexes[0] if indexes else 0)
+                # A pruning that failed may have left some of the journal before it.
+                oldest = indexes[0]
             for _ in reading.log.read(oldest):
                 pass
             gone = [index for index in indexes if index < oldest]

@@ -37,11 +37,11 @@ from typing import Any, NamedTuple
 from coopy import paths
 from coopy.disk import directory, frame, manifest
 from coopy.disk.dirlock import DirectoryLock
-from coopy.disk.fs import Calls, File
+from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.disk.journal import FIRST_BYTES
 from coopy.disk.segment import BLOCK, HEADER, MAGIC, VERSION, Segment
 from coopy.errors import StorageError, UsageError
-from coopy.tools.contents import SYSTEM, WHOLE, Damage, Look, Survey, survey
+from coopy.tools.contents import SYSTEM, WHOLE, Damage, Look, Survey, is_there, survey
 
 CHUNK = 1024 * 1024
 Progress = Callable[[int, int], None]
@@ -472,7 +472,7 @@ def _frames(data: bytes, piece: _Piece) -> Iterator[tuple[frame.Frame, int]]:
 
 def _bytes(calls: Calls, basedir: str, look: Look) -> bytes:
     path = os.path.join(basedir, look.name)
-    if not os.path.isfile(path):
+    if not is_there(path):
         return b""
     file = File(calls, path, write=False)
     try:
@@ -550,8 +550,7 @@ def _rewrite(calls: Calls, basedir: str, rewrite: Rewrite) -> None:
                 new += bytes(end - len(new))
     path = os.path.join(basedir, rewrite.new)
     temporary = path + directory.TEMPORARY
-    if os.path.exists(temporary):
-        calls.remove(temporary)
+    remove_if_there(calls, temporary)
     written = File(calls, temporary, write=True, create=True)
     try:
         written.write(0, bytes(new))

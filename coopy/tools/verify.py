@@ -244,6 +244,8 @@ class _Verification:
             differences = _differences(_Members(kept.domain), _Members(machine.domain))
         except EncodingError as error:
             return _undigestible(error, index)
+        except Unreadable:
+            raise  # Of what can't be read it is not known whether it is damaged.
         except (DecodingError, StorageError) as error:
             return Problem("snapshot", index, None, name, f"{name}: {error}")
         finally:
