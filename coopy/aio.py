@@ -19,6 +19,7 @@ a task asks of a future: it wakes its task without another turn of the loop.
 from __future__ import annotations
 
 import asyncio
+import errno
 import linecache
 import os
 import threading
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 import coopy
 from coopy import proxy
 from coopy.engine import Engine, Method
-from coopy.errors import CoopyError, SystemClosed, UsageError, copy_of
+from coopy.errors import CoopyError, JournalError, SystemClosed, UsageError, copy_of
 from coopy.words import shown
 
 if TYPE_CHECKING:
@@ -163,7 +164,12 @@ class Opening(Generic[A]):
 
     async def _open(self) -> A:
         loop = asyncio.get_running_loop()
-        worker = _Worker(loop, self._opened)
+        try:
+            worker = _Worker(loop, self._opened)
+        except RuntimeError as error:
+            raise JournalError(
+                errno.EAGAIN, f"{error}. Nothing was opened, and what is on the disk is as it was.", str(self._basedir or "")
+            ) from error
         try:
             system = _attach(await worker.opened, worker)
             _refuse_missing(system, self._protocol)
@@ -398,8 +404,13 @@ class _Worker:
                     # Waking the other would cost more than it gains.
                     self._finish(engine, begun, batch)
                 elif self._second is None:
-                    self._second = threading.Thread(target=self._take_turns, args=(engine,), name="coopy calls", daemon=True)
-                    self._second.start()
+                    second = threading.Thread(target=self._take_turns, args=(engine,), name="coopy calls", daemon=True)
+                    try:
+                        second.start()
+                    except RuntimeError:
+                        pass  # One thread does the work of two, and asks again with the next batch.
+                    else:
+                        self._second = second
             if shared:
                 self._finish(engine, begun, batch)
             # What was answered must not be kept while there is nothing to do.

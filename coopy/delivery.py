@@ -67,12 +67,21 @@ class Delivery:
             self._changed.notify()
 
         holding.run_with(self._lock, take)
-        self._start()
+        if not self._start():
+            # The action that asks is recorded, and must not fail for it.
+            log.error("%s: no thread can be started: the effect %s waits for the next one, or for closing", self._name, name)
 
-    def _start(self) -> None:
-        """Sees to it that there is a thread if there is something to do. Two of them are no harm: the second ends at once."""
+    def _start(self) -> bool:
+        """Sees to it that there is a thread if there is something to do. Two of them are no harm: the second ends at once.
+
+        Returns False if none can be started.
+        """
         if self._new and self._thread is None:
-            threading.Thread(target=self._run, name=f"coopy effects of {self._name}", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name=f"coopy effects of {self._name}", daemon=True).start()
+            except RuntimeError:
+                return False
+        return True
 
     def look(self) -> None:
         """Takes the effects that stand in the state: this node has come to be the one that carries out."""
@@ -87,7 +96,8 @@ class Delivery:
             self._changed.notify()
 
         holding.run_with(self._lock, end)
-        self._start()
+        if not self._start():
+            self._run()
         while self._new or self._thread is not None:
             thread = self._thread
             if thread is threading.current_thread():

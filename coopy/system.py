@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import math
 import os
@@ -696,7 +697,10 @@ class System:
         if interval_s or self._growth_max:
             name = f"coopy snapshots of {self.basedir}"
             arguments = (weakref.ref(self), self._wake, min(interval_s, threading.TIMEOUT_MAX) or None)
-            threading.Thread(target=_snapshooter, args=arguments, name=name, daemon=True).start()
+            try:
+                threading.Thread(target=_snapshooter, args=arguments, name=name, daemon=True).start()
+            except RuntimeError as error:  # There can't be one more.
+                raise _not_opened(OSError(errno.EAGAIN, str(error)), self.basedir) from error
 
     def snapshot_if_due(self, timed: bool) -> None:
         """Takes a snapshot if there is something new in it; failing is logged, and tried again next time."""
