@@ -528,14 +528,15 @@ class Engine:
                     self._caught_up()
                     unsure = False
                 if type(method) is Method:
+                    args, kwargs = call.args, call.kwargs
+                    if data is None:
+                        data, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
+                    # After it was encoded, as in `call`.
                     instant = _time_ns()
                     if instant >= self._offset_until:
                         instant = self._stamp(instant)
                     if self._instant > instant:
                         instant = self._instant
-                    args, kwargs = call.args, call.kwargs
-                    if data is None:
-                        data, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
                     machine = self.machine
                     if method.parts:
                         parts = self._codec.dump_parts(machine.domain, method.parts)

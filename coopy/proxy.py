@@ -16,7 +16,7 @@ import linecache
 import weakref
 from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType, GeneratorType, TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from coopy import versions
 from coopy.decorators import ABORT_EXCEPTION, READONLY, TRANSACTIONAL, UNLOCKED
@@ -188,13 +188,14 @@ def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
     for name, function in names.items():
         for each in (function, *(body.function for body in versions.bodies(function))):
             _refuse_async(cls, name, each)
-        if name == "__iter__" and "__next__" in names:
+        if (name == "__iter__" and "__next__" in names) or name in _OF_TWO:
             continue
         kind = kind_of(cls, name, function)
         source.add(name, function, "checked" if checked and kind == "read" else kind)
     members = source.compile()
     for name, member in statics_of(cls).items():
         members[name] = member
+    members |= {name: _of_two(function) for name, function in names.items() if name in _OF_TWO}
     members |= _common(cls, names, taken)
     return type(cls.__name__, (), members)
 
@@ -527,15 +528,37 @@ def _with_domain(function: Callable[..., Any]) -> Callable[..., Any]:
     return compare
 
 
+def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of a proxy for an operator of two: both systems are locked, and both are settled."""
+
+    def operator(self: Any, other: Any, *rest: Any) -> Any:
+        mine = self._coopy_engine
+        theirs = other._coopy_engine if is_proxy(other) else mine
+        try:
+            if theirs is mine:
+                return mine.read(_with_domain(function), (other, *rest), _NO_KEYWORDS)
+            # In one order, whichever of the two is asked: two threads must not wait for each other.
+            if id(mine) < id(theirs):
+                return mine.read(lambda domain: theirs.read(lambda two: function(domain, two, *rest), (), {}), (), _NO_KEYWORDS)
+            return theirs.read(lambda two: mine.read(lambda domain: function(domain, two, *rest), (), {}), (), _NO_KEYWORDS)
+        except BaseException as error:
+            raise _without_our_frames(error)
+
+    return dressed(cast(FunctionType, operator), function)
+
+
+_OF_TWO = frozenset(
+    ["__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"]
+    + [
+        f"__{side}{name}__"
+        for side in ("", "r")
+        for name in "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
+    ]
+)
 READERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "__iter__": _all_of,
     "__reversed__": _all_of,
-    **dict.fromkeys(("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"), _with_domain),
-    **{
-        f"__{side}{name}__": _with_domain
-        for side in ("", "r")
-        for name in "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
-    },
+    **dict.fromkeys(_OF_TWO, _with_domain),
 }
 
 

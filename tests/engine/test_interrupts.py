@@ -1,0 +1,151 @@
+"""What others see of a call that is interrupted, encoded or compared at the wrong moment. Every moment is tests/moments."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coopy import init_system, readonly
+from faults import Held, open_with
+
+trips: list[type[BaseException]] = []
+"""What the next transfer is interrupted with."""
+
+
+class Purses:
+    def __init__(self) -> None:
+        self.one, self.other = 100, 0
+        self.names = {"one": 1, "other": 2}
+
+    def transfer(self, size: int) -> None:
+        self.one -= size
+        if trips:
+            raise trips.pop()
+        self.other += size
+
+    def name(self, name: str) -> None:
+        self.names[name] = len(self.names) + 1
+
+    @readonly
+    def total(self) -> int:
+        return self.one + self.other
+
+    @readonly
+    def listed(self) -> Iterator[str]:
+        return (name for name in self.names)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError, RecursionError])
+def test_nobody_sees_half_of_an_action_that_was_interrupted(tmp_path: Path, error: type[BaseException]) -> None:
+    calls = Held()
+    purses = open_with(calls, Purses, tmp_path / "data")
+    calls.gate.clear()
+    calls.waiting.clear()
+    trips.append(error)
+    caller = threading.Thread(target=lambda: pytest.raises(error, purses.transfer, 10), daemon=True)
+    caller.start()
+    assert calls.waiting.wait(60)
+    # The record is on its way to the disk, and the lock is free.
+    seen: list[int] = []
+    readers = [threading.Thread(target=lambda: seen.append(purses.total()), daemon=True) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    calls.gate.set()
+    for thread in (caller, *readers):
+        thread.join(60)
+    assert seen == [100, 100, 100]
+    purses.close()
+
+
+def test_a_read_that_returns_a_generator_gives_what_was_there_when_it_was_called(tmp_path: Path) -> None:
+    with init_system(Purses, tmp_path / "data") as purses:
+        names = purses.listed()
+        purses.name("third")
+        assert list(names) == ["one", "other"]
+
+
+class Log:
+    def __init__(self) -> None:
+        self.at: list[float] = []
+
+    def note(self, what: object) -> None:
+        self.at.append(self._clock.time())  # type: ignore[attr-defined]
+
+
+class Calling:
+    """An argument that calls the system when it is encoded."""
+
+    log: Any = None
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        if Calling.log is not None:
+            time.sleep(0.002)
+            Calling.log.note("inside")
+        return Calling, ()
+
+
+def test_instants_never_go_back_though_an_argument_calls_the_system_as_it_is_encoded(tmp_path: Path) -> None:
+    with init_system(Log, tmp_path / "data") as log:
+        Calling.log = log
+        try:
+            log.note(Calling())
+        finally:
+            Calling.log = None
+        # Pickle may ask more than once; the argument itself comes last.
+        assert len(log.at) >= 2 and log.at == sorted(log.at)
+
+
+class Same:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def add(self) -> None:
+        self.number += 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.number == other.number
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_two_systems_are_compared_as_they_are_on_the_disk(tmp_path: Path) -> None:
+    calls = Held()
+    one, other = open_with(Held(), Same(1), tmp_path / "one"), open_with(calls, Same(0), tmp_path / "other")
+    calls.gate.clear()
+    calls.waiting.clear()
+    caller = threading.Thread(target=other.add, daemon=True)
+    caller.start()
+    assert calls.waiting.wait(60)
+    found: list[bool] = []
+    comparing = threading.Thread(target=lambda: found.append(one == other), daemon=True)
+    comparing.start()
+    comparing.join(0.2)
+    assert comparing.is_alive(), "the other is not on the disk yet"
+    calls.gate.set()
+    comparing.join(60)
+    caller.join(60)
+    assert found == [True]
+    one.close()
+    other.close()
+
+
+def test_two_threads_that_compare_two_systems_crosswise_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    one, other = init_system(Same(1), tmp_path / "one"), init_system(Same(1), tmp_path / "other")
+    found: list[bool] = []
+
+    def compare(first: Any, second: Any) -> None:
+        found.extend(first == second for _ in range(300))
+
+    threads = [threading.Thread(target=compare, args=pair, daemon=True) for pair in ((one, other), (other, one))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 600 and all(found)
+    one.close()
+    other.close()
