@@ -159,8 +159,8 @@ class Opening(Generic[A]):
         return cast(A, self._system)
 
     async def __aexit__(self, *_: object) -> None:
-        system, self._system = self._system, None
-        await close(system)
+        await close(self._system)
+        self._system = None
 
     async def _open(self) -> A:
         loop = asyncio.get_running_loop()
@@ -170,15 +170,20 @@ class Opening(Generic[A]):
             raise JournalError(
                 errno.EAGAIN, f"{error}. Nothing was opened, and what is on the disk is as it was.", str(self._basedir or "")
             ) from error
+        # Twice: stopping the worker may be interrupted as well.
         try:
-            system = _attach(await worker.opened, worker)
-            _refuse_missing(system, self._protocol)
+            try:
+                system = _attach(await worker.opened, worker)
+                _refuse_missing(system, self._protocol)
+                del worker.opened
+                return cast(A, system)
+            except BaseException:
+                worker.stop()
+                raise
         except BaseException:
             worker.stop()
+            worker.__dict__.pop("opened", None)  # What it raises has this frame in its traceback.
             raise
-        finally:
-            del worker.opened  # What it raises has this frame in its traceback.
-        return cast(A, system)
 
     def _opened(self, loop: asyncio.AbstractEventLoop) -> Any:
         if proxy.is_proxy(self._obj) and self._basedir is None and not self._options:
