@@ -1195,6 +1195,110 @@ MUTANTS = [
         "if True else None",
         f"{ROOM}::test_whoever_asks_of_the_line_without_end_has_the_leader_asked_seldom",
     ),
+    # -- interrupts, and failures in the middle of a step
+    Mutant(
+        "half-an-action-looks-like-none",
+        "coopy/machine.py",
+        "                self.applied = UNSURE\n                self.outcome = action.UNKNOWN\n                self.header = header\n",
+        "                self.outcome = action.UNKNOWN\n                self.header = header\n",
+        "tests/engine/test_interrupts.py::test_nobody_sees_half_of_an_action_that_was_interrupted",
+    ),
+    Mutant(
+        "an-interrupted-wait-keeps-the-gate",
+        "coopy/holding.py",
+        "            if not held and lock._is_owned():\n                lock.release()\n            raise\n    except",
+        "            raise\n    except",
+        "tests/disk/test_interrupted.py::test_a_wait_that_is_interrupted_twice_leaves_nobody_waiting",
+        more=(
+            Edit(
+                "coopy/holding.py",
+                "    except BaseException:\n        if not held and lock._is_owned():\n            lock.release()\n        raise\n",
+                "    except BaseException:\n        raise\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the-end-counts-as-known-while-it-is-changed",
+        JOURNAL,
+        "        data += _tail(_crc32(data, _SEED), 0x30)\n        self._block_end = -1\n",
+        "        data += _tail(_crc32(data, _SEED), 0x30)\n",
+        "tests/disk/test_interrupted.py::test_an_append_that_is_interrupted_twice_is_cut_off_by_the_next",
+    ),
+    Mutant(
+        "a-segment-that-has-got-its-name-is-forgotten",
+        JOURNAL,
+        "        if self._segment.first <= self.last and os.path.exists(path):\n",
+        "        if False:\n",
+        "tests/disk/test_interrupted.py::test_a_roll_over_that_ends_anywhere_loses_nothing",
+    ),
+    Mutant(
+        "a-map-that-is-not-to-be-had-is-an-error",
+        "coopy/disk/fs.py",
+        "        except (OSError, MemoryError):\n            pass\n",
+        "        except (KeyError, MemoryError):\n            pass\n",
+        "tests/disk/test_interrupted.py::test_without_address_space_for_a_map_calls_go_on_as_before",
+    ),
+    Mutant(
+        "a-thread-that-is-not-to-be-had-is-an-error",
+        JOURNAL,
+        "            except (RuntimeError, MemoryError):  # There are no more threads to be had.\n",
+        "            except MemoryError:\n",
+        "tests/disk/test_interrupted.py::test_without_a_thread_to_be_had_a_full_segment_is_synced_at_once",
+    ),
+    Mutant(
+        "what-a-flipped-bit-hides-is-cut-off",
+        "coopy/disk/segment.py",
+        " or (all_kept and found.index >= index)):",
+        "):",
+        "tests/disk/test_interrupted.py::test_after_a_kill_a_flipped_bit_is_damage_and_never_the_end",
+    ),
+    Mutant(
+        "what-is-cut-off-is-destroyed",
+        JOURNAL,
+        "        if self._aside or not old.is_blank_from(self._tail):\n            self._put_aside()\n",
+        "        if self._aside:\n            self._put_aside()\n",
+        "tests/disk/test_damage.py::test_a_torn_end_is_kept_aside_before_it_is_cut_off",
+    ),
+    Mutant(
+        "an-instant-is-taken-before-the-call-is-encoded",
+        ENGINE,
+        "                    call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)\n"
+        "                    # Encoding runs",
+        "                    began = _time_ns()\n"
+        "                    call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)\n"
+        "                    # Encoding runs",
+        "tests/engine/test_interrupts.py::test_instants_never_go_back_though_an_argument_calls_the_system_as_it_is_encoded",
+        more=(
+            Edit(
+                ENGINE,
+                "                    instant = _time_ns()\n                    if instant >= self._offset_until:\n"
+                "                        instant = self._stamp(instant)\n                    if instant < self._instant:\n"
+                "                        instant = self._instant\n",
+                "                    instant = began\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "a-read-hands-out-a-generator-over-the-live-state",
+        "coopy/proxy.py",
+        "                if _coopy_type(_coopy_result) is _coopy_generator:\n",
+        "                if False:\n",
+        "tests/engine/test_interrupts.py::test_a_read_that_returns_a_generator_gives_what_was_there_when_it_was_called",
+    ),
+    Mutant(
+        "two-systems-are-compared-whatever-the-disk-has-of-the-other",
+        "coopy/proxy.py",
+        "        theirs = other._coopy_engine if is_proxy(other) else mine\n",
+        "        theirs = mine\n",
+        "tests/engine/test_interrupts.py::test_two_systems_are_compared_as_they_are_on_the_disk",
+    ),
+    Mutant(
+        "an-interrupted-closing-keeps-the-directory",
+        "coopy/system.py",
+        "                self.engine.close()\n                self._end()\n                raise\n",
+        "                raise\n",
+        "tests/disk/test_interrupted.py::test_a_closing_that_is_interrupted_lets_the_directory_go",
+    ),
 ]
 
 

@@ -1038,6 +1038,17 @@ def test_behind_the_first_torn_segment_all_is_set_aside(tmp_path: Path, torn_one
     assert moved == names[torn_one + 1 :]
 
 
+def test_a_torn_end_is_kept_aside_before_it_is_cut_off(long: Path) -> None:
+    torn(long, at=-1)
+    path = segments(long)[-1]
+    end = blocks(path.read_bytes())[-1][-1].start
+    left = path.read_bytes()[end:].rstrip(b"\0")
+    kept(long, replayed(long))
+    (aside,) = long.glob("aside-*/*")
+    assert aside.name == f"{path.name}.from-{end}"
+    assert aside.read_bytes() == left
+
+
 @pytest.mark.parametrize("how", MENDED)
 def test_an_end_is_mended_by_the_first_action_and_not_by_looking(long: Path, how: str) -> None:
     MENDED[how](long)

@@ -1,0 +1,214 @@
+"""What a call that fails or is interrupted while it changes the end of the journal leaves to the next one."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coopy import control, init_system
+from coopy.disk import journal
+from coopy.disk.fs import Calls
+from coopy.errors import DamagedJournal, JournalError
+from faults import open_with
+
+LARGE = "x" * 400_000
+"""Three of them fill a segment."""
+
+
+class Pile:
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def add(self, number: int, data: str = "") -> None:
+        self.rows.append(number)
+
+
+class Tripping(Calls):
+    """Raises what it is given, once for each, in the call that it is named for; ``half`` of a write is written first."""
+
+    def __init__(self, call: str, *errors: BaseException, mapped: bool = False) -> None:
+        self.call = call
+        self.errors = list(errors)
+        self.armed = False
+        self._mapped = mapped
+
+    def _trip(self, call: str) -> None:
+        if self.armed and call == self.call and self.errors:
+            raise self.errors.pop(0)
+
+    def mappable(self, fd: int) -> bool:
+        return self._mapped
+
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        if self.armed and self.call == "pwrite" and self.errors:
+            super().pwrite(fd, bytes(data)[: len(data) // 2], offset)
+        self._trip("pwrite")
+        return super().pwrite(fd, data, offset)
+
+    def map(self, fd: int, size: int) -> mmap.mmap:
+        self._trip("map")
+        return super().map(fd, size)
+
+    def rename(self, old: str, new: str) -> None:
+        super().rename(old, new)
+        self._trip("renamed")
+
+    def sync_directory(self, path: str) -> None:
+        self._trip("sync_directory")
+        super().sync_directory(path)
+
+    def sync_data(self, fd: int) -> None:
+        self._trip("sync_data")
+        super().sync_data(fd)
+
+
+def filled(calls: Calls, path: Path, durability: str = "sync") -> tuple[Any, list[int]]:
+    """A pile of which the next large row does not fit into its segment, and its rows."""
+    pile = open_with(calls, Pile, path, durability=durability, segment_bytes=journal.FIRST_BYTES)
+    pile.add(0, LARGE)
+    pile.add(1, LARGE)
+    return pile, [0, 1]
+
+
+def goes_on(pile: Any, told: list[int], path: Path) -> None:
+    """Asserts that calls, small ones first, are taken, and that all that was told is there after a kill and after closing."""
+    for number in (10, 11):
+        pile.add(number)
+        told.append(number)
+    pile.add(12, LARGE)
+    told.append(12)
+    assert pile.rows == told
+    control(pile)._system.abandon()  # type: ignore[attr-defined]
+    with init_system(Pile, path, validation="off") as again:
+        assert again.rows == told
+        again.add(13)
+    with init_system(Pile, path, validation="off") as again:
+        assert again.rows == [*told, 13]
+
+
+@pytest.mark.parametrize("durability", ["sync", "buffered"])
+def test_an_append_that_is_interrupted_twice_is_cut_off_by_the_next(tmp_path: Path, durability: str) -> None:
+    calls = Tripping("pwrite", KeyboardInterrupt(), KeyboardInterrupt())
+    pile, told = filled(calls, tmp_path / "data", durability)
+    calls.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        pile.add(2)
+    goes_on(pile, told, tmp_path / "data")
+
+
+@pytest.mark.parametrize("durability", ["sync", "buffered"])
+@pytest.mark.parametrize("call", ["renamed", "sync_directory", "map", "pwrite"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EMFILE, os.strerror(errno.EMFILE))], ids=["Ctrl-C", "EMFILE"])
+def test_a_roll_over_that_ends_anywhere_loses_nothing(
+    tmp_path: Path, durability: str, call: str, error: BaseException
+) -> None:
+    calls = Tripping(call, error, mapped=call == "map")
+    pile, told = filled(calls, tmp_path / "data", durability)
+    calls.armed = True
+    try:
+        pile.add(2, LARGE)
+        told.append(2)
+    except (KeyboardInterrupt, JournalError):
+        pass
+    goes_on(pile, told, tmp_path / "data")
+
+
+@pytest.mark.parametrize("durability", ["sync", "buffered"])
+def test_without_address_space_for_a_map_calls_go_on_as_before(tmp_path: Path, durability: str) -> None:
+    none = [OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) for _ in range(50)]
+    calls = Tripping("map", *none, mapped=True)
+    pile, told = filled(calls, tmp_path / "data", durability)
+    calls.armed = True
+    for number in range(2, 8):
+        pile.add(number, LARGE)
+        told.append(number)
+    goes_on(pile, told, tmp_path / "data")
+
+
+def test_without_a_thread_to_be_had_a_full_segment_is_synced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pile, told = filled(Calls(), tmp_path / "data", "buffered")
+
+    class None_(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(journal.threading, "Thread", None_)
+    pile.add(2, LARGE)
+    told.append(2)
+    monkeypatch.undo()
+    goes_on(pile, told, tmp_path / "data")
+
+
+def flipped(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_after_a_kill_a_flipped_bit_is_damage_and_never_the_end(tmp_path: Path) -> None:
+    pile = open_with(Calls(), Pile, tmp_path / "data", durability="buffered")
+    for number in range(1000):
+        pile.add(number)
+    control(pile)._system.abandon()  # type: ignore[attr-defined]
+    segment = next((tmp_path / "data").glob("transaction_*.log"))
+    before = segment.read_bytes()
+    flipped(segment, 64 + 10 * 70)
+    after = segment.read_bytes()
+    for _ in range(2):
+        with pytest.raises(DamagedJournal, match="had been kept"):
+            init_system(Pile, tmp_path / "data", validation="off")
+    assert segment.read_bytes() == after != before
+
+
+def test_a_closing_that_is_interrupted_lets_the_directory_go(tmp_path: Path) -> None:
+    calls = Tripping("sync_data", KeyboardInterrupt())
+    pile = open_with(calls, Pile, tmp_path / "data")
+    pile.add(1)
+    calls.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        control(pile).close()
+    assert control(pile).closed
+    with init_system(Pile, tmp_path / "data", validation="off") as again:
+        assert again.rows == [1]
+
+
+@pytest.mark.parametrize("call", ["pwrite", "renamed", "sync_data", "sync_directory"])
+def test_an_opening_that_is_interrupted_lets_the_directory_go(tmp_path: Path, call: str) -> None:
+    calls = Tripping(call, KeyboardInterrupt())
+    calls.armed = True
+    kept: list[BaseException] = []
+    try:
+        open_with(calls, Pile, tmp_path / "data")
+    except KeyboardInterrupt as error:
+        kept.append(error)  # With all the frames in its traceback.
+    assert kept
+    with init_system(Pile, tmp_path / "data", validation="off") as again:
+        again.add(1)
+        assert again.rows == [1]
+
+
+def of_another_thread(function: Callable[[], object]) -> bool:
+    """Whether a function comes to its end in another thread."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(10)
+    return not thread.is_alive()
+
+
+def test_a_wait_that_is_interrupted_twice_leaves_nobody_waiting(tmp_path: Path) -> None:
+    calls = Tripping("sync_data", KeyboardInterrupt())
+    pile = open_with(calls, Pile, tmp_path / "data")
+    calls.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        pile.add(1)
+    assert of_another_thread(lambda: pile.add(2))
+    assert of_another_thread(lambda: pile.rows)
+    assert pile.rows == [1, 2]
+    control(pile).close()
