@@ -1218,13 +1218,6 @@ MUTANTS = [
         ),
     ),
     Mutant(
-        "the-end-counts-as-known-while-it-is-changed",
-        JOURNAL,
-        "        data += _tail(_crc32(data, _SEED), 0x30)\n        self._block_end = -1\n",
-        "        data += _tail(_crc32(data, _SEED), 0x30)\n",
-        "tests/disk/test_interrupted.py::test_an_append_that_is_interrupted_twice_is_cut_off_by_the_next",
-    ),
-    Mutant(
         "a-segment-that-has-got-its-name-is-forgotten",
         JOURNAL,
         "        if self._segment.first <= self.last and os.path.exists(path):\n",
