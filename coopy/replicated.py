@@ -1086,9 +1086,11 @@ class ReplicatedSystem(System):
         super().close()
 
     def _let_go(self) -> None:
-        if os.getpid() == self._pid:
-            self._leave()
-        super()._let_go()
+        try:
+            if os.getpid() == self._pid:
+                self._leave()
+        finally:
+            super()._let_go()
 
     def _leave(self) -> None:
         self._ended.set()

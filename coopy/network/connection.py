@@ -307,7 +307,9 @@ class Connection:
         self.sparing.close()
         try:
             self.run(asyncio.wait_for(self.client.close(), 2), 3)
-        except (ClusterError, OSError, self._nats.errors.Error):
+        except Exception:
+            # A connection over TLS that was lost just now is written to once more, and has nothing left to write with
+            # (an AttributeError in asyncio.sslproto). Whatever it is, nothing more is said here.
             pass
         self._stop()
 

@@ -252,7 +252,7 @@ def test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied(monk
     node._state = "ready"
     node._safe = 10**12
     digests = [(10**12 + number, 2**32 - 1) for number in range(replicated.DIGESTS_SAID)]
-    machine = SimpleNamespace(applied=10**12, own_code=1)
+    machine = SimpleNamespace(applied=10**12, reached=10**12, own_code=1)
     node.engine = SimpleNamespace(position=10**12, machine=machine, newest_digests=lambda number: digests)
     said = len(json.dumps({"node": "n" * 255, **node._facts()}))
     assert said < min(QUESTION_BYTES_MAX, REPLICA_PAYLOAD_BYTES_MAX) / 2

@@ -270,12 +270,13 @@ class Counted(dict[str, bytes]):
 def test_an_effect_is_numbered_without_a_look_at_those_before_it() -> None:
     machine = Machine(Shop(), 6, NOTHING_FOLLOWS, b"secret")
     found = machine.effects = Counted()
+    machine.index = 7
     for _ in range(100):
         machine.ask(b"")
     assert list(found) == [f"7.{number}" for number in range(100)]
     assert found.looks <= 100
     machine.drop_effects()
-    machine.applied += 1
+    machine.index = 8
     machine.ask(b"")
     assert list(found) == ["8.0"]
 

@@ -903,19 +903,19 @@ class Journaling(Disk):
 
     def _settle_names(self, path: str) -> None:
         rest = []
-        for link in self._pending:
+        for link, unsynced in self._pending:
             if any(os.path.dirname(name) == path for name, _ in link.names[:2]):
                 inside = {name for name, inode in link.names[2:] if inode is None and name not in self._names}
                 lost = {other for (name, _), (other, _) in zip(link.names[2::2], link.names[3::2]) if name in inside}
                 _link(self._names, Link(tuple(pair for pair in link.names if pair[0] not in lost)))
             else:
-                rest.append(link)
+                rest.append((link, unsynced))
         self._pending = rest
 
     def left(self, keep: Callable[[int], int]) -> dict[str, bytes]:
         found = self.found(keep)
         assert found is not None
-        return {name: data for name, data in found.items() if not os.path.dirname(name) or os.path.dirname(name) in found}
+        return found
 
 
 class Noting(Recorder):
