@@ -45,7 +45,7 @@ the attributes hold the same facts. Exceptions of the domain are never wrapped.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import os
 
@@ -361,7 +361,10 @@ def _again(cls: type[BaseException], args: tuple[Any, ...], attributes: dict[str
     return found
 
 
-def copy_of(error: BaseException) -> BaseException:
+Error = TypeVar("Error", bound=BaseException)
+
+
+def copy_of(error: Error) -> Error:
     """An exception for one more caller: one that is raised again and again keeps what each of them was doing."""
     found = copy.copy(error)
     found.__cause__ = error.__cause__

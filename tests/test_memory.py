@@ -19,7 +19,7 @@ import pytest
 
 import coopy
 from coopy import abort_exception, aio, collector, control, init_system, readonly, testing, transactional
-from coopy.errors import CheckFailed, CoopyError, ReplayError, SystemClosed, UsageError
+from coopy.errors import CheckFailed, CoopyError, JournalError, ReplayError, SystemClosed, UsageError
 from coopy.reading import Reading
 from coopy.tools import tree
 from coopy.tools.rehearse import rehearse
@@ -295,6 +295,17 @@ def test_a_system_for_tests_leaves_nothing() -> None:
         control(shop).close()
 
     leaves_nothing(use)
+
+
+def test_a_system_whose_disk_failed_leaves_nothing(closed: str) -> None:
+    def fail() -> None:
+        shop = testing.open_system(Shop, closed, validation="off")
+        with testing.failing(shop, "sync"):
+            refused(JournalError, shop.sell)
+        refused(JournalError, shop.sell)
+        control(shop).close()
+
+    leaves_nothing(fail)
 
 
 def test_a_system_of_asyncio_leaves_nothing(closed: str) -> None:

@@ -30,6 +30,7 @@ from collections import deque
 from collections.abc import Callable
 from threading import Lock, RLock
 
+from coopy.errors import copy_of
 from coopy.holding import AT_ONCE, run_with
 
 AWAKE = 2
@@ -70,7 +71,7 @@ class GroupCommit:
         try:
             while self.durable < index:
                 if self._failure is not None:
-                    raise self._failure
+                    raise copy_of(self._failure)
                 if self._reserved is None and run_with(self._gate, self._lead, AT_ONCE):
                     continue
                 if not self._sleep(index):
@@ -98,7 +99,7 @@ class GroupCommit:
             if self._failure is None:
                 self.durable = max(self.durable, self._sync())
         except OSError as error:
-            self._failure = error
+            self._failure = copy_of(error)  # Without what was being done: that holds a state, and this stays.
         finally:
             upto, waiters = self.durable if self._failure is None else sys.maxsize, self._waiters
             for _ in range(len(waiters)):

@@ -42,7 +42,7 @@ from coopy.disk.commit import GroupCommit
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
-from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed
+from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed, copy_of
 from coopy.log import warn
 from coopy.storage import WRAP
 
@@ -712,7 +712,7 @@ class Journal:
         if self._full:
             self._sync_full(None, self._segment.first - 1)
         if self._failure is not None:
-            raise self._failure
+            raise copy_of(self._failure)
         self._commit.durable = self._sync()
 
     def _stop(self) -> None:
@@ -722,7 +722,7 @@ class Journal:
 
     def _fail(self, error: OSError) -> None:
         """A failed sync can't be trusted twice, nor an end that could not be cut off."""
-        self._failure = error
+        self._failure = copy_of(error)  # Without what was being done: that holds a state, and this stays.
         self._stop()
 
     def _refused(self, error: OSError) -> JournalError:

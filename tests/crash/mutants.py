@@ -128,21 +128,21 @@ MUTANTS = [
     Mutant(
         "a-failed-sync-is-no-failure",
         "coopy/disk/commit.py",
-        "            self._failure = error\n",
+        "            self._failure = copy_of(error)  # Without what was being done: that holds a state, and this stays.\n",
         "            self.durable = 1 << 62\n",
         "tests/disk/test_commit.py::test_a_sync_that_fails_is_raised_in_everyone_who_waits",
     ),
     Mutant(
         "who-waits-does-not-hear-of-a-failed-sync",
         "coopy/disk/commit.py",
-        "                raise self._failure\n",
+        "                raise copy_of(self._failure)\n",
         "                return\n",
         "tests/engine/test_failures.py::test_a_failed_sync_fails_for_everyone_who_waited",
     ),
     Mutant(
         "a-failed-sync-is-tried-again",
         JOURNAL,
-        "        self._failure = error\n        self._stop()\n",
+        "        self._failure = copy_of(error)  # Without what was being done: that holds a state, and this stays.\n        self._stop()\n",
         "        self._failure = error\n",
         "tests/engine/test_failures.py::test_after_a_failed_sync_everything_is_refused_until_the_directory_is_opened_again",
     ),
@@ -316,6 +316,13 @@ MUTANTS = [
         "            self.machine = machine.emptied()\n",
         "            pass\n",
         "tests/test_memory.py::test_who_keeps_a_closed_system_does_not_keep_its_state",
+    ),
+    Mutant(
+        "a-failed-sync-keeps-what-was-being-done",
+        JOURNAL,
+        "        self._failure = copy_of(error)  # Without what was being done: that holds a state, and this stays.\n",
+        "        self._failure = error\n",
+        "tests/test_memory.py::test_a_system_whose_disk_failed_leaves_nothing",
     ),
     Mutant(
         "the-collector-is-not-told",
