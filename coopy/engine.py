@@ -179,7 +179,6 @@ class Engine:
         """
         failure = None
         index = 0
-        _coopy_holds = False
         # The lock is taken by hand, as in the methods of a proxy: see `unwind`.
         try:
             try:

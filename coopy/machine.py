@@ -45,6 +45,7 @@ NOTHING_FOLLOWS = action.header(0, 0, action.UNKNOWN)
 INTERRUPTIONS = (MemoryError, RecursionError)
 """Exceptions that say more of the process than of the action: the machine is rebuilt after one."""
 
+_UNKNOWN, _RETURNED = action.UNKNOWN, action.RETURNED
 UNSURE = -2
 """What `Machine.applied` is while an action runs, and after one that was interrupted: no index."""
 
@@ -125,7 +126,6 @@ class Machine:
         here = current.__dict__
         before = here.get("machine")
         index = self.applied + 1
-        assert index > 0, "a machine that is not sure of its state is rebuilt before the next action"
         inside = False
         # No `try` in the middle of another: CPython 3.11 leaves the step that begins it outside of both.
         try:
@@ -133,7 +133,7 @@ class Machine:
                 # Before the method runs, not after it was interrupted: there is no moment at which the
                 # state holds half an action and does not say so.
                 self.applied = UNSURE
-                self.outcome = action.UNKNOWN
+                self.outcome = _UNKNOWN
                 self.header = header
                 self.index = index
                 self.running = True
@@ -143,7 +143,7 @@ class Machine:
                 if type(result) is GeneratorType:
                     result = iter(list(result))
                 inside = False
-                self.outcome = action.RETURNED
+                self.outcome = _RETURNED
                 self.applied = index
                 self.running = False
                 here["machine"] = before

@@ -264,23 +264,22 @@ def {name}({signature}):{bind}
         raise _coopy_without_our_frames(_coopy_error)
 """
 # What a reader sees is settled as long as these two indexes agree; the lock is held for the
-# comparison. It is taken by hand because `with` takes twice as long, and has a gap: see `Engine.unwind`.
+# comparison. It is taken by hand because `with` takes twice as long, and has a gap: see `Engine.unwind`,
+# which is told that it is held by the variable `_coopy_holds`; here that is the machine.
 _READ = """
 def {name}({signature}):{bind}
     _coopy_engine = {self}._coopy_engine
-    _coopy_holds = False
     try:
         try:
             _coopy_engine.acquire()
-            _coopy_holds = True
-            _coopy_machine = _coopy_engine.machine
-            if _coopy_machine.applied == _coopy_engine.log.settled:
-                _coopy_result = _coopy_function_{name}(_coopy_machine.domain, {call})
+            _coopy_holds = _coopy_engine.machine
+            if _coopy_holds.applied == _coopy_engine.log.settled:
+                _coopy_domain = _coopy_holds.domain
+                _coopy_result = _coopy_function_{name}(_coopy_domain, {call})
                 if _coopy_type(_coopy_result) is _coopy_generator:
                     _coopy_result = iter(list(_coopy_result))
-                _coopy_holds = False
                 _coopy_engine.release()
-                return _coopy_result if _coopy_result is not _coopy_machine.domain else {self}
+                return _coopy_result if _coopy_result is not _coopy_domain else {self}
             _coopy_holds = False
             _coopy_engine.release()
         except BaseException:

@@ -111,11 +111,14 @@ def test_the_thread_for_snapshots_ends_with_its_system_whenever_it_looks(tmp_pat
 
 def test_tasks_do_without_a_second_thread_and_can_not_without_the_first(tmp_path: Path, threads: NoThread) -> None:
     async def main() -> int:
-        async with aio.open(Shop, tmp_path / "shop") as shop:
-            threads.refuses = True
-            answers = await asyncio.wait_for(asyncio.gather(*(shop.sell(str(number)) for number in range(200))), 10)
-            threads.refuses = False
-            return max(answers)
+        shop = await aio.open(Shop, tmp_path / "shop")
+        threads.refuses = True
+        calls = [asyncio.ensure_future(shop.sell(str(number))) for number in range(200)]
+        done, waiting = await asyncio.wait(calls, timeout=10)
+        threads.refuses = False
+        assert not waiting, "nobody does them"
+        await aio.close(shop)
+        return max(call.result() for call in done)
 
     assert asyncio.run(main()) == 200
     threads.refuses = True

@@ -101,16 +101,20 @@ class GroupCommit:
         except OSError as error:
             self._failure = copy_of(error)  # Without what was being done: that holds a state, and this stays.
         finally:
-            upto, waiters = self.durable if self._failure is None else sys.maxsize, self._waiters
-            for _ in range(len(waiters)):
-                try:
-                    waiter = waiters.popleft()
-                except IndexError:
-                    break
-                (self._covered if waiter.index <= upto else waiters).append(waiter)
-            self._hand_over()
-            for _ in range(AWAKE):
-                self._wake_next()
+            if self._waiters or self._covered:
+                self._cover()
+
+    def _cover(self) -> None:
+        upto, waiters = self.durable if self._failure is None else sys.maxsize, self._waiters
+        for _ in range(len(waiters)):
+            try:
+                waiter = waiters.popleft()
+            except IndexError:
+                break
+            (self._covered if waiter.index <= upto else waiters).append(waiter)
+        self._hand_over()
+        for _ in range(AWAKE):
+            self._wake_next()
 
     def _sleep(self, index: int) -> bool:
         """Queues up until there is something to look at. Returns False if nobody came in time."""

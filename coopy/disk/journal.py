@@ -30,6 +30,7 @@ import errno
 import mmap
 import os
 import threading
+import time
 import weakref
 from array import array
 from collections.abc import Callable, Generator, Iterator
@@ -49,9 +50,12 @@ from coopy.storage import WRAP
 SEGMENT_BYTES = 64 * 1024 * 1024
 FIRST_BYTES = 1024 * 1024
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
+CHECKED_S = 0.05
+"""A sync looks whether the directory is where it was if the last look was so long ago."""
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 """Errors that say more of the process than of the disk: what raised one may be tried again, also a sync."""
 
+_monotonic = time.monotonic
 _head = frame.HEAD.pack
 _tail = frame.TAIL.pack
 _SEED = frame.SEED
@@ -73,7 +77,8 @@ class Journal:
 
     # Slots are read faster than a large instance dictionary.
     __slots__ = (
-        "last", "settled", "_amended", "_area", "_aside", "_basedir", "_behind", "_block_end", "_buffered", "_calls", "_commit",
+        "last", "settled", "_amended", "_area", "_aside", "_basedir", "_behind", "_block_end", "_buffered", "_calls", "_checked",
+        "_commit",
         "_damage", "_failure", "_firsts", "_full", "_grown", "_held", "_is_ahead", "_is_torn", "_limit", "_same_boot",
         "_segment", "_segment_bytes", "_system", "_tail", "_writes", "__weakref__",
     )  # fmt: skip
@@ -114,6 +119,7 @@ class Journal:
         self._area: mmap.mmap | None = None
         self._tail = self._limit = self._block_end = -1
         self._held = held
+        self._checked = 0.0
         self._writes = write
         self._same_boot = dirlock.is_this_boot(dirlock.earlier_boot(basedir) if held is None else held.earlier_boot)
         self._firsts = directory.segments(calls.names(basedir))
@@ -379,8 +385,10 @@ class Journal:
         # Read in this order: a segment that begins in between was begun after the sync of the one before.
         last = self.last
         segment = self._segment
-        if self._held is not None:
+        if self._held is not None and (now := _monotonic()) > self._checked:
+            # Whether the directory is where it was: not at each sync, which takes no longer than that.
             self._made_durable(self._held.check)
+            self._checked = now + CHECKED_S
         self._made_durable(segment.file.sync)
         if not self._buffered and self.settled >= 0:
             self.settled = last

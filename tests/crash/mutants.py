@@ -1206,8 +1206,8 @@ MUTANTS = [
     Mutant(
         "half-an-action-looks-like-none",
         "coopy/machine.py",
-        "                self.applied = UNSURE\n                self.outcome = action.UNKNOWN\n                self.header = header\n",
-        "                self.outcome = action.UNKNOWN\n                self.header = header\n",
+        "                self.applied = UNSURE\n                self.outcome = _UNKNOWN\n                self.header = header\n",
+        "                self.outcome = _UNKNOWN\n                self.header = header\n",
         "tests/engine/test_interrupts.py::test_nobody_sees_half_of_an_action_that_was_interrupted",
     ),
     Mutant(
