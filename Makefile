@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-all crash faults simulate strangers mutants moments memory bench bench-all bench-cluster coverage typecheck clean
+.PHONY: help demo demo-cluster test quick test-all crash faults simulate strangers mutants moments memory bench bench-all bench-cluster coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -38,6 +38,9 @@ demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that le
 
 test: $(VENV)/.installed  ## all tests, with 20 kills, 80 lives with the power cut and five faults of a cluster
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: $(VENV)/.installed  ## the tests that are quick, of every part: in less than a minute, many times a day
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
 	@failed=; for v in $(VERSIONS); do \

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from coopy import action
-from coopy.errors import StorageError, UsageError
+from coopy.errors import StorageError, Unreadable, UsageError
 from coopy.storage import Log, SnapshotStore
 from coopy.words import shown
 
@@ -85,6 +85,8 @@ def _instants(snapshots: SnapshotStore) -> dict[int, int]:
     for index in snapshots.indexes():
         try:
             found[index] = action.instant_of(snapshots.head(index, action.HEADER.size))
+        except Unreadable:
+            raise  # It may be as good as the others: nothing is deleted on a guess.
         except StorageError:
             continue
     return found

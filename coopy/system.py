@@ -33,6 +33,7 @@ from coopy.errors import (
     MissingActions,
     SnapshotError,
     StorageError,
+    Unreadable,
     UsageError,
 )
 from coopy.machine import Machine, construct
@@ -800,7 +801,7 @@ def begin(
 
 def _not_opened(error: BaseException, basedir: str) -> BaseException:
     """An error of opening that says which directory it is about."""
-    if not isinstance(error, OSError) or isinstance(error, CoopyError):
+    if not isinstance(error, OSError) or (isinstance(error, CoopyError) and not isinstance(error, Unreadable)):
         return error
     return paths.refusal(error, basedir, "The directory was not opened, and what was in it still is.")
 

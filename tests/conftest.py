@@ -1,10 +1,32 @@
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from slow import FILES, TESTS
+
+HERE = Path(__file__).parent
+MEMORY = "/dev/shm"
+MEMORY_BYTES = 256 * 1024 * 1024
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory where there is one, for tests that make thousands of files and ask nothing of the disk.
+
+    On a disk they would wait for it: a file that is written anew is flushed when it is closed, and each directory that
+    goes is a turn of the file system's own journal.
+    """
+    if not os.access(MEMORY, os.W_OK | os.X_OK) or shutil.disk_usage(MEMORY).free < MEMORY_BYTES:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="coopy-tests-", dir=MEMORY) as found:
+        yield Path(found)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,3 +44,19 @@ def elsewhere_than_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(found))
         yield found
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # What will not be run need not be imported.
+    return True if config.getoption("markexpr") == "not slow" and _name(collection_path) in FILES else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        name = _name(item.path)
+        if name in FILES or getattr(item, "originalname", item.name) in TESTS.get(name, ()):
+            item.add_marker(pytest.mark.slow)
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(HERE).as_posix() if path.is_relative_to(HERE) else ""

@@ -287,7 +287,7 @@ def test_a_disk_that_refuses_what_a_tool_writes_is_an_error_of_ours(here: Path) 
     (here / "good").chmod(0o500)
     (here / "closed").mkdir(0o500)
     with of_a_user():
-        assert "not pruned to the end. What is there is whole" in str(refused(pruned, "good"))
+        assert "of what was to go some may be gone. Free the cause and prune again" in str(refused(pruned, "good"))
         assert "There is no copy" in str(refused(backup, "good", "closed/copy"))
         assert isinstance(refused(import_directory, Wiki, GOLDEN / "coopy-0.4.6", "closed/new"), JournalError)
         assert coopy.replay(Pile, "good").items == [1, 2]

@@ -50,6 +50,7 @@ def read(calls: Calls, directory: str) -> Manifest | None:
     path = os.path.join(directory, NAME)
     # Where it can't be told whether there is one, there may be: none must be made in its place.
     try:
+        os.lstat(path)  # Also raises where the way to it is a loop of links.
         is_ours = is_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None

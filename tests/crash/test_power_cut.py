@@ -37,6 +37,11 @@ FRESH_S = 25.0
 SHARE = 0.1
 
 
+@pytest.fixture
+def tmp_path(in_memory: Path) -> Path:
+    return in_memory
+
+
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     """Every cut end is logged; thousands of them are no news."""

@@ -79,7 +79,7 @@ def test_each_python_that_is_here_can(version: str, tmp_path: Path) -> None:
     def said(verb: str, zone: str) -> str:
         ran = subprocess.run(
             [python, str(PROGRAM), verb, str(tmp_path / "data")],
-            env=environment(TZ=zone, PYTHONDONTWRITEBYTECODE="1"), capture_output=True, text=True, timeout=60,
+            env=environment(TZ=zone, PYTHONPYCACHEPREFIX=str(tmp_path / "cache")), capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stderr
         return ran.stdout

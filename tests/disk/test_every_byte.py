@@ -26,6 +26,11 @@ CUTS: dict[str, Callable[[bytes, int], bytes]] = {
 }
 
 
+@pytest.fixture
+def tmp_path(in_memory: Path) -> Path:
+    return in_memory
+
+
 class Ledger:
     def __init__(self) -> None:
         self.lines: list[object] = []

@@ -1,0 +1,228 @@
+"""The tests that take long: all the others are those of `make quick`.
+
+A file, or a test of one. What takes more than about a third of a second, or is one of many cases that take a second together,
+belongs here; what needs servers or other programs mostly does.
+"""
+
+from __future__ import annotations
+
+FILES = frozenset(
+    {
+        "aio/test_aio_typing.py",
+        "aio/test_fastapi_example.py",
+        "cli/test_cluster.py",
+        "cli/test_guide.py",
+        "cli/test_processes.py",
+        "cluster/test_demo.py",
+        "cluster/test_full_disk.py",
+        "cluster/test_membership.py",
+        "cluster/test_nodes.py",
+        "cluster/test_two_users.py",
+        "cluster/test_watching.py",
+        "crash/test_kill.py",
+        "crash/test_mutants_apply.py",
+        "crash/test_power_cut.py",
+        "disk/test_child.py",
+        "disk/test_every_byte.py",
+        "disk/test_full_disk.py",
+        "docs/test_examples_run.py",
+        "model/test_model.py",
+        "moments/test_campaign.py",
+        "moments/test_moments.py",
+        "network/test_hostile.py",
+        "network/test_loopback.py",
+        "network/test_proof.py",
+        "network/test_supervisor.py",
+        "network/test_tls.py",
+        "simulation/test_campaign.py",
+        "simulation/test_faults.py",
+        "simulation/test_network.py",
+        "simulation/test_strangers.py",
+        "test_deep.py",
+        "test_memory.py",
+        "test_retention.py",
+        "test_typing.py",
+        "testing/test_fresh_project.py",
+        "tools/test_verify.py",
+    }
+)
+TESTS: dict[str, frozenset[str]] = {
+    "aio/test_endings.py": frozenset(
+        {
+            "test_a_loop_that_ended_before_its_system_was_closed_holds_nobody_up",
+            "test_a_system_that_is_forgotten_is_closed",
+        }
+    ),
+    "checking/test_check.py": frozenset(
+        {
+            "test_a_change_outside_any_action_is_found_at_the_next_call",
+            "test_what_is_right_goes_on_as_without",
+        }
+    ),
+    "cli/test_commands.py": frozenset(
+        {
+            "test_a_class_that_cannot_be_found_is_named_with_what_was_wrong",
+            "test_log_begins_and_ends_where_it_is_told",
+            "test_numbers_of_thousands_of_digits_are_written_by_every_command",
+            "test_verify_says_that_all_is_well",
+        }
+    ),
+    "cluster/test_line.py": frozenset(
+        {
+            "test_messages_of_many_threads_and_ends_come_to_all_in_one_order",
+        }
+    ),
+    "contract/test_seam.py": frozenset(
+        {
+            "test_a_reader_reads_what_was_there_while_others_append",
+        }
+    ),
+    "deterministic/test_systems.py": frozenset(
+        {
+            "test_each_python_that_is_here_can",
+            "test_the_state_is_the_same_in_another_process_place_and_time",
+            "test_with_check_an_action_that_opens_a_file_is_refused_and_taken_back",
+        }
+    ),
+    "disk/test_commit.py": frozenset(
+        {
+            "test_a_caller_that_is_interrupted_in_its_sleep_leaves_nobody_asleep",
+        }
+    ),
+    "disk/test_damage.py": frozenset(
+        {
+            "test_a_field_of_a_frame_is_damage_and_the_action_is_named",
+            "test_a_file_is_not_what_it_was",
+            "test_the_end_of_a_snapshot_changed_and_resealed_is_damage_and_takes_no_memory",
+        }
+    ),
+    "disk/test_frames.py": frozenset(
+        {
+            "test_records_that_are_appended_together_go_on_in_the_next_segment",
+        }
+    ),
+    "disk/test_fuzz.py": frozenset(
+        {
+            "test_a_directory_with_a_changed_file_has_a_state_that_was_or_is_refused",
+            "test_a_journal_of_arbitrary_frames_is_opened_or_refused",
+            "test_a_reader_of_a_journal_that_was_changed_finds_what_was_written_or_refuses",
+            "test_a_segment_that_was_changed_is_not_whole_where_it_is_not",
+        }
+    ),
+    "disk/test_segments.py": frozenset(
+        {
+            "test_a_whole_block_that_is_not_what_was_written_is_damage",
+        }
+    ),
+    "docs/test_format_is_generated.py": frozenset(
+        {
+            "test_the_reader_on_the_page_finds_every_action_without_coopy",
+            "test_the_reader_on_the_page_stops_at_what_is_not_whole",
+        }
+    ),
+    "engine/test_replay.py": frozenset(
+        {
+            "test_live_state_and_restored_state_and_a_plain_object_agree_whatever_happens",
+        }
+    ),
+    "network/test_configuration.py": frozenset(
+        {
+            "test_three_servers_find_one_another_with_a_password_of_any_characters_and_with_certificates",
+        }
+    ),
+    "network/test_wire.py": frozenset(
+        {
+            "test_a_first_line_that_says_nothing_is_an_error_that_shows_it",
+            "test_a_greeting_that_failed_leaves_no_descriptor",
+            "test_a_line_that_is_closed_leaves_no_descriptor",
+            "test_a_wire_that_broke_leaves_no_descriptor",
+            "test_nothing_that_is_sent_while_the_connection_breaks_stays_without_an_answer",
+            "test_who_greets_as_no_server_does_is_left",
+        }
+    ),
+    "simulation/test_checker.py": frozenset(
+        {
+            "test_the_search_agrees_with_trying_every_order",
+            "test_two_thousand_operations_on_one_key_by_ten_callers_are_decided",
+        }
+    ),
+    "test_code_versions.py": frozenset(
+        {
+            "test_each_body_has_its_own_marks",
+        }
+    ),
+    "test_codec.py": frozenset(
+        {
+            "test_a_script_finds_what_another_program_wrote_with_its_classes",
+            "test_a_script_that_defines_its_domain_finds_its_data_when_it_runs_again",
+            "test_any_calls_joined_are_decoded_as_they_were_encoded",
+            "test_plain_calls_encoded_together_are_decoded_as_they_were_encoded",
+            "test_the_caller_and_replay_see_equal_arguments",
+            "test_what_a_script_wrote_can_be_replayed_by_another_program",
+        }
+    ),
+    "test_determinism.py": frozenset(
+        {
+            "test_each_thing_a_deterministic_system_may_ask_is_answered_at_replay_as_it_was_live",
+        }
+    ),
+    "test_seed_rows.py": frozenset(
+        {
+            "test_row_16_take_snapshot_keeps_one_state_of_a_domain_in_use",
+            "test_row_20_any_server_delegates_to_the_proxy_itself",
+            "test_rows_04_and_21_a_slave_receives_all_data_and_then_follows_its_master",
+        }
+    ),
+    "test_system.py": frozenset(
+        {
+            "test_a_forked_child_has_a_closed_system_and_the_parent_goes_on",
+            "test_a_second_process_is_refused_with_the_pid_and_opens_after_kill_9",
+            "test_a_snapshot_taken_while_eight_threads_write_is_a_state_between_two_calls",
+            "test_a_system_that_is_dropped_lets_its_directory_go",
+            "test_any_index_can_be_looked_at",
+            "test_everything_is_kept_unless_keep_says_otherwise",
+            "test_keep_deletes_older_snapshots_and_the_journal_that_only_they_need",
+            "test_what_is_no_point_of_the_system_is_refused",
+        }
+    ),
+    "testing/test_plugin.py": frozenset(
+        {
+            "test_who_does_not_use_the_fixture_loads_neither_the_tools_for_tests_nor_anything_of_the_standard_library",
+        }
+    ),
+    "tools/test_backup.py": frozenset(
+        {
+            "test_every_backup_of_a_busy_system_opens_and_has_what_was_acknowledged",
+        }
+    ),
+    "tools/test_contents.py": frozenset(
+        {
+            "test_a_damaged_directory_is_described_and_the_damage_named",
+        }
+    ),
+    "tools/test_digest.py": frozenset(
+        {
+            "test_a_digest_leaves_nothing_for_the_collector",
+            "test_a_set_has_the_digest_of_a_set_filled_the_other_way_round",
+            "test_copies_have_the_digest_of_what_they_are_copies_of",
+            "test_nothing_is_nested_too_deeply",
+            "test_other_processes_have_the_same_digests_whatever_their_hashes",
+        }
+    ),
+    "tools/test_repair.py": frozenset(
+        {
+            "test_a_crash_at_any_step_leaves_what_a_new_plan_mends",
+            "test_a_crash_at_any_step_leaves_what_a_new_plan_mends_of_frames_of_several",
+            "test_a_power_cut_at_any_moment_leaves_what_a_new_plan_mends",
+            "test_behind_a_rest_of_a_block_that_is_zeros_the_whole_next_block_is_used",
+            "test_behind_damage_at_the_head_of_a_block_the_rest_of_the_block_is_used",
+            "test_what_was_damaged_opens_again_with_all_that_can_be_had",
+            "test_wherever_a_frame_of_several_is_damaged_all_before_it_is_kept",
+        }
+    ),
+    "tools/test_tree.py": frozenset(
+        {
+            "test_a_very_deep_state_is_drawn_and_compared_without_recursion",
+        }
+    ),
+}
