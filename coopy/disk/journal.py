@@ -45,6 +45,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed, copy_of
 from coopy.log import warn
+from coopy.paths import reads
 from coopy.storage import WRAP
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -181,6 +182,8 @@ class Journal:
         if self._buffered:
             self.settled = index
         self._block_end = block_end
+        if self._failure is not None:
+            self._stop()  # Another thread has met it meanwhile.
         return index
 
     def append_all(self, joined: bytes, sizes: array[int]) -> None:
@@ -225,6 +228,8 @@ class Journal:
         if self._buffered:
             self.settled = last
         self._block_end = block_end
+        if self._failure is not None:
+            self._stop()
         return at - done
 
     def amend(self, record: bytes) -> None:
@@ -248,7 +253,8 @@ class Journal:
     def _undone(self, offset: int, data: bytes, block_end: int, error: BaseException) -> BaseException:
         """What to raise for a frame that was not written, once it is cut off."""
         if self._erase(offset, len(data)):
-            self._block_end = block_end
+            # Room was made for this frame. If it is longer than a block, others must not go on to where it would have ended.
+            self._block_end = self._limit = min(block_end, offset // BLOCK * BLOCK + BLOCK)
         if not isinstance(error, OSError):
             return error
         refusal = self._refused(error)
@@ -444,12 +450,13 @@ class Journal:
         is_last = first == self._firsts[-1]
         segment = self._segment if is_last else self._open(first, write=False)
         try:
-            for block in segment.blocks():
-                if is_last and block.offset + len(block.frames) >= self._tail:
-                    if block.offset < self._tail:
-                        yield block._replace(frames=block.frames[: self._tail - block.offset])
-                    return
-                yield block
+            with reads(segment.file.path):
+                for block in segment.blocks():
+                    if is_last and block.offset + len(block.frames) >= self._tail:
+                        if block.offset < self._tail:
+                            yield block._replace(frames=block.frames[: self._tail - block.offset])
+                        return
+                    yield block
         except NotWhole as problem:
             if not is_last or problem.offset < self._tail:
                 raise DamagedJournal(
@@ -554,6 +561,7 @@ class Journal:
             self._amended = found.is_amendment
             self._tail += found.length
             self._limit = max(self._limit, self._tail)
+        self._limit = min(self._limit, self._tail // BLOCK * BLOCK + BLOCK)
         file.map()
         self._area = file.area()
         at = self._tail
@@ -661,10 +669,15 @@ class Journal:
 
     def _open(self, first: int, *, write: bool) -> Segment:
         path = directory.segment_path(self._basedir, first)
-        if not os.path.lexists(path):
-            # It was there when the directory was looked at.
-            raise MissingActions(path, first, None, "It was pruned meanwhile, or somebody removed it; open the directory again.")
-        return Segment.open(self._calls, path, self._system, first, write=write)
+        with reads(path):
+            try:
+                os.lstat(path)
+            except FileNotFoundError:
+                # It was there when the directory was looked at.
+                raise MissingActions(
+                    path, first, None, "It was pruned meanwhile, or somebody removed it; open the directory again."
+                ) from None
+            return Segment.open(self._calls, path, self._system, first, write=write)
 
     def _begin_segment(self, first: int, size: int) -> Segment:
         """Makes a segment appear, with no other to be left before it."""

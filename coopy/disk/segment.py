@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from coopy.disk import directory, frame
-from coopy.disk.fs import Calls, File
+from coopy.disk.fs import Calls, File, is_file
 from coopy.errors import DamagedJournal, ForeignDirectory, UnsupportedFormat
 from coopy.storage import WRAP
 
@@ -68,7 +68,7 @@ class Segment:
 
     @classmethod
     def open(cls, calls: Calls, path: str, system: bytes, first: int, *, write: bool) -> Segment:
-        if not os.path.isfile(path):
+        if not is_file(path):
             raise DamagedJournal(path, 0, first, "this is not a file, or a link to one")
         file = File(calls, path, write=write)
         try:

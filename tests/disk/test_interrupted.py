@@ -223,3 +223,19 @@ def test_a_wait_that_is_interrupted_twice_leaves_nobody_waiting(tmp_path: Path) 
     assert of_another_thread(lambda: pile.rows)
     assert pile.rows == [1, 2]
     control(pile).close()
+
+
+def test_an_append_larger_than_a_block_that_fails_leaves_the_block_to_those_that_fit(tmp_path: Path) -> None:
+    calls = Tripping("pwrite", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    pile = open_with(calls, Pile, tmp_path / "data")
+    pile.add(0)
+    calls.armed = True
+    with pytest.raises(JournalError):
+        pile.add(1, "x" * 100_000)
+    told = [0]
+    for number in range(2, 40):
+        pile.add(number, "x" * 3_000)
+        told.append(number)
+    control(pile)._system.abandon()  # type: ignore[attr-defined]
+    with init_system(Pile, tmp_path / "data", validation="off") as again:
+        assert again.rows == told
