@@ -222,7 +222,7 @@ def test_the_collector_is_told_of_pasts_that_are_cycles(tmp_path: Path) -> None:
         for _ in range(12):
             coopy.replay(Tree, tmp_path / "tree", until=0)
             most = max(most, len(alive) - before)
-    assert most <= 6
+    assert most <= 10, "of 12; how many depends on how much else there is"
 
 
 # -- calls
