@@ -61,6 +61,10 @@ class Tripping(Calls):
         super().rename(old, new)
         self._trip("renamed")
 
+    def remove(self, path: str) -> None:
+        super().remove(path)
+        self._trip("removed")
+
     def sync_directory(self, path: str) -> None:
         self._trip("sync_directory")
         super().sync_directory(path)
@@ -239,3 +243,22 @@ def test_an_append_larger_than_a_block_that_fails_leaves_the_block_to_those_that
     control(pile)._system.abandon()  # type: ignore[attr-defined]
     with init_system(Pile, tmp_path / "data", validation="off") as again:
         assert again.rows == told
+
+
+def test_a_pruning_that_is_interrupted_is_gone_on_with(tmp_path: Path) -> None:
+    calls = Tripping("removed", *(KeyboardInterrupt() for _ in range(5)))
+    pile, told = filled(calls, tmp_path / "data")
+    for number in range(2, 6):
+        pile.add(number, LARGE)
+        told.append(number)
+    control(pile).take_snapshot()
+    calls.armed = True
+    for _ in range(5):
+        try:
+            control(pile).prune(keep=1)
+        except KeyboardInterrupt:
+            continue
+    assert calls.errors == [] or len(list((tmp_path / "data").glob("transaction_*"))) == 1
+    control(pile).prune(keep=1)
+    assert len(list((tmp_path / "data").glob("snapshot_*"))) == 1
+    goes_on(pile, told, tmp_path / "data")
