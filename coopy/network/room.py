@@ -32,6 +32,7 @@ ANSWER_S = 5.0
 """Then the question, or its answer, is taken for lost, and asked again."""
 NOBODY_S = 5.0
 BUSY_S = 0.02
+READS = 5
 Facts = dict[str, Any]
 
 
@@ -223,8 +224,14 @@ class Turn:
 
     def take(self) -> bool:
         """Takes the turn, or keeps it. Returns False while it is another node's. Raises `Unavailable`."""
-        facts, revision = self._room.get(self._key)
-        return not self._is_anothers(facts, revision) and self._write(time.time(), revision)
+        for _ in range(READS):
+            facts, revision = self._room.get(self._key)
+            if self._is_anothers(facts, revision):
+                return False
+            if self._write(time.time(), revision):
+                return True
+            time.sleep(BUSY_S)  # Another was quicker; or the server that answered is behind, and what it said is old.
+        return False
 
     def is_anothers(self) -> bool:
         """Whether it is another node's turn now. Raises `Unavailable`."""

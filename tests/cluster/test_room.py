@@ -106,6 +106,18 @@ def test_a_turn_that_was_given_back_is_anybodys(facts: Bucket, clock: Clock) -> 
     assert one.is_anothers(), "only who has it can give it back"
 
 
+def test_a_turn_that_a_server_which_is_behind_calls_free_is_asked_for_again(facts: Bucket, clock: Clock) -> None:
+    one = Turn(facts.room("one"), "snapshotting", 900.0, clock)
+    assert one.take()
+    one.give_back()
+    old, room = facts.kept["snapshotting"], facts.room("other")
+    assert one.take()
+    one.give_back()
+    get, answers = room.get, [old, old]
+    room.get = lambda key: answers.pop() if answers else get(key)  # type: ignore[method-assign]
+    assert Turn(room, "snapshotting", 900.0, clock).take() and one.is_anothers()
+
+
 def test_a_turn_is_kept_until_it_is_over(facts: Bucket) -> None:
     one = Turn(facts.room("one"), "founder", 0.05)
     assert one.take()
