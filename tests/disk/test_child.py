@@ -188,10 +188,17 @@ def test_a_signal_to_the_group_ends_the_child_without_a_word_and_the_parent_says
         start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
-    while process.stdout.readline() != "writing\n":
-        assert process.poll() is None
-    os.killpg(process.pid, number)
-    said, _ = process.communicate(timeout=60)
+    try:
+        while process.stdout.readline() != "writing\n":
+            assert process.poll() is None
+        os.killpg(process.pid, number)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
     assert process.returncode == 0
     assert said.count("handled by parent") == 1 and "handled by child" not in said
     assert f"the snapshot was not written: its process was ended by {name}." in said
