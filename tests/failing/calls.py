@@ -122,6 +122,11 @@ class Failing:
         self._shared[:] = bytes(len(self._shared))
         self.fault, self._rest, self._armed = fault, None, True
 
+    def end_of_operation(self) -> bool:
+        """Forgets what was to fail as the rest of a write that nobody has gone on with. Whether a call has failed."""
+        self._rest = None
+        return self.fired
+
     def disarm(self) -> None:
         self._armed = False
 

@@ -271,10 +271,11 @@ class World:
 
         ``is_opened`` says whether the directory must open as it is, once the operation is over.
         """
+        has_failed = self.failing.end_of_operation()
         if is_opened and self.home.exists():
             self._look_killed("killed right then")
         if self.ledger is not None and not self.control.closed:
-            self._go_on(lasting)
+            self._go_on(is_over=has_failed and not lasting)
         closed_early = lasting and self.ledger is not None and chance.random() < 0.5
         if closed_early:
             self._close()
@@ -290,11 +291,11 @@ class World:
         self._replay(self.home)
         self._no_leaks()
 
-    def _go_on(self, lasting: bool) -> None:
+    def _go_on(self, is_over: bool) -> None:
         self.read()
         self.add()
         self.add(20_000)
-        if not lasting and not self.refuses and UNCERTAIN not in self.told.values():
+        if is_over and not self.refuses and UNCERTAIN not in self.told.values():
             last = list(self.told.values())[-2:]
             if last != [ACKNOWLEDGED] * 2:
                 raise Violation("the fault is over, and a call is refused still")
