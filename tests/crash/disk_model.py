@@ -200,7 +200,9 @@ class _File:
         settled = self.pending[: self.begun]
         written = {sector for note in settled if isinstance(note, Write) for sector in _sectors(note)}
         again = [write for write in self.lost if write.offset // SECTOR in written]
-        self.lost = [write for write in self.lost if write.offset // SECTOR not in written]
+        # What was cut off is not there to be found.
+        least = min((note.size for note in settled if isinstance(note, Resize)), default=1 << 62)
+        self.lost = [write for write in self.lost if write.offset // SECTOR not in written and write.offset < least]
         self.durable = bytearray(_apply(self.durable, [*again, *settled]))
         del self.pending[: self.begun]
         self.begun = 0

@@ -229,7 +229,8 @@ class World:
         except Exception as error:
             self.ours(error)
             if "open it again" in str(error) and isinstance(error, JournalError) and self.ledger is not None:
-                self.refuses = True
+                # Of this directory, and not of a copy that is being made.
+                self.refuses = str(error.filename).startswith(str(self.home))
             if not any(word.lower() in str(error).lower() for word in (*words, *UNCHANGED)):
                 raise Violation(f"the error does not say what holds: {told(error)}")
             if isinstance(error, StorageError) and not isinstance(error, Unreadable) and not self.is_damaged and not self._vanished(error):
