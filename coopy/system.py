@@ -697,7 +697,9 @@ class System:
         """Starts the thread that takes snapshots, if any are asked for."""
         if interval_s or self._growth_max:
             name = f"coopy snapshots of {self.basedir}"
-            arguments = (weakref.ref(self), self._wake, min(interval_s, threading.TIMEOUT_MAX) or None)
+            wake = self._wake
+            # A system that is dropped, and not closed, ends its thread as well.
+            arguments = (weakref.ref(self, lambda _: wake.set()), wake, min(interval_s, threading.TIMEOUT_MAX) or None)
             try:
                 threading.Thread(target=_snapshooter, args=arguments, name=name, daemon=True).start()
             except RuntimeError as error:  # There can't be one more.

@@ -278,6 +278,17 @@ def test_who_keeps_a_closed_system_does_not_keep_its_state(closed: str) -> None:
         control(shop).state_digest()
 
 
+def test_a_system_that_is_dropped_ends_its_threads(closed: str) -> None:
+    others = {*threading.enumerate()}
+    shop = init_system(Shop, closed, validation="off", snapshot_growth=1 << 20)
+    shop.sell()
+    assert len(threading.enumerate()) == len(others) + 1
+    del shop
+    gc.collect()
+    settle(others)
+    assert len(threading.enumerate()) <= len(others)
+
+
 def test_an_opening_that_fails_leaves_nothing(basedir: str, closed: str) -> None:
     leaves_nothing(lambda: refused(CoopyError, init_system, LaterShop, closed, validation="off"))
     leaves_nothing(lambda: refused(CoopyError, init_system, Caller, closed, validation="off"))
