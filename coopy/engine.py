@@ -28,8 +28,9 @@ from coopy import action, holding
 from coopy.codec import Codec
 from coopy.decorators import READONLY, UNLOCKED
 from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
-from coopy.machine import Function, Machine, MissingName, method_of, running_in
+from coopy.machine import UNSURE, Function, Machine, MissingName, method_of, running_in
 from coopy.effects import DONE
+from coopy.interruption import INTERRUPTIONS, note
 from coopy.migration import MARK
 from coopy.moment import current
 from coopy.replay import Progress, restore
@@ -48,6 +49,8 @@ CHUNK = 64  # So many calls of a batch are encoded and, if nothing is to be done
 STEP_NS = 100  # So far apart are the instants of those; no action takes less.
 HELD_NS = 1_000_000  # After so long a batch lets others in between, at the next chunk.
 _yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
+
+_COUNTS = "{}() had returned when this was raised: the call is action {}, and counts."
 
 Saver = Callable[[], None]
 
@@ -142,6 +145,8 @@ class Engine:
     machine: Machine
     looks_at_reads = False
     """Whether every read is a call of `read`."""
+    is_alone = True
+    """Whether no other system has the same actions: then what was interrupted here can be withdrawn here."""
 
     def __init__(self, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> None:
         self.lock = RLock()
@@ -177,7 +182,7 @@ class Engine:
 
         Without ``wait`` the caller is answered before the action is settled, and waits itself.
         """
-        failure = None
+        failure = parts = header = None
         index = 0
         # The lock is taken by hand, as in the methods of a proxy: see `unwind`.
         try:
@@ -211,6 +216,8 @@ class Engine:
                 _coopy_holds = False
                 self.release()
             except BaseException as error:
+                if header is not None and not index and _coopy_holds:
+                    index = self._recorded_last()
                 if not index or not _coopy_holds:
                     self.unwind()
                     raise
@@ -224,13 +231,25 @@ class Engine:
             # A call from inside an action is part of that action, which holds the lock.
             return self._returned(method.function(machine.domain, *args, **kwargs))
         if log.settled < index and wait:
-            log.wait(index)
+            self._settle(method, index, failure)
         if failure is not None:
             try:
                 raise failure
             finally:
                 failure = None  # Its traceback has this frame, which has the machine.
         return result if result is not machine.domain else self.proxy
+
+    def _settle(self, method: Method, index: int, failure: BaseException | None) -> None:
+        """Waits for the action of a call. Raises `JournalError`, unless what the method raised is more urgent."""
+        try:
+            self.log.wait(index)
+        except Exception:
+            if failure is None or (isinstance(failure, Exception) and not isinstance(failure, INTERRUPTIONS)):
+                raise
+        except BaseException as error:
+            if failure is None:
+                note(error, _COUNTS.format(method.name, index) + " It is not known whether the disk has it.")
+            raise
 
     def begin_all(self, calls: Sequence[Call]) -> Any:
         """Takes calls in order, as `call` and `read` do each, and writes what they record together.
@@ -596,7 +615,12 @@ class Engine:
         if self._unwritten is not None:
             # Called by what a batch encodes, say, and its last actions are not in the log yet.
             self._unwritten.write()
-        return self.machine if self.machine.applied == log.last else self._rebuild()
+        machine = self.machine
+        if machine.applied == log.last:
+            return machine
+        if machine.outcome == action.WITHDRAWN and machine.index == log.last:
+            self._withdraw()  # What interrupted the action may have interrupted its withdrawal as well.
+        return self._rebuild()
 
     def _rebuild(self, progress: Progress | None = None, loading: Progress | None = None) -> Machine:
         def begin(machine: Machine) -> None:
@@ -612,11 +636,18 @@ class Engine:
             progress=progress,
             loading=loading,
             begin=begin,
+            alone=self.is_alone,
         )
         self.machine.asked = self._ask
         for name in self.machine.effects:
             self.asked(name)
         self._instant = max(self._instant, action.instant_of(self.machine.header))
+        if self.machine.outcome == action.WITHDRAWN and self.log.settled >= 0:
+            # So it may have been found just now.
+            try:
+                self._withdraw()
+            except JournalError:
+                pass  # The next record says so too.
         return self.machine
 
     def _ask(self, name: str) -> None:
@@ -632,14 +663,18 @@ class Engine:
         machine.running = False
         if current.machine is machine:
             current.machine = running_in(sys._getframe(1))
-        if machine.outcome != action.RAISED or machine.index != index:
-            return error  # Interrupted: the next call rebuilds.
+        if machine.index == index and machine.outcome == action.RETURNED:
+            note(error, _COUNTS.format(method.name, index))
+            return error
+        if machine.index != index or machine.outcome != action.RAISED:
+            self._interrupted(method, index, error, machine.index == index and machine.is_doubtful)
+            return error
         method = method.of(machine.code)
         refused = isinstance(error, PrevalentError)
         if _is_undone(method, error):
             machine.outcome = action.WITHDRAWN
             try:
-                self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))
+                self._withdraw()
             except JournalError:
                 pass  # The next record says so too; if there is none, replay sees it raise and its mark.
         if parts is not None and method.parts and not refused:
@@ -649,6 +684,33 @@ class Engine:
             return error
         machine.applied = index
         return error
+
+    def _recorded_last(self) -> int:
+        """Index of an action that is recorded and was not begun, as something was raised in between; 0 if there is none."""
+        machine, last = self.machine, self.log.last
+        return last if not machine.running and last == machine.applied + 1 else 0
+
+    def _interrupted(self, method: Method, index: int, error: BaseException, is_doubtful: bool) -> None:
+        """Withdraws an action that something from outside has interrupted, before its caller is told."""
+        if is_doubtful:
+            # What the method raises by itself it raises again.
+            machine = self._rebuild()
+            if machine.outcome != action.RETURNED:
+                return
+        machine = self.machine
+        machine.applied = UNSURE
+        machine.index, machine.outcome = index, action.WITHDRAWN
+        try:
+            self._withdraw()
+            self.log.settle()
+        except JournalError as refused:
+            note(error, f"{method.name}() was interrupted, and its withdrawal could not be recorded: {refused}")
+        else:
+            note(error, f"{method.name}() was interrupted: action {index} is withdrawn, and the state is as before the call.")
+
+    def _withdraw(self) -> None:
+        """Records that the last action is withdrawn."""
+        self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))
 
     def _stamp(self, instant: int) -> int:
         """Reads the UTC offset of local time, which is looked at once a second. The instant that the action gets."""

@@ -275,6 +275,11 @@ class ReplayError(CoopyError):
         self.where = where
 
 
+def _by_hand(where: str, index: int) -> str:
+    """The way out that there is for any action that replay can't get past."""
+    return f", or withdraw the action: coopy repair DIRECTORY --withdraw {index}"
+
+
 class MissingMethod(ReplayError):
     """An action names a method that the class no longer has."""
 
@@ -334,6 +339,25 @@ class NewerVersion(ReplayError):
         )
         self.recorded = recorded
         self.version = version
+
+
+class InterruptedReplay(ReplayError):
+    """An action that is run again lacks memory, or room to recurse. ``recorded`` says how it ended in its day."""
+
+    def __init__(self, index: int, method: str, where: str, recorded: str, error: BaseException) -> None:
+        if isinstance(error, RecursionError):
+            cure = "Open it where sys.getrecursionlimit() is as high as where the action was recorded"
+        else:
+            cure = "Open it where there is more memory"
+        super().__init__(
+            f"action {index} ({where}), {method}(): recorded as {recorded!r}, but run again it raises "
+            f"{type(error).__name__}{f': {error}' if str(error) else ''}. Replay stopped there and nothing was changed. {cure}"
+            f"{_by_hand(where, index)}",
+            index,
+            method,
+            where,
+        )
+        self.recorded = recorded
 
 
 class ReplayDiverged(ReplayError):

@@ -36,6 +36,7 @@ from coopy.errors import (
     SystemClosed,
     copy_of,
 )
+from coopy.interruption import note
 from coopy.line import Line
 from coopy.machine import Function, MissingName
 from coopy.migration import MARK
@@ -103,6 +104,8 @@ class Replicated(Engine):
         "line", "outbox", "node", "timeout_s", "position", "failure", "behind", "only_reads", "digests", "trouble", "_marks",
         "_thread", "_moved",
     )  # fmt: skip
+
+    is_alone = False
 
     def __init__(
         self,
@@ -608,6 +611,12 @@ class Replicated(Engine):
         except BaseException as error:
             return None, self._failed(method, index, error, parts)
         return (value if value is not machine.domain else self.proxy), None
+
+    def _interrupted(self, method: Method, index: int, error: BaseException, is_doubtful: bool) -> None:
+        """Applies an action again that was interrupted: the others have it, so it counts."""
+        self._rebuild()
+        if not is_doubtful:
+            note(error, f"{method.name}() was interrupted on the node {self.node}, which has applied it again: the call counts.")
 
     # -- comparing with other nodes
 

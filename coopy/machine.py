@@ -25,6 +25,7 @@ from coopy.errors import (
     ChangedSignature,
     DecodingError,
     FailedUpgrade,
+    InterruptedReplay,
     MissingMethod,
     NewerVersion,
     ReplayDiverged,
@@ -32,6 +33,7 @@ from coopy.errors import (
     UndecodableAction,
     UsageError,
 )
+from coopy.interruption import DOUBTFUL, INTERRUPTIONS, OUTSIDE, OWN, origin
 from coopy.migration import MARK
 from coopy.moment import current
 from coopy.versions import CODE
@@ -40,11 +42,6 @@ Function = Callable[..., Any]
 Decode = Callable[..., "tuple[Any, ...]"]
 
 NOTHING_FOLLOWS = action.header(0, 0, action.UNKNOWN)
-
-
-INTERRUPTIONS = (MemoryError, RecursionError)
-"""Exceptions that say more of the process than of the action: the machine is rebuilt after one."""
-
 _UNKNOWN, _RETURNED = action.UNKNOWN, action.RETURNED
 UNSURE = -2
 """What `Machine.applied` is while an action runs, and after one that was interrupted: no index."""
@@ -55,7 +52,7 @@ class Machine:
 
     __slots__ = (
         "domain", "applied", "index", "header", "outcome", "secret", "running", "draws", "deterministic", "chance", "methods",
-        "migration", "version", "effects", "asked", "batches", "code", "own_code", "_numbered", "__weakref__",
+        "migration", "version", "effects", "asked", "batches", "code", "own_code", "is_doubtful", "_numbered", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +73,8 @@ class Machine:
         """Header of the action that runs, or ran last."""
         self.outcome = header[action.OUTCOME]
         """How the last action ended."""
+        self.is_doubtful = False
+        """Whether nothing tells if the method that ran last has raised by itself."""
         self.secret = secret
         self.running = False
         self.draws: object | None = None
@@ -119,8 +118,9 @@ class Machine:
     def apply(self, header: bytes, method: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs one of ``methods`` as the next action. Raises what it raises.
 
-        After that ``applied`` is UNSURE. ``outcome`` is RAISED if the method is known to have raised, and the caller says
-        what becomes of the state it has left; if it is UNKNOWN, an interruption has left the state in between.
+        After that ``applied`` is UNSURE. ``outcome`` is RAISED if the method has raised by itself, and the caller says
+        what becomes of the state it has left. It is RETURNED if the exception came after the method had returned. If it is UNKNOWN, an
+        interruption has left the state in between; unless it ``is_doubtful``.
         """
         # The attributes of this thread: asked for once, not three times.
         here = current.__dict__
@@ -147,12 +147,9 @@ class Machine:
                 self.applied = index
                 self.running = False
                 here["machine"] = before
-            except INTERRUPTIONS:
-                raise
-            except Exception:
+            except BaseException as error:
                 if inside:
-                    self.drop_effects()
-                    self.outcome = action.RAISED
+                    self._ended(error)
                 raise
         except BaseException:
             self.running = False
@@ -187,17 +184,22 @@ class Machine:
                 self.applied = first + len(values) - 1
                 self.running = False
                 current.machine = before
-            except INTERRUPTIONS:
-                raise
-            except Exception:
+            except BaseException as error:
                 if inside:
-                    self.drop_effects()
-                    self.outcome = action.RAISED
+                    self._ended(error)
                 raise
         except BaseException:
             self.running = False
             current.machine = before
             raise
+
+    def _ended(self, error: BaseException) -> None:
+        """Says how a method has ended that an exception has left."""
+        found = origin(error)
+        self.is_doubtful = found == DOUBTFUL
+        if found == OWN:
+            self.drop_effects()
+            self.outcome = action.RAISED
 
     def replay(
         self,
@@ -213,7 +215,7 @@ class Machine:
 
         Skips those recorded as withdrawn, and the one whose index is ``withdrawn``. Returns
         whether the last one raised, its recorded outcome is not known, and its method's mark
-        says that it is to be withdrawn. Raises `ReplayError` at the first that does not fit.
+        says that it is to be withdrawn. Raises `ReplayError` at the first that does not fit, and what came from outside.
         """
         methods, index = self.methods, self.applied
         name: str | None = None
@@ -244,11 +246,15 @@ class Machine:
                     result = method(*args)
                     if type(result) is generator:
                         list(result)
-                except (KeyboardInterrupt, MemoryError, ReplayError, MissingName):
+                except (ReplayError, MissingName):
                     raise
+                except INTERRUPTIONS as error:
+                    raise self._interrupted(index, name, args, decode, where, recorded, error) from error
                 except DecodingError as error:
                     raise UndecodableAction(index, where(index), error) from error
                 except BaseException as error:
+                    if origin(error) == OUTSIDE:
+                        raise
                     if recorded == 1:  # action.RETURNED
                         raise self._diverged(index, name, args, decode, where, recorded, 2, error) from error
                     outcome = 2  # action.RAISED
@@ -451,6 +457,19 @@ class Machine:
             return ChangedSignature(index, call.method, where(index), f"{error}", stub)
         detail = f" ({type(error).__name__}: {error})" if error is not None else ""
         return ReplayDiverged(index, call.method, where(index), names[recorded], names[outcome], detail)
+
+    def _interrupted(
+        self,
+        index: int,
+        name: str | None,
+        args: Any,
+        decode: Decode,
+        where: Callable[[int], str],
+        recorded: int,
+        error: BaseException,
+    ) -> ReplayError:
+        method = self._call_of(name, args, decode, where).method
+        return InterruptedReplay(index, method, where(index), action.OUTCOMES[recorded], error)
 
     def _call_of(self, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]) -> migration.Call:
         """The call that an entry of the loop is."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from coopy import action, collector
+from coopy import action, collector, recursion
 from coopy.codec import Codec, decode_joined
-from coopy.errors import DamagedSnapshot, MissingActions, ReplayError, StorageError
+from coopy.errors import DamagedSnapshot, InterruptedReplay, MissingActions, ReplayError, StorageError
 from coopy.machine import NOTHING_FOLLOWS, Machine
 from coopy.storage import Log, SnapshotStore
 
@@ -38,6 +38,7 @@ def restore(
     visit: Callable[[Machine], None] | None = None,
     misfit: Callable[[ReplayError], None] | None = None,
     withdrawn: int = 0,
+    alone: bool = True,
 ) -> Machine:
     """The machine after action ``until``, or after the last action not later than ``instant`` (ns).
 
@@ -45,10 +46,11 @@ def restore(
     of the snapshot that are loaded, and how many there are, and ``visit`` the machine after each
     action of ``stops``, which ascend. ``misfit`` is given each error of an action that does not fit,
     which is then left out. Where the last action turns out to be withdrawn all begins again, visits
-    and misfits too. Raises a `StorageError`, `DecodingError` or `ReplayError`; nothing is written.
+    and misfits too. So it is if nothing says how it ended and it is interrupted now, unless others have it as well: then
+    this system is not ``alone``. Raises a `StorageError`, `DecodingError` or `ReplayError`; nothing is written.
     """
     # Restoring makes objects and drops none: the collector would look at all of them, again and again.
-    with collector.off():
+    with collector.off(), recursion.room():
         machine = _from_snapshot(snapshots, codec, secret, until, instant, loading)
         machine.deterministic = deterministic
         if begin is not None:
@@ -63,16 +65,21 @@ def restore(
             if misfit is not None:
                 withdraw = _replay_all_that_fits(machine, batch, following, codec, log, withdrawn, misfit)
             else:
-                withdraw = machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
+                try:
+                    withdraw = machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
+                except InterruptedReplay as error:
+                    if not alone or error.recorded != action.OUTCOMES[action.UNKNOWN] or error.index != log.last:
+                        raise
+                    machine.applied, withdraw = error.index, True
             if progress is not None:
                 progress(machine.applied - start, max(total, machine.applied - start))
     if withdraw:
-        # The process ended between the call and the record of its outcome. It raised, so it
+        # The process ended between the call and the record of its outcome. It raised or was interrupted, so it
         # was to be withdrawn: start over without it, as every later replay will.
         return restore(
             log, snapshots, codec, secret,
             deterministic=deterministic, until=until, instant=instant, progress=progress, begin=begin, stops=stops,
-            visit=visit, misfit=misfit, withdrawn=machine.applied,
+            visit=visit, misfit=misfit, withdrawn=machine.applied, alone=alone,
         )  # fmt: skip
     return machine
 

@@ -89,6 +89,10 @@ class Log(Protocol):
         """Adds a record that belongs to the newest one and takes no index. At most one for each."""
         ...
 
+    def settle(self) -> None:
+        """Makes all records, the amendment too, as durable as the log was asked to be. Raises `JournalError`."""
+        ...
+
     def wait(self, index: int) -> None:
         """Returns when the record of ``index`` is as durable as the log was asked to be.
 
@@ -183,7 +187,14 @@ class MemoryLog:
             self.append(joined[start + len(WRAP) : end])
 
     def amend(self, record: bytes) -> None:
-        self._records[-1] += WRAP + record
+        amendment = WRAP + record
+        last = self._records[-1]
+        tail = last[-len(amendment) :]
+        if len(last) == len(tail) or not tail.startswith(WRAP) or not tail.endswith(record[PREFIX_BYTES:]):
+            self._records[-1] += amendment
+
+    def settle(self) -> None:
+        self.wait(self.last)
 
     def wait(self, index: int) -> None:
         if self.settled < 0:

@@ -718,6 +718,16 @@ class Journal:
         # An interrupt before this leaves it open: others may wait for what is durable when this is gone on with.
         self.abandon()
 
+    def settle(self) -> None:
+        if self.settled < 0:
+            self._refuse()
+        if self._buffered:
+            return
+        try:
+            self.flush()
+        except OSError as error:
+            raise self._refused(error) from error
+
     def flush(self) -> None:
         """Makes all there is durable, whatever ``durability`` says. Raises OSError; then the log is closed for good."""
         self._commit.exclusive(self._finish)
