@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
@@ -28,9 +29,10 @@ from coopy import action, holding
 from coopy.codec import Codec
 from coopy.decorators import READONLY, UNLOCKED
 from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
-from coopy.machine import UNSURE, Function, Machine, MissingName, method_of, running_in
+from coopy.machine import RUNNERS, UNSURE, Function, Machine, MissingName, method_of, running_in
 from coopy.effects import DONE
-from coopy.interruption import INTERRUPTIONS, note
+from coopy.interruption import INTERRUPTIONS, is_aside, note
+from coopy.log import error as log_error
 from coopy.migration import MARK
 from coopy.moment import current
 from coopy.replay import Progress, restore
@@ -139,7 +141,7 @@ class Engine:
 
     __slots__ = (
         "lock", "acquire", "release", "log", "machine", "proxy", "asked", "deterministic", "_snapshots", "_codec", "_secret",
-        "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
+        "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_restoring", "_is_seen_at_once", "__weakref__",
     )  # fmt: skip
 
     machine: Machine
@@ -168,6 +170,7 @@ class Engine:
         self._snapshot_lock = RLock()
         self._unwritten: _Unwritten | None = None
         self._is_seen_at_once = False
+        self._is_restoring = False
 
     @with_lock
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
@@ -182,7 +185,8 @@ class Engine:
 
         Without ``wait`` the caller is answered before the action is settled, and waits itself.
         """
-        failure = parts = header = None
+        failure = parts = None
+        header: Any = None
         index = 0
         # The lock is taken by hand, as in the methods of a proxy: see `unwind`.
         try:
@@ -202,6 +206,8 @@ class Engine:
                     machine = self.machine
                     if machine.applied != log.last:
                         machine = self._caught_up()
+                    # A signal handler that calls the system must not come between this record and the one before it.
+                    machine.running = header = True
                     instant = _time_ns()
                     if instant >= self._offset_until:
                         instant = self._stamp(instant)
@@ -219,6 +225,8 @@ class Engine:
                 if header is not None and not index and _coopy_holds:
                     index = self._recorded_last()
                 if not index or not _coopy_holds:
+                    if header is not None and _coopy_holds:
+                        machine.running = False
                     self.unwind()
                     raise
                 failure = self._failed(method, index, error, parts)
@@ -229,6 +237,8 @@ class Engine:
             raise
         if nested:
             # A call from inside an action is part of that action, which holds the lock.
+            if self.is_aside():
+                return self._call_afterwards(method, args, kwargs)
             return self._returned(method.function(machine.domain, *args, **kwargs))
         if log.settled < index and wait:
             self._settle(method, index, failure)
@@ -238,6 +248,29 @@ class Engine:
             finally:
                 failure = None  # Its traceback has this frame, which has the machine.
         return result if result is not machine.domain else self.proxy
+
+    def is_aside(self) -> bool:
+        """Whether a signal handler or a finalizer asks, while an action of this thread runs that it has come in between of."""
+        running = self.machine.running and self.lock._is_owned()  # type: ignore[attr-defined]
+        return running and is_aside(sys._getframe(1).f_back, _ACTIONS)
+
+    def _call_afterwards(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Has a call made by a signal handler, or by a finalizer, once the action is over that has been interrupted."""
+        if self._is_restoring:
+            return  # It is recorded as an action of its own.
+        _, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
+        self.run_afterwards(f"{method.name}()", lambda: self.call(method, args, kwargs))
+
+    def run_afterwards(self, what: str, function: Callable[[], object]) -> None:
+        """Runs a function in a thread of its own: one that waits for the lock gets it when the action is over."""
+
+        def run() -> None:
+            try:
+                function()
+            except Exception as failure:
+                log_error("%s, which a signal handler or a finalizer asked for while an action ran, failed: %r", what, failure)
+
+        threading.Thread(target=run, name=f"coopy {what} afterwards").start()
 
     def _settle(self, method: Method, index: int, failure: BaseException | None) -> None:
         """Waits for the action of a call. Raises `JournalError`, unless what the method raised is more urgent."""
@@ -627,17 +660,21 @@ class Engine:
             # A domain that holds its own proxy calls it during replay, too.
             self.machine = machine
 
-        self.machine = restore(
-            self.log,
-            self._snapshots,
-            self._codec,
-            self._secret,
-            deterministic=self.deterministic,
-            progress=progress,
-            loading=loading,
-            begin=begin,
-            alone=self.is_alone,
-        )
+        self._is_restoring = True
+        try:
+            self.machine = restore(
+                self.log,
+                self._snapshots,
+                self._codec,
+                self._secret,
+                deterministic=self.deterministic,
+                progress=progress,
+                loading=loading,
+                begin=begin,
+                alone=self.is_alone,
+            )
+        finally:
+            self._is_restoring = False
         self.machine.asked = self._ask
         for name in self.machine.effects:
             self.asked(name)
@@ -688,7 +725,7 @@ class Engine:
     def _recorded_last(self) -> int:
         """Index of an action that is recorded and was not begun, as something was raised in between; 0 if there is none."""
         machine, last = self.machine, self.log.last
-        return last if not machine.running and last == machine.applied + 1 else 0
+        return last if last == machine.applied + 1 else 0
 
     def _interrupted(self, method: Method, index: int, error: BaseException, is_doubtful: bool) -> None:
         """Withdraws an action that something from outside has interrupted, before its caller is told."""
@@ -723,6 +760,10 @@ class Engine:
         if result is self.machine.domain:
             return self.proxy
         return iter(list(result)) if type(result) is GeneratorType else result
+
+
+_ACTIONS = RUNNERS | {Engine.call.__code__}
+"""Code that is on the stack while an action runs, or is about to."""
 
 
 class _Unwritten:

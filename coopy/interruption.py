@@ -1,6 +1,6 @@
-"""Where an exception has come from that has left a method of the domain: from the method, or from outside.
+"""What comes in between while a method of the domain runs: exceptions from outside, signal handlers, finalizers.
 
-What the method has raised by itself is raised again at replay, and the call counts. What came from outside (Ctrl-C, the
+An exception that has left a method is the method's own, or comes from outside. What the method has raised by itself is raised again at replay, and the call counts. What came from outside (Ctrl-C, the
 time limit of a job, another thread, no memory) does not come again at replay, so the call is withdrawn.
 
 Nobody marks an exception with where it came from. What can be known:
@@ -16,7 +16,9 @@ Nobody marks an exception with where it came from. What can be known:
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from types import CodeType, FrameType, FunctionType, TracebackType
+from weakref import ReferenceType
 
 INTERRUPTIONS = (MemoryError, RecursionError)
 """Exceptions that say more of the process than of the action."""
@@ -77,6 +79,31 @@ def _was_given_what_it_interrupts(frame: FrameType) -> bool:
         value = values.get(name)
         if value is before or (type(value) is tuple and any(each is before for each in value)):
             return True
+    return False
+
+
+def is_aside(frame: FrameType | None, actions: Collection[CodeType]) -> bool:
+    """Whether what runs is no part of the action that runs: a signal handler or a finalizer has come in between.
+
+    Looks from a frame outwards, up to one of the functions that run ``actions``. A finalizer is a ``__del__``, or what a weak
+    reference to an object calls once the object is gone.
+    """
+    while frame is not None and frame.f_code not in actions:
+        if frame.f_code.co_name == "__del__" or _was_given_what_it_interrupts(frame) or _was_given_what_is_gone(frame):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _was_given_what_is_gone(frame: FrameType) -> bool:
+    code = frame.f_code
+    names = code.co_varnames[: code.co_argcount + (code.co_flags & _VARIADIC).bit_count()]
+    values = frame.f_locals
+    for name in names:
+        value = values.get(name)
+        for each in value if type(value) is tuple else (value,):
+            if isinstance(each, ReferenceType) and each() is None:
+                return True
     return False
 
 

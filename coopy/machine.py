@@ -233,40 +233,45 @@ class Machine:
         generator = GeneratorType
         before = current.machine
         try:
-            self.running = True
-            current.machine = self
-            self.applied = UNSURE
-            for index, header, name, args, recorded in zip(
-                range(index + 1, index + 1 + len(names)), headers, names, arguments, outcomes
-            ):
-                method = methods[name]
-                self.header = header
-                self.index = index
-                try:
-                    result = method(*args)
-                    if type(result) is generator:
-                        list(result)
-                except (ReplayError, MissingName):
-                    raise
-                except INTERRUPTIONS as error:
-                    raise self._interrupted(index, name, args, decode, where, recorded, error) from error
-                except DecodingError as error:
-                    raise UndecodableAction(index, where(index), error) from error
-                except BaseException as error:
-                    if origin(error) == OUTSIDE:
+            try:
+                self.running = True
+                current.machine = self
+                self.applied = UNSURE
+                for index, header, name, args, recorded in zip(
+                    range(index + 1, index + 1 + len(names)), headers, names, arguments, outcomes
+                ):
+                    method = methods[name]
+                    self.header = header
+                    self.index = index
+                    try:
+                        result = method(*args)
+                        if type(result) is generator:
+                            list(result)
+                    except (ReplayError, MissingName):
                         raise
-                    if recorded == 1:  # action.RETURNED
-                        raise self._diverged(index, name, args, decode, where, recorded, 2, error) from error
-                    outcome = 2  # action.RAISED
-                    self.drop_effects()
-                else:
-                    if recorded == 2:
-                        raise self._diverged(index, name, args, decode, where, recorded, 1, None)
-                    outcome = 1
-            self.applied = index
-        except MissingName as missing:
-            raise self._missing(index, missing, name, args, decode, where) from None
+                    except INTERRUPTIONS as error:
+                        raise self._interrupted(index, name, args, decode, where, recorded, error) from error
+                    except DecodingError as error:
+                        raise UndecodableAction(index, where(index), error) from error
+                    except BaseException as error:
+                        if origin(error) == OUTSIDE:
+                            raise
+                        if recorded == 1:  # action.RETURNED
+                            raise self._diverged(index, name, args, decode, where, recorded, 2, error) from error
+                        outcome = 2  # action.RAISED
+                        self.drop_effects()
+                    else:
+                        if recorded == 2:
+                            raise self._diverged(index, name, args, decode, where, recorded, 1, None)
+                        outcome = 1
+                self.applied = index
+            except MissingName as missing:
+                raise self._missing(index, missing, name, args, decode, where) from None
+            finally:
+                self.running = False
+                current.machine = before
         finally:
+            # Twice, as the first may be interrupted as well.
             self.running = False
             current.machine = before
             for each in _OURS:
@@ -486,14 +491,14 @@ class Machine:
 def running_in(frame: FrameType | None) -> Machine | None:
     """Returns the machine of which an action runs, from a frame outwards: where what said so was lost."""
     while frame is not None:
-        machine = frame.f_locals.get("self") if frame.f_code in _RUNNERS else None
+        machine = frame.f_locals.get("self") if frame.f_code in RUNNERS else None
         if machine is not None and machine.running:
             return cast(Machine, machine)
         frame = frame.f_back
     return None
 
 
-_RUNNERS = frozenset(each.__code__ for each in (Machine.apply, Machine.apply_all, Machine.replay))
+RUNNERS = frozenset(each.__code__ for each in (Machine.apply, Machine.apply_all, Machine.replay))
 _OPAQUE = "<opaque>"
 _OLD = "<old>"
 _NOTHING = "<nothing>"

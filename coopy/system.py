@@ -577,6 +577,9 @@ class System:
     def close(self) -> None:
         if self._closed:
             return
+        if self.engine.is_aside():
+            self.engine.run_afterwards("close()", self.close)
+            return
         try:
             try:
                 self._closing = True

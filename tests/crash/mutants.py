@@ -182,6 +182,20 @@ MUTANTS = [
         "tests/engine/test_withdrawn.py::test_a_call_that_recursed_almost_to_the_limit_and_returned_is_run_again",
     ),
     Mutant(
+        "a-call-of-a-handler-is-taken-for-a-part-of-the-action",
+        ENGINE,
+        "        return running and is_aside(sys._getframe(1).f_back, _ACTIONS)",
+        "        return False",
+        "tests/engine/test_aside.py::test_a_call_that_comes_in_between_of_an_action_is_recorded_after_it",
+    ),
+    Mutant(
+        "what-a-finalizer-has-recorded-is-done-again-at-replay",
+        ENGINE,
+        "        if self._is_restoring:\n            return  #",
+        "        if False:\n            return  #",
+        "tests/engine/test_aside.py::test_what_a_finalizer_has_recorded_is_not_done_twice_at_replay",
+    ),
+    Mutant(
         "an-interrupted-machine-is-used-as-it-is",
         ENGINE,
         "                    log = self.log\n                    if machine.applied != log.last:\n",
@@ -205,8 +219,8 @@ MUTANTS = [
     Mutant(
         "a-withdrawal-is-not-recorded",
         ENGINE,
-        "            self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))\n",
-        "            pass\n",
+        "        self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))\n",
+        "        pass\n",
         "tests/crash/test_guards.py::test_a_withdrawn_call_does_not_come_back_when_its_code_does_something_else",
     ),
     Mutant(
