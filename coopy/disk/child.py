@@ -52,8 +52,8 @@ def _nothing(pid: int) -> None:
 def start(function: Callable[[], None], failed: Callable[[int], None] = _nothing) -> Callable[[], None]:
     """Forks; the child runs the function and ends. Returns what waits for it.
 
-    Waiting raises `SnapshotError` if the child did not do it; ``failed`` is then called with its process id, to tidy up what it
-    has left. Raises `SnapshotError` if there is no room for a child.
+    Waiting raises `SnapshotError` if the child did not do it, or if that can't be told; ``failed`` is then called with its process
+    id, to tidy up what it has left. Raises `SnapshotError` if there is no room for a child.
     """
     reap()
     child = _Child(function, failed)
@@ -72,7 +72,7 @@ def start(function: Callable[[], None], failed: Callable[[int], None] = _nothing
 def reap() -> None:
     """Lets go of what interrupts have left held, and waits for children that were killed, no longer than needed."""
     for child, waiting in list(_held.items()):
-        if waiting() is None:
+        if child.is_given_up or waiting() is None:
             child.let_go()
 
 
@@ -100,6 +100,8 @@ class _Child:
         """The ends that are open: reading, writing."""
         self._masks: list[Any] = []
         self._frozen = False
+        self.is_given_up = False
+        """Whether nobody waits for it any more, and it had to be ended."""
         self._killed = False
         self._pids: list[int] = []
         self._statuses: list[tuple[int, int]] = []
@@ -132,26 +134,36 @@ class _Child:
 
     def wait(self) -> None:
         """Returns when the child has done it. Raises `SnapshotError` if it has not; if it is interrupted, ends the child."""
-        message = b""
+        message, reason = b"", ""
         try:
             try:
                 self._statuses.extend(starmap(os.waitpid, ((self._pids[0], 0),)))
             except ChildProcessError:
                 self._statuses.append((0, 0))  # Somebody else has waited for it; what it wrote tells.
-            os.set_blocking(self._pipe[0], False)
-            try:
-                message = os.read(self._pipe[0], _MESSAGE_BYTES_MAX)
-            except BlockingIOError:
-                pass  # Something else has a copy of the other end.
+            message = self._said()
+        except OSError as error:
+            reason = f"it could not be seen what became of its process: {error}"
         finally:
             self.let_go()
         collector.look_if_grown()
-        if message != _DONE:
+        if message == _DONE:
+            return
+        if not self.is_given_up:
             self._failed(self._pids[0])
-            reason = message.decode("utf-8", "replace") or _ending(self._statuses[0][1])
-            raise SnapshotError(
-                f"the snapshot was not written: {reason}. The system goes on; its journal holds every action."
-            )
+        if reason or not (message or self._statuses[0][1]):
+            what = "whether the snapshot was written can't be told"
+        else:
+            what = "the snapshot was not written"
+        reason = reason or message.decode("utf-8", "replace") or _ending(self._statuses[0][1])
+        raise SnapshotError(f"{what}: {reason}. The system goes on; its journal holds every action.")
+
+    def _said(self) -> bytes:
+        """What the child has written so far. Raises OSError."""
+        os.set_blocking(self._pipe[0], False)
+        try:
+            return os.read(self._pipe[0], _MESSAGE_BYTES_MAX)
+        except BlockingIOError:
+            return b""  # Something else has a copy of the other end.
 
     def let_go(self) -> None:
         """Lets go of all that is held, and ends the child if it has not been waited for. May be called again, and at any moment."""
@@ -177,11 +189,15 @@ class _Child:
 
     def _end(self) -> None:
         """Kills the child, and waits a moment for its end."""
+        until = time.monotonic() if self.is_given_up else time.monotonic() + GONE_S
+        self.is_given_up = True
         # If somebody else has waited for it, its number may be another's by now.
         if not self._killed and self._has_the_pipe():
-            os.kill(self._pids[0], signal.SIGKILL)
-        until = time.monotonic() if self._killed else time.monotonic() + GONE_S
-        self._killed = True
+            try:
+                os.kill(self._pids[0], signal.SIGKILL)
+                self._killed = True
+            except OSError:
+                pass  # It is tried again by whoever comes next.
         while not self._look() and time.monotonic() < until:
             time.sleep(0.001)
 
@@ -191,6 +207,8 @@ class _Child:
             self._statuses.extend(filter(_is_gone, starmap(os.waitpid, ((self._pids[0], os.WNOHANG),))))
         except ChildProcessError:
             self._statuses.append((0, 0))
+        except OSError:
+            pass  # As if it still ran.
         if self._statuses:
             self._failed(self._pids[0])
         return bool(self._statuses)
@@ -201,8 +219,8 @@ class _Child:
         try:
             os.set_blocking(self._pipe[0], False)
             os.read(self._pipe[0], _MESSAGE_BYTES_MAX)
-        except BlockingIOError:
-            return True
+        except OSError:
+            return True  # Nothing has come yet; or it can't be seen, and it must not go on.
         return False
 
     def _fork(self) -> None:
@@ -214,15 +232,18 @@ class _Child:
         self._pids.extend(chain(map(os._exit, map(len, map(_Life, zip(born, repeat(self))))), forked))
 
     def live(self) -> None:
-        """In the child: does what there is to do, and ends."""
+        """In the child: does what there is to do, says what came of it, and ends."""
         try:
-            _leave_the_program()
-            gc.disable()
-            self._close(1, place=0)
-            self._function()
-            os.write(self._pipe[0], _DONE)
-        except BaseException as error:
-            os.write(self._pipe[-1], f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:_MESSAGE_BYTES_MAX])
+            try:
+                _leave_the_program()
+                gc.disable()
+                self._close(1, place=0)
+                self._function()
+            except BaseException as error:
+                said = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:_MESSAGE_BYTES_MAX]
+            else:
+                said = _DONE
+            os.write(self._pipe[-1], said)
         finally:
             os._exit(0)
 
@@ -232,7 +253,12 @@ class _Child:
 
     def _close(self, count: int, place: int = -1) -> None:
         """Closes some ends of the pipe; what has been closed is not in the list any more."""
-        deque(map(os.close, map(self._pipe.pop, repeat(place, count))), 0)
+        while count > 0:
+            count -= 1
+            try:
+                deque(map(os.close, map(self._pipe.pop, (place,))), 0)
+            except OSError:
+                pass  # Whatever the system answers, the number is free.
 
 
 class _Life(list[Any]):
@@ -285,7 +311,9 @@ def _keep_python_from_warning() -> None:
 
 def _ending(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
+    if code == 0:
+        return "its process ended without a word"
+    if code > 0:
         return f"its process ended with status {code}"
     try:
         return f"its process was ended by {signal.Signals(-code).name}"

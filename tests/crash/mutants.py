@@ -813,6 +813,13 @@ MUTANTS = [
         "tests/disk/test_child.py::test_who_is_interrupted_while_he_waits_ends_the_child",
     ),
     Mutant(
+        "what-the-child-could-not-say-has-failed",
+        CHILD,
+        "        if reason or not (message or self._statuses[0][1]):\n",
+        "        if False:\n",
+        "tests/disk/test_child.py::test_a_child_that_could_not_say_that_it_is_done_is_not_said_to_have_failed",
+    ),
+    Mutant(
         "the-filters-of-warnings-are-exchanged",
         CHILD,
         "        forked, again = tee(starmap(os.fork, ((),)))\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -297,14 +298,92 @@ def test_a_second_interrupt_during_the_handling_of_the_first_leaves_nothing(seco
 @pytest.mark.parametrize("call", ["pipe", "fork"])
 @pytest.mark.parametrize("number", ["EAGAIN", "ENOMEM", "EMFILE"])
 def test_what_there_is_no_room_for_is_an_error_and_nothing_was_saved(call: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
     def fail() -> Any:
         raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)))
 
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(SnapshotError, match="no child could be forked .* Nothing was saved"):
         child.start(nothing)
+
+
+REFUSED = {
+    "close": (True, ("EIO", "EAGAIN", "EINTR", "ENOSPC"), None),
+    "waitpid": (False, ("EINTR", "ENOMEM", "EIO", "EAGAIN"), "whether the snapshot was written can't be told: .*became of its process"),
+    "read": (False, ("EINTR", "ENOMEM", "EIO", "EAGAIN"), "whether the snapshot was written can't be told: "),
+    "set_blocking": (False, ("EINTR", "EIO", "ENOMEM"), "whether the snapshot was written can't be told: .*became of its process"),
+}
+
+
+@pytest.mark.parametrize("always", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("call, number", [(call, number) for call, (_, numbers, _) in REFUSED.items() for number in numbers])
+def test_what_the_system_refuses_the_parent_is_told_truly_and_leaves_nothing(
+    call: str, number: str, always: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    is_done, _, said = REFUSED[call]
+    parent, real, calls = os.getpid(), getattr(os, call), []
+    code = getattr(errno, number)
+
+    def fail(*what: Any) -> Any:
+        calls.append(what)
+        if os.getpid() != parent or (len(calls) > 1 and not always):
+            return real(*what)
+        if is_done:
+            real(*what)  # Whatever the system answers, the number is free.
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(child, "GONE_S", 0.01)
+    with monkeypatch.context() as failing:
+        wait = child.start((tmp_path / "written").touch)
+        if call == "close":
+            wait()
+        failing.setattr(os, call, fail)
+        if call == "close":
+            child.start(nothing)()
+        else:
+            assert said is not None
+            with pytest.raises(SnapshotError, match=said + ".*The system goes on"):
+                wait()
+    # What is kept of the error does not keep it from being let go.
+    child.reap()
+    assert calls
+
+
+@pytest.mark.parametrize("number", ["EPERM", "EINVAL", "ESRCH"])
+def test_a_child_that_can_not_be_ended_is_ended_by_whoever_comes_next(
+    number: str, endless: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Any:
+        raise OSError(getattr(errno, number), number)
+
+    monkeypatch.setattr(child, "GONE_S", 0.01)
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "kill", fail)
+        failing.setattr(os, "waitpid", fail)
+        wait = child.start(endless)
+        with pytest.raises(SnapshotError, match="can't be told"):
+            wait()
+    monkeypatch.setattr(child, "GONE_S", 60)
+    child.start(nothing)()
+    child.reap()
+
+
+@pytest.mark.parametrize("always", [False, True], ids=["once", "from then on"])
+def test_a_child_that_could_not_say_that_it_is_done_is_not_said_to_have_failed(
+    always: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real, calls = os.write, []
+
+    def fail(*what: Any) -> Any:
+        calls.append(what)
+        if len(calls) > 1 and not always:
+            return real(*what)
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(SnapshotError, match="whether the snapshot was written can't be told: its process ended without a word"):
+        child.start((tmp_path / "written").touch)()
+    assert (tmp_path / "written").exists()
 
 
 def test_an_interpreter_that_ends_and_forks_no_more_saves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ ON_DISK = (
 )  # fmt: skip
 """Kinds that a disk answers; "file" is the built-in open, which `lock` is opened with."""
 
-OF_PROCESSES = ("pipe", "fork", "waitpid", "read", "write", "thread", "popen")
+OF_PROCESSES = ("pipe", "fork", "waitpid", "read", "write", "set_blocking", "kill", "thread", "popen")
 KINDS = ON_DISK + OF_PROCESSES
 ANY = "any"
 """All of ON_DISK: a disk that answers nothing any more."""
