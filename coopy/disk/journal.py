@@ -53,6 +53,7 @@ FIRST_BYTES = 1024 * 1024
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
 CHECKED_S = 0.05
 """A sync looks whether the directory is where it was if the last look was so long ago."""
+_AGAIN_BYTES = 1024 * 1024
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 """Errors that say more of the process than of the disk: what raised one may be tried again, also a sync."""
 
@@ -489,9 +490,11 @@ class Journal:
     def _open_tail(self, write: bool, floor: int) -> None:
         """Finds the end of the journal. Where that has to be mended, the first append does it."""
         *before, end = self._unsynced_ends(write)
+        synced = max(each.synced for each in (*before, end))
         for each in before:
             if write:
                 # A process that was killed has left it to the operating system.
+                each.write_again(synced)
                 each.segment.file.sync()
             each.segment.close()
         self._segment, self._damage = end.segment, end.damage
@@ -501,13 +504,14 @@ class Journal:
         final = end.final
         # Behind what a snapshot alone holds there is no action to amend.
         self._amended = end.last < floor or (final is not None and _ends_amended(final, end.earlier))
-        self._start_at(64 if final is None else final.offset + len(final.frames))
+        self._start_at(end.offset)
         if final is not None and self._tail > final.offset // BLOCK * BLOCK + BLOCK:
             # A frame that leaves its block is alone behind where it begins; the next begins a block.
             self._limit = self._tail
         self.last = max(end.last, floor)
         if not write:
             return
+        end.write_again(synced)
         self._segment.file.sync()
         self._is_ahead = end.last < floor
         blank = self._segment.is_blank_from(self._tail)
@@ -644,9 +648,11 @@ class Journal:
         final: Block | None = None
         earlier: Block | None = None
         damage = None
+        begins = []
         try:
             for block in segment.blocks():
                 earlier, final = final, block
+                begins.append((block.first, block.offset))
         except NotWhole as problem:
             if segment.proves(problem.offset, problem.index, self._same_boot):
                 damage = _damage(segment, problem.offset, problem.index)
@@ -654,13 +660,11 @@ class Journal:
             # Somebody may have appended while it was read. What is damaged is so again, and at the same place.
             segment.close()
             return self._end_of_segment(first, write, damage)
-        return _End(segment, final, earlier, damage)
+        return _End(segment, final, earlier, damage, begins)
 
     def _damage_behind(self, end: _End) -> DamagedJournal:
         """The damage of a segment that lost its end, although no power was cut."""
-        final = end.final
-        offset = 64 if final is None else final.offset + len(final.frames)
-        return _damage(end.segment, offset, end.last + 1)
+        return _damage(end.segment, end.offset, end.last + 1)
 
     def _start_at(self, offset: int) -> None:
         self._tail = offset
@@ -774,12 +778,19 @@ class Journal:
 
 
 class _End(NamedTuple):
-    """How a segment ends: its last two blocks, and the damage if what is behind them is damage."""
+    """How a segment ends: its last two blocks, the damage if what is behind them is damage, and where all its blocks begin."""
 
     segment: Segment
     final: Block | None
     earlier: Block | None
     damage: DamagedJournal | None
+    begins: list[tuple[int, int]]
+    """The first index of each block, and its offset."""
+
+    @property
+    def offset(self) -> int:
+        """Where its frames end."""
+        return 64 if self.final is None else self.final.offset + len(self.final.frames)
 
     @property
     def last(self) -> int:
@@ -789,6 +800,20 @@ class _End(NamedTuple):
     def synced(self) -> int:
         """Up to this index, its frames say, all was on disk."""
         return -1 if self.final is None else self.final.synced
+
+    def write_again(self, synced: int) -> None:
+        """Writes what is not known to be on disk once more, as it stands, so that the next sync brings it there. Raises OSError.
+
+        After a sync that failed, Linux takes for written what it could not write: it is read back, and the next sync succeeds
+        without it. Known to be on disk is all up to the index ``synced``, but for the amendment of its action.
+        """
+        file = self.segment.file
+        offset = max((offset for first, offset in self.begins if first <= synced), default=64)
+        # To the end of the block: the zeros, too, of what was cut off there.
+        end = -(-self.offset // BLOCK) * BLOCK
+        while offset < end and (data := file.read(offset, min(_AGAIN_BYTES, end - offset))):
+            file.write(offset, data)
+            offset += len(data)
 
 
 def _damage(segment: Segment, offset: int, index: int) -> DamagedJournal:

@@ -834,6 +834,20 @@ MUTANTS = [
         "tests/disk/test_child.py::test_a_snapshot_whose_child_was_killed_leaves_no_file",
     ),
     Mutant(
+        "what-a-failed-sync-has-left-is-only-synced-again",
+        JOURNAL,
+        "        while offset < end and (data := file.read(offset, min(_AGAIN_BYTES, end - offset))):\n",
+        "        while False and (data := file.read(offset, min(_AGAIN_BYTES, end - offset))):\n",
+        "tests/disk/test_failed_sync.py::test_what_is_found_after_a_sync_that_failed_lasts_once_the_next_has_succeeded",
+    ),
+    Mutant(
+        "of-the-segments-before-the-last-nothing-is-written-again",
+        JOURNAL,
+        "                each.write_again(synced)\n",
+        "",
+        "tests/disk/test_failed_sync.py::test_a_segment_that_was_full_and_could_not_be_synced_is_written_again",
+    ),
+    Mutant(
         "pruned-before-the-snapshot-is-durable",
         "coopy/system.py",
         "        index = self.engine.take_snapshot(self._in_a_child if self._fork else _inline)\n",
