@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from coopy import action, log, paths
 from coopy.clock import clock
+from coopy.disk.fs import is_directory
 from coopy.env import env
 from coopy.errors import (
     CoopyError,
@@ -90,9 +91,9 @@ def recognize(path: str | os.PathLike[str]) -> str | None:
     Raises `UsageError`, `Unreadable`.
     """
     path = paths.absolute(path, "path")
-    if not os.path.isdir(path):
-        return None
     with paths.reads(path):
+        if not is_directory(path):
+            return None
         members = _manifest(path)
         if members is not None:
             version = members.get("format_version")

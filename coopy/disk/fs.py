@@ -205,6 +205,18 @@ class File:
         self.close()
 
 
+def exists(path: str) -> bool:
+    """Whether anything has this name, be it a link to nowhere. Raises OSError where that can't be told.
+
+    os.path.exists() and os.path.lexists() say no where nobody can tell.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def is_file(path: str) -> bool:
     """Whether this is a file, or a link to one. Raises OSError where that can't be told, and FileNotFoundError where nothing is.
 

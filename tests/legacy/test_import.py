@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import errno
 import os
 import re
 import shutil
@@ -717,6 +718,45 @@ def test_an_import_that_fails_leaves_nothing(
     with pytest.raises(expected_error):
         import_directory(Shop, v04.path, new)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOMEM, errno.EACCES])
+def test_an_import_that_fails_removes_nothing_that_it_could_not_see(
+    v04: OldDirectory, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = tmp_path / "ours" / "deep"
+    ours.mkdir(parents=True)
+    (tmp_path / "ours" / "kept").write_text("kept")
+    (ours / "kept").write_text("kept")
+    real = os.lstat
+
+    def refuse(path: Any, **options: Any) -> Any:
+        if path == str(ours):
+            raise OSError(code, os.strerror(code), path)
+        return real(path, **options)
+
+    def refuse_too(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "lstat", refuse)
+    monkeypatch.setattr(os, "rename", refuse_too)
+    with pytest.raises(coopy.JournalError, match="Nothing was imported"):
+        import_directory(Shop, v04.path, ours / "new")
+    assert [(path.name, path.read_text()) for path in (ours / "kept", tmp_path / "ours" / "kept")] == [("kept", "kept")] * 2
+    assert [path.name for path in ours.iterdir()] == ["kept"]
+
+
+def test_a_directory_that_can_not_be_seen_is_not_said_to_be_no_old_one(v04: OldDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.stat
+
+    def refuse(path: Any, **options: Any) -> Any:
+        if path == str(v04.path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    with pytest.raises(coopy.Unreadable, match="It was not read, and nothing was changed"):
+        recognize(v04.path)
 
 
 def open_a_window(self: Any) -> None:
