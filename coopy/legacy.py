@@ -37,7 +37,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from coopy import action, log, paths
 from coopy.clock import clock
-from coopy.disk.fs import is_directory
 from coopy.env import env
 from coopy.errors import (
     CoopyError,
@@ -92,7 +91,7 @@ def recognize(path: str | os.PathLike[str]) -> str | None:
     """
     path = paths.absolute(path, "path")
     with paths.reads(path):
-        if not is_directory(path):
+        if not paths.is_directory(path):
             return None
         members = _manifest(path)
         if members is not None:

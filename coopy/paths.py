@@ -1,4 +1,4 @@
-"""Paths that callers name, and what to raise for what the operating system refuses there."""
+"""Paths that callers name, what lies there, and what to raise for what the operating system refuses there."""
 
 from __future__ import annotations
 
@@ -83,6 +83,46 @@ def _told(error: OSError, state: str) -> str:
 def _place(error: OSError, path: str) -> str:
     """The file that it is about, if the error says which."""
     return error.filename if isinstance(error.filename, str) and error.filename else path
+
+
+def exists(path: str) -> bool:
+    """Whether anything has this name, be it a link to nowhere. Raises OSError where that can't be told.
+
+    os.path.exists() and os.path.lexists() say no where nobody can tell.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def is_file(path: str) -> bool:
+    """Whether this is a file, or a link to one. Raises OSError where that can't be told, and FileNotFoundError where nothing is.
+
+    os.path.isfile() says no where nobody can tell, and what is there would be called damaged, or missing.
+    """
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        os.lstat(path)  # A link to nowhere is there.
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def is_directory(path: str) -> bool:
+    """Whether this is a directory, or a link to one. Raises OSError where that can't be told."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def refuse_missing(path: str) -> None:

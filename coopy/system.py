@@ -20,7 +20,7 @@ from coopy.codec import Codec
 from coopy.delivery import Delivery
 from coopy.disk import child, directory, manifest
 from coopy.disk.dirlock import DirectoryLock
-from coopy.disk.fs import Calls, is_directory, remove_if_there
+from coopy.disk.fs import Calls, remove_if_there
 from coopy.disk.journal import SEGMENT_BYTES, Journal
 from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
@@ -837,7 +837,7 @@ def _sweep(calls: Calls, basedir: str, ending: str = directory.TEMPORARY) -> Non
     for name in calls.names(basedir):
         if name.endswith(ending) and name.startswith(("transaction_", "snapshot_", manifest.NAME)):
             path = os.path.join(basedir, name)
-            if not is_directory(path):
+            if not paths.is_directory(path):
                 remove_if_there(calls, path)
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import stat
 import sys
 from collections.abc import Callable
 
@@ -203,46 +202,6 @@ class File:
 
     def __del__(self) -> None:
         self.close()
-
-
-def exists(path: str) -> bool:
-    """Whether anything has this name, be it a link to nowhere. Raises OSError where that can't be told.
-
-    os.path.exists() and os.path.lexists() say no where nobody can tell.
-    """
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def is_file(path: str) -> bool:
-    """Whether this is a file, or a link to one. Raises OSError where that can't be told, and FileNotFoundError where nothing is.
-
-    os.path.isfile() says no where nobody can tell, and what is there would be called damaged, or missing.
-    """
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except FileNotFoundError:
-        os.lstat(path)  # A link to nowhere is there.
-        return False
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
-
-
-def is_directory(path: str) -> bool:
-    """Whether this is a directory, or a link to one. Raises OSError where that can't be told."""
-    try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
 
 
 def remove_if_there(calls: Calls, path: str) -> None:

@@ -23,8 +23,9 @@ import zlib
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from coopy.disk.fs import Calls, File, is_file, remove_if_there
+from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat
+from coopy.paths import is_file
 
 NAME = "coopy.json"
 FORMAT = 1

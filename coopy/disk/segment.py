@@ -29,8 +29,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from coopy.disk import directory, frame
-from coopy.disk.fs import Calls, File, is_file
+from coopy.disk.fs import Calls, File
 from coopy.errors import DamagedJournal, ForeignDirectory, UnsupportedFormat
+from coopy.paths import is_file
 from coopy.storage import WRAP
 
 BLOCK = 32 * 1024

@@ -27,10 +27,10 @@ import zlib
 from collections.abc import Callable
 
 from coopy.disk import directory
-from coopy.disk.fs import Calls, File, is_file, remove_if_there
+from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedSnapshot, ForeignDirectory, StorageError, UnsupportedFormat
 from coopy.log import warn
-from coopy.paths import reads
+from coopy.paths import is_file, reads
 from coopy.storage import StateWriter
 
 CHUNK = 1024 * 1024

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from coopy import paths
 from coopy.disk import directory, dirlock, manifest
 from coopy.disk.dirlock import DirectoryLock
-from coopy.disk.fs import Calls, File, is_file, remove_if_there
+from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.disk.segment import Segment
 from coopy.errors import CoopyError, ForeignDirectory, StorageError, UsageError
 from coopy.reading import Reading
@@ -207,7 +207,7 @@ def _copied(calls: Calls, basedir: str, temporary: str, dest: str, progress: Pro
 def _open(calls: Calls, basedir: str, name: str) -> File:
     path = os.path.join(basedir, name)
     try:
-        is_one = is_file(path)
+        is_one = paths.is_file(path)
     except FileNotFoundError:
         raise _Changed from None
     if not is_one:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from coopy import action, paths
 from coopy.disk import directory, dirlock, frame, manifest, snapshots
-from coopy.disk.fs import Calls, File, is_file
+from coopy.disk.fs import Calls, File
 from coopy.disk.manifest import Manifest
 from coopy.disk.segment import HEADER, Block, NotWhole, Segment
 from coopy.errors import DamagedJournal, DamagedManifest, ForeignDirectory, StorageError, UnsupportedFormat, UsageError
@@ -468,7 +468,7 @@ def _sentence(error: StorageError, basedir: str) -> str:
 def is_there(path: str) -> bool:
     """Whether this is a file, or a link to one. Raises OSError where that can't be told."""
     try:
-        return is_file(path)
+        return paths.is_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return False
 

@@ -7,7 +7,6 @@ import shutil
 from typing import Any
 
 from coopy import paths
-from coopy.disk.fs import exists, is_directory
 from coopy.errors import UsageError
 from coopy.legacy import Imported, restore_legacy
 from coopy.replay import Progress
@@ -36,7 +35,7 @@ def import_directory(
 
 
 def _imported(cls: type, old: str, new: str, progress: Progress | None) -> Imported:
-    if exists(new) and not (is_directory(new) and not os.listdir(new)):
+    if paths.exists(new) and not (paths.is_directory(new) and not os.listdir(new)):
         raise UsageError(f"{new} is there and is not an empty directory. Nothing was changed. Choose another.")
     if os.path.realpath(new).startswith(os.path.realpath(old) + os.sep):
         raise UsageError(f"{new} lies in {old}, which is only read. Nothing was changed. Choose another.")
@@ -51,7 +50,7 @@ def _settle(domain: Any, new: str) -> None:
     stage = new + STAGE
     made = stage
     # Nothing else may be removed if it fails: what can't be seen may be there.
-    while not exists(os.path.dirname(made)):
+    while not paths.exists(os.path.dirname(made)):
         made = os.path.dirname(made)
     shutil.rmtree(stage, ignore_errors=True)  # Of an import that was killed.
     try:
