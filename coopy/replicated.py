@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from coopy import action, log, proxy, versions
+from coopy import action, log, paths, proxy, versions
 from coopy.codec import Codec
 from coopy.disk import directory, manifest
 from coopy.disk.fs import Calls
@@ -1174,7 +1174,7 @@ def _set_store_aside(place: str, kind: str) -> None:
     if before == kind:
         return
     # Without a word from before nothing is known against the store, and it may hold what the journal does not.
-    if before is not None and os.path.exists(store):
+    if before is not None and paths.exists(store):
         os.rename(store, f"{store}-{before}-{time.time_ns()}")
         # Before the word: with that alone on disk the store would be taken for one of this kind.
         folder.sync(place)

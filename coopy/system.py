@@ -770,7 +770,7 @@ def _refuse_foreign(calls: Calls, basedir: str) -> None:
     found = [directory.segment_path(basedir, first) for first in directory.segments(names)]
     found += [directory.snapshot_path(basedir, index) for index in directory.snapshots(names)]
     if found:
-        if all(map(os.path.isfile, found)):
+        if all(map(paths.is_file, found)):
             _refuse_older(basedir)
         raise ForeignDirectory(
             f"{basedir} holds segments or snapshots but no coopy.json: the file is lost, or something else wrote them. "

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import UsageError
-from coopy.paths import is_directory
+from coopy.paths import exists, is_directory
 
 # As they are written, and no larger than a header can hold: any other name is not one of ours.
 _INDEX = "([0-9]{15}|[1-9][0-9]{15,18})"
@@ -59,7 +59,7 @@ def make_aside(calls: Calls, path: str) -> str:
     """Makes a new directory for what is taken out of the way, and returns its path. Raises OSError."""
     name = ASIDE + datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
     folder, number = os.path.join(path, name), 1
-    while os.path.lexists(folder):
+    while exists(folder):
         number += 1
         folder = os.path.join(path, f"{name}-{number}")
     calls.make_directory(folder)

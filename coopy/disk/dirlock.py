@@ -29,7 +29,7 @@ import time
 from functools import cache
 
 from coopy.errors import DirectoryInUse, ForeignDirectory, JournalError
-from coopy.paths import refusal
+from coopy.paths import is_file, refusal
 
 NAME = "lock"
 _BYTES_MAX = 256
@@ -67,11 +67,11 @@ class DirectoryLock:
 
     def _take(self) -> None:
         path = os.path.join(self._path, NAME)
-        if os.path.lexists(path) and not os.path.isfile(path):
-            raise ForeignDirectory(
-                f"{path} is not a file, or a link to one. Nothing was changed. Remove it; an empty one is made in its place."
-            )
         try:
+            if not _is_lock(path):
+                raise ForeignDirectory(
+                    f"{path} is not a file, or a link to one. Nothing was changed. Remove it; an empty one is made in its place."
+                )
             self._directory.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
             self._locks_directory = self._lock(self._directory)
             self._file.open(path, os.O_RDWR | os.O_CREAT)
@@ -281,6 +281,14 @@ def forget_boot(directory: str) -> None:
     """Leaves in the file what a power cut leaves: a pid that means nothing, and no boot. For tests. Raises OSError."""
     with open(os.path.join(directory, NAME), "r+b") as file:
         file.truncate(len(file.readline()))
+
+
+def _is_lock(path: str) -> bool:
+    """Whether it is a file, or nothing that would keep one from being made. Raises OSError where that can't be told."""
+    try:
+        return is_file(path)
+    except FileNotFoundError:
+        return True
 
 
 def _said(directory: str) -> tuple[int | None, str | None]:

@@ -45,7 +45,7 @@ from coopy.disk.fs import Calls, remove_if_there
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed, copy_of
 from coopy.log import warn
-from coopy.paths import reads
+from coopy.paths import exists, reads
 from coopy.storage import WRAP
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -338,7 +338,7 @@ class Journal:
         try:
             appear(path)
         except OSError as error:
-            if error.errno not in _PASSING and os.path.exists(path):
+            if error.errno not in _PASSING and _may_be_there(path):
                 # The name is there and not on the disk: a sync that has failed can't be trusted twice.
                 self._fail(error)
             raise
@@ -549,7 +549,7 @@ class Journal:
     def _find_end(self) -> None:
         """Finds the end anew, after something was raised while it was changed. Raises OSError; then it may be tried again."""
         path = directory.segment_path(self._basedir, self.last + 1)
-        if self._segment.first <= self.last and os.path.exists(path):
+        if self._segment.first <= self.last and exists(path):
             # A roll-over has got as far as the name.
             new = self._open(self.last + 1, write=True)
             new.file.map()
@@ -602,7 +602,7 @@ class Journal:
         if self._is_ahead:
             first = self.last + 1
             path = directory.segment_path(self._basedir, first)
-            new = self._open(first, write=True) if os.path.exists(path) else self._begin_segment(first, FIRST_BYTES)
+            new = self._open(first, write=True) if exists(path) else self._begin_segment(first, FIRST_BYTES)
             self._segment = new
             if self._firsts[-1] != first:
                 self._firsts.append(first)
@@ -625,7 +625,7 @@ class Journal:
             warn("%s: its end, from byte %d on, is not whole; it is kept in %s", torn.file.path, self._tail, folder)
         for first in list(self._aside):
             path = directory.segment_path(self._basedir, first)
-            if os.path.exists(path):
+            if exists(path):
                 warn("%s: moved to %s, as the segment before it was torn", path, folder)
                 self._calls.rename(path, os.path.join(folder, os.path.basename(path)))
             self._aside.remove(first)
@@ -819,6 +819,13 @@ class _End(NamedTuple):
 def _damage(segment: Segment, offset: int, index: int) -> DamagedJournal:
     why = "this is not the whole frame that was written, and later frames show that it had been kept"
     return DamagedJournal(segment.file.path, offset, index, why)
+
+
+def _may_be_there(path: str) -> bool:
+    try:
+        return exists(path)
+    except OSError:
+        return True  # It can't be told.
 
 
 def _ends_amended(final: Block, earlier: Block | None) -> bool:

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from coopy.disk import directory, frame
-from coopy.disk.fs import Calls, File
+from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedJournal, ForeignDirectory, UnsupportedFormat
 from coopy.paths import is_file
 from coopy.storage import WRAP
@@ -83,8 +83,7 @@ class Segment:
     def prepare(cls, calls: Calls, path: str, system: bytes, first: int, size: int) -> Segment:
         """Makes a new, preallocated segment under a temporary name; `appear` gives it its own. Raises OSError with none there."""
         temporary = path + directory.TEMPORARY
-        if os.path.exists(temporary):
-            calls.remove(temporary)
+        remove_if_there(calls, temporary)
         segment = cls(File(calls, temporary, write=True, create=True), first)
         try:
             file = segment.file
@@ -106,8 +105,7 @@ class Segment:
         except BaseException:
             # Whether it had got its name or not.
             segment.discard()
-            if os.path.exists(path):
-                calls.remove(path)
+            remove_if_there(calls, path)
             raise
         return segment
 
@@ -123,8 +121,7 @@ class Segment:
         """Removes a prepared segment that has not appeared."""
         self.close()
         try:
-            if os.path.exists(self.file.path):
-                self.file.calls.remove(self.file.path)
+            remove_if_there(self.file.calls, self.file.path)
         except OSError:
             pass  # The next one that is prepared, or the next opening, removes it.
 

@@ -123,7 +123,7 @@ def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None)
                             f"{basedir}: at each of {_TRIES} attempts files were pruned before they could be copied. There is no "
                             f"copy. Let more of the past stay (keep=, keep_for=), or try when there is less to do."
                         ) from None
-            was_there = os.path.lexists(dest)
+            was_there = paths.exists(dest)
             try:
                 calls.rename(temporary, dest)
                 # In place, and still ours: a lock file means nothing, and nobody is to wonder whose pid that is.

@@ -475,7 +475,7 @@ def is_there(path: str) -> bool:
 
 def _size(path: str) -> int:
     """Bytes of a file, or of all that a directory holds."""
-    if os.path.isdir(path) and not os.path.islink(path):
+    if paths.is_directory(path) and not os.path.islink(path):
         return sum(_size(os.path.join(path, name)) for name in os.listdir(path))
     try:
         return os.lstat(path).st_size

@@ -517,10 +517,17 @@ MUTANTS = [
     ),
     Mutant(
         "what-can-not-be-seen-is-no-file",
-        "coopy/disk/fs.py",
+        "coopy/paths.py",
         "        return False\n    except OSError as error:\n        if error.errno == errno.ELOOP:\n            return False\n        raise\n\n\ndef is_directory",
         "        return False\n    except OSError:\n        return False\n\n\ndef is_directory",
         "tests/disk/test_refusals.py::test_a_snapshot_that_can_not_be_seen_is_not_called_damaged",
+    ),
+    Mutant(
+        "a-segment-that-can-not-be-seen-is-not-there",
+        JOURNAL,
+        "        if self._segment.first <= self.last and exists(path):\n",
+        "        if self._segment.first <= self.last and os.path.exists(path):\n",
+        "tests/disk/test_refusals.py::test_a_segment_that_got_its_name_and_can_not_be_seen_is_gone_on_in_once_it_can",
     ),
     Mutant(
         "what-a-pruning-has-left-stays",

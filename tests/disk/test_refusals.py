@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crash.power import SEGMENT_BYTES, small_segments
 from faults import open_with
 
 import coopy
 from coopy import JournalError, SnapshotError, Unreadable, UsageError, control, init_system, readonly
-from coopy.disk import directory, manifest
+from coopy.disk import directory, dirlock, manifest
 from coopy.disk.fs import Calls, File
+from coopy.disk.segment import BLOCK
 from coopy.retention import Retention
 from coopy.tools import verify
 from coopy.tools.backup import backup
@@ -41,7 +43,8 @@ class Shop:
 class Refusing(Calls):
     """Refuses the calls that are named, so often. ``done`` are those that are carried out all the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: int = errno.EIO) -> None:
+        self.code = code
         self.refused: dict[str, int] = {}
         self.done: set[str] = set()
         self.made: list[str] = []
@@ -58,7 +61,7 @@ class Refusing(Calls):
             self.refused[name] -= 1
             if name in self.done:
                 real(*args)
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise OSError(self.code, os.strerror(self.code))
 
         return call
 
@@ -76,6 +79,14 @@ def refusing_stat(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
             return real(asked, *args, **kwargs)
 
         monkeypatch.setattr(os, name, call)
+
+
+@contextmanager
+def unseen(path: Path) -> Iterator[None]:
+    """What lies there can't be seen for a while."""
+    with pytest.MonkeyPatch.context() as patched:
+        refusing_stat(patched, path)
+        yield
 
 
 @contextmanager
@@ -286,6 +297,59 @@ def test_what_a_pruning_that_failed_has_left_of_the_journal_goes_with_the_next(t
     assert len(list(path.glob("*.log"))) == 1
     with init_system(Shop, path) as shop:
         assert len(shop.found()) == 13
+
+
+# -- what can't be seen
+
+
+def test_a_lock_that_can_not_be_seen_is_not_called_something_else(tmp_path: Path) -> None:
+    with init_system(Shop, tmp_path / "shop") as shop:
+        shop.sell("tea")
+    with unseen(tmp_path / "shop" / "lock"), pytest.raises(JournalError, match="could not be locked, .* nothing in it was changed"):
+        init_system(Shop, tmp_path / "shop")
+    with init_system(Shop, tmp_path / "shop") as shop:
+        assert shop.found() == ["tea"]
+
+
+@pytest.mark.parametrize("durability", ["sync", "buffered"])
+def test_a_segment_that_got_its_name_and_can_not_be_seen_is_gone_on_in_once_it_can(tmp_path: Path, durability: str) -> None:
+    calls, much = Refusing(errno.ENOMEM), "x" * 20_000
+    new = tmp_path / "shop" / "transaction_000000000000004.log"
+    with small_segments():
+        shop = open_with(calls, Shop, tmp_path / "shop", durability=durability, segment_bytes=SEGMENT_BYTES)
+        for _ in range(3):
+            shop.sell(much)
+        calls.refused["sync_directory"] = 1
+        with pytest.raises(JournalError, match="nothing has changed"):
+            shop.sell(much)
+        assert new.exists()
+        with unseen(new), pytest.raises(JournalError, match="nothing has changed"):
+            shop.sell("tea")
+        shop.sell("milk")
+        control(shop).close()
+    assert coopy.replay(Shop, tmp_path / "shop").sold == [much] * 3 + ["milk"]
+
+
+def test_a_segment_that_is_to_be_set_aside_and_can_not_be_seen_is_set_aside_once_it_can(tmp_path: Path) -> None:
+    with small_segments():
+        shop = open_with(Calls(), Shop, tmp_path / "shop", durability="buffered", segment_bytes=SEGMENT_BYTES)
+        for number in range(5):
+            shop.sell(f"{number}" * 20_000)
+        control(shop)._system.abandon()
+        # A power cut has taken the end of the first segment, which nothing says was synced.
+        dirlock.forget_boot(str(tmp_path / "shop"))
+        with open(tmp_path / "shop" / "transaction_000000000000001.log", "r+b") as file:
+            file.seek(2 * BLOCK)
+            file.write(bytes(BLOCK))
+        shop = open_with(Calls(), Shop, tmp_path / "shop", durability="buffered", segment_bytes=SEGMENT_BYTES)
+        before = shop.found()
+        assert len(before) == 2
+        with unseen(tmp_path / "shop" / "transaction_000000000000004.log"), pytest.raises(JournalError, match="nothing has changed"):
+            shop.sell("tea")
+        shop.sell("milk")
+        control(shop).close()
+    assert coopy.replay(Shop, tmp_path / "shop").sold == [*before, "milk"]
+    assert [path.name for path in (tmp_path / "shop").glob("aside-*/transaction_*4.log")] == ["transaction_000000000000004.log"]
 
 
 # -- backups

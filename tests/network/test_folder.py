@@ -92,3 +92,22 @@ def test_the_store_of_another_kind_is_moved_and_that_is_on_disk_before_the_word(
     assert [each.name.rpartition("-")[0] for each in tmp_path.glob("store*")] == ["store-alone"]
     _set_store_aside(str(tmp_path), "cluster")
     assert len(list(tmp_path.glob("store*"))) == 1
+
+
+def test_a_store_of_another_kind_that_can_not_be_seen_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _set_store_aside(str(tmp_path), "alone")
+    (tmp_path / "store").mkdir()
+    with monkeypatch.context() as patched:
+        for name in ("stat", "lstat"):
+
+            def refuse(path: Any, *args: Any, real: Any = getattr(os, name), **options: Any) -> Any:
+                if path == str(tmp_path / "store"):
+                    raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+                return real(path, *args, **options)
+
+            patched.setattr(os, name, refuse)
+        with pytest.raises(OSError):
+            _set_store_aside(str(tmp_path), "cluster")
+    assert folder.read(str(tmp_path / "kind")) == "alone"
+    _set_store_aside(str(tmp_path), "cluster")
+    assert not (tmp_path / "store").exists() and len(list(tmp_path.glob("store-alone-*"))) == 1
