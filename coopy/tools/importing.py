@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from typing import Any
 
 from coopy import paths
-from coopy.errors import UsageError
+from coopy.disk.fs import closed
+from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.legacy import Imported, restore_legacy
 from coopy.replay import Progress
 from coopy.opening import init_system
@@ -27,11 +29,30 @@ def import_directory(
     Time travel inside the new directory begins at the import: what was before it is in the old directory, which
     is only read. ``new`` must not exist, or be empty; it is there as a whole or as it was.
 
-    Raises what `restore_legacy` and `coopy.init_system` raise; `UsageError` if ``new`` cannot be used.
+    Raises what `restore_legacy` and `coopy.init_system` raise; `UsageError` if ``new`` cannot be used; `JournalError` if the disk
+    refused: then there is no ``new`` that was not there before, unless the error says so.
     """
     new, old = paths.absolute(new, "new"), paths.absolute(old, "old")
-    with paths.writes(new, "Nothing was imported."):
+    try:
         return _imported(cls, old, new, progress)
+    except JournalError as error:
+        # It is about the directory beside ``new``, which is gone.
+        code = error.errno or errno.EIO
+        raise paths.refusal(OSError(code, os.strerror(code)), new, _state(new)) from error
+    except CoopyError:
+        raise
+    except OSError as error:
+        raise paths.refusal(error, new, _state(new)) from error
+
+
+def _state(new: str) -> str:
+    """What there is after an import that failed."""
+    try:
+        if not paths.exists(new) or not os.listdir(new):
+            return "Nothing was imported."
+    except OSError:
+        pass
+    return "Nothing was imported that can be relied on: what is there may not last. Free the cause, remove it, and import again."
 
 
 def _imported(cls: type, old: str, new: str, progress: Progress | None) -> Imported:
@@ -47,17 +68,26 @@ def _imported(cls: type, old: str, new: str, progress: Progress | None) -> Impor
 
 def _settle(domain: Any, new: str) -> None:
     """Makes ``new`` a system with that state: beside it, and then under its name."""
-    stage = new + STAGE
-    made = stage
+    stage = made = new + STAGE
     # Nothing else may be removed if it fails: what can't be seen may be there.
-    while not paths.exists(os.path.dirname(made)):
-        made = os.path.dirname(made)
+    while not paths.exists(above := os.path.dirname(made)):
+        if above == made:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), above)
+        made = above
     shutil.rmtree(stage, ignore_errors=True)  # Of an import that was killed.
     try:
         control(init_system(domain, stage, validation="off")).close()
+        was_there = paths.exists(new)
         os.rename(stage, new)
-        for path in (os.path.dirname(new), os.path.dirname(made)):
-            _sync_directory(path)
+        try:
+            for path in (os.path.dirname(new), os.path.dirname(made)):
+                _sync_directory(path)
+        except BaseException:
+            # It may not last: it gets its first name again, to be removed.
+            os.rename(new, stage)
+            if was_there:
+                os.mkdir(new)
+            raise
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
@@ -68,4 +98,4 @@ def _sync_directory(path: str) -> None:
     try:
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        closed(os.close, descriptor)

@@ -24,7 +24,7 @@ ERRNOS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "ENOMEM", "EMFILE", "EAGAIN", "EIN
 SYNCS = frozenset({"fdatasync", "fsync"})
 ON_DISK = (
     "open", "close", "fstat", "pread", "pwrite", "mmap", "posix_fallocate", "ftruncate", "fdatasync", "fsync", "mkdir",
-    "rmdir", "replace", "unlink", "listdir", "stat", "lstat", "flock", "file",
+    "rmdir", "replace", "rename", "unlink", "listdir", "stat", "lstat", "flock", "file",
 )  # fmt: skip
 """Kinds that a disk answers; "file" is the built-in open, which `lock` is opened with."""
 
@@ -34,11 +34,11 @@ ANY = "any"
 """All of ON_DISK: a disk that answers nothing any more."""
 PATH = "path"
 """All that are given a path: the directory has vanished (somebody has moved it, or the disk below it is gone)."""
-BY_PATH = frozenset({"open", "mkdir", "rmdir", "replace", "unlink", "listdir", "stat", "lstat", "file"})
+BY_PATH = frozenset({"open", "mkdir", "rmdir", "replace", "rename", "unlink", "listdir", "stat", "lstat", "file"})
 
 TOGETHER = {ANY: frozenset(ON_DISK), PATH: BY_PATH}
 
-_DONE_AND_FAILED = frozenset({"open", "replace", "unlink", "mkdir", "rmdir", "fsync", "fdatasync", "ftruncate"})
+_DONE_AND_FAILED = frozenset({"open", "replace", "rename", "unlink", "mkdir", "rmdir", "fsync", "fdatasync", "ftruncate"})
 _HALF = frozenset({"pread", "pwrite"})
 _THROUGH = frozenset({"genericpath", "posixpath", "os", "contextlib", "shutil", "pathlib", "crash.disk_model", "failing.disk"})
 """Modules that pass a call on: who has called them counts."""

@@ -14,6 +14,8 @@ from pathlib import Path
 from failing.calls import ANY, PATH
 from failing.world import ACKNOWLEDGED, SEGMENT_BYTES, UNCERTAIN, Ledger, Violation, World, carried_out
 
+from legacy.old_writer import OldDirectory, call
+
 import coopy
 from coopy import aio
 from coopy.disk import directory
@@ -21,6 +23,7 @@ from coopy.disk.segment import BLOCK
 from coopy.retention import Retention
 from coopy.tools import pruning, repair, verify
 from coopy.tools.backup import backup
+from coopy.tools.importing import import_directory
 
 MUCH = 20_000
 """A filler of which one goes into each block."""
@@ -411,6 +414,33 @@ def _prune_closed_checked(world: World) -> None:
         raise Violation(f"pruned, and there are {_snapshots(world)}, {_segments(world.home)}")
 
 
+def _of_an_old_release(world: World) -> None:
+    old = OldDirectory(world.root / "old")
+    state = Ledger()
+    state.tokens = [world.token(), world.token()]
+    old.snapshot(2, state)
+    old.log(3, *(call("add", world.token()) for _ in range(3)))
+
+
+def _import(world: World) -> None:
+    if world.does(lambda: import_directory(Ledger, world.root / "old", world.home), "Nothing was imported", "may not last"):
+        world.told = {token: ACKNOWLEDGED for token in range(1, 6)}
+    elif world.home.exists() and not world.vanished and "may not last" not in world.errors[-1]:
+        raise Violation(f"it is there after all; {world.errors[-1]}")
+
+
+def _import_checked(world: World) -> None:
+    if not world.told:
+        if world.home.exists():
+            shutil.rmtree(world.home)  # As the error says.
+        if not world.does(lambda: import_directory(Ledger, world.root / "old", world.home)):
+            raise Violation(f"it can't be imported any more: {world.errors[-1]}")
+        world.told = {token: ACKNOWLEDGED for token in range(1, 6)}
+    left = sorted(path.name for path in world.root.iterdir())
+    if left != ["ledger", "old"]:
+        raise Violation(f"left lying about: {left}")
+
+
 _operation("replay", _closed(0, MUCH, MUCH, MUCH, MUCH), _replay, ways=(True,))
 _operation("past", _begun(0, MUCH, MUCH, MUCH, MUCH), _past, ways=(True,))
 _operation("backup", _begun(0, MUCH, MUCH, MUCH, MUCH), _backup, check=_backup_checked, ways=(False,))
@@ -420,6 +450,9 @@ _operation(
     "prune, closed", _snapshots_and_closed, _prune_closed,
     check=_prune_closed_checked, durabilities=("sync",), noted=False, ways=(True,),
 )  # fmt: skip
+_operation(
+    "import", _of_an_old_release, _import, check=_import_checked, durabilities=("sync",), noted=False, ways=(True,)
+)
 
 
 # -- threads

@@ -245,7 +245,7 @@ class World:
 
     def _vanished(self, error: StorageError) -> bool:
         """Whether it says that something is not there, and that was so."""
-        return self.vanished and any(word in str(error) for word in ("missing", "not there"))
+        return self.vanished and any(word in str(error) for word in ("missing", "not there", "is not a data directory"))
 
     # -- what must be so
 

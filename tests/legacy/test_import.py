@@ -32,6 +32,7 @@ from coopy.errors import (
     UsageError,
 )
 from coopy.legacy import Imported, recognize, restore_legacy
+from coopy.tools import importing
 from coopy.tools.importing import import_directory
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -720,6 +721,60 @@ def test_an_import_that_fails_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("existed", [False, True])
+def test_an_import_whose_name_may_not_last_is_taken_back(
+    v04: OldDirectory, existed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = tmp_path / "some" / "where"
+    if existed:
+        new.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(importing, "_sync_directory", refused)
+    with pytest.raises(coopy.JournalError, match=r"Nothing was imported\.") as refusal:
+        import_directory(Shop, v04.path, new)
+    assert refusal.value.filename == str(new) and sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_import_that_can_not_be_taken_back_is_said_to_be_there(
+    v04: OldDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def once(source: str, target: str) -> None:
+        rename(source, target)
+        monkeypatch.setattr(os, "rename", refused)
+
+    monkeypatch.setattr(os, "rename", once)
+    monkeypatch.setattr(importing, "_sync_directory", refused)
+    with pytest.raises(coopy.JournalError, match="what is there may not last. Free the cause, remove it, and import again"):
+        import_directory(Shop, v04.path, tmp_path / "new")
+    assert coopy.replay(Shop, tmp_path / "new").sold == []
+
+
+@pytest.mark.parametrize("call", ["mkdir", "posix_fallocate", "fdatasync"])
+def test_what_is_refused_where_the_new_one_is_made_is_said_of_the_new_one(
+    v04: OldDirectory, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(os, call):
+        pytest.skip(f"no {call} here")
+    monkeypatch.setattr(os, call, refused)
+    with pytest.raises(coopy.JournalError, match=r"No space left on device\. Nothing was imported\.") as refusal:
+        import_directory(Shop, v04.path, tmp_path / "new")
+    assert refusal.value.filename == str(tmp_path / "new") and [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def refused(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_import_below_a_root_that_can_not_be_seen_ends(
+    v04: OldDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing.paths, "exists", lambda path: False)
+    with pytest.raises(coopy.JournalError, match="Nothing was imported"):
+        import_directory(Shop, v04.path, tmp_path / "new")
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOMEM, errno.EACCES])
 def test_an_import_that_fails_removes_nothing_that_it_could_not_see(
     v04: OldDirectory, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -735,11 +790,8 @@ def test_an_import_that_fails_removes_nothing_that_it_could_not_see(
             raise OSError(code, os.strerror(code), path)
         return real(path, **options)
 
-    def refuse_too(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     monkeypatch.setattr(os, "lstat", refuse)
-    monkeypatch.setattr(os, "rename", refuse_too)
+    monkeypatch.setattr(os, "rename", refused)
     with pytest.raises(coopy.JournalError, match="Nothing was imported"):
         import_directory(Shop, v04.path, ours / "new")
     assert [(path.name, path.read_text()) for path in (ours / "kept", tmp_path / "ours" / "kept")] == [("kept", "kept")] * 2
