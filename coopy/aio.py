@@ -31,7 +31,7 @@ from types import FunctionType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, cast, overload
 
 import coopy
-from coopy import proxy
+from coopy import looking, proxy
 from coopy.engine import Engine, Method
 from coopy.errors import CoopyError, JournalError, SystemClosed, UsageError, copy_of
 from coopy.words import shown
@@ -163,6 +163,7 @@ class Opening(Generic[A]):
         self._system = None
 
     async def _open(self) -> A:
+        looking.refuse("coopy.aio.open")  # Here, where the caller is known, before the thread.
         loop = asyncio.get_running_loop()
         try:
             worker = _Worker(loop, self._opened)

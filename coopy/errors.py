@@ -3,6 +3,7 @@
     CoopyError
       UsageError              an argument of ours is wrong (also a ValueError)
         PrevalentError        the domain class does what replay cannot repeat
+        OnlyLooking           a system is not opened by a module that a tool imports
       EncodingError           an argument or the state cannot be turned into bytes
       DecodingError           stored bytes name a class or a function that is no longer there
       SystemClosed            the system is closed, or belongs to another process
@@ -71,6 +72,23 @@ class PrevalentError(UsageError):
     def __init__(self, message: str, findings: tuple[object, ...] = ()) -> None:
         super().__init__(message)
         self.findings = findings
+
+
+class OnlyLooking(UsageError):
+    """One of coopy's tools has imported the module for its class, and the module opens a system when it is imported.
+
+    ``tool`` is the command, ``path`` and ``line`` the place that would have opened it.
+    """
+
+    def __init__(self, tool: str, door: str, path: str, line: int) -> None:
+        self.tool = tool
+        self.path = path
+        self.line = line
+        super().__init__(
+            f"{path}, line {line}: {door}() opens a system when this file is imported. {tool} imports it for its class, and "
+            f"only looks: nothing was opened, written or carried out. Put the opening under if __name__ == \"__main__\":, "
+            f"into a function that the server calls when it starts, or into another file than the class."
+        )
 
 
 class EncodingError(CoopyError, TypeError):

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from coopy import paths
+from coopy import looking, paths
 from coopy.disk.journal import SEGMENT_BYTES
 from coopy.errors import UsageError
 from coopy.replay import Progress
@@ -152,11 +152,13 @@ def init_system(
 
     Raises:
         UsageError, PrevalentError: an argument, or the class, cannot be used.
+        OnlyLooking: one of coopy's own commands imports the module that calls this.
         DirectoryInUse: another process, or this one, has the directory open.
         StorageError: what is in the directory cannot be used, and why.
         ReplayError, DecodingError: the stored actions do not fit today's code.
         JournalError: the disk refused.
     """
+    looking.refuse("init_system")
     kind: Callable[..., System] = System
     if node is not None and not cluster:
         raise UsageError(f"node={shown(node)}: is for one of a cluster, and there is no cluster=[...]. Nothing was opened.")

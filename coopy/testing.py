@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, overload
 
-from coopy import action, digest, paths, proxy
+from coopy import action, digest, looking, paths, proxy
 from coopy.codec import Codec
 from coopy.disk import directory, dirlock, manifest
 from coopy.disk.fs import Calls
@@ -558,6 +558,7 @@ def _again(
     left: _Opened | None,
 ) -> Any:
     """Opens a system, after another with the same options, if ``left`` is one."""
+    looking.refuse("coopy.testing")
     again = partial(_again, kind, obj, basedir, clock, seed, options)
     return opened(partial(kind, clock=clock, seed=seed, left=left, again=again), obj, basedir, **options)
 

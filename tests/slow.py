@@ -12,6 +12,7 @@ FILES = frozenset(
         "aio/test_fastapi_example.py",
         "cli/test_cluster.py",
         "cli/test_guide.py",
+        "cli/test_only_looks.py",
         "cli/test_processes.py",
         "cluster/test_demo.py",
         "cluster/test_full_disk.py",

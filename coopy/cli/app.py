@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from coopy import looking
 from coopy.cli.cluster import cluster
 from coopy.errors import CoopyError, DamagedManifest, UsageError
 
@@ -74,6 +75,7 @@ def run() -> None:
         # A name that this terminal has no letters for is no reason to stop.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    looking.only(f"`coopy {sys.argv[1]}`" if sys.argv[1:] else "`coopy`")
     app(prog_name="coopy")
 
 
@@ -290,12 +292,11 @@ def snapshot(directory: Dir, domain: Class = None, as_json: Json = False) -> Non
     Example:
       coopy snapshot data
     """
-    from coopy import control, init_system
     from coopy.cli import text
+    from coopy.tools.snapshotting import snapshot as kept
 
     basedir, cls = _directory_and_class(directory, domain)
-    with control(init_system(cls, basedir, validation="off")) as controls:
-        index = controls.take_snapshot()
+    index = kept(basedir, cls)
     name = f"snapshot_{index:015d}.dat"
     taken = os.path.getsize(os.path.join(basedir, name))
     if as_json:

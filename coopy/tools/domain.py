@@ -16,7 +16,7 @@ from coopy import paths
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.disk.manifest import Manifest
-from coopy.errors import StorageError, Unreadable, UsageError
+from coopy.errors import OnlyLooking, StorageError, Unreadable, UsageError
 from coopy.reading import Reading
 
 OPTION = "--class module:Class"
@@ -76,6 +76,7 @@ def reading(basedir: str, spec: str | None, tell: Callable[[str], None], *, need
     try:
         return Reading(basedir, domain_class(said, spec))
     except UsageError:
+        # One that can't be imported since it opens a system, as well.
         if needed or spec is not None:
             raise
         return Reading(basedir)
@@ -95,6 +96,8 @@ def domain_class(said: Manifest, spec: str | None) -> type:
         )
     try:
         return load(said.domain)
+    except OnlyLooking:
+        raise
     except UsageError as error:
         raise UsageError(f"{error} coopy.json names it; if it has moved, say where it is: {OPTION}") from error
 
@@ -109,6 +112,8 @@ def load(spec: str) -> type:
         sys.path.insert(0, here)
     try:
         value: object = importlib.import_module(module)
+    except OnlyLooking:
+        raise
     except (Exception, SystemExit) as error:
         # The module's own code ran: it may have raised anything, and a script may have ended itself.
         raise UsageError(f"{spec}: the module {module} cannot be imported: {type(error).__name__}: {error}.") from error

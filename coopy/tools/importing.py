@@ -12,8 +12,7 @@ from coopy.disk.fs import closed
 from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.legacy import Imported, restore_legacy
 from coopy.replay import Progress
-from coopy.opening import init_system
-from coopy.system import control
+from coopy.system import System, control, opened
 
 STAGE = ".import.tmp"
 
@@ -76,7 +75,7 @@ def _settle(domain: Any, new: str) -> None:
         made = above
     shutil.rmtree(stage, ignore_errors=True)  # Of an import that was killed.
     try:
-        control(init_system(domain, stage, validation="off")).close()
+        control(opened(System, domain, stage, validation="off")).close()
         was_there = paths.exists(new)
         os.rename(stage, new)
         try:

@@ -8,7 +8,7 @@ import os
 import random
 from typing import Any
 
-from coopy import action, digest
+from coopy import action, digest, looking
 from coopy.codec import decode_joined
 from coopy.errors import CoopyError
 from coopy.machine import Machine
@@ -27,6 +27,7 @@ def follow() -> None:
     for fd in (0, 1):
         os.dup2(nowhere, fd)
     begun = json.loads(questions.readline())
+    looking.only("The second process of check=True")
     machine: Machine | None = None
     problem = ""
     try:

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any, NamedTuple, NoReturn, Protocol
 
-from coopy import digest, paths
+from coopy import digest, looking, paths
 from coopy.disk import directory
 from coopy.disk.fs import Calls
 from coopy.disk.snapshots import DiskSnapshots
@@ -637,6 +637,7 @@ def answer() -> None:
         answers.flush()
 
     asked = json.loads(questions.readline())
+    looking.only("A second process, for verify twice,")
     try:
         cls = _imported(asked["module"], asked["name"])
     except Exception as error:

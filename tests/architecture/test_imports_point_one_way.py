@@ -37,7 +37,7 @@ LAYERS = [
     {"coopy.clock", "coopy.effects", "coopy.env", "coopy.disk", "coopy.network", "coopy.outbox", "coopy.versions"},
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
     {"coopy.batch", "coopy.line"},
-    {"coopy.decorators", "coopy.deep", "coopy.digest", "coopy.entities", "coopy.migration", "coopy.paths", "coopy.recursion", "coopy.storage"},
+    {"coopy.decorators", "coopy.deep", "coopy.digest", "coopy.entities", "coopy.looking", "coopy.migration", "coopy.paths", "coopy.recursion", "coopy.storage"},
     {"coopy.collector", "coopy.errors", "coopy.holding", "coopy.interruption", "coopy.limits", "coopy.words"},
     {"coopy.log"},
 ]

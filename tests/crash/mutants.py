@@ -83,6 +83,14 @@ def _crc32(data, begin):
 MUTANTS = [
     # -- one call
     Mutant(
+        "a-module-opens-its-system-while-a-tool-imports-it",
+        "coopy/opening.py",
+        'looking.refuse("init_system")',
+        "pass",
+        "tests/cli/test_only_looks.py::test_what_a_module_would_open_is_refused_wherever_and_nothing_is_written_or_carried_out",
+        (Edit("coopy/aio.py", 'looking.refuse("coopy.aio.open")', "pass"),),
+    ),
+    Mutant(
         "applied-before-it-is-appended",
         ENGINE,
         APPEND,
