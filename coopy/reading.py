@@ -69,6 +69,13 @@ class Reading:
                 begin=self._begin, stops=stops, visit=visit, misfit=misfit,
             )  # fmt: skip
 
+    def refuse_other_class(self) -> None:
+        """Refuses to be read for a class that the state is not of, as `machine` does. Raises what that raises."""
+        named = f"{self.codec.domain_class.__module__}:{self.codec.domain_class.__qualname__}"
+        indexes = self.snapshots.indexes()
+        if self.manifest.domain != named and indexes:
+            self.machine(min(indexes[-1], self.log.last))
+
     def actions(self, after: int | None = None) -> Iterator[Action]:
         """The recorded actions, from the oldest that is there or from the one behind ``after`` on."""
         oldest = self.log.oldest - 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from coopy import action, collector, recursion
 from coopy.codec import Codec, decode_joined
-from coopy.errors import DamagedSnapshot, InterruptedReplay, MissingActions, ReplayError, StorageError
+from coopy.errors import DamagedSnapshot, InterruptedReplay, MissingActions, ReplayError, StorageError, UsageError
 from coopy.machine import NOTHING_FOLLOWS, Machine
 from coopy.storage import Log, SnapshotStore
 
@@ -47,7 +47,8 @@ def restore(
     action of ``stops``, which ascend. ``misfit`` is given each error of an action that does not fit,
     which is then left out. Where the last action turns out to be withdrawn all begins again, visits
     and misfits too. So it is if nothing says how it ended and it is interrupted now, unless others have it as well: then
-    this system is not ``alone``. Raises a `StorageError`, `DecodingError` or `ReplayError`; nothing is written.
+    this system is not ``alone``. Raises a `StorageError`, `DecodingError` or `ReplayError`, and `UsageError` if
+    the state is of another class than that of ``codec``; nothing is written.
     """
     # Restoring makes objects and drops none: the collector would look at all of them, again and again.
     with collector.off(), recursion.room():
@@ -107,10 +108,27 @@ def _from_snapshot(
             codec.refuse_newer(version, f"the snapshot of action {index}")
             start = action.HEAD.size + size
             state = codec.load_state(data[start:], version, loading)
+            _refuse_other(state, codec.domain_class)
             machine = Machine(state, index, header, secret, version, data[action.HEAD.size : start])
             machine.refuse_newer_code(machine.code, lambda _: f"the snapshot of action {index}")
             return machine
         upto = index - 1
+
+
+def _refuse_other(state: object, cls: type) -> None:
+    """Refuses a state that is not of the class that was asked for. Raises `UsageError`.
+
+    One of a subclass is: a method may have given the state another class, and the methods that run are those of its own.
+    """
+    if not isinstance(state, cls):
+        held = type(state)
+        one, other = held.__qualname__, cls.__qualname__
+        if one == other:
+            one, other = f"{held.__module__}:{one}", f"{cls.__module__}:{other}"
+        raise UsageError(
+            f"the directory holds a {one}, not a {other}. Nothing was changed. Open it with that class, or choose another "
+            f"directory. If the class has moved, say so in its migration: upgrades.renamed(old, new)."
+        )
 
 
 def _batches(

@@ -154,7 +154,8 @@ def replay(
         finally:
             bar.finish()
     versions.leave(machine.domain)
-    return _domain_of(machine, cls)
+    domain: T = machine.domain
+    return domain
 
 
 def control(system: object) -> Control:
@@ -488,7 +489,6 @@ class System:
         try:
             self.engine.start(progress or bar, None if progress else bar.loading)
             self._code = self.engine.machine.code
-            _domain_of(self.engine.machine, self._cls)
             self._refuse_node()
             self._start_shadow()
             self._refuse_uses()
@@ -852,17 +852,6 @@ def _class_of(obj: Any) -> type:
             f"your own is needed, so that its methods can be called: class Store({cls.__qualname__}): ..."
         )
     return cls
-
-
-def _domain_of(machine: Machine, cls: type[T]) -> T:
-    """The domain, if it is of the class that was asked for. Raises `UsageError`."""
-    domain = machine.domain
-    if not isinstance(domain, cls):
-        raise UsageError(
-            f"the directory holds a {type(domain).__qualname__}, not a {cls.__qualname__}. Nothing was changed. "
-            f"Open it with that class, or choose another directory."
-        )
-    return domain
 
 
 _open_systems: weakref.WeakSet[System] = weakref.WeakSet()

@@ -74,12 +74,20 @@ def reading(basedir: str, spec: str | None, tell: Callable[[str], None], *, need
     """
     said = announce(basedir, tell)
     try:
-        return Reading(basedir, domain_class(said, spec))
+        found = Reading(basedir, domain_class(said, spec))
     except UsageError:
         # One that can't be imported since it opens a system, as well.
         if needed or spec is not None:
             raise
         return Reading(basedir)
+    if not needed and spec is not None:
+        # Who needs it loads a state, which says so as well.
+        try:
+            found.refuse_other_class()
+        except BaseException:
+            found.close()
+            raise
+    return found
 
 
 def domain_class(said: Manifest, spec: str | None) -> type:
@@ -122,6 +130,8 @@ def load(spec: str) -> type:
     if not isinstance(value, type):
         what = "has no class" if value is None else f"has a {type(value).__qualname__}, not a class,"
         raise UsageError(f"{spec}: the module {module} {what} of the name {name}.")
+    if value.__module__ == "builtins":
+        raise UsageError(f"{spec}: no state is of the class {value.__qualname__} itself. Name the class of the domain.")
     return value
 
 

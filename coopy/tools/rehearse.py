@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from coopy.errors import ReplayError, UsageError
+from coopy.errors import ReplayError
 from coopy.reading import Reading
 from coopy.replay import Progress
 
@@ -35,11 +35,5 @@ def rehearse(basedir: str, cls: type, progress: Progress | None = None) -> list[
         found[error.index] = Misfit(error.index, error.method, type(error).__name__, error.where, str(error))
 
     with Reading(basedir, cls) as reading:
-        machine = reading.machine(progress=progress, misfit=note)
-    if not isinstance(machine.domain, cls):
-        raise UsageError(
-            f"{basedir} holds a {type(machine.domain).__module__}:{type(machine.domain).__qualname__}, not a "
-            f"{cls.__module__}:{cls.__qualname__}. Nothing was changed. If the class has moved, say so in its migration: "
-            f"upgrades.renamed(old, new)."
-        )
+        reading.machine(progress=progress, misfit=note)
     return [found[index] for index in sorted(found)]

@@ -1,0 +1,126 @@
+"""A command that is given another class than that of the directory refuses, and changes nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from coopy import init_system
+
+pytest.importorskip("typer", reason="the extra [cli] is not installed")
+
+SHOPS = """
+from coopy.migration import Migration, migrated
+
+class Base:
+    pass
+
+class Shop(Base):
+    def __init__(self):
+        self.sold = []
+    def sell(self, name):
+        self.sold.append(name)
+
+class Like:
+    def __init__(self):
+        self.sold = []
+    def sell(self, name):
+        self.sold.append(name)
+
+class Fewer:
+    def __init__(self):
+        self.other = 0
+
+class Larger(Shop):
+    pass
+
+class Words(dict):
+    def add(self, word):
+        self[word] = 1
+
+upgrades = Migration(version=2)
+upgrades.renamed("shops_of_the_tests:Shop", "shops_of_the_tests:Kiosk")
+
+@migrated(upgrades)
+class Kiosk:
+    def sell(self, name):
+        self.sold.append(name)
+"""
+COMMANDS = {
+    "log": "log {} -c {}",
+    "log, a part": "log {} --since 2 --json -c {}",
+    "verify": "verify {} -c {}",
+    "show": "show {} -c {}",
+    "show the past": "show {} --at 0 -c {}",
+    "diff": "diff {} 0 1 -c {}",
+    "snapshot": "snapshot {} -c {}",
+    "rehearse": "rehearse {} {}",
+}
+OTHERS = {
+    "Like": "holds a Shop, not a Like",
+    "Fewer": "holds a Shop, not a Fewer",
+    "Larger": "holds a Shop, not a Larger",
+    "Words": "holds a Shop, not a Words",
+}
+
+Coopy = Callable[[str], tuple[int, str, str]]
+
+
+@pytest.fixture
+def coopy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Coopy]:
+    (tmp_path / "shops_of_the_tests.py").write_text(SHOPS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    import shops_of_the_tests as shops  # type: ignore[import-not-found]
+
+    with init_system(shops.Shop, "data") as shop:
+        for name in ("tea", "milk", "bread"):
+            shop.sell(name)
+
+    def run(words: str) -> tuple[int, str, str]:
+        from coopy.cli.app import app
+
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app(words.split(), prog_name="coopy")
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, said.out, said.err
+
+    yield run
+    sys.modules.pop("shops_of_the_tests", None)
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in directory.iterdir() if each.name != "lock"}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_another_class_is_refused_by_every_command_with_both_names(coopy: Coopy, command: str, other: str) -> None:
+    before = files(Path("data"))
+    code, out, err = coopy(COMMANDS[command].format("data", f"shops_of_the_tests:{other}"))
+    assert (code != 0, OTHERS[other] in out + err) == (True, True), out + err
+    assert files(Path("data")) == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_class_of_python_itself_is_none_of_a_domain(coopy: Coopy, command: str) -> None:
+    code, out, err = coopy(COMMANDS[command].format("data", "builtins:object"))
+    assert (code, out, "no state is of the class object itself" in err) == (2, "", True), err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_class_that_has_another_name_now_is_taken(coopy: Coopy, command: str) -> None:
+    code, out, err = coopy(COMMANDS[command].format("data", "shops_of_the_tests:Kiosk"))
+    assert code == 0, out + err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_class_that_the_one_of_the_state_is_derived_from_is_taken(coopy: Coopy, command: str) -> None:
+    """A method may have given the state a class derived from its own; the methods that run are those of the state."""
+    code, out, err = coopy(COMMANDS[command].format("data", "shops_of_the_tests:Base"))
+    assert code == 0, out + err
