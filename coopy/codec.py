@@ -581,14 +581,21 @@ def _is_importable(cls: type) -> bool:
 def _module_aliases(cls: type) -> dict[str, str]:
     """Module names in stored pickles that mean the module of ``cls`` today."""
     if cls.__module__ != "__main__":
-        return {"__main__": cls.__module__}
+        return dict.fromkeys(("__main__", "__mp_main__"), cls.__module__)
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
     spec = getattr(main, "__spec__", None)
-    names = {os.path.splitext(os.path.basename(path))[0]} if path else set()
+    # A process that multiprocessing has spawned has imported the main file as __mp_main__.
+    names = {"__mp_main__", *([module_of_program(path)] if path else [])}
     if spec is not None:
         names.add(spec.name)
     return {name: "__main__" for name in names}
+
+
+def module_of_program(path: str) -> str:
+    """The name that the file of a program has as a module."""
+    # With a dot in it, it would be that of a module in a package.
+    return os.path.splitext(os.path.basename(path))[0].replace(".", "_")
 
 
 def _found(module: object, qualname: str) -> object:

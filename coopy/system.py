@@ -6,6 +6,7 @@ import errno
 import gc
 import math
 import os
+import sys
 import threading
 import time
 import weakref
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DURABILITIES = ("sync", "buffered")
+MAIN = ("__main__", "__mp_main__")
+"""What the main file of a program is called; the second one in a process that multiprocessing has spawned."""
 
 
 def opened(
@@ -799,9 +802,24 @@ def begin(
     try:
         # Who made the directory may not have come to this.
         directory.sync_above(calls, basedir)
-        return manifest.create(calls, basedir, f"{cls.__module__}:{cls.__qualname__}", secret, system, deterministic)
+        domain, program = _made_for(cls)
+        return manifest.create(calls, basedir, domain, secret, system, deterministic, program)
     except OSError as error:
         raise JournalError(error.errno, f"{error.strerror}. No system was begun.", basedir) from error
+
+
+def _made_for(cls: type) -> tuple[str, str]:
+    """What names the class for other programs: module:Class, and the file if it is that of a program, which is no module."""
+    main = sys.modules.get(cls.__module__)
+    spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    is_there: Any = main
+    for name in cls.__qualname__.split("."):
+        is_there = getattr(is_there, name, None)
+    if cls.__module__ in MAIN and is_there is cls and path:
+        if spec is not None and spec.name not in MAIN:
+            return f"{spec.name}:{cls.__qualname__}", ""  # Of python -m, which runs a module.
+        return f"__main__:{cls.__qualname__}", os.path.abspath(path)
+    return f"{cls.__module__}:{cls.__qualname__}", ""
 
 
 def _not_opened(error: BaseException, basedir: str) -> BaseException:

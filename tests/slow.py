@@ -14,6 +14,7 @@ FILES = frozenset(
         "cli/test_guide.py",
         "cli/test_only_looks.py",
         "cli/test_processes.py",
+        "cli/test_programs.py",
         "cluster/test_demo.py",
         "cluster/test_full_disk.py",
         "cluster/test_membership.py",

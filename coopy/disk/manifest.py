@@ -4,7 +4,9 @@
     system      32 hexadecimal digits, the id that every file of the directory carries
     secret      64 hexadecimal digits, from which the env of every action is seeded
     serializer  "pickle5"
-    domain      module:class that it was made for, as it was called then; for people, nothing depends on it
+    domain      module:class that it was made for, as it was called then; the tools import it unless they are told another
+    program     the file of the program, if the class is defined in the main file of a program (and so domain is __main__:class);
+                not there otherwise
     created     when, ISO 8601, UTC
     deterministic  true, if the standard library's clock and chance are answered from the action (see `coopy.deterministic`);
                 not there otherwise
@@ -42,6 +44,7 @@ class Manifest(NamedTuple):
     domain: str = ""
     created: str = ""
     deterministic: bool = False
+    program: str = ""
 
 
 def read(calls: Calls, directory: str) -> Manifest | None:
@@ -84,6 +87,7 @@ def read(calls: Calls, directory: str) -> Manifest | None:
             str(members.get("domain", "")),
             str(members.get("created", "")),
             members.get("deterministic", False) is True,
+            str(members.get("program", "")),
         )
     except (KeyError, TypeError, ValueError):
         found = Manifest(b"", b"")
@@ -99,11 +103,12 @@ def create(
     secret: bytes | None = None,
     system: bytes | None = None,
     deterministic: bool = False,
+    program: str = "",
 ) -> Manifest:
     """Makes a system's manifest, with a secret and an id of its own if none is given. Raises OSError, with no manifest there."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = Manifest(
-        system or os.urandom(SYSTEM_BYTES), secret or os.urandom(SECRET_BYTES), domain, created, deterministic
+        system or os.urandom(SYSTEM_BYTES), secret or os.urandom(SECRET_BYTES), domain, created, deterministic, program
     )
     path = os.path.join(directory, NAME)
     try:
@@ -143,6 +148,8 @@ def _write(calls: Calls, directory: str, manifest: Manifest) -> None:
         "domain": manifest.domain,
         "created": manifest.created,
     }
+    if manifest.program:
+        members["program"] = manifest.program
     if manifest.deterministic:
         members["deterministic"] = True
     members["checksum"] = _checksum(members)

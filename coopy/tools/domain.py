@@ -11,8 +11,13 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from types import ModuleType
+from typing import Any
 
 from coopy import paths
+from coopy.codec import module_of_program
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.disk.manifest import Manifest
@@ -96,12 +101,19 @@ def domain_class(said: Manifest, spec: str | None) -> type:
         return load(spec)
     if not said.domain:
         raise UsageError(f"coopy.json does not name the domain class. Name it: {OPTION}")
+    name = said.domain.partition(":")[2]
     if said.domain.startswith("__main__:"):
-        name = said.domain.partition(":")[2]
-        raise UsageError(
-            f"the system was made by a program whose own file defined {name}. Name that file as a module: "
-            f"--class program:{name} for program.py in the current directory."
-        )
+        if not said.program:
+            raise UsageError(
+                f"the system was made by a program whose own file defined {name}, and coopy.json does not say which file: a "
+                f"prompt or a notebook has none. Name a file that defines it: --class program.py:{name}"
+            )
+        if not os.path.isfile(said.program):
+            raise UsageError(
+                f"the system was made by {said.program}, which defined {name} and is not there any more. Say where it is: "
+                f"--class program.py:{name}, or {OPTION}"
+            )
+        return load(f"{said.program}:{name}")
     try:
         return load(said.domain)
     except OnlyLooking:
@@ -111,19 +123,22 @@ def domain_class(said: Manifest, spec: str | None) -> type:
 
 
 def load(spec: str) -> type:
-    """The class that ``module:Class`` names; modules of the current directory come first. Raises `UsageError`."""
-    module, _, name = spec.partition(":")
+    """The class that ``module:Class`` or ``file.py:Class`` names; modules of the current directory come first.
+
+    Raises `UsageError`; `OnlyLooking` where the module opens a system when it is imported.
+    """
+    module, _, name = spec.rpartition(":")
     if not module or not name:
-        raise UsageError(f"{spec!r}: a class is named as module:Class, for example wiki:Wiki.")
-    here = os.getcwd()
-    if sys.path[:1] != [here]:
-        sys.path.insert(0, here)
+        raise UsageError(f"{spec!r}: a class is named as module:Class, for example wiki:Wiki, or as file.py:Class.")
+    _comes_first(os.getcwd())
+    is_file = module.endswith(".py") or os.sep in module
+    if is_file:
+        _refuse_file(module)
     try:
-        value: object = importlib.import_module(module)
-    except OnlyLooking:
-        raise
+        value: object = _imported_file(module) if is_file else importlib.import_module(module)
     except (Exception, SystemExit) as error:
         # The module's own code ran: it may have raised anything, and a script may have ended itself.
+        _raise_if_it_opens(error)
         raise UsageError(f"{spec}: the module {module} cannot be imported: {type(error).__name__}: {error}.") from error
     for part in name.split("."):
         value = getattr(value, part, None)
@@ -133,6 +148,61 @@ def load(spec: str) -> type:
     if value.__module__ == "builtins":
         raise UsageError(f"{spec}: no state is of the class {value.__qualname__} itself. Name the class of the domain.")
     return value
+
+
+def again(module: str, name: str, path: str | None) -> type:
+    """In another process: the class that ``module`` has there under a name, or else the file that the module is from."""
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if path is None or error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        found = _imported_file(path)  # The file of a program may have a name that no module has.
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert isinstance(found, type), "what was given is a class"
+    return found
+
+
+def _raise_if_it_opens(error: BaseException) -> None:
+    """Raises the `OnlyLooking` that an error is, or came from."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OnlyLooking):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None:
+        raise cause
+
+
+def _refuse_file(path: str) -> None:
+    if not os.path.isfile(path):
+        raise UsageError(f"{path}: there is no such file.")
+    found = sys.modules.get(module_of_program(path))
+    if found is not None and os.path.realpath(getattr(found, "__file__", None) or "") != os.path.realpath(path):
+        raise UsageError(f"{path}: another module of that name is in use here. Rename the file, or name a module: {OPTION}")
+
+
+def _imported_file(path: str) -> ModuleType:
+    """The file of a program as a module of its name, which is what its classes are called in what is stored."""
+    path, name = os.path.abspath(path), module_of_program(path)
+    found = sys.modules.get(name)
+    if found is not None:
+        return found
+    _comes_first(os.path.dirname(path))
+    loader = SourceFileLoader(name, path)
+    spec = spec_from_loader(name, loader)
+    assert spec is not None, "a loader is given"
+    found = sys.modules[name] = module_from_spec(spec)
+    try:
+        loader.exec_module(found)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return found
+
+
+def _comes_first(folder: str) -> None:
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)
 
 
 def _owner(basedir: str) -> str:

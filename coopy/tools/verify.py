@@ -18,7 +18,6 @@ Each pass has new processes: what a module keeps from one replay must not reach 
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import os
 import reprlib
@@ -51,6 +50,7 @@ from coopy.machine import Machine
 from coopy.reading import Reading
 from coopy.replay import restore
 from coopy.storage import MemoryLog
+from coopy.tools import domain
 from coopy.tools.contents import WHOLE, Contents, contents
 from coopy.words import shown
 
@@ -343,6 +343,7 @@ class _Verification:
             "basedir": self._basedir,
             "module": self._cls.__module__,
             "name": self._cls.__qualname__,
+            "file": getattr(sys.modules.get(self._cls.__module__), "__file__", None),
             "start": replayed.start,
             "stops": stops,
             "withdrawn": replayed.withdrawn,
@@ -639,7 +640,7 @@ def answer() -> None:
     asked = json.loads(questions.readline())
     looking.only("A second process, for verify twice,")
     try:
-        cls = _imported(asked["module"], asked["name"])
+        cls = domain.again(asked["module"], asked["name"], asked["file"])
     except Exception as error:
         text = (
             f"{asked['module']} cannot be imported: {type(error).__name__}: {error}. A domain's module must not need more "
@@ -684,14 +685,6 @@ def answer() -> None:
             say(members=state.look(json.loads(line)["look"]))
         except EncodingError:
             say(members={})
-
-
-def _imported(module: str, name: str) -> type:
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    assert isinstance(found, type), "what verify() was given is a class"
-    return found
 
 
 def _main() -> NoReturn:

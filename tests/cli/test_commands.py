@@ -258,7 +258,7 @@ def test_the_class_of_a_main_program_is_asked_for_with_its_file(coopy: Coopy, he
     init_system(cls, here / "main", validation="off").close()
     code, _, err = coopy("show", here / "main")
     assert code == 2
-    assert "--class program:Library" in err
+    assert "--class program.py:Library" in err
 
 
 # -- inspect
