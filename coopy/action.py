@@ -89,6 +89,10 @@ def utc_time(record_header: bytes) -> datetime:
 
 def nanoseconds(moment: datetime) -> int:
     """An instant for a datetime; a naive one is taken as local time of this machine."""
-    aware = moment if moment.tzinfo is not None else moment.astimezone()
+    try:
+        aware = moment if moment.tzinfo is not None else moment.astimezone()
+    except (ValueError, OverflowError):
+        # In the first or the last year that there is: which hour of it does not matter.
+        aware = moment.replace(tzinfo=timezone.utc)
     since = aware - _EPOCH.replace(tzinfo=timezone.utc)
     return (since.days * 86_400 + since.seconds) * _NS + since.microseconds * 1000

@@ -3,6 +3,7 @@
     CoopyError
       UsageError              an argument of ours is wrong (also a ValueError)
         PrevalentError        the domain class does what replay cannot repeat
+        PrunedPast            the state that is asked for is older than what is kept
         OnlyLooking           a system is not opened by a module that a tool imports
       EncodingError           an argument or the state cannot be turned into bytes
       DecodingError           stored bytes name a class or a function that is no longer there
@@ -72,6 +73,18 @@ class PrevalentError(UsageError):
     def __init__(self, message: str, findings: tuple[object, ...] = ()) -> None:
         super().__init__(message)
         self.findings = findings
+
+
+class PrunedPast(UsageError):
+    """The past that is asked for was pruned. ``oldest``: index of the oldest state that there is."""
+
+    def __init__(self, asked: str, oldest: int) -> None:
+        self.oldest = oldest
+        super().__init__(
+            f"{asked} is not there any more: what was before action {oldest} was pruned (keep=, keep_for=, coopy prune). "
+            f"The oldest state that can be shown is that after action {oldest}. Nothing was changed. Ask for a later one, or "
+            f"look into a backup from before."
+        )
 
 
 class OnlyLooking(UsageError):

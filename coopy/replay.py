@@ -8,11 +8,12 @@ one function with other ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from coopy import action, collector, recursion
 from coopy.codec import Codec, decode_joined
-from coopy.errors import DamagedSnapshot, InterruptedReplay, MissingActions, ReplayError, StorageError, UsageError
+from coopy.errors import DamagedSnapshot, InterruptedReplay, MissingActions, PrunedPast, ReplayError, StorageError, UsageError
 from coopy.machine import NOTHING_FOLLOWS, Machine
 from coopy.storage import Log, SnapshotStore
 
@@ -97,6 +98,9 @@ def _from_snapshot(
     while True:
         found = snapshots.latest(upto)
         if found is None:
+            oldest = min(snapshots.indexes(), default=0)
+            if oldest and (instant is not None or (until is not None and until < oldest)):
+                raise PrunedPast(_asked(until, instant), oldest)
             raise MissingActions(
                 "snapshots", 0, until, "There is no snapshot to begin with. Put it back from a backup."
             )
@@ -113,6 +117,13 @@ def _from_snapshot(
             machine.refuse_newer_code(machine.code, lambda _: f"the snapshot of action {index}")
             return machine
         upto = index - 1
+
+
+def _asked(until: int | None, instant: int | None) -> str:
+    if until is not None:
+        return f"the state after action {until}"
+    assert instant is not None, "the newest state is never one that was pruned"
+    return f"the state of {datetime(1970, 1, 1) + timedelta(microseconds=instant // 1000)} UTC"
 
 
 def _refuse_other(state: object, cls: type) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import MissingActions, UsageError, control, init_system
+from coopy import PrunedPast, UsageError, control, init_system
 
 
 class Log:
@@ -51,7 +51,7 @@ def test_what_need_not_stay_goes_with_the_next_snapshot(tmp_path: Path, settings
     for index in range(left[0], 16):
         assert coopy.replay(Log, tmp_path, until=index).words == state[:index]
     if left[0] > 4:
-        with pytest.raises(MissingActions):
+        with pytest.raises(PrunedPast):
             coopy.replay(Log, tmp_path, until=1)
     with opened(tmp_path) as again:
         assert again.words == state

@@ -160,7 +160,15 @@ def log(
         raise UsageError("--follow goes on until Ctrl-C; leave out --until")
     with reading(_absolute(directory), domain, _tell, needed=False) as found:
         paint, columns, digits = text.Painter(), text.width(), len(str(max(found.log.last, 1)))
+        pruned = found.log.oldest - 1
+        if pruned and isinstance(end, int) and end <= pruned:
+            _tell(_pruned(pruned))
         for each in trail.follow(found, begin) if follow else trail.actions(found, begin, end):
+            if pruned and each is not None:
+                # The first that is there, and not the first that was asked for.
+                if each.index == pruned + 1 != begin:
+                    _tell(_pruned(pruned))
+                pruned = 0
             if each is None:
                 sys.stdout.flush()
             elif method is None or each.method in (method, None):
@@ -614,6 +622,10 @@ def _directory_and_class(directory: str, spec: str | None) -> tuple[str, type]:
 
     basedir = _absolute(directory)
     return basedir, domain.domain_class(domain.announce(basedir, _tell), spec)
+
+
+def _pruned(last: int) -> str:
+    return f"The actions up to {last:,} are not there any more: they were pruned."
 
 
 def _restored(reading: Any, until: Any) -> Any:

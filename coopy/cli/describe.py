@@ -22,6 +22,8 @@ def contents(found: Contents, paint: Painter) -> list[str]:
         lines.append(f"  no actions in the journal; the state is that after action {found.last:,}")
     else:
         lines.append(f"  actions {found.first:,} to {found.last:,}, {moment(found.begins)} to {moment(found.ends)}")
+    if found.oldest:
+        lines.append(f"  the past begins with the state after action {found.oldest:,}; what was before it was pruned")
     files = len(found.segments) + len(found.snapshots) + len(found.others)
     lines.append(f"  {size(found.size)}; format {found.format}, system {found.system}" if files else "  empty")
     rows: list[tuple[str, ...]] = []

@@ -98,6 +98,8 @@ class Contents:
     """The oldest action in the journal; None if it has none."""
     last: int
     """The last action: in the journal, or that of a snapshot which goes further."""
+    oldest: int | None
+    """Index of the oldest state that can be shown, that of a snapshot; what was before it was pruned. None without one."""
     begins: datetime | None
     """When the oldest action in the journal happened."""
     ends: datetime | None
@@ -140,6 +142,7 @@ def contents(basedir: str) -> Contents:
         holder=held,
         first=looks[0].first if looks else None,
         last=max([look.last for look in looks] + whole, default=0),
+        oldest=min(whole, default=None),
         begins=moment(looks[0].begins) if looks else None,
         ends=moment(looks[-1].ends) if looks else None,
         segments=[_described(look, found) for look in sorted(found.live + found.torn, key=lambda look: look.first)],

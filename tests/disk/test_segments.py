@@ -20,6 +20,7 @@ from coopy import (
     DirectoryInUse,
     ForeignDirectory,
     MissingActions,
+    PrunedPast,
     SnapshotError,
     StorageError,
     UnsupportedFormat,
@@ -302,7 +303,7 @@ def test_keeping_two_snapshots_deletes_what_only_older_ones_need(tmp_path: Path)
         assert 1 not in firsts and firsts[0] <= 46
     assert opened(tmp_path) == [100_000] * 60
     assert coopy.replay(Pile, tmp_path, until=50).sizes == [100_000] * 50
-    with pytest.raises(MissingActions):
+    with pytest.raises(PrunedPast):
         coopy.replay(Pile, tmp_path, until=10)
 
 

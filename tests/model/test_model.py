@@ -34,7 +34,7 @@ import coopy
 import coopy.engine
 from coopy import (
     EncodingError,
-    MissingActions,
+    PrunedPast,
     SystemClosed,
     abort_exception,
     control,
@@ -517,7 +517,7 @@ class Both(RuleBasedStateMachine):
             return coopy.replay(Depot, self.path, until=until) if apart else control(self.live).replay(until)
 
         if index < self.snapshots()[0]:
-            with pytest.raises(MissingActions):
+            with pytest.raises(PrunedPast):
                 look()
         else:
             assert look().picture() == self.pictures[index]
