@@ -27,6 +27,7 @@ from coopy import (
     ForeignDirectory,
     JournalError,
     MissingActions,
+    PrunedPast,
     PrevalentError,
     SnapshotError,
     ReplayDiverged,
@@ -963,7 +964,7 @@ def test_keep_deletes_older_snapshots_and_the_journal_that_only_they_need(tmp_pa
         assert first <= oldest + 1
         assert all(segment > oldest + 1 for segment in others)
         assert control(counter).replay(oldest).total == oldest
-        with pytest.raises(MissingActions):
+        with pytest.raises(PrunedPast):
             control(counter).replay(oldest - 1)
         counter.add(0)
     with init_system(Counter, tmp_path) as counter:

@@ -117,7 +117,7 @@ def test_snapshots_in_memory_are_retained_as_asked() -> None:
     assert diary.lines == ["one", "two", "three"]
     assert_replays(diary)
     assert control(diary)._system._snapshots.indexes() == [2]
-    with pytest.raises(coopy.MissingActions):
+    with pytest.raises(coopy.PrunedPast):
         control(diary).replay(1)
 
 
