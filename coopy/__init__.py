@@ -44,7 +44,7 @@ from coopy.errors import (
     UsageError,
 )
 from coopy.opening import init_persistent_system, init_system
-from coopy.system import Control, control, replay
+from coopy.system import Control, close_all, control, opened, replay
 from coopy.versions import code_version
 
 open = init_system
@@ -85,6 +85,7 @@ __all__ = [
     "UsageError",
     "abort_exception",
     "clock",
+    "close_all",
     "code_version",
     "control",
     "effect_id",
@@ -94,6 +95,7 @@ __all__ = [
     "init_system",
     "on_commit",
     "open",
+    "opened",
     "readonly",
     "replay",
     "transactional",

@@ -74,6 +74,8 @@ class Options(TypedDict, total=False):
     progress: Callable[[int, int], object] | None
     segment_bytes: int
     deterministic: bool | None
+    create: bool
+    wait: float
     cluster: Sequence[str]
     node: str | None
     replica_password: str | None

@@ -124,16 +124,34 @@ class SystemClosed(CoopyError):
 
 
 class DirectoryInUse(CoopyError):
-    """The directory is open already. ``path``, and ``pid`` of the holder if it is known."""
+    """The directory is open already. ``path``, and ``pid`` of the holder if it is known.
 
-    def __init__(self, path: str, pid: int | None) -> None:
+    ``was_forked``: this process was forked from the holder while that had it open.
+    """
+
+    def __init__(self, path: str, pid: int | None, was_forked: bool = False) -> None:
         self.path = path
         self.pid = pid
+        holder = "a process of unknown id" if pid is None else f"process {pid}"
         if pid == os.getpid():
-            holder, advice = f"this process ({pid})", "Close the system that holds it first."
+            holder = f"this process ({pid})"
+            advice = "Close the system that holds it first: coopy.opened() has what is open here, coopy.close_all() closes it."
+        elif was_forked:
+            holder += ", from which this one was forked while it was open"
+            advice = (
+                f"What was opened before a fork stays with the process that opened it. Open it after the fork, in the one process "
+                f"that is to use it, and not in process {pid} (gunicorn: in the worker, without preload_app; multiprocessing: "
+                f"in the function of the process)."
+            )
+        elif pid == os.getppid():
+            holder += ", which has started this one"
+            advice = (
+                "If that is a reloader (flask --debug, manage.py runserver), it has imported the module, too: open the system "
+                "only in the process that serves (WERKZEUG_RUN_MAIN or RUN_MAIN is \"true\" in its environment), or when the server "
+                "starts, not when the module is imported. Otherwise open it in one of the two."
+            )
         else:
-            holder = "a process of unknown id" if pid is None else f"process {pid}"
-            advice = "One process writes at a time; stop that one first."
+            advice = "One process writes at a time; stop that one first, or give wait= seconds if it is about to end."
         super().__init__(f"{path} is open in {holder}. Nothing was changed. {advice}")
 
 

@@ -12,7 +12,7 @@ from coopy import looking, paths
 from coopy.disk.journal import SEGMENT_BYTES
 from coopy.errors import UsageError
 from coopy.replay import Progress
-from coopy.system import System, opened
+from coopy.system import System, open_as
 from coopy.words import shown
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def init_system(
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
     deterministic: bool | None = None,
+    create: bool = True,
+    wait: float = 0,
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
@@ -72,6 +74,8 @@ def init_system(
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
     deterministic: bool | None = None,
+    create: bool = True,
+    wait: float = 0,
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
@@ -101,6 +105,8 @@ def init_system(
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
     deterministic: bool | None = None,
+    create: bool = True,
+    wait: float = 0,
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
@@ -139,6 +145,8 @@ def init_system(
         deterministic: True: in an action `datetime.now`, `time`, `random`, `uuid`, `os.urandom` and `secrets` answer
             from the action, so that classes that use them need no change; for good, the directory remembers it.
             None: as the directory says.
+        create: False: a directory that holds no system is refused, and nothing is made.
+        wait: seconds to wait for a directory that another process has open, and is just leaving; 0 refuses at once.
         cluster: the addresses of three or five equal nodes, of which this one is ``node``: any of them writes, and a
             minority may be away. ``password`` is that of the nodes, ``replica_password`` that of those who follow
             with replication=True; without one nobody may.
@@ -172,10 +180,10 @@ def init_system(
             basedir=paths.absolute(_name_of(obj) if basedir is None else basedir),
         )  # fmt: skip
         kind = partial(replicated.ReplicatedSystem, role=found)
-    return opened(
+    return open_as(
         kind, obj, basedir, snapshot_time, durability=durability, validation=validation, check=check, keep=keep,
         keep_for=keep_for, snapshot_growth=snapshot_growth, fork=fork, progress=progress, segment_bytes=segment_bytes,
-        deterministic=deterministic,
+        deterministic=deterministic, create=create, wait=wait,
     )  # fmt: skip
 
 

@@ -35,6 +35,13 @@ def absolute(basedir: str | os.PathLike[str], name: str = "basedir") -> str:
         raise UsageError(f"{name}={shown(basedir)}: must be the path of a directory, as text or a path object")
     if not path:
         raise UsageError(f"{name}={shown(basedir)}: is no path. Nothing was opened. The current directory is '.'.")
+    if path.startswith("~"):
+        whole = os.path.expanduser(path)
+        meant = f"os.path.expanduser({path!r})" + (f", which is {whole!r} here" if whole != path else "")
+        raise UsageError(
+            f"{name}={shown(basedir)}: Python leaves the ~ as it is, and that would be a directory of that name in the current one. "
+            f"Nothing was opened. Give {meant}, or {os.path.join('.', path)!r} if that is what is meant."
+        )
     try:
         if b"\0" in os.fsencode(path):
             raise UsageError(f"{name}={shown(basedir)}: has a NUL in it, which no path has. Nothing was opened.")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from coopy import action, collector, holding, log, migration, paths, proxy, retention, versions
 from coopy.codec import Codec
 from coopy.delivery import Delivery
-from coopy.disk import child, directory, manifest
+from coopy.disk import child, directory, dirlock, manifest
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, remove_if_there
 from coopy.disk.journal import SEGMENT_BYTES, Journal
@@ -54,11 +54,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DURABILITIES = ("sync", "buffered")
+WAIT_STEP_S = 0.02
 MAIN = ("__main__", "__mp_main__")
 """What the main file of a program is called; the second one in a process that multiprocessing has spawned."""
 
 
-def opened(
+def open_as(
     kind: Callable[..., System],
     obj: Any,
     basedir: str | os.PathLike[str] | None = None,
@@ -74,6 +75,8 @@ def opened(
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
     deterministic: bool | None = None,
+    create: bool = True,
+    wait: float = 0,
 ) -> Any:
     """Opens a system of that kind, and returns its proxy; see `coopy.init_system`."""
     cls = _class_of(obj)
@@ -83,6 +86,7 @@ def opened(
         ("snapshot_time", snapshot_time, 0),
         ("snapshot_growth", snapshot_growth, 0),
         ("segment_bytes", segment_bytes, 1),
+        ("wait", wait, 0),
     ):
         if not isinstance(number, (int, float)) or not least <= number < math.inf:
             raise UsageError(f"{name}={shown(number)}: must be a number, at least {least}")
@@ -94,6 +98,8 @@ def opened(
     proxy.build(cls)
     migration.of(cls).check()
     basedir = paths.absolute(cls.__name__.lower() if basedir is None else basedir)
+    if not create:
+        _refuse_absent(basedir)
     deterministic = _is_deterministic(basedir, deterministic)
     # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
     from coopy import determinism
@@ -111,6 +117,8 @@ def opened(
                 fork=child.AVAILABLE if fork is None else fork,
                 segment_bytes=int(segment_bytes),
                 deterministic=deterministic,
+                create=create,
+                wait_s=wait,
             )
             system.start(progress)
             system.snapshot_by_itself(snapshot_time)
@@ -170,6 +178,29 @@ def control(system: object) -> Control:
     return found
 
 
+def opened() -> list[Control]:
+    """The controls of all systems that are open in this process, in the order of their directories."""
+    found = [system for system in list(_open_systems) if system.is_opened and not system._closed]
+    return [system._control(system) for system in sorted(found, key=lambda system: system.basedir)]
+
+
+def close_all() -> None:
+    """Closes all systems that are open in this process. What closing one raises is raised when all others are closed."""
+    failure: BaseException | None = None
+    for each in opened():
+        try:
+            each.close()
+        except Exception as error:
+            if failure is not None:
+                log.error("%s: closing it raised %s: %s", each, type(error).__name__, error)
+            failure = failure or error
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            failure = None  # Its traceback has this frame.
+
+
 class Cluster(Protocol):
     """What can be done with the nodes of a replicated system, from any of them."""
 
@@ -203,6 +234,11 @@ class Control:
 
     def __init__(self, system: System) -> None:
         self._system = system
+
+    @property
+    def system(self) -> Any:
+        """What `init_system` returned. None if nobody has it any more."""
+        return self._system.proxy
 
     @property
     def basedir(self) -> str:
@@ -375,6 +411,8 @@ class System:
         fork: bool,
         segment_bytes: int,
         deterministic: bool = False,
+        create: bool = True,
+        wait_s: float = 0,
         calls: Calls | None = None,
     ) -> None:
         self.basedir = basedir
@@ -391,6 +429,7 @@ class System:
         self._grown = 0
         self._wake = threading.Event()
         self._pruning = threading.RLock()
+        self._wait_s = wait_s
         self._closing = False
         self._closed = False
         self._calls = Calls() if calls is None else calls
@@ -409,6 +448,8 @@ class System:
                 if self._journal.last:
                     self._journal.abandon()
                     raise MissingActions(basedir, 0, 0, "There is no snapshot. Put the files back from a backup.")
+                if not create:
+                    raise _absent(basedir)
                 self._first_snapshot(obj, found.secret)
             shadowed = frozenset(name for name in proxy.CONTROLS if proxy.has(self._cls, obj, name))
             attached = proxy.attach(self._proxy_class(shadowed), self.engine, self._control(self))
@@ -433,14 +474,7 @@ class System:
         directory.make(calls, self.basedir)
         # A directory that is not ours is left as it is, without so much as a lock in it.
         _refuse_foreign(calls, self.basedir)
-        try:
-            self._lock = DirectoryLock(self.basedir)
-        except DirectoryInUse as error:
-            if error.pid != os.getpid():
-                raise
-            # A system of this process that nobody refers to any more may be waiting for the collector.
-            gc.collect()
-            self._lock = DirectoryLock(self.basedir)
+        self._take_lock()
         try:
             found = self._begun(calls)
             _sweep(calls, self.basedir)
@@ -451,6 +485,25 @@ class System:
             self._let_go()
             raise
         return found
+
+    def _take_lock(self) -> None:
+        """Locks the directory; waits for another process to leave it. Raises `DirectoryInUse`."""
+        until, has_collected = time.monotonic() + self._wait_s, False
+        while True:
+            try:
+                self._lock = DirectoryLock(self.basedir)
+                return
+            except DirectoryInUse as error:
+                if error.pid == os.getpid():
+                    if has_collected:
+                        raise
+                    # A system of this process that nobody refers to any more may be waiting for the collector.
+                    gc.collect()
+                    has_collected = True
+                elif time.monotonic() >= until:
+                    raise
+                else:
+                    time.sleep(WAIT_STEP_S)
 
     def _open_files(self, calls: Calls, system: bytes, durability: str, segment_bytes: int) -> None:
         self._snapshots = DiskSnapshots(calls, self.basedir, system)
@@ -850,6 +903,25 @@ def _is_deterministic(basedir: str, asked: bool | None) -> bool:
     return True
 
 
+def _refuse_absent(basedir: str) -> None:
+    """Raises `UsageError` where there is no system. Of what looks like a part of one, opening it says what it is."""
+    try:
+        names = Calls().names(basedir)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _absent(basedir) from None
+    except OSError:
+        return  # Opening it says why.
+    if not directory.snapshots(names) and not directory.segments(names):
+        raise _absent(basedir)
+
+
+def _absent(basedir: str) -> UsageError:
+    return UsageError(
+        f"{basedir}: there is no system, and create=False. Nothing was made. See that this is the directory that is meant, "
+        f"also from this current directory; to begin a new system, leave create=False out."
+    )
+
+
 def _sweep(calls: Calls, basedir: str, ending: str = directory.TEMPORARY) -> None:
     """Removes what an earlier process had begun to write and did not finish."""
     for name in calls.names(basedir):
@@ -881,6 +953,8 @@ def _forked() -> None:
     for system in list(_open_systems):
         if system._closed:
             continue
+        if system._lock is not None:
+            dirlock.forked_from.add(system._lock.pid)
         if system.is_opened or hasattr(system, "engine"):
             _orphan(system.engine)
             system.disown()

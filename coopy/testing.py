@@ -39,13 +39,13 @@ from coopy.moment import current
 from coopy.progress import Bar
 from coopy.replay import Progress, restore
 from coopy.storage import MemoryLog, MemorySnapshots, SnapshotStore, StateWriter
-from coopy.system import Control, System, begin, control, opened
+from coopy.system import Control, System, begin, control, open_as
 from coopy.words import shown
 
 T = TypeVar("T")
 
 FAULTS = ("append", "sync", "snapshot")
-OF_A_DIRECTORY = frozenset({"durability", "fork", "segment_bytes", "snapshot_growth"})
+OF_A_DIRECTORY = frozenset({"create", "durability", "fork", "segment_bytes", "snapshot_growth", "wait"})
 """Options of `init_system` that mean nothing without a directory."""
 
 _NS = 1_000_000_000
@@ -560,7 +560,7 @@ def _again(
     """Opens a system, after another with the same options, if ``left`` is one."""
     looking.refuse("coopy.testing")
     again = partial(_again, kind, obj, basedir, clock, seed, options)
-    return opened(partial(kind, clock=clock, seed=seed, left=left, again=again), obj, basedir, **options)
+    return open_as(partial(kind, clock=clock, seed=seed, left=left, again=again), obj, basedir, **options)
 
 
 def _system_of(system: object, what: str) -> _Opened:

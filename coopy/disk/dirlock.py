@@ -40,6 +40,10 @@ _CANT_BE_LOCKED = frozenset(
 _MOVED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
+forked_from: set[int | None] = set()
+"""The processes that this one was forked from, at some remove, while they had a directory open."""
+
+
 class DirectoryLock:
     """Held from construction to `release`. Raises `DirectoryInUse`, `ForeignDirectory` if ``lock`` is no file, `JournalError`.
 
@@ -92,7 +96,8 @@ class DirectoryLock:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DirectoryInUse(self._path, holder(self._path) or _said(self._path)[0]) from None
+            pid = holder(self._path) or _said(self._path)[0]
+            raise DirectoryInUse(self._path, pid, pid in forked_from) from None
         except OSError as error:
             if error.errno not in _CANT_BE_LOCKED:
                 raise
@@ -112,6 +117,11 @@ class DirectoryLock:
         _, boot, place, self._line = _parsed(os.pread(file, _BYTES_MAX, 0))
         self.earlier_boot = boot if place == self._place else None
         self._write()
+
+    @property
+    def pid(self) -> int:
+        """The process that took it: in a forked child that of the parent."""
+        return self._pid
 
     def mark(self) -> None:
         """Says that in this boot the end of the journal is whole: what is not so later was damaged, not cut off."""

@@ -774,6 +774,11 @@ class Journal:
     def _refuse(self) -> NoReturn:
         if self._failure is not None:
             raise self._refused(self._failure)
+        if self._held is not None and self._held.pid != os.getpid():
+            raise SystemClosed(
+                f"the system in {self._basedir} is open in process {self._held.pid}, from which this one was forked: it stays with "
+                f"the process that opened it. Open it after the fork, in the one process that is to use it."
+            )
         raise SystemClosed(f"the system in {self._basedir} is closed. Open it again to use it.")
 
 

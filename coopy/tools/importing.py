@@ -12,7 +12,7 @@ from coopy.disk.fs import closed
 from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.legacy import Imported, restore_legacy
 from coopy.replay import Progress
-from coopy.system import System, control, opened
+from coopy.system import System, control, open_as
 
 STAGE = ".import.tmp"
 
@@ -75,7 +75,7 @@ def _settle(domain: Any, new: str) -> None:
         made = above
     shutil.rmtree(stage, ignore_errors=True)  # Of an import that was killed.
     try:
-        control(opened(System, domain, stage, validation="off")).close()
+        control(open_as(System, domain, stage, validation="off")).close()
         was_there = paths.exists(new)
         os.rename(stage, new)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coopy.system import System, control, opened
+from coopy.system import System, control, open_as
 
 
 def snapshot(basedir: str, cls: type) -> int:
@@ -10,7 +10,7 @@ def snapshot(basedir: str, cls: type) -> int:
 
     Effects that wait are not carried out: they wait for the program whose they are.
     """
-    with control(opened(_WithoutEffects, cls, basedir, validation="off")) as controls:
+    with control(open_as(_WithoutEffects, cls, basedir, validation="off")) as controls:
         return controls.take_snapshot()
 
 
