@@ -571,6 +571,7 @@ def test_a_process_of_multiprocessing_has_a_closed_system(tmp_path: Path) -> Non
     answers = context.Queue()
     with init_system(Counter, tmp_path) as counter:
         process = context.Process(target=act, args=(answers,))
+        process.start()
         assert "from which this one was forked" in answers.get(timeout=PATIENCE_S)
         process.join(PATIENCE_S)
         assert counter.add() == 1
