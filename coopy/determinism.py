@@ -34,8 +34,8 @@ judged: those of other code may be needed when another class is checked.
 
 What is read: the methods a class has today, in its own body and in its bases
 outside the standard library; what they inherit through ``super()``; plain
-functions and constructors of the same modules that they use, and what those
-use. Methods marked @readonly are never replayed and so are read only where
+functions and constructors of the user's own modules that they use, and what those
+use: modules of the same package, and all others that are not installed. Methods marked @readonly are never replayed and so are read only where
 another method uses them. Default values of parameters, of dataclass fields and of
 attributes of the class that methods use count too: they are made anew by each start.
 
@@ -47,7 +47,7 @@ doubt nothing is said: a method whose source is not at hand, or a value that is
 known only when the method runs, gives no finding.
 
 What it does not do: it runs nothing and imports nothing. It does not follow
-calls into other modules, or methods of other objects. It does not see state
+calls into packages that others have written, or methods of other objects. It does not see state
 kept outside the system (a module global that methods change, for one), nor
 ``eval``, nor modules written in C. What escapes it is caught later, if at all,
 by comparing how actions ended.
@@ -475,6 +475,32 @@ def _from_stdlib(module_name: object) -> bool:
     return file is None or file.startswith(os.path.dirname(os.__file__))
 
 
+class _Home:
+    """The modules whose code is read: those of a class and its bases, of its package, and all that are not installed."""
+
+    def __init__(self, cls: type) -> None:
+        self._packages = {_package(cls.__module__)} - {"__main__"}
+        self._known: dict[object, bool] = {owner.__module__: True for owner in _read_classes(cls)}
+
+    def __contains__(self, module_name: object) -> bool:
+        found = self._known.get(module_name)
+        if found is None:
+            found = self._known[module_name] = self._is_own(module_name)
+        return found
+
+    def _is_own(self, module_name: object) -> bool:
+        package = _package(module_name)
+        if not package or _from_stdlib(module_name):
+            return False
+        if package in self._packages:
+            return True
+        file = getattr(sys.modules.get(str(module_name)), "__file__", None)
+        return package != "coopy" and file is not None and not _INSTALLED & set(file.split(os.sep))
+
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
 def _statically(cls: type, name: str) -> _Member | None:
     """The attribute as it lies in the class, with no descriptor run."""
     for owner in cls.__mro__:
@@ -878,7 +904,7 @@ class _Survey:
     def __init__(self, cls: type, library: _Library) -> None:
         self.cls = cls
         self.table = _Table()
-        self.modules = {owner.__module__ for owner in _read_classes(cls)}
+        self.modules = _Home(cls)
         self._library = library
         self._found: dict[tuple[str, int, int, str], Finding] = {}
         self._seen: set[object] = set()
@@ -1065,7 +1091,7 @@ def _read_classes(cls: type) -> list[type]:
     return [owner for owner in cls.__mro__ if not _from_stdlib(owner.__module__)]
 
 
-def _methods(cls: type, modules: set[str]) -> Iterator[_Text]:
+def _methods(cls: type, modules: _Home) -> Iterator[_Text]:
     """Every method an object of the class has, those a subclass replaced left out."""
     readable = _read_classes(cls)
     replaced: set[str] = set()
@@ -1077,7 +1103,7 @@ def _methods(cls: type, modules: set[str]) -> Iterator[_Text]:
         replaced.update(vars(owner))
 
 
-def _texts(member: _Member, modules: set[str]) -> list[_Text]:
+def _texts(member: _Member, modules: _Home) -> list[_Text]:
     """The functions behind an attribute: a method, what decorators wrapped, the parts of a property."""
     raw = member.raw
     if isinstance(raw, property):
@@ -1090,7 +1116,7 @@ def _texts(member: _Member, modules: set[str]) -> list[_Text]:
     return [text for text in texts if text.module in modules and not text.file.startswith("<attrs generated")]
 
 
-def _wrapped(raw: object, path: str, modules: set[str]) -> list[FunctionType]:
+def _wrapped(raw: object, path: str, modules: _Home) -> list[FunctionType]:
     """A function, and those that decorators put inside it; ``path`` is how the names of those begin."""
     found: list[FunctionType] = []
     pending = [raw]

@@ -394,8 +394,78 @@ def test_helpers_that_call_each_other_end():
     assert findings(domains.UsesCircle) == []
 
 
-def test_helpers_of_other_modules_are_not_followed(domain):
-    assert findings(domain("stamp(); Page(name)", "from determinism_domains import Page, stamp")) == []
+def test_helpers_and_constructors_of_other_modules_of_the_user_are_followed(domain):
+    found = findings(domain("stamp(); Page(name)", "from determinism_domains import Page, stamp"))
+    assert [(each.file, each.line, each.what) for each in found] == [
+        (domains.__file__, line_of("stamp"), "datetime.now() in helper stamp()"),
+        (domains.__file__, line_of("page"), "datetime.now() in helper Page.__init__()"),
+    ]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Makes a package, below any folder, of modules that are given by name, and imports its module ``domain``."""
+
+    def make(folder: str = ".", **modules: str) -> type:
+        home = tmp_path / folder / "acme"
+        home.mkdir(parents=True)
+        (home / "__init__.py").touch()
+        for name, source in modules.items():
+            path = home.joinpath(*name.split("__")).with_suffix(".py")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(textwrap.dedent(source))
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+        importlib.invalidate_caches()
+        return importlib.import_module("acme.domain").Wiki
+
+    yield make
+    for name in [name for name in sys.modules if name.partition(".")[0] == "acme"]:
+        del sys.modules[name]
+
+
+STAMPING = "import datetime, random, uuid\ndef stamp():\n    return datetime.datetime.now()\n"
+
+
+@pytest.mark.parametrize(
+    "head, statement",
+    [
+        ("from acme.times import stamp", "stamp()"),
+        ("from .times import stamp as now", "now()"),
+        ("from acme import times", "times.stamp()"),
+        ("import acme.times", "acme.times.stamp()"),
+        ("", "from .times import stamp; stamp()"),
+        ("import functools; from . import times", "sorted('ab', key=lambda _: times.stamp())"),
+    ],
+)
+def test_helpers_of_other_modules_of_the_package_are_followed(package, head, statement):
+    code = f"{head}\nfrom acme import times as _\nclass Wiki:\n    def create(self):\n        {statement}\n"
+    (finding,) = findings(package(domain=code, times=STAMPING))
+    assert (finding.code, finding.line, Path(finding.file).name) == ("CPY101", 3, "times.py")
+
+
+def test_a_chain_of_modules_of_the_package_is_followed_to_its_end(package):
+    cls = package(
+        domain="from acme.pages.page import Page\nclass Wiki:\n    def create(self):\n        self.page = Page()\n",
+        pages__page="from acme.keys import key\nclass Page:\n    def __init__(self):\n        self.key = key()\n",
+        keys="import uuid\ndef key():\n    return uuid.uuid4()\n",
+    )
+    (finding,) = findings(cls)
+    assert finding.what == "uuid.uuid4() in helper key(), called by Page.__init__()"
+
+
+def test_a_domain_that_is_installed_is_read_with_its_package(package):
+    cls = package(
+        "lib/site-packages",
+        domain="from .times import stamp\nclass Wiki:\n    def create(self):\n        stamp()\n",
+        times=STAMPING,
+    )
+    assert [each.code for each in findings(cls)] == ["CPY101"]
+
+
+def test_a_package_that_others_have_written_is_not_followed(domain, package):
+    package("lib/site-packages", domain="class Wiki: pass\n", times=STAMPING)
+    importlib.import_module("acme.times")
+    assert findings(domain("stamp()", "from acme.times import stamp")) == []
 
 
 def test_constructors_of_the_module_are_followed():
