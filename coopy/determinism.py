@@ -24,6 +24,7 @@ may be harmless, and only its author can know.
     CPY208  warning   threads
     CPY209  warning   waiting: time.sleep()
     CPY210  warning   the time zone of the machine: datetime.fromtimestamp(), time.mktime()
+    CPY211  warning   source that is not at hand
     CPY301  warning   a comment that ignores a code there is none of; told by `check` only
     CPY302  warning   a comment that ignores what is not found; told by `check` only
 
@@ -43,8 +44,11 @@ A name is judged by the object it stands for, not by how it is spelled: it is
 looked up where the function would look it up, and compared with the tables
 below. A local name, a parameter or an attribute of ``self`` that happens to be
 called ``random`` stands for something else, and nothing is said about it. In
-doubt nothing is said: a method whose source is not at hand, or a value that is
-known only when the method runs, gives no finding.
+doubt nothing is said: a value that is known only when the method runs gives no finding.
+
+Where the source is not at hand (a prompt, ``exec``, a frozen program, compiled files alone) the byte code is read
+instead, by the same rules: see `coopy.bytecode`. What that does not hold, comments and the
+body of the class, is not read, so a warning says so.
 
 What it does not do: it runs nothing and imports nothing. It does not follow
 calls into packages that others have written, or methods of other objects. It does not see state
@@ -70,9 +74,10 @@ import tokenize
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodDescriptorType, MethodType, ModuleType
 from typing import Any, NamedTuple, TypeVar, cast
 
+from coopy import bytecode
 from coopy.decorators import READONLY
 from coopy.errors import PrevalentError, UsageError
 
@@ -84,8 +89,8 @@ MODES = ("strict", "warn", "off")
 
 TIME, CHANCE, IDENTIFIER, START, GENERATOR = ERROR_CODES = tuple(f"CPY{number}" for number in range(101, 106))
 (
-    FILES, NETWORK, PROCESSES, ENVIRONMENT, CONSOLE, SET_ORDER, IDENTITY, THREADS, WAITING, TIME_ZONE,
-) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 211))  # fmt: skip
+    FILES, NETWORK, PROCESSES, ENVIRONMENT, CONSOLE, SET_ORDER, IDENTITY, THREADS, WAITING, TIME_ZONE, NO_SOURCE,
+) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 212))  # fmt: skip
 UNKNOWN_CODE, UNUSED_IGNORE = COMMENT_CODES = "CPY301", "CPY302"
 
 ANSWERED = frozenset({TIME, CHANCE, IDENTIFIER})
@@ -355,6 +360,8 @@ class Finding(NamedTuple):
     def _verb(self) -> str:
         if self.code in COMMENT_CODES:
             return "names" if self.code == UNKNOWN_CODE else "ignores"
+        if self.code == NO_SOURCE:
+            return "is"
         head = self.what.partition(" ")[0]
         if head.endswith("()"):
             return "calls"
@@ -791,7 +798,7 @@ class _Source:
         self._read: set[int] = set()
         self._index(tree, "")
 
-    def column(self, node: ast.expr) -> int:
+    def column(self, node: ast.expr | ast.stmt) -> int:
         """In characters, from 1; the parser counts bytes."""
         return len(self._lines[node.lineno - 1].encode()[: node.col_offset].decode()) + 1
 
@@ -852,6 +859,19 @@ class _Source:
                     yield target.id, statement.value
 
 
+class _ByteCode:
+    """Stands in for the source of functions that have none: there is nothing to be ignored in it."""
+
+    def column(self, node: ast.expr | ast.stmt) -> int:
+        return node.col_offset + 1
+
+    def silences(self, line: int, code: str) -> bool:
+        return False
+
+
+_BYTE_CODE = _ByteCode()
+
+
 def _begins(tree: ast.Module) -> dict[int, int]:
     """Of each line, the first of the innermost statement, or decorator, that it is in."""
     found = {}
@@ -883,10 +903,9 @@ class _Library:
         except (SyntaxError, ValueError, RecursionError, tokenize.TokenError):
             return None
 
-    def parsed(self, file: str) -> _Source:
-        source = self._sources[file]
-        assert source is not None, "what is found is found in a file that was parsed"
-        return source
+    def parsed(self, file: str) -> _Source | _ByteCode:
+        """The source of what is found in a file; what stands in for it if the file can't be read."""
+        return self._sources.get(file) or _BYTE_CODE
 
     def comments(self) -> Iterator[Finding]:
         """What is wrong with the comments of what was read."""
@@ -896,6 +915,16 @@ class _Library:
 
 
 # --- reading -----------------------------------------------------------------------------------------
+
+
+_FIRST_LINE = ast.Pass(lineno=1, col_offset=0)
+# The methods that Cython, Nuitka and mypyc make, besides those of C.
+_COMPILED = frozenset({"cython_function_or_method", "compiled_function"})
+
+
+def _is_compiled(owner: type, raw: object) -> bool:
+    own = isinstance(raw, MethodDescriptorType) and raw.__objclass__ is owner
+    return own or type(raw).__name__ in _COMPILED
 
 
 class _Survey:
@@ -911,6 +940,8 @@ class _Survey:
         self._methods: dict[type, list[_Text]] = {}
         self._sets: dict[type, frozenset[str]] = {}
         self._assigned: dict[type, frozenset[str]] = {}
+        self._decompiled: dict[CodeType, ast.FunctionDef] = {}
+        self._unreadable: set[str] = set()
 
     def findings(self) -> list[Finding]:
         actions = [text for text in self.methods(self.cls) if not text.is_readonly]
@@ -919,6 +950,11 @@ class _Survey:
         self._read_fields(self.cls, f"{self.cls.__name__}.__init__", "")
         for text in actions:
             self._read(text, text.shown, "")
+        for owner in _read_classes(self.cls):
+            compiled = next((name for name, raw in vars(owner).items() if _is_compiled(owner, raw)), None)
+            if compiled is not None:
+                what = "compiled code, which was not read"
+                self.report(f"<{owner.__module__}>", _FIRST_LINE, NO_SOURCE, f"{owner.__name__}.{compiled}", what, "a class in Python")
         return sorted(self._found.values(), key=_by_place)
 
     def judge_comments(self) -> None:
@@ -935,7 +971,7 @@ class _Survey:
             self._methods[cls] = sorted(found, key=lambda text: (text.file, text.code.co_firstlineno))
         return self._methods[cls]
 
-    def report(self, file: str, node: ast.expr, code: str, method: str, what: str, instead: str) -> None:
+    def report(self, file: str, node: ast.expr | ast.stmt, code: str, method: str, what: str, instead: str) -> None:
         source = self._library.parsed(file)
         if source.silences(node.lineno, code):
             return
@@ -1003,19 +1039,39 @@ class _Survey:
         node = self._node(text)
         if node is None:
             return
-        self._library.parsed(text.file).reads(node)
+        source = self._library.parsed(text.file)
+        if isinstance(source, _Source):
+            source.reads(node)
+        elif text.file not in self._unreadable:
+            self._unreadable.add(text.file)
+            what = "code whose source is not at hand: its byte code was read, without comments and what the class holds"
+            place = ast.Pass(lineno=text.code.co_firstlineno, col_offset=0)
+            self.report(text.file, place, NO_SOURCE, method, what + trail, "a module with its source")
+        if isinstance(source, _ByteCode):
+            self._judge_values(text.file, text.code.co_firstlineno, _default_values(text.function), method, "the default of", trail)
         # What a function inside a function saw by a name when it was made cannot be told from here.
-        if "<locals>" not in text.function.__qualname__:
+        elif "<locals>" not in text.function.__qualname__:
             names = _Names(text.function.__globals__, vars(text.owner) if text.owner else {})
             for parameter, value in _defaults(node.args):
                 reader = _Reader(self, names, text.file, method, f" as the default of {parameter}{trail}")
                 reader.read_early(value, f"{parameter}=None, and in the body %s")
         self._reader(text, method, trail, early).read(node)
 
+    def _judge_values(
+        self, file: str, line: int, values: Mapping[str, object], method: str, kind: str, trail: str
+    ) -> None:
+        """Judge values that are called later, where no source says how they were made."""
+        names = _Names({}, values)
+        for name in values:
+            node = ast.Name(name, ast.Load(), lineno=line, col_offset=0)
+            _Reader(self, names, file, method, f" as {kind} {name}{trail}").read_early(node, "%s, in the method")
+
     def _read_fields(self, cls: type, method: str, trail: str) -> None:
         """Read the defaults of the fields of a dataclass or an attrs class."""
         for owner in _read_classes(cls):
-            if _has_fields(owner):
+            if _has_fields(owner) and not self._has_source(owner):
+                self._judge_values(f"<{owner.__module__}>", 1, _factories(owner), method, "the default of the field", trail)
+            elif _has_fields(owner):
                 self._read_values(owner, "default_factory=lambda: %s", method, "the field", trail)
 
     def _read_values(self, owner: type, instead: str, method: str, kind: str, trail: str, only: str = "") -> None:
@@ -1037,8 +1093,18 @@ class _Survey:
         return None if module is None or file is None else self._library.source(file, vars(module))
 
     def _node(self, text: _Text) -> _Function | None:
+        """The tree of a function; None if it was written by a library for a class whose source is at hand."""
         source = self._library.source(text.file, text.function.__globals__)
-        return None if source is None else source.function(text.code)
+        found = None if source is None else source.function(text.code)
+        if found is not None or text.owner is not None and source is None and self._has_source(text.owner):
+            return found
+        if text.code not in self._decompiled:
+            self._decompiled[text.code] = bytecode.function(text.code)
+        return self._decompiled[text.code]
+
+    def _has_source(self, cls: type) -> bool:
+        source = self._source_of(cls)
+        return source is not None and source.body(cls.__qualname__) is not None
 
     def _reader(self, text: _Text, method: str, trail: str, early: bool = False) -> _Reader:
         names = _Names(text.function.__globals__, text.enclosed())
@@ -1168,6 +1234,22 @@ def _defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
     for parameter, keyword_value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         if keyword_value is not None:
             yield parameter.arg, keyword_value
+
+
+def _default_values(function: FunctionType) -> dict[str, object]:
+    code, values = function.__code__, function.__defaults__ or ()
+    positional = code.co_varnames[: code.co_argcount]
+    return {**dict(zip(positional[len(positional) - len(values) :], values)), **(function.__kwdefaults__ or {})}
+
+
+def _factories(cls: type) -> dict[str, object]:
+    """What is called for the defaults of the fields of a dataclass or an attrs class."""
+    found = {}
+    for name, field in vars(cls).get("__dataclass_fields__", {}).items():
+        found[name] = getattr(field, "default_factory", None)
+    for field in vars(cls).get("__attrs_attrs__", ()):
+        found[field.name] = getattr(field.default, "factory", None)
+    return {name: value for name, value in found.items() if callable(value)}
 
 
 def _field_sets(cls: type) -> Iterator[tuple[str, bool]]:

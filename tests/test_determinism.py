@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
+import py_compile
 import re
 import sys
 import textwrap
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import determinism_domains as domains
+import pydantic_core as _pydantic_core
 import pytest
 from program import run, write
 
@@ -756,15 +758,119 @@ def test_a_class_without_source_has_no_findings():
     assert findings(dict) == []
 
 
-def test_a_file_that_does_not_parse_has_no_findings(domain):
+def test_of_a_file_that_does_not_parse_the_byte_code_is_read(domain):
     wiki = domain("import time; time.time()")
     path = Path(sys.modules[wiki.__module__].__file__)
     path.write_text("class Wiki(:\n" * 9)
-    assert findings(wiki) == []
+    assert [each.code for each in findings(wiki)] == ["CPY211", "CPY101"]
 
 
-def test_two_functions_that_cannot_be_told_apart_have_no_findings(domain):
+def test_of_two_functions_that_cannot_be_told_apart_the_byte_code_is_read(domain):
     source = "import time\nclass Wiki:\n    a, b = (lambda self: time.time()), (lambda self: 1)\n"
+    assert [each.what for each in findings(domain.module(source).Wiki)] == ["time.time()"]
+
+
+# -- classes whose source is not at hand
+
+
+@pytest.fixture
+def sourceless():
+    """Makes the class Wiki of a module whose source is not at hand, as exec and a prompt do."""
+
+    def load(source: str, file: str = "<stdin>") -> type:
+        made = sys.modules["sourceless"] = ModuleType("sourceless")
+        exec(compile(source, file, "exec"), made.__dict__)
+        return made.Wiki
+
+    yield load
+    sys.modules.pop("sourceless", None)
+
+
+def _in_a_method(head: str, body: str) -> str:
+    return f"{head}\nclass Wiki:\n    def create(self, name='', seconds=0, **more):\n" + textwrap.indent(body, " " * 8) + "\n"
+
+
+# A set comprehension that a loop goes over is a function called in between; it is not seen.
+BYTE_CODE = [row[:2] for row in [*ERRORS, *WARNINGS, *FALSE_ALARMS] if "in {y for y" not in row[1]]
+
+
+@pytest.mark.parametrize("head, body", BYTE_CODE, ids=map(_shown, BYTE_CODE))
+def test_the_byte_code_gives_the_findings_of_the_source(domain, sourceless, head, body):
+    def places(cls: type) -> set[tuple[object, ...]]:
+        # Python 3.10 does not know the columns of byte code.
+        found = [each for each in findings(cls) if each.code != "CPY211"]
+        return {(each.line, each.code, each.what) for each in found}
+
+    assert places(sourceless(_in_a_method(head, body))) == places(domain(body, head))
+
+
+@pytest.mark.parametrize("file", ["<stdin>", "<string>", "<frozen wiki>", "/not/there/wiki.py", "<ipython-input-1-0>"])
+def test_a_class_whose_source_is_not_at_hand_is_told_so_once(sourceless, file):
+    wiki = sourceless("class Wiki:\n    def add(self): pass\n    def put(self): pass\n", file)
+    (finding,) = findings(wiki)
+    assert str(finding) == (
+        f"{file}:2:1: CPY211 Wiki.add is code whose source is not at hand: its byte code was read, without comments and "
+        f"what the class holds; use a module with its source"
+    )
+    with pytest.warns(DeterminismWarning, match="CPY211"):
+        validate(wiki, "warn")
+    with pytest.raises(PrevalentError, match="CPY211"):
+        validate(wiki, "strict")
+
+
+def test_a_class_that_was_compiled_and_left_without_its_source_is_read(tmp_path, monkeypatch):
+    source = tmp_path / "compiled_wiki.py"
+    source.write_text("import uuid\nclass Wiki:\n    def add(self):\n        self.key = uuid.uuid4()\n")
+    py_compile.compile(str(source), str(tmp_path / "compiled_wiki.pyc"))
+    source.unlink()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    wiki = importlib.import_module("compiled_wiki").Wiki
+    monkeypatch.delitem(sys.modules, "compiled_wiki")
+    assert [each.code for each in findings(wiki)] == ["CPY211", "CPY103"]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "    @property\n    def now(self): return time.time()",
+        "    @staticmethod\n    def now(): return time.time()",
+        "    @classmethod\n    def now(cls): return time.time()",
+        "    now = lambda self: time.time()",
+        "    def now(self, at=time.time): return at()",
+        "    def now(self, *, at=time.time): return at()",
+        "    def now(self): return helper()",
+        "    def now(self): return [each for each in [0] if time.time() > each]",
+        "    def now(self):\n        def inner():\n            return time.time()\n        return inner()",
+        "    def now(self):\n        try:\n            raise KeyError\n        except KeyError:\n            return time.time()",
+        "    def now(self):\n        with self.lock:\n            return self.x if self.y else time.time()",
+    ],
+)
+def test_every_kind_of_method_is_read_without_its_source(sourceless, member):
+    wiki = sourceless(f"import time\ndef helper(): return time.time()\nclass Wiki:\n{member}\n")
+    assert [each.code for each in findings(wiki)].count("CPY101") == 1
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "@dataclasses.dataclass\nclass Wiki:\n    at: object = dataclasses.field(default_factory=time.time)",
+        "@dataclasses.dataclass(slots=True)\nclass Wiki:\n    at: object = dataclasses.field(default_factory=time.time)",
+        "@attrs.define\nclass Wiki:\n    at: object = attrs.field(factory=time.time)",
+    ],
+)
+def test_the_fields_of_a_class_without_source_are_judged_by_their_values(sourceless, field):
+    wiki = sourceless(f"import attrs, dataclasses, time\n{field}\n    def put(self): pass\n")
+    assert "CPY101" in [each.code for each in findings(wiki)]
+
+
+def test_a_class_of_compiled_code_is_told_not_to_have_been_read():
+    (finding,) = findings(_pydantic_core.SchemaValidator)
+    assert (finding.code, finding.severity) == ("CPY211", "warning")
+    assert finding.message.endswith("is compiled code, which was not read")
+
+
+def test_methods_that_a_decorator_has_written_for_a_class_with_source_are_not_told(domain):
+    source = "import dataclasses\n@dataclasses.dataclass\nclass Wiki:\n    name: str = ''\n    def put(self): pass\n"
     assert findings(domain.module(source).Wiki) == []
 
 
@@ -861,7 +967,7 @@ def test_a_comment_that_names_no_code_or_silences_nothing_is_found_by_check_alon
 def test_an_unknown_code_is_told_with_the_codes_there_are(domain):
     (finding,) = determinism.check([domain("pass  # coopy: ignore[CPY9]")])
     assert str(finding).endswith(
-        ":4:15: CPY301 the comment names CPY9, which is no code; use one from CPY101 to CPY105 or one from CPY201 to CPY210"
+        ":4:15: CPY301 the comment names CPY9, which is no code; use one from CPY101 to CPY105 or one from CPY201 to CPY211"
     )
     (finding,) = determinism.check([domain("pass  # coopy: ignore")])
     assert str(finding).endswith(":4:15: CPY302 the comment ignores what is not found here: remove it")
