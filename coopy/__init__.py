@@ -43,6 +43,7 @@ from coopy.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from coopy.moment import replaying
 from coopy.opening import init_persistent_system, init_system
 from coopy.system import Control, close_all, control, opened, replay
 from coopy.versions import code_version
@@ -98,6 +99,7 @@ __all__ = [
     "opened",
     "readonly",
     "replay",
+    "replaying",
     "transactional",
     "unlocked",
 ]

@@ -492,6 +492,7 @@ class _Told:
 
     deterministic = False
     chance: object | None = None
+    replaying = True
 
     def __init__(self, record: _Action, index: int) -> None:
         local = record.timestamp.astimezone()

@@ -52,7 +52,8 @@ class Machine:
 
     __slots__ = (
         "domain", "applied", "index", "header", "outcome", "secret", "running", "draws", "deterministic", "chance", "methods",
-        "migration", "version", "effects", "asked", "batches", "code", "own_code", "is_doubtful", "_numbered", "__weakref__",
+        "migration", "version", "effects", "asked", "batches", "code", "own_code", "is_doubtful", "replaying",
+        "_numbered", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +78,8 @@ class Machine:
         """Whether nothing tells if the method that ran last has raised by itself."""
         self.secret = secret
         self.running = False
+        self.replaying = False
+        """Whether the action that runs was recorded before; see `coopy.moment.replaying`."""
         self.draws: object | None = None
         self.deterministic = False
         """Whether the standard library's clock and chance answer from the action, too."""
@@ -234,7 +237,7 @@ class Machine:
         before = current.machine
         try:
             try:
-                self.running = True
+                self.running = self.replaying = True
                 current.machine = self
                 self.applied = UNSURE
                 for index, header, name, args, recorded in zip(
@@ -268,11 +271,11 @@ class Machine:
             except MissingName as missing:
                 raise self._missing(index, missing, name, args, decode, where) from None
             finally:
-                self.running = False
+                self.running = self.replaying = False
                 current.machine = before
         finally:
             # Twice, as the first may be interrupted as well.
-            self.running = False
+            self.running = self.replaying = False
             current.machine = before
             for each in _OURS:
                 methods.pop(each, None)

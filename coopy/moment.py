@@ -19,6 +19,7 @@ class Moment(Protocol):
     draws: object | None
     deterministic: bool
     chance: object | None
+    replaying: bool
 
     def ask(self, effect: bytes) -> None:
         """Takes an effect that the running action asks for."""
@@ -30,3 +31,13 @@ class _Current(threading.local):
 
 
 current = _Current()
+
+
+def replaying() -> bool:
+    """Whether the method that asks runs as a part of a replay: by a start, a look at the past, or a rebuilding.
+
+    What it prints or logs was printed or logged when the action was recorded. On a node of a cluster an action of another node is
+    no replay the first time.
+    """
+    machine = current.machine
+    return machine is not None and machine.replaying

@@ -159,6 +159,7 @@ class _Look:
 
     draws: object | None = None
     chance: object | None = None
+    replaying = False
 
     def __init__(self, header: bytes, deterministic: bool) -> None:
         self.header = header
