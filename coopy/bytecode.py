@@ -69,6 +69,7 @@ class _Decompiler:
         self._waiting: dict[int, list[_Item]] = {}
         self._place = {"lineno": code.co_firstlineno, "col_offset": 0}
         self._keywords: tuple[str, ...] = ()
+        self._in_place: list[_Item] = []
 
     def function(self) -> ast.FunctionDef:
         instructions = list(dis.get_instructions(self._code))
@@ -196,6 +197,11 @@ class _Decompiler:
             self._update_set()
         elif name.startswith(("BINARY_", "INPLACE_")) and name not in ("BINARY_SUBSCR", "BINARY_SLICE"):
             self._operate(each.argrepr.rstrip("=") if name == "BINARY_OP" else name.partition("_")[2])
+            if name.startswith("INPLACE_") or each.argrepr.endswith("="):
+                self._in_place.append(self._stack[-1])
+        elif name == "BINARY_SUBSCR":
+            owner, key = self._expressions(2)
+            self._push(ast.Subscript, value=owner, slice=key, ctx=ast.Load())
         elif name == "GET_ITER" and (following == "FOR_ITER" or self._calls_a_comprehension()):
             target = self._made(ast.Name, id="_coopy_each", ctx=ast.Store())
             self._add(ast.For, target=target, iter=self._iterated(), body=[self._made(ast.Pass)], orelse=[])
@@ -270,8 +276,13 @@ class _Decompiler:
             is_root = item.module.partition(".")[0] == variable
             self._add(ast.Import, names=[ast.alias(name=item.module, asname=None if is_root else variable)])
         else:
-            target = self._made(ast.Name, id=variable, ctx=ast.Store())
-            self._add(ast.Assign, targets=[target], value=self._as_expression(item))
+            self._assign(self._made(ast.Name, id=variable, ctx=ast.Store()), self._as_expression(item))
+
+    def _assign(self, target: ast.expr, value: ast.expr) -> None:
+        if isinstance(value, ast.BinOp) and any(each is value for each in self._in_place):
+            self._add(ast.AugAssign, target=target, op=value.op, value=value.right)
+        else:
+            self._add(ast.Assign, targets=[target], value=value)
 
     def _change(self, name: str, attribute: str) -> None:
         context: ast.expr_context = ast.Store() if name.startswith("STORE") else ast.Del()
@@ -282,7 +293,7 @@ class _Decompiler:
             owner, key = self._expressions(2)
             target = self._made(ast.Subscript, value=owner, slice=key, ctx=context)
         if isinstance(context, ast.Store):
-            self._add(ast.Assign, targets=[target], value=self._expression())
+            self._assign(target, self._expression())
         else:
             self._add(ast.Delete, targets=[target])
 
@@ -352,11 +363,8 @@ class _Decompiler:
 
     def _operate(self, operator: str) -> None:
         left, right = self._expressions(2)
-        made = _OPERATORS.get(operator)
-        if made is not None:
-            self._push(ast.BinOp, left=left, op=made(), right=right)
-        else:
-            self._push(ast.Tuple, elts=[left, right], ctx=ast.Load())
+        # What the others do makes no difference here.
+        self._push(ast.BinOp, left=left, op=_OPERATORS.get(operator, ast.Add)(), right=right)
 
 
 def _stored_outside(code: CodeType) -> set[str]:

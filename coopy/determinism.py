@@ -14,6 +14,8 @@ may be harmless, and only its author can know.
     CPY104  error     one of the three above, asked while the program starts: for the default of a parameter or
                       a field, or for an attribute of the class
     CPY105  error     a generator of random that is kept outside the system
+    CPY106  error     an iterator, such as itertools.count(), that is kept outside the system
+    CPY107  error     time, chance and identifiers of other libraries: numpy.random, uuid_utils
     CPY201  warning   files
     CPY202  warning   the network
     CPY203  warning   processes
@@ -25,6 +27,9 @@ may be harmless, and only its author can know.
     CPY209  warning   waiting: time.sleep()
     CPY210  warning   the time zone of the machine: datetime.fromtimestamp(), time.mktime()
     CPY211  warning   source that is not at hand
+    CPY212  warning   state outside the system: a counter in a module or a class
+    CPY213  warning   output that each start repeats: print(), logging
+    CPY214  warning   a read that assigns: a @readonly method, a property, an operator
     CPY301  warning   a comment that ignores a code there is none of; told by `check` only
     CPY302  warning   a comment that ignores what is not found; told by `check` only
 
@@ -51,10 +56,13 @@ instead, by the same rules: see `coopy.bytecode`. What that does not hold, comme
 body of the class, is not read, so a warning says so.
 
 What it does not do: it runs nothing and imports nothing. It does not follow
-calls into packages that others have written, or methods of other objects. It does not see state
-kept outside the system (a module global that methods change, for one), nor
-``eval``, nor modules written in C. What escapes it is caught later, if at all,
+calls into packages that others have written, or methods of other objects. Of state
+kept outside the system it sees names, counters and lists that methods change, not
+a dict that may be a cache. It does not see ``eval``, nor modules written in C. What escapes it is caught later, if at all,
 by comparing how actions ended.
+
+What is passed to `on_commit` is called later, outside any action, and is not read. Output is none where
+`replaying` was asked, and that of a logger with a `coopy.logs.LiveOnly` is none either.
 
 The sets that it warns about are those it can see being made, in the same
 function or as attributes of ``self``: strings hash differently in each
@@ -72,9 +80,10 @@ import re
 import sys
 import tokenize
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodDescriptorType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodDescriptorType, MethodType, MethodWrapperType, ModuleType
 from typing import Any, NamedTuple, TypeVar, cast
 
 from coopy import bytecode
@@ -87,10 +96,11 @@ MODES = ("strict", "warn", "off")
 
 # --- what replay cannot repeat -----------------------------------------------------------------------
 
-TIME, CHANCE, IDENTIFIER, START, GENERATOR = ERROR_CODES = tuple(f"CPY{number}" for number in range(101, 106))
+TIME, CHANCE, IDENTIFIER, START, GENERATOR, ITERATOR, LIBRARY = ERROR_CODES = tuple(f"CPY{number}" for number in range(101, 108))
 (
     FILES, NETWORK, PROCESSES, ENVIRONMENT, CONSOLE, SET_ORDER, IDENTITY, THREADS, WAITING, TIME_ZONE, NO_SOURCE,
-) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 212))  # fmt: skip
+    OUTSIDE, OUTPUT, READ,
+) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 215))  # fmt: skip
 UNKNOWN_CODE, UNUSED_IGNORE = COMMENT_CODES = "CPY301", "CPY302"
 
 ANSWERED = frozenset({TIME, CHANCE, IDENTIFIER})
@@ -117,6 +127,7 @@ class _Rule(NamedTuple):
     only_called: bool = False
 
 
+_IN_STATE = "an attribute of self"
 _LOCAL_TIME = "datetime.fromtimestamp(seconds, tz), with a time zone"
 _NANOSECONDS = "int({clock}.%s() * 1_000_000_000)"
 
@@ -169,6 +180,45 @@ _ERRORS: dict[str, list[tuple[str, str, str]]] = {
         ("uuid", "uuid8", "{env}.uuid4()"),
     ],
 }
+_CHANCE_OF_LIBRARIES = {
+    "numpy.random": "Generator MT19937 PCG64 Philox RandomState SFC64 SeedSequence beta binomial bytes chisquare choice default_rng "
+    "dirichlet exponential f gamma geometric get_state gumbel hypergeometric laplace logistic lognormal logseries multinomial "
+    "multivariate_normal negative_binomial noncentral_chisquare noncentral_f normal pareto permutation poisson power rand "
+    "randint randn random random_integers random_sample ranf rayleigh sample seed set_state shuffle standard_cauchy "
+    "standard_exponential standard_gamma standard_normal standard_t triangular uniform vonmises wald weibull zipf",
+    "torch": "bernoulli initial_seed manual_seed multinomial normal poisson rand rand_like randint randint_like randn "
+    "randn_like randperm seed",
+    "faker": "Faker",
+    "nanoid": "generate non_secure_generate",
+}
+_IDENTIFIERS_OF_LIBRARIES = {
+    "bson": "ObjectId",
+    "bson.objectid": "ObjectId",
+    "cuid2": "cuid_wrapper",
+    "ksuid": "Ksuid ksuid",
+    "shortuuid": "uuid random",
+    "ulid": "ULID monotonic new ulid",
+    "uuid6": "uuid1 uuid6 uuid7 uuid8",
+    "uuid_extensions": "uuid7 uuid7str",
+    "uuid_utils": "uuid1 uuid4 uuid6 uuid7",
+    "uuid_utils.compat": "uuid1 uuid4 uuid6 uuid7",
+}
+_TIME_OF_LIBRARIES = {
+    "arrow": "now utcnow",
+    "django.utils.timezone": "localdate localtime now",
+    "pandas": "Timestamp.now Timestamp.today Timestamp.utcnow",
+    "pendulum": "now today tomorrow yesterday",
+}
+_ERRORS[LIBRARY] = [
+    (module, name, use)
+    for use, modules in (
+        ("{env}", _CHANCE_OF_LIBRARIES),
+        ("{env}.uuid4()", _IDENTIFIERS_OF_LIBRARIES),
+        ("{clock}.now()", _TIME_OF_LIBRARIES),
+    )
+    for module, names in modules.items()
+    for name in names.split()
+]
 _ERRORS[CHANCE] += [
     ("random", draw, f"{{env}}.{draw}({{args}})")
     for draw in (
@@ -251,10 +301,26 @@ _WARNINGS: list[tuple[str, str, dict[str, str]]] = [
         {"builtins": "input", "getpass": "getpass"},
     ),
     (
+        OUTPUT,
+        "on_commit(), or ask coopy.replaying() before, or coopy.logs.LiveOnly for the logger",
+        {
+            "builtins": "print",
+            "logging": "critical debug error exception fatal info log warn warning Logger.critical Logger.debug Logger.error "
+            "Logger.exception Logger.fatal Logger.info Logger.log Logger.warn Logger.warning LoggerAdapter.critical "
+            "LoggerAdapter.debug LoggerAdapter.error LoggerAdapter.exception LoggerAdapter.info LoggerAdapter.log "
+            "LoggerAdapter.warning",
+            "pprint": "pp pprint",
+            "syslog": "syslog",
+            "traceback": "print_exc print_exception print_last print_stack print_tb",
+            "warnings": "warn warn_explicit",
+        },
+    ),
+    (
         IDENTITY,
         "a key that is part of the state: this number is another one in each process",
         {"builtins": "hash id"},
     ),
+    (OUTSIDE, "an attribute of self, or an argument", {"contextvars": "ContextVar.get ContextVar.reset ContextVar.set"}),
     (
         THREADS,
         "a thread outside the domain, which calls the system: what this one does is not recorded",
@@ -274,6 +340,14 @@ _ARGUMENTS = {
     "time.asctime": (0, ""),
     "time.strftime": (1, ""),
     "random.Random": (0, "x"),
+    **{
+        f"numpy.random.{name}": (0, "seed")
+        for name in "Generator MT19937 PCG64 Philox RandomState SFC64 default_rng".split()
+    },
+    "numpy.random.SeedSequence": (0, "entropy"),
+    "bson.ObjectId": (0, "oid"),
+    "bson.objectid.ObjectId": (0, "oid"),
+    "ulid.ULID": (0, "value"),
     "datetime.datetime.fromtimestamp": (1, "tz"),
 }
 _LOCAL_WITH_ARGUMENT = ("time.localtime", "time.ctime")
@@ -323,10 +397,18 @@ _NUMBER_SETS = frozenset(
 _CONSTRUCTORS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 # What these give is not part of the state, and id() and hash() are what they are there for.
 _IDENTITY_METHODS = frozenset({"__hash__", "__repr__", "__str__"})
+_WHILE_CLASSES_ARE_MADE = frozenset({"__init_subclass__", "__set_name__", "__class_getitem__", "__prepare__"})
 _FACTORIES = frozenset({"default_factory", "factory"})
 _ARGUMENTS_SHOWN_MAX = 60
 _DEPTH_MAX = 10
-_OUTSIDE = ", a generator outside the system"
+_KEPT_OUTSIDE = {GENERATOR: ("a generator outside the system", "{env}"), ITERATOR: ("an iterator outside the system", _IN_STATE)}
+_LOG_METHODS = frozenset("critical debug error exception fatal info log success trace warn warning".split())
+_CONTAINERS = (list, dict, set, deque)
+_ADDERS = frozenset("append appendleft extend extendleft insert".split())
+_CHANGERS = _ADDERS | frozenset(
+    "__delitem__ __setitem__ add clear difference_update discard intersection_update move_to_end pop popitem popleft remove "
+    "reverse rotate setdefault sort subtract symmetric_difference_update update".split()
+)
 
 # --- the answer --------------------------------------------------------------------------------------
 
@@ -363,9 +445,9 @@ class Finding(NamedTuple):
         if self.code == NO_SOURCE:
             return "is"
         head = self.what.partition(" ")[0]
-        if head.endswith("()"):
+        if head.endswith("()") and self.code != READ:
             return "calls"
-        return "iterates over" if self.code == SET_ORDER else "uses"
+        return {SET_ORDER: "iterates over", OUTSIDE: "changes", READ: "changes"}.get(self.code, "uses")
 
 
 class DeterminismWarning(UserWarning):
@@ -1047,10 +1129,13 @@ class _Survey:
             what = "code whose source is not at hand: its byte code was read, without comments and what the class holds"
             place = ast.Pass(lineno=text.code.co_firstlineno, col_offset=0)
             self.report(text.file, place, NO_SOURCE, method, what + trail, "a module with its source")
-        if isinstance(source, _ByteCode):
-            self._judge_values(text.file, text.code.co_firstlineno, _default_values(text.function), method, "the default of", trail)
+        defaults = _default_values(text.function)
+        if isinstance(source, _Source):
+            # How others were made the source says.
+            defaults = {name: value for name, value in defaults.items() if _kept_outside(value) == ITERATOR}
+        self._judge_values(text.file, node.lineno, defaults, method, "the default of", trail)
         # What a function inside a function saw by a name when it was made cannot be told from here.
-        elif "<locals>" not in text.function.__qualname__:
+        if isinstance(source, _Source) and "<locals>" not in text.function.__qualname__:
             names = _Names(text.function.__globals__, vars(text.owner) if text.owner else {})
             for parameter, value in _defaults(node.args):
                 reader = _Reader(self, names, text.file, method, f" as the default of {parameter}{trail}")
@@ -1125,6 +1210,7 @@ class _Text:
         self.is_readonly = is_readonly
         raw = None if member is None else member.raw
         self.has_self = member is not None and not isinstance(raw, staticmethod)
+        self.is_of_class = isinstance(raw, classmethod)
         # Whether its object has its clock and env already: neither a class nor one being made has.
         self.has_services = (
             member is not None
@@ -1301,9 +1387,12 @@ class _Reader(ast.NodeVisitor):
         self._made_by = "%s"  # how what stands in for something early is to be written
         self._unordered: set[ast.AST] = set()  # what is given to something that ignores order
         self._depth = 0
+        self._asks: bool | None = None
+        self._node: _Function | None = None
 
     def read(self, node: _Function) -> None:
         self._begin(node)
+        self._node = node
         for statement in _body(node):
             self.visit(statement)
 
@@ -1420,11 +1509,14 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node, ast.Name):
             return self._resolve_name(node.id)
         if isinstance(node, ast.Attribute):
-            return _attribute(self._resolve(node.value), node.attr)
+            logger = self._logger_of_class(node)
+            return _attribute(self._resolve(node.value), node.attr) if logger is None else logger
         if isinstance(node, ast.NamedExpr):
             return self._resolve(node.value)
         if isinstance(node, ast.Call):
             made = self._resolve(node.func)
+            if _is_of(made, "logging", "getLogger"):
+                return _Instance(sys.modules["logging"].Logger)
             return _Instance(made) if isinstance(made, type) and _from_stdlib(made.__module__) else _UNKNOWN
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             folder = self._resolve(node.left)
@@ -1473,11 +1565,172 @@ class _Reader(ast.NodeVisitor):
         value = self._resolve(node)
         return node.id if value is not _UNKNOWN and value is vars(builtins).get(node.id) else ""
 
+    def _logger_of_class(self, node: ast.Attribute) -> object:
+        """The logger that is an attribute of the class; None if the expression is no such thing."""
+        logging = sys.modules.get("logging")
+        if logging is None or self._cls is None or not self._is_self(node.value):
+            return None
+        member = _statically(self._cls, node.attr)
+        found = None if member is None else member.raw
+        return found if isinstance(found, (logging.Logger, logging.LoggerAdapter)) else None
+
+    # --- state outside the system
+
+    def _outside(self, node: ast.expr) -> object:
+        """What an expression stands for, if that is made once for the program; else `_UNKNOWN`."""
+        if self._is_class_of_self(node):
+            return self._cls or _UNKNOWN
+        if self._is_self(node):
+            return self._cls or _UNKNOWN if self._text is not None and self._text.is_of_class else _UNKNOWN
+        found = self._of_the_class(node)
+        found = self._resolve(node) if found is _UNKNOWN else found
+        if isinstance(found, _Member):
+            found = found.raw
+        return _UNKNOWN if isinstance(found, (_NotLoaded, _Instance)) else found
+
+    def _is_class_of_self(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.Attribute):
+            return node.attr == "__class__" and self._is_self(node.value)
+        is_asked = isinstance(node, ast.Call) and len(node.args) == 1 and self._is_self(node.args[0])
+        return is_asked and self._builtin(node.func) == "type"  # type: ignore[attr-defined]
+
+    def _of_the_class(self, node: ast.expr) -> object:
+        """The list, dict or set that is an attribute of the class and of none of its objects."""
+        if not isinstance(node, ast.Attribute):
+            return _UNKNOWN
+        owner = self._cls if self._is_self(node.value) else self._outside(node.value)
+        member = _statically(owner, node.attr) if isinstance(owner, type) else None
+        if member is None or not isinstance(member.raw, _CONTAINERS) or _from_stdlib(member.owner.__module__):
+            return _UNKNOWN
+        return _UNKNOWN if self._is_given_to_objects(member) else member.raw
+
+    def _is_given_to_objects(self, member: _Member) -> bool:
+        return self._survey.assigned_on_self(self._cls or member.cls, member.name)
+
+    def _changed(self, node: ast.expr, augmented: bool = False) -> None:
+        """Judge an assignment to what it is made to."""
+        if isinstance(node, (ast.Tuple, ast.List)):
+            for each in node.elts:
+                self._changed(each, augmented)
+        elif isinstance(node, ast.Starred):
+            self._changed(node.value, augmented)
+        elif isinstance(node, ast.Attribute):
+            if self._outside(node.value) is not _UNKNOWN and not self._is_self_of_object(node.value):
+                self._report_outside(node, f"{ast.unparse(node)}, which is outside the system")
+        elif isinstance(node, ast.Subscript):
+            of_class = self._of_the_class(node.value) is not _UNKNOWN
+            # A dict of a module may be a cache, which does no harm; what is counted in it does.
+            if of_class or (augmented and self._outside(node.value) is not _UNKNOWN):
+                self._report_outside(node, f"{ast.unparse(node.value)}, which is outside the system")
+
+    def _is_self_of_object(self, node: ast.expr) -> bool:
+        return self._is_self(node) and (self._text is None or not self._text.is_of_class)
+
+    def _is_global(self, name: str) -> bool:
+        scope: _Scope | None = self._scope
+        while scope is not None:
+            if name in scope.of_module:
+                return True
+            scope = None if name in scope.names else scope.outer
+        return False
+
+    def _report_outside(self, node: ast.expr, what: str) -> None:
+        if self._text is not None and self._text.name in _WHILE_CLASSES_ARE_MADE:
+            return
+        self._report(node, OUTSIDE, what, _IN_STATE, None)
+
+    def _changed_by_call(self, node: ast.Call) -> None:
+        """Judge a call of a method that changes a container."""
+        if not isinstance(node.func, ast.Attribute) or node.func.attr not in _CHANGERS:
+            return
+        owner = node.func.value
+        of_class = self._of_the_class(owner) is not _UNKNOWN
+        of_module = node.func.attr in _ADDERS and isinstance(self._outside(owner), (list, deque))
+        if of_class or of_module:
+            self._report_outside(owner, f"{ast.unparse(owner)}, which is outside the system")
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            self._changed(target)
+            self.visit(target)
+        if not self._is_for_later(node):
+            self.visit(node.value)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self._changed(node.target, augmented=True)
+        self.generic_visit(node)
+
+    def visit_Delete(self, node: ast.Delete) -> None:
+        for target in node.targets:
+            self._changed(target)
+        self.generic_visit(node)
+
+    # --- what is called after the action
+
+    def _is_for_later(self, node: ast.Assign) -> bool:
+        """Whether a name is given a function for nothing but `on_commit`."""
+        if len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name) or self._node is None:
+            return False
+        if not isinstance(node.value, (ast.Name, ast.Attribute, ast.Lambda)):
+            return False
+        name = node.targets[0].id
+        used = [each for each in ast.walk(self._node) if isinstance(each, ast.Name) and each.id == name]
+        given = [each.args[0] for each in ast.walk(self._node) if self._is_on_commit(each) and each.args]  # type: ignore[attr-defined]
+        return bool(given) and all(each in given or isinstance(each.ctx, ast.Store) for each in used)
+
+    def _is_on_commit(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.Call) and _is_of(self._resolve(node.func), "coopy.effects", "on_commit")
+
+    def _visit_for_later(self, node: ast.expr) -> None:
+        """Visit what is called after the action: of it, what is done now to come by it."""
+        if isinstance(node, ast.IfExp):
+            self.visit(node.test)
+            self._visit_for_later(node.body)
+            self._visit_for_later(node.orelse)
+        elif isinstance(node, ast.Call) and self._resolve(node.func) is functools.partial and node.args:
+            self._visit_for_later(node.args[0])
+            for argument in [*node.args[1:], *node.keywords]:
+                self.visit(argument)
+        elif isinstance(node, ast.Attribute):
+            self._visit_for_later(node.value)
+        elif not isinstance(node, (ast.Name, ast.Lambda)):
+            self.visit(node)
+
+    # --- output
+
+    def _asks_replaying(self) -> bool:
+        """Whether the function asks if it is being replayed: it knows then what it says."""
+        if self._asks is None:
+            calls = [] if self._node is None else [each for each in ast.walk(self._node) if isinstance(each, ast.Call)]
+            self._asks = any(_is_of(self._resolve(each.func), "coopy.moment", "replaying") for each in calls)
+        return self._asks
+
+    def _is_quiet(self, node: ast.expr) -> bool:
+        """Whether output is live alone."""
+        owner = self._resolve(node.value) if isinstance(node, ast.Attribute) else None
+        if isinstance(owner, ModuleType) and owner.__name__ == "logging":
+            owner = vars(owner).get("root")
+        return self._asks_replaying() or (owner is not None and _is_live_only(owner))
+
+    def _says(self, node: ast.Call) -> None:
+        """Judge a call of what is not in the tables, and is output all the same."""
+        if not isinstance(node.func, ast.Attribute):
+            return
+        owner = self._resolve(node.func.value)
+        streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+        is_stream = node.func.attr in ("write", "writelines") and any(owner is each for each in streams)
+        is_logger = node.func.attr in _LOG_METHODS and "Logger" in type(owner).__name__ and not _from_stdlib(type(owner).__module__)
+        if (is_stream or is_logger) and not self._is_quiet(node.func):
+            instead = next(use for code, use, _ in _WARNINGS if code == OUTPUT)
+            self._report(node.func, OUTPUT, f"{ast.unparse(node.func)}()", instead, node)
+
     # --- uses
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self._used(node, self._resolve(node), None)
+        elif self._is_global(node.id):
+            self._report_outside(node, f"{node.id}, a name of the module")
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         judged = isinstance(node.ctx, ast.Load) and self._used(node, self._value(node), None)
@@ -1485,13 +1738,18 @@ class _Reader(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         self._order_shown(node)
+        self._changed_by_call(node)
+        self._says(node)
         if isinstance(node.func, (ast.Name, ast.Attribute)):
             judged = self._used(node.func, self._value(node.func), node)
             self._visit_below(node.func, judged)
         else:
             self.visit(node.func)
-        for argument in node.args:
-            self.visit(argument)
+        for number, argument in enumerate(node.args):
+            if number == 0 and self._is_on_commit(node):
+                self._visit_for_later(argument)
+            else:
+                self.visit(argument)
         for keyword in node.keywords:
             made = self._resolve(keyword.value) if keyword.arg in _FACTORIES else None
             if isinstance(made, type):
@@ -1513,7 +1771,7 @@ class _Reader(ast.NodeVisitor):
         """As _resolve; of self and super(), what the class has by that name."""
         if not isinstance(node, ast.Attribute) or self._cls is None:
             return self._resolve(node)
-        if self._is_self(node.value):
+        if self._is_self(node.value) or self._is_class_of_self(node.value):
             return self._of_class(_statically(self._cls, node.attr))
         if isinstance(node.value, ast.Call) and self._builtin(node.value.func) == "super":
             return self._of_class(self._inherited(node.attr))
@@ -1531,8 +1789,8 @@ class _Reader(ast.NodeVisitor):
         for text in _texts(member, self._survey.modules):
             self._survey.follow(text, self._method, self._trail, self._early)
         value = _unbound(member)
-        value = member.raw if _is_generator_of_chance(member.raw) else value
-        named = self._survey.table.rule(value) is not None or _is_generator_of_chance(value)
+        value = member.raw if _kept_outside(member.raw) else value
+        named = self._survey.table.rule(value) is not None or bool(_kept_outside(value))
         if not named:
             self._survey.follow_attribute(member, self._method, self._trail)
         return value if named and not self._survey.assigned_on_self(member.cls, member.name) else _UNKNOWN
@@ -1541,6 +1799,8 @@ class _Reader(ast.NodeVisitor):
         """Judge one use of a value, and follow it where it leads. Whether there is nothing more to say."""
         if value is _UNKNOWN:
             return False
+        if isinstance(value, _Member) and _kept_outside(value.raw) and not self._survey.assigned_on_self(value.cls, value.name):
+            value = value.raw
         rule = self._survey.table.rule(value)
         if rule is not None:
             self._judge(node, rule, call)
@@ -1555,8 +1815,10 @@ class _Reader(ast.NodeVisitor):
                 self._survey.follow(text, self._method, self._trail, early)
         elif isinstance(value, type) and call is not None:
             self._survey.follow_constructor(value, self._method, self._trail, early)
-        elif _is_generator_of_chance(value) and not self._is_alias(node):
-            self._report(node, GENERATOR, f"{ast.unparse(node)}{_OUTSIDE}", "{env}", None)
+        elif _kept_outside(value) and not self._is_alias(node):
+            code = _kept_outside(value)
+            what, instead = _KEPT_OUTSIDE[code]
+            self._report(node, code, f"{ast.unparse(node)}, {what}", instead, None)
             return True
         elif isinstance(value, _Member):
             self._survey.follow_attribute(value, self._method, self._trail)
@@ -1573,6 +1835,8 @@ class _Reader(ast.NodeVisitor):
             # Named without being called, it will be given its argument later.
             if rule.given is not None:
                 self._judge(node, rule.given, call)
+            return
+        if rule.code == OUTPUT and self._is_quiet(node):
             return
         if rule.code == IDENTITY and self._text is not None and self._text.name in _IDENTITY_METHODS:
             return
@@ -1692,12 +1956,42 @@ def _imported(dotted: str) -> object:
     return _NotLoaded(dotted)
 
 
-def _is_generator_of_chance(value: object) -> bool:
+_GENERATORS_OF_CHANCE = ("random.Random", "random.SystemRandom", "numpy.random.Generator", "numpy.random.RandomState")
+
+
+def _kept_outside(value: object) -> str:
+    """The code of what goes on from where it was left, and is not in the state; empty for anything else."""
+    if isinstance(value, functools.partial):
+        return next(filter(None, map(_kept_outside, (value.func, *value.args))), "")
+    owner = value.__self__ if isinstance(value, (MethodType, BuiltinFunctionType, MethodWrapperType)) else value
+    kind = type(owner)
     # Subclasses may be anything; coopy's own env is one.
-    random = sys.modules.get("random")
-    kinds = () if random is None else (random.Random, random.SystemRandom)
-    owner = value.__self__ if isinstance(value, (MethodType, BuiltinFunctionType)) else value
-    return type(owner) in kinds
+    for dotted in _GENERATORS_OF_CHANCE:
+        module, _, name = dotted.rpartition(".")
+        if kind is getattr(sys.modules.get(module), name, None):
+            return GENERATOR
+    return ITERATOR if kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__") else ""
+
+
+def _is_of(value: object, module: str, name: str) -> bool:
+    """Whether a function is that of this module."""
+    return isinstance(value, FunctionType) and (value.__module__, value.__name__) == (module, name)
+
+
+def _is_live_only(logger: Any) -> bool:
+    """Whether what a logger is told while actions are replayed goes nowhere."""
+    kind = getattr(sys.modules.get("coopy.logs"), "LiveOnly", None)
+    if kind is None:
+        return False
+    logger = getattr(logger, "logger", logger)  # Of an adapter.
+    handlers: list[Any] = []
+    found = logger
+    while found is not None:
+        handlers += getattr(found, "handlers", ())
+        found = getattr(found, "parent", None) if getattr(found, "propagate", False) else None
+    asked = [[logger], *([handler] for handler in handlers)]
+    says = [any(isinstance(each, kind) for each in getattr(one, "filters", ())) for (one,) in asked]
+    return says[0] or (len(says) > 1 and all(says[1:]))
 
 
 def _given(call: ast.Call, position: int, keyword: str) -> bool:
