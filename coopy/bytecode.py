@@ -75,13 +75,13 @@ class _Decompiler:
         instructions = list(dis.get_instructions(self._code))
         line = self._code.co_firstlineno
         ended = False
-        for here, following in zip(instructions, [*instructions[1:], None]):
+        for number, here in enumerate(instructions):
             line, column = _position(here, line)
             self._place = {"lineno": line, "col_offset": column}
             self._meet(here.offset, ended)
             if here.opcode in dis.hasjrel or here.opcode in dis.hasjabs:
                 self._waiting.setdefault(here.argval, self._after_jump(here))
-            self._run(here, "" if following is None else following.opname)
+            self._run(here, _following(instructions[number + 1 : number + 8]))
             ended = here.opname in _ENDS
             if ended:
                 self._drop(len(self._stack))
@@ -193,6 +193,13 @@ class _Decompiler:
             elements = self._expressions(arg)
             more = {} if name == "BUILD_SET" else {"ctx": ast.Load()}
             self._push(_TUPLES[name], elts=elements, **more)
+        elif name == "BUILD_MAP":
+            both = self._expressions(2 * arg)
+            self._push(ast.Dict, keys=both[::2], values=both[1::2])
+        elif name == "BUILD_CONST_KEY_MAP":
+            self._pop()
+            values = self._expressions(arg)
+            self._push(ast.Dict, keys=[self._as_expression(None)] * arg, values=values)
         elif name == "SET_UPDATE":
             self._update_set()
         elif name.startswith(("BINARY_", "INPLACE_")) and name not in ("BINARY_SUBSCR", "BINARY_SLICE"):
@@ -374,6 +381,14 @@ def _stored_outside(code: CodeType) -> set[str]:
         if isinstance(inner, CodeType):
             found |= _stored_outside(inner)
     return found & set(code.co_freevars)
+
+
+def _following(instructions: list[dis.Instruction]) -> str:
+    """The operation that comes next; FOR_ITER where a list or dict comprehension begins that is no function of its own."""
+    names = [each.opname for each in instructions]
+    if names[:1] == ["LOAD_FAST_AND_CLEAR"] and not {"BUILD_LIST", "BUILD_MAP"}.isdisjoint(names):
+        return "FOR_ITER"
+    return names[0] if names else ""
 
 
 def _position(instruction: dis.Instruction, line: int) -> tuple[int, int]:

@@ -19,6 +19,16 @@ UNLOCKED = "_coopy_unlocked"
 ABORT_EXCEPTION = "_coopy_abort_exception"
 TRANSACTIONAL = "_coopy_transactional"
 
+READS = frozenset(
+    "__len__ __length_hint__ __getitem__ __contains__ __iter__ __reversed__ __eq__ __ne__ __lt__ __le__ __gt__ "
+    "__ge__ __hash__ __bool__ __str__ __repr__ __format__ __bytes__ __int__ __float__ __complex__ __index__ "
+    "__round__ __trunc__ __floor__ __ceil__ __neg__ __pos__ __abs__ __invert__ __add__ __sub__ __mul__ "
+    "__matmul__ __truediv__ __floordiv__ __mod__ __divmod__ __pow__ __lshift__ __rshift__ __and__ __xor__ "
+    "__or__ __radd__ __rsub__ __rmul__ __rmatmul__ __rtruediv__ __rfloordiv__ __rmod__ __rdivmod__ __rpow__ "
+    "__rlshift__ __rrshift__ __rand__ __rxor__ __ror__ __fspath__ __missing__ __getattr__".split()
+)
+"""Operators that are reads without a mark."""
+
 
 def readonly(method: F) -> F:
     """The method changes nothing: it runs under the lock and is not recorded."""

@@ -87,7 +87,7 @@ from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodD
 from typing import Any, NamedTuple, TypeVar, cast
 
 from coopy import bytecode
-from coopy.decorators import READONLY
+from coopy.decorators import READONLY, READS
 from coopy.errors import PrevalentError, UsageError
 
 _T = TypeVar("_T")
@@ -1022,6 +1022,7 @@ class _Survey:
         self._methods: dict[type, list[_Text]] = {}
         self._sets: dict[type, frozenset[str]] = {}
         self._assigned: dict[type, frozenset[str]] = {}
+        self._containers: dict[type, frozenset[str]] = {}
         self._decompiled: dict[CodeType, ast.FunctionDef] = {}
         self._unreadable: set[str] = set()
 
@@ -1032,12 +1033,44 @@ class _Survey:
         self._read_fields(self.cls, f"{self.cls.__name__}.__init__", "")
         for text in actions:
             self._read(text, text.shown, "")
+        for text in self.methods(self.cls):
+            if text.is_read:
+                self.judge_read(text, text.shown, "", set())
         for owner in _read_classes(self.cls):
             compiled = next((name for name, raw in vars(owner).items() if _is_compiled(owner, raw)), None)
             if compiled is not None:
                 what = "compiled code, which was not read"
                 self.report(f"<{owner.__module__}>", _FIRST_LINE, NO_SOURCE, f"{owner.__name__}.{compiled}", what, "a class in Python")
         return sorted(self._found.values(), key=_by_place)
+
+    def judge_read(self, text: _Text, method: str, trail: str, seen: set[FunctionType]) -> None:
+        """Look at a method that is not recorded, and at those it calls, for what they change."""
+        node = self._node(text)
+        if node is None or text.function in seen:
+            return
+        seen.add(text.function)
+        source = self._library.parsed(text.file)
+        if isinstance(source, _Source):
+            source.reads(node)
+        reader = self._reader(text, method, trail)
+        if text.is_kept:
+            reader.report_read(node, f"the state: it is a cached_property, which keeps what it returns{trail}")
+        for name in reader.judge_read(node):
+            member = None if text.cls is None else _statically(text.cls, name)
+            for called in [] if member is None else _texts(member, self.modules):
+                if not called.is_read:
+                    self.judge_read(called, method, f" in {called.shown}(){trail.replace(' in', ', called by')}", seen)
+
+    def container_attributes(self, cls: type) -> frozenset[str]:
+        """Attributes that the methods of ``cls`` make lists, dicts and sets."""
+        if cls not in self._containers:
+            found = {name for name, value in _factories(cls).items() if value in _CONTAINERS}
+            for text in self.methods(cls):
+                node = self._node(text)
+                if node is not None:
+                    found.update(self._reader(text, "", "").containers_assigned(node))
+            self._containers[cls] = frozenset(found)
+        return self._containers[cls]
 
     def judge_comments(self) -> None:
         """Has all comments in the body of the class judged, also those of methods that are not read."""
@@ -1211,6 +1244,10 @@ class _Text:
         raw = None if member is None else member.raw
         self.has_self = member is not None and not isinstance(raw, staticmethod)
         self.is_of_class = isinstance(raw, classmethod)
+        self.is_kept = isinstance(raw, functools.cached_property)
+        # Looking up in what makes what is missing is an action, as in a defaultdict.
+        adds = member is not None and member.name == "__getitem__" and hasattr(member.cls, "__missing__")
+        self.is_read = is_readonly or self.is_kept or (member is not None and member.name in READS and not adds)
         # Whether its object has its clock and env already: neither a class nor one being made has.
         self.has_services = (
             member is not None
@@ -1260,7 +1297,10 @@ def _texts(member: _Member, modules: _Home) -> list[_Text]:
     raw = member.raw
     if isinstance(raw, property):
         parts = [part for part in (raw.fget, raw.fset, raw.fdel) if part is not None]
-        return [text for part in parts for text in _texts(member._replace(raw=part), modules)]
+        found = [text for part in parts for text in _texts(member._replace(raw=part), modules)]
+        for text in found:
+            text.is_read = text.function is raw.fget
+        return found
     functions = _wrapped(raw, f"{member.owner.__qualname__}.", modules)
     is_readonly = any(READONLY in _attributes_of(thing) for thing in (raw, *functions))
     texts = [_Text(function, member, is_readonly) for function in functions]
@@ -1418,6 +1458,55 @@ class _Reader(ast.NodeVisitor):
             if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store):
                 if self._is_self(inner.value) and inner not in unchanged:
                     yield inner.attr, sets.get(inner, False)
+
+    def containers_assigned(self, node: _Function) -> Iterator[str]:
+        """The attributes of self that are given a new list, dict or set."""
+        self._begin(node)
+        for inner in ast.walk(node):
+            if not isinstance(inner, (ast.Assign, ast.AnnAssign)) or inner.value is None:
+                continue
+            made = inner.value.func if isinstance(inner.value, ast.Call) else None
+            displays = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
+            cls = None if made is None else self._resolve(made)
+            if isinstance(inner.value, displays) or (isinstance(cls, type) and issubclass(cls, _CONTAINERS)):
+                for target in inner.targets if isinstance(inner, ast.Assign) else [inner.target]:
+                    if isinstance(target, ast.Attribute) and self._is_self(target.value):
+                        yield target.attr
+
+    def judge_read(self, node: _Function) -> list[str]:
+        """Report what a function changes in the state. Returns the methods of self that it calls."""
+        self._begin(node)
+        state = _State(self, node)
+        called = []
+        for inner in ast.walk(node):
+            for target in _assigned(inner):
+                if isinstance(target, (ast.Attribute, ast.Subscript)) and state.holds(target.value):
+                    self.report_read(target, ast.unparse(target) + self._trail)
+            if isinstance(inner, ast.Call):
+                changed = self._changed_in_state(inner, state)
+                if changed is not None:
+                    self.report_read(inner, ast.unparse(changed) + self._trail)
+                elif isinstance(inner.func, ast.Attribute) and self._is_self(inner.func.value):
+                    called.append(inner.func.attr)
+        return called
+
+    def _changed_in_state(self, node: ast.Call, state: _State) -> ast.expr | None:
+        """What of the state a call changes, if that is known."""
+        if node.args and state.holds(node.args[0]):
+            is_setter = isinstance(node.func, ast.Attribute) and node.func.attr in ("__setattr__", "__delattr__")
+            if is_setter or self._builtin(node.func) in ("setattr", "delattr", "next"):
+                return node.args[0]
+        if not isinstance(node.func, ast.Attribute) or self._cls is None:
+            return None
+        owner = state.meant(node.func.value)
+        if isinstance(owner, ast.Attribute) and self._is_self(owner.value):
+            known = owner.attr == "__dict__" or owner.attr in self._survey.container_attributes(self._cls)
+            return owner if known and node.func.attr in _CHANGERS else None
+        return None
+
+    def report_read(self, node: ast.expr | ast.stmt, what: str) -> None:
+        instead = "a method without @readonly, which is recorded"
+        self._survey.report(self._file, node, READ, self._method, what, instead)
 
     def _begin(self, node: _Function) -> None:
         arguments = [*node.args.posonlyargs, *node.args.args]
@@ -1940,6 +2029,86 @@ class _Reader(ast.NodeVisitor):
             return False
         made_of = value
         return self._standing_in(home, lambda: self._is_set(made_of), False)
+
+
+_PASSED_ON = frozenset({"enumerate", "iter", "list", "reversed", "sorted", "tuple", "zip"})
+
+
+class _State:
+    """Which expressions of a function stand for a part of the state of self."""
+
+    def __init__(self, reader: _Reader, node: _Function) -> None:
+        self._reader = reader
+        self._values: dict[str, list[ast.expr | None]] = {each.arg: [None] for each in _parameters(node.args)}
+        for inner in ast.walk(node):
+            if isinstance(inner, (ast.For, ast.AsyncFor, ast.comprehension)):
+                self._bind(inner.target, _elements_of(inner.iter))
+            elif isinstance(inner, ast.Assign):
+                for target in inner.targets:
+                    self._bind(target, inner.value)
+            elif isinstance(inner, (ast.AnnAssign, ast.NamedExpr)):
+                self._bind(inner.target, inner.value)
+            elif isinstance(inner, (ast.AugAssign, ast.withitem)):
+                made = inner.target if isinstance(inner, ast.AugAssign) else inner.optional_vars
+                if made is not None:
+                    self._bind(made, None)
+
+    def _bind(self, target: ast.expr, value: ast.expr | None) -> None:
+        for each in ast.walk(target):
+            if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+                self._values.setdefault(each.id, []).append(value)
+
+    def meant(self, node: ast.expr) -> ast.expr:
+        """What a name is given, if that is one thing."""
+        for _ in range(_DEPTH_MAX):
+            found = self._values.get(node.id, []) if isinstance(node, ast.Name) else []
+            if len(found) != 1 or found[0] is None:
+                break
+            node = found[0]
+        return node
+
+    def holds(self, node: ast.expr, depth: int = 0) -> bool:
+        """Whether the value is self, or a part of its state."""
+        if depth > _DEPTH_MAX:
+            return False
+        if isinstance(node, ast.Name):
+            if self._reader._is_self(node):
+                return True
+            values = self._values.get(node.id, [None])
+            return all(value is not None and self.holds(value, depth + 1) for value in values)
+        if isinstance(node, ast.Attribute):
+            return self.holds(node.value, depth + 1)
+        if isinstance(node, ast.Subscript):
+            # A slice is a copy.
+            return not isinstance(node.slice, ast.Slice) and self.holds(node.value, depth + 1)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            is_element = node.func.attr in ("get", "items", "values") and not self._reader._is_self(owner)
+            return is_element and self.holds(owner, depth + 1)
+        return isinstance(node, ast.NamedExpr) and self.holds(node.value, depth + 1)
+
+
+def _elements_of(node: ast.expr) -> ast.expr:
+    """What holds the elements that a loop goes over."""
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _PASSED_ON and node.args:
+        node = node.args[0]
+    return node
+
+
+def _assigned(node: ast.AST) -> Iterator[ast.expr]:
+    """What a statement assigns to, or deletes."""
+    if isinstance(node, (ast.Assign, ast.Delete)):
+        targets = node.targets
+    elif isinstance(node, (ast.AugAssign, ast.For, ast.AsyncFor)) or (isinstance(node, ast.AnnAssign) and node.value is not None):
+        targets = [node.target]
+    else:
+        return
+    while targets:
+        target = targets[0]
+        inside = target.elts if isinstance(target, (ast.Tuple, ast.List)) else []
+        targets = [*inside, *targets[1:]]
+        if not inside:
+            yield target.value if isinstance(target, ast.Starred) else target
 
 
 def _body(node: _Function) -> list[ast.AST]:

@@ -19,7 +19,7 @@ from types import CodeType, FunctionType, GeneratorType, TracebackType
 from typing import Any, NoReturn, cast
 
 from coopy import versions
-from coopy.decorators import ABORT_EXCEPTION, READONLY, TRANSACTIONAL, UNLOCKED
+from coopy.decorators import ABORT_EXCEPTION, READONLY, READS, TRANSACTIONAL, UNLOCKED
 from coopy.engine import Engine, Method
 from coopy.errors import CoopyError, PrevalentError
 from coopy.machine import Machine, method_of
@@ -34,14 +34,6 @@ _NEVER = frozenset(
     "__getnewargs_ex__ __copy__ __deepcopy__ __sizeof__ __dir__ __class__ __post_init__ __set_name__ "
     "__attrs_init__ __attrs_pre_init__ __attrs_post_init__ __prepare__ __mro_entries__ __instancecheck__ "
     "__subclasscheck__ __replace__ __annotate__ __annotate_func__".split()
-)
-_READS = frozenset(
-    "__len__ __length_hint__ __getitem__ __contains__ __iter__ __reversed__ __eq__ __ne__ __lt__ __le__ __gt__ "
-    "__ge__ __hash__ __bool__ __str__ __repr__ __format__ __bytes__ __int__ __float__ __complex__ __index__ "
-    "__round__ __trunc__ __floor__ __ceil__ __neg__ __pos__ __abs__ __invert__ __add__ __sub__ __mul__ "
-    "__matmul__ __truediv__ __floordiv__ __mod__ __divmod__ __pow__ __lshift__ __rshift__ __and__ __xor__ "
-    "__or__ __radd__ __rsub__ __rmul__ __rmatmul__ __rtruediv__ __rfloordiv__ __rmod__ __rdivmod__ __rpow__ "
-    "__rlshift__ __rrshift__ __rand__ __rxor__ __ror__ __fspath__ __missing__ __getattr__".split()
 )
 # Methods of containers that change nothing: they carry no mark of ours.
 _LIBRARY_READS = frozenset(
@@ -234,7 +226,7 @@ def kind_of(cls: type, name: str, function: Any) -> str:
         return "free" if getattr(function, UNLOCKED, False) else "read"
     if name == "__getitem__" and hasattr(cls, "__missing__"):
         return "action"  # Looking up may add: a defaultdict.
-    if name in _READS:
+    if name in READS:
         return "read"
     home = next((base for base in cls.__mro__ if name in vars(base)), cls)
     if home.__module__ in _LIBRARIES and name in _LIBRARY_READS:

@@ -987,6 +987,101 @@ def test_what_on_commit_is_given_besides_is_the_actions(domain, body):
     assert "CPY101" in [each.code for each in findings(domain(body, head))]
 
 
+# -- reads that assign
+
+READING = """
+import collections, functools
+from coopy import readonly
+class Wiki:
+    def __init__(self):
+        self.pages = {}
+        self.log = []
+        self.seen = collections.Counter()
+        self.hits = 0
+    def create(self, name):
+        self.pages[name] = name
+    def _touch(self, name):
+        self.hits += 1
+    def _remember(self):
+        self._touch("")
+%s
+"""
+READS_THAT_ASSIGN = [
+    "@readonly\ndef read(self): self.hits += 1",
+    "@readonly\ndef read(self): self.hits = self.hits + 1; return 1",
+    "@readonly\ndef read(self): self.last, other = 1, 2",
+    "@readonly\ndef read(self): del self.hits",
+    "@readonly\ndef read(self): self.pages['a'] = 1",
+    "@readonly\ndef read(self): self.pages['a'].views = 1",
+    "@readonly\ndef read(self):\n    page = self.pages['a']\n    page.views = 1",
+    "@readonly\ndef read(self):\n    page = self.pages.get('a')\n    page.views += 1",
+    "@readonly\ndef read(self):\n    for page in self.pages.values():\n        page.seen = True",
+    "@readonly\ndef read(self):\n    for name, page in sorted(self.pages.items()):\n        page.seen = True",
+    "@readonly\ndef read(self): self.log.append(1)",
+    "@readonly\ndef read(self):\n    log = self.log\n    log.sort()",
+    "@readonly\ndef read(self): return self.pages.setdefault('a', [])",
+    "@readonly\ndef read(self): return self.pages.pop('a')",
+    "@readonly\ndef read(self): self.seen.update('a')",
+    "@readonly\ndef read(self): setattr(self, 'hits', 1)",
+    "@readonly\ndef read(self): object.__setattr__(self, 'hits', 1)",
+    "@readonly\ndef read(self): self.__dict__['hits'] = 1",
+    "@readonly\ndef read(self): self._touch('a')",
+    "@readonly\ndef read(self): self._remember()",
+    "@readonly\ndef read(self): self.create('a')",
+    "@property\ndef read(self):\n    if self._all is None:\n        self._all = list(self.pages)\n    return self._all",
+    "read = property(lambda self: self.log.append(1))",
+    "@functools.cached_property\ndef read(self): return len(self.pages)",
+    "def __len__(self):\n    self.hits += 1\n    return 1",
+    "def __getitem__(self, name):\n    self.seen[name] += 1\n    return self.pages[name]",
+    "def __contains__(self, name):\n    self.last = name\n    return True",
+    "def __iter__(self):\n    self.hits += 1\n    return iter(self.pages)",
+    "def __str__(self):\n    self.shown = True\n    return ''",
+]
+
+
+@pytest.mark.parametrize("member", READS_THAT_ASSIGN)
+def test_a_read_that_assigns_is_a_warning(domain, member):
+    (finding,) = findings(domain.module(READING % textwrap.indent(member, "    ")).Wiki)
+    assert (finding.code, finding.severity) == ("CPY214", "warning")
+
+
+# What a loop goes over is not known there.
+@pytest.mark.parametrize("member", [each for each in READS_THAT_ASSIGN if "for " not in each])
+def test_a_read_that_assigns_is_seen_in_byte_code(sourceless, member):
+    found = findings(sourceless(READING % textwrap.indent(member, "    ")))
+    assert "CPY214" in [each.code for each in found]
+
+
+READS = [
+    "@readonly\ndef read(self): return self.pages['a']",
+    "@readonly\ndef read(self):\n    found = {}\n    found['a'] = self.hits\n    return found",
+    "@readonly\ndef read(self):\n    log = list(self.log)\n    log.append(1)\n    log[0] = 2\n    return log",
+    "@readonly\ndef read(self):\n    log = self.log[1:]\n    log[0] = 2\n    return log",
+    "@readonly\ndef read(self):\n    pages = self.pages.copy()\n    pages['a'] = 1\n    return pages",
+    "@readonly\ndef read(self):\n    hits = self.hits\n    hits += 1\n    return hits",
+    "@readonly\ndef read(self, name):\n    name.x = 1\n    return [page for page in self.pages]",
+    "@readonly\ndef read(self):\n    pages = self.pages\n    pages = {}\n    pages['a'] = 1\n    return pages",
+    "@readonly\ndef read(self): return self.words.pop('a', 1)",
+    "@readonly\ndef read(self):\n    both = self.log + [1]\n    both.append(2)\n    return both",
+    "@property\ndef read(self): return self.hits\n@read.setter\ndef read(self, hits): self.hits = hits",
+    "@readonly\ndef read(self): return self.get()\n@readonly\ndef get(self): return 1",
+    "def __getitem__(self, name):\n    self.hits += 1\ndef __missing__(self, name): return 1",
+    "def __setitem__(self, name, page): self.pages[name] = page",
+    "def __iadd__(self, name):\n    self.log.append(name)\n    return self",
+]
+
+
+@pytest.mark.parametrize("member", READS)
+def test_nothing_is_said_of_a_read_that_changes_what_it_has_made(domain, member):
+    assert findings(domain.module(READING % textwrap.indent(member, "    ")).Wiki) == []
+
+
+def test_a_read_that_assigns_is_named_with_the_helper_that_does_it(domain):
+    wiki = domain.module(READING % "    @readonly\n    def read(self): self._remember()").Wiki
+    (finding,) = findings(wiki)
+    assert finding.message == "Wiki.read changes self.hits in Wiki._touch(), called by Wiki._remember()"
+
+
 # -- classes whose source is not at hand
 
 
