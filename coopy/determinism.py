@@ -475,20 +475,20 @@ def check(classes: Iterable[type], deterministic: bool = False) -> list[Finding]
     return sorted([*kept, *library.comments()], key=_by_place)
 
 
-def validate(cls: type, mode: str, deterministic: bool = False) -> None:
+def validate(cls: type, mode: str, deterministic: bool = False, check: bool = False) -> None:
     """Refuse a class that replay cannot repeat, as strictly as ``mode`` says.
 
     ``"warn"`` refuses errors and warns about warnings, ``"strict"`` refuses
-    both, ``"off"`` does not look. ``deterministic``: what is `ANSWERED` may be asked. Raises
-    `PrevalentError`; `UsageError` for another mode.
+    both, ``"off"`` does not look. ``deterministic``: what is `ANSWERED` may be asked. ``check``: for a system
+    that is opened with check=True, where a warning is refused, too. Raises `PrevalentError`; `UsageError` for another mode.
     """
     if mode not in MODES:
         raise UsageError(f"validation={mode!r} must be 'strict', 'warn' or 'off'. Nothing was opened.")
     if mode == "off":
         return
     found = [finding for finding in findings(cls) if not (deterministic and finding.code in ANSWERED)]
-    if any(mode == "strict" or finding.severity == "error" for finding in found):
-        raise PrevalentError(_refusal(cls, found, mode), tuple(found))
+    if any(check or mode == "strict" or finding.severity == "error" for finding in found):
+        raise PrevalentError(_refusal(cls, found, mode, check), tuple(found))
     for finding in found:
         warnings.warn(DeterminismWarning(str(finding)), stacklevel=_stacklevel_of_caller())
 
@@ -497,15 +497,16 @@ def _by_place(finding: Finding) -> tuple[str, int, int, str]:
     return finding.file, finding.line, finding.column, finding.code
 
 
-def _refusal(cls: type, found: list[Finding], mode: str) -> str:
+def _refusal(cls: type, found: list[Finding], mode: str, check: bool) -> str:
     lines = [f"{cls.__name__} does what replay cannot repeat. Nothing was opened."]
     lines += [f"  {finding}" + (" (warning)" if finding.severity == "warning" else "") for finding in found]
     ways = [
         "Change these lines, or mark a method that changes nothing @readonly",
         "or end a line that does no harm with a comment: # coopy: ignore[CODE]",
     ]
-    if mode == "strict" and all(finding.severity == "warning" for finding in found):
-        ways.append('or open the system with validation="warn" to be warned only')
+    if all(finding.severity == "warning" for finding in found):
+        asked = ['with validation="warn"'] * (mode == "strict") + ["without check=True"] * check
+        ways.append(f"or open the system {' and '.join(asked)} to be warned only")
     ways.append('or open the system with validation="off" if each start may give another state')
     return "\n".join([*lines, ", ".join(ways) + "."])
 

@@ -127,8 +127,8 @@ def init_system(
             methods marked @readonly only.
         durability: "sync": a call returns when its action is on the disk. "buffered": when the
             operating system has it, which survives the end of the process, not a power cut.
-        validation: "warn": refuses what replay surely can't repeat and warns of what it may not;
-            "strict" refuses both; "off".
+        validation: "warn": refuses what replay surely can't repeat and warns of what it may not, which
+            check=True refuses, too; "strict" refuses both; "off".
         check: for development and tests: looks at the state around every call, and replays each
             action in a second process with another hash seed and time zone. Finds changes outside any
             action, reads that write, arguments that are taken for shared, and what replay would not

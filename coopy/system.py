@@ -104,7 +104,7 @@ def open_as(
     # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
     from coopy import determinism
 
-    determinism.validate(cls, validation, deterministic)
+    determinism.validate(cls, validation, deterministic, check)
     try:
         try:
             system = kind(

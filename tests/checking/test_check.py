@@ -12,8 +12,9 @@ import pytest
 
 import coopy
 from coopy import control, init_system
+from coopy.determinism import DeterminismWarning
 from coopy.digest import digest
-from coopy.errors import CheckFailed, NotRepeatable, SharedArgument, StateChanged, UsageError
+from coopy.errors import CheckFailed, NotRepeatable, PrevalentError, SharedArgument, StateChanged, UsageError
 
 Store: Any = importlib.import_module("checking.checked_domains").Store
 Thing: Any = importlib.import_module("checking.checked_domains").Thing
@@ -262,3 +263,51 @@ def test_parts_may_refer_to_the_domain_and_to_one_another_and_come_and_go(tmp_pa
 def test_parts_are_names_of_attributes(parts: Any) -> None:
     with pytest.raises(UsageError, match="must be the names of attributes"):
         coopy.transactional(parts=parts)
+
+
+# -- what validation says
+
+
+class Printing:
+    def put(self, value: int) -> None:
+        print(value)
+
+
+class Counting:
+    made = 0
+
+    def put(self, value: int) -> None:
+        Counting.made += value
+
+
+class Remembering:
+    def put(self, value: int) -> None:
+        self.value = value
+
+    @property
+    def double(self) -> int:
+        self.doubled = 2 * self.value
+        return self.doubled
+
+
+class Walking:
+    def put(self, value: int) -> None:
+        self.values = list({str(value), "a"})
+
+
+@pytest.mark.parametrize("cls, code", [(Printing, "213"), (Counting, "212"), (Remembering, "214"), (Walking, "206")])
+def test_what_is_a_warning_elsewhere_is_refused(tmp_path: Path, cls: type, code: str) -> None:
+    with pytest.raises(PrevalentError, match=rf"(?s)CPY{code}.*without check=True to be warned only"):
+        init_system(cls, tmp_path / "data", check=True)
+    assert not (tmp_path / "data").exists()
+    with pytest.warns(DeterminismWarning, match=f"CPY{code}"), init_system(cls, tmp_path / "data"):
+        pass
+
+
+def test_a_class_without_source_is_refused_and_validation_can_be_left_out(tmp_path: Path) -> None:
+    module: dict[str, Any] = {"__name__": "typed_at_a_prompt"}
+    exec("class Wiki:\n    def put(self, value): self.value = value\n", module)
+    with pytest.raises(PrevalentError, match="CPY211"):
+        init_system(module["Wiki"], tmp_path / "data", check=True)
+    with init_system(module["Wiki"], tmp_path / "data", check=True, validation="off"):
+        pass
