@@ -141,7 +141,7 @@ class Engine:
 
     __slots__ = (
         "lock", "acquire", "release", "log", "machine", "proxy", "asked", "deterministic", "_snapshots", "_codec", "_secret",
-        "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_restoring", "_is_seen_at_once", "__weakref__",
+        "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
     )  # fmt: skip
 
     machine: Machine
@@ -170,7 +170,6 @@ class Engine:
         self._snapshot_lock = RLock()
         self._unwritten: _Unwritten | None = None
         self._is_seen_at_once = False
-        self._is_restoring = False
 
     @with_lock
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
@@ -256,7 +255,7 @@ class Engine:
 
     def _call_afterwards(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Has a call made by a signal handler, or by a finalizer, once the action is over that has been interrupted."""
-        if self._is_restoring:
+        if self.machine.replaying:
             return  # It is recorded as an action of its own.
         _, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
         self.run_afterwards(f"{method.name}()", lambda: self.call(method, args, kwargs))
@@ -660,21 +659,17 @@ class Engine:
             # A domain that holds its own proxy calls it during replay, too.
             self.machine = machine
 
-        self._is_restoring = True
-        try:
-            self.machine = restore(
-                self.log,
-                self._snapshots,
-                self._codec,
-                self._secret,
-                deterministic=self.deterministic,
-                progress=progress,
-                loading=loading,
-                begin=begin,
-                alone=self.is_alone,
-            )
-        finally:
-            self._is_restoring = False
+        self.machine = restore(
+            self.log,
+            self._snapshots,
+            self._codec,
+            self._secret,
+            deterministic=self.deterministic,
+            progress=progress,
+            loading=loading,
+            begin=begin,
+            alone=self.is_alone,
+        )
         self.machine.asked = self._ask
         for name in self.machine.effects:
             self.asked(name)

@@ -129,10 +129,11 @@ def _asked(until: int | None, instant: int | None) -> str:
 def _refuse_other(state: object, cls: type) -> None:
     """Refuses a state that is not of the class that was asked for. Raises `UsageError`.
 
-    One of a subclass is: a method may have given the state another class, and the methods that run are those of its own.
+    One of a subclass is: a method may have given the state another class, and the methods that run are those of its own. So is one
+    of a class of the same name: it was defined again.
     """
-    if not isinstance(state, cls):
-        held = type(state)
+    held = type(state)
+    if not isinstance(state, cls) and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
         one, other = held.__qualname__, cls.__qualname__
         if one == other:
             one, other = f"{held.__module__}:{one}", f"{cls.__module__}:{other}"

@@ -199,7 +199,7 @@ MUTANTS = [
     Mutant(
         "what-a-finalizer-has-recorded-is-done-again-at-replay",
         ENGINE,
-        "        if self._is_restoring:\n            return  #",
+        "        if self.machine.replaying:\n            return  #",
         "        if False:\n            return  #",
         "tests/engine/test_aside.py::test_what_a_finalizer_has_recorded_is_not_done_twice_at_replay",
     ),
