@@ -9,6 +9,9 @@ without a word, and the parent says which it was. And it never returns into the 
 would run a second time: from the fork to the end of the process there is no line of Python to which an exception could come back, see
 `_Child._fork`.
 
+It may wait for ever, for a lock that a thread held which is not in the child. A thread of the child says every second whether the
+child has done anything; where it has not for STUCK_S, the child is given up. The same thread ends the child when the parent is gone.
+
 In the parent an exception may come at any moment, and another while that is dealt with. What is held is written down by the
 same call of C that takes it (the ends of the pipe, the process, its status), and is let go by whoever gets there first: the one that
 starts or waits, in its `finally`; the end of what waits; or the next snapshot or closing. Waiting that is interrupted ends the child:
@@ -17,8 +20,10 @@ nothing goes on that nobody waits for.
 
 from __future__ import annotations
 
+import _thread
 import gc
 import os
+import select
 import signal
 import sys
 import threading
@@ -31,12 +36,20 @@ from itertools import chain, filterfalse, repeat, starmap, tee
 from typing import Any
 
 from coopy import collector
+from coopy.disk import fs
 from coopy.errors import SnapshotError
 
 AVAILABLE = hasattr(os, "fork")
 GONE_S = 1.0
 """So long a child that was killed is waited for; one that the kernel keeps longer is looked for by the next snapshot or closing."""
 
+STUCK_S = 20.0
+"""A child that has done nothing for so long is ended: neither used the processor nor waited for the disk."""
+
+_LOOK_S = 0.5
+_BEAT_S = 1.0
+_WORK_S = 0.005
+_BEAT = b"."
 _DONE = b"done"
 _MESSAGE_BYTES_MAX = 4096
 _HERE = __name__.replace(".", r"\.") + r"\Z"
@@ -100,6 +113,8 @@ class _Child:
         """The ends that are open: reading, writing."""
         self._masks: list[Any] = []
         self._frozen = False
+        self.is_stuck = False
+        """Whether it has done nothing for too long."""
         self.is_given_up = False
         """Whether nobody waits for it any more, and it had to be ended."""
         self._killed = False
@@ -134,13 +149,14 @@ class _Child:
 
     def wait(self) -> None:
         """Returns when the child has done it. Raises `SnapshotError` if it has not; if it is interrupted, ends the child."""
-        message, reason = b"", ""
+        message, reason, what = b"", "", "the snapshot was not written"
         try:
-            try:
-                self._statuses.extend(starmap(os.waitpid, ((self._pids[0], 0),)))
-            except ChildProcessError:
-                self._statuses.append((0, 0))  # Somebody else has waited for it; what it wrote tells.
-            message = self._said()
+            message = self._listen()
+            if not self.is_stuck and not self._statuses:
+                try:
+                    self._statuses.extend(starmap(os.waitpid, ((self._pids[0], 0),)))
+                except ChildProcessError:
+                    self._statuses.append((0, 0))  # Somebody else has waited for it; what it wrote tells.
         except OSError as error:
             reason = f"it could not be seen what became of its process: {error}"
         finally:
@@ -150,20 +166,53 @@ class _Child:
             return
         if not self.is_given_up:
             self._failed(self._pids[0])
-        if reason or not (message or self._statuses[0][1]):
+        status = self._statuses[0][1] if self._statuses else 0
+        if self.is_stuck:
+            reason = (
+                f"its process has done nothing for {STUCK_S:.0f} s and was ended. It may have waited for a lock that another thread "
+                f"held when the process was forked, in a __getstate__, __reduce__ or __setstate__ say"
+            )
+        elif reason or not (message or status):
             what = "whether the snapshot was written can't be told"
-        else:
-            what = "the snapshot was not written"
-        reason = reason or message.decode("utf-8", "replace") or _ending(self._statuses[0][1])
+        reason = reason or message.decode("utf-8", "replace") or _ending(status)
         raise SnapshotError(f"{what}: {reason}. The system goes on; its journal holds every action.")
 
-    def _said(self) -> bytes:
-        """What the child has written so far. Raises OSError."""
+    def _listen(self) -> bytes:
+        """What the child has to say when it ends. Returns as well when it has done nothing for STUCK_S. Raises OSError."""
         os.set_blocking(self._pipe[0], False)
+        poll = select.poll()
+        poll.register(self._pipe[0], select.POLLIN)
+        message = b""
+        until = time.monotonic() + STUCK_S
+        while time.monotonic() < until:
+            poll.poll(_LOOK_S * 1000)
+            is_over = self._is_over()
+            # Read after that: what it has written before its end is there.
+            heard = self._said()
+            if heard:
+                until = time.monotonic() + STUCK_S
+                message += heard.lstrip(_BEAT)
+            elif is_over or heard is not None:
+                return message
+            if message:
+                return message
+        self.is_stuck = True
+        return message
+
+    def _is_over(self) -> bool:
+        """Whether the child has come to its end. Raises OSError."""
+        try:
+            self._statuses.extend(filter(_is_gone, starmap(os.waitpid, ((self._pids[0], os.WNOHANG),))))
+        except ChildProcessError:
+            self._statuses.append((0, 0))  # Somebody else has waited for it; what it wrote tells.
+        return bool(self._statuses)
+
+    def _said(self) -> bytes | None:
+        """What the child has written since; b"" if there is no more to come, None if there is nothing now. Raises OSError."""
         try:
             return os.read(self._pipe[0], _MESSAGE_BYTES_MAX)
         except BlockingIOError:
-            return b""  # Something else has a copy of the other end.
+            return None  # It may be that something else has a copy of the other end.
 
     def let_go(self) -> None:
         """Lets go of all that is held, and ends the child if it has not been waited for. May be called again, and at any moment."""
@@ -238,6 +287,7 @@ class _Child:
                 _leave_the_program()
                 gc.disable()
                 self._close(1, place=0)
+                self._keep_showing_life()
                 self._function()
             except BaseException as error:
                 said = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:_MESSAGE_BYTES_MAX]
@@ -246,6 +296,13 @@ class _Child:
             os.write(self._pipe[-1], said)
         finally:
             os._exit(0)
+
+    def _keep_showing_life(self) -> None:
+        """In the child: starts a thread that says that the child goes on, and ends the child when the parent has ended."""
+        try:
+            _thread.start_new_thread(_show_life, (self._pipe[0], self._owner, threading.get_ident()))
+        except RuntimeError:
+            pass  # There can't be one more: then it has STUCK_S.
 
     def _unblock(self) -> None:
         if self._masks:
@@ -268,6 +325,19 @@ class _Life(list[Any]):
 
     def __del__(self) -> None:
         self[1].live()
+
+
+def _show_life(pipe: int, parent: int, main: int) -> None:
+    """Writes to the parent, again and again, for as long as the thread ``main`` works or the disk works for it."""
+    used = time.process_time()
+    while os.getppid() == parent:
+        time.sleep(_BEAT_S)
+        now = time.process_time()
+        frame = sys._current_frames().get(main)
+        if now - used > _WORK_S or (frame is not None and frame.f_code.co_filename == fs.__file__):
+            used = now
+            os.write(pipe, _BEAT)
+    os._exit(0)
 
 
 def _is_gone(found: tuple[int, int]) -> bool:

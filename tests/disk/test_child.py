@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -484,3 +485,73 @@ def test_a_snapshot_whose_child_was_killed_leaves_no_file(tmp_path: Path) -> Non
         shop.take_snapshot()
     assert not list((tmp_path / "data").glob("*.tmp"))
     control(shop).close()
+
+
+# -- what does nothing, and what goes on too long
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "STUCK_S", 0.6)
+    monkeypatch.setattr(child, "_LOOK_S", 0.02)
+    monkeypatch.setattr(child, "_BEAT_S", 0.02)
+
+
+def test_a_child_that_waits_for_a_lock_that_nobody_lets_go_is_given_up(impatient: None, endless: Callable[[], None]) -> None:
+    lock = threading.Lock()
+    lock.acquire()
+    for function in (endless, lock.acquire, threading.Event().wait):
+        with pytest.raises(SnapshotError, match="has done nothing for 1 s and was ended. It may have waited for a lock"):
+            child.start(function)()
+
+
+def test_a_child_that_works_is_not_given_up(impatient: None) -> None:
+    def work() -> None:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            pass
+
+    child.start(work)()
+
+
+def test_a_child_that_waits_for_the_disk_is_not_given_up(impatient: None) -> None:
+    slow: dict[str, Any] = {}
+    exec(compile("def sync():\n    time.sleep(1.5)\n", child.fs.__file__, "exec"), {"time": time}, slow)
+    child.start(slow["sync"])()
+
+
+def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+    program = """
+        import os, sys, time
+        from coopy.disk import child
+        child._BEAT_S = 0.05
+        def endless():
+            print(os.getpid(), flush=True)
+            time.sleep(100)
+        wait = child.start(endless)
+        sys.stdin.read()
+    """
+    (tmp_path / "program.py").write_text(textwrap.dedent(program))
+    with subprocess.Popen(
+        [sys.executable, "program.py"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as parent:  # fmt: skip
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait(60)
+        for _ in range(600):
+            if not is_running(pid):
+                break
+            time.sleep(0.05)
+        assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended, and whose new parent has not looked yet, does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
