@@ -25,7 +25,7 @@ from threading import RLock
 from types import GeneratorType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from coopy import action, holding
+from coopy import action, holding, trial
 from coopy.codec import Codec
 from coopy.decorators import READONLY, UNLOCKED
 from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
@@ -453,7 +453,10 @@ class Engine:
         def write(file: StateWriter) -> None:
             self._codec.dump_state(machine.domain, _AfterHead(file, head))
 
-        self._snapshots.write(machine.applied, write)
+        def tries(data: memoryview) -> bool:
+            return trial.load(self._codec, machine.domain, data[len(head) :])
+
+        self._snapshots.write(machine.applied, write, tries)
 
     def past(
         self, until: int | None, instant: int | None, codec: Codec, begin: Callable[[Machine], None]

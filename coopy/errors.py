@@ -166,6 +166,17 @@ class SnapshotError(CoopyError):
     """A snapshot could not be taken. The system goes on; its journal holds every action."""
 
 
+class UnloadableState(SnapshotError):
+    """A state can be written and not be loaded again. It was not kept. ``path`` leads to the part that does not load."""
+
+    def __init__(self, path: str, cls: type, error: BaseException) -> None:
+        super().__init__(
+            f"{path}, a {cls.__qualname__}, can be written, but not loaded again: {type(error).__name__}: {error}. Such a snapshot "
+            f"would open nothing, and was not kept. Give {cls.__qualname__} a __reduce__ or a __setstate__ with which it can be loaded"
+        )
+        self.path = path
+
+
 class CheckFailed(CoopyError):
     """A system opened with ``check=True`` found something that would go wrong one day."""
 

@@ -13,7 +13,18 @@ from typing import Any
 
 from coopy import action, collector, recursion
 from coopy.codec import Codec, decode_joined
-from coopy.errors import DamagedSnapshot, InterruptedReplay, MissingActions, PrunedPast, ReplayError, StorageError, UsageError
+from coopy.errors import (
+    CoopyError,
+    DamagedSnapshot,
+    DecodingError,
+    InterruptedReplay,
+    MissingActions,
+    PrunedPast,
+    ReplayError,
+    StorageError,
+    UsageError,
+)
+from coopy.log import warn
 from coopy.machine import NOTHING_FOLLOWS, Machine
 from coopy.storage import Log, SnapshotStore
 
@@ -53,7 +64,7 @@ def restore(
     """
     # Restoring makes objects and drops none: the collector would look at all of them, again and again.
     with collector.off(), recursion.room():
-        machine = _from_snapshot(snapshots, codec, secret, until, instant, loading)
+        machine, passed_over = _from_snapshot(snapshots, codec, secret, until, instant, loading)
         machine.deterministic = deterministic
         if begin is not None:
             begin(machine)
@@ -63,18 +74,23 @@ def restore(
         batches = _batches(log, machine, until, instant)
         if visit is not None:
             batches = _stopping(batches, machine, stops, visit)
-        for batch, following in batches:
-            if misfit is not None:
-                withdraw = _replay_all_that_fits(machine, batch, following, codec, log, withdrawn, misfit)
-            else:
-                try:
-                    withdraw = machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
-                except InterruptedReplay as error:
-                    if not alone or error.recorded != action.OUTCOMES[action.UNKNOWN] or error.index != log.last:
-                        raise
-                    machine.applied, withdraw = error.index, True
-            if progress is not None:
-                progress(machine.applied - start, max(total, machine.applied - start))
+        try:
+            for batch, following in batches:
+                if misfit is not None:
+                    withdraw = _replay_all_that_fits(machine, batch, following, codec, log, withdrawn, misfit)
+                else:
+                    try:
+                        withdraw = machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
+                    except InterruptedReplay as error:
+                        if not alone or error.recorded != action.OUTCOMES[action.UNKNOWN] or error.index != log.last:
+                            raise
+                        machine.applied, withdraw = error.index, True
+                if progress is not None:
+                    progress(machine.applied - start, max(total, machine.applied - start))
+        except CoopyError as error:
+            if passed_over is None:
+                raise
+            raise passed_over from error  # It is what is to be mended.
     if withdraw:
         # The process ended between the call and the record of its outcome. It raised or was interrupted, so it
         # was to be withdrawn: start over without it, as every later replay will.
@@ -93,11 +109,15 @@ def _from_snapshot(
     until: int | None,
     instant: int | None,
     loading: Progress | None,
-) -> Machine:
+) -> tuple[Machine, CoopyError | None]:
+    """The machine at the newest snapshot that can be loaded, and why a newer one can't be."""
     upto = until
+    passed_over: CoopyError | None = None
     while True:
         found = snapshots.latest(upto)
         if found is None:
+            if passed_over is not None:
+                raise passed_over
             oldest = min(snapshots.indexes(), default=0)
             if oldest and (instant is not None or (until is not None and until < oldest)):
                 raise PrunedPast(_asked(until, instant), oldest)
@@ -105,18 +125,31 @@ def _from_snapshot(
                 "snapshots", 0, until, "There is no snapshot to begin with. Put it back from a backup."
             )
         index, data = found
-        if len(data) < action.HEAD.size:
-            raise DamagedSnapshot(f"snapshot of action {index}", index, "it has no head")
-        header, version, size = action.HEAD.unpack_from(data)
-        if instant is None or index == 0 or action.instant_of(header) <= instant:
+        version = None
+        try:
+            if len(data) < action.HEAD.size:
+                raise DamagedSnapshot(f"snapshot of action {index}", index, "it has no head")
+            header, version, size = action.HEAD.unpack_from(data)
+            if instant is not None and index > 0 and action.instant_of(header) > instant:
+                upto = index - 1
+                continue
             codec.refuse_newer(version, f"the snapshot of action {index}")
             start = action.HEAD.size + size
             state = codec.load_state(data[start:], version, loading)
-            _refuse_other(state, codec.domain_class)
-            machine = Machine(state, index, header, secret, version, data[action.HEAD.size : start])
-            machine.refuse_newer_code(machine.code, lambda _: f"the snapshot of action {index}")
-            return machine
-        upto = index - 1
+        except (DamagedSnapshot, DecodingError) as error:
+            passed_over = passed_over or error
+            # One that another version has written may lack no more than that version, or a right upgrade.
+            if version not in (None, codec.migration.version) or index == min(snapshots.indexes(), default=index):
+                raise passed_over from None
+            upto = index - 1
+            continue
+        if passed_over is not None:
+            warn("a newer snapshot cannot be loaded, going back to the one of action %d, and the journal: %s", index, passed_over)
+        _refuse_other(state, codec.domain_class)
+        snapshots.loaded(index)
+        machine = Machine(state, index, header, secret, version, data[action.HEAD.size : start])
+        machine.refuse_newer_code(machine.code, lambda _: f"the snapshot of action {index}")
+        return machine, passed_over
 
 
 def _asked(until: int | None, instant: int | None) -> str:

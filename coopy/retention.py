@@ -2,7 +2,7 @@
 
 A snapshot that stays needs every action behind it and none before. So one index
 decides: the oldest snapshot that stays. Snapshots are forgotten before records, and
-only when the oldest that stays has been read and is whole: whatever a crash
+only when the oldest that stays has been read and is whole, and one that stays has been loaded once: whatever a crash
 leaves of it, a later start finds a snapshot and all that follows it.
 """
 
@@ -57,7 +57,8 @@ def oldest_that_stays(snapshots: SnapshotStore, rule: Retention, now: int) -> in
     if rule.keep_for is not None:
         before = [index for index in indexes if instants[index] <= now - rule.keep_for]
         wanted.append(before[-1] if before else indexes[0])
-    oldest = min(wanted)
+    # What is to be relied on has been loaded once.
+    oldest = min(*wanted, max(snapshots.newest_loaded, indexes[0]))
     if oldest == snapshots.indexes()[0]:
         return None
     # Nothing older goes before this one has been read; if it is damaged, the one before it stays as well.

@@ -136,11 +136,27 @@ class StateWriter(Protocol):
         ...
 
 
+Trial = Callable[[memoryview], bool]
+
+
 class SnapshotStore(Protocol):
     """Whole states, each at an index."""
 
-    def write(self, index: int, save: Callable[[StateWriter], None]) -> None:
-        """Keeps what ``save`` writes. It is durable and visible as a whole, or not at all."""
+    def write(self, index: int, save: Callable[[StateWriter], None], tries: Trial | None = None) -> None:
+        """Keeps what ``save`` writes. It is durable and visible as a whole, or not at all.
+
+        ``tries`` is given what was written before it is visible, and returns whether it was loaded. It raises if that can't be
+        loaded; then nothing is kept.
+        """
+        ...
+
+    def loaded(self, index: int) -> None:
+        """A state has been loaded from the snapshot of an index."""
+        ...
+
+    @property
+    def newest_loaded(self) -> int:
+        """Index of the newest snapshot that is known to have been loaded once; -1 if that is not known of any."""
         ...
 
     def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
@@ -245,11 +261,22 @@ class MemorySnapshots:
 
     def __init__(self) -> None:
         self._snapshots: dict[int, bytes] = {}
+        self._loaded: set[int] = set()
 
-    def write(self, index: int, save: Callable[[StateWriter], None]) -> None:
+    def write(self, index: int, save: Callable[[StateWriter], None], tries: Trial | None = None) -> None:
         writer = MemoryWriter()
         save(writer)
-        self._snapshots[index] = writer.value()
+        data = writer.value()
+        if tries is None or tries(memoryview(data)):
+            self.loaded(index)
+        self._snapshots[index] = data
+
+    def loaded(self, index: int) -> None:
+        self._loaded.add(index)
+
+    @property
+    def newest_loaded(self) -> int:
+        return max(self._loaded & set(self._snapshots), default=-1)
 
     def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
         found = [index for index in self.indexes() if upto is None or index <= upto]

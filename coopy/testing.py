@@ -38,7 +38,7 @@ from coopy.machine import Function
 from coopy.moment import current
 from coopy.progress import Bar
 from coopy.replay import Progress, restore
-from coopy.storage import MemoryLog, MemorySnapshots, SnapshotStore, StateWriter
+from coopy.storage import MemoryLog, MemorySnapshots, SnapshotStore, StateWriter, Trial
 from coopy.system import Control, System, begin, control, open_as
 from coopy.words import shown
 
@@ -343,15 +343,16 @@ class _Snapshots(MemorySnapshots):
         super().__init__()
         self._faults = faults
 
-    def write(self, index: int, save: Callable[[StateWriter], None]) -> None:
+    def write(self, index: int, save: Callable[[StateWriter], None], tries: Trial | None = None) -> None:
         code = self._faults.get("snapshot")
         if code is not None:
             raise OSError(code, os.strerror(code), "memory")
-        super().write(index, save)
+        super().write(index, save, tries)
 
     def left(self, faults: dict[str, int]) -> _Snapshots:
         snapshots = _Snapshots(faults)
         snapshots._snapshots = dict(self._snapshots)
+        snapshots._loaded = set(self._loaded)
         return snapshots
 
 

@@ -31,7 +31,8 @@ import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import chain, filterfalse, repeat, starmap, tee
 from typing import Any
 
@@ -53,6 +54,9 @@ _BEAT = b"."
 _DONE = b"done"
 _MESSAGE_BYTES_MAX = 4096
 _HERE = __name__.replace(".", r"\.") + r"\Z"
+
+_until: tuple[float, str] | None = None
+"""When what a child does has to be done, and what to say if it is not."""
 
 _held: dict[_Child, weakref.ref[_Waiting]] = {}
 """All for which something is held, each with what waits for it. Where that is gone, the rest is let go by whoever comes next."""
@@ -327,16 +331,31 @@ class _Life(list[Any]):
         self[1].live()
 
 
-def _show_life(pipe: int, parent: int, main: int) -> None:
+@contextmanager
+def within(seconds: float, what: str) -> Iterator[None]:
+    """In a child: ends it if what is done takes longer. Elsewhere nothing has that power, and it takes as long as it takes."""
+    global _until
+    _until = time.monotonic() + seconds, f"{what} did not end in {seconds:.0f} s"
+    try:
+        yield
+    finally:
+        _until = None
+
+
+def _show_life(pipe: int, owner: int, main: int) -> None:
     """Writes to the parent, again and again, for as long as the thread ``main`` works or the disk works for it."""
     used = time.process_time()
-    while os.getppid() == parent:
+    while os.getppid() == owner:
         time.sleep(_BEAT_S)
         now = time.process_time()
         frame = sys._current_frames().get(main)
         if now - used > _WORK_S or (frame is not None and frame.f_code.co_filename == fs.__file__):
             used = now
             os.write(pipe, _BEAT)
+        limit = _until
+        if limit is not None and time.monotonic() > limit[0]:
+            os.write(pipe, limit[1].encode())
+            os._exit(0)
     os._exit(0)
 
 

@@ -5,7 +5,8 @@
          8     4  version   1; little-endian, like every field
         12    16  system    id of the system it belongs to
         28     8  index     the action after which the state was so
-        36    24  zeros
+        36     1  loaded    1 if the state was loaded once before the file got its name
+        37    23  zeros
         60     4  checksum  CRC-32 of all before it
         64     n  state     bytes
          +  4 * c  table    CRC-32 of each CHUNK bytes of the state (the last may be shorter)
@@ -23,20 +24,23 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 import zlib
 from collections.abc import Callable
 
-from coopy.disk import directory
+from coopy.disk import child, directory
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedSnapshot, ForeignDirectory, StorageError, UnsupportedFormat
 from coopy.log import warn
 from coopy.paths import is_file, reads
-from coopy.storage import StateWriter
+from coopy.storage import StateWriter, Trial
 
 CHUNK = 1024 * 1024
+TRIAL_S, TRIAL_TIMES = 30.0, 10
+"""Loading a state again may take so many seconds, or so many times as long as writing it."""
 MAGIC = b"COOPYSNP"
 VERSION = 1
-HEADER = struct.Struct("<8sI16sQ24sI")
+HEADER = struct.Struct("<8sI16sQB23sI")
 FOOTER = struct.Struct("<QI")
 assert HEADER.size == 64, "the table above is what is packed"
 
@@ -48,23 +52,48 @@ class DiskSnapshots:
         self._calls = calls
         self._basedir = basedir
         self._system = system
+        self._loaded: set[int] = set()
+        """Of those that do not say it themselves."""
 
     def indexes(self) -> list[int]:
         with reads(self._basedir):
             return directory.snapshots(self._calls.names(self._basedir))
 
-    def write(self, index: int, save: Callable[[StateWriter], None]) -> None:
+    def loaded(self, index: int) -> None:
+        self._loaded.add(index)
+
+    @property
+    def newest_loaded(self) -> int:
+        for index in reversed(self.indexes()):
+            if index in self._loaded or self._was_loaded(index):
+                return index
+        return -1
+
+    def _was_loaded(self, index: int) -> bool:
+        path = directory.snapshot_path(self._basedir, index)
+        try:
+            data = self._bytes(path, index, HEADER.size)
+        except DamagedSnapshot:
+            return False
+        return self._problem_of_header(data, path, index) is None and bool(HEADER.unpack(data)[4])
+
+    def write(self, index: int, save: Callable[[StateWriter], None], tries: Trial | None = None) -> None:
         path = directory.snapshot_path(self._basedir, index)
         # Named by the process: a child whose parent was killed must not meet the next opener's file.
         temporary = f"{path}.{os.getpid()}{directory.TEMPORARY}"
         is_new = index not in self.indexes()
         file = File(self._calls, temporary, write=True, create=True)
         try:
-            head = HEADER.pack(MAGIC, VERSION, self._system, index, b"", 0)[:-4]
-            file.write(0, head + zlib.crc32(head).to_bytes(4, "little"))
+            begun = time.monotonic()
             writer = _ChunkWriter(file)
             save(writer)
-            writer.finish()
+            size = writer.finish()
+            is_loaded = False
+            if tries is not None:
+                with child.within(max(TRIAL_S, TRIAL_TIMES * (time.monotonic() - begun)), "loading it again"):
+                    is_loaded = tries(memoryview(file.read(HEADER.size, size)))
+            head = HEADER.pack(MAGIC, VERSION, self._system, index, is_loaded, b"", 0)[:-4]
+            file.write(0, head + zlib.crc32(head).to_bytes(4, "little"))
             # Under its own name it must be whole: sync, rename, and make the name durable.
             file.sync()
             file.close()
@@ -139,7 +168,7 @@ class DiskSnapshots:
     def _problem_of_header(self, data: memoryview, path: str, index: int) -> StorageError | None:
         if len(data) < HEADER.size:
             return DamagedSnapshot(path, index, "it is too short")
-        magic, version, system, named, _, checksum = HEADER.unpack_from(data)
+        magic, version, system, named, _, _, checksum = HEADER.unpack_from(data)
         if magic != MAGIC or checksum != zlib.crc32(data[: HEADER.size - 4]):
             return DamagedSnapshot(path, index, "the checksum of its header does not match")
         if version != VERSION:
@@ -189,12 +218,14 @@ class _ChunkWriter:
             self._flush(CHUNK)
         return len(data)
 
-    def finish(self) -> None:
+    def finish(self) -> int:
+        """Writes what is left, and the end. Returns the bytes of the state."""
         if self._pending:
             self._flush(len(self._pending))
         end = struct.pack(f"<{len(self._checksums)}I", *self._checksums)
         end += FOOTER.pack(self._size, len(self._checksums))
         self._file.write(HEADER.size + self._size, end + zlib.crc32(end).to_bytes(4, "little"))
+        return self._size
 
     def _flush(self, size: int) -> None:
         chunk = bytes(memoryview(self._pending)[:size])

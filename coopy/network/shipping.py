@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from coopy.errors import DamagedSnapshot, Unavailable
 from coopy.network.connection import Connection
 from coopy.network.stream import Names
-from coopy.storage import StateWriter
+from coopy.storage import StateWriter, Trial
 
 if TYPE_CHECKING:
     from nats.js.object_store import ObjectStore
@@ -45,7 +45,14 @@ class ShippedSnapshots:
     def indexes(self) -> list[int]:
         return sorted(self._entries())
 
-    def write(self, index: int, save: Callable[[StateWriter], None]) -> None:
+    def loaded(self, index: int) -> None:
+        pass  # Each is a copy of one that lies on the disk of a node.
+
+    @property
+    def newest_loaded(self) -> int:
+        return max(self.indexes(), default=-1)
+
+    def write(self, index: int, save: Callable[[StateWriter], None], tries: Trial | None = None) -> None:
         with tempfile.TemporaryFile() as file:
             save(_Spooled(file))
             self._connection.insist(lambda: self._put(index, file), WAIT_S)

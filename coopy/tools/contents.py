@@ -390,7 +390,7 @@ def _problem_of_snapshot(file: File, header: bytes, system: bytes, index: int) -
     head = header[: HEADER.size]
     if len(head) < HEADER.size or file.size < HEADER.size + snapshots.FOOTER.size + 4:
         return "it is too short"
-    magic, version, owner, named, _, checksum = snapshots.HEADER.unpack(head)
+    magic, version, owner, named, _, _, checksum = snapshots.HEADER.unpack(head)
     if magic != snapshots.MAGIC or checksum != zlib.crc32(head[:-4]):
         return "the checksum of its header does not match"
     if version != snapshots.VERSION:

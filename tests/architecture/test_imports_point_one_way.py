@@ -31,7 +31,7 @@ LAYERS = [
     {"coopy.reading", "coopy.follower"},
     {"coopy.checking", "coopy.delivery", "coopy.legacy", "coopy.proxy", "coopy.progress", "coopy.shadow"},
     {"coopy.engine"},
-    {"coopy.replay", "coopy.retention", "coopy.history"},
+    {"coopy.history", "coopy.replay", "coopy.retention", "coopy.trial"},
     {"coopy.machine"},
     {"coopy.deterministic"},
     {"coopy.clock", "coopy.logs", "coopy.effects", "coopy.env", "coopy.disk", "coopy.network", "coopy.outbox", "coopy.versions"},

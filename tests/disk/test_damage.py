@@ -589,10 +589,15 @@ STATES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("what", STATES)
-def test_a_state_that_is_sealed_but_no_state_is_refused(short: Path, what: str) -> None:
+def test_a_state_that_is_sealed_but_no_state_is_passed_over_or_else_refused(
+    short: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = short / SNAPSHOT_4
     data = path.read_bytes()
     path.write_bytes(resealed_state(data, STATES[what](data[64:-20])))
+    assert replayed(short) == SHORT
+    assert "a newer snapshot cannot be loaded, going back to the one of action 0, and the journal" in caplog.text
+    (short / SNAPSHOT_0).unlink()
     before = contents(short)
     for use in (replayed, opened):
         with pytest.raises((coopy.DecodingError, DamagedSnapshot)):
