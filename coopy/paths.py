@@ -112,8 +112,8 @@ def is_file(path: str) -> bool:
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:
-        os.lstat(path)  # A link to nowhere is there.
-        return False
+        # A link to nowhere is there; or somebody has made a file meanwhile.
+        return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError as error:
         if error.errno == errno.ELOOP:
             return False

@@ -273,7 +273,7 @@ class Control:
         """Keeps the whole state, so that the next start is short; returns its index.
 
         Where a child can be forked, calls go on meanwhile. Raises `SnapshotError` or
-        `EncodingError`; the system goes on all the same.
+        `EncodingError`; the system goes on all the same, unless its directory was moved away.
         """
         return self._system.take_snapshot()
 
@@ -557,6 +557,10 @@ class System:
 
     def take_snapshot(self) -> int:
         before = self._grown
+        try:
+            self._refuse_elsewhere()
+        except JournalError as error:
+            raise SnapshotError(f"the snapshot was not written: {error.strerror}") from error
         if self._fork:
             collector.count_the_young()
         index = self.engine.take_snapshot(self._in_a_child if self._fork else _inline)
@@ -567,6 +571,11 @@ class System:
         except (StorageError, OSError) as error:
             log.error("%s: the snapshot of action %d is kept, but none was deleted: %s", self.basedir, index, error)
         return index
+
+    def _refuse_elsewhere(self) -> None:
+        """Raises `JournalError` if another directory may lie where this system's was: no file is put there, and none taken away."""
+        if self._lock is not None:
+            self._lock.check()
 
     def _in_a_child(self, save: Saver) -> Callable[[], None]:
         return child.start(save, self._sweep_after)
@@ -583,6 +592,7 @@ class System:
         if rule.keeps_all:
             return []
         gone: list[int] = []
+        self._refuse_elsewhere()
         with paths.writes(self.basedir, retention.PRUNED_IN_PART):
             holding.run_with(
                 self._pruning, lambda: gone.extend(retention.prune(self._journal, self._snapshots, rule, self._now()))

@@ -153,8 +153,8 @@ class DirectoryLock:
             if error.errno not in _MOVED:
                 raise JournalError(
                     error.errno,
-                    f"{error.strerror}. Whether this is still the directory that was opened can't be seen. What was "
-                    f"acknowledged is in that one. Close the system and open it again.",
+                    f"{error.strerror}. Whether this is still the directory that was opened can't be seen. Nothing in it was "
+                    f"changed; free the cause and try again.",
                     self._path,
                 ) from error
             code, what = error.errno or errno.ENOENT, "it was moved or removed"

@@ -41,7 +41,7 @@ from zlib import crc32 as _crc32
 from coopy.disk import directory, dirlock, frame
 from coopy.disk.commit import GroupCommit
 from coopy.disk.dirlock import DirectoryLock
-from coopy.disk.fs import Calls, remove_if_there
+from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed, copy_of
 from coopy.log import warn
@@ -694,8 +694,12 @@ class Journal:
 
     def forget(self, upto: int) -> None:
         while len(self._firsts) > 1 and self._firsts[1] <= upto + 1:
-            # It may be gone: whoever removed it last was interrupted before it was noted.
-            remove_if_there(self._calls, directory.segment_path(self._basedir, self._firsts[0]))
+            try:
+                self._calls.remove(directory.segment_path(self._basedir, self._firsts[0]))
+            except FileNotFoundError:
+                # Whoever removed it last was interrupted before it was noted. Or the whole directory is gone.
+                if self._held is not None:
+                    self._held.check()
             del self._firsts[0]
 
     def close(self, amendment: bytes | None = None) -> None:

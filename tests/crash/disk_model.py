@@ -144,6 +144,9 @@ class Recorder(Calls):
 
     def make_directory(self, path: str) -> None:
         super().make_directory(path)
+        self.made(path)
+
+    def made(self, path: str) -> None:
         self.notes.append(Link(((path, self.adopt(path)),), is_directory=True))
 
     def sync_directory(self, path: str) -> None:
@@ -151,11 +154,17 @@ class Recorder(Calls):
 
     def rename(self, old: str, new: str) -> None:
         super().rename(old, new)
+        self.renamed(old, new)
+
+    def renamed(self, old: str, new: str) -> None:
         inode = self._names[new] = self._names.pop(old)
         self.notes.append(Link(((old, None), (new, inode))))
 
     def remove(self, path: str) -> None:
         super().remove(path)
+        self.removed(path)
+
+    def removed(self, path: str) -> None:
         self._names.pop(path, None)
         self.notes.append(Link(((path, None),)))
 

@@ -526,9 +526,16 @@ MUTANTS = [
     Mutant(
         "what-can-not-be-seen-is-no-file",
         "coopy/paths.py",
-        "        return False\n    except OSError as error:\n        if error.errno == errno.ELOOP:\n            return False\n        raise\n\n\ndef is_directory",
-        "        return False\n    except OSError:\n        return False\n\n\ndef is_directory",
+        "st_mode)\n    except OSError as error:\n        if error.errno == errno.ELOOP:\n            return False\n        raise\n\n\ndef is_directory",
+        "st_mode)\n    except OSError:\n        return False\n\n\ndef is_directory",
         "tests/disk/test_refusals.py::test_a_snapshot_that_can_not_be_seen_is_not_called_damaged",
+    ),
+    Mutant(
+        "what-lies-where-the-directory-was-is-pruned",
+        "coopy/system.py",
+        "        if self._lock is not None:\n            self._lock.check()\n",
+        "",
+        "tests/disk/test_dirlock.py::test_a_system_puts_no_file_into_another_directory_and_takes_none_away",
     ),
     Mutant(
         "a-segment-that-can-not-be-seen-is-not-there",

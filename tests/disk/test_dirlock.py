@@ -13,11 +13,14 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from crash.power import SEGMENT_BYTES, small_segments
+from faults import open_with
 from program import run, start, write
 
-from coopy import DirectoryInUse, JournalError, control, init_system
+from coopy import DirectoryInUse, JournalError, SnapshotError, control, init_system
 from coopy.disk import dirlock
 from coopy.disk.dirlock import DirectoryLock, boot_id, earlier_boot, holder
+from coopy.disk.fs import Calls
 
 OPENING = """
     import sys
@@ -135,6 +138,82 @@ def test_a_system_of_which_somebody_removed_the_lock_keeps_a_second_process_out(
         pile.put(2)
     with init_system(Pile, tmp_path / "pile", validation="off") as pile:
         assert pile.items == [1, 2]
+
+
+ACTS: dict[str, tuple[Callable[[Any], object], type[Exception]]] = {
+    "take_snapshot": (lambda pile: control(pile).take_snapshot(), SnapshotError),
+    "prune(keep=1)": (lambda pile: control(pile).prune(keep=1), JournalError),
+    "prune(keep_for=0)": (lambda pile: control(pile).prune(keep_for=0), JournalError),
+}
+
+
+@pytest.mark.parametrize("fork", [False, True])
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("with_copy", [False, True], ids=["moved", "replaced by a copy"])
+def test_a_system_puts_no_file_into_another_directory_and_takes_none_away(
+    tmp_path: Path, with_copy: bool, act: str, fork: bool
+) -> None:
+    class Pile:
+        def __init__(self) -> None:
+            self.items: list[int] = []
+
+        def put(self, item: int) -> None:
+            self.items.append(item)
+
+    def names() -> list[str]:
+        return sorted(os.listdir(tmp_path / "pile")) if with_copy else []
+
+    do, kind = ACTS[act]
+    pile = init_system(Pile, tmp_path / "pile", validation="off", fork=fork)
+    pile.put(1)
+    control(pile).take_snapshot()
+    if with_copy:
+        shutil.copytree(tmp_path / "pile", tmp_path / "copy")
+    pile.put(2)
+    (tmp_path / "pile").rename(tmp_path / "moved")
+    if with_copy:
+        (tmp_path / "copy").rename(tmp_path / "pile")
+    before = names()
+    with pytest.raises(kind, match="not the directory any more that is locked"):
+        do(pile)
+    assert names() == before
+    if with_copy:
+        (tmp_path / "pile").rename(tmp_path / "copy")
+    (tmp_path / "moved").rename(tmp_path / "pile")
+    do(pile)
+    pile.put(3)
+    control(pile).close()
+    with init_system(Pile, tmp_path / "pile", validation="off") as pile:
+        assert pile.items == [1, 2, 3]
+
+
+def test_a_directory_that_is_moved_while_it_is_pruned_is_pruned_once_it_is_back(tmp_path: Path) -> None:
+    class Pile:
+        def __init__(self) -> None:
+            self.items: list[str] = []
+
+        def put(self, item: str) -> None:
+            self.items.append(item)
+
+    class Moving(Calls):
+        def remove(self, path: str) -> None:
+            if path.endswith(".log"):
+                (tmp_path / "pile").rename(tmp_path / "moved")
+            super().remove(path)
+
+    calls = Moving()
+    with small_segments():
+        pile = open_with(calls, Pile, tmp_path / "pile", segment_bytes=SEGMENT_BYTES)
+        for _ in range(7):
+            pile.put("x" * 20_000)
+        control(pile).take_snapshot()
+        with pytest.raises(JournalError, match="moved or removed while it was open"):
+            control(pile).prune(keep=1)
+        (tmp_path / "moved").rename(tmp_path / "pile")
+        calls.__class__ = Calls  # type: ignore[assignment]
+        control(pile).prune(keep=1)
+        assert len(list((tmp_path / "pile").glob("transaction_*.log"))) == 1
+        control(pile).close()
 
 
 RACING = """

@@ -17,7 +17,7 @@ from crash.power import SEGMENT_BYTES, small_segments
 from faults import open_with
 
 import coopy
-from coopy import JournalError, SnapshotError, Unreadable, UsageError, control, init_system, readonly
+from coopy import JournalError, SnapshotError, Unreadable, UsageError, control, init_system, paths, readonly
 from coopy.disk import directory, dirlock, manifest
 from coopy.disk.fs import Calls, File
 from coopy.disk.segment import BLOCK
@@ -309,6 +309,25 @@ def test_a_lock_that_can_not_be_seen_is_not_called_something_else(tmp_path: Path
         init_system(Shop, tmp_path / "shop")
     with init_system(Shop, tmp_path / "shop") as shop:
         assert shop.found() == ["tea"]
+
+
+def test_a_file_that_is_made_while_it_is_looked_for_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.stat
+
+    def too_early(path: Any, *args: Any, **kwargs: Any) -> Any:
+        if path == str(tmp_path / "file"):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", too_early)
+        with pytest.raises(FileNotFoundError):
+            paths.is_file(str(tmp_path / "file"))
+        (tmp_path / "file").touch()
+        assert paths.is_file(str(tmp_path / "file"))
+        (tmp_path / "file").unlink()
+        (tmp_path / "file").symlink_to("nowhere")
+        assert not paths.is_file(str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize("durability", ["sync", "buffered"])

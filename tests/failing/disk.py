@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from crash.disk_model import Link, Note, Recorder, SyncBegun, SyncDone, SyncFailed
 
 from coopy.disk.fs import Calls
@@ -20,10 +22,47 @@ class Written(Calls):
 
 
 class Noted(Recorder):
-    """Makes the calls, which may fail, and notes those that did not."""
+    """Makes the calls, which may fail, and notes those that were carried out, whatever the answer was."""
 
     def mappable(self, fd: int) -> bool:
         return Calls.mappable(self, fd) and self._mapped
+
+    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+        was_there = os.access(path, os.F_OK)
+        try:
+            return super().open(path, flags, mode)
+        except OSError:
+            if not was_there and os.access(path, os.F_OK):
+                self._names.pop(path, None)
+                self.notes.append(Link(((path, self.adopt(path)),)))
+            raise
+
+    def rename(self, old: str, new: str) -> None:
+        was_there = os.access(old, os.F_OK)
+        try:
+            super().rename(old, new)
+        except OSError:
+            if was_there and not os.access(old, os.F_OK):
+                self.renamed(old, new)
+            raise
+
+    def remove(self, path: str) -> None:
+        was_there = os.access(path, os.F_OK)
+        try:
+            super().remove(path)
+        except OSError:
+            if was_there and not os.access(path, os.F_OK):
+                self.removed(path)
+            raise
+
+    def make_directory(self, path: str) -> None:
+        was_there = os.access(path, os.F_OK)
+        try:
+            super().make_directory(path)
+        except OSError:
+            if not was_there and os.access(path, os.F_OK):
+                self.made(path)
+            raise
 
     def sync_data(self, fd: int) -> None:
         inode = self._fds[fd]
