@@ -119,6 +119,7 @@ class World:
         self._token = 0
         self._threads = set(threading.enumerate())
         self._files = set(_open_files())
+        self._processes = _children()
         self.errors: list[str] = []
 
     # -- what operations do
@@ -357,11 +358,8 @@ class World:
             gc.collect()
             if self._open_files():
                 raise Violation(f"left open: {self._open_files()}")
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        raise Violation(f"a child process is left: {pid or 'it runs'}")
+        if self._left():
+            raise Violation(f"a child process is left: {self._left()}")
 
     def _end_of_threads(self) -> None:
         for thread in set(threading.enumerate()) - self._threads:
@@ -426,12 +424,29 @@ class World:
                 pass
             self.ledger = None
         for _ in range(100):
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
+            for pid in self._left():
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    pass
+            if not self._left():
                 break
-            if not pid:
-                time.sleep(0.01)
+            time.sleep(0.01)
+
+    def _left(self) -> set[int]:
+        """Children that were not there before: another test may have some."""
+        return _children() - self._processes
+
+
+def _children() -> set[int]:
+    """The processes that this one has started and not waited for; none where the system does not list them."""
+    found: set[int] = set()
+    for tasks in Path("/proc/self/task").glob("*/children"):
+        try:
+            found.update(map(int, tasks.read_text().split()))
+        except OSError:
+            continue  # A thread that has ended.
+    return found
 
 
 def _open_files() -> list[tuple[str, str]]:
