@@ -33,7 +33,7 @@ def prune(basedir: str, rule: Retention, *, dry_run: bool = False) -> Pruned:
     system, `DirectoryInUse`, a `StorageError`, `JournalError`.
     """
     basedir = paths.absolute(basedir)
-    with paths.writes(basedir, retention.PRUNED_IN_PART):
+    with paths.reads(basedir) if dry_run else paths.writes(basedir, retention.PRUNED_IN_PART):
         return _pruned(basedir, rule, dry_run)
 
 

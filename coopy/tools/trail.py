@@ -58,7 +58,9 @@ def before_since(reading: Reading, since: Point | None) -> int:
     if isinstance(since, int):
         return max(since - 1, oldest)
     earliest = action.nanoseconds(since)
-    for first in reversed(directory.segments(os.listdir(reading.basedir))):
+    with paths.reads(reading.basedir):
+        firsts = directory.segments(os.listdir(reading.basedir))
+    for first in reversed(firsts):
         try:
             begins = next(reading.actions(first - 1), None)
         except StorageError:
@@ -123,7 +125,7 @@ class Tail:
         if self._file is None:
             self._open()
         while self._file is not None:
-            rolled = self._offset > HEADER.size and os.path.exists(directory.segment_path(self._basedir, self._last + 1))
+            rolled = self._offset > HEADER.size and paths.exists(directory.segment_path(self._basedir, self._last + 1))
             following, data = self._last + 1, self._whole_frames()
             if data:
                 pages.append((following, data))

@@ -9,6 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from coopy import JournalError, SnapshotError, Unreadable, UsageError, control, 
 from coopy.disk import directory, dirlock, manifest
 from coopy.disk.fs import Calls, File
 from coopy.disk.segment import BLOCK
+from coopy.reading import Reading
 from coopy.retention import Retention
-from coopy.tools import verify
+from coopy.tools import pruning, trail, verify
 from coopy.tools.backup import backup
 from coopy.tools.contents import contents
 from coopy.tools.pruning import prune
@@ -369,6 +371,56 @@ def test_a_segment_that_is_to_be_set_aside_and_can_not_be_seen_is_set_aside_once
         control(shop).close()
     assert coopy.replay(Shop, tmp_path / "shop").sold == [*before, "milk"]
     assert [path.name for path in (tmp_path / "shop").glob("aside-*/transaction_*4.log")] == ["transaction_000000000000004.log"]
+
+
+def test_a_pruning_that_is_only_tried_has_changed_nothing_where_something_can_not_be_seen(tmp_path: Path) -> None:
+    with init_system(Shop, tmp_path / "shop") as shop:
+        shop.sell("tea")
+        control(shop).take_snapshot()
+    oldest = tmp_path / "shop" / "snapshot_000000000000000.dat"
+
+    class Refusing:
+        """Nothing can be asked of a file any more, once it is known which are to go."""
+
+        def __getattr__(self, name: str) -> Any:
+            return refuse if name == "stat" else getattr(os, name)
+
+    def refuse(path: str) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Unreadable, match="nothing was changed"):
+        patched.setattr(pruning, "os", Refusing())
+        prune(str(tmp_path / "shop"), Retention(1), dry_run=True)
+    assert prune(str(tmp_path / "shop"), Retention(1), dry_run=True).files == [oldest.name] and oldest.exists()
+
+
+def test_a_log_that_can_not_be_looked_for_is_not_read_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with init_system(Shop, tmp_path / "shop") as shop:
+        shop.sell("tea")
+
+    def refuse(path: str) -> list[str]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with Reading(str(tmp_path / "shop"), Shop) as reading:
+        monkeypatch.setattr(os, "listdir", refuse)
+        with pytest.raises(Unreadable, match="nothing was changed"):
+            list(trail.actions(reading, datetime(2000, 1, 1, tzinfo=timezone.utc)))
+
+
+def test_a_log_that_is_followed_does_not_stand_still_where_the_next_segment_can_not_be_seen(tmp_path: Path) -> None:
+    with small_segments():
+        shop = open_with(Calls(), Shop, tmp_path / "shop", segment_bytes=SEGMENT_BYTES)
+        shop.sell("tea")
+        with Reading(str(tmp_path / "shop"), Shop) as reading:
+            followed = trail.follow(reading)
+            assert next(followed) is not None and next(followed) is None
+            for _ in range(4):
+                shop.sell("x" * 20_000)
+            new = sorted((tmp_path / "shop").glob("transaction_*.log"))[1]
+            with unseen(new), pytest.raises(Unreadable):
+                while next(followed) is not None:
+                    pass
+        control(shop).close()
 
 
 # -- backups

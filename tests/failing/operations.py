@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from failing.calls import ANY, PATH
@@ -20,10 +21,13 @@ import coopy
 from coopy import aio
 from coopy.disk import directory
 from coopy.disk.segment import BLOCK
+from coopy.reading import Reading
 from coopy.retention import Retention
-from coopy.tools import pruning, repair, verify
+from coopy.tools import pruning, repair, trail, verify
 from coopy.tools.backup import backup
+from coopy.tools.contents import contents
 from coopy.tools.importing import import_directory
+from coopy.tools.rehearse import rehearse
 
 MUCH = 20_000
 """A filler of which one goes into each block."""
@@ -398,6 +402,67 @@ def _verify(world: World) -> None:
         raise Violation("looking has changed a file")
 
 
+def _looking(look: Callable[[World], object]) -> Callable[[World], None]:
+    """Only looks: changes no file, whatever fails."""
+
+    def run(world: World) -> None:
+        before = _files(world.home)
+        world.does(lambda: look(world), "Nothing was changed", "Nothing is changed")
+        if _files(world.home) != before:
+            raise Violation("looking has changed a file")
+
+    return run
+
+
+def _contents(world: World) -> None:
+    found = contents(str(world.home))
+    if found.damages:
+        raise Violation(f"called damaged, and it is not: {found.damages[0]}")
+    if found.last != 9 or len(found.segments) != 3 or len(found.snapshots) != 3:
+        raise Violation(f"not what is there: {found}")
+
+
+def _log(since: trail.Point | None) -> Callable[[World], None]:
+    def look(world: World) -> None:
+        with Reading(str(world.home), Ledger) as reading:
+            found = [each.index for each in trail.actions(reading, since)]
+        if found != list(range(1, 10)):
+            raise Violation(f"not what is there: {found}")
+
+    return look
+
+
+def _log_follows(world: World) -> None:
+    found: list[int] = []
+    with Reading(str(world.home), Ledger) as reading:
+        following = trail.follow(reading)
+        while (each := next(following)) is not None:
+            found.append(each.index)
+        with world.failing.paused():
+            for _ in range(4):
+                world.add(MUCH)
+        while (each := next(following)) is not None:
+            found.append(each.index)
+        following.close()
+    if found != list(range(1, 14)):
+        raise Violation(f"not what is there: {found}")
+
+
+def _following(world: World) -> None:
+    world.does(lambda: _log_follows(world), "Nothing was changed", "Nothing is changed")
+
+
+def _rehearse(world: World) -> None:
+    if rehearse(str(world.home), Ledger):
+        raise Violation("said not to fit, and it does")
+
+
+def _prune_tried(world: World) -> None:
+    found = pruning.prune(str(world.home), Retention(1), dry_run=True)
+    if found.snapshots != [0, 4] or len(found.files) != 4:
+        raise Violation(f"not what is there: {found}")
+
+
 def _snapshots_and_closed(world: World) -> None:
     _begun_with_snapshots(world)
     _close_before(world)
@@ -441,6 +506,15 @@ def _import_checked(world: World) -> None:
         raise Violation(f"left lying about: {left}")
 
 
+LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
+for name, look in (
+    ("contents", _contents), ("log", _log(None)), ("log since a time", _log(LONG_AGO)), ("rehearse", _rehearse),
+    ("prune, tried", _prune_tried),
+):  # fmt: skip
+    _operation(name, _snapshots_and_closed, _looking(look), durabilities=("sync",), noted=False, ways=(True,))
+_operation(
+    "log, as it comes", _begun_with_snapshots, _following, durabilities=("sync",), noted=False, ways=(True,)
+)
 _operation("replay", _closed(0, MUCH, MUCH, MUCH, MUCH), _replay, ways=(True,))
 _operation("past", _begun(0, MUCH, MUCH, MUCH, MUCH), _past, ways=(True,))
 _operation("backup", _begun(0, MUCH, MUCH, MUCH, MUCH), _backup, check=_backup_checked, ways=(False,))
