@@ -70,6 +70,7 @@ class Options(TypedDict, total=False):
     keep: int | None
     keep_for: float | timedelta | None
     snapshot_growth: int
+    snapshot_replay: float
     fork: bool | None
     progress: Callable[[int, int], object] | None
     segment_bytes: int

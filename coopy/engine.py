@@ -141,7 +141,7 @@ class Engine:
 
     __slots__ = (
         "lock", "acquire", "release", "log", "machine", "proxy", "asked", "deterministic", "_snapshots", "_codec", "_secret",
-        "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
+        "replay_began", "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
     )  # fmt: skip
 
     machine: Machine
@@ -160,6 +160,8 @@ class Engine:
         """Whether actions answer the standard library's clock and chance; set before `start`."""
         self.asked: Callable[[str], None] = _nobody
         """Told the name of each effect as it is asked for, while the lock is held, and again after a rebuild."""
+        self.replay_began = 0.0
+        """When the replay of the last start, or of a rebuild, began: its snapshot was loaded by then. Of time.monotonic()."""
         self._snapshots = snapshots
         self._codec = codec
         self._secret = secret
@@ -661,6 +663,7 @@ class Engine:
         def begin(machine: Machine) -> None:
             # A domain that holds its own proxy calls it during replay, too.
             self.machine = machine
+            self.replay_began = time.monotonic()
 
         self.machine = restore(
             self.log,

@@ -38,6 +38,7 @@ def init_system(
     keep: int | None = None,
     keep_for: float | timedelta | None = None,
     snapshot_growth: int = 0,
+    snapshot_replay: float = 0,
     fork: bool | None = None,
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
@@ -70,6 +71,7 @@ def init_system(
     keep: int | None = None,
     keep_for: float | timedelta | None = None,
     snapshot_growth: int = 0,
+    snapshot_replay: float = 0,
     fork: bool | None = None,
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
@@ -101,6 +103,7 @@ def init_system(
     keep: int | None = None,
     keep_for: float | timedelta | None = None,
     snapshot_growth: int = 0,
+    snapshot_replay: float = 0,
     fork: bool | None = None,
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
@@ -136,7 +139,9 @@ def init_system(
         keep, keep_for: how many snapshots to keep, and for how long (seconds, or a timedelta) any
             past state is to be there. After a new snapshot, older ones that neither asks for, and the
             journal that only they need, are deleted. Without either, all is kept.
-        snapshot_growth: bytes of journal after which a snapshot is taken by itself; 0 for none.
+        snapshot_growth: bytes of journal since the newest snapshot after which one is taken by itself; 0 for none.
+        snapshot_replay: seconds that the actions since the newest snapshot took, after which one is taken by itself: about
+            what the next start replays. 0 for none.
         fork: whether snapshots are written by a forked child while calls go on. None: where the
             system can fork.
         progress: called with the actions done and the actions in all while a state is restored.
@@ -182,7 +187,7 @@ def init_system(
         kind = partial(replicated.ReplicatedSystem, role=found)
     return open_as(
         kind, obj, basedir, snapshot_time, durability=durability, validation=validation, check=check, keep=keep,
-        keep_for=keep_for, snapshot_growth=snapshot_growth, fork=fork, progress=progress, segment_bytes=segment_bytes,
+        keep_for=keep_for, snapshot_growth=snapshot_growth, snapshot_replay=snapshot_replay, fork=fork, progress=progress, segment_bytes=segment_bytes,
         deterministic=deterministic, create=create, wait=wait,
     )  # fmt: skip
 

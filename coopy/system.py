@@ -55,6 +55,9 @@ T = TypeVar("T")
 
 DURABILITIES = ("sync", "buffered")
 WAIT_STEP_S = 0.02
+LOOKS = 100
+"""So often it is looked whether an action runs in the seconds after which a snapshot is due; in between, within these limits."""
+LOOK_S_MIN, LOOK_S_MAX = 0.005, 0.05
 MAIN = ("__main__", "__mp_main__")
 """What the main file of a program is called; the second one in a process that multiprocessing has spawned."""
 
@@ -71,6 +74,7 @@ def open_as(
     keep: int | None = None,
     keep_for: float | timedelta | None = None,
     snapshot_growth: int = 0,
+    snapshot_replay: float = 0,
     fork: bool | None = None,
     progress: Progress | None = None,
     segment_bytes: int = SEGMENT_BYTES,
@@ -85,6 +89,7 @@ def open_as(
     for name, number, least in (
         ("snapshot_time", snapshot_time, 0),
         ("snapshot_growth", snapshot_growth, 0),
+        ("snapshot_replay", snapshot_replay, 0),
         ("segment_bytes", segment_bytes, 1),
         ("wait", wait, 0),
     ):
@@ -114,6 +119,7 @@ def open_as(
                 check=check,
                 kept=kept,
                 snapshot_growth=int(snapshot_growth),
+                snapshot_replay=snapshot_replay,
                 fork=child.AVAILABLE if fork is None else fork,
                 segment_bytes=int(segment_bytes),
                 deterministic=deterministic,
@@ -412,6 +418,7 @@ class System:
         segment_bytes: int,
         deterministic: bool = False,
         create: bool = True,
+        snapshot_replay: float = 0,
         wait_s: float = 0,
         calls: Calls | None = None,
     ) -> None:
@@ -425,8 +432,12 @@ class System:
         self._shadow: Shadow | None = None
         self._kept = kept
         self._fork = fork
+        # Since the newest snapshot: bytes of the journal, and seconds that actions took.
         self._growth_max = snapshot_growth
         self._grown = 0
+        self._replay_max_s = snapshot_replay
+        self._replay_due_s = snapshot_replay
+        self._acted_s = 0.0
         self._wake = threading.Event()
         self._pruning = threading.RLock()
         self._wait_s = wait_s
@@ -507,6 +518,7 @@ class System:
 
     def _open_files(self, calls: Calls, system: bytes, durability: str, segment_bytes: int) -> None:
         self._snapshots = DiskSnapshots(calls, self.basedir, system)
+        newest = max(self._snapshots.indexes(), default=0)
         journal = self._journal = Journal(
             calls,
             self.basedir,
@@ -517,6 +529,8 @@ class System:
             grown=_weakly(self._on_growth) if self._growth_max else None,
             held=self._lock,
         )
+        if self._growth_max:
+            self._on_growth(journal.bytes_since(newest))
         if journal.is_whole and self._lock is not None:
             self._lock.mark()
 
@@ -544,6 +558,7 @@ class System:
         bar = Bar(f"restoring {os.path.basename(self.basedir)}")
         try:
             self.engine.start(progress or bar, None if progress else bar.loading)
+            self._acted_s = time.monotonic() - self.engine.replay_began
             self._code = self.engine.machine.code
             self._refuse_node()
             self._start_shadow()
@@ -556,7 +571,7 @@ class System:
             bar.finish()
 
     def take_snapshot(self) -> int:
-        before = self._grown
+        before, acted = self._grown, self._acted_s
         try:
             self._refuse_elsewhere()
         except JournalError as error:
@@ -566,6 +581,8 @@ class System:
         index = self.engine.take_snapshot(self._in_a_child if self._fork else _inline)
         # What the journal has grown by meanwhile is for the next one.
         self._grown -= before
+        self._acted_s -= acted
+        self._replay_due_s = self._replay_max_s
         try:
             self.prune(self._kept)
         except (StorageError, OSError) as error:
@@ -764,27 +781,45 @@ class System:
 
     def snapshot_by_itself(self, interval_s: float) -> None:
         """Starts the thread that takes snapshots, if any are asked for."""
-        if interval_s or self._growth_max:
+        if interval_s or self._growth_max or self._replay_max_s:
             name = f"coopy snapshots of {self.basedir}"
             wake = self._wake
             # A system that is dropped, and not closed, ends its thread as well.
-            arguments = (weakref.ref(self, lambda _: wake.set()), wake, min(interval_s, threading.TIMEOUT_MAX) or None)
+            system = weakref.ref(self, lambda _: wake.set())
+            look_s = min(max(self._replay_max_s / LOOKS, LOOK_S_MIN), LOOK_S_MAX) if self._replay_max_s else math.inf
+            arguments = (system, wake, interval_s or math.inf, look_s)
             try:
                 threading.Thread(target=_snapshooter, args=arguments, name=name, daemon=True).start()
             except RuntimeError as error:  # There can't be one more.
                 raise _not_opened(OSError(errno.EAGAIN, str(error)), self.basedir) from error
 
+    def look_at_actions(self, since_s: float) -> None:
+        """Counts the seconds since the look before to those that actions took, if one runs.
+
+        To take the time of each would make calls slower. Of many looks, as many find an action as actions take of the time.
+        """
+        if self.engine.machine.running:
+            self._acted_s += since_s
+
     def snapshot_if_due(self, timed: bool) -> None:
         """Takes a snapshot if there is something new in it; failing is logged, and tried again next time."""
-        if self._closing or not (timed or self._grown >= self._growth_max):
+        is_due = self._is_due()
+        if self._closing or not (timed or is_due):
             return
-        if self._journal.last in self._snapshots.indexes()[-1:]:
+        # Growth is told of before what the journal grows by is there: taking the snapshot waits for it.
+        if not is_due and self._journal.last in self._snapshots.indexes()[-1:]:
             return
         try:
             self.take_snapshot()
         except Exception as error:
+            # Not at the next look: when as much again has been done.
+            self._replay_due_s = self._acted_s + self._replay_max_s
             if not self._closing:
                 log.error("%s: no snapshot was taken: %s", self.basedir, error)
+
+    def _is_due(self) -> bool:
+        has_grown = 0 < self._growth_max <= self._grown
+        return has_grown or 0 < self._replay_max_s and self._replay_due_s <= self._acted_s
 
     def _on_growth(self, size: int) -> None:
         self._grown += size
@@ -803,15 +838,24 @@ def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s: float | None) -> None:
+def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s: float, look_s: float) -> None:
+    looked = time.monotonic()
+    due = looked + interval_s
     while True:
-        timed = not wake.wait(interval_s)
+        wait_s = min(due - looked, look_s)
+        woken = wake.wait(None if wait_s == math.inf else min(max(wait_s, 0), threading.TIMEOUT_MAX))
         wake.clear()
         found = system()
         if found is None or found._closed:
             return
+        now = time.monotonic()
+        found.look_at_actions(now - looked)
+        timed = now >= due
         found.snapshot_if_due(timed)
         del found
+        looked = time.monotonic()
+        if timed or woken:
+            due = looked + interval_s
 
 
 def _inline(save: Saver) -> Callable[[], None]:

@@ -451,7 +451,7 @@ def test_what_the_journal_grows_by_while_a_snapshot_is_written_counts_towards_th
         counter.fill(bytes(BLOCK))
         monkeypatch.setattr("coopy.system._inline", slowly)
         counter.take_snapshot()
-        assert control(counter)._system._grown == 3 * BLOCK
+        assert 3 * BLOCK <= control(counter)._system._grown < 4 * BLOCK
 
 
 # -- one writing process

@@ -71,7 +71,7 @@ class Journal:
     journal then ends at the last frame that is whole, and damage behind it is
     raised by who reads so far. ``floor`` is the index that a snapshot has already
     reached, None if there is no snapshot: the journal goes on behind it, even if a
-    power cut took its own end. ``grown`` is called whenever a block is full. ``held``
+    power cut took its own end. ``grown`` is told of bytes, whenever a block is begun. ``held``
     is the lock of the directory, which is asked now and then whether it still is there.
 
     Raises a `StorageError`, OSError.
@@ -291,7 +291,7 @@ class Journal:
                 self._start_at(start)
                 self._limit = end
                 if self._grown is not None:
-                    self._grown(BLOCK)
+                    self._grown(end - start)
             self._block_end = end
         except OSError as error:
             raise self._refused(error) from error
@@ -484,6 +484,19 @@ class Journal:
                     break
             return f"{path}, byte {offset}"
         return self._basedir
+
+    def bytes_since(self, index: int) -> int:
+        """About how many bytes the journal has behind an action: as if all of one segment were of one size."""
+        found = 0
+        for first, following in zip(self._firsts, [*self._firsts[1:], self.last + 1]):
+            if following <= index + 1:
+                continue
+            if first == self._firsts[-1]:
+                size = self._tail
+            else:
+                size = os.stat(directory.segment_path(self._basedir, first)).st_size
+            found += size * (following - max(first, index + 1)) // (following - first)
+        return found
 
     # -- opening and closing
 
