@@ -41,6 +41,11 @@ OUTCOMES = ("unknown", "returned", "raised", "withdrawn")
 
 HEADER = struct.Struct("<qiB")
 HEAD = struct.Struct("<13sII")
+CLOCK = "<clock>"
+"""Name of the action with which the clock was put back: from it on instants are those of the machine's clock again, though the
+action before it has a later one."""
+AHEAD_NS = 300_000_000_000
+"""An instant that is so much later than the clock is not of a clock that is set right."""
 OUTCOME = -1  # place of the outcome in a header
 NO_CALL = b"NN"
 assert (HEADER.size, HEADER.size + len(NO_CALL)) == (PREFIX_BYTES, AMENDMENT_BYTES), "the table above is what is packed, and what a log expects"

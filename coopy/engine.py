@@ -65,6 +65,10 @@ def _done() -> None:
     pass
 
 
+def _tell_nobody(last: int, now: int) -> None:
+    pass
+
+
 def _nothing(domain: object) -> None:
     pass
 
@@ -141,7 +145,7 @@ class Engine:
 
     __slots__ = (
         "lock", "acquire", "release", "log", "machine", "proxy", "asked", "deterministic", "_snapshots", "_codec", "_secret",
-        "replay_began", "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
+        "replay_began", "is_ahead", "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
     )  # fmt: skip
 
     machine: Machine
@@ -160,6 +164,8 @@ class Engine:
         """Whether actions answer the standard library's clock and chance; set before `start`."""
         self.asked: Callable[[str], None] = _nobody
         """Told the name of each effect as it is asked for, while the lock is held, and again after a rebuild."""
+        self.is_ahead: Callable[[int, int], None] = _tell_nobody
+        """Told, by who records, of the last instant and the clock's, if that is far behind."""
         self.replay_began = 0.0
         """When the replay of the last start, or of a rebuild, began: its snapshot was loaded by then. Of time.monotonic()."""
         self._snapshots = snapshots
@@ -213,7 +219,7 @@ class Engine:
                     if instant >= self._offset_until:
                         instant = self._stamp(instant)
                     if instant < self._instant:
-                        instant = self._instant
+                        instant = self._not_before(instant)
                     header = _pack(instant, self._offset, machine.outcome)
                     function = machine.methods[method.name]
                     parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
@@ -403,6 +409,14 @@ class Engine:
         return self.log.last
 
     @with_lock
+    def put_clock_back(self) -> int:
+        """Records an action that has the time of this machine's clock, though the one before it is later, and returns its index."""
+        before = action.utc_time(self._current().header)
+        self._instant = 0
+        self.record(action.CLOCK, (f"{before:%Y-%m-%d %H:%M:%S} UTC",), self.machine.methods[action.CLOCK])
+        return self.log.last
+
+    @with_lock
     def run(self, function: Callable[[], R]) -> R:
         """Runs a function with the lock held: no action runs meanwhile, and none of another thread is seen half done."""
         return function()
@@ -461,7 +475,7 @@ class Engine:
         self._snapshots.write(machine.applied, write, tries)
 
     def past(
-        self, until: int | None, instant: int | None, codec: Codec, begin: Callable[[Machine], None]
+        self, until: int | None, instant: int | None, clock_from: int, codec: Codec, begin: Callable[[Machine], None]
     ) -> Machine:
         """The machine as it was, decoded by ``codec``. The live one is untouched."""
         self._put_right()
@@ -469,7 +483,7 @@ class Engine:
         try:
             found = restore(
                 log, self._snapshots, codec, self._secret,
-                deterministic=self.deterministic, until=until, instant=instant, begin=begin,
+                deterministic=self.deterministic, until=until, instant=instant, clock_from=clock_from, begin=begin,
             )  # fmt: skip
         finally:
             log.close()
@@ -753,9 +767,16 @@ class Engine:
     def _stamp(self, instant: int) -> int:
         """Reads the UTC offset of local time, which is looked at once a second. The instant that the action gets."""
         seconds = instant // _NS
+        self._not_before(instant)
         self._offset = time.localtime(seconds).tm_gmtoff
         self._offset_until = (seconds + 1) * _NS
         return instant
+
+    def _not_before(self, instant: int) -> int:
+        """The instant that an action gets whose clock says ``instant``: not one before that of the last action."""
+        if instant + action.AHEAD_NS < self._instant:
+            self.is_ahead(self._instant, instant)
+        return max(instant, self._instant)
 
     def _returned(self, result: Any) -> Any:
         if result is self.machine.domain:

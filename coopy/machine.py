@@ -107,6 +107,7 @@ class Machine:
         # They must not hold the machine, which holds them: a state goes with the last reference to it, not with a collection.
         myself: Any = weakref.proxy(self)
         self.methods[DONE] = self.effects.pop
+        self.methods[action.CLOCK] = _change_nothing
         self.methods[BATCH] = MethodType(Machine._begin_batch, myself)
         self.methods[CODE] = MethodType(Machine._begin_code, myself)
         equip(domain)
@@ -506,6 +507,10 @@ _OPAQUE = "<opaque>"
 _OLD = "<old>"
 _NOTHING = "<nothing>"
 _OURS = (_OPAQUE, _OLD, _NOTHING, MARK)
+
+
+def _change_nothing(before: str) -> None:
+    """What the action does with which the clock was put back: it says how late it was."""
 
 
 class _Gone:

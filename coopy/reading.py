@@ -10,6 +10,7 @@ from coopy.codec import Codec
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
+from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import ReplayError, UsageError
 from coopy.history import Action
@@ -61,11 +62,11 @@ class Reading:
         misfit: Callable[[ReplayError], None] | None = None,
     ) -> Machine:
         """The machine as it was then; see `coopy.replay.restore`."""
-        index, instant = point(until, self.log.last)
+        index, instant, clock_from = point(until, self.log.last, self.manifest)
         with paths.reads(self.basedir):
             return restore(
                 self.log, self.snapshots, self.codec, self.manifest.secret,
-                deterministic=self.manifest.deterministic, until=index, instant=instant, progress=progress, loading=loading,
+                deterministic=self.manifest.deterministic, until=index, instant=instant, clock_from=clock_from, progress=progress, loading=loading,
                 begin=self._begin, stops=stops, visit=visit, misfit=misfit,
             )  # fmt: skip
 
@@ -92,15 +93,16 @@ class Reading:
         self.close()
 
 
-def point(until: int | datetime | None, last: int) -> tuple[int | None, int | None]:
-    """``until`` as an index or an instant (ns)."""
+def point(until: int | datetime | None, last: int, said: Manifest) -> tuple[int | None, int | None, int]:
+    """``until`` as an index or an instant (ns), and the action from which on the clock runs that shows that instant."""
     if isinstance(until, datetime):
         # Actions have nanoseconds, datetimes do not: every action of that microsecond is in.
-        return None, action.nanoseconds(until) + 999
+        instant = action.nanoseconds(until) + 999
+        return None, instant, said.clock_from(instant)
     if until is None:
-        return None, None
+        return None, None, 0
     if isinstance(until, bool) or not isinstance(until, int):
         raise UsageError(f"until={shown(until)}: must be the index of an action, a datetime, or None")
     if not 0 <= until <= last:
         raise UsageError(f"until={shown(until)}: the system has actions 1 to {last}; 0 is the state before the first")
-    return until, None
+    return until, None, 0

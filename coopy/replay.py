@@ -43,6 +43,7 @@ def restore(
     deterministic: bool,
     until: int | None = None,
     instant: int | None = None,
+    clock_from: int = 0,
     progress: Progress | None = None,
     loading: Progress | None = None,
     begin: Callable[[Machine], None] | None = None,
@@ -54,6 +55,7 @@ def restore(
 ) -> Machine:
     """The machine after action ``until``, or after the last action not later than ``instant`` (ns).
 
+    Actions before that of ``clock_from`` are earlier than ``instant``, whatever time they have: the clock was put back then.
     ``begin`` is given the machine before the first action is replayed, ``loading`` the bytes
     of the snapshot that are loaded, and how many there are, and ``visit`` the machine after each
     action of ``stops``, which ascend. ``misfit`` is given each error of an action that does not fit,
@@ -64,14 +66,14 @@ def restore(
     """
     # Restoring makes objects and drops none: the collector would look at all of them, again and again.
     with collector.off(), recursion.room():
-        machine, passed_over = _from_snapshot(snapshots, codec, secret, until, instant, loading)
+        machine, passed_over = _from_snapshot(snapshots, codec, secret, until, instant, clock_from, loading)
         machine.deterministic = deterministic
         if begin is not None:
             begin(machine)
         start = machine.applied
         total = (log.last if until is None else min(until, log.last)) - start
         withdraw = False
-        batches = _batches(log, machine, until, instant)
+        batches = _batches(log, machine, until, instant, clock_from)
         if visit is not None:
             batches = _stopping(batches, machine, stops, visit)
         try:
@@ -96,8 +98,8 @@ def restore(
         # was to be withdrawn: start over without it, as every later replay will.
         return restore(
             log, snapshots, codec, secret,
-            deterministic=deterministic, until=until, instant=instant, progress=progress, begin=begin, stops=stops,
-            visit=visit, misfit=misfit, withdrawn=machine.applied, alone=alone,
+            deterministic=deterministic, until=until, instant=instant, clock_from=clock_from, progress=progress, begin=begin,
+            stops=stops, visit=visit, misfit=misfit, withdrawn=machine.applied, alone=alone,
         )  # fmt: skip
     return machine
 
@@ -108,6 +110,7 @@ def _from_snapshot(
     secret: bytes,
     until: int | None,
     instant: int | None,
+    clock_from: int,
     loading: Progress | None,
 ) -> tuple[Machine, CoopyError | None]:
     """The machine at the newest snapshot that can be loaded, and why a newer one can't be."""
@@ -130,7 +133,7 @@ def _from_snapshot(
             if len(data) < action.HEAD.size:
                 raise DamagedSnapshot(f"snapshot of action {index}", index, "it has no head")
             header, version, size = action.HEAD.unpack_from(data)
-            if instant is not None and index > 0 and action.instant_of(header) > instant:
+            if instant is not None and index > 0 and index >= clock_from and action.instant_of(header) > instant:
                 upto = index - 1
                 continue
             codec.refuse_newer(version, f"the snapshot of action {index}")
@@ -177,7 +180,7 @@ def _refuse_other(state: object, cls: type) -> None:
 
 
 def _batches(
-    log: Log, machine: Machine, until: int | None, instant: int | None
+    log: Log, machine: Machine, until: int | None, instant: int | None, clock_from: int
 ) -> Iterator[tuple[Batch, bytes]]:
     """Batches of records, cut at the point asked for, each with the header that follows it."""
     held: Batch | None = None
@@ -202,7 +205,7 @@ def _batches(
         following = first + len(names) - (arguments.count(None) if None in names else 0)
         if held is not None:
             yield held, headers[0]
-        size = _size_upto(headers, arguments, first, until, instant)
+        size = _size_upto(headers, arguments, first, until, instant, clock_from)
         if size < len(headers):
             if size:
                 yield _part(batch, 0, size), headers[size]
@@ -260,7 +263,9 @@ def _part(batch: Batch, start: int, end: int | None) -> Batch:
     return headers[start:end], names[start:end], arguments[start:end]
 
 
-def _size_upto(headers: list[bytes], arguments: list[Any], first: int, until: int | None, instant: int | None) -> int:
+def _size_upto(
+    headers: list[bytes], arguments: list[Any], first: int, until: int | None, instant: int | None, clock_from: int = 0
+) -> int:
     """How many records of a batch lie at or before the point; all if it is not in this batch."""
     if until is not None and first + len(headers) > until:
         index = first - 1
@@ -269,7 +274,9 @@ def _size_upto(headers: list[bytes], arguments: list[Any], first: int, until: in
             if index > until:
                 return place
     if instant is not None and action.instant_of(headers[-1]) > instant:
-        for place, header in enumerate(headers):
-            if action.instant_of(header) > instant:
+        index = first - 1
+        for place, (header, args) in enumerate(zip(headers, arguments)):
+            index += args is not None
+            if action.instant_of(header) > instant and index >= clock_from:
                 return place
     return len(headers)

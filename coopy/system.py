@@ -441,6 +441,7 @@ class System:
         self._wake = threading.Event()
         self._pruning = threading.RLock()
         self._wait_s = wait_s
+        self._told_of_clock = False
         self._closing = False
         self._closed = False
         self._calls = Calls() if calls is None else calls
@@ -559,6 +560,7 @@ class System:
         try:
             self.engine.start(progress or bar, None if progress else bar.loading)
             self._acted_s = time.monotonic() - self.engine.replay_began
+            self._look_at_clock()
             self._code = self.engine.machine.code
             self._refuse_node()
             self._start_shadow()
@@ -569,6 +571,28 @@ class System:
             raise _not_opened(error, self.basedir)
         finally:
             bar.finish()
+
+    def _look_at_clock(self) -> None:
+        """Warns of a clock that was far ahead once: now, and when the first action is recorded."""
+        last, now = action.instant_of(self.engine.machine.header), self._now()
+        if last > now + action.AHEAD_NS:
+            self._warn_of_clock(last, now)
+        # A clock may also be put right while the system is open.
+        self.engine.is_ahead = _weakly(self._is_ahead)
+
+    def _is_ahead(self, last: int, now: int) -> None:
+        if not self._told_of_clock:
+            self._told_of_clock = True
+            self._warn_of_clock(last, now)
+
+    def _warn_of_clock(self, last: int, now: int) -> None:
+        said = [action.utc_time(action.header(each, 0, action.UNKNOWN)).replace(tzinfo=None) for each in (last, now)]
+        log.warn(
+            "%s: the last action has the time %s UTC, and this machine's clock says %s: %s less. One of the two is wrong. Time "
+            "does not go back by itself: until the clock has come so far, each action gets the time of that one. If the clock is "
+            "right now, close the system and run `coopy repair DIR --reclock`; if it is not, set it before you go on.",
+            self.basedir, *(each.isoformat(" ", "seconds") for each in said), timedelta(seconds=(last - now) // 1_000_000_000),
+        )  # fmt: skip
 
     def take_snapshot(self) -> int:
         before, acted = self._grown, self._acted_s
@@ -617,11 +641,11 @@ class System:
         return gone
 
     def past(self, until: int | datetime | None) -> Any:
-        index, instant = point(until, self._journal.last)
+        index, instant, clock_from = point(until, self._journal.last, self._manifest)
         past, codec = proxy.Past(self._cls), Codec(self._cls)
         codec.proxy = past.proxy
         with paths.reads(self.basedir):
-            domain = self.engine.past(index, instant, codec, past.begin).domain
+            domain = self.engine.past(index, instant, clock_from, codec, past.begin).domain
         versions.leave(domain)
         return domain
 

@@ -358,9 +358,11 @@ def prune(
 def repair(
     directory: Dir,
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    reclock: Annotated[bool, typer.Option("--reclock", help="Put the clock back, after one was far ahead once.")] = False,
+    domain: Class = None,
     as_json: Json = False,
 ) -> None:
-    """Cuts out what is damaged.
+    """Cuts out what is damaged; with --reclock, puts the clock back.
 
     The directory then opens again; what was cut is copied aside first. Prints what is damaged, what would be lost and what would be done, and asks. Without
     a terminal to ask at, and without --yes, it only prints.
@@ -369,10 +371,14 @@ def repair(
     Examples:
       coopy repair data
       coopy repair data --yes --json
+      coopy repair data --reclock
     """
     from coopy.cli import text
     from coopy.tools import repair as repairing
 
+    if reclock:
+        _reclock(directory, domain, yes, as_json)
+        return
     basedir = _directory(directory)
     plan = repairing.plan(basedir)
     if plan is None:
@@ -569,6 +575,38 @@ def stub(
     if name is not None and (not name.isidentifier() or iskeyword(name)):
         raise UsageError(f"--name {name!r}: must be a name that a class can have, for example AsyncWiki")
     print(stubs.protocol_of(domain.load(spec), name), end="")
+
+
+def _reclock(directory: str, domain: str | None, yes: bool, as_json: bool) -> None:
+    from coopy.cli import text
+    from coopy.tools import reclock as reclocking
+
+    basedir, cls = _directory_and_class(directory, domain)
+    plan = reclocking.plan(basedir, cls)
+    if plan is None:
+        if as_json:
+            text.print_json({"plan": None})
+        else:
+            print("the last action is not later than this machine's clock")
+        return
+    said = {"index": plan.index, "before": plan.before.isoformat(), "after": plan.after.isoformat()}
+    if not as_json:
+        print(
+            f"The last action, {plan.index - 1:,}, has the time {text.moment(plan.before, 'seconds')}, and this machine's clock says "
+            f"{text.moment(plan.after, 'seconds')}. An action {plan.index:,} would be recorded with the time of the clock, and those "
+            f"after it have the clock's times again. What was recorded stays as it is, with its times. Is the clock right?"
+        )
+    if not (yes or (not as_json and _confirmed())):
+        if as_json:
+            text.print_json({"plan": said, "reclocked": None})
+        else:
+            _say_error("nothing was changed. To carry it out, answer yes at a terminal, or give --yes.")
+        raise typer.Exit(1)
+    done = reclocking.reclock(basedir, cls)
+    if as_json:
+        text.print_json({"plan": said, "reclocked": done.index})
+    else:
+        print(f"done: from action {done.index:,} on the clock's times count")
 
 
 # -- what the commands share

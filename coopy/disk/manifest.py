@@ -10,11 +10,13 @@
     created     when, ISO 8601, UTC
     deterministic  true, if the standard library's clock and chance are answered from the action (see `coopy.deterministic`);
                 not there otherwise
+    reclocked   [[index, instant], ...]: where the clock was put back, and to when (nanoseconds since 1970-01-01 UTC); not there
+                otherwise
     checksum    CRC-32, 8 hexadecimal digits, of the other members as sorted JSON without spaces
 
 The file has mode 0600: who knows the secret can tell the draws of the env.
-It is written whole (temporary file, sync, rename, sync of the directory), when the system is made and when it is
-turned deterministic, for good.
+It is written whole (temporary file, sync, rename, sync of the directory), when the system is made when it is
+turned deterministic, for good, and when its clock is put back.
 """
 
 from __future__ import annotations
@@ -45,6 +47,14 @@ class Manifest(NamedTuple):
     created: str = ""
     deterministic: bool = False
     program: str = ""
+    reclocked: tuple[tuple[int, int], ...] = ()
+
+    def clock_from(self, instant: int) -> int:
+        """Index of the action from which on the clock runs that shows an instant; 0 if it was never put back before that.
+
+        What is before that action is earlier than the instant, whatever time it has.
+        """
+        return max((index for index, begins in self.reclocked if begins <= instant), default=0)
 
 
 def read(calls: Calls, directory: str) -> Manifest | None:
@@ -88,6 +98,7 @@ def read(calls: Calls, directory: str) -> Manifest | None:
             str(members.get("created", "")),
             members.get("deterministic", False) is True,
             str(members.get("program", "")),
+            tuple((int(index), int(instant)) for index, instant in members.get("reclocked", ())),
         )
     except (KeyError, TypeError, ValueError):
         found = Manifest(b"", b"")
@@ -137,6 +148,14 @@ def make_deterministic(calls: Calls, directory: str, manifest: Manifest) -> Mani
     return manifest
 
 
+def put_clock_back(calls: Calls, directory: str, manifest: Manifest, index: int, instant: int) -> Manifest:
+    """Says that the clock is put back by an action. Raises OSError, with the old one or the new one there."""
+    before = tuple(each for each in manifest.reclocked if each[0] < index)
+    manifest = manifest._replace(reclocked=(*before, (index, instant)))
+    _write(calls, directory, manifest)
+    return manifest
+
+
 def _write(calls: Calls, directory: str, manifest: Manifest) -> None:
     import json
 
@@ -152,6 +171,8 @@ def _write(calls: Calls, directory: str, manifest: Manifest) -> None:
         members["program"] = manifest.program
     if manifest.deterministic:
         members["deterministic"] = True
+    if manifest.reclocked:
+        members["reclocked"] = manifest.reclocked
     members["checksum"] = _checksum(members)
     path = os.path.join(directory, NAME)
     temporary = path + ".tmp"

@@ -38,11 +38,12 @@ def actions(reading: Reading, since: Point | None = None, until: Point | None = 
     # Actions have nanoseconds, datetimes do not: every action of that microsecond is in.
     latest = action.nanoseconds(until) + 999 if isinstance(until, datetime) else None
     last = until if isinstance(until, int) else None
+    clock_from = 0 if latest is None else reading.manifest.clock_from(latest)
     for each in reading.actions(after):
         instant = action.instant_of(each.header)
-        if (last is not None and each.index > last) or (latest is not None and instant > latest):
+        if (last is not None and each.index > last) or (latest is not None and instant > latest and each.index >= clock_from):
             return
-        # They are in order of time, too.
+        # They are in order of time, too, but for where the clock was put back.
         reached = reached or _is_reached(each, since)
         if reached:
             yield each

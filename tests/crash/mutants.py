@@ -83,6 +83,27 @@ def _crc32(data, begin):
 MUTANTS = [
     # -- one call
     Mutant(
+        "a-look-by-time-does-not-know-where-the-clock-was-put-back",
+        "coopy/replay.py",
+        "if action.instant_of(header) > instant and index >= clock_from:",
+        "if action.instant_of(header) > instant:",
+        "tests/tools/test_reclock.py::test_a_look_by_time_finds_the_state_that_was_then",
+    ),
+    Mutant(
+        "growth-is-forgotten-with-the-process",
+        "coopy/system.py",
+        "self._on_growth(journal.bytes_since(newest))",
+        "pass",
+        "tests/test_growth.py::test_what_a_snapshot_holds_does_not_count_at_the_next_opening",
+    ),
+    Mutant(
+        "a-state-of-another-class-is-taken",
+        "coopy/replay.py",
+        "            _refuse_other(state, codec.domain_class)\n",
+        "",
+        "tests/cli/test_other_class.py::test_another_class_is_refused_by_every_command_with_both_names",
+    ),
+    Mutant(
         "a-module-opens-its-system-while-a-tool-imports-it",
         "coopy/opening.py",
         'looking.refuse("init_system")',
@@ -1365,7 +1386,7 @@ MUTANTS = [
                 ENGINE,
                 "                    instant = _time_ns()\n                    if instant >= self._offset_until:\n"
                 "                        instant = self._stamp(instant)\n                    if instant < self._instant:\n"
-                "                        instant = self._instant\n",
+                "                        instant = self._not_before(instant)\n",
                 "                    instant = began\n",
             ),
         ),
