@@ -37,6 +37,7 @@
         ChangedSignature      an action has arguments its method does not take any more
         UndecodableAction     its arguments name what is not there any more (also a DecodingError)
         FailedUpgrade         an upgrade of coopy.migration raised
+        InterruptedReplay     run again, an action lacks memory or room to recurse
         NewerVersion          a later version of the class recorded it
         ReplayDiverged        an action ended otherwise than it did when it was recorded
 
@@ -47,9 +48,10 @@ the attributes hold the same facts. Exceptions of the domain are never wrapped.
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeVar
-
 import os
+import re
+import shlex
+from typing import Any, TypeVar
 
 
 class CoopyError(Exception):
@@ -335,21 +337,26 @@ class ReplayError(CoopyError):
         self.where = where
 
 
-def _by_hand(where: str, index: int) -> str:
-    """The way out that there is for any action that replay can't get past."""
-    return f", or withdraw the action: coopy repair DIRECTORY --withdraw {index}"
+_PLACE = re.compile(r"(?s)(.+), byte [0-9]+\Z")
+"""Where an action lies in a segment, as `coopy.storage.Log.where` says it of one on disk."""
+
+
+def _ways_out(cure: str, where: str, index: int, stub: str = "") -> str:
+    """What can be done about an action that replay can't get past: the cure, and what helps with any of them."""
+    found = _PLACE.match(where)
+    if found is not None:
+        basedir = shlex.quote(os.path.dirname(found[1]) or os.curdir)
+        cure += f" Or withdraw the action, so that it is left out from now on: `coopy repair {basedir} --withdraw {index}`."
+    return f"{cure} Or write an upgrade:{stub}" if stub else cure
 
 
 class MissingMethod(ReplayError):
     """An action names a method that the class no longer has."""
 
     def __init__(self, index: int, method: str, where: str, cls: str, stub: str = "") -> None:
+        cure = _ways_out("Give the class a method of that name again.", where, index, stub)
         super().__init__(
-            f"action {index} ({where}) calls {method}(), which {cls} does not have. Nothing was "
-            f"changed. Give the class a method of that name again{', or write an upgrade:' + stub if stub else '.'}",
-            index,
-            method,
-            where,
+            f"action {index} ({where}) calls {method}(), which {cls} does not have. Nothing was changed. {cure}", index, method, where
         )
 
 
@@ -357,9 +364,9 @@ class ChangedSignature(ReplayError):
     """An action has arguments that its method does not take any more."""
 
     def __init__(self, index: int, method: str, where: str, problem: str, stub: str) -> None:
+        cure = _ways_out("Let the method take the old arguments too.", where, index, stub)
         super().__init__(
-            f"action {index} ({where}) does not fit {method}() any more: {problem}. Nothing was changed. Let the "
-            f"method take the old arguments too, or write an upgrade:{stub}",
+            f"action {index} ({where}) does not fit {method}() any more: {problem}. Nothing was changed. {cure}",
             index,
             method,
             where,
@@ -370,16 +377,17 @@ class UndecodableAction(DecodingError, ReplayError):
     """The arguments of an action cannot be decoded by today's code; nor can the name of its method."""
 
     def __init__(self, index: int, where: str, error: Exception) -> None:
-        ReplayError.__init__(self, f"action {index} ({where}): {error}", index, "?", where)
+        ReplayError.__init__(self, f"action {index} ({where}): {_ways_out(str(error), where, index)}", index, "?", where)
 
 
 class FailedUpgrade(ReplayError):
     """The upgrade of an old action raised."""
 
     def __init__(self, index: int, method: str, where: str, version: int, error: Exception) -> None:
+        cure = _ways_out("Let the upgrade take the action as it was recorded.", where, index)
         super().__init__(
             f"action {index} ({where}): its upgrade, that of {method}() from version {version}, raised "
-            f"{type(error).__name__}: {error}. Nothing was changed.",
+            f"{type(error).__name__}: {error}. Nothing was changed. {cure}",
             index,
             method,
             where,
@@ -406,13 +414,13 @@ class InterruptedReplay(ReplayError):
 
     def __init__(self, index: int, method: str, where: str, recorded: str, error: BaseException) -> None:
         if isinstance(error, RecursionError):
-            cure = "Open it where sys.getrecursionlimit() is as high as where the action was recorded"
+            cure = "Open it where sys.getrecursionlimit() is as high as where the action was recorded."
         else:
-            cure = "Open it where there is more memory"
+            cure = "Open it where there is more memory."
         super().__init__(
             f"action {index} ({where}), {method}(): recorded as {recorded!r}, but run again it raises "
-            f"{type(error).__name__}{f': {error}' if str(error) else ''}. Replay stopped there and nothing was changed. {cure}"
-            f"{_by_hand(where, index)}",
+            f"{type(error).__name__}{f': {error}' if str(error) else ''}. Replay stopped there and nothing was changed. "
+            f"{_ways_out(cure, where, index)}",
             index,
             method,
             where,
@@ -426,11 +434,11 @@ class ReplayDiverged(ReplayError):
     def __init__(
         self, index: int, method: str, where: str, recorded: str, replayed: str, detail: str = ""
     ) -> None:
+        cure = f"The state before it can be looked at with coopy.replay(cls, basedir, until={index - 1})."
         super().__init__(
             f"action {index} ({where}), {method}(): recorded as {recorded!r}, but replay {replayed!r}"
             f"{detail}. Replay stopped there and nothing was changed. The method depends on something "
-            f"that is not in its arguments, its clock or its env, or its code has changed; the state "
-            f"before it can be looked at with coopy.replay(cls, basedir, until={index - 1}).",
+            f"that is not in its arguments, its clock or its env, or its code has changed. {_ways_out(cure, where, index)}",
             index,
             method,
             where,

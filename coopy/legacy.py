@@ -684,7 +684,7 @@ def _run(domain: Any, extents: list[_Extent], names: _Names, total: int, progres
             data = _read(extent.path)[: extent.size]
             for record, offset, _ in _records(data, extent.path, names):
                 index += 1
-                raised += _run_one(domain, record, index, f"{extent.path}, byte {offset}")
+                raised += _run_one(domain, record, index, f"{extent.path}, at byte {offset}")
                 if progress is not None:
                     progress(index, total)
     finally:

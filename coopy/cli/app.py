@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -357,29 +358,61 @@ def prune(
 @app.command()
 def repair(
     directory: Dir,
+    withdraw: Annotated[
+        int | None, typer.Option(metavar="INDEX", help="Leave this action out from now on, as replay can't get past it.")
+    ] = None,
+    reinstate: Annotated[int | None, typer.Option(metavar="INDEX", help="Take back that this action was withdrawn so.")] = None,
+    on_every_node: Annotated[
+        bool, typer.Option("--on-every-node", help="All nodes are stopped, and the same is done in the directory of each.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
     reclock: Annotated[bool, typer.Option("--reclock", help="Put the clock back, after one was far ahead once.")] = False,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
-    """Cuts out what is damaged; with --reclock, puts the clock back.
+    """Cuts out what is damaged; withdraws an action; puts the clock back.
 
     The directory then opens again; what was cut is copied aside first. Prints what is damaged, what would be lost and what would be done, and asks. Without
-    a terminal to ask at, and without --yes, it only prints.
+    a terminal to ask at, and without --yes, it only prints. With --withdraw INDEX it does so with one action that replay can't get past: an error that says so
+    names the index. Nothing need be damaged then, and the code that recorded the action need not be there.
 
     \b
     Examples:
       coopy repair data
       coopy repair data --yes --json
       coopy repair data --reclock
+      coopy repair data --withdraw 1200
     """
+    from coopy.tools import withdrawing
+
+    if reclock:
+        if withdraw is not None or reinstate is not None:
+            raise UsageError("--reclock goes with neither --withdraw nor --reinstate. Nothing was changed.")
+        _reclock(directory, domain, yes, as_json)
+        return
+    if withdraw is not None and reinstate is not None:
+        raise UsageError("--withdraw and --reinstate: one action at a time. Nothing was changed.")
+    if on_every_node and withdraw is None and reinstate is None:
+        raise UsageError("--on-every-node goes with --withdraw or --reinstate. Nothing was changed.")
+    basedir = _directory(directory)
+    if withdraw is not None:
+        plan = withdrawing.plan(basedir, withdraw, on_every_node=on_every_node)
+    elif reinstate is not None:
+        plan = withdrawing.plan_back(basedir, reinstate, on_every_node=on_every_node)
+    else:
+        _repair_damage(basedir, yes, as_json)
+        return
+    _agree(plan, True, yes, as_json)
+    with _metered("copying", basedir) as progress:
+        done = withdrawing.carry_out(plan, progress, on_every_node=on_every_node)
+    result = {"aside": done.aside, "files": list(done.files)}
+    _say(f"action {plan.index:,} is {plan.kind}. What was changed is in {done.aside}", plan, result, as_json)
+
+
+def _repair_damage(basedir: str, yes: bool, as_json: bool) -> None:
     from coopy.cli import text
     from coopy.tools import repair as repairing
 
-    if reclock:
-        _reclock(directory, domain, yes, as_json)
-        return
-    basedir = _directory(directory)
     plan = repairing.plan(basedir)
     if plan is None:
         if as_json:
@@ -387,24 +420,47 @@ def repair(
         else:
             print("nothing is damaged")
         return
+    _agree(plan, plan.possible, yes, as_json)
+    with _metered("repairing", basedir) as progress:
+        done = repairing.carry_out(plan, progress)
+    result = {"aside": done.aside, "files": list(done.files), "last_index": done.last_index}
+    _say(f"repaired: it goes up to action {done.last_index:,}. What was cut is in {done.aside}", plan, result, as_json)
+
+
+def _agree(plan: Any, possible: bool, yes: bool, as_json: bool) -> None:
+    """Prints a plan and asks whether it is to be carried out. Ends the command if not."""
+    from coopy.cli import text
+
     if not as_json:
         print(plan.text())
-    if not plan.possible or not (yes or (not as_json and _confirmed())):
-        if as_json:
-            text.print_json({"plan": plan.as_dict(), "repaired": None})
-        elif plan.possible:
-            _say_error("nothing was changed. To carry it out, answer yes at a terminal, or give --yes.")
-        raise typer.Exit(1)
-    meter = text.Meter(f"repairing {os.path.basename(basedir)}")
-    try:
-        done = repairing.carry_out(plan, progress=meter.bytes)
-    finally:
-        meter.finish()
+    if possible and (yes or (not as_json and _confirmed())):
+        return
     if as_json:
-        result = {"aside": done.aside, "files": list(done.files), "last_index": done.last_index}
+        text.print_json({"plan": plan.as_dict(), "repaired": None})
+    elif possible:
+        _say_error("nothing was changed. To carry it out, answer yes at a terminal, or give --yes.")
+    raise typer.Exit(1)
+
+
+def _say(words: str, plan: Any, result: dict[str, Any], as_json: bool) -> None:
+    from coopy.cli import text
+
+    if as_json:
         text.print_json({"plan": plan.as_dict(), "repaired": result})
     else:
-        print(f"repaired: it goes up to action {done.last_index:,}. What was cut is in {done.aside}")
+        print(words)
+
+
+@contextmanager
+def _metered(doing: str, basedir: str) -> Iterator[Callable[[int, int], None]]:
+    """A meter of bytes, for as long as something is done with a directory."""
+    from coopy.cli import text
+
+    meter = text.Meter(f"{doing} {os.path.basename(basedir)}")
+    try:
+        yield meter.bytes
+    finally:
+        meter.finish()
 
 
 @app.command()

@@ -113,8 +113,18 @@ class Frame:
 
 def pack(record: bytes, index: int, synced: int) -> bytes:
     """The frame of a record."""
-    data = _head_pack(0x43, 33, len(record), index, synced) + record + b"J"
-    return data + _tail_pack(_crc32(data, SEED), 0x30)
+    return _sealed(_head_pack(0x43, 33, len(record), index, synced) + record + BININT)
+
+
+def _sealed(data: bytes) -> bytes:
+    """A frame of which all but the checksum is there, with its checksum."""
+    return data + _tail_pack(_crc32(data, SEED), POP)
+
+
+def changed(frame: bytes, place: int, value: int) -> bytes:
+    """A whole frame in which the byte at one place is another. The frames beside it stay as they are."""
+    end = len(frame) - TAIL.size
+    return _sealed(frame[:place] + bytes([value]) + frame[place + 1 : end])
 
 
 def pack_together(joined: bytes, sizes: array[int], index: int, synced: int) -> bytes:
@@ -126,8 +136,7 @@ def pack_together(joined: bytes, sizes: array[int], index: int, synced: int) -> 
         return pack(joined, index, synced)
     fields = MANY_HEAD.size - MANY_MARK_AT + 4 * len(sizes) + PREFIX_BYTES
     head = MANY_HEAD.pack(0x42, fields, MANY_MARK, len(joined), index, synced, len(sizes))
-    data = b"".join((head, listed(sizes), joined, b"J"))
-    return data + _tail_pack(_crc32(data, SEED), 0x30)
+    return _sealed(b"".join((head, listed(sizes), joined, BININT)))
 
 
 def length_together(records: int, size: int) -> int:

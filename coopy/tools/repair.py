@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 from coopy import paths
 from coopy.disk import directory, frame, manifest
 from coopy.disk.dirlock import DirectoryLock
-from coopy.disk.fs import Calls, File, remove_if_there
+from coopy.disk.fs import Calls, File
 from coopy.disk.journal import FIRST_BYTES
 from coopy.disk.segment import BLOCK, HEADER, MAGIC, VERSION, Segment
 from coopy.errors import StorageError, UsageError
@@ -156,7 +156,7 @@ def _carried_out(plan: Plan, progress: Progress | None, calls: Calls) -> Repaire
             _cut(calls, basedir, cut)
         if plan.empty is not None:
             path = directory.segment_path(basedir, plan.empty)
-            Segment.create(calls, path, _known(calls, basedir).system, plan.empty, FIRST_BYTES).close()
+            Segment.create(calls, path, known(calls, basedir).system, plan.empty, FIRST_BYTES).close()
         left = _plan(calls, basedir)
         assert left is None, f"what was planned mends all that is damaged, but: {left.text()}"
     finally:
@@ -219,7 +219,7 @@ def _possible(calls: Calls, basedir: str, found: Survey) -> Plan:
             "no snapshot is whole, so there is no state for the actions to begin with. Put a snapshot back from a backup: "
             "any one of this system does, whose actions go on where it ends."
         )
-    data = [_bytes(calls, basedir, look) if _is_damaged(found, place) else b"" for place, look in enumerate(found.live)]
+    data = [bytes_of(calls, basedir, look) if _is_damaged(found, place) else b"" for place, look in enumerate(found.live)]
     pieces = _pieces(calls, basedir, found, data)
     run, last, snapshot = _furthest(_runs(found, pieces, whole), whole)
     kept, cuts, rewrites = _of_segments(found, pieces, data, run, snapshot)
@@ -274,13 +274,13 @@ def _without_twins(
 ) -> list[_Piece]:
     """The pieces up to where the next segment begins, if what it begins with are the same frames."""
     here, following = found.live[place], found.live[place + 1]
-    ours = data or _bytes(calls, basedir, here)
-    theirs = _bytes(calls, basedir, following)
-    twins = _frames(theirs, _Piece(place + 1, following.first, following.last, HEADER.size, following.end))
+    ours = data or bytes_of(calls, basedir, here)
+    theirs = bytes_of(calls, basedir, following)
+    twins = frames(theirs, HEADER.size, following.end)
     cut = []
     for piece in pieces:
         end = None
-        for each, offset in _frames(ours, piece):
+        for each, offset in frames(ours, piece.offset, piece.end):
             if each.index < following.first:
                 continue
             end = offset if end is None else end
@@ -354,7 +354,7 @@ def _of_segments(
 def _begins_behind(data: bytes, pieces: list[_Piece], index: int) -> int:
     """Where the frame begins that has the action behind ``index``: no frame is split."""
     for piece in pieces:
-        for found, _ in _frames(data, piece):
+        for found, _ in frames(data, piece.offset, piece.end):
             if found.index > index:
                 return found.first
     return index + 1
@@ -371,7 +371,7 @@ def _evidence(found: Survey, data: list[bytes]) -> Iterator[int]:
             yield look.stop[1]
         if bytes_of_it and bytes_of_it[SYSTEM] == found.system:
             for piece in _salvaged(bytes_of_it, 0, look.first):
-                for each, _ in _frames(bytes_of_it, piece):
+                for each, _ in frames(bytes_of_it, piece.offset, piece.end):
                     yield max(each.index, each.synced)
 
 
@@ -458,10 +458,9 @@ def _behind(offset: int, length: int) -> int:
     return end if offset // BLOCK == (end - 1) // BLOCK else -(-end // BLOCK) * BLOCK
 
 
-def _frames(data: bytes, piece: _Piece) -> Iterator[tuple[frame.Frame, int]]:
-    """Each frame of a piece, and its offset."""
-    offset = piece.offset
-    while offset < piece.end:
+def frames(data: bytes, offset: int, end: int) -> Iterator[tuple[frame.Frame, int]]:
+    """Each whole frame of a segment between two places, and its offset."""
+    while offset < end:
         found = frame.whole(data, offset)
         if found is None:
             offset = -(-(offset + 1) // BLOCK) * BLOCK
@@ -470,7 +469,8 @@ def _frames(data: bytes, piece: _Piece) -> Iterator[tuple[frame.Frame, int]]:
         offset = _behind(offset, found.length)
 
 
-def _bytes(calls: Calls, basedir: str, look: Look) -> bytes:
+def bytes_of(calls: Calls, basedir: str, look: Look) -> bytes:
+    """All bytes of a segment; none if it is not there."""
     path = os.path.join(basedir, look.name)
     if not is_there(path):
         return b""
@@ -490,25 +490,37 @@ def _filled(data: bytes, size: int) -> int:
 
 def _set_aside(calls: Calls, plan: Plan, progress: Progress | None) -> str:
     """The directory for what goes, with copies of what will be cut or replaced in it."""
-    base = "damaged-" + datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    taken, name, number = set(calls.names(plan.basedir)), base, 1
+    replaced = [each.new for each in plan.rewrites if each.new == each.name]
+    return set_aside(calls, plan.basedir, "damaged", [*(each.name for each in plan.cuts), *replaced], progress)
+
+
+def set_aside(
+    calls: Calls, basedir: str, kind: str, names: Sequence[str], progress: Progress | None = None, notes: Mapping[str, bytes] = {}
+) -> str:
+    """Makes a new directory `<kind>-<UTC time>` with copies of files and of coopy.json, and ``notes`` beside them.
+
+    It has its last name once all of it is on the disk. Returns its path.
+    """
+    base = f"{kind}-{datetime.now(timezone.utc).strftime('%Y%m%dT%H%M%SZ')}"
+    taken, name, number = set(calls.names(basedir)), base, 1
     while name in taken or name + directory.TEMPORARY in taken:
         number += 1
         name = f"{base}-{number}"
-    path = os.path.join(plan.basedir, name)
+    path = os.path.join(basedir, name)
     temporary = path + directory.TEMPORARY
-    replaced = [each.new for each in plan.rewrites if each.new == each.name]
-    names = [manifest.NAME, *(each.name for each in plan.cuts), *replaced]
-    total = sum(os.path.getsize(os.path.join(plan.basedir, each)) for each in names)
+    names = [manifest.NAME, *names]
+    total = sum(os.path.getsize(os.path.join(basedir, each)) for each in names)
     done = 0
     calls.make_directory(temporary)
     for each in names:
-        done += _copy(calls, os.path.join(plan.basedir, each), os.path.join(temporary, each))
+        done += _copy(calls, os.path.join(basedir, each), os.path.join(temporary, each))
         if progress is not None:
             progress(done, total)
+    for each, data in notes.items():
+        directory.write_whole(calls, os.path.join(temporary, each), data)
     calls.sync_directory(temporary)
     calls.rename(temporary, path)
-    calls.sync_directory(plan.basedir)
+    calls.sync_directory(basedir)
     return path
 
 
@@ -536,11 +548,11 @@ def _rewrite(calls: Calls, basedir: str, rewrite: Rewrite) -> None:
         data = file.read(0, file.size)
     finally:
         file.close()
-    system = _known(calls, basedir).system
+    system = known(calls, basedir).system
     header = HEADER.pack(MAGIC, VERSION, system, rewrite.first, b"", 0)[:-4]
     new = bytearray(header + zlib.crc32(header).to_bytes(4, "little"))
     for piece in _salvaged(data, 0, directory.segments([rewrite.name])[0]):
-        for found, offset in _frames(data, piece):
+        for found, offset in frames(data, piece.offset, piece.end):
             if rewrite.first <= found.first and found.index <= rewrite.last:
                 fresh = len(new) == HEADER.size or len(new) % BLOCK == 0
                 if not fresh and len(new) % BLOCK + found.length > BLOCK:
@@ -548,16 +560,7 @@ def _rewrite(calls: Calls, basedir: str, rewrite: Rewrite) -> None:
                 end = _behind(len(new), found.length)
                 new += data[offset : offset + found.length]
                 new += bytes(end - len(new))
-    path = os.path.join(basedir, rewrite.new)
-    temporary = path + directory.TEMPORARY
-    remove_if_there(calls, temporary)
-    written = File(calls, temporary, write=True, create=True)
-    try:
-        written.write(0, bytes(new))
-        written.sync()
-    finally:
-        written.close()
-    calls.rename(temporary, path)
+    directory.write_whole(calls, os.path.join(basedir, rewrite.new), bytes(new))
     calls.sync_directory(basedir)
 
 
@@ -570,7 +573,7 @@ def _cut(calls: Calls, basedir: str, cut: Cut) -> None:
         file.close()
 
 
-def _known(calls: Calls, basedir: str) -> manifest.Manifest:
+def known(calls: Calls, basedir: str) -> manifest.Manifest:
     found = manifest.read(calls, basedir)
     if found is None:
         raise StorageError(f"{basedir}: {manifest.NAME} is gone since. Put it back.")

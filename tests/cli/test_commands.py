@@ -701,6 +701,74 @@ def test_repair_asks_at_a_terminal_for_the_whole_word(
     assert coopy("inspect", directory)[0] == code
 
 
+@pytest.mark.parametrize("options", [("--yes",), ("--yes", "--json")])
+def test_an_action_is_withdrawn_and_reinstated(coopy: Coopy, data: Path, options: tuple[str, ...]) -> None:
+    (data.parent / f"{MODULE}.py").rename(data.parent / "away")
+    for option, kind, code in (("--withdraw", "withdrawn", 0), ("--withdraw", "", 2), ("--reinstate", "reinstated", 0)):
+        found, out, err = coopy("repair", data, option, 6, *options)
+        assert found == code, err
+        if code:
+            assert "is withdrawn already" in err
+        elif "--json" in options:
+            said = json.loads(out)
+            assert said["plan"]["call"] == "remove('Ulysses')"
+            assert said["repaired"]["files"] == ["transaction_000000000000001.log"]
+            assert f"/{kind}-" in said["repaired"]["aside"]
+        else:
+            assert "remove('Ulysses')" in out
+            assert out.splitlines()[-1].startswith(f"action 6 is {kind}. ")
+    (data.parent / "away").rename(data.parent / f"{MODULE}.py")
+    assert coopy("repair", data, "--withdraw", 6, "--yes")[0] == 0
+    with opened(data) as system:
+        assert sorted(system.books) == ["Emma", "Ulysses"]
+
+
+@pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("", 1), ("y", 1), ("no", 1)])
+def test_withdrawing_asks_at_a_terminal_for_the_whole_word(
+    coopy: Coopy, data: Path, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    monkeypatch.setattr("coopy.cli.app._at_a_terminal", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda prompt="": answer)
+    assert coopy("repair", data, "--withdraw", 6)[0] == code
+    assert ({path.name for path in data.iterdir()} == set(before)) == (code == 1)
+
+
+def test_withdrawing_without_a_terminal_prints_what_it_would_do_and_does_nothing(coopy: Coopy, data: Path) -> None:
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    code, out, err = coopy("repair", data, "--withdraw", 6)
+    assert code == 1
+    assert "Action 6 of 6" in out
+    assert "--yes" in err
+    code, out, _ = coopy("repair", data, "--withdraw", 6, "--json")
+    assert (code, json.loads(out)["repaired"]) == (1, None)
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--withdraw", 6, "--reinstate", 6), "one action at a time"),
+        (("--on-every-node",), "goes with --withdraw"),
+        (("--withdraw", "six"), "valid integer"),
+        (("--withdraw", 7), "there is no action 7"),
+        (("--withdraw", 4), "what action 4 did is in snapshot_000000000000004.dat"),
+        (("--reinstate", 6), "was not withdrawn by"),
+    ],
+)
+def test_what_can_not_be_withdrawn_is_wrong_use(coopy: Coopy, data: Path, options: tuple[object, ...], why: str) -> None:
+    code, out, err = coopy("repair", data, *options)
+    assert (code, out) == (2, "")
+    assert why in " ".join(err.split())
+
+
+def test_an_open_system_is_not_changed_by_withdrawing(coopy: Coopy, data: Path) -> None:
+    with opened(data):
+        code, _, err = coopy("repair", data, "--withdraw", 6, "--yes")
+        assert code == 1
+        assert "is open in" in err
+
+
 # -- values that Python itself refuses to write
 
 

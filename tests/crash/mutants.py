@@ -1412,6 +1412,20 @@ MUTANTS = [
         "                raise\n",
         "tests/disk/test_interrupted.py::test_a_closing_that_is_interrupted_lets_the_directory_go",
     ),
+    Mutant(
+        "withdrawing-takes-the-next-action-for-what-says-the-outcome",
+        "coopy/tools/withdrawing.py",
+        "    if each.first == index + 1 or (each.is_amendment and each.index == index):\n",
+        "    if each.first == index + 1:\n",
+        "tests/tools/test_withdraw.py::test_an_action_is_left_out_wherever_it_lies_and_comes_back",
+    ),
+    Mutant(
+        "what-is-reinstated-keeps-its-amendment",
+        "coopy/tools/withdrawing.py",
+        "    if becomes == action.UNKNOWN and said.frame.is_amendment and plan.index == plan.last_index:\n",
+        "    if False:\n",
+        "tests/tools/test_withdraw.py::test_a_last_action_that_is_reinstated_is_as_it_was_before_and_may_be_interrupted_again",
+    ),
 ]
 
 
