@@ -2,12 +2,12 @@
 
     offset  size  field
          0     4  checksum     CRC-32 of all that follows; little-endian, like every field
-         4     1  kind         ACTIONS or BARRIER
-         5     8  incarnation  of the node: how often it has begun to send
-        13     8  number       of the batch in this incarnation, from 1; of a barrier, any
-        21     4  count        c, of the actions; 0 for a barrier
+         4     1  kind         ACTIONS, BARRIER or WITHDRAWAL
+         5     8  incarnation  of the node: how often it has begun to send; of a withdrawal, the place in the line of the batch with the action
+        13     8  number       of the batch in this incarnation, from 1; of a barrier, any; of a withdrawal, the index of the action
+        21     4  count        c, of the actions; 0 for the others
         25     1  length       n
-        26     4  size         m, of what follows behind the name once it is inflated, in bytes; 0 for a barrier
+        26     4  size         m, of what follows behind the name once it is inflated, in bytes; 0 for the others
         30     n  node         the name of the node that sends
       30+n   4*c  sizes        of the records
          +        records      joined, each as `coopy.storage.Log` yields it
@@ -24,6 +24,9 @@ or it arrives although the one before it did not. Each node applies a batch only
 the next of its node, and so all apply the same ones, once. The table that knows is part of the
 state, and an action of its own, BATCH, begins each batch in the journal of a node: a restart
 finds out from it where in the line, and where in a batch, it is.
+
+A node that can't apply an action, for lack of memory, withdraws it for all of them by a message. Each node leaves the action
+out then, as if it had never been called; one that had applied it goes back. docs/design/015-withdrawn-by-the-line.md says how.
 """
 
 from __future__ import annotations
@@ -37,10 +40,16 @@ from typing import NamedTuple
 from coopy.errors import DamagedLine
 from coopy.storage import joined, listed, sizes_of
 
-ACTIONS, BARRIER = 1, 2
+ACTIONS, BARRIER, WITHDRAWAL = 1, 2, 3
 
 BATCH = "<batch>"
 """Name of the action that begins a batch in a journal."""
+
+WITHDRAWN = "<withdrawn>"
+"""Name of the action that says in a journal that a withdrawal was met in the line."""
+
+WITHDRAWN_MAX = 1000
+"""So many withdrawn actions are remembered, the newest ones: a message that withdraws one of them once more does nothing."""
 
 DEFLATED_MIN = 4096
 """Fewer bytes are sent as they are: what is saved at the servers is less than it takes."""
@@ -132,10 +141,20 @@ class Batches(NamedTuple):
     """Of its actions."""
     writers: dict[str, tuple[int, int]] = {}
     """The newest incarnation of each node that has sent, and the number of its newest batch."""
+    withdrawn: tuple[int, ...] = ()
+    """Indexes of the actions that messages of the line have withdrawn, and which the state is without."""
 
     def begun(self, first: int, sequence: int, node: str, incarnation: int, number: int, count: int) -> Batches:
         """The same, with a batch more."""
-        return Batches(sequence, first, count, {**self.writers, node: (incarnation, number)})
+        return Batches(sequence, first, count, {**self.writers, node: (incarnation, number)}, self.withdrawn)
+
+    def without(self, *indexes: int) -> Batches:
+        """The same, of a state without some actions."""
+        return self._replace(withdrawn=tuple(sorted({*self.withdrawn, *indexes}))[-WITHDRAWN_MAX:])
+
+    def met(self, first: int, sequence: int, index: int) -> Batches:
+        """The same, with a withdrawal more that was met in the line; ``first`` is the index of what comes next."""
+        return Batches(sequence, first, 0, self.writers, self.withdrawn).without(index)
 
     def is_next(self, batch: Batch) -> bool:
         """Whether a batch is to be applied. If not, it has been, or its turn has not come, or its node has begun anew."""

@@ -7,6 +7,10 @@ which needs no sync of its own before anybody is answered: what a power cut take
 
 One thread applies. The lock is held meanwhile, and given away between PARTs of large batches; readers
 take it as in any system, and see the calls of their own node that were answered.
+
+An action that this node can't apply for lack of memory, or of room to recurse, is withdrawn by a message in the line: the
+node sends one, looks ahead in the line for the first that there is, and goes on without the action. A node that
+has applied the action goes back to the state before it when it meets the message: see `Superseded`.
 """
 
 from __future__ import annotations
@@ -18,33 +22,37 @@ import time
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from itertools import accumulate, chain, islice
 from typing import Any, NamedTuple, cast
 
-from coopy import action, batch, log, versions
-from coopy.batch import BATCH
+from coopy import action, batch, history, log, versions
+from coopy.batch import BATCH, WITHDRAWN
 from coopy.codec import SCALARS, Codec, decode_joined, joined_headers
 from coopy.effects import DONE
-from coopy.engine import CHUNK, STEP_NS, Engine, Method, has_unlocked_reads, with_lock
+from coopy.engine import CHUNK, STEP_NS, Engine, Method, Saver, has_unlocked_reads, with_lock
 from coopy.errors import (
     ClusterError,
     CoopyError,
     DamagedLine,
+    InterruptedReplay,
+    MissingActions,
     MissingMethod,
     NotAMember,
     ReadOnlyNode,
     SystemClosed,
+    Unavailable,
     copy_of,
 )
 from coopy.interruption import note
 from coopy.line import Line
-from coopy.machine import Function, MissingName
+from coopy.machine import Function, Machine, MissingName
 from coopy.migration import MARK
 from coopy.moment import current
 from coopy.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
 from coopy.proxy import recorded
 from coopy.replay import Progress
-from coopy.storage import WRAP, Log, SnapshotStore
+from coopy.storage import WRAP, Log, MemoryWriter, SnapshotStore
 from coopy.versions import CODE
 
 TICK_S = 0.1
@@ -88,6 +96,35 @@ class Answered:
         self.error = None
 
 
+class Unapplied(NamedTuple):
+    """An action, the last of the journal, that this node can't apply. The state is that before it."""
+
+    action: int
+    """Its index."""
+    method: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"action {self.action}, {self.method}(), can't be applied here ({self.problem})"
+
+
+class Superseded(ClusterError):
+    """An action that this node has applied was withdrawn by a message of the line.
+
+    ``index`` of the action, ``sequence`` of the message. The node has to begin anew, with the state before the action (see `Replicated.before`)
+    or with one of another node that has met the message.
+    """
+
+    def __init__(self, index: int, sequence: int) -> None:
+        super().__init__(f"action {index} was withdrawn by message {sequence} of the line, after it had been applied here")
+        self.index = index
+        self.sequence = sequence
+
+
+class _NotApplied(Exception):
+    """Ends what is being applied, as an action can't be."""
+
+
 class Came(NamedTuple):
     """What the actions of a batch came to."""
 
@@ -101,8 +138,8 @@ class Replicated(Engine):
     """The engine of a node. `start`, then `follow`, then, unless it only reads, `begin`."""
 
     __slots__ = (
-        "line", "outbox", "node", "timeout_s", "position", "failure", "behind", "only_reads", "digests", "trouble", "_marks",
-        "_thread", "_moved",
+        "line", "outbox", "node", "timeout_s", "position", "failure", "behind", "only_reads", "digests", "trouble", "unapplied",
+        "_compared_after", "_left_out", "_marks", "_thread", "_moved",
     )  # fmt: skip
 
     is_alone = False
@@ -136,6 +173,12 @@ class Replicated(Engine):
         """For each of the newest batches, by sequence, what its actions came to on this node."""
         self.trouble: BaseException | None = None
         """Raised in the thread that follows, before the next message."""
+        self.unapplied: Unapplied | None = None
+        """What this node waits to be withdrawn. Set and taken back with the lock held; until then nothing is applied."""
+        self._compared_after = 0
+        """Up to this message of the line nodes may have come to different things, before an action was withdrawn and after."""
+        self._left_out: set[int] = set()
+        """Indexes of actions that were withdrawn after this node had applied them."""
         self._marks: dict[str, Method] = {}
         self._moved = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -347,14 +390,22 @@ class Replicated(Engine):
     def _follow_on(self) -> None:
         receive, tick = self.line.receive, self.outbox.tick
         while True:
-            for sequence, data in receive(TICK_S):
-                if self.trouble is not None:
-                    break
-                self.take(sequence, data)
-            if self.trouble is not None:
-                trouble, self.trouble = self.trouble, None
-                raise trouble
+            if self.unapplied is not None:
+                self._have_withdrawn(self.unapplied)
+            try:
+                for sequence, data in receive(TICK_S):
+                    if self.trouble is not None:
+                        break
+                    self.take(sequence, data)
+            except _NotApplied:
+                continue
+            self._raise_trouble()
             tick()
+
+    def _raise_trouble(self) -> None:
+        if self.trouble is not None:
+            trouble, self.trouble = self.trouble, None
+            raise trouble
 
     def fail(self, error: BaseException) -> None:
         """This node applies no more: every call is told why."""
@@ -376,6 +427,8 @@ class Replicated(Engine):
         if found.kind == batch.BARRIER:
             if own:
                 self.outbox.seen_barrier(found.number)
+        elif found.kind == batch.WITHDRAWAL:
+            self._take_withdrawal(sequence, found.number)
         else:
             groups = self._take_actions(sequence, found, own)
             for group in groups:
@@ -421,12 +474,15 @@ class Replicated(Engine):
             self.outbox.passed_over(found.number)
 
     def _begin_batch(self, sequence: int, found: batch.Batch) -> None:
+        self._mark_message(BATCH, (sequence, found.node, found.incarnation, found.number, found.actions))
+
+    def _mark_message(self, name: str, args: tuple[Any, ...]) -> None:
+        """Records an action that says what message of the line was met, and applies it."""
         machine = self.machine
-        args = (sequence, found.node, found.incarnation, found.number, found.actions)
         header = _pack(self._instant, self._offset_of(machine.header), machine.outcome)
-        call, args, _ = self._codec.encode_call(BATCH, args, {})
+        call, args, _ = self._codec.encode_call(name, args, {})
         self.log.append(header + call)
-        machine.apply(header, machine.methods[BATCH], args, {})
+        machine.apply(header, machine.methods[name], args, {})
 
     @staticmethod
     def _offset_of(header: bytes) -> int:
@@ -440,10 +496,16 @@ class Replicated(Engine):
             raise batch.damaged(sequence, "it does not hold as many actions as it says")
         joined, sizes, places = found.records, found.sizes, [0, *accumulate(found.sizes)]
         results: list[Any] = []
-        for start in range(done, found.actions, PART):
-            part = slice(start, min(start + PART, found.actions))
-            self._apply_part(part, headers, names, arguments, joined, sizes, places, answers, results)
-        if not done:
+        first = self.machine.batches.first
+        out = sorted({found.actions, *(index - first for index in self._left_out if done <= index - first < found.actions)})
+        start = done
+        for end in out:
+            for at in range(start, end, PART):
+                self._apply_part(slice(at, min(at + PART, end)), headers, names, arguments, joined, sizes, places, answers, results)
+            if end < found.actions:
+                self._leave_out(headers[end], joined[places[end] + len(WRAP) : places[end + 1]])
+            start = end + 1
+        if not done and sequence > self._compared_after:
             with self._moved:
                 self.digests[sequence] = Came(zlib.crc32(marshal.dumps(results, 2)), self.machine.batches.first, found.actions)
                 if len(self.digests) > DIGESTS_MAX:
@@ -466,6 +528,8 @@ class Replicated(Engine):
         records = joined[places[part.start] : places[part.stop]]
         applied = self._apply_plain(headers[part], names[part], arguments[part], records, sizes[part], answers[part], results)
         for number in range(part.start + applied, part.stop):
+            if self.unapplied is not None:
+                break
             record = joined[places[number] + len(WRAP) : places[number + 1]]
             value, error = self._apply_one(headers[number], names[number], arguments[number], record)
             if answers:
@@ -473,6 +537,8 @@ class Replicated(Engine):
             results.append(
                 type(error).__name__ if error is not None else value if type(value) in SCALARS else type(value).__name__
             )
+        if self.unapplied is not None:
+            raise _NotApplied
 
     def _apply_plain(
         self,
@@ -613,10 +679,132 @@ class Replicated(Engine):
         return (value if value is not machine.domain else self.proxy), None
 
     def _interrupted(self, method: Method, index: int, error: BaseException, is_doubtful: bool) -> None:
-        """Applies an action again that was interrupted: the others have it, so it counts."""
+        """Applies an action again that was interrupted: the others have it, so it counts, unless it can't be applied here."""
         self._rebuild()
-        if not is_doubtful:
+        if self.unapplied is not None:
+            note(error, f"{method.name}() can't be run on the node {self.node}: action {index} is withdrawn on all nodes.")
+        elif not is_doubtful:
             note(error, f"{method.name}() was interrupted on the node {self.node}, which has applied it again: the call counts.")
+
+    # -- an action that can't be applied
+
+    def _rebuild(
+        self, progress: Progress | None = None, loading: Progress | None = None, withdrawn: int = 0, until: int | None = None
+    ) -> Machine:
+        """Restores the machine anew; without the last action, if that can't be applied: then it is `unapplied`."""
+        if self.unapplied is not None:
+            withdrawn = self.unapplied.action
+        try:
+            return super()._rebuild(progress, loading, withdrawn, until)
+        except InterruptedReplay as error:
+            if error.recorded != action.OUTCOMES[action.UNKNOWN] or error.index != self.log.last or not self._is_of_the_line(error.index):
+                raise
+            found = Unapplied(error.index, error.method, repr(error.__cause__))
+        # Not before the exception is gone, which holds the machine that could not be restored.
+        self.unapplied = found
+        log.error("%s: %s. %s.", self.node, found, "It waits" if self.only_reads else "It is withdrawn on all nodes")
+        return super()._rebuild(progress, loading, found.action, until)
+
+    def _is_of_the_line(self, index: int) -> bool:
+        """Whether an action that the machine has come to is one of a batch."""
+        return self.machine.batches.left(index - 1) > 0
+
+    def _withdraw(self) -> None:
+        if self.unapplied is None:  # Not before the line says so.
+            super()._withdraw()
+
+    def _have_withdrawn(self, unapplied: Unapplied) -> None:
+        """Waits until a message of the line withdraws an action; sends one, unless this node only reads."""
+        line, sequence = self.line, self.machine.batches.sequence
+        wanted = batch.WITHDRAWAL, sequence, unapplied.action
+        data = batch.pack(batch.WITHDRAWAL, self.node, sequence, unapplied.action)
+        sent: Future[int] | None = None
+        seen = self.position
+        line.follow(seen)
+        while True:
+            for seen, message in line.receive(TICK_S):
+                found = batch.unpack(message, seen)
+                if (found.kind, found.incarnation, found.number) == wanted:
+                    self._leave_unapplied_out(seen)
+                    # What has been looked at is still to be applied.
+                    line.follow(self.position)
+                    return
+            self._raise_trouble()
+            if not self.only_reads and seen >= line.last() and (sent is None or (sent.done() and sent.exception() is not None)):
+                sent = line.send(data, f"withdrawal.{sequence}.{unapplied.action}")
+            self.outbox.tick()
+
+    @with_lock
+    def _leave_unapplied_out(self, sequence: int) -> None:
+        """Records that the action is withdrawn by a message of the line."""
+        unapplied = self.unapplied
+        assert unapplied is not None, "only its own thread ends what the node waits for"
+        super()._withdraw()
+        self._forget(unapplied.action)
+        self.unapplied = None
+        self._compared_after = max(self._compared_after, sequence)
+
+    @with_lock
+    def _take_withdrawal(self, sequence: int, index: int) -> None:
+        """Deals with the withdrawal of an action. Raises `Superseded` if this node has applied the action."""
+        batches = self._current().batches
+        if sequence <= batches.sequence:
+            return
+        self._compared_after = max(self._compared_after, sequence)
+        if index not in batches.withdrawn and self._outcome_of(index) != action.WITHDRAWN:
+            self._left_out.add(index)
+            raise Superseded(index, sequence)
+        self._mark_message(WITHDRAWN, (sequence, index))
+        self._left_out.discard(index)
+
+    def _outcome_of(self, index: int) -> int:
+        """How an action ended on this node; WITHDRAWN if it has not been applied, UNKNOWN if the journal does not reach back so far."""
+        machine = self._current()
+        if index >= machine.applied:
+            return machine.outcome if index == machine.applied else action.WITHDRAWN
+        try:
+            return next(history.actions(self.log, self._codec, index - 1)).outcome
+        except MissingActions:
+            return action.UNKNOWN
+
+    @with_lock
+    def _leave_out(self, sent: bytes, record: bytes) -> None:
+        """Records an action as withdrawn, and does not run it."""
+        machine = self._current()
+        instant, offset, _ = _unpack(sent[-13:])
+        instant = max(instant, self._instant)
+        header = _pack(instant, offset, machine.outcome)
+        index = self.log.append(header + record[action.HEADER.size :])
+        self._instant = instant
+        machine.header, machine.index, machine.outcome = header, index, action.WITHDRAWN
+        self._withdraw()
+        self._forget(index)
+        machine.applied = index
+
+    def _forget(self, index: int) -> None:
+        """Has the state know that it is without an action, before the message is met: others may begin with a snapshot of it."""
+        machine = self.machine
+        machine.batches = machine.batches.without(index)
+
+    @with_lock
+    def before(self, index: int) -> tuple[int, memoryview]:
+        """The index and the state before an action, as a snapshot has it. Raises `MissingActions` if nothing leads to it any more.
+
+        The machine has to be replaced then: see `replace`.
+        """
+        known = [each for each in self.machine.batches.withdrawn if each < index]
+        machine = super()._rebuild(until=index - 1)
+        # Their messages may be met once more.
+        machine.batches = machine.batches.without(*known)
+        writer = MemoryWriter()
+        self._dump(machine, writer)
+        return machine.applied, memoryview(writer.value())
+
+    @with_lock
+    def _begin_snapshot(self, apart: Callable[[Saver], Callable[[], None]]) -> tuple[int, Callable[[], None]]:
+        if self.unapplied is not None:
+            raise Unavailable(f"{self.unapplied}, and is not withdrawn yet. No snapshot was taken; take one later.")
+        return super()._begin_snapshot(apart)
 
     # -- comparing with other nodes
 
@@ -640,6 +828,7 @@ class Replicated(Engine):
         self._snapshots = snapshots
         self._saved = -1
         self._instant = 0
+        self.unapplied = None
 
     def close(self) -> None:
         """Takes no more calls, waits for those on their way, and makes all durable."""
@@ -649,5 +838,7 @@ class Replicated(Engine):
         self.line.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        if self.unapplied is not None:
+            self.machine.outcome = action.UNKNOWN  # The line has not said that it is withdrawn.
         super().close()
 

@@ -15,7 +15,7 @@ from types import FrameType, FunctionType, GeneratorType, MethodType
 from typing import Any, Union, cast
 
 from coopy import action, migration, versions
-from coopy.batch import BATCH, Batches
+from coopy.batch import BATCH, WITHDRAWN, Batches
 from coopy.clock import clock
 from coopy.codec import joined_headers
 from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
@@ -109,6 +109,7 @@ class Machine:
         self.methods[DONE] = self.effects.pop
         self.methods[action.CLOCK] = _change_nothing
         self.methods[BATCH] = MethodType(Machine._begin_batch, myself)
+        self.methods[WITHDRAWN] = MethodType(Machine._meet_withdrawal, myself)
         self.methods[CODE] = MethodType(Machine._begin_code, myself)
         equip(domain)
 
@@ -378,6 +379,9 @@ class Machine:
 
     def _begin_batch(self, *found: Any) -> None:
         self.batches = self.batches.begun(self.index + 1, *found)
+
+    def _meet_withdrawal(self, sequence: int, index: int) -> None:
+        self.batches = self.batches.met(self.index + 1, sequence, index)
 
     def ask(self, effect: bytes) -> None:
         """Takes an effect that the running action asks for."""

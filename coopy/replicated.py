@@ -38,11 +38,13 @@ from coopy.errors import (
     MissingActions,
     NotAMember,
     ReadOnlyNode,
+    ReplayError,
+    StorageError,
     SystemClosed,
     Unavailable,
     UsageError,
 )
-from coopy.follower import Answered, Came, Replicated
+from coopy.follower import Answered, Came, Replicated, Superseded
 from coopy.limits import Together, TokenBucket
 from coopy.machine import Machine
 from coopy.network import folder, loopback, proof, shipping, stream
@@ -220,7 +222,7 @@ class ReplicatedSystem(System):
         self._line_state: State | None = None
         self._safe = 0
         self._stalled_at = 0
-        self._stalled: BaseException | None = None
+        self._stalled: object = None
         self._unserved: BaseException | None = None
         self._state = "starting"
         self._theirs: dict[int, dict[str, int]] = {}
@@ -698,6 +700,9 @@ class ReplicatedSystem(System):
             else:
                 self.engine.line.follow(self.engine.position)
             return
+        if isinstance(error, Superseded):
+            self._go_back(error)
+            return
         now = time.monotonic()
         self._mends = [at for at in self._mends if now - at < MENDS_S]
         if not isinstance(error, (MissingActions, Diverged)) or len(self._mends) >= MENDS_MAX:
@@ -713,6 +718,22 @@ class ReplicatedSystem(System):
             self._theirs.clear()
             self.engine.trouble = None
         self._set_state("ready")
+
+    def _go_back(self, error: Superseded) -> None:
+        """Begins again without an action that was withdrawn: with the state before it, or with that of a node that has it withdrawn."""
+        before = self._state
+        self._set_state("behind")
+        log.error("%s: %s. It is applied no more: this node goes back to the state before it, and on from there.", self._id, error)
+        try:
+            self.engine.run(lambda: self._begin_anew(*self.engine.before(error.index)))
+        except (StorageError, ReplayError) as problem:
+            log.error("%s: its own journal does not lead back (%s). It begins again with a snapshot of another node.", self._id, problem)
+            found = self._fetch_snapshot(error.sequence)
+            self.engine.run(lambda: self._begin_anew(*found))
+        with self._comparing:
+            self._theirs.clear()
+            self.engine.trouble = None
+        self._set_state(before)
 
     def _read_again(self) -> None:
         self._journal.abandon()
@@ -768,6 +789,9 @@ class ReplicatedSystem(System):
             self._code_is(engine.machine.code)
             if self._state == "stalled" and engine.position > self._stalled_at:
                 self._set_state("ready")
+            elif self._state == "ready" and engine.unapplied is not None:
+                self._stalled, self._stalled_at = engine.unapplied, engine.position
+                self._set_state("stalled")
             self._room.say(self._facts())
             self._sparing.tick()
             if now - looked >= LOOK_S:

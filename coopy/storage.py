@@ -203,6 +203,8 @@ class MemoryLog:
             self.append(joined[start + len(WRAP) : end])
 
     def amend(self, record: bytes) -> None:
+        if not self._records:
+            return
         amendment = WRAP + record
         last = self._records[-1]
         tail = last[-len(amendment) :]

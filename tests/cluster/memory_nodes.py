@@ -9,11 +9,11 @@ from typing import Any
 import coopy
 from coopy import action, batch, proxy
 from coopy.codec import Codec
-from coopy.errors import JournalError
-from coopy.follower import Replicated
+from coopy.errors import JournalError, MissingActions
+from coopy.follower import Replicated, Superseded
 from coopy.line import Line
 from coopy.machine import Machine, construct
-from coopy.storage import MemoryLog, MemorySnapshots
+from coopy.storage import MemoryLog, MemorySnapshots, MemoryWriter
 
 SECRET = b"s" * 32
 
@@ -158,6 +158,11 @@ class Node:
         self.log = MemoryLog() if log is None else log
         self.snapshots = MemorySnapshots() if snapshots is None else snapshots
         self.mends = mends
+        self.went_back: list[int] = []
+        """The actions that were withdrawn after this node had applied them."""
+        self.others: list[Node] = []
+        """Those that it may take a state of."""
+        self._waits = threading.Event()
         codec = Codec(cls)
         self.engine = Engine(self.log, self.snapshots, codec, SECRET, line, name, behind=self._mend, **options)
         self.ended = self.engine.ended
@@ -174,9 +179,36 @@ class Node:
                 self.engine.begin()
 
     def _mend(self, error: BaseException) -> None:
+        if isinstance(error, Superseded):
+            self.went_back.append(error.index)
+            try:
+                self.engine.run(lambda: self._begin_anew(*self.engine.before(error.index)))
+            except MissingActions:
+                self._begin_anew(*self._fetched(error.sequence))
+            return
         if not isinstance(error, self.mends):
             raise error
         self.line.follow(self.engine.position)
+
+    def _fetched(self, least: int) -> tuple[int, memoryview]:
+        """The state of another node that has come to that message."""
+        for _ in range(1000):
+            for each in self.others:
+                if each.engine.position >= least:
+                    return each.engine.run(each._dumped)
+            self._waits.wait(0.01)
+        raise MissingActions("memory", 0, least, "No other node has come so far.")
+
+    def _dumped(self) -> tuple[int, memoryview]:
+        writer = MemoryWriter()
+        self.engine._dump(self.engine.machine, writer)
+        return self.engine.machine.applied, memoryview(writer.value())
+
+    def _begin_anew(self, index: int, state: memoryview) -> None:
+        self.log, self.snapshots = MemoryLog(), MemorySnapshots()
+        self.log._first, self.log.last, self.log.settled = index + 1, index, index
+        self.snapshots._snapshots = {index: bytes(state)}
+        self.engine.replace(self.log, self.snapshots)
 
     def copy(self, line: Line, records: int | None = None, **options: Any) -> Node:
         """A node with what this one has, or had after so many of its records."""

@@ -1,0 +1,478 @@
+"""An action that a node can't apply is withdrawn by a message of the line: on every node, in whatever order things happen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+from cluster.memory_nodes import Bank, Node, packed
+from handed import Called
+
+import coopy
+from coopy import Unavailable, abort_exception, action, batch, transactional
+from coopy.line import MemoryLine, MemoryServer
+from coopy.storage import AMENDMENT_BYTES, WRAP
+
+
+class Cellar(Bank):
+    """A bank whose `swell` asks for more memory than some nodes have."""
+
+    small = False
+
+    def swell(self, text: str) -> int:
+        self.history.append(text)
+        self._asks_for_memory()
+        return len(self.history)
+
+    def swell_opaquely(self, *, text: str) -> int:
+        return self.swell(text)
+
+    @transactional
+    def swell_together(self, text: str) -> int:
+        return self.swell(text)
+
+    @transactional(parts=("history",))
+    def swell_in_part(self, text: str) -> int:
+        return self.swell(text)
+
+    @abort_exception
+    def swell_carefully(self, text: str) -> int:
+        return self.swell(text)
+
+    def swell_and_fail(self, text: str) -> None:
+        self.swell(text)
+        raise ValueError(text)
+
+    def swell_by_parts(self, upto: int) -> Any:
+        for number in range(upto):
+            yield self.swell(f"{number}")
+
+    def swell_and_notify(self, text: str) -> None:
+        coopy.on_commit(print, text)
+        self.swell(text)
+
+    def need(self, text: str) -> int:
+        """Ends otherwise without what came before it."""
+        return self.history.index(text)
+
+    def _asks_for_memory(self) -> None:
+        if type(self).small:
+            raise MemoryError
+
+
+class Shaft(Cellar):
+    """The same of room to recurse."""
+
+    def _asks_for_memory(self) -> None:
+        if type(self).small:
+            self._asks_for_memory()
+
+
+CALLS = [
+    ("swell", ("x",), {}),
+    ("swell_opaquely", (), {"text": "x"}),
+    ("swell_together", ("x",), {}),
+    ("swell_in_part", ("x",), {}),
+    ("swell_carefully", ("x",), {}),
+    ("swell_and_fail", ("x",), {}),
+    ("swell_by_parts", (3,), {}),
+    ("swell_and_notify", ("x",), {}),
+]
+
+
+class End(MemoryLine):
+    """An end of a line whose withdrawals can be kept back."""
+
+    held = False
+
+    def send(self, data: bytes, name: str) -> Future[int]:
+        if self.held and name.startswith("withdrawal"):
+            return Future()
+        return super().send(data, name)
+
+
+@pytest.fixture
+def server() -> MemoryServer:
+    return MemoryServer()
+
+
+Start = Callable[..., Node]
+
+
+@pytest.fixture
+def start(server: MemoryServer) -> Iterator[Start]:
+    """Starts a node, small or not, of which the class is its own."""
+    found: list[Node] = []
+
+    def begin(name: str, *, small: bool = False, cls: type = Cellar, of: Node | None = None, held: bool = False, **options: Any) -> Node:
+        line = End(server)
+        line.held = held
+        own = type(cls.__name__, (cls,), {"small": small, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
+        node = Node(line, name, cls=own, **options) if of is None else of.copy(line, name=name, cls=own, **options)
+        found.append(node)
+        return node
+
+    yield begin
+    for node in found:
+        node.line.close()
+
+
+def close(node: Node) -> None:
+    """As a process that is killed: nothing more of it comes."""
+    node.line.close()
+    assert node.engine._thread is not None
+    node.engine._thread.join(10)
+
+
+def until(what: Callable[[], object]) -> None:
+    ended = threading.Event()
+    for _ in range(1000):
+        if what():
+            return
+        ended.wait(0.01)
+    pytest.fail("it did not come about")
+
+
+def agree(server: MemoryServer, *nodes: Node) -> None:
+    """All have come to the same, and a restart of each comes to it, too."""
+    for each in nodes:
+        assert each.engine.reach(server.last, 10)
+    tails = {each.name: each.records[max(node.log._first for node in nodes) - each.log._first :] for each in nodes}
+    for each in nodes:
+        assert each.engine.failure is None
+        assert each.state == nodes[0].state
+        assert tails[each.name] == tails[nodes[0].name]
+        assert each.engine.machine.besides() == nodes[0].engine.machine.besides()
+        again = each.copy(MemoryLine(server), cls=each.cls, follows=False)
+        assert again.state == nodes[0].state
+        assert again.engine.position == server.last or again.engine.position <= each.engine.position
+
+
+def history(node: Node) -> Any:
+    return node.state[1]
+
+
+def withdrawals(server: MemoryServer) -> int:
+    return sum(batch.unpack(data, 1).kind == batch.WITHDRAWAL for data in server.messages)
+
+
+# -- who fails
+
+
+@pytest.mark.parametrize("cls", [Cellar, Shaft])
+def test_what_every_node_fails_at_is_withdrawn_and_all_go_on(server: MemoryServer, start: Start, cls: type) -> None:
+    nodes = [start(name, small=True, cls=cls) for name in "abc"]
+    nodes[0].bank.log(what="before")
+    with pytest.raises((MemoryError, RecursionError)) as told:
+        nodes[0].bank.swell("x")
+    assert "is withdrawn on all nodes" in "".join(told.value.__notes__)
+    for node in nodes:
+        node.bank.log(what="after", by=node.name)
+    agree(server, *nodes)
+    assert [what for what, _ in history(nodes[0])] == ["before", "after", "after", "after"]
+    assert withdrawals(server) == 1
+    assert [node.went_back for node in nodes] == [[], [], []]
+
+
+@pytest.mark.parametrize(("name", "args", "kwargs"), CALLS, ids=lambda each: each if isinstance(each, str) else "")
+@pytest.mark.parametrize("caller", [0, 1])
+def test_what_one_node_fails_at_is_withdrawn_on_all(
+    server: MemoryServer, start: Start, name: str, args: Any, kwargs: Any, caller: int
+) -> None:
+    nodes = [start("a", small=True), start("b"), start("c")]
+    nodes[1].bank.log(what="before")
+    try:
+        getattr(nodes[caller].bank, name)(*args, **kwargs)
+    except (MemoryError, ValueError):
+        pass
+    nodes[2].bank.log(what="after")
+    agree(server, *nodes)
+    assert [what for what, _ in history(nodes[0])] == ["before", "after"]
+    assert nodes[0].went_back == []
+    undone = name in ("swell_together", "swell_in_part", "swell_carefully")
+    assert all(bool(node.went_back) for node in nodes[1:]) or undone
+    nodes[0].bank.log(what="more")
+    agree(server, *nodes)
+
+
+def test_where_others_have_withdrawn_it_themselves_nobody_goes_back(server: MemoryServer, start: Start) -> None:
+    class Failing(Cellar):
+        @transactional
+        def swell(self, text: str) -> int:
+            self._asks_for_memory()
+            raise ValueError(text)
+
+    nodes = [start("a", small=True, cls=Failing), start("b", cls=Failing)]
+    with pytest.raises(ValueError):
+        nodes[1].bank.swell("x")
+    nodes[1].bank.log(what="after")
+    agree(server, *nodes)
+    assert nodes[1].went_back == []
+
+
+def test_an_action_in_the_middle_of_a_batch_is_withdrawn_alone(server: MemoryServer, start: Start) -> None:
+    nodes = [start("a", small=True), start("b"), start("c", small=True)]
+    calls = [("log", "1"), ("swell", "x"), ("deposit", "2"), ("fail", "3"), ("swell_opaquely", "y"), ("deposit", "4")]
+
+    class Handed(Called):
+        domain = Cellar
+
+    for node in nodes:
+        engine = node.engine
+        records = [
+            node.encode(name, **{"what" if name == "log" else "text": text}) if name in ("log", "swell_opaquely") else node.encode(name, text)
+            for name, text in calls
+        ]
+        answers = [Handed(None) for _ in records]
+        engine._wait(engine.submit(records, answers), 10)
+        small = node.cls.small
+        told = [type(each.error).__name__ for each in answers]
+        assert told == ["NoneType", *(["MemoryError"] if small else ["NoneType"]), "NoneType", "ValueError", told[1], "NoneType"]
+        agree(server, *nodes)
+    assert len(history(nodes[0])) == 3 * 2
+    assert withdrawals(server) == 6
+
+
+def test_the_first_and_the_last_action_of_a_batch_are_withdrawn(server: MemoryServer, start: Start) -> None:
+    nodes = [start("a", small=True), start("b")]
+    swell, log = nodes[1].encode("swell", "x"), nodes[1].encode("log", what="y")
+    for number, records in enumerate([[swell, log], [log, swell], [swell, swell], [swell]], 1):
+        server.ends(1)[0].send(packed("z", 1, number, *records), f"{number}")
+        nodes[0].bank.log(what="between")
+        agree(server, *nodes)
+    assert [what for what, _ in history(nodes[0])].count("y") == 2
+    assert "x" not in history(nodes[0])
+
+
+# -- what was answered in between
+
+
+def test_what_came_after_it_is_applied_without_it(server: MemoryServer, start: Start) -> None:
+    small, roomy, other = start("a", small=True, held=True), start("b"), start("c")
+    assert roomy.bank.swell("x") == 1
+    assert roomy.bank.need("x") == 0, "who called in between was answered so"
+    roomy.bank.log(what="between")
+    until(lambda: small.engine.unapplied is not None)
+    assert history(small) == [], "a node that waits is read as before the action"
+    with pytest.raises(Unavailable, match=r"swell\(\), can't be applied here .* No snapshot was taken"):
+        small.engine.take_snapshot(lambda save: save)
+    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 1, 2), "withdrawal")
+    agree(server, small, roomy, other)
+    assert history(small) == [("between", "nobody")]
+    with pytest.raises(ValueError):
+        roomy.bank.need("x")
+    agree(server, small, roomy, other)
+
+
+def test_a_snapshot_that_has_it_is_left_behind(server: MemoryServer, start: Start) -> None:
+    small, roomy = start("a", small=True, held=True), start("b")
+    roomy.bank.log(what="before")
+    roomy.engine.save(roomy.engine.machine)
+    roomy.bank.swell("x")
+    roomy.bank.log(what="between")
+    roomy.engine.save(roomy.engine.machine)
+    index = roomy.log.last - 2
+    small.line.held = False  # type: ignore[attr-defined]
+    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 2, index), "withdrawal")
+    agree(server, small, roomy)
+    assert roomy.went_back == [index]
+    assert [what for what, _ in history(roomy)] == ["before", "between"]
+
+
+def test_what_is_told_of_results_before_it_is_not_compared_with_those_after(server: MemoryServer, start: Start) -> None:
+    small, roomy = start("a", small=True, held=True), start("b")
+    roomy.bank.swell("x")
+    roomy.bank.need("x")
+    small.line.held = False  # type: ignore[attr-defined]
+    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 1, 2), "withdrawal")
+    agree(server, small, roomy)
+    assert small.engine.digests.keys() == roomy.engine.digests.keys() == set()
+    roomy.bank.log(what="after")
+    agree(server, small, roomy)
+    assert small.engine.newest_digests(9) == roomy.engine.newest_digests(9) != []
+
+
+# -- messages that come twice, late, or for nothing
+
+
+def test_more_messages_of_the_same_are_passed_over(server: MemoryServer, start: Start) -> None:
+    nodes = [start("a", small=True), start("b"), start("c", small=True)]
+    nodes[1].bank.swell("x")
+    agree(server, *nodes)
+    found = next(data for data in server.messages if batch.unpack(data, 1).kind == batch.WITHDRAWAL)
+    for number in range(3):
+        server.ends(1)[0].send(found, f"again {number}")
+        nodes[0].bank.log(what="after")
+    agree(server, *nodes)
+    assert nodes[1].went_back == [2]
+    assert len(history(nodes[1])) == 3
+
+
+def test_a_message_of_an_action_that_is_not_there_is_passed_over(server: MemoryServer, start: Start) -> None:
+    nodes = [start("a"), start("b")]
+    nodes[0].bank.log(what="before")
+    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 1, 1000), "withdrawal")
+    nodes[0].bank.log(what="after")
+    agree(server, *nodes)
+    assert len(history(nodes[0])) == 2
+
+
+@pytest.mark.parametrize("later_first", [False, True])
+def test_two_nodes_fail_at_two_actions(server: MemoryServer, start: Start, later_first: bool) -> None:
+    class Other(Cellar):
+        def swell(self, text: str) -> int:
+            if type(self).small == text:
+                raise MemoryError
+            self.history.append(text)
+            return len(self.history)
+
+    nodes = [start("a", small="x", cls=Other, held=True), start("b", small="y", cls=Other, held=True), start("c", cls=Other)]  # type: ignore[arg-type]
+    nodes[2].others = nodes[:2]
+    for text in "xyz":
+        nodes[2].bank.swell(text)
+    until(lambda: all(node.engine.unapplied for node in nodes[:2]))
+    for node in reversed(nodes[:2]) if later_first else nodes[:2]:
+        node.line.held = False  # type: ignore[attr-defined]
+        found = node.engine.unapplied
+        assert found is not None
+        data = batch.pack(batch.WITHDRAWAL, node.name, node.engine.machine.batches.sequence, found.action)
+        server.ends(1)[0].send(data, node.name)
+    agree(server, *nodes)
+    assert history(nodes[0]) == ["z"]
+
+
+# -- processes that end
+
+
+def test_a_node_that_is_killed_before_its_message_arrived_asks_again(server: MemoryServer, start: Start) -> None:
+    small, roomy = start("a", small=True, held=True), start("b")
+    roomy.bank.swell("x")
+    until(lambda: small.engine.unapplied is not None)
+    close(small)
+    assert roomy.bank.need("x") == 0, "nobody has withdrawn it"
+    again = start("a", small=True, of=small)
+    agree(server, again, roomy)
+    assert history(roomy) == []
+    assert roomy.went_back == [2]
+
+
+def test_a_node_that_is_killed_before_its_message_arrived_may_come_back_with_more_memory(server: MemoryServer, start: Start) -> None:
+    small, roomy = start("a", small=True, held=True), start("b")
+    roomy.bank.swell("x")
+    until(lambda: small.engine.unapplied is not None)
+    close(small)
+    again = start("a", of=small)
+    agree(server, again, roomy)
+    assert history(again) == ["x"]
+    assert withdrawals(server) == 0
+
+
+@pytest.mark.parametrize("roomier", [False, True])
+def test_a_node_that_is_killed_after_its_message_arrived_follows_it(server: MemoryServer, start: Start, roomier: bool) -> None:
+    small, roomy = start("a", small=True, held=True), start("b")
+    roomy.bank.swell("x")
+    until(lambda: small.engine.unapplied is not None)
+    close(small)
+    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "a", 1, 2), "withdrawal")
+    roomy.bank.log(what="after")
+    again = start("a", small=not roomier, of=small)
+    agree(server, again, roomy)
+    assert history(again) == [("after", "nobody")]
+    assert again.went_back == ([2] if roomier else [])
+    assert withdrawals(server) == 1
+
+
+def test_all_nodes_are_killed_while_they_wait_and_come_back(server: MemoryServer, start: Start) -> None:
+    nodes = [start(name, small=True, held=True) for name in "abc"]
+    nodes[0].engine.timeout_s = 0.2
+    with pytest.raises(coopy.ClusterError):
+        nodes[0].bank.swell("x")
+    until(lambda: all(node.engine.unapplied for node in nodes))
+    for node in nodes:
+        close(node)
+        assert node.engine.machine.outcome == action.WITHDRAWN
+    again = [start(node.name, small=True, of=node) for node in nodes]
+    again[1].bank.log(what="after")
+    agree(server, *again)
+    assert history(again[0]) == [("after", "nobody")]
+
+
+def test_a_node_that_is_closed_while_it_waits_says_nothing_of_the_action(server: MemoryServer, start: Start) -> None:
+    small, roomy = start("a", small=True, held=True), start("b")
+    roomy.bank.swell("x")
+    until(lambda: small.engine.unapplied is not None)
+    small.engine.close()
+    again = start("a", of=small)
+    agree(server, again, roomy)
+    assert history(again) == ["x"]
+
+
+@pytest.mark.parametrize(("records", "amended"), [(0, True), (1, False), *[(number, True) for number in range(1, 7)]])
+def test_a_node_that_is_killed_while_it_goes_back_comes_to_the_same(
+    server: MemoryServer, start: Start, records: int, amended: bool
+) -> None:
+    small, roomy = start("a", small=True, held=True), start("b")
+    roomy.bank.log(what="before")
+    small.engine.reach(server.last, 10)
+    roomy.bank.swell("x")
+    roomy.bank.log(what="between")
+    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 2, 4), "withdrawal")
+    roomy.bank.log(what="after")
+    agree(server, small, roomy)
+    # The action, two of "between", that of the message, two of "after".
+    assert (roomy.log._first, roomy.log.last) == (4, 9)
+    close(roomy)
+    if not amended:
+        roomy.records[0] = roomy.records[0][: -len(WRAP) - AMENDMENT_BYTES]
+    again = start("b", of=roomy, records=records)
+    agree(server, small, again)
+    assert [what for what, _ in history(again)] == ["before", "between", "after"]
+    assert again.went_back == ([] if amended and records else [4])
+
+
+# -- nodes that only read
+
+
+def test_a_reader_waits_for_the_message_of_another(server: MemoryServer, start: Start) -> None:
+    reader, writer = start("r", small=True, only_reads=True), start("b")
+    writer.bank.log(what="before")
+    writer.bank.swell("x")
+    writer.bank.log(what="between")
+    until(lambda: reader.engine.unapplied is not None)
+    assert "swell(), can't be applied here (MemoryError()" in str(reader.engine.unapplied)
+    assert history(reader) == [("before", "nobody")]
+    assert withdrawals(server) == 0
+    small = start("c", small=True)
+    agree(server, reader, writer, small)
+    assert history(reader) == [("before", "nobody"), ("between", "nobody")]
+
+
+def test_a_reader_goes_on_with_a_writer_that_fails_as_well(server: MemoryServer, start: Start) -> None:
+    reader, writer = start("r", small=True, only_reads=True), start("b", small=True)
+    with pytest.raises(MemoryError):
+        writer.bank.swell("x")
+    writer.bank.log(what="after")
+    agree(server, reader, writer)
+
+
+def test_a_reader_that_has_applied_it_goes_back(server: MemoryServer, start: Start) -> None:
+    reader, writer = start("r", only_reads=True), start("b", small=True)
+    with pytest.raises(MemoryError):
+        writer.bank.swell("x")
+    writer.bank.log(what="after")
+    agree(server, reader, writer)
+    assert reader.went_back == [2]
+
+
+# -- effects
+
+
+def test_an_effect_that_it_has_asked_for_is_dropped(server: MemoryServer, start: Start) -> None:
+    nodes = [start("a", small=True), start("b")]
+    nodes[1].bank.swell_and_notify("x")
+    nodes[1].bank.notify("y")
+    agree(server, *nodes)
+    assert len(nodes[1].engine.machine.effects) == 1
