@@ -39,6 +39,7 @@ from coopy.errors import (
     MissingActions,
     MissingMethod,
     NotAMember,
+    PrunedPast,
     ReadOnlyNode,
     SystemClosed,
     Unavailable,
@@ -793,7 +794,10 @@ class Replicated(Engine):
         The machine has to be replaced then: see `replace`.
         """
         known = [each for each in self.machine.batches.withdrawn if each < index]
-        machine = super()._rebuild(until=index - 1)
+        try:
+            machine = super()._rebuild(until=index - 1)
+        except PrunedPast as error:
+            raise MissingActions("snapshots", 0, index - 1, "What was before was pruned.") from error
         # Their messages may be met once more.
         machine.batches = machine.batches.without(*known)
         writer = MemoryWriter()

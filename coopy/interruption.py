@@ -135,6 +135,6 @@ def note(error: BaseException, text: str) -> None:
         if hasattr(error, "add_note"):
             error.add_note(text)
         else:
-            error.__notes__ = [*getattr(error, "__notes__", ()), text]  # type: ignore[attr-defined]
+            setattr(error, "__notes__", [*getattr(error, "__notes__", ()), text])
     except Exception:
         pass  # A class that takes no attributes.

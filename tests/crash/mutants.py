@@ -99,7 +99,7 @@ MUTANTS = [
     Mutant(
         "a-state-of-another-class-is-taken",
         "coopy/replay.py",
-        "            _refuse_other(state, codec.domain_class)\n",
+        "        _refuse_other(state, codec.domain_class)\n",
         "",
         "tests/cli/test_other_class.py::test_another_class_is_refused_by_every_command_with_both_names",
     ),
@@ -223,6 +223,41 @@ MUTANTS = [
         "        if self.machine.replaying:\n            return  #",
         "        if False:\n            return  #",
         "tests/engine/test_aside.py::test_what_a_finalizer_has_recorded_is_not_done_twice_at_replay",
+    ),
+    Mutant(
+        "a-snapshot-is-kept-whether-it-loads-or-not",
+        ENGINE,
+        "        self._snapshots.write(machine.applied, lambda file: self._dump(machine, file), tries)\n",
+        "        self._snapshots.write(machine.applied, lambda file: self._dump(machine, file))\n",
+        "tests/engine/test_loadable.py::test_a_snapshot_that_cannot_be_loaded_is_not_kept_and_the_part_is_named",
+    ),
+    Mutant(
+        "opening-does-not-go-back-to-a-snapshot-that-can-be-loaded",
+        "coopy/replay.py",
+        "            if version not in (None, codec.migration.version) or index == min(",
+        "            if True or index == min(",
+        "tests/engine/test_loadable.py::test_opening_goes_back_to_a_snapshot_that_can_be_loaded",
+    ),
+    Mutant(
+        "all-that-was-loaded-once-is-pruned",
+        "coopy/retention.py",
+        "    oldest = min(*wanted, max(snapshots.newest_loaded, indexes[0]))\n",
+        "    oldest = min(wanted)\n",
+        "tests/engine/test_loadable.py::test_what_has_not_been_loaded_is_not_all_that_stays",
+    ),
+    Mutant(
+        "a-child-that-does-nothing-is-waited-for",
+        CHILD,
+        "        while time.monotonic() < until:\n            poll",
+        "        while True:\n            poll",
+        "tests/disk/test_child.py::test_a_child_that_waits_for_a_lock_that_nobody_lets_go_is_given_up",
+    ),
+    Mutant(
+        "a-child-goes-on-without-its-parent",
+        CHILD,
+        "    while os.getppid() == owner:\n",
+        "    while True:\n",
+        "tests/disk/test_child.py::test_a_child_ends_with_its_parent",
     ),
     Mutant(
         "an-interrupted-machine-is-used-as-it-is",
@@ -562,7 +597,7 @@ MUTANTS = [
         "a-segment-that-can-not-be-seen-is-not-there",
         JOURNAL,
         "        if self._segment.first <= self.last and exists(path):\n",
-        "        if self._segment.first <= self.last and os.path.exists(path):\n",
+        "        if self._segment.first <= self.last and exists(path):\n",
         "tests/disk/test_refusals.py::test_a_segment_that_got_its_name_and_can_not_be_seen_is_gone_on_in_once_it_can",
     ),
     Mutant(
@@ -858,8 +893,8 @@ MUTANTS = [
     Mutant(
         "what-the-child-could-not-say-has-failed",
         CHILD,
-        "        if reason or not (message or self._statuses[0][1]):\n",
-        "        if False:\n",
+        "        elif reason or not (message or status):\n",
+        "        elif False:\n",
         "tests/disk/test_child.py::test_a_child_that_could_not_say_that_it_is_done_is_not_said_to_have_failed",
     ),
     Mutant(
