@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import operator
 import os
 import pickle
 import struct
@@ -42,6 +43,9 @@ Call = tuple[Any, ...]
 
 PROTOCOL = 5
 SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
+_EQUAL_TO_THEMSELVES = SCALARS - {float}
+"""What is not equal to itself, NaN, is found in a dict as the same object alone. Replay makes a new one for each that is stored, so
+a live call gets a new one, too."""
 INLINE_BYTES_MAX = 60_000
 RECORD_BYTES_MAX = 1 << 31
 _TEXTS = frozenset({str, bytes})
@@ -151,9 +155,9 @@ def joined_headers(headers: list[bytes], arguments: list[Any]) -> bytes:
 
 
 def is_plain(value: object) -> bool:
-    """Whether a value needs no copy: an immutable scalar, or a tuple of them."""
+    """Whether a value needs no copy: an immutable scalar, or a tuple of them, and none of them NaN."""
     if type(value) is not tuple:
-        return type(value) in SCALARS
+        return type(value) in _EQUAL_TO_THEMSELVES or (type(value) is float and value == value)
     seen = {id(value)}
     left: list[tuple[Any, ...]] = [value]
     while left:
@@ -162,7 +166,7 @@ def is_plain(value: object) -> bool:
                 if id(each) not in seen:
                     seen.add(id(each))
                     left.append(each)
-            elif type(each) not in SCALARS:
+            elif type(each) not in _EQUAL_TO_THEMSELVES and (type(each) is not float or each != each):
                 return False
     return True
 
@@ -194,7 +198,7 @@ class Codec:
         """
         if not kwargs:
             for value in args:
-                if type(value) not in SCALARS:
+                if type(value) not in _EQUAL_TO_THEMSELVES and (type(value) is not float or value != value):
                     break
             else:
                 data = _dumps((name, args), PROTOCOL)
@@ -219,8 +223,11 @@ class Codec:
 
     def encode_plain(self, names: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[bytes] | None:
         """The opcodes of small calls that hold plain scalars alone, in half the time; None if they are not all such."""
-        if not SCALARS.issuperset(map(type, _chained(arguments))):
-            return None
+        if not _EQUAL_TO_THEMSELVES.issuperset(map(type, _chained(arguments))):
+            if not SCALARS.issuperset(map(type, _chained(arguments))):
+                return None
+            if any(map(operator.ne, _chained(arguments), _chained(arguments))):
+                return None  # One is NaN.
         try:
             found = _dumps_together(names, arguments)
             if len(found) != len(names):
