@@ -632,7 +632,7 @@ MUTANTS = [
         "a-segment-that-can-not-be-seen-is-not-there",
         JOURNAL,
         "        if self._segment.first <= self.last and exists(path):\n",
-        "        if self._segment.first <= self.last and exists(path):\n",
+        "        if self._segment.first <= self.last and os.path.exists(path):\n",
         "tests/disk/test_refusals.py::test_a_segment_that_got_its_name_and_can_not_be_seen_is_gone_on_in_once_it_can",
     ),
     Mutant(
@@ -1410,7 +1410,7 @@ MUTANTS = [
     Mutant(
         "a-segment-that-has-got-its-name-is-forgotten",
         JOURNAL,
-        "        if self._segment.first <= self.last and os.path.exists(path):\n",
+        "        if self._segment.first <= self.last and exists(path):\n",
         "        if False:\n",
         "tests/disk/test_interrupted.py::test_a_roll_over_that_ends_anywhere_loses_nothing",
     ),
