@@ -12,6 +12,7 @@ from coopy.entities import entity
 from coopy.env import env
 from coopy.errors import (
     AuthenticationFailed,
+    ChangedClass,
     ClusterError,
     CoopyError,
     DamagedJournal,
@@ -53,6 +54,7 @@ __version__ = "0.8.0"
 
 __all__ = [
     "AuthenticationFailed",
+    "ChangedClass",
     "ClusterError",
     "Control",
     "CoopyError",

@@ -9,11 +9,16 @@ A call is two objects, as pickle opcodes:
   nothing is memoized: MEMOIZE is missing, and an object may be there twice.
 * *opaque*, None and bytes: opcode NONE, opcode BINBYTES, 4 bytes of size, a tag and a
   pickle of its own, of ``(name, args)`` or ``(name, args, kwargs)``: ``P`` pickle,
-  ``D`` dill (lambdas, closures, local classes: what pickle cannot).
+  ``D`` dill (lambdas, closures, local classes: what pickle cannot). Where an argument is an object of a class
+  with fields there is first ``F``, 2 bytes of size, and so many of a pickle of what is said of those
+  classes, see `coopy.fields`.
 
 In a pickle of ours the system's own proxy and its domain class stand as
 persistent ids, so that a domain may hold its proxy, and a class may be local;
 in that of a call so do the objects of the system that are marked `coopy.entity`.
+
+A state is a tag, ``P`` or ``D``, and a pickle. Where it has objects of classes with fields, a pickle of what is said of these
+follows, 4 bytes with the size of that, and ``FLDS``.
 
 States of `__main__` are stored by name like any other, so a script that defines
 its domain finds its data when it runs again; read from another program, the
@@ -34,8 +39,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
-from coopy import deep, entities, migration
-from coopy.errors import CoopyError, DecodingError, EncodingError
+from coopy import deep, entities, fields, migration
+from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
 from coopy.migration import Old
 from coopy.storage import PREFIX_BYTES
 
@@ -62,6 +67,10 @@ _BINGET = 0x68
 _LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
 _JOIN_HEAD = b"\x80\x05("
 _JOIN_TAIL = b"l."
+
+_SAID = struct.Struct("<cH")
+_SAID_OF_STATE = struct.Struct("<I4s")
+_MARK_OF_STATE = b"FLDS"  # No pickle ends so.
 
 _dumps = pickle.dumps
 _loads = pickle.loads
@@ -182,6 +191,9 @@ class Codec:
         self._modules = _module_aliases(domain_class)
         self._importable = _is_importable(domain_class)
         self._plain = self._importable and domain_class.__module__ != "__main__"
+        self._said: dict[frozenset[type], bytes] = {}
+        self._fitting: set[tuple[bytes, int]] = set()
+        """What was said of classes, by what version, and is as today."""
 
     def encode_call(
         self,
@@ -214,12 +226,25 @@ class Codec:
         domain = None if owner is None else owner.domain
         data = self._encode(call, parameters, domain)
         if not (is_plain(args) and is_plain(tuple(kwargs.values()))):
+            met: set[type] = set()
             try:
-                _, args, *rest = self._decode(data, None, domain)
+                _, args, *rest = self._decode(data, None, domain, met=met)
             except Exception:
                 self._blame(call, parameters, domain)
             kwargs = rest[0] if rest else {}
+            if met:
+                data = self._said_of(frozenset(met)) + data
         return _opaque(data), args, kwargs
+
+    def _said_of(self, classes: frozenset[type]) -> bytes:
+        """What is to be said of classes, in front of a call."""
+        found = self._said.get(classes)
+        if found is None:
+            said = fields.layouts(classes)
+            pickled = _dumps(said, PROTOCOL)
+            is_one = said and len(pickled) < 1 << 16
+            found = self._said[classes] = _SAID.pack(b"F", len(pickled)) + pickled if is_one else b""
+        return found
 
     def encode_plain(self, names: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[bytes] | None:
         """The opcodes of small calls that hold plain scalars alone, in half the time; None if they are not all such."""
@@ -255,13 +280,18 @@ class Codec:
         try:
             for number, (tag, make, make_deep) in enumerate(ways, 1):
                 try:
+                    classes = fields.Classes()
                     file.write(tag)
                     try:
-                        make(self, file, None).dump(state)
+                        _noting(make(self, file, None), classes).dump(state)
                     except RecursionError:
                         file.restart()
                         file.write(tag)
-                        make_deep(self, file, None).dump(state)
+                        _noting(make_deep(self, file, None), classes).dump(state)
+                    said = fields.layouts(classes)
+                    if said:
+                        pickled = _dumps(said, PROTOCOL)
+                        file.write(pickled + _SAID_OF_STATE.pack(len(pickled), _MARK_OF_STATE))
                     return
                 except Exception as error:
                     if number == len(ways) or isinstance(error, RecursionError):
@@ -280,6 +310,9 @@ class Codec:
         Tells ``loading`` of bytes done and in all. Raises `DecodingError`.
         """
         try:
+            data, said = _parted(data)
+            if said:
+                self._compare(said, self._or_todays(version))
             if data[0] == b"P"[0] and self._plain and not self.migration.rewrites(self._or_todays(version)):
                 try:
                     if loading is not None and len(data) > _LARGE_BYTES:
@@ -287,11 +320,45 @@ class Codec:
                     return _loads(data[1:])
                 except (pickle.UnpicklingError, AttributeError, ImportError):
                     pass  # It holds a persistent id, was written by a main file, or names what is not there.
-            return self._decode(data, version)
+            return self._decode(data, version, None, said)
         except CoopyError:
             raise
         except Exception as error:
             raise DecodingError(_undecodable(error)) from error
+
+    def _compare(self, said: bytes, version: int) -> None:
+        """Raises `ChangedClass` if a class is not as stored bytes say, and nothing says what became of it."""
+        if (said, version) in self._fitting:
+            return
+        for name, stored in _loads(said).items():
+            module, _, qualname = name.partition(":")
+            today = self.migration.todays_name(module, qualname)
+            cls = None if today is None else fields.todays(self._modules.get(today[0], today[0]), today[1])
+            if cls is None or today is None or self._is_upgraded((module, qualname), today, version):
+                continue  # What is not there any more is told when it is looked for.
+            change = fields.change(stored, cls)
+            if change is not None:
+                raise self._changed(name, stored, cls, change, version)
+        self._fitting.add((said, version))
+
+    def _is_upgraded(self, stored: tuple[str, str], today: tuple[str, str], version: int) -> bool:
+        return any(self.migration.upgrades_of(*name, version) for name in (stored, today))
+
+    def _changed(self, name: str, stored: fields.Layout, cls: type, change: fields.Change, version: int) -> ChangedClass:
+        if change.is_enum:
+            what = f"{', '.join(change.gone)} had another value, or is gone"
+        elif change.gone or change.new:
+            parts = [("without", change.gone), ("with", change.new)]
+            what = "today it is " + " and ".join(f"{word} {', '.join(names)}" for word, names in parts if names)
+        else:
+            what = "today its fields stand in another order, or are kept in another way"
+        stub = migration.stub_of_state(self.domain_class.__qualname__, name, change, cls, stored, self.migration.version)
+        return ChangedClass(
+            f"objects of {name} are stored, and the class has changed: {what}. Nothing was changed. Say what becomes of them:{stub}",
+            name,
+            change.gone,
+            change.new,
+        )
 
     def dump_parts(self, domain: object, names: Sequence[str]) -> bytes:
         """Those attributes of the domain that it has. Raises `EncodingError`."""
@@ -305,7 +372,7 @@ class Codec:
 
     def load_parts(self, domain: object, names: Sequence[str], data: bytes) -> None:
         """Gives the domain its attributes as they were when they were dumped."""
-        values = _PartsUnpickler(self, io.BytesIO(data), self._todays, domain).load()
+        values = _PartsUnpickler(self, io.BytesIO(data), self._todays, domain, set()).load()
         for name in names:
             if name in values:
                 object.__setattr__(domain, name, values[name])
@@ -356,15 +423,31 @@ class Codec:
                 ) from error
         raise EncodingError(f"the arguments of {name}() cannot be encoded together")
 
-    def _decode(self, data: bytes | memoryview, version: int | None = None, domain: object = None) -> Any:
+    def _decode(
+        self,
+        data: bytes | memoryview,
+        version: int | None = None,
+        domain: object = None,
+        said: bytes = b"",
+        met: set[type] | None = None,
+    ) -> Any:
+        """The value. Adds to ``met`` the classes that the pickle names."""
         tag, body = bytes(data[:1]), data[1:]
+        version = self._or_todays(version)
+        if tag == b"F":
+            _, size = _SAID.unpack_from(data)
+            said, data = bytes(data[_SAID.size : _SAID.size + size]), data[_SAID.size + size :]
+            self._compare(said, version)
+            tag, body = bytes(data[:1]), data[1:]
         if tag not in (b"D", b"P"):
             raise DecodingError(f"unknown encoding {tag!r}")
-        version = self._or_todays(version)
-        old = self._todays if version == self.migration.version else Old(self.migration, version)
+        if version == self.migration.version:
+            old = self._todays
+        else:
+            old = Old(self.migration, version, _loads(said) if said else None)
         make = _dill_unpickler if tag == b"D" else _Unpickler
         try:
-            found = make(self, io.BytesIO(body), old, domain).load()
+            found = make(self, io.BytesIO(body), old, domain, set() if met is None else met).load()
             old.finish()
         finally:
             old.forget()
@@ -381,13 +464,16 @@ class Codec:
     def _or_todays(self, version: int | None) -> int:
         return self.migration.version if version is None else version
 
-    def _find_class(self, find: Callable[[str, str], Any], old: Old, module: str, name: str) -> Any:
+    def _find_class(self, find: Callable[[str, str], Any], old: Old, met: set[type], module: str, name: str) -> Any:
         names = self.migration.todays_name(module, name)
         if names is None:
             return old.removed(module, name)
         if names[0] in self._modules:
             try:
-                return old.wrapped(module, name, find(self._modules[names[0]], names[1]))
+                found = find(self._modules[names[0]], names[1])
+                if isinstance(found, type):
+                    met.add(found)
+                return old.wrapped(module, name, found)
             except (ImportError, AttributeError):
                 pass
         try:
@@ -398,6 +484,8 @@ class Codec:
                 f"{_undecodable(error)} Or say what it is called today:"
                 f"{migration.stub_of_class(cls, module, name, self.migration.version)}"
             ) from error
+        if isinstance(found, type):
+            met.add(found)
         return old.wrapped(module, name, found)
 
     # -- what stands for itself in our pickles
@@ -418,14 +506,17 @@ class Codec:
                 return ("main", value.__qualname__)
         return self._persistent_id(value, domain)
 
-    def _persistent_load(self, unpickler: Any, old: Old, domain: object, name: object) -> object:
+    def _persistent_load(self, unpickler: Any, old: Old, domain: object, met: set[type], name: object) -> object:
         if name == "class":
             return old.wrapped(self.domain_class.__module__, self.domain_class.__qualname__, self.domain_class)
         if isinstance(name, tuple) and name[0] == "entity":
             _, module, qualname, key = name
             if domain is None:
                 return entities.Reference(qualname, key)
-            return entities.found_in(domain, unpickler.find_class(module, qualname), key)
+            before = set(met)
+            cls = unpickler.find_class(module, qualname)
+            met.intersection_update(before)  # Of an entity the key is stored, and none of its fields.
+            return entities.found_in(domain, cls, key)
         if isinstance(name, tuple):
             found = _found(sys.modules.get(self.domain_class.__module__), name[1])
             if found is None:
@@ -478,17 +569,18 @@ class _DeepPickler(deep.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, codec: Codec, file: IO[bytes], old: Old, domain: object) -> None:
+    def __init__(self, codec: Codec, file: IO[bytes], old: Old, domain: object, met: set[type]) -> None:
         super().__init__(file)
         self._codec = codec
         self._old = old
         self._domain = domain
+        self._met = met
 
     def persistent_load(self, pid: object) -> object:
-        return self._codec._persistent_load(self, self._old, self._domain, pid)
+        return self._codec._persistent_load(self, self._old, self._domain, self._met, pid)
 
     def find_class(self, module: str, name: str) -> Any:
-        return self._codec._find_class(super().find_class, self._old, module, name)
+        return self._codec._find_class(super().find_class, self._old, self._met, module, name)
 
 
 class _PartsPickler(_Pickler):
@@ -540,7 +632,7 @@ _WAYS: tuple[tuple[bytes, Make, Make], ...] = (
 """The ways to pickle, in the order in which they are tried: each with the tag it leaves, and what is asked where it finds no end."""
 
 
-def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old, domain: object) -> Any:
+def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old, domain: object, met: set[type]) -> Any:
     import dill  # type: ignore[import-untyped, unused-ignore]
 
     unpickler = dill.Unpickler(file, ignore=True)
@@ -550,10 +642,10 @@ def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old, domain: object) -> 
     def find(module: str, name: str) -> Any:
         return dill.Unpickler.find_class(myself(), module, name)
 
-    unpickler.persistent_load = lambda name: codec._persistent_load(myself(), old, domain, name)
+    unpickler.persistent_load = lambda name: codec._persistent_load(myself(), old, domain, met, name)
     # A function of a main file has that file's globals: those of the domain class.
     unpickler._main = sys.modules.get(codec.domain_class.__module__, sys.modules["__main__"])
-    unpickler.find_class = lambda module, name: codec._find_class(find, old, module, name)
+    unpickler.find_class = lambda module, name: codec._find_class(find, old, met, module, name)
     return unpickler
 
 
@@ -565,6 +657,21 @@ def _bytes_of(make: Make, make_deep: Make, codec: Codec, value: object, domain: 
         file = io.BytesIO()
         make_deep(codec, file, domain).dump(value)
     return file.getvalue()
+
+
+def _noting(pickler: Any, classes: fields.Classes) -> Any:
+    """A pickler that notes the classes of what it pickles."""
+    pickler.dispatch_table = classes
+    return pickler
+
+
+def _parted(data: memoryview) -> tuple[memoryview, bytes]:
+    """The tag and the pickle of a state, and what is said of classes after it."""
+    if len(data) <= _SAID_OF_STATE.size or bytes(data[-len(_MARK_OF_STATE) :]) != _MARK_OF_STATE:
+        return data, b""
+    size, _ = _SAID_OF_STATE.unpack_from(data, len(data) - _SAID_OF_STATE.size)
+    end = len(data) - _SAID_OF_STATE.size - size
+    return data[:end], bytes(data[end : end + size])
 
 
 def _opaque(data: bytes) -> bytes:

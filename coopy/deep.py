@@ -86,7 +86,7 @@ class _Deep:
         return self._reduced(obj, kind)
 
     def _reduced(self, obj: Any, kind: type) -> Saving | None:
-        reduce = dispatch_table.get(kind)
+        reduce = getattr(self, "dispatch_table", dispatch_table).get(kind)
         if reduce is not None:
             found: Any = reduce(obj)
         elif issubclass(kind, type):

@@ -121,6 +121,20 @@ class DecodingError(CoopyError):
     """Stored bytes are whole but cannot be decoded by today's code."""
 
 
+class ChangedClass(DecodingError):
+    """Objects of a class are stored, and its fields, or the values of an enum, are others today.
+
+    ``name`` of the class, as module:QualifiedName; ``gone`` and ``new`` fields, or the members of an enum that have
+    other values.
+    """
+
+    def __init__(self, message: str, name: str, gone: list[str], new: list[str]) -> None:
+        super().__init__(message)
+        self.name = name
+        self.gone = gone
+        self.new = new
+
+
 class SystemClosed(CoopyError):
     """The system was closed, or was opened by the process this one was forked from."""
 

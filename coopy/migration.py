@@ -26,10 +26,12 @@ Class names are those that were stored: ``module:QualifiedName``.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from types import MemberDescriptorType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
+from coopy import fields
 from coopy.errors import DecodingError, UsageError
 from coopy.words import shown
 
@@ -97,8 +99,8 @@ class Migration:
     def state(self, name: str, *, version: int) -> Callable[[Upgrade], Upgrade]:
         """Marks what is called with the attributes of each stored object of a class that ``version`` kept.
 
-        ``name`` is the class as it was stored. It gets, and returns, what pickle keeps of an object: a
-        dict of its attributes unless the class has ``__getstate__`` or ``__slots__``.
+        ``name`` is the class as it was stored. It gets, and returns, a dict of the attributes of an object; for a class
+        that has a ``__setstate__`` of its own what that takes, and for an enum the value of a member.
         """
         _split(name)
         return self._register(self._states, name, version)
@@ -193,11 +195,12 @@ def migrated(migration: Migration) -> Callable[[Class], Class]:
 class Old:
     """What an earlier version kept, on its way to what it is today while one pickle is decoded."""
 
-    def __init__(self, migration: Migration, version: int) -> None:
+    def __init__(self, migration: Migration, version: int, layouts: fields.Layouts | None = None) -> None:
         self._migration = migration
         self._version = version
+        self._layouts = layouts or {}
         self._active = migration.rewrites(version)
-        self._stand_ins: dict[type, type] = {}
+        self._stand_ins: dict[type, Any] = {}
         self._waiting: list[tuple[Any, type]] = []
 
     def removed(self, module: str, name: str) -> type:
@@ -213,7 +216,8 @@ class Old:
             if (module, name) != (found.__module__, found.__qualname__):
                 more = self._migration.upgrades_of(found.__module__, found.__qualname__, self._version)
                 upgrades += [each for each in more if each not in upgrades]
-            self._stand_ins[found] = self._stand_in(found, upgrades) if upgrades else found
+            stored = self._layouts.get(f"{module}:{name}")
+            self._stand_ins[found] = self._stand_in(found, upgrades, stored) if upgrades else found
         return self._stand_ins[found]
 
     def finish(self) -> None:
@@ -226,27 +230,82 @@ class Old:
         """Drops the objects that were made: a class is a cycle and stays for a while, and what it holds stays with it."""
         self._waiting.clear()
 
-    def _stand_in(self, cls: Any, upgrades: list[Callable[[Any], Any]]) -> type:
-        # A subclass of the same layout, which an object leaves for its own class when its state is there.
+    def _stand_in(self, cls: Any, upgrades: list[Callable[[Any], Any]], stored: fields.Layout | None) -> Any:
+        """What pickle makes objects of: each leaves it for its own class when its state is there."""
+        enum = sys.modules.get("enum")
+        if enum is not None and issubclass(cls, enum.Enum):
+            return lambda value: cls(_upgraded(cls, upgrades, value))
         waiting = self._waiting
 
-        def make(stand_in: Any, *args: Any, **kwargs: Any) -> Any:
-            made = object.__new__(stand_in) if cls.__new__ is object.__new__ else cls.__new__(stand_in, *args, **kwargs)
-            waiting.append((made, stand_in))
+        def make(stand_in: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+                state = fields.as_dict(stored or [fields.TUPLE, *cls._fields], args)
+                return cls(**_upgraded(cls, upgrades, state))
+            made = cls.__new__(cls, *args, **kwargs) if cls.__new__ is not object.__new__ else object.__new__(cls)
+            if type(made) is cls:
+                object.__setattr__(made, "__class__", stand_in)
+                waiting.append((made, stand_in))
             return made
 
-        def build(made: Any, state: Any) -> None:
-            made.__class__ = cls
-            _fill(made, cls, _upgraded(cls, upgrades, state))
+        def begin(made: Any, /, *args: Any, **kwargs: Any) -> None:
+            stand_in = type(made)
+            object.__setattr__(made, "__class__", cls)
+            try:
+                cls.__init__(made, *args, **kwargs)
+            except TypeError:
+                if not isinstance(made, BaseException):
+                    raise
+                # An exception is made of its old arguments, and then given its attributes.
+                made.args = args
+            finally:
+                object.__setattr__(made, "__class__", stand_in)
 
-        members = {"__slots__": (), "__new__": make, "__setstate__": build, "__module__": cls.__module__}
-        return type(cls.__name__, (cls,), members)
+        def build(made: Any, state: Any) -> None:
+            object.__setattr__(made, "__class__", cls)
+            own = _sets_itself(cls)
+            _fill(made, cls, own, _upgraded(cls, upgrades, state if own else fields.as_dict(stored, state)))
+            now = fields.layout(cls)
+            if isinstance(made, BaseException) and isinstance(now, list):
+                # Of which it will be made the next time.
+                made.args = tuple(getattr(made, name) for name in now[1:])
+
+        return _twin(cls, {"__new__": make, "__init__": begin, "__setstate__": build, "__module__": cls.__module__})
+
+
+class _Unheard:
+    """A base whose subclasses nobody is told of."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        pass
+
+
+def _twin(cls: Any, members: dict[str, Any]) -> type:
+    """A class whose objects can become those of ``cls``, which does not learn of it.
+
+    It is no subclass, where objects of a class that is none have the same layout: a subclass would be told to
+    ``__init_subclass__`` and the metaclass, which may keep it, and be found by ``__subclasses__``. A class that is built on one of
+    Python's own, or whose slots lie in several classes, gets a subclass that is told to neither.
+    """
+    slots = [vars(base)["__slots__"] for base in cls.__mro__ if vars(base).get("__slots__")]
+    under: Any = cls
+    while under.__module__.partition(".")[0] not in sys.stdlib_module_names:
+        under = under.__base__
+    if under.__basicsize__ == object.__basicsize__ and len(slots) < 2:
+        own = ("__eq__", "__hash__", "__setitem__", "append", "extend")  # What pickle asks of an object.
+        found = {name: vars(base)[name] for base in reversed(cls.__mro__[:-1]) for name in own if name in vars(base)}
+        given = {**found, **members, **({"__slots__": slots[0]} if slots else {})}
+        twin = cast(type, type.__new__(type(under), cls.__name__, (under,), given))
+        try:
+            object.__setattr__(object.__new__(twin), "__class__", cls)
+            return twin
+        except TypeError:
+            pass
+    return cast(type, type.__new__(type(cls), cls.__name__, (_Unheard, cls), {"__slots__": (), **members}))
 
 
 def _upgraded(cls: type, upgrades: list[Callable[[Any], Any]], state: Any) -> Any:
-    if isinstance(state, tuple) and len(state) == 2 and not hasattr(cls, "__setstate__"):
-        # What pickle keeps of an object with slots: its attributes and its slots.
-        state = {**(state[0] or {}), **(state[1] or {})}
     for upgrade in upgrades:
         try:
             state = upgrade({} if state is None else state)
@@ -258,8 +317,13 @@ def _upgraded(cls: type, upgrades: list[Callable[[Any], Any]], state: Any) -> An
     return state
 
 
-def _fill(made: Any, cls: Any, state: Any) -> None:
-    if hasattr(cls, "__setstate__"):
+def _sets_itself(cls: Any) -> bool:
+    """Whether a class has a __setstate__, other than the one of a dataclass, which takes values by their place."""
+    return hasattr(cls, "__setstate__") and getattr(cls.__setstate__, "__module__", "") != "dataclasses"
+
+
+def _fill(made: Any, cls: Any, sets_itself: bool, state: Any) -> None:
+    if sets_itself:
         cls.__setstate__(made, state)
         return
     if not isinstance(state, dict):
@@ -299,6 +363,22 @@ def stub_of_action(cls: str, call: Call, version: int, doing: str) -> str:
 def stub_of_class(cls: str, module: str, name: str, version: int) -> str:
     """What to write so that a stored class is found again."""
     return _stub(cls, version, f"    upgrades.renamed({f'{module}:{name}'!r}, 'module:NewName')  # or None: it is gone\n")
+
+
+def stub_of_state(cls: str, name: str, change: fields.Change, today: Any, stored: fields.Layout, version: int) -> str:
+    """What to write so that the stored objects of a class become those of today."""
+    upgrade = name.rpartition(":")[2].rpartition(".")[2].lower()
+    if isinstance(stored, dict):
+        now = fields.layout(today)
+        values = now if isinstance(now, dict) else {}
+        pairs = [f"{stored[each]!r}: {values[each]!r}" if each in values else f"{stored[each]!r}: WHAT_IT_IS_NOW" for each in change.gone]
+        lines = f"    def {upgrade}(value):  # of {', '.join(change.gone)}\n        return {{{', '.join(pairs)}}}.get(value, value)\n"
+    else:
+        rest = [f"attributes.pop({each!r})  # it is gone" for each in change.gone]
+        added = "".join(f", {each!r}: {fields.default_of(today, each)}" for each in change.new)
+        body = "".join(f"        {line}\n" for line in [*rest, f"return {{**attributes{added}}}"])
+        lines = f"    def {upgrade}(attributes):\n{body}"
+    return _stub(cls, version, f"    @upgrades.state({name!r}, version={version})\n{lines}")
 
 
 def _stub(cls: str, version: int, upgrade: str) -> str:

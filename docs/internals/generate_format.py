@@ -39,6 +39,7 @@ SECTIONS = {
     "A frame": "coopy/disk/frame.py",
     "A record, and the head of a state": "coopy/action.py",
     "A call": "coopy/codec.py",
+    "What is said of classes": "coopy/fields.py",
     "A snapshot": "coopy/disk/snapshots.py",
 }
 

@@ -38,7 +38,7 @@ LAYERS = [
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
     {"coopy.batch", "coopy.bytecode", "coopy.line"},
     {"coopy.decorators", "coopy.deep", "coopy.digest", "coopy.entities", "coopy.looking", "coopy.migration", "coopy.paths", "coopy.recursion", "coopy.storage"},
-    {"coopy.collector", "coopy.errors", "coopy.holding", "coopy.interruption", "coopy.limits", "coopy.words"},
+    {"coopy.collector", "coopy.errors", "coopy.fields", "coopy.holding", "coopy.interruption", "coopy.limits", "coopy.words"},
     {"coopy.log"},
 ]
 # What the disk may know of the spine: the seam and the errors.

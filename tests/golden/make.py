@@ -1,6 +1,6 @@
-"""Writes the golden directories of the coopy that is here: NAME, NAME-node, and what each must be when it is opened.
+"""Writes the golden directories of the coopy that is here: NAME, NAME-node, NAME-fields, and what each must be when it is opened.
 
-    cd tests && python golden/make.py NAME
+    cd tests && python golden/make.py NAME [system] [node] [fields]
 
 What is there already is not written again.
 """
@@ -24,6 +24,7 @@ sys.path.insert(0, str(HERE.parent))
 os.environ["TZ"] = "Asia/Kathmandu"
 time.tzset()
 
+from golden import orders  # noqa: E402
 from golden import shop as golden  # noqa: E402
 from golden.shop import First, Shop, ends, frozen, state  # noqa: E402
 from program import free_port  # noqa: E402
@@ -124,8 +125,25 @@ def node(path: Path) -> dict[str, Any]:
     return found
 
 
-def main(name: str) -> None:
-    for directory, write in ((HERE / name, system), (HERE / f"{name}-node", node)):
+def fields(path: Path) -> dict[str, Any]:
+    """Each kind of class in a snapshot, and as an argument after it."""
+    journal.FIRST_BYTES = 4 * 32 * 1024
+    desk = coopy.init_system(orders.Desk, path, validation="off", deterministic=False, segment_bytes=journal.FIRST_BYTES)
+    for number in range(2):
+        desk.put(orders.Order("ink", 500 + number, 0), orders.Point(1, 2 + number), orders.Colour.RED)
+        desk.title(f"Home {number}")
+        desk.fill(number)
+        if number == 0:
+            coopy.control(desk).take_snapshot()
+    control = coopy.control(desk)
+    found = {"index": control.index, "state": [orders.plain(thing) for thing in desk.things]}
+    control.close()
+    return found
+
+
+def main(name: str, *kinds: str) -> None:
+    makers = {"system": (HERE / name, system), "node": (HERE / f"{name}-node", node), "fields": (HERE / f"{name}-fields", fields)}
+    for directory, write in [makers[kind] for kind in kinds or makers]:
         if directory.exists():
             raise SystemExit(f"{directory} is there. Nothing was written. What was released is never written again.")
         with tempfile.TemporaryDirectory() as folder:

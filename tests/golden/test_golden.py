@@ -6,16 +6,19 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from golden import orders
 from golden import shop as golden
 from golden.shop import Shop, ends, state
 from program import free_port
 
 import coopy
 from coopy import UsageError, control, init_system
+from coopy.errors import ChangedClass, UndecodableAction
 from coopy.tools import repair
 from coopy.tools.contents import contents
 from coopy.tools.verify import verify
@@ -90,3 +93,58 @@ def test_a_node_goes_on_where_it_ended_and_is_no_system_of_its_own(copy: Path, e
     finally:
         control(shop).close()
     assert coopy.replay(Shop, copy).notes == [*expected["state"]["notes"], "gone on"]
+
+
+# -- what is said of classes
+
+FIELDS = ["coopy-0.8.0.dev2-fields"]
+each_of_fields = pytest.mark.parametrize("name", FIELDS)
+
+
+@pytest.fixture
+def types() -> Iterator[Callable[..., None]]:
+    """Gives the domain other classes, and its own again at the end."""
+
+    def change(old: str, new: str) -> None:
+        assert old in orders.TYPES
+        orders.define(orders.TYPES.replace(old, new))
+
+    yield change
+    orders.define(orders.TYPES)
+
+
+@each_of_fields
+def test_objects_of_each_kind_of_class_are_what_they_were(copy: Path, expected: dict[str, Any]) -> None:
+    before = digests(copy)
+    things = coopy.replay(orders.Desk, copy).things
+    assert [orders.plain(thing) for thing in things] == expected["state"]
+    assert (ends(copy), digests(copy)) == (expected["actions"], before)
+    with init_system(orders.Desk, copy, validation="off") as desk:
+        assert [orders.plain(thing) for thing in desk.things] == expected["state"]
+
+
+CHANGES = [
+    ("    price: int\n", "", "Order", True),
+    ("    refund: int\n", "    refund: int\n    tags: list\n", "Order", True),
+    ("    x: int\n    y: int\n", "    y: int\n    x: int\n", "Point", True),
+    ("RED = 1\n    BLUE = 2", "RED = 2\n    BLUE = 1", "Colour", True),
+    ("    title: str\n", "    title: str\n    tags: list\n", "Page", False),
+    ('("value",)', '("value", "tag")', "Cell", False),
+]
+
+
+@each_of_fields
+@pytest.mark.parametrize("old, new, changed, is_argument", CHANGES)
+def test_a_class_that_has_changed_since_is_noticed_in_snapshot_and_journal(
+    copy: Path, types: Callable[..., None], old: str, new: str, changed: str, is_argument: bool
+) -> None:
+    types(old, new)
+    before = digests(copy)
+    with pytest.raises(ChangedClass, match=f"golden.orders:{changed}"):
+        init_system(orders.Desk, copy, validation="off")
+    if is_argument:  # Those that only methods make are made anew by replay.
+        with pytest.raises(UndecodableAction, match=f"action 1 .*golden.orders:{changed}"):
+            coopy.replay(orders.Desk, copy, until=1)
+    else:
+        assert len(coopy.replay(orders.Desk, copy, until=1).things) == 3
+    assert {name: found for name, found in digests(copy).items() if name != "lock"} == before
