@@ -8,10 +8,16 @@ A call is two objects, as pickle opcodes:
   stands: records of this kind are decoded many at a time. Where many are encoded at a time
   nothing is memoized: MEMOIZE is missing, and an object may be there twice.
 * *opaque*, None and bytes: opcode NONE, opcode BINBYTES, 4 bytes of size, a tag and a
-  pickle of its own, of ``(name, args)`` or ``(name, args, kwargs)``: ``P`` pickle,
-  ``D`` dill (lambdas, closures, local classes: what pickle cannot). Where an argument is an object of a class
-  with fields there is first ``F``, 2 bytes of size, and so many of a pickle of what is said of those
-  classes, see `coopy.fields`.
+  pickle of its own, of ``(name, args)`` or ``(name, args, kwargs)``. A state is a tag and
+  a pickle, too. Where an argument is an object of a class with fields there is first ``F``, 2 bytes of size, and so
+  many of a pickle of what is said of those classes, see `coopy.fields`. The tags:
+
+    ``P``  a pickle of pickle's
+    ``B``  one of dill's, of functions and classes that no module has (`coopy.bytecode`):
+           1 byte, the size of a name; the name of the Python that wrote it, ASCII, as
+           "cpython 3.11"; the pickle. If there is byte code in it, no other Python reads it
+    ``D``  one of dill's without that name, as development versions wrote: read if there is no byte code in
+           it, and not written
 
 In a pickle of ours the system's own proxy and its domain class stand as
 persistent ids, so that a domain may hold its proxy, and a class may be local;
@@ -27,6 +33,7 @@ name is looked up in the module of the class that is being restored.
 
 from __future__ import annotations
 
+import copyreg
 import io
 import itertools
 import operator
@@ -39,7 +46,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
-from coopy import deep, entities, fields, migration
+from coopy import bound, bytecode, deep, entities, fields, migration
 from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
 from coopy.migration import Old
 from coopy.storage import PREFIX_BYTES
@@ -63,7 +70,9 @@ _BETWEEN = b"\0coopy\xff"
 _BETWEEN_OPCODES = b"C%c%b" % (len(_BETWEEN), _BETWEEN)
 assert _BETWEEN_OPCODES.rfind(b"C") == 0, "no two overlap: each that is found is one that was written, or there are more"
 _LARGE_BYTES = 16 * 1024 * 1024  # A state that may take long to load.
+_BYTE_CODE = b"B%c%b" % (len(bytecode.PYTHON), bytecode.PYTHON.encode("ascii"))
 _BINGET = 0x68
+_PROTO = 0x80  # With which a pickle begins; no tag has it, nor the name of a Python.
 _LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
 _JOIN_HEAD = b"\x80\x05("
 _JOIN_TAIL = b"l."
@@ -228,7 +237,7 @@ class Codec:
         if not (is_plain(args) and is_plain(tuple(kwargs.values()))):
             met: set[type] = set()
             try:
-                _, args, *rest = self._decode(data, None, domain, met=met)
+                _, args, *rest = self._read_back(data, call, domain, met)
             except Exception:
                 self._blame(call, parameters, domain)
             kwargs = rest[0] if rest else {}
@@ -268,39 +277,40 @@ class Codec:
         """
         try:
             return cast(Call, self._decode(data, version, domain))
-        except CoopyError:
-            raise
         except Exception as error:
-            raise DecodingError(_undecodable(error)) from error
+            if isinstance(error, CoopyError) and type(error) is not DecodingError:
+                raise
+            problem = str(error) if isinstance(error, DecodingError) else _undecodable(error)
+            method = _name_in(data)
+            raise DecodingError(f"{method}(): {problem}", method) from error
 
     def dump_state(self, state: object, file: StateFile) -> None:
         """Writes a whole state. Raises `EncodingError`."""
         # Persistent ids cost a call for every object; they are used only where they are needed.
         ways = _WAYS if self._importable else _WAYS[1:]
+        reducers = bound.reducers()
         try:
             for number, (tag, make, make_deep) in enumerate(ways, 1):
                 try:
-                    classes = fields.Classes()
+                    classes = fields.Classes(reducers)
                     file.write(tag)
                     try:
-                        _noting(make(self, file, None), classes).dump(state)
+                        _with(classes, make(self, file, None)).dump(state)
                     except RecursionError:
                         file.restart()
                         file.write(tag)
-                        _noting(make_deep(self, file, None), classes).dump(state)
+                        _with(classes, make_deep(self, file, None)).dump(state)
                     said = fields.layouts(classes)
                     if said:
                         pickled = _dumps(said, PROTOCOL)
                         file.write(pickled + _SAID_OF_STATE.pack(len(pickled), _MARK_OF_STATE))
                     return
                 except Exception as error:
-                    if number == len(ways) or isinstance(error, RecursionError):
+                    if number == len(ways) or isinstance(error, (RecursionError, bound.BelongsToProcess)):
                         raise
                     file.restart()
         except Exception as error:
-            raise EncodingError(
-                f"the state of {self.domain_class.__qualname__} cannot be pickled: {_first_line(error)}"
-            ) from error
+            raise self._unkept(f"the state of {self.domain_class.__qualname__}", state, "state", error) from error
 
     def load_state(
         self, data: memoryview, version: int | None = None, loading: Callable[[int, int], None] | None = None
@@ -364,11 +374,14 @@ class Codec:
         """Those attributes of the domain that it has. Raises `EncodingError`."""
         try:
             values = {name: getattr(domain, name) for name in names if hasattr(domain, name)}
-            return _bytes_of(_PartsPickler, _DeepPartsPickler, self, values, domain)
+            try:
+                return _bytes_of(_PartsPickler, _DeepPartsPickler, self, values, domain)
+            except TypeError:
+                # Most have no lock in them, and those that have none are pickled faster without this.
+                return _bytes_of(_locked_parts_pickler, _deep_locked_parts_pickler, self, values, domain)
         except Exception as error:
-            raise EncodingError(
-                f"the parts {', '.join(names)} of {self.domain_class.__qualname__} cannot be pickled: {_first_line(error)}"
-            ) from error
+            what = f"the parts {', '.join(names)} of {self.domain_class.__qualname__}"
+            raise self._unkept(what, values, "parts", error, domain) from error
 
     def load_parts(self, domain: object, names: Sequence[str], data: bytes) -> None:
         """Gives the domain its attributes as they were when they were dumped."""
@@ -405,7 +418,7 @@ class Codec:
         except RecursionError:
             raise
         except Exception:
-            return b"D" + _bytes_of(_dill_pickler, _deep_dill_pickler, self, value, domain)
+            return _BYTE_CODE + _bytes_of(_dill_pickler, _deep_dill_pickler, self, value, domain)
 
     def _blame(self, call: Call, parameters: Sequence[str], domain: object) -> NoReturn:
         name, args = call[0], call[1]
@@ -413,15 +426,52 @@ class Codec:
         labels = [parameters[i] if i < len(parameters) else f"#{i + 1}" for i in range(len(args))]
         for label, value in [*zip(labels, args), *kwargs.items()]:
             try:
-                self._decode(self._encoded(value, domain), None, domain)
+                self._read_back(self._encoded(value, domain), value, domain)
             except Exception as error:
+                found = self._found(value, label, error, domain)
+                why, instead = _first_line(error), "Pass what can be pickled (a name or an id, say) and look the rest up inside the method."
+                if found is not None:
+                    why, instead = str(found), instead if found.kind is None else found.kind.instead
                 raise EncodingError(
                     f"argument {label!r} of {self.domain_class.__qualname__}.{name}() cannot be encoded: "
-                    f"{_first_line(error)}. Nothing was recorded and nothing has changed. Pass what can be "
-                    f"pickled (a name or an id, say) and look the rest up inside the method.",
+                    f"{why}. Nothing was recorded and nothing has changed. {instead}",
                     label,
                 ) from error
         raise EncodingError(f"the arguments of {name}() cannot be encoded together")
+
+    def _unkept(self, what: str, value: object, path: str, error: Exception, domain: object = None) -> EncodingError:
+        """The error for a state, or for parts of it, that can't be pickled."""
+        found = self._found(value, path, error, domain, in_state=True)
+        if found is None:
+            return EncodingError(f"{what} cannot be pickled: {_first_line(error)}")
+        kind = found.kind
+        instead = "Leave it out in __getstate__, or keep what it can be made of." if kind is None else kind.in_state or kind.instead
+        return EncodingError(f"{what} cannot be pickled: {found}. {instead}")
+
+    def _found(
+        self, value: object, path: str, error: Exception, domain: object, in_state: bool = False
+    ) -> bound.Found | None:
+        """What in a value can't be kept, and where. None if that is nowhere, or if it lies deeper than can be pickled."""
+        if isinstance(error, RecursionError):
+            return None
+
+        def is_known(each: object) -> bool:
+            return each is domain or self._persistent_id_in_dill(each, domain) is not None
+
+        try:
+            return bound.find(value, path, is_known, bytecode.parts(), in_state)
+        except Exception:
+            return None  # Methods of the value raise, as pickle has said.
+
+    def _read_back(self, data: bytes, value: object, domain: object, met: set[type] | None = None) -> Any:
+        """What was encoded, as replay will see it. Raises `BelongsToProcess`."""
+        try:
+            return self._decode(data, None, domain, met=met, checks=True)
+        except bound.BelongsToProcess as error:
+            if self._found(value, "", error, domain) is not None:
+                raise
+        # It holds the class alone.
+        return self._decode(data, None, domain, met=met)
 
     def _decode(
         self,
@@ -430,8 +480,9 @@ class Codec:
         domain: object = None,
         said: bytes = b"",
         met: set[type] | None = None,
+        checks: bool = False,
     ) -> Any:
-        """The value. Adds to ``met`` the classes that the pickle names."""
+        """The value. Adds to ``met`` the classes that the pickle names; ``checks`` that it holds nothing of the process."""
         tag, body = bytes(data[:1]), data[1:]
         version = self._or_todays(version)
         if tag == b"F":
@@ -439,13 +490,18 @@ class Codec:
             said, data = bytes(data[_SAID.size : _SAID.size + size]), data[_SAID.size + size :]
             self._compare(said, version)
             tag, body = bytes(data[:1]), data[1:]
-        if tag not in (b"D", b"P"):
+        make: Any = _CheckedUnpickler if checks else _Unpickler
+        if tag == b"B":
+            size = data[1]
+            make, body = _dill_unpickler(bytes(data[2 : 2 + size]).decode("ascii"), checks), data[2 + size :]
+        elif tag == b"D":
+            make = _dill_unpickler(None, checks)
+        elif tag != b"P":
             raise DecodingError(f"unknown encoding {tag!r}")
         if version == self.migration.version:
             old = self._todays
         else:
             old = Old(self.migration, version, _loads(said) if said else None)
-        make = _dill_unpickler if tag == b"D" else _Unpickler
         try:
             found = make(self, io.BytesIO(body), old, domain, set() if met is None else met).load()
             old.finish()
@@ -583,6 +639,19 @@ class _Unpickler(pickle.Unpickler):
         return self._codec._find_class(super().find_class, self._old, self._met, module, name)
 
 
+_kind_of: Any = bound.kind_of
+
+
+class _CheckedUnpickler(_Unpickler):
+    """Reads at once what was encoded, and refuses what belongs to the process though pickle has written it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = self._codec._find_class(super(_Unpickler, self).find_class, self._old, self._met, module, name)
+        if not isinstance(found, type) or _kind_of(found) is not None:
+            bound.refuse(found, module, name)
+        return found
+
+
 class _PartsPickler(_Pickler):
     def persistent_id(self, obj: object) -> Any:
         return "domain" if obj is self._domain else self._codec._persistent_id(obj, None)
@@ -591,6 +660,19 @@ class _PartsPickler(_Pickler):
 class _DeepPartsPickler(_DeepPickler):
     def persistent_id(self, obj: object) -> Any:
         return "domain" if obj is self._domain else self._codec._persistent_id(obj, None)
+
+
+def _locked_parts_pickler(codec: Codec, file: Any, domain: object) -> Any:
+    return _with({**copyreg.dispatch_table, **bound.lock_reducers()}, _PartsPickler(codec, file, domain))
+
+
+def _deep_locked_parts_pickler(codec: Codec, file: Any, domain: object) -> Any:
+    return _with({**copyreg.dispatch_table, **bound.lock_reducers()}, _DeepPartsPickler(codec, file, domain))
+
+
+def _with(reducers: Mapping[type, bound.Reducer], pickler: Any) -> Any:
+    pickler.dispatch_table = reducers
+    return pickler
 
 
 class _PartsUnpickler(_Unpickler):
@@ -607,13 +689,11 @@ def _deep_plain_pickler(codec: Codec, file: Any, domain: object) -> deep.Pickler
 
 
 def _dill_pickler(codec: Codec, file: Any, domain: object) -> Any:
-    import dill  # type: ignore[import-untyped, unused-ignore]
-
-    return _in_dill(dill.Pickler, codec, file, domain)
+    return _in_dill(bytecode.pickler(), codec, file, domain)
 
 
 def _deep_dill_pickler(codec: Codec, file: Any, domain: object) -> Any:
-    return _in_dill(deep.dill_pickler(), codec, file, domain)
+    return _in_dill(bytecode.deep_pickler(), codec, file, domain)
 
 
 def _in_dill(make: Any, codec: Codec, file: Any, domain: object) -> Any:
@@ -627,26 +707,40 @@ Make = Callable[[Codec, Any, object], Any]
 _WAYS: tuple[tuple[bytes, Make, Make], ...] = (
     (b"P", _plain_pickler, _deep_plain_pickler),
     (b"P", _Pickler, _DeepPickler),
-    (b"D", _dill_pickler, _deep_dill_pickler),
+    (_BYTE_CODE, _dill_pickler, _deep_dill_pickler),
 )
 """The ways to pickle, in the order in which they are tried: each with the tag it leaves, and what is asked where it finds no end."""
 
 
-def _dill_unpickler(codec: Codec, file: IO[bytes], old: Old, domain: object, met: set[type]) -> Any:
-    import dill  # type: ignore[import-untyped, unused-ignore]
+def _dill_unpickler(python: str | None, checks: bool) -> Any:
+    """What makes an unpickler for what dill wrote in ``python``."""
 
-    unpickler = dill.Unpickler(file, ignore=True)
-    # What it holds must not hold it: it has all that it has loaded.
-    myself = weakref.ref(unpickler)
+    def make(codec: Codec, file: IO[bytes], old: Old, domain: object, met: set[type]) -> Any:
+        import dill  # type: ignore[import-untyped, unused-ignore]
 
-    def find(module: str, name: str) -> Any:
-        return dill.Unpickler.find_class(myself(), module, name)
+        unpickler = dill.Unpickler(file, ignore=True)
+        # What it holds must not hold it: it has all that it has loaded.
+        myself = weakref.ref(unpickler)
 
-    unpickler.persistent_load = lambda name: codec._persistent_load(myself(), old, domain, met, name)
-    # A function of a main file has that file's globals: those of the domain class.
-    unpickler._main = sys.modules.get(codec.domain_class.__module__, sys.modules["__main__"])
-    unpickler.find_class = lambda module, name: codec._find_class(find, old, met, module, name)
-    return unpickler
+        def find(module: str, name: str) -> Any:
+            return dill.Unpickler.find_class(myself(), module, name)
+
+        def find_class(module: str, name: str) -> Any:
+            if (module, name) == bytecode.CODE and (problem := bytecode.of_another(python)) is not None:
+                raise DecodingError(problem)
+            bound.refuse_to_open(module, name)
+            found = codec._find_class(find, old, met, module, name)
+            if checks:
+                bound.refuse(found, module, name)
+            return found
+
+        unpickler.persistent_load = lambda name: codec._persistent_load(myself(), old, domain, met, name)
+        # A function of a main file has that file's globals: those of the domain class.
+        unpickler._main = sys.modules.get(codec.domain_class.__module__, sys.modules["__main__"])
+        unpickler.find_class = find_class
+        return unpickler
+
+    return make
 
 
 def _bytes_of(make: Make, make_deep: Make, codec: Codec, value: object, domain: object) -> bytes:
@@ -657,12 +751,6 @@ def _bytes_of(make: Make, make_deep: Make, codec: Codec, value: object, domain: 
         file = io.BytesIO()
         make_deep(codec, file, domain).dump(value)
     return file.getvalue()
-
-
-def _noting(pickler: Any, classes: fields.Classes) -> Any:
-    """A pickler that notes the classes of what it pickles."""
-    pickler.dispatch_table = classes
-    return pickler
 
 
 def _parted(data: memoryview) -> tuple[memoryview, bytes]:
@@ -719,6 +807,19 @@ def _found(module: object, qualname: str) -> object:
     return module
 
 
+def _name_in(data: bytes) -> str:
+    """The name of the method that an opaque call calls, which is the first text in it; read without decoding the arguments."""
+    import pickletools
+
+    try:
+        for _, arg, _ in pickletools.genops(data[data.index(_PROTO) :]):
+            if isinstance(arg, str):
+                return arg
+    except Exception:
+        pass  # It is no pickle at all.
+    return "?"
+
+
 def _first_line(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return f"{error}; it is deeper than {deep.DEPTH_MAX} objects, or a method that pickling calls never comes to its end"
@@ -726,6 +827,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def _undecodable(error: BaseException) -> str:
+    if isinstance(error, bound.BelongsToProcess):
+        return (
+            f"what is stored holds {error.kind.what} of the process that wrote it, as an earlier coopy let it, and no other process can have that. "
+            f"Nothing was changed. Such an action can only be withdrawn."
+        )
     return (
         f"stored bytes are whole, but today's code cannot decode them: {type(error).__name__}: "
         f"{_first_line(error)}. Nothing was changed. Put back the class or function they name, under that name."

@@ -13,14 +13,13 @@ new objects for ever, each inside the one before, ends at DEPTH_MAX.
 
 from __future__ import annotations
 
-import functools
 import io
 import pickle
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from copyreg import dispatch_table
 from itertools import islice
-from typing import Any
+from types import FunctionType
+from typing import Any, ClassVar
 
 PROTOCOL = 5
 DEPTH_MAX = 500_000
@@ -32,7 +31,7 @@ _BATCH = 1000
 Saving = Iterator[Any]
 
 
-class _Deep:
+class Deep:
     """What makes a pickler in Python one that does not call itself."""
 
     # Of `pickle._Pickler`, with which this is mixed.
@@ -41,10 +40,11 @@ class _Deep:
     memoize: Callable[[Any], None]
     get: Callable[[int], bytes]
     framer: Any
-    dispatch: Any
+    dispatch: ClassVar[Any]
     persistent_id: Callable[[Any], Any]
     save_pers: Callable[[Any], None]
     save_global: Callable[..., None]
+    dispatch_table: Any = dispatch_table
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         """Saves an object and all that it holds."""
@@ -76,7 +76,7 @@ class _Deep:
             self.write(self.get(known[0]))
             return None
         kind = type(obj)
-        container = _CONTAINERS.get(kind)
+        container = CONTAINERS.get(kind)
         if container is not None:
             return container(self, obj)
         save = self.dispatch.get(kind)
@@ -86,7 +86,7 @@ class _Deep:
         return self._reduced(obj, kind)
 
     def _reduced(self, obj: Any, kind: type) -> Saving | None:
-        reduce = getattr(self, "dispatch_table", dispatch_table).get(kind)
+        reduce = self.dispatch_table.get(kind)
         if reduce is not None:
             found: Any = reduce(obj)
         elif issubclass(kind, type):
@@ -203,12 +203,12 @@ class _Deep:
             self.write(pickle.SETITEM if len(batch) == 1 else pickle.SETITEMS)
 
 
-_CONTAINERS: dict[type, Callable[[Any, Any], Saving]] = {
-    tuple: _Deep._tuple,
-    list: _Deep._list,
-    dict: _Deep._dict,
-    set: _Deep._set_of,
-    frozenset: _Deep._frozenset,
+CONTAINERS: dict[type, Callable[[Any, Any], Saving]] = {
+    tuple: Deep._tuple,
+    list: Deep._list,
+    dict: Deep._dict,
+    set: Deep._set_of,
+    frozenset: Deep._frozenset,
 }
 
 
@@ -218,34 +218,19 @@ def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
-class Pickler(_Deep, pickle._Pickler):
+# dill, when it is imported, adds to the pickler of the standard library what opens files again, copies modules and more.
+DISPATCH: dict[type, Callable[..., None]] = {
+    **{cls: save for cls, save in pickle._Pickler.dispatch.items() if save.__module__ == pickle.__name__},
+    FunctionType: pickle._Pickler.save_global,  # type: ignore[attr-defined]
+    type: pickle._Pickler.save_type,  # type: ignore[attr-defined]
+    dict: pickle._Pickler.save_dict,  # type: ignore[attr-defined]
+}
+
+
+class Pickler(Deep, pickle._Pickler):
     """As `pickle.Pickler`, at any depth up to DEPTH_MAX, where it raises RecursionError."""
 
-
-@functools.cache
-def dill_pickler() -> Any:
-    """The same for `dill.Pickler`. Functions and classes that are kept whole, one in another, are as deep as dill goes."""
-    import dill  # type: ignore[import-untyped, unused-ignore]
-
-    class DillPickler(_Deep, dill.Pickler):  # type: ignore[misc]
-        __module__ = dill.Pickler.__module__  # By which dill knows its own.
-
-        def _begin(self, obj: Any, persistent: bool = True) -> Saving | None:
-            kind = type(obj)
-            if kind in _CONTAINERS:
-                plain = kind is not dict or "__name__" not in obj  # What may be the names of a module dill looks at.
-            else:
-                plain = kind not in self.dispatch and not issubclass(kind, type) and not _is_of_numpy(kind)
-            if plain:
-                return super()._begin(obj, persistent)
-            dill.Pickler.save(self, obj, persistent)
-            return None
-
-    return DillPickler
-
-
-def _is_of_numpy(kind: type) -> bool:
-    return "numpy" in sys.modules and any(base.__module__.partition(".")[0] == "numpy" for base in kind.__mro__)
+    dispatch = DISPATCH
 
 
 def dumps(value: object) -> bytes:

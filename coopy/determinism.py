@@ -52,7 +52,7 @@ called ``random`` stands for something else, and nothing is said about it. In
 doubt nothing is said: a value that is known only when the method runs gives no finding.
 
 Where the source is not at hand (a prompt, ``exec``, a frozen program, compiled files alone) the byte code is read
-instead, by the same rules: see `coopy.bytecode`. What that does not hold, comments and the
+instead, by the same rules: see `coopy.decompile`. What that does not hold, comments and the
 body of the class, is not read, so a warning says so.
 
 What it does not do: it runs nothing and imports nothing. It does not follow
@@ -86,7 +86,7 @@ from contextlib import contextmanager
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodDescriptorType, MethodType, MethodWrapperType, ModuleType
 from typing import Any, NamedTuple, TypeVar, cast
 
-from coopy import bytecode
+from coopy import decompile
 from coopy.decorators import READONLY, READS
 from coopy.errors import PrevalentError, UsageError
 
@@ -1218,7 +1218,7 @@ class _Survey:
         if found is not None or text.owner is not None and source is None and self._has_source(text.owner):
             return found
         if text.code not in self._decompiled:
-            self._decompiled[text.code] = bytecode.function(text.code)
+            self._decompiled[text.code] = decompile.function(text.code)
         return self._decompiled[text.code]
 
     def _has_source(self, cls: type) -> bool:

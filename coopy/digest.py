@@ -37,7 +37,7 @@ from operator import itemgetter, ne
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-from coopy import words
+from coopy import bound, words
 from coopy.errors import EncodingError
 
 DIGEST_BYTES = 16
@@ -415,6 +415,8 @@ class _Walk:
             self._apart[kind] = _proxy
         elif kind.__base__ is tuple and hasattr(kind, "_fields") and _is_reduced_by_default(kind, 1):
             self._apart[kind] = _named_tuple
+        elif bound.lock_reducer(kind) is not None:
+            self._apart[kind] = self._reduced
         elif _is_reduced_by_default(kind, 0):
             # What it can't keep, a lock say, raises here.
             value.__reduce_ex__(4)
@@ -441,7 +443,7 @@ class _Walk:
 
     def _reduced(self, value: Any) -> _Apart:
         kind = type(value)
-        reducer = copyreg.dispatch_table.get(kind)
+        reducer = bound.lock_reducer(kind) or copyreg.dispatch_table.get(kind)
         found: Any = reducer(value) if reducer is not None else value.__reduce_ex__(4)
         if isinstance(found, str):
             return _Apart(("global", getattr(value, "__module__", None) or kind.__module__, found), ())

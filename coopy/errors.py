@@ -118,7 +118,11 @@ class EncodingError(CoopyError, TypeError):
 
 
 class DecodingError(CoopyError):
-    """Stored bytes are whole but cannot be decoded by today's code."""
+    """Stored bytes are whole but cannot be decoded by today's code. ``method``: what they call, if they are an action's."""
+
+    def __init__(self, message: str, method: str = "?") -> None:
+        super().__init__(message)
+        self.method = method
 
 
 class ChangedClass(DecodingError):
@@ -388,10 +392,18 @@ class ChangedSignature(ReplayError):
 
 
 class UndecodableAction(DecodingError, ReplayError):
-    """The arguments of an action cannot be decoded by today's code; nor can the name of its method."""
+    """The arguments of an action cannot be decoded by today's code."""
 
-    def __init__(self, index: int, where: str, error: Exception) -> None:
-        ReplayError.__init__(self, f"action {index} ({where}): {_ways_out(str(error), where, index)}", index, "?", where)
+    def __init__(self, index: int, where: str, error: DecodingError) -> None:
+        said, upgrade_follows, upgrade = str(error).partition("\n\n")
+        if upgrade_follows:
+            # The upgrade to write comes last, after the sentence that names it.
+            told, _, names_it = said.rpartition(". ")
+            said = f"{_ways_out(told + '.', where, index)} {names_it}"
+        else:
+            said = _ways_out(said, where, index)
+        said += upgrade_follows + upgrade
+        ReplayError.__init__(self, f"action {index} ({where}): {said}", index, error.method, where)
 
 
 class FailedUpgrade(ReplayError):

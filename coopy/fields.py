@@ -21,7 +21,7 @@ import copyreg
 import importlib
 import operator
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import MemberDescriptorType
 from typing import Any, NamedTuple
 
@@ -39,11 +39,16 @@ _again = operator.methodcaller("__reduce_ex__", 5)
 class Classes(dict[type, Callable[[Any], Any]]):
     """A dispatch table for a pickler that notes the class of each object, and pickles it as without one.
 
-    The pickler asks it once for an object; what it answers is called in C.
+    The pickler asks it once for an object; what it answers is called in C. ``reducers`` are those by which some classes
+    are pickled otherwise.
     """
 
+    def __init__(self, reducers: Mapping[type, Callable[[Any], Any]] = copyreg.dispatch_table) -> None:
+        super().__init__()
+        self._reducers = reducers
+
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        reduce = copyreg.dispatch_table.get(kind)
+        reduce = self._reducers.get(kind)
         if reduce is None and issubclass(kind, type):
             raise KeyError(kind)
         found = self[kind] = reduce or _again

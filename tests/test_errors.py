@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from coopy import errors
-from coopy.errors import CoopyError, copy_of
+from coopy.errors import CoopyError, DecodingError, copy_of
 
-VALUES: dict[str, Any] = {"str": "text", "int": 7, "int | None": 7, "str | None": "text", "Exception": ValueError("inner")}
+VALUES: dict[str, Any] = {"str": "text", "int": 7, "int | None": 7, "str | None": "text", "Exception": ValueError("inner"), "DecodingError": DecodingError("inner", "method")}
 
 
 def classes(cls: type[CoopyError] = CoopyError) -> list[type[CoopyError]]:

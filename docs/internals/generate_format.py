@@ -72,8 +72,8 @@ An index in a name has 15 digits, more if it needs them. Files of other names ar
 
 STATE = """
 What lies in a snapshot between its header and its table of checksums: a head, as the second table of a record says
-(that of the first snapshot has the time at which it was taken), one byte of encoding, `P` pickle or `D` dill, and the
-pickle of the domain object, protocol 5.
+(that of the first snapshot has the time at which it was taken), a tag, `P`, `B` or `D` as in the
+call of a record, and what comes after it: at its end the pickle of the domain object, protocol 5.
 """
 
 VERSION_MARK = f"""
@@ -92,7 +92,7 @@ def name_of(call):
         if isinstance(argument, str):
             return argument
         if isinstance(argument, bytes):
-            return name_of(argument[1:])  # Opaque: a tag, and a pickle of its own.
+            return name_of(argument[argument.index(0x80) :])  # Opaque: a pickle of its own, from PROTO on.
 
 
 def actions(directory):

@@ -36,7 +36,7 @@ LAYERS = [
     {"coopy.deterministic"},
     {"coopy.clock", "coopy.logs", "coopy.effects", "coopy.env", "coopy.disk", "coopy.network", "coopy.outbox", "coopy.versions"},
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
-    {"coopy.batch", "coopy.bytecode", "coopy.line"},
+    {"coopy.batch", "coopy.bytecode", "coopy.decompile", "coopy.line"},
     {"coopy.decorators", "coopy.deep", "coopy.digest", "coopy.entities", "coopy.looking", "coopy.migration", "coopy.paths", "coopy.recursion", "coopy.storage"},
     {"coopy.collector", "coopy.errors", "coopy.fields", "coopy.holding", "coopy.interruption", "coopy.limits", "coopy.words"},
     {"coopy.log"},
@@ -45,7 +45,7 @@ LAYERS = [
 DISK_MAY_IMPORT = {"coopy.collector", "coopy.holding", "coopy.paths", "coopy.storage", "coopy.errors", "coopy.log"}
 NETWORK_MAY_IMPORT = {"coopy.storage", "coopy.line", "coopy.errors", "coopy.limits", "coopy.log", "coopy.words"}
 # Too heavy to come with the package, or not always there.
-LOADED_BY_NAME = ("coopy.aio", "coopy.bytecode", "coopy.checking", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.follower", "coopy.limits", "coopy.line", "coopy.logs", "coopy.network", "coopy.outbox", "coopy.replicated", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
+LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.decompile", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.follower", "coopy.limits", "coopy.line", "coopy.logs", "coopy.network", "coopy.outbox", "coopy.replicated", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
 LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast"}
 
 

@@ -129,8 +129,8 @@ def test_a_state_lies_in_a_snapshot_as_the_page_says(tmp_path: Path) -> None:
     assert state[place["outcome"]] == action.RAISED
     assert int.from_bytes(state[place["version"] : place["size"]], "little") == 1
     end_of_head = place["besides"] + int.from_bytes(state[place["size"] : place["besides"]], "little")
-    assert state[end_of_head : end_of_head + 1] in (b"P", b"D")
-    opcodes = [opcode.name for opcode, _, _ in pickletools.genops(state[end_of_head + 1 :])]
+    assert state[end_of_head : end_of_head + 1] in (b"P", b"B")
+    opcodes = [opcode.name for opcode, _, _ in pickletools.genops(state[state.index(0x80, end_of_head) :])]
     assert (opcodes[0], opcodes[-1]) == ("PROTO", "STOP")
 
 

@@ -522,7 +522,7 @@ class Bookkeeper:
         self.calls = 0
 
     def spoil(self) -> None:
-        self.books.append(threading.Lock())
+        self.books.append(value for value in ())
 
     @transactional(parts=("books",))
     def count(self) -> int:
