@@ -14,6 +14,7 @@ from typing import Any
 from coopy import action, collector, recursion
 from coopy.codec import Codec, decode_joined
 from coopy.errors import (
+    ChangedClass,
     CoopyError,
     DamagedSnapshot,
     DecodingError,
@@ -139,6 +140,8 @@ def _from_snapshot(
             codec.refuse_newer(version, f"the snapshot of action {index}")
             start = action.HEAD.size + size
             state = codec.load_state(data[start:], version, loading)
+        except ChangedClass:
+            raise  # It is loaded once it is said what becomes of its objects.
         except (DamagedSnapshot, DecodingError) as error:
             passed_over = passed_over or error
             # One that another version has written may lack no more than that version, or a right upgrade.

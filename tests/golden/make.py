@@ -26,7 +26,7 @@ time.tzset()
 
 from golden import orders  # noqa: E402
 from golden import shop as golden  # noqa: E402
-from golden.shop import First, Shop, ends, frozen, state  # noqa: E402
+from golden.shop import First, Shop, ends, local, state  # noqa: E402
 from program import free_port  # noqa: E402
 
 import coopy  # noqa: E402
@@ -58,13 +58,14 @@ def system(path: Path) -> dict[str, Any]:
     refused(shop.reserve, shop.articles["milk"], 4)  # Withdrawn, by an amendment.
     refused(shop.sell_all, [shop.articles["tea"], shop.articles["milk"]] * 4)  # Withdrawn, and put back.
     shop.raise_prices(10)
-    shop.note_all(frozen(door="open", till="full"))
+    shop.note_all(local(door="open", till="full"))
     coopy.control(shop).close()
 
     shop = coopy.init_system(Shop, path, **options)
     golden.is_shut = False
     shop.order(shop.articles["tea"], "anna@example.org")
     shop.discount(5)
+    shop.guard()
     coopy.control(shop).take_snapshot()
     coopy.control(shop).set_code_version(1)
     shop.discount(percent=5)
@@ -109,6 +110,7 @@ def node(path: Path) -> dict[str, Any]:
     coopy.control(shop).close()
 
     shop = opened()
+    shop.guard()
     coopy.control(shop).take_snapshot()
 
     async def at_once() -> None:
@@ -117,7 +119,7 @@ def node(path: Path) -> dict[str, Any]:
 
     asyncio.run(at_once())
     shop = opened()
-    shop.note_all(frozen(door="shut"))
+    shop.note_all(local(door="shut"))
     shop.discount(5)
     control = coopy.control(shop)
     found = {"index": control.index, "code": control.code_version, "effects": control.effects, "state": state(shop)}

@@ -5,6 +5,7 @@ A later format has a domain of its own, or this one once more.
 
 from __future__ import annotations
 
+import threading
 import types
 from collections import Counter
 from collections.abc import Mapping
@@ -120,6 +121,11 @@ class Shop(_Counter):
         on_commit(send, address, text=f"{article.name}, {self.mails}")
         return left
 
+    def guard(self) -> None:
+        self.lock = threading.RLock()
+        self.guarded = threading.Condition(self.lock)
+        self.counted = threading.Lock()
+
     def discount(self, percent: int) -> None:
         self.notes.append(f"{percent}% off")
 
@@ -130,8 +136,17 @@ class Shop(_Counter):
 
 
 def frozen(**notes: str) -> Mapping[str, str]:
-    """An argument that pickle can't encode and dill can, without bytecode in it: any Python reads it."""
+    """An argument that pickle can't encode and dill can, without bytecode in it: any Python reads it. In dev1; refused today."""
     return types.MappingProxyType(notes)
+
+
+def local(**notes: str) -> Mapping[str, str]:
+    """The same from dev2 on."""
+
+    class Notes(dict[str, str]):
+        pass
+
+    return Notes(notes)
 
 
 def state(shop: _Counter) -> dict[str, Any]:

@@ -24,8 +24,8 @@ from coopy.tools.contents import contents
 from coopy.tools.verify import verify
 
 HERE = Path(__file__).resolve().parent
-SYSTEMS = ["coopy-0.8.0.dev1"]
-NODES = ["coopy-0.8.0.dev1-node"]
+SYSTEMS = ["coopy-0.8.0.dev1", "coopy-0.8.0.dev2"]
+NODES = ["coopy-0.8.0.dev1-node", "coopy-0.8.0.dev2-node"]
 each_system = pytest.mark.parametrize("name", SYSTEMS)
 each_node = pytest.mark.parametrize("name", NODES)
 each_directory = pytest.mark.parametrize("name", [*SYSTEMS, *NODES])
@@ -79,6 +79,15 @@ def test_a_system_goes_on_where_it_ended(
     with init_system(Shop, copy, validation="off") as shop:
         assert control(shop).effects == []
         assert shop.notes == [*expected["state"]["notes"], "gone on"]
+
+
+@pytest.mark.parametrize("name", ["coopy-0.8.0.dev2", "coopy-0.8.0.dev2-node"])
+def test_locks_of_a_state_are_open_and_shared(copy: Path) -> None:
+    shop = coopy.replay(Shop, copy)
+    assert shop.guarded._lock is shop.lock  # type: ignore[attr-defined]
+    for each in (shop.lock, shop.guarded, shop.counted):
+        assert each.acquire(timeout=5)
+    shop.guarded.notify_all()
 
 
 @each_node
