@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from coopy import deep
+from coopy import bound, deep
 from coopy.errors import EncodingError, UsageError
 from coopy.moment import current
 from coopy.words import shown
@@ -57,9 +57,13 @@ def on_commit(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> 
         effect = deep.dumps((function, args, kwargs))
     except Exception as error:
         name = getattr(function, "__qualname__", repr(function))
-        raise EncodingError(
-            f"the effect {name}() cannot be kept: {error}. Pass a function of a module, and arguments that can be pickled."
-        ) from error
+        why, instead = str(error), "Pass a function of a module, and arguments that can be pickled."
+        for label, value in [*((f"#{place}", each) for place, each in enumerate(args, 1)), *kwargs.items()]:
+            found = bound.find(value, label, lambda _: False, frozenset())
+            if found is not None and found.kind is not None:
+                why, instead = str(found), found.kind.instead
+                break
+        raise EncodingError(f"the effect {name}() cannot be kept: {why}. {instead}") from error
     machine.ask(effect)
 
 

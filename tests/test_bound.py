@@ -28,6 +28,7 @@ import multiprocessing.shared_memory
 import os
 import pickle
 import queue
+import re
 import sched
 import select
 import selectors
@@ -56,6 +57,7 @@ from coopy import CoopyError, EncodingError, SnapshotError, bytecode, codec, con
 from coopy.decorators import transactional, unlocked
 from coopy.errors import UndecodableAction
 from coopy.reading import Reading
+from coopy.tools import tree
 from coopy.tools.verify import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cannot (locate|pickle)")  # By dill, of classes of ctypes.
@@ -843,3 +845,36 @@ def test_what_a_pickle_of_ours_restores_by_name_is_there() -> None:
     from coopy import bound
 
     assert pickle.loads(pickle.dumps((bound.new_lock, bound.new_condition))) == (bound.new_lock, bound.new_condition)
+
+
+# -- elsewhere
+
+
+def deliver(*args: Any, **kwargs: Any) -> None: ...
+
+
+class Sender:
+    def send(self, name: str) -> None:
+        coopy.on_commit(deliver, 1, [UNKEPT[name]()])
+
+    def send_by_name(self, name: str) -> None:
+        coopy.on_commit(deliver, given=UNKEPT[name]())
+
+
+@pytest.mark.parametrize("name", ["text", "socket", "thread", "generator"])
+def test_what_belongs_to_a_process_is_no_argument_of_an_effect(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sender = testing.memory_system(Sender, validation="off")
+    for call, path in ((sender.send, "#2[0]"), (sender.send_by_name, "given")):
+        with pytest.raises(EncodingError, match=r"the effect deliver\(\) cannot be kept: " + re.escape(path) + " is .*belongs to this process"):
+            call(name)
+    control(sender).close()
+
+
+def test_a_lock_of_a_state_is_shown_as_no_more_than_that_and_is_no_difference() -> None:
+    one, other = Locked(), Locked()
+    one.rlock.acquire()
+    other.count = 1
+    assert [(each.path, each.before, each.after) for each in tree.differences(one, other)] == [(".count", 0, 1)]
+    drawn = "\n".join(tree.tree(one, depth=4))
+    assert ".rlock: <RLock>" in drawn and ".not_full: <Named>" in drawn and " at 0x" not in drawn

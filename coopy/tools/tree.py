@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from coopy import deep, words
+from coopy import bound, deep, words
 from coopy.errors import UsageError
 
 GIVEN = frozenset({"_clock", "_env"})
@@ -77,7 +77,7 @@ def attributes(value: object) -> dict[str, object]:
 
 def _is_leaf(value: object) -> bool:
     """Whether it is one thing to a reader, whatever it is made of."""
-    if isinstance(value, _LEAVES):
+    if isinstance(value, _LEAVES) or _is_lock(value):
         return True
     if isinstance(value, (dict, list, tuple, set, frozenset, deque, BaseException)):
         return False
@@ -85,6 +85,11 @@ def _is_leaf(value: object) -> bool:
         return callable(value) or not hasattr(value, "__dict__")  # A UUID, a path, a fraction have slots.
     # An array, a subclass of a date: nothing can be seen of it but its repr.
     return type(value).__repr__ is not _NO_REPR and not attributes(value)
+
+
+def _is_lock(value: object) -> bool:
+    """Whether it is a lock, of which a state has no more than that it is there."""
+    return bound.lock_reducer(type(value)) is not None
 
 
 def _parts(value: object) -> Iterator[Pair]:
@@ -133,6 +138,8 @@ def _length(value: object) -> tuple[int, str] | None:
 def shown(value: object, width: int) -> str:
     """The repr of a value on one line, cut to about ``width`` characters."""
     width = max(width, _LEAST_CHARS)
+    if _is_lock(value):
+        return f"<{type(value).__qualname__}>"  # Its repr says where in memory it is, and who holds it.
     if isinstance(value, (str, bytes, bytearray)) and len(value) > width:
         unit = "characters" if isinstance(value, str) else "bytes"
         size = f"… ({len(value):,} {unit})"
@@ -577,6 +584,8 @@ def _equal(old: object, new: object) -> bool:
     """Whether two values of one class, that are not looked into, are the same."""
     if isinstance(old, float):
         return repr(old) == repr(new)
+    if _is_lock(old):
+        return True
     try:
         if bool(old == new):
             return True
