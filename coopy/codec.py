@@ -807,12 +807,20 @@ def _found(module: object, qualname: str) -> object:
     return module
 
 
+def pickle_of(data: bytes) -> bytes:
+    """The pickle in an opaque call, without its tag and what is said in front of it."""
+    if data[:1] == b"F":
+        _, size = _SAID.unpack_from(data)
+        data = data[_SAID.size + size :]
+    return data[2 + data[1] :] if data[:1] == b"B" else data[1:]
+
+
 def _name_in(data: bytes) -> str:
     """The name of the method that an opaque call calls, which is the first text in it; read without decoding the arguments."""
     import pickletools
 
     try:
-        for _, arg, _ in pickletools.genops(data[data.index(_PROTO) :]):
+        for _, arg, _ in pickletools.genops(pickle_of(data)):
             if isinstance(arg, str):
                 return arg
     except Exception:

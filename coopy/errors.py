@@ -189,10 +189,10 @@ class SnapshotError(CoopyError):
 class UnloadableState(SnapshotError):
     """A state can be written and not be loaded again. It was not kept. ``path`` leads to the part that does not load."""
 
-    def __init__(self, path: str, cls: type, error: BaseException) -> None:
+    def __init__(self, path: str, cls: str, problem: str) -> None:
         super().__init__(
-            f"{path}, a {cls.__qualname__}, can be written, but not loaded again: {type(error).__name__}: {error}. Such a snapshot "
-            f"would open nothing, and was not kept. Give {cls.__qualname__} a __reduce__ or a __setstate__ with which it can be loaded"
+            f"{path}, a {cls}, can be written, but not loaded again: {problem}. Such a snapshot would open nothing, and was not "
+            f"kept. Give {cls} a __reduce__ or a __setstate__ with which it can be loaded"
         )
         self.path = path
 

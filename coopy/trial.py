@@ -42,7 +42,7 @@ def load(codec: Codec, state: object, data: memoryview) -> bool:
     if isinstance(problem, MemoryError):
         return False
     path, cls, problem = _part_that_does_not_load(codec, state, problem)
-    raise UnloadableState(path, cls, problem)
+    raise UnloadableState(path, cls.__qualname__, f"{type(problem).__name__}: {problem}")
 
 
 def _problem(codec: Codec, data: memoryview) -> BaseException | None:

@@ -521,6 +521,16 @@ def test_functions_and_classes_and_what_they_are_made_of_are_kept(album: Any, tm
     assert kept[-1][0].others == [2] and kept[-1][2].double == 14
 
 
+def test_a_local_dataclass_is_kept_without_the_module_that_made_its_methods() -> None:
+    @dataclass
+    class Data:
+        number: int
+
+    found = codec.Codec(Album)
+    data = found._encoded(("keep", (Data(1),)), None)
+    assert b"_EMPTY_METADATA" not in data and found._decode(data)[1][0].number == 1
+
+
 def test_a_module_is_imported_again_for_a_function_and_is_no_value_beside_it(album: Any, tmp_path: Path) -> None:
     held, unnamed = math, types.ModuleType("made by hand")
     unnamed.value = 1  # type: ignore[attr-defined]
@@ -530,6 +540,14 @@ def test_a_module_is_imported_again_for_a_function_and_is_no_value_beside_it(alb
             album.keep(function)
     control(album).close()
     assert coopy.replay(Album, tmp_path / "data").kept == []
+
+
+def test_dill_that_was_imported_before_gives_nothing_away() -> None:
+    program = "import dill, threading; from coopy import deep\nassert dill.dumps(threading.Lock())\n"
+    for value in ("threading.Lock()", "open(__import__('os').devnull)", "[threading.RLock()]"):
+        program += f"try: deep.Pickler(__import__('io').BytesIO(), 5).dump({value})\nexcept TypeError: print('refused')\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["refused"] * 3
 
 
 def test_dill_that_a_program_has_imported_gives_nothing_away() -> None:

@@ -18,6 +18,7 @@ from reprlib import recursive_repr
 from typing import Any
 
 from coopy.action import HEADER
+from coopy.codec import pickle_of
 from coopy.words import shown
 
 WIDTH = 60
@@ -39,7 +40,7 @@ def call_of(record: bytes) -> tuple[str | None, str]:
         name, args = _loaded(_HEAD + record[HEADER.size :] + _TAIL)
         kwargs: dict[str, Any] = {}
         if name is None:
-            name, args, *rest = _loaded(args[1:])
+            name, args, *rest = _loaded(pickle_of(args))
             kwargs = rest[0] if rest else {}
         if not isinstance(name, str):
             raise ValueError("it names no method")

@@ -37,8 +37,8 @@ LAYERS = [
     {"coopy.clock", "coopy.logs", "coopy.effects", "coopy.env", "coopy.disk", "coopy.network", "coopy.outbox", "coopy.versions"},
     {"coopy.moment", "coopy.codec", "coopy.action", "coopy.determinism", "coopy.stubs"},
     {"coopy.batch", "coopy.bytecode", "coopy.decompile", "coopy.line"},
-    {"coopy.bound"},
     {"coopy.decorators", "coopy.deep", "coopy.digest", "coopy.entities", "coopy.looking", "coopy.migration", "coopy.paths", "coopy.recursion", "coopy.storage"},
+    {"coopy.bound"},
     {"coopy.collector", "coopy.errors", "coopy.fields", "coopy.holding", "coopy.interruption", "coopy.limits", "coopy.words"},
     {"coopy.log"},
 ]

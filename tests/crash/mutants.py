@@ -81,6 +81,63 @@ def _crc32(data, begin):
 '''
 
 MUTANTS = [
+    # -- what belongs to a process
+    Mutant(
+        "what-pickle-writes-is-an-argument",
+        "coopy/codec.py",
+        "        if not isinstance(found, type) or _kind_of(found) is not None:\n            bound.refuse(found, module, name)\n",
+        "",
+        "tests/test_bound.py::test_what_belongs_to_a_process_is_no_argument",
+    ),
+    Mutant(
+        "dill-keeps-whatever-it-can",
+        "coopy/bytecode.py",
+        "if cls in parts() or cls is dict}",
+        "}",
+        "tests/test_bound.py::test_what_belongs_to_a_process_is_refused_in_a_closure_too",
+    ),
+    Mutant(
+        "dill-changes-the-deep-pickler",
+        "coopy/deep.py",
+        "if save.__module__ == pickle.__name__}",
+        "}",
+        "tests/test_bound.py::test_dill_that_was_imported_before_gives_nothing_away",
+    ),
+    Mutant(
+        "byte-code-of-any-python-is-read",
+        "coopy/bytecode.py",
+        "    if python == PYTHON:\n",
+        "    if True:\n",
+        "tests/test_bound.py::test_byte_code_of_another_python_is_refused_by_name",
+    ),
+    Mutant(
+        "a-file-that-was-recorded-is-opened-again",
+        "coopy/codec.py",
+        "            bound.refuse_to_open(module, name)\n",
+        "",
+        "tests/test_bound.py::test_a_file_that_an_earlier_coopy_took_is_not_opened_again",
+    ),
+    Mutant(
+        "a-state-is-not-looked-through",
+        "coopy/bound.py",
+        "            if each not in found and (kind := kind_of(each)) is not None and not kind.is_lock:\n                found[each] = _refused\n",
+        "            pass\n",
+        "tests/test_bound.py::test_every_kind_is_found_in_a_state_unless_it_is_a_lock",
+    ),
+    Mutant(
+        "those-who-wait-at-a-condition-are-kept",
+        "coopy/bound.py",
+        "    threading.Condition: _reduced_condition,\n",
+        "",
+        "tests/test_bound.py::test_those_who_wait_are_not_kept",
+    ),
+    Mutant(
+        "a-semaphore-that-is-used-up-stays-so",
+        "coopy/bound.py",
+        "max(1, semaphore._value)",
+        "semaphore._value",
+        "tests/test_bound.py::test_a_semaphore_that_is_used_up_has_one_left_and_a_barrier_is_whole",
+    ),
     # -- one call
     Mutant(
         "a-look-by-time-does-not-know-where-the-clock-was-put-back",
@@ -411,7 +468,7 @@ MUTANTS = [
     Mutant(
         "a-deep-state-is-refused",
         "coopy/codec.py",
-        "                        _noting(make_deep(self, file, None), classes).dump(state)\n",
+        "                        _with(classes, make_deep(self, file, None)).dump(state)\n",
         "                        raise\n",
         "tests/test_deep.py::test_a_hundred_thousand_lists_in_one_another_are_kept",
     ),
