@@ -505,6 +505,8 @@ def _parts_of_class(cls: type) -> Iterator[tuple[str, Any]]:
     for name, each in vars(cls).items():
         if isinstance(each, (staticmethod, classmethod)):
             yield f".{name}", each.__func__
+        elif isinstance(each, functools.cached_property):
+            yield f".{name}", each.func
         elif isinstance(each, property):
             yield from ((f".{name}.{part}", getattr(each, part)) for part in ("fget", "fset", "fdel"))
         elif name not in ("__dict__", "__weakref__", "__doc__", "_abc_impl"):

@@ -128,6 +128,7 @@ def pickler() -> Any:
     Pickler.dispatch[type] = inside(dill.Pickler.dispatch[type])
     # A class may hold one, as each field of a dataclass does.
     Pickler.dispatch[MappingProxyType] = save_proxy
+    Pickler.dispatch[functools.cached_property] = _save_cached_property
     Pickler.dispatch[ModuleType] = _save_module
     return Pickler
 
@@ -165,6 +166,12 @@ def _save_module(pickler: Any, module: ModuleType) -> None:
     if id(module) not in pickler._coopy_imports or sys.modules.get(module.__name__) is not module:
         raise pickle.PicklingError(f"cannot pickle the module {module.__name__}")
     pickler.save_reduce(importlib.import_module, (module.__name__,), obj=module)
+
+
+def _save_cached_property(pickler: Any, value: Any) -> None:
+    # Up to Python 3.11 it has a lock of its own.
+    state = {name: each for name, each in vars(value).items() if name not in ("func", "lock")}
+    pickler.save_reduce(functools.cached_property, (value.func,), state, obj=value)
 
 
 def _is_bound(cell: Any) -> bool:

@@ -479,6 +479,10 @@ def test_functions_and_classes_and_what_they_are_made_of_are_kept(album: Any, tm
         def three() -> int:
             return offset
 
+        @functools.cached_property
+        def cached(self) -> int:
+            return self.number + 1
+
         @classmethod
         def made(cls) -> Base:
             return cls(4)
@@ -518,7 +522,7 @@ def test_functions_and_classes_and_what_they_are_made_of_are_kept(album: Any, tm
     kept = coopy.replay(Album, tmp_path / "data").kept
     for (name, (_, expected)), (function,) in zip(calls.items(), kept):
         assert expected is None or function() == expected, name
-    assert kept[-1][0].others == [2] and kept[-1][2].double == 14
+    assert kept[-1][0].others == [2] and kept[-1][2].double == 14 and kept[-1][2].cached == 8
 
 
 def test_a_local_dataclass_is_kept_without_the_module_that_made_its_methods() -> None:
