@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import operator
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from coopy import words
 Reducer = Callable[[Any], Any]
 
 PROTOCOL = 5
+_plainly: Reducer = operator.methodcaller("__reduce_ex__", PROTOCOL)
 
 
 class Kind(NamedTuple):
@@ -211,24 +213,28 @@ def refuse_to_open(module: str, name: str) -> None:
 # -- states
 
 
-def reducers() -> dict[type, Reducer]:
-    """What a pickler of a state asks: locks are made anew, what belongs to a process is refused, the rest is as copyreg has it."""
-    found: dict[type, Reducer] = {**copyreg.dispatch_table, **lock_reducers()}
-    for cls in _loaded():
-        for each in _with_subclasses(cls):
-            if each not in found and (kind := kind_of(each)) is not None and not kind.is_lock:
-                found[each] = _refused
-    return found
+class Reducers(dict[type, Reducer]):
+    """What a pickler of a state asks: locks are made anew, what belongs to a process is refused, the rest is as ever.
 
+    A class is looked at once, when the first of its objects is met. An ordinary class is entered too: for one that is
+    missing the pickler makes and drops a KeyError, for each of its objects.
+    """
 
-def lock_reducers() -> dict[type, Reducer]:
-    """What pickles locks of a state, and those that programs derive from them."""
-    found: dict[type, Reducer] = {}
-    for base, reducer in _LOCKS.items():
-        for each in _with_subclasses(base):
-            if lock_reducer(each) is reducer:
-                found[each] = reducer
-    return found
+    def __init__(self) -> None:
+        super().__init__(copyreg.dispatch_table)
+
+    def __missing__(self, cls: Any) -> Reducer:
+        if issubclass(cls, type):
+            raise KeyError(cls)  # It is a class, which is kept by its name.
+        kind = kind_of(cls)
+        found = self[cls] = _plainly if kind is None else (lock_reducer(cls) or _plainly) if kind.is_lock else _refused
+        return found
+
+    def get(self, cls: type, default: Any = None) -> Any:
+        try:
+            return self[cls]
+        except KeyError:
+            return default
 
 
 def lock_reducer(cls: Any) -> Reducer | None:
@@ -307,27 +313,6 @@ def _refused(value: Any) -> Any:
     kind = kind_of(cls)
     assert kind is not None, "only what has a kind is in the table"
     raise BelongsToProcess(kind, cls)
-
-
-def _loaded() -> Iterator[type]:
-    """The classes of `_KINDS` that are in this process; what nobody has imported nobody can hold."""
-    for name in _KINDS:
-        module, _, qualname = name.partition(":")
-        found = getattr(sys.modules.get(module), qualname, None)
-        if isinstance(found, type):
-            yield found
-
-
-def _with_subclasses(cls: type) -> Iterator[type]:
-    seen = {cls}
-    left = [cls]
-    below: type
-    for each in left:
-        yield each
-        for below in type.__subclasses__(each):
-            if below not in seen:
-                seen.add(below)
-                left.append(below)
 
 
 # -- where it is

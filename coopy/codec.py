@@ -33,7 +33,6 @@ name is looked up in the module of the class that is being restored.
 
 from __future__ import annotations
 
-import copyreg
 import io
 import itertools
 import operator
@@ -288,7 +287,7 @@ class Codec:
         """Writes a whole state. Raises `EncodingError`."""
         # Persistent ids cost a call for every object; they are used only where they are needed.
         ways = _WAYS if self._importable else _WAYS[1:]
-        reducers = bound.reducers()
+        reducers = bound.Reducers()
         try:
             for number, (tag, make, make_deep) in enumerate(ways, 1):
                 try:
@@ -663,11 +662,11 @@ class _DeepPartsPickler(_DeepPickler):
 
 
 def _locked_parts_pickler(codec: Codec, file: Any, domain: object) -> Any:
-    return _with({**copyreg.dispatch_table, **bound.lock_reducers()}, _PartsPickler(codec, file, domain))
+    return _with(bound.Reducers(), _PartsPickler(codec, file, domain))
 
 
 def _deep_locked_parts_pickler(codec: Codec, file: Any, domain: object) -> Any:
-    return _with({**copyreg.dispatch_table, **bound.lock_reducers()}, _DeepPartsPickler(codec, file, domain))
+    return _with(bound.Reducers(), _DeepPartsPickler(codec, file, domain))
 
 
 def _with(reducers: Mapping[type, bound.Reducer], pickler: Any) -> Any:
