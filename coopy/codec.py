@@ -837,7 +837,7 @@ def _undecodable(error: BaseException) -> str:
     if isinstance(error, bound.BelongsToProcess):
         return (
             f"what is stored holds {error.kind.what} of the process that wrote it, as an earlier coopy let it, and no other process can have that. "
-            f"Nothing was changed. Such an action can only be withdrawn."
+            f"Nothing was changed. Such an action can only be withdrawn: coopy repair DIR --withdraw INDEX."
         )
     return (
         f"stored bytes are whole, but today's code cannot decode them: {type(error).__name__}: "

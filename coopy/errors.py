@@ -35,7 +35,7 @@
       ReplayError             the stored actions do not fit today's code
         MissingMethod         an action names a method the class does not have
         ChangedSignature      an action has arguments its method does not take any more
-        UndecodableAction     its arguments name what is not there any more (also a DecodingError)
+        UndecodableAction     its arguments name what is not there any more, or are byte code of another Python (also a DecodingError)
         FailedUpgrade         an upgrade of coopy.migration raised
         InterruptedReplay     run again, an action lacks memory or room to recurse
         NewerVersion          a later version of the class recorded it
