@@ -119,12 +119,12 @@ def open_as(
                 check=check,
                 kept=kept,
                 snapshot_growth=int(snapshot_growth),
-                snapshot_replay=snapshot_replay,
+                snapshot_replay=min(snapshot_replay, threading.TIMEOUT_MAX),
                 fork=child.AVAILABLE if fork is None else fork,
                 segment_bytes=int(segment_bytes),
                 deterministic=deterministic,
                 create=create,
-                wait_s=wait,
+                wait_s=min(wait, threading.TIMEOUT_MAX),
             )
             system.start(progress)
             system.snapshot_by_itself(snapshot_time)
@@ -811,7 +811,8 @@ class System:
             # A system that is dropped, and not closed, ends its thread as well.
             system = weakref.ref(self, lambda _: wake.set())
             look_s = min(max(self._replay_max_s / LOOKS, LOOK_S_MIN), LOOK_S_MAX) if self._replay_max_s else math.inf
-            arguments = (system, wake, interval_s or math.inf, look_s)
+            interval_s = min(interval_s, threading.TIMEOUT_MAX) or math.inf
+            arguments = (system, wake, interval_s, look_s)
             try:
                 threading.Thread(target=_snapshooter, args=arguments, name=name, daemon=True).start()
             except RuntimeError as error:  # There can't be one more.

@@ -142,11 +142,12 @@ def test_states_with_huge_numbers_have_digests_and_places(tmp_path: Path) -> Non
     assert verify(tmp_path, Pile).problems == []
 
 
-def test_an_interval_longer_than_any_thread_can_wait_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("option", ["snapshot_time", "snapshot_growth", "snapshot_replay", "wait"])
+def test_an_interval_longer_than_any_thread_can_wait_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
     failed: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
     before = set(threading.enumerate())
-    with init_system(Pile, tmp_path, validation="off", snapshot_time=HUGE) as pile:
+    with init_system(Pile, tmp_path, validation="off", **{option: HUGE}) as pile:
         pile.put(1, 2)
         threads = set(threading.enumerate()) - before
     for thread in threads:
