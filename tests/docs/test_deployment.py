@@ -30,6 +30,7 @@ SERVERS = {
     "uvicorn --reload": ["uvicorn", "--port", "{port}", "--reload", "wiki_fastapi:app"],
     "gunicorn and Flask": [*GUNICORN, "wiki_flask:app"],
     "gunicorn and Flask, preloaded": [*GUNICORN, "--preload", "wiki_flask:app"],
+    "gunicorn and uvicorn": [*GUNICORN, "-k", "uvicorn.workers.UvicornWorker", "wiki_fastapi:app"],
     "gunicorn and Django": [*GUNICORN, "wiki_django:application"],
     "flask run --debug": ["flask", "--app", "wiki_flask", "run", "--debug", "--port", "{port}"],
     "manage.py runserver": ["wiki_django.py", "runserver", "{port}"],
@@ -45,7 +46,8 @@ def here(tmp_path: Path) -> Path:
 
 
 def needs(server: str) -> None:
-    for module in ("fastapi", "uvicorn") if "uvicorn" in server else ("flask", "django", "gunicorn"):
+    modules = {"gunicorn": ["gunicorn"], "uvicorn": ["fastapi", "uvicorn"], "lask": ["flask"], "Django": ["django"], "manage": ["django"]}
+    for module in [each for name, found in modules.items() if name in server for each in found]:
         pytest.importorskip(module, reason=f"{module} is not installed")
 
 
@@ -145,7 +147,7 @@ def test_a_reload_of_uvicorn_goes_on_with_the_same_system(here: Path) -> None:
 
 
 def test_a_new_worker_of_gunicorn_waits_for_the_old_one_to_leave(here: Path) -> None:
-    needs("gunicorn")
+    needs("gunicorn and Flask")
     with served(here, "gunicorn and Flask") as service:
         assert service.ask("Home", "Welcome") == 1
         service.process.send_signal(signal.SIGHUP)
@@ -155,7 +157,7 @@ def test_a_new_worker_of_gunicorn_waits_for_the_old_one_to_leave(here: Path) -> 
 
 
 def test_a_service_that_is_killed_keeps_what_it_answered(here: Path) -> None:
-    needs("gunicorn")
+    needs("gunicorn and Flask")
     with served(here, "gunicorn and Flask") as service:
         assert service.ask("Home", "Welcome") == 1
         os.killpg(service.process.pid, signal.SIGKILL)
