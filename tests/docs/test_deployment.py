@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -232,3 +233,49 @@ def test_the_image_gets_the_signal_and_keeps_the_data_in_a_volume() -> None:
     assert lines["STOPSIGNAL"] == "SIGTERM" and command[0] == "gunicorn"
     assert command[-1].partition(":")[0] + ".py" in FILES
     assert lines["ENV"].partition("=")[2].startswith(lines["VOLUME"] + "/")
+
+
+NAIVE = """
+from flask import Flask, request
+from coopy import init_system
+from wiki import Wiki
+
+app = Flask(__name__)
+opened = init_system(Wiki, "data")
+
+@app.get("/<name>")
+def read(name):
+    return {"text": ""}
+
+@app.put("/<name>")
+def write(name):
+    return {"pages": opened.write(name, request.json)}
+"""
+
+
+def test_a_module_that_opens_when_it_is_imported_is_told_of_the_reloader_that_has_done_so_before(here: Path) -> None:
+    needs("Flask")
+    (here / "naive.py").write_text(NAIVE)
+    program = [sys.executable, "-m", "flask", "--app", "naive", "run", "--debug", "--port", str(free_port())]
+    process = subprocess.Popen(program, cwd=here, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "is open in process" in line)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert f"process {process.pid}, which has started this one" in said and "WERKZEUG_RUN_MAIN" in said
+
+
+def test_a_worker_that_was_forked_after_the_opening_is_told_of_the_fork(here: Path) -> None:
+    needs("gunicorn and Flask")
+    (here / "naive.py").write_text(NAIVE)
+    SERVERS["naive"] = [*GUNICORN, "--preload", "naive:app"]
+    try:
+        with served(here, "naive") as service:
+            with pytest.raises(urllib.error.HTTPError):
+                service.ask("Home", "Welcome")
+            found = service.until(lambda: re.search(r"is open in process (\d+), from which this one was forked", service.said()))
+            assert int(found[1]) == service.process.pid
+    finally:
+        del SERVERS["naive"]
