@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
+import shutil
+import sys
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -239,3 +242,20 @@ def test_the_command_says_what_it_would_do_and_does_it_when_told(ahead: Path, mo
     assert (code, "from action 7 on" in out) == (0, True)
     code, out, _ = run()
     assert (code, "not later" in out) == (0, True)
+
+
+def test_the_clock_of_a_node_is_not_put_back_here(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden"
+    shutil.copytree(golden / "coopy-0.8.0.dev1-node", tmp_path / "node")
+    said = json.loads((tmp_path / "node" / "coopy.json").read_text())
+    spec = importlib.util.spec_from_file_location(said["domain"].partition(":")[0], golden / "shop.py")
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        cls = getattr(module, said["domain"].partition(":")[2])
+        with pytest.raises(UsageError, match="is a node of a replicated system"):
+            reclocking.reclock(str(tmp_path / "node"), cls)
+    finally:
+        del sys.modules[spec.name]
+    assert json.loads((tmp_path / "node" / "coopy.json").read_text()) == said
