@@ -242,15 +242,17 @@ class _Child:
 
     def _end(self) -> None:
         """Kills the child, and waits a moment for its end."""
-        until = time.monotonic() if self.is_given_up else time.monotonic() + GONE_S
+        patience_s = 0.0 if self.is_given_up else GONE_S
         self.is_given_up = True
         # If somebody else has waited for it, its number may be another's by now.
         if not self._killed and self._has_the_pipe():
+            patience_s = GONE_S
             try:
                 os.kill(self._pids[0], signal.SIGKILL)
                 self._killed = True
             except OSError:
                 pass  # It is tried again by whoever comes next.
+        until = time.monotonic() + patience_s
         while not self._look() and time.monotonic() < until:
             time.sleep(0.001)
 
