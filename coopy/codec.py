@@ -45,7 +45,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
-from coopy import bound, bytecode, deep, entities, fields, migration
+from coopy import bound, bytecode, decimals, deep, entities, fields, migration
 from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
 from coopy.migration import Old
 from coopy.storage import PREFIX_BYTES
@@ -322,6 +322,8 @@ class Codec:
             data, said = _parted(data)
             if said:
                 self._compare(said, self._or_todays(version))
+                if decimals.NAME.encode() in said:
+                    decimals.met()
             if data[0] == b"P"[0] and self._plain and not self.migration.rewrites(self._or_todays(version)):
                 try:
                     if loading is not None and len(data) > _LARGE_BYTES:
@@ -541,6 +543,8 @@ class Codec:
             ) from error
         if isinstance(found, type):
             met.add(found)
+            if name == "Decimal" and fields.name_of(found) == decimals.NAME:
+                decimals.met()
         return old.wrapped(module, name, found)
 
     # -- what stands for itself in our pickles

@@ -9,7 +9,8 @@ compared with today's before it is loaded.
     member of the dict    what it holds
     key                   "module:QualifiedName", of a class
     value, of an enum     a dict of its members' values by name
-    value, of any other   a list: how its values are kept ("list", "tuple", "slots" or "dict"), then the names of its fields
+    value, of any other   a list: how its values are kept ("list", "tuple", "slots" or "dict"), then the names of its fields;
+                          ["own"] of decimal.Decimal, which says that there are some
 
 Only classes whose fields can be told have one: dataclasses, those of attrs, pydantic and msgspec, NamedTuples, those with
 slots, and enums. A class with a ``__setstate__`` or ``__reduce__`` of its own sees to what it is given.
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MemberDescriptorType
 from typing import Any, NamedTuple
 
-LIST, TUPLE, SLOTS, DICT = "list", "tuple", "slots", "dict"
+LIST, TUPLE, SLOTS, DICT, OWN = "list", "tuple", "slots", "dict", "own"
 
 Layout = dict[str, Any] | list[str]
 Layouts = dict[str, Layout]
@@ -86,6 +87,8 @@ def layout(cls: Any) -> Layout | None:
     enum = sys.modules.get("enum")
     if enum is not None and issubclass(cls, enum.Enum):
         return {name: each.value for name, each in cls.__members__.items() if type(each.value) in _PLAIN}
+    if name_of(cls) == "decimal:Decimal":
+        return [OWN]
     if _has_own_way(cls):
         return None
     names = _names(cls)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType, FunctionType, GeneratorType, MethodType
 from typing import Any, Union, cast
 
-from coopy import action, migration, versions
+from coopy import action, decimals, migration, versions
 from coopy.batch import BATCH, WITHDRAWN, Batches
 from coopy.clock import clock
 from coopy.codec import joined_headers
@@ -43,6 +43,7 @@ Decode = Callable[..., "tuple[Any, ...]"]
 
 NOTHING_FOLLOWS = action.header(0, 0, action.UNKNOWN)
 _UNKNOWN, _RETURNED = action.UNKNOWN, action.RETURNED
+_decimals = decimals.used
 UNSURE = -2
 """What `Machine.applied` is while an action runs, and after one that was interrupted: no index."""
 
@@ -106,6 +107,7 @@ class Machine:
             versions.enter(self)
         # They must not hold the machine, which holds them: a state goes with the last reference to it, not with a collection.
         myself: Any = weakref.proxy(self)
+        decimals.look_at(type(domain))
         self.methods[DONE] = self.effects.pop
         self.methods[action.CLOCK] = _change_nothing
         self.methods[BATCH] = MethodType(Machine._begin_batch, myself)
@@ -132,6 +134,7 @@ class Machine:
         before = here.get("machine")
         index = self.applied + 1
         inside = False
+        context = decimals.begin() if _decimals.here else None
         # No `try` in the middle of another: CPython 3.11 leaves the step that begins it outside of both.
         try:
             try:
@@ -152,6 +155,8 @@ class Machine:
                 self.applied = index
                 self.running = False
                 here["machine"] = before
+                if context is not None:
+                    decimals.end(context)
             except BaseException as error:
                 if inside:
                     self._ended(error)
@@ -159,6 +164,8 @@ class Machine:
         except BaseException:
             self.running = False
             here["machine"] = before
+            if context is not None:
+                decimals.end(context)
             raise
         return result
 
@@ -172,6 +179,9 @@ class Machine:
         first = self.applied + 1
         assert first > 0, "a machine that is not sure of its state is rebuilt before the next action"
         inside = False
+        context = decimals.begin() if _decimals.here else None
+        if context is not None:
+            arguments = decimals.renewing(arguments)
         try:
             try:
                 self.applied = UNSURE
@@ -189,6 +199,8 @@ class Machine:
                 self.applied = first + len(values) - 1
                 self.running = False
                 current.machine = before
+                if context is not None:
+                    decimals.end(context)
             except BaseException as error:
                 if inside:
                     self._ended(error)
@@ -196,6 +208,8 @@ class Machine:
         except BaseException:
             self.running = False
             current.machine = before
+            if context is not None:
+                decimals.end(context)
             raise
 
     def _ended(self, error: BaseException) -> None:
@@ -231,19 +245,23 @@ class Machine:
         outcomes = bytearray(joined[2 * size - 1 :: size] + following[action.OUTCOME :])
         if withdrawn:
             _mark_withdrawn(arguments, outcomes, withdrawn - index)
+        if None in names and not _decimals.here:
+            decimals.look_for(arguments)
         if self.version != self.migration.version:
             names, arguments = self._old(names, arguments, outcomes, decode, where)
         if None in names or action.WITHDRAWN in outcomes:
             headers, names, arguments, outcomes = self._made_plain(headers, names, arguments, outcomes, decode)
         generator = GeneratorType
         before = current.machine
+        context = decimals.begin() if _decimals.here else None
+        in_turn = arguments if context is None else decimals.renewing(arguments)
         try:
             try:
                 self.running = self.replaying = True
                 current.machine = self
                 self.applied = UNSURE
                 for index, header, name, args, recorded in zip(
-                    range(index + 1, index + 1 + len(names)), headers, names, arguments, outcomes
+                    range(index + 1, index + 1 + len(names)), headers, names, in_turn, outcomes
                 ):
                     method = methods[name]
                     self.header = header
@@ -279,6 +297,8 @@ class Machine:
             # Twice, as the first may be interrupted as well.
             self.running = self.replaying = False
             current.machine = before
+            if context is not None:
+                decimals.end(context)
             for each in _OURS:
                 methods.pop(each, None)
             self.outcome = action.WITHDRAWN if recorded == action.WITHDRAWN else outcome
@@ -647,10 +667,13 @@ def construct(cls: type, header: bytes, secret: bytes, deterministic: bool = Fal
     machine.index = 0
     machine.deterministic = deterministic
     before, current.machine = current.machine, machine
+    context = decimals.begin() if _decimals.here else None
     try:
         make.__init__(domain)
     finally:
         current.machine = before
+        if context is not None:
+            decimals.end(context)
     if machine.effects:
         raise UsageError(
             f"{cls.__qualname__}.__init__ asks for an effect. The first state is no action, so nothing would say whether "

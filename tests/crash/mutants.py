@@ -452,6 +452,13 @@ MUTANTS = [
         "tests/evolution/test_fields.py::test_the_changed_value_of_an_enum_stops_the_opening_and_can_be_upgraded",
     ),
     Mutant(
+        "what-an-action-sets-for-decimals-outlives-it",
+        "coopy/decimals.py",
+        "    if context.spoiled or decimal.getcontext() is not context:\n",
+        "    if context.spoiled:\n",
+        "tests/test_decimals.py::test_replay_calculates_what_was_calculated_live",
+    ),
+    Mutant(
         "a-replay-is-taken-for-live",
         "coopy/machine.py",
         "            self.running = self.replaying = True\n",
