@@ -92,7 +92,8 @@ def name_of(call):
         if isinstance(argument, str):
             return argument
         if isinstance(argument, bytes):
-            return name_of(argument[argument.index(0x80) :])  # Opaque: a pickle of its own, from PROTO on.
+            said = 3 + int.from_bytes(argument[1:3], "little") if argument[:1] == b"F" else 0
+            return name_of(argument[argument.index(0x80, said) :])  # Opaque: a pickle of its own, from PROTO on.
 
 
 def actions(directory):
