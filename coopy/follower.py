@@ -59,6 +59,8 @@ from coopy.versions import CODE
 TICK_S = 0.1
 PART = 512
 DIGESTS_MAX = 20_000
+FAR = 1000
+"""An action that another node has passed by so many messages is not withdrawn any more: what came after it was answered long ago."""
 
 _pack = action.HEADER.pack
 _unpack = action.HEADER.unpack
@@ -122,6 +124,17 @@ class Superseded(ClusterError):
         self.sequence = sequence
 
 
+class Passed(ClusterError):
+    """Another node is far past an action that this node can't apply: it counts, and this node has to begin anew with a state of the other.
+
+    ``sequence`` of the message that the state must have come to.
+    """
+
+    def __init__(self, unapplied: Unapplied, sequence: int) -> None:
+        super().__init__(f"{unapplied}, and other nodes are far past it")
+        self.sequence = sequence
+
+
 class _NotApplied(Exception):
     """Ends what is being applied, as an action can't be."""
 
@@ -139,7 +152,7 @@ class Replicated(Engine):
     """The engine of a node. `start`, then `follow`, then, unless it only reads, `begin`."""
 
     __slots__ = (
-        "line", "outbox", "node", "timeout_s", "position", "failure", "behind", "only_reads", "digests", "trouble", "unapplied",
+        "line", "outbox", "node", "timeout_s", "position", "failure", "behind", "furthest", "only_reads", "digests", "trouble", "unapplied",
         "_compared_after", "_left_out", "_marks", "_thread", "_moved",
     )  # fmt: skip
 
@@ -157,6 +170,7 @@ class Replicated(Engine):
         timeout_s: float = 30.0,
         only_reads: bool = False,
         behind: Callable[[BaseException], None] = _raise,
+        furthest: Callable[[], int] = int,
     ) -> None:
         super().__init__(log, snapshots, codec, secret)
         self.line = line
@@ -166,6 +180,8 @@ class Replicated(Engine):
         self.only_reads = only_reads
         self.behind = behind
         """Told, in the thread that follows, why this node can't go on by itself; what it returns from has been mended."""
+        self.furthest = furthest
+        """Says which message the furthest of the other nodes has come to, as far as is known."""
         self.position = 0
         """Sequence of the last message of the line that was dealt with."""
         self.failure: BaseException | None = None
@@ -497,10 +513,8 @@ class Replicated(Engine):
             raise batch.damaged(sequence, "it does not hold as many actions as it says")
         joined, sizes, places = found.records, found.sizes, [0, *accumulate(found.sizes)]
         results: list[Any] = []
-        first = self.machine.batches.first
-        out = sorted({found.actions, *(index - first for index in self._left_out if done <= index - first < found.actions)})
         start = done
-        for end in out:
+        for end in [*self._left_out_of(done, found.actions), found.actions]:
             for at in range(start, end, PART):
                 self._apply_part(slice(at, min(at + PART, end)), headers, names, arguments, joined, sizes, places, answers, results)
             if end < found.actions:
@@ -511,6 +525,13 @@ class Replicated(Engine):
                 self.digests[sequence] = Came(zlib.crc32(marshal.dumps(results, 2)), self.machine.batches.first, found.actions)
                 if len(self.digests) > DIGESTS_MAX:
                     del self.digests[next(iter(self.digests))]
+
+    def _left_out_of(self, done: int, actions: int) -> list[int]:
+        """Which actions of the batch that is being applied are to be left out, as places in it."""
+        if not self._left_out:
+            return []
+        first = self.machine.batches.first
+        return sorted(index - first for index in self._left_out if done <= index - first < actions)
 
     @with_lock
     def _apply_part(
@@ -715,7 +736,7 @@ class Replicated(Engine):
             super()._withdraw()
 
     def _have_withdrawn(self, unapplied: Unapplied) -> None:
-        """Waits until a message of the line withdraws an action; sends one, unless this node only reads."""
+        """Waits until a message of the line withdraws an action; sends one, unless this node only reads. Raises `Passed`."""
         line, sequence = self.line, self.machine.batches.sequence
         wanted = batch.WITHDRAWAL, sequence, unapplied.action
         data = batch.pack(batch.WITHDRAWAL, self.node, sequence, unapplied.action)
@@ -726,18 +747,20 @@ class Replicated(Engine):
             for seen, message in line.receive(TICK_S):
                 found = batch.unpack(message, seen)
                 if (found.kind, found.incarnation, found.number) == wanted:
-                    self._leave_unapplied_out(seen)
+                    self.leave_unapplied_out(seen)
                     # What has been looked at is still to be applied.
                     line.follow(self.position)
                     return
             self._raise_trouble()
+            if sent is None and self.furthest() > sequence + FAR:
+                raise Passed(unapplied, sequence)
             if not self.only_reads and seen >= line.last() and (sent is None or (sent.done() and sent.exception() is not None)):
                 sent = line.send(data, f"withdrawal.{sequence}.{unapplied.action}")
             self.outbox.tick()
 
     @with_lock
-    def _leave_unapplied_out(self, sequence: int) -> None:
-        """Records that the action is withdrawn by a message of the line."""
+    def leave_unapplied_out(self, sequence: int) -> None:
+        """Records that the action which can't be applied is withdrawn, by that message of the line."""
         unapplied = self.unapplied
         assert unapplied is not None, "only its own thread ends what the node waits for"
         super()._withdraw()

@@ -44,7 +44,7 @@ from coopy.errors import (
     Unavailable,
     UsageError,
 )
-from coopy.follower import Answered, Came, Replicated, Superseded
+from coopy.follower import Answered, Came, Passed, Replicated, Superseded
 from coopy.limits import Together, TokenBucket
 from coopy.machine import Machine
 from coopy.network import folder, loopback, proof, shipping, stream
@@ -495,7 +495,11 @@ class ReplicatedSystem(System):
             timeout_s=self._role.timeout_s,
             only_reads=not self._role.writes,
             behind=self._mend,
+            furthest=self._furthest,
         )
+
+    def _furthest(self) -> int:
+        return max((int(facts.get("position", 0)) for facts in self._room.alive().values()), default=0)
 
     def _refuse_node(self) -> None:
         pass
@@ -537,11 +541,17 @@ class ReplicatedSystem(System):
             room.answer("line", self._line_for, *LINE_RATE)
         self._set_state("catching up")
         threading.Thread(target=self._watch, name=f"coopy node {self._id}", daemon=True).start()
-        while not engine.reach(state.last, OPEN_S, progress):
-            raise Unavailable(
-                f"{self._id} has come to message {engine.position} of {state.last}, and no further within {OPEN_S:g} s. What "
-                f"it has is kept. Start it again when the other nodes can be reached."
-            )
+        moved_at, position = time.monotonic(), engine.position
+        while not engine.reach(state.last, LOOK_S, progress):
+            if engine.position > position:
+                moved_at, position = time.monotonic(), engine.position
+            if engine.unapplied is not None and not self._role.writes:
+                break  # It is read as before the action, until another node has withdrawn that.
+            if time.monotonic() - moved_at > OPEN_S:
+                raise Unavailable(
+                    f"{self._id} has come to message {engine.position} of {state.last}, and no further within {OPEN_S:g} s. What "
+                    f"it has is kept. Start it again when the other nodes can be reached."
+                )
         if self._role.writes:
             engine.begin()
         self._begin_version()
@@ -558,6 +568,8 @@ class ReplicatedSystem(System):
         """Gives the others what they begin with, and then says that the system has begun."""
         engine = self.engine
         assert self._connection is not None
+        if engine.unapplied is not None:
+            engine.leave_unapplied_out(engine.position)  # The others begin with the state of this node.
         if engine.machine.applied not in self._snapshots.indexes():
             self.take_snapshot()
         # A directory that has followed another line before goes on counting.
@@ -705,13 +717,14 @@ class ReplicatedSystem(System):
             return
         now = time.monotonic()
         self._mends = [at for at in self._mends if now - at < MENDS_S]
-        if not isinstance(error, (MissingActions, Diverged)) or len(self._mends) >= MENDS_MAX:
+        if not isinstance(error, (MissingActions, Diverged, Passed)) or len(self._mends) >= MENDS_MAX:
             raise error
         self._mends.append(now)
         self._set_state("quarantined" if isinstance(error, Diverged) else "behind")
         log.error("%s: %s. It begins again with a snapshot of another node.", self._id, error)
-        # What this node did wrong it would do again.
-        found = self._fetch_snapshot(self.engine.position if isinstance(error, Diverged) else 0)
+        # What this node did wrong, or can't do, it would come to again.
+        least = self.engine.position if isinstance(error, Diverged) else error.sequence if isinstance(error, Passed) else 0
+        found = self._fetch_snapshot(least)
         self.engine.run(lambda: self._begin_anew(*found))
         with self._comparing:
             # What was said of the state that was put aside, while the snapshot was fetched, says nothing of this one.
@@ -1156,7 +1169,7 @@ class ClusterControl(Control):
     def status(self) -> dict[str, Any]:
         """How this node is, and what it knows of the others.
 
-        ``self``, ``state`` (starting, catching up, ready, behind, quarantined, stalled, stopped, closing), ``role``,
+        ``self``, ``state`` (starting, catching up, ready, behind, quarantined, stalled, stopped, closing; ``problem`` says why), ``role``,
         ``leader``, ``has_quorum``, ``partner_nodes_count``, ``partner_node_status_server_X`` (2: heard of in the last ten
         seconds; 0: not), ``readonly_nodes_count``, ``log_len`` and ``log_bytes`` (messages that the servers keep),
         ``last_applied`` (index of the last action), ``commit_idx`` and ``position`` (the last message of the line, and the last

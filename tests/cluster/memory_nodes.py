@@ -10,7 +10,7 @@ import coopy
 from coopy import action, batch, proxy
 from coopy.codec import Codec
 from coopy.errors import JournalError, MissingActions
-from coopy.follower import Replicated, Superseded
+from coopy.follower import Passed, Replicated, Superseded
 from coopy.line import Line
 from coopy.machine import Machine, construct
 from coopy.storage import MemoryLog, MemorySnapshots, MemoryWriter
@@ -185,6 +185,9 @@ class Node:
                 self.engine.run(lambda: self._begin_anew(*self.engine.before(error.index)))
             except MissingActions:
                 self._begin_anew(*self._fetched(error.sequence))
+            return
+        if isinstance(error, Passed):
+            self._begin_anew(*self._fetched(error.sequence))
             return
         if not isinstance(error, self.mends):
             raise error

@@ -12,7 +12,7 @@ from cluster.memory_nodes import Bank, Node, packed
 from handed import Called
 
 import coopy
-from coopy import Unavailable, abort_exception, action, batch, transactional
+from coopy import Unavailable, abort_exception, action, batch, follower, transactional
 from coopy.line import MemoryLine, MemoryServer
 from coopy.storage import AMENDMENT_BYTES, WRAP
 
@@ -465,6 +465,24 @@ def test_a_reader_that_has_applied_it_goes_back(server: MemoryServer, start: Sta
     writer.bank.log(what="after")
     agree(server, reader, writer)
     assert reader.went_back == [2]
+
+
+@pytest.mark.parametrize("only_reads", [False, True])
+def test_what_others_are_far_past_counts_and_the_node_takes_the_state_of_another(
+    server: MemoryServer, start: Start, monkeypatch: pytest.MonkeyPatch, only_reads: bool
+) -> None:
+    monkeypatch.setattr(follower, "FAR", 3)
+    roomy = start("b")
+    roomy.bank.swell("x")
+    for number in range(4):
+        roomy.bank.log(what=f"{number}")
+    late = start("a", small=True, only_reads=only_reads, follows=False)
+    late.others = [roomy]
+    late.engine.furthest = lambda: roomy.engine.position
+    late.engine.follow()
+    agree(server, late, roomy)
+    assert history(late)[0] == "x"
+    assert withdrawals(server) == 0
 
 
 # -- effects

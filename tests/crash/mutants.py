@@ -1560,6 +1560,41 @@ MUTANTS = [
         "    if False:\n",
         "tests/tools/test_withdraw.py::test_a_last_action_that_is_reinstated_is_as_it_was_before_and_may_be_interrupted_again",
     ),
+    Mutant(
+        "a-withdrawal-is-recorded-before-the-line-says-so",
+        "coopy/follower.py",
+        "        if self.unapplied is None:  # Not before the line says so.\n",
+        "        if True:\n",
+        "tests/cluster/test_withdrawal.py::test_a_node_that_is_killed_before_its_message_arrived_may_come_back_with_more_memory",
+    ),
+    Mutant(
+        "who-has-applied-what-is-withdrawn-goes-on",
+        "coopy/follower.py",
+        "            raise Superseded(index, sequence)\n",
+        "            pass\n",
+        "tests/cluster/test_withdrawal.py::test_what_one_node_fails_at_is_withdrawn_on_all",
+    ),
+    Mutant(
+        "who-goes-back-forgets-what-else-is-withdrawn",
+        "coopy/follower.py",
+        "        machine.batches = machine.batches.without(*known)\n",
+        "",
+        "tests/cluster/test_withdrawal.py::test_an_action_in_the_middle_of_a_batch_is_withdrawn_alone",
+    ),
+    Mutant(
+        "a-node-that-waits-takes-a-snapshot",
+        "coopy/follower.py",
+        "        if self.unapplied is not None:\n            raise Unavailable(",
+        "        if False:\n            raise Unavailable(",
+        "tests/cluster/test_withdrawal.py::test_what_came_after_it_is_applied_without_it",
+    ),
+    Mutant(
+        "results-from-before-a-withdrawal-are-compared",
+        "coopy/follower.py",
+        "        if not done and sequence > self._compared_after:\n",
+        "        if not done:\n",
+        "tests/cluster/test_withdrawal.py::test_what_is_told_of_results_before_it_is_not_compared_with_those_after",
+    ),
 ]
 
 
