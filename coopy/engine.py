@@ -464,17 +464,15 @@ class Engine:
 
     def save(self, machine: Machine) -> None:
         """Writes the snapshot of a machine."""
+        head = action.head(machine.header, machine.outcome, machine.version, machine.besides())
+
+        def write(file: StateWriter) -> None:
+            self._codec.dump_state(machine.domain, _AfterHead(file, head))
 
         def tries(data: memoryview) -> bool:
-            _, _, size = action.HEAD.unpack_from(data)
-            return trial.load(self._codec, machine.domain, data[action.HEAD.size + size :])
+            return trial.load(self._codec, machine.domain, data[len(head) :])
 
-        self._snapshots.write(machine.applied, lambda file: self._dump(machine, file), tries)
-
-    def _dump(self, machine: Machine, file: StateWriter) -> None:
-        """Writes the state of a machine, as a snapshot has it."""
-        head = action.head(machine.header, machine.outcome, machine.version, machine.besides())
-        self._codec.dump_state(machine.domain, _AfterHead(file, head))
+        self._snapshots.write(machine.applied, write, tries)
 
     def past(
         self, until: int | None, instant: int | None, clock_from: int, codec: Codec, begin: Callable[[Machine], None]
@@ -675,10 +673,8 @@ class Engine:
             self._withdraw()  # What interrupted the action may have interrupted its withdrawal as well.
         return self._rebuild()
 
-    def _rebuild(
-        self, progress: Progress | None = None, loading: Progress | None = None, withdrawn: int = 0, until: int | None = None
-    ) -> Machine:
-        """Restores the machine anew, without the action ``withdrawn``; to the end of the log, or as it was after the action ``until``."""
+    def _rebuild(self, progress: Progress | None = None, loading: Progress | None = None, withdrawn: int = 0) -> Machine:
+        """Restores the machine anew, without the action ``withdrawn``."""
 
         def begin(machine: Machine) -> None:
             # A domain that holds its own proxy calls it during replay, too.
@@ -695,14 +691,13 @@ class Engine:
             loading=loading,
             begin=begin,
             withdrawn=withdrawn,
-            until=until,
             alone=self.is_alone,
         )
         self.machine.asked = self._ask
         for name in self.machine.effects:
             self.asked(name)
         self._instant = max(self._instant, action.instant_of(self.machine.header))
-        if self.machine.outcome == action.WITHDRAWN and self.log.settled >= 0 and until is None:
+        if self.machine.outcome == action.WITHDRAWN and self.log.settled >= 0:
             # So it may have been found just now.
             try:
                 self._withdraw()

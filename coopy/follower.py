@@ -39,7 +39,6 @@ from coopy.errors import (
     MissingActions,
     MissingMethod,
     NotAMember,
-    PrunedPast,
     ReadOnlyNode,
     SystemClosed,
     Unavailable,
@@ -53,7 +52,7 @@ from coopy.moment import current
 from coopy.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
 from coopy.proxy import recorded
 from coopy.replay import Progress
-from coopy.storage import WRAP, Log, MemoryWriter, SnapshotStore
+from coopy.storage import WRAP, Log, SnapshotStore
 from coopy.versions import CODE
 
 TICK_S = 0.1
@@ -114,8 +113,8 @@ class Unapplied(NamedTuple):
 class Superseded(ClusterError):
     """An action that this node has applied was withdrawn by a message of the line.
 
-    ``index`` of the action, ``sequence`` of the message. The node has to begin anew, with the state before the action (see `Replicated.before`)
-    or with one of another node that has met the message.
+    ``index`` of the action, ``sequence`` of the message. The node has to go on with a journal that ends before the action (see
+    `Replicated.amendment_before`), or with a state of another node that has met the message.
     """
 
     def __init__(self, index: int, sequence: int) -> None:
@@ -710,14 +709,12 @@ class Replicated(Engine):
 
     # -- an action that can't be applied
 
-    def _rebuild(
-        self, progress: Progress | None = None, loading: Progress | None = None, withdrawn: int = 0, until: int | None = None
-    ) -> Machine:
+    def _rebuild(self, progress: Progress | None = None, loading: Progress | None = None, withdrawn: int = 0) -> Machine:
         """Restores the machine anew; without the last action, if that can't be applied: then it is `unapplied`."""
         if self.unapplied is not None:
             withdrawn = self.unapplied.action
         try:
-            return super()._rebuild(progress, loading, withdrawn, until)
+            return super()._rebuild(progress, loading, withdrawn)
         except InterruptedReplay as error:
             if error.recorded != action.OUTCOMES[action.UNKNOWN] or error.index != self.log.last or not self._is_of_the_line(error.index):
                 raise
@@ -725,7 +722,7 @@ class Replicated(Engine):
         # Not before the exception is gone, which holds the machine that could not be restored.
         self.unapplied = found
         log.error("%s: %s. %s.", self.node, found, "It waits" if self.only_reads else "It is withdrawn on all nodes")
-        return super()._rebuild(progress, loading, found.action, until)
+        return super()._rebuild(progress, loading, found.action)
 
     def _is_of_the_line(self, index: int) -> bool:
         """Whether an action that the machine has come to is one of a batch."""
@@ -811,21 +808,18 @@ class Replicated(Engine):
         machine.batches = machine.batches.without(index)
 
     @with_lock
-    def before(self, index: int) -> tuple[int, memoryview]:
-        """The index and the state before an action, as a snapshot has it. Raises `MissingActions` if nothing leads to it any more.
-
-        The machine has to be replaced then: see `replace`.
-        """
-        known = [each for each in self.machine.batches.withdrawn if each < index]
-        try:
-            machine = super()._rebuild(until=index - 1)
-        except PrunedPast as error:
-            raise MissingActions("snapshots", 0, index - 1, "What was before was pruned.") from error
-        # Their messages may be met once more.
-        machine.batches = machine.batches.without(*known)
-        writer = MemoryWriter()
-        self._dump(machine, writer)
-        return machine.applied, memoryview(writer.value())
+    def amendment_before(self, index: int) -> bytes:
+        """The amendment of the action before another, for a journal that is to end with it. Raises `MissingActions` if nothing leads to it."""
+        found = self._snapshots.latest(index - 1)
+        if found is None:
+            raise MissingActions("snapshots", index - 1, index - 1, "No snapshot of this node is so old.")
+        if found[0] == index - 1:
+            return action.amendment(self._instant, self._offset, found[1][action.HEADER.size - 1])
+        for _ in self.log.read(found[0]):
+            break
+        before = next(history.actions(self.log, self._codec, index - 2))
+        instant, offset, _ = _unpack(before.header[-action.HEADER.size :])
+        return action.amendment(instant, offset, before.outcome)
 
     @with_lock
     def _begin_snapshot(self, apart: Callable[[Saver], Callable[[], None]]) -> tuple[int, Callable[[], None]]:

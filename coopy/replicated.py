@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from coopy import action, log, paths, proxy, versions
 from coopy.codec import Codec
-from coopy.disk import directory, manifest
+from coopy.disk import cutting, directory, manifest
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.manifest import Manifest
@@ -733,12 +733,12 @@ class ReplicatedSystem(System):
         self._set_state("ready")
 
     def _go_back(self, error: Superseded) -> None:
-        """Begins again without an action that was withdrawn: with the state before it, or with that of a node that has it withdrawn."""
+        """Goes on without an action that was withdrawn: from the end of a shorter journal, or with a snapshot of a node that has it withdrawn."""
         before = self._state
         self._set_state("behind")
         log.error("%s: %s. It is applied no more: this node goes back to the state before it, and on from there.", self._id, error)
         try:
-            self.engine.run(lambda: self._begin_anew(*self.engine.before(error.index)))
+            self.engine.run(lambda: self._cut(error.index))
         except (StorageError, ReplayError) as problem:
             log.error("%s: its own journal does not lead back (%s). It begins again with a snapshot of another node.", self._id, problem)
             found = self._fetch_snapshot(error.sequence)
@@ -747,6 +747,16 @@ class ReplicatedSystem(System):
             self._theirs.clear()
             self.engine.trouble = None
         self._set_state(before)
+
+    def _cut(self, index: int) -> None:
+        """Goes on with a journal that ends before an action. Raises a `StorageError` with all as it was if nothing leads to its end."""
+        amendment = self.engine.amendment_before(index)
+        self._journal.close()
+        aside = self._new_aside()
+        cutting.cut(self._calls, self.basedir, self._manifest.system, index, aside)
+        super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
+        self._journal.amend(amendment)
+        self.engine.replace(self._journal, self._snapshots)
 
     def _read_again(self) -> None:
         self._journal.abandon()
@@ -762,12 +772,16 @@ class ReplicatedSystem(System):
 
     def _set_aside(self) -> None:
         """Puts the journal and the snapshots where nobody takes them for the system's, and nothing is lost."""
-        aside = os.path.join(self.basedir, f"aside-{time.time_ns()}")
-        self._calls.make_directory(aside)
+        aside = self._new_aside()
         for name in self._calls.names(self.basedir):
             if directory.segments([name]) or directory.snapshots([name]):
                 self._calls.rename(os.path.join(self.basedir, name), os.path.join(aside, name))
         self._calls.sync_directory(self.basedir)
+
+    def _new_aside(self) -> str:
+        aside = os.path.join(self.basedir, f"aside-{time.time_ns()}")
+        self._calls.make_directory(aside)
+        return aside
 
     # -- looking after the node
 

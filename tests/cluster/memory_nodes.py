@@ -13,7 +13,7 @@ from coopy.errors import JournalError, MissingActions
 from coopy.follower import Passed, Replicated, Superseded
 from coopy.line import Line
 from coopy.machine import Machine, construct
-from coopy.storage import MemoryLog, MemorySnapshots, MemoryWriter
+from coopy.storage import MemoryLog, MemorySnapshots
 
 SECRET = b"s" * 32
 
@@ -182,7 +182,7 @@ class Node:
         if isinstance(error, Superseded):
             self.went_back.append(error.index)
             try:
-                self.engine.run(lambda: self._begin_anew(*self.engine.before(error.index)))
+                self.engine.run(lambda: self._cut(error.index))
             except MissingActions:
                 self._begin_anew(*self._fetched(error.sequence))
             return
@@ -192,6 +192,17 @@ class Node:
         if not isinstance(error, self.mends):
             raise error
         self.line.follow(self.engine.position)
+
+    def _cut(self, index: int) -> None:
+        amendment = self.engine.amendment_before(index)
+        log = MemoryLog()
+        log._first, log._records = self.log._first, self.log._records[: index - self.log._first]
+        log.last = log.settled = index - 1
+        log.amend(amendment)
+        for each in [each for each in self.snapshots.indexes() if each >= index]:
+            del self.snapshots._snapshots[each]
+        self.log = log
+        self.engine.replace(log, self.snapshots)
 
     def _fetched(self, least: int) -> tuple[int, memoryview]:
         """The state of another node that has come to that message."""
@@ -203,9 +214,11 @@ class Node:
         raise MissingActions("memory", 0, least, "No other node has come so far.")
 
     def _dumped(self) -> tuple[int, memoryview]:
-        writer = MemoryWriter()
-        self.engine._dump(self.engine.machine, writer)
-        return self.engine.machine.applied, memoryview(writer.value())
+        before, self.engine._snapshots = self.engine._snapshots, MemorySnapshots()
+        self.engine.save(self.engine.machine)
+        found, self.engine._snapshots = self.engine._snapshots.latest(), before
+        assert found is not None
+        return found
 
     def _begin_anew(self, index: int, state: memoryview) -> None:
         self.log, self.snapshots = MemoryLog(), MemorySnapshots()

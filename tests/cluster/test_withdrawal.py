@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -13,6 +14,7 @@ from handed import Called
 
 import coopy
 from coopy import Unavailable, abort_exception, action, batch, follower, transactional
+from coopy.history import actions
 from coopy.line import MemoryLine, MemoryServer
 from coopy.storage import AMENDMENT_BYTES, WRAP
 
@@ -140,15 +142,21 @@ def agree(server: MemoryServer, *nodes: Node) -> None:
     """All have come to the same, and a restart of each comes to it, too."""
     for each in nodes:
         assert each.engine.reach(server.last, 10)
-    tails = {each.name: each.records[max(node.log._first for node in nodes) - each.log._first :] for each in nodes}
+    after = max(node.log._first for node in nodes) - 1
     for each in nodes:
         assert each.engine.failure is None
         assert each.state == nodes[0].state
-        assert tails[each.name] == tails[nodes[0].name]
+        assert recorded(each, after) == recorded(nodes[0], after)
         assert each.engine.machine.besides() == nodes[0].engine.machine.besides()
         again = each.copy(MemoryLine(server), cls=each.cls, follows=False)
         assert again.state == nodes[0].state
         assert again.engine.position == server.last or again.engine.position <= each.engine.position
+
+
+def recorded(node: Node, after: int) -> list[Any]:
+    """What the journal of a node says behind an action, however it says how one has ended."""
+    found = actions(node.log, node.engine._codec, after)
+    return [(each.index, each.time, each.method, each.args, each.kwargs, each.outcome) for each in found]
 
 
 def history(node: Node) -> Any:
@@ -344,6 +352,21 @@ def test_two_nodes_fail_at_two_actions(server: MemoryServer, start: Start, later
     assert history(nodes[0]) == ["z"]
 
 
+def test_a_snapshot_of_a_node_that_has_left_it_out_says_so(server: MemoryServer, start: Start) -> None:
+    small = start("a", small=True, follows=False)
+    with pytest.raises(follower._NotApplied):
+        small.take(packed("z", 1, 1, small.encode("log", what="x"), small.encode("swell", "y"), small.encode("log", what="z")))
+    small.engine.leave_unapplied_out(2)
+    index = small.log.last
+    small.engine.save(small.engine.machine)
+    data = small.snapshots._snapshots[index]
+    new = start("b", follows=False)
+    new._begin_anew(index, memoryview(data))
+    new.engine.timeout_s = 5
+    new.take(packed("z", 1, 1, *[small.encode("log", what=each) for each in "xyz"]), batch.pack(batch.WITHDRAWAL, "a", 1, index))
+    assert history(new) == [("x", "nobody"), ("z", "nobody")]
+
+
 # -- processes that end
 
 
@@ -423,11 +446,11 @@ def test_a_node_that_is_killed_while_it_goes_back_comes_to_the_same(
     roomy.bank.log(what="after")
     agree(server, small, roomy)
     # The action, two of "between", that of the message, two of "after".
-    assert (roomy.log._first, roomy.log.last) == (4, 9)
+    assert roomy.log.last == 9
     close(roomy)
     if not amended:
-        roomy.records[0] = roomy.records[0][: -len(WRAP) - AMENDMENT_BYTES]
-    again = start("b", of=roomy, records=records)
+        roomy.records[3] = roomy.records[3][: -len(WRAP) - AMENDMENT_BYTES]
+    again = start("b", of=roomy, records=3 + records)
     agree(server, small, again)
     assert [what for what, _ in history(again)] == ["before", "between", "after"]
     assert again.went_back == ([] if amended and records else [4])
@@ -494,3 +517,100 @@ def test_an_effect_that_it_has_asked_for_is_dropped(server: MemoryServer, start:
     nodes[1].bank.notify("y")
     agree(server, *nodes)
     assert len(nodes[1].engine.machine.effects) == 1
+
+
+# -- at random
+
+
+class Odd(Cellar):
+    """Some numbers ask for more than a node has, and others than another."""
+
+    lacking: set[int] = set()
+
+    def swell(self, number: int) -> int:  # type: ignore[override]
+        self.history.append(number)
+        if number % 7 in type(self).lacking:
+            raise MemoryError
+        return len(self.history)
+
+    def need(self, number: int) -> int:  # type: ignore[override]
+        return self.history.index(number)
+
+
+class Life:
+    """Three nodes that are called, killed and begun again at random. A node that is begun again may have more memory, and less of its journal."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.server = MemoryServer()
+        self.nodes: dict[str, Node] = {}
+        self.calls = 0
+        for name in "abc":
+            self.begin(name, set(self.chance.sample(range(7), self.chance.choice([0, 1, 2, 3]))))
+
+    def begin(self, name: str, lacking: set[int], of: Node | None = None, records: int | None = None) -> None:
+        cls = type("Odd", (Odd,), {"lacking": lacking, "__module__": Odd.__module__, "__qualname__": "Odd"})
+        line = MemoryLine(self.server)
+        if of is None:
+            node = Node(line, name, cls=cls, follows=False)
+        else:
+            node = of.copy(line, records, name=name, cls=cls, follows=False)
+        node.engine.furthest = lambda: max(each.engine.position for each in self.nodes.values() if each is not node)
+        node.engine.timeout_s = 30
+        self.nodes[name] = node
+        for each in self.nodes.values():
+            each.others = [other for other in self.nodes.values() if other is not each]
+        node.engine.follow()
+        node.engine.begin()
+
+    def step(self) -> None:
+        node = self.nodes[self.chance.choice("abc")]
+        what = self.chance.random()
+        if what < 0.75:
+            try:
+                self.call(node)
+            except (MemoryError, ValueError):
+                pass
+        elif what < 0.85:
+            node.engine.run(lambda: self.save(node.engine))
+        else:
+            close(node)
+            lacking = {each for each in node.cls.lacking if self.chance.random() < 0.7}  # type: ignore[attr-defined]
+            records = self.chance.randrange(len(node.records) + 1) if self.chance.random() < 0.5 else None
+            self.begin(node.name, lacking, node, records)
+
+    def call(self, node: Node) -> None:
+        self.calls += 1
+        kind = self.chance.choice(["swell", "swell", "need", "log", "several"])
+        if kind == "swell":
+            node.bank.swell(self.calls)
+        elif kind == "need":
+            node.bank.need(self.chance.randrange(self.calls))
+        elif kind == "log":
+            node.bank.log(what=f"{self.calls}")
+        else:
+            records = []
+            for _ in range(self.chance.randrange(1, 6)):
+                self.calls += 1
+                records.append(node.encode("swell", self.calls) if self.chance.random() < 0.6 else node.encode("deposit", "x"))
+            node.engine._wait(node.engine.submit(records, [follower.Answered() for _ in records]), 30)
+
+    def save(self, engine: Any) -> None:
+        if engine.machine.applied == engine.log.last and engine.unapplied is None:
+            engine.save(engine.machine)
+
+    def is_settled(self) -> bool:
+        return all(each.engine.position == self.server.last and each.engine.unapplied is None for each in self.nodes.values())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nodes_that_lack_memory_for_different_actions_come_to_the_same(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Seeded, but for the order in which threads run."""
+    monkeypatch.setattr(follower, "FAR", (1000, 1000, 5)[seed % 3])
+    life = Life(seed)
+    for _ in range(life.chance.randrange(5, 40)):
+        life.step()
+    until(life.is_settled)
+    agree(life.server, *life.nodes.values())
+    for node in life.nodes.values():
+        close(node)

@@ -284,8 +284,8 @@ MUTANTS = [
     Mutant(
         "a-snapshot-is-kept-whether-it-loads-or-not",
         ENGINE,
-        "        self._snapshots.write(machine.applied, lambda file: self._dump(machine, file), tries)\n",
-        "        self._snapshots.write(machine.applied, lambda file: self._dump(machine, file))\n",
+        "        self._snapshots.write(machine.applied, write, tries)\n",
+        "        self._snapshots.write(machine.applied, write)\n",
         "tests/engine/test_loadable.py::test_a_snapshot_that_cannot_be_loaded_is_not_kept_and_the_part_is_named",
     ),
     Mutant(
@@ -1575,11 +1575,18 @@ MUTANTS = [
         "tests/cluster/test_withdrawal.py::test_what_one_node_fails_at_is_withdrawn_on_all",
     ),
     Mutant(
-        "who-goes-back-forgets-what-else-is-withdrawn",
+        "a-snapshot-does-not-say-what-it-is-without",
         "coopy/follower.py",
-        "        machine.batches = machine.batches.without(*known)\n",
-        "",
-        "tests/cluster/test_withdrawal.py::test_an_action_in_the_middle_of_a_batch_is_withdrawn_alone",
+        "        machine.batches = machine.batches.without(index)\n",
+        "        pass\n",
+        "tests/cluster/test_withdrawal.py::test_a_snapshot_of_a_node_that_has_left_it_out_says_so",
+    ),
+    Mutant(
+        "segments-are-moved-aside-without-a-sync-in-between",
+        "coopy/disk/cutting.py",
+        "        calls.sync_directory(aside)\n        calls.sync_directory(basedir)\n    if last not",
+        "        pass\n    calls.sync_directory(aside)\n    calls.sync_directory(basedir)\n    if last not",
+        "tests/disk/test_cutting.py::test_a_power_cut_at_any_moment_leaves_what_can_be_cut_again",
     ),
     Mutant(
         "a-node-that-waits-takes-a-snapshot",
