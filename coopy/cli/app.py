@@ -370,10 +370,10 @@ def repair(
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
-    """Cuts out what is damaged; withdraws an action; puts the clock back.
+    """Makes a directory open again that does not.
 
-    The directory then opens again; what was cut is copied aside first. Prints what is damaged, what would be lost and what would be done, and asks. Without
-    a terminal to ask at, and without --yes, it only prints. With --withdraw INDEX it does so with one action that replay can't get past: an error that says so
+    Cuts out what is damaged; it is copied aside first. Prints what is damaged, what would be lost and what would be done, and asks. Without
+    a terminal to ask at, and without --yes, it only prints. With --reclock it puts the clock back instead, after one that was far ahead. With --withdraw INDEX it does so with one action that replay can't get past: an error that says so
     names the index. Nothing need be damaged then, and the code that recorded the action need not be there.
 
     \b
