@@ -84,6 +84,13 @@ def layouts(classes: Iterable[type]) -> Layouts:
 
 def layout(cls: Any) -> Layout | None:
     """What is to be said of a class; None if its fields can't be told."""
+    try:
+        return _layout(cls)
+    except Exception:
+        return None  # A class may answer what it likes, by its metaclass, or raise.
+
+
+def _layout(cls: Any) -> Layout | None:
     enum = sys.modules.get("enum")
     if enum is not None and issubclass(cls, enum.Enum):
         return {name: each.value for name, each in cls.__members__.items() if type(each.value) in _PLAIN}
@@ -98,7 +105,7 @@ def layout(cls: Any) -> Layout | None:
 
 
 def _names(cls: Any) -> list[str] | None:
-    if "__dataclass_fields__" in dir(cls):
+    if isinstance(getattr(cls, "__dataclass_fields__", None), dict):
         kinds = cls.__dataclass_fields__.items()
         return [name for name, field in kinds if getattr(field._field_type, "name", "") == "_FIELD"]
     if isinstance(getattr(cls, "__attrs_attrs__", None), tuple):
@@ -146,8 +153,8 @@ def todays(module: str, name: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError):
-        return None
+    except Exception:
+        return None  # Whoever loads it is told why.
     return found if isinstance(found, type) else None
 
 

@@ -278,6 +278,14 @@ def test_of_an_entity_in_the_journal_there_is_the_key_alone(code: Code, tmp_path
         assert shop.orders[0].tags == []
 
 
+@pytest.mark.parametrize("answer", ["raise (AttributeError if name == '__slots__' else RuntimeError)(name)", "return 'anything'", "return cls", "return {name: 1}"])
+def test_a_class_may_answer_what_it_likes(code: Code, tmp_path: Path, answer: str) -> None:
+    types = f"class Meta(type):\n    def __getattr__(cls, name): {answer}\nclass Order(metaclass=Meta):\n    pass\n"
+    written(code, tmp_path, types, "made")
+    with opened(code(types), tmp_path) as shop:
+        assert type(shop.orders[0]) is sys.modules["shop"].Order
+
+
 # -- enums
 
 COLOURS = "class Colour({}):\n{}\nOrder = Colour\n"
