@@ -70,6 +70,7 @@ class _Decompiler:
         self._place = {"lineno": code.co_firstlineno, "col_offset": 0}
         self._keywords: tuple[str, ...] = ()
         self._in_place: list[_Item] = []
+        self._functions: list[_Item] = []
 
     def function(self) -> ast.FunctionDef:
         instructions = list(dis.get_instructions(self._code))
@@ -274,6 +275,8 @@ class _Decompiler:
 
     def _store(self, name: str, variable: str) -> None:
         item = self._pop()
+        if isinstance(item, ast.Name) and item.id == variable and any(each is item for each in self._functions):
+            return  # Its definition gives it this name.
         if name == "STORE_GLOBAL":
             self._add(ast.Global, names=[variable])
         if isinstance(item, _Import) and item.name:
@@ -358,6 +361,7 @@ class _Decompiler:
             target = self._made(ast.Name, id=variable, ctx=ast.Store())
             self._add(ast.Assign, targets=[target], value=self._as_expression(None))
         self._push(ast.Name, id=code.co_name, ctx=ast.Load())
+        self._functions.append(self._stack[-1])
 
     def _update_set(self) -> None:
         added = self._pop()

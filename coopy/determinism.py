@@ -1534,7 +1534,8 @@ class _Reader(ast.NodeVisitor):
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         for expression in node.decorator_list:
             self.visit(expression)
-        self._inner_function(node)
+        if not self._is_given_later(node.name):
+            self._inner_function(node)
 
     visit_AsyncFunctionDef = visit_FunctionDef
 
@@ -1759,11 +1760,14 @@ class _Reader(ast.NodeVisitor):
 
     def _is_for_later(self, node: ast.Assign) -> bool:
         """Whether a name is given a function for nothing but `on_commit`."""
-        if len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name) or self._node is None:
+        if len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name):
             return False
-        if not isinstance(node.value, (ast.Name, ast.Attribute, ast.Lambda)):
+        return isinstance(node.value, (ast.Name, ast.Attribute, ast.Lambda)) and self._is_given_later(node.targets[0].id)
+
+    def _is_given_later(self, name: str) -> bool:
+        """Whether a name of the function is used for nothing but `on_commit`."""
+        if self._node is None:
             return False
-        name = node.targets[0].id
         used = [each for each in ast.walk(self._node) if isinstance(each, ast.Name) and each.id == name]
         given = [each.args[0] for each in ast.walk(self._node) if self._is_on_commit(each) and each.args]  # type: ignore[attr-defined]
         return bool(given) and all(each in given or isinstance(each.ctx, ast.Store) for each in used)

@@ -962,6 +962,8 @@ LATER = "import functools, smtplib, time\nfrom coopy import on_commit\ndef send(
         "on_commit(time.sleep, 1)",
         "on_commit(open, name)",
         "on_commit(self.send, name)",
+        "def later(): time.sleep(time.time())\non_commit(later)",
+        "on_commit(lambda: time.sleep(time.time()))",
     ],
 )
 def test_a_function_that_is_passed_to_on_commit_is_not_the_actions(domain, sourceless, body):
@@ -980,6 +982,7 @@ def test_a_function_that_is_passed_to_on_commit_is_not_the_actions(domain, sourc
         "on_commit(send if time.time() else None)",
         "send(name); on_commit(send, name)",
         "mail = send; mail(name); on_commit(mail, name)",
+        "def now(): return time.time()\nnow(); on_commit(now)",
     ],
 )
 def test_what_on_commit_is_given_besides_is_the_actions(domain, body):
