@@ -883,7 +883,9 @@ class _Source:
 
     def column(self, node: ast.expr | ast.stmt) -> int:
         """In characters, from 1; the parser counts bytes."""
-        return len(self._lines[node.lineno - 1].encode()[: node.col_offset].decode()) + 1
+        if node.lineno > len(self._lines):
+            return node.col_offset + 1  # Of byte code, and the file is another one since.
+        return len(self._lines[node.lineno - 1].encode()[: node.col_offset].decode(errors="replace")) + 1
 
     def silences(self, line: int, code: str) -> bool:
         """Whether a comment there, or where the statement begins, says that it is to be ignored."""
@@ -1158,18 +1160,20 @@ class _Survey:
         source = self._library.parsed(text.file)
         if isinstance(source, _Source):
             source.reads(node)
-        elif text.file not in self._unreadable:
+        # Python 3.13 knows a source for the name "<string>", which is that of `python -c`.
+        is_source = isinstance(source, _Source) and not (text.file.startswith("<") and text.code in self._decompiled)
+        if not is_source and text.file not in self._unreadable:
             self._unreadable.add(text.file)
             what = "code whose source is not at hand: its byte code was read, without comments and what the class holds"
             place = ast.Pass(lineno=text.code.co_firstlineno, col_offset=0)
             self.report(text.file, place, NO_SOURCE, method, what + trail, "a module with its source")
         defaults = _default_values(text.function)
-        if isinstance(source, _Source):
+        if is_source:
             # How others were made the source says.
             defaults = {name: value for name, value in defaults.items() if _kept_outside(value) == ITERATOR}
         self._judge_values(text.file, node.lineno, defaults, method, "the default of", trail)
         # What a function inside a function saw by a name when it was made cannot be told from here.
-        if isinstance(source, _Source) and "<locals>" not in text.function.__qualname__:
+        if is_source and "<locals>" not in text.function.__qualname__:
             names = _Names(text.function.__globals__, vars(text.owner) if text.owner else {})
             for parameter, value in _defaults(node.args):
                 reader = _Reader(self, names, text.file, method, f" as the default of {parameter}{trail}")
@@ -1215,7 +1219,8 @@ class _Survey:
         """The tree of a function; None if it was written by a library for a class whose source is at hand."""
         source = self._library.source(text.file, text.function.__globals__)
         found = None if source is None else source.function(text.code)
-        if found is not None or text.owner is not None and source is None and self._has_source(text.owner):
+        is_written = text.file.startswith("<") and text.owner is not None and self._has_source(text.owner)
+        if found is not None or is_written:
             return found
         if text.code not in self._decompiled:
             self._decompiled[text.code] = decompile.function(text.code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
+import linecache
 import py_compile
 import re
 import sys
@@ -1142,6 +1143,21 @@ def test_a_class_that_was_compiled_and_left_without_its_source_is_read(tmp_path,
     wiki = importlib.import_module("compiled_wiki").Wiki
     monkeypatch.delitem(sys.modules, "compiled_wiki")
     assert [each.code for each in findings(wiki)] == ["CPY211", "CPY103"]
+
+
+def test_a_file_that_is_shorter_since_is_no_matter(domain):
+    wiki = domain("import time\n" + "\n" * 20 + "time.time()")
+    Path(sys.modules[wiki.__module__].__file__).write_text("short = 1\n")
+    assert [(each.code, each.line) for each in findings(wiki)] == [("CPY101", 25)]
+
+
+def test_a_source_of_another_program_under_the_same_name_is_no_matter(domain, sourceless, monkeypatch):
+    # As Python 3.13 has one for `python -c`.
+    lines = ["import execnet\n", "run()\n"]
+    monkeypatch.setitem(linecache.cache, "<string>", (20, None, lines, "<string>"))
+    source = "import dataclasses, time\n@dataclasses.dataclass\nclass Wiki:\n    name: str = ''\n    def now(self): return time.time()\n"
+    assert [each.code for each in findings(domain.module(source).Wiki)] == ["CPY101"]
+    assert sorted(each.code for each in findings(sourceless(source, "<string>"))) == ["CPY101", "CPY211"]
 
 
 @pytest.mark.parametrize(
