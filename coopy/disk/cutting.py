@@ -4,7 +4,8 @@ Nobody may have the directory's journal open, and nothing is destroyed: all that
 a shorter journal that opens, and the last one the journal up to the action before. So after a crash the same may be done again:
 
 1. Snapshots that have the action, and segments that begin after it, newest first, are moved by one rename each.
-2. The segment that has the action is copied, and is then written anew, without it, under another name and renamed into its place.
+2. The end of the segment that has the action is copied to `<segment>.from-<byte>`; and the segment is written anew, without
+   the action, under another name and renamed into its place.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls
-from coopy.disk.segment import HEADER, Block, Segment, frames_upto
+from coopy.disk.segment import HEADER, Segment, frames_upto
 from coopy.storage import WRAP, joined
 
 
@@ -35,30 +36,30 @@ def cut(calls: Calls, basedir: str, system: bytes, index: int, aside: str) -> No
     segment = Segment.open(calls, path, system, last, write=False)
     try:
         data = segment.file.read(0, segment.file.size)
-        kept = _kept(segment, index)
+        offset, rest = _end(segment, index)
     finally:
         segment.close()
-    directory.write_whole(calls, os.path.join(aside, os.path.basename(path)), data)
+    name = f"{os.path.basename(path)}.from-{offset}"
+    directory.write_whole(calls, os.path.join(aside, name), data[offset:].rstrip(b"\0"))
     calls.sync_directory(aside)
-    directory.write_whole(calls, path, kept + bytes(len(data) - len(kept)))
+    directory.write_whole(calls, path, data[:offset] + rest + bytes(len(data) - offset - len(rest)))
     calls.sync_directory(basedir)
 
 
-def _kept(segment: Segment, index: int) -> bytes:
-    """The bytes of a segment up to an action, whose frame may have others before it."""
+def _end(segment: Segment, index: int) -> tuple[int, bytes]:
+    """Where the frame begins that has an action, and the frame of the actions before it that it has as well."""
     end = HEADER.size
     for block in segment.blocks():
         if block.last >= index:
-            return segment.file.read(0, block.offset) + _kept_of(block, index)
+            size, _ = frames_upto(block.frames, index - 1)
+            return block.offset + size, _part(block.frames, size, index)
         end = block.offset + len(block.frames)
-    return segment.file.read(0, end)
+    return end, b""
 
 
-def _kept_of(block: Block, index: int) -> bytes:
-    size, _ = frames_upto(block.frames, index - 1)
-    split = frame.head(block.frames, size)
+def _part(frames: bytes, offset: int, index: int) -> bytes:
+    split = frame.head(frames, offset)
     if split is None or split.first >= index:
-        return block.frames[:size]
-    records = split.records(block.frames, size)[: index - split.first]
-    together, sizes = joined(records)
-    return block.frames[:size] + frame.pack_together(together[len(WRAP) :], sizes, split.first, split.synced)
+        return b""
+    together, sizes = joined(split.records(frames, offset)[: index - split.first])
+    return frame.pack_together(together[len(WRAP) :], sizes, split.first, split.synced)

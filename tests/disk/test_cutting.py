@@ -89,8 +89,11 @@ def test_a_journal_is_cut_before_an_action_wherever_it_lies(library: Path, tmp_p
     directory = Path(shutil.copytree(library, tmp_path / "book"))
     before = {path.name: path.read_bytes() for path in directory.iterdir() if path.name != "lock"}
     aside = cut(Quick(), directory, index)
-    kept = [path.read_bytes() for path in (*directory.iterdir(), *aside.iterdir()) if path.is_file()]
-    assert all(data in kept for data in before.values())
+    kept = {path.name: path.read_bytes() for path in (*directory.iterdir(), *aside.iterdir()) if path.is_file()}
+    for path in aside.glob("*.from-*"):
+        name, _, offset = path.name.partition(".from-")
+        kept[name] = (kept[name][: int(offset)] + kept[path.name]).ljust(len(kept[name]), b"\0")
+    assert all(data == kept[name] for name, data in before.items())
     goes_on(directory, index - 1)
 
 
