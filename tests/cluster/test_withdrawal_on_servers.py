@@ -12,7 +12,8 @@ import pytest
 from network.servers import until
 from program import free_port
 
-from coopy import batch, control, init_system, readonly
+from coopy import batch, control, follower, init_system, readonly
+from coopy.tools.verify import verify
 
 SMALL: set[str] = set()
 """Names, or the beginnings of names, of threads that have little memory."""
@@ -105,6 +106,7 @@ def test_a_replica_that_has_applied_what_the_master_can_not_goes_back(pair: Pair
     assert control(replica).status()["state"] == "ready"
     index = control(replica).index
     pair.close(replica)
+    assert verify(str(pair.path / "replica"), Grid).problems == []
     replica = pair.opened("replica")
     assert (replica.size(), control(replica).index) == (4, index)
     agree(master, replica)
@@ -132,6 +134,18 @@ def test_a_replica_that_can_not_apply_it_waits_and_is_read_as_before(pair: Pair)
     until(lambda: control(replica).status()["state"] == "ready")
     agree(master, replica)
     assert (master.size(), replica.size()) == (3, 3)
+
+
+def test_a_replica_that_is_far_behind_with_it_takes_a_snapshot(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower, "FAR", 3)
+    master, replica = pair.opened("master"), pair.opened("replica")
+    SMALL.add(thread_of(replica))
+    assert [master.swell(1) for _ in range(6)] == [1, 2, 3, 4, 5, 6]
+    until(lambda: replica.size() == 6)
+    SMALL.clear()
+    master.resize(2)
+    agree(master, replica)
+    assert len(list((pair.path / "replica").glob("aside-*"))) == 1
 
 
 def test_a_directory_that_ends_with_it_begins_a_system_of_its_own(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
