@@ -701,7 +701,13 @@ class Replicated(Engine):
 
     def _interrupted(self, method: Method, index: int, error: BaseException, is_doubtful: bool) -> None:
         """Applies an action again that was interrupted: the others have it, so it counts, unless it can't be applied here."""
-        self._rebuild()
+        try:
+            self._rebuild()
+        except InterruptedReplay as problem:
+            # Nothing is applied before that goes well: each step begins with a machine that is whole.
+            which = f"action {problem.index}, {problem.method}(), which comes before it"
+            note(error, f"{method.name}() was interrupted on the node {self.node}, which lacks memory even for {which}: the call counts.")
+            return
         if self.unapplied is not None:
             note(error, f"{method.name}() can't be run on the node {self.node}: action {index} is withdrawn on all nodes.")
         elif not is_doubtful:

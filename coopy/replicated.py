@@ -34,6 +34,7 @@ from coopy.errors import (
     DamagedLine,
     Diverged,
     ForeignDirectory,
+    InterruptedReplay,
     JournalError,
     MissingActions,
     NotAMember,
@@ -698,11 +699,12 @@ class ReplicatedSystem(System):
         """Deals with what keeps this node from following. Raises what can't be mended."""
         if self._closing:
             raise error
-        if isinstance(error, JournalError):
-            # The line has what this node can't write; it goes on where it was when there is room.
+        if isinstance(error, (JournalError, InterruptedReplay)):
+            # The line has what this node can't write, or can't hold; it goes on where it was when there is room.
+            lacks = "can't write its journal" if isinstance(error, JournalError) else "can't restore its state"
             if self._state != "stalled":
-                self._sparing.error("stalled", "%s: this node can't write its journal, and waits: %s", self._id, error)
-            self._stalled = error
+                self._sparing.error("stalled", "%s: this node %s, and waits: %s", self._id, lacks, error)
+            self._stalled = str(error)  # An exception holds what was being done, which may be a whole state.
             self._stalled_at = self.engine.position
             self._set_state("stalled")
             time.sleep(STALL_S)

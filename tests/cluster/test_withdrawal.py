@@ -9,11 +9,12 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from cluster.memory_nodes import Bank, Node, packed
+from cluster.memory_nodes import GATES, Bank, Node, packed
 from handed import Called
 
 import coopy
 from coopy import Unavailable, abort_exception, action, batch, follower, transactional
+from coopy.errors import InterruptedReplay
 from coopy.history import actions
 from coopy.line import MemoryLine, MemoryServer
 from coopy.storage import AMENDMENT_BYTES, WRAP
@@ -301,6 +302,44 @@ def test_what_is_told_of_results_before_it_is_not_compared_with_those_after(serv
     roomy.bank.log(what="after")
     agree(server, small, roomy)
     assert small.engine.newest_digests(9) == roomy.engine.newest_digests(9) != []
+
+
+class Lean(Cellar):
+    """Once something was interrupted there is no memory for what went well before, for a while."""
+
+    lacking = 0
+
+    def swell(self, text: str) -> int:
+        if type(self).lacking:
+            type(self).lacking -= 1
+            raise MemoryError
+        self.history.append(text)
+        return len(self.history)
+
+    def interrupt(self, times: int) -> int:
+        if "interrupted" not in GATES:
+            GATES["interrupted"] = threading.Event()
+            type(self).lacking = times
+            raise MemoryError
+        self.history.append("came to its end")
+        return len(self.history)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_node_that_lacks_memory_for_what_comes_before_waits_and_goes_on(server: MemoryServer, start: Start, alone: bool) -> None:
+    GATES.pop("interrupted", None)
+    node = start("a", cls=Lean, mends=(InterruptedReplay,))
+    node.bank.swell("x")
+    records = [node.encode("interrupt", 3), *([] if alone else [node.encode("swell", "y")])]
+    answers = [follower.Answered() for _ in records]
+    node.engine._wait(node.engine.submit(records, answers), 10)
+    assert isinstance(answers[0].error, MemoryError)
+    assert "lacks memory even for action 2, swell()" in "".join(answers[0].error.__notes__)
+    assert [each.value for each in answers[1:]] == ([] if alone else [3])
+    assert node.bank.log(what="after") == ("after", "nobody")
+    assert history(node)[:2] == ["x", "came to its end"]
+    agree(server, node)
+    assert withdrawals(server) == 0
 
 
 # -- messages that come twice, late, or for nothing
