@@ -59,6 +59,7 @@ SAMPLE = 4096
 LEVEL = 1
 
 _HEAD = struct.Struct("<IBQQIBI")
+_KIND_AT = 4
 assert _HEAD.size == 30, "the table above is what is packed"
 
 
@@ -121,6 +122,19 @@ def unpack(data: bytes, sequence: int) -> Batch:
         raise damaged(sequence, "it does not hold as many actions as it says")
     node, sizes = data[_HEAD.size : names].decode(), sizes_of(body[: 4 * count])
     return Batch(kind, node, incarnation, number, count, sizes, body[4 * count :])
+
+
+def withdrawal(node: str, sequence: int, index: int) -> bytes:
+    """The message that withdraws an action, of the batch at that place in the line."""
+    return pack(WITHDRAWAL, node, sequence, index)
+
+
+def withdraws(data: bytes, sequence: int, index: int) -> bool:
+    """Whether a message, which need not be looked at otherwise, withdraws an action."""
+    if len(data) < _HEAD.size or data[_KIND_AT] != WITHDRAWAL:
+        return False
+    found = unpack(data, 0)
+    return (found.incarnation, found.number) == (sequence, index)
 
 
 def damaged(sequence: int, why: str) -> DamagedLine:

@@ -741,15 +741,13 @@ class Replicated(Engine):
     def _have_withdrawn(self, unapplied: Unapplied) -> None:
         """Waits until a message of the line withdraws an action; sends one, unless this node only reads. Raises `Passed`."""
         line, sequence = self.line, self.machine.batches.sequence
-        wanted = batch.WITHDRAWAL, sequence, unapplied.action
-        data = batch.pack(batch.WITHDRAWAL, self.node, sequence, unapplied.action)
+        data = batch.withdrawal(self.node, sequence, unapplied.action)
         sent: Future[int] | None = None
         seen = self.position
         line.follow(seen)
         while True:
             for seen, message in line.receive(TICK_S):
-                found = batch.unpack(message, seen)
-                if (found.kind, found.incarnation, found.number) == wanted:
+                if batch.withdraws(message, sequence, unapplied.action):
                     self.leave_unapplied_out(seen)
                     # What has been looked at is still to be applied.
                     line.follow(self.position)

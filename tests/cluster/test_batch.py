@@ -138,3 +138,23 @@ def test_a_table_is_not_changed_by_the_one_after_it() -> None:
     before.begun(2, 2, "a", 1, 2, 1)
     assert before.writers == {"a": (1, 1)}
     assert Batches().writers == {}
+
+
+def test_a_withdrawal_is_known_by_its_action_alone() -> None:
+    data = batch.withdrawal("a", 7, 12)
+    assert batch.unpack(data, 1)[:5] == (batch.WITHDRAWAL, "a", 7, 12, 0)
+    assert batch.withdraws(data, 7, 12)
+    assert not batch.withdraws(data, 7, 13)
+    assert not batch.withdraws(data, 8, 12)
+    assert not batch.withdraws(batch.pack(batch.ACTIONS, "a", 7, 12, []), 7, 12)
+    assert not batch.withdraws(batch.pack(batch.BARRIER, "a", 7, 12), 7, 12)
+    assert not batch.withdraws(b"", 7, 12)
+
+
+def test_what_is_known_to_be_withdrawn_is_bounded_and_goes_with_what_comes_after() -> None:
+    found = Batches().met(4, 2, 3).begun(5, 3, "b", 1, 1, 2)
+    assert (found.withdrawn, found.sequence) == ((3,), 3)
+    assert found.without(3, 9).withdrawn == (3, 9)
+    assert len(found.without(*range(5000)).withdrawn) == batch.WITHDRAWN_MAX
+    assert Batches(*tuple(found)) == found
+    assert Batches(1, 2, 3, {}).withdrawn == ()

@@ -268,7 +268,7 @@ def test_what_came_after_it_is_applied_without_it(server: MemoryServer, start: S
     assert history(small) == [], "a node that waits is read as before the action"
     with pytest.raises(Unavailable, match=r"swell\(\), can't be applied here .* No snapshot was taken"):
         small.engine.take_snapshot(lambda save: save)
-    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 1, 2), "withdrawal")
+    server.ends(1)[0].send(batch.withdrawal("z", 1, 2), "withdrawal")
     agree(server, small, roomy, other)
     assert history(small) == [("between", "nobody")]
     with pytest.raises(ValueError):
@@ -285,7 +285,7 @@ def test_a_snapshot_that_has_it_is_left_behind(server: MemoryServer, start: Star
     roomy.engine.save(roomy.engine.machine)
     index = roomy.log.last - 2
     small.line.held = False  # type: ignore[attr-defined]
-    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 2, index), "withdrawal")
+    server.ends(1)[0].send(batch.withdrawal("z", 2, index), "withdrawal")
     agree(server, small, roomy)
     assert roomy.went_back == [index]
     assert [what for what, _ in history(roomy)] == ["before", "between"]
@@ -296,7 +296,7 @@ def test_what_is_told_of_results_before_it_is_not_compared_with_those_after(serv
     roomy.bank.swell("x")
     roomy.bank.need("x")
     small.line.held = False  # type: ignore[attr-defined]
-    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 1, 2), "withdrawal")
+    server.ends(1)[0].send(batch.withdrawal("z", 1, 2), "withdrawal")
     agree(server, small, roomy)
     assert small.engine.digests.keys() == roomy.engine.digests.keys() == set()
     roomy.bank.log(what="after")
@@ -361,7 +361,7 @@ def test_more_messages_of_the_same_are_passed_over(server: MemoryServer, start: 
 def test_a_message_of_an_action_that_is_not_there_is_passed_over(server: MemoryServer, start: Start) -> None:
     nodes = [start("a"), start("b")]
     nodes[0].bank.log(what="before")
-    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 1, 1000), "withdrawal")
+    server.ends(1)[0].send(batch.withdrawal("z", 1, 1000), "withdrawal")
     nodes[0].bank.log(what="after")
     agree(server, *nodes)
     assert len(history(nodes[0])) == 2
@@ -385,7 +385,7 @@ def test_two_nodes_fail_at_two_actions(server: MemoryServer, start: Start, later
         node.line.held = False  # type: ignore[attr-defined]
         found = node.engine.unapplied
         assert found is not None
-        data = batch.pack(batch.WITHDRAWAL, node.name, node.engine.machine.batches.sequence, found.action)
+        data = batch.withdrawal(node.name, node.engine.machine.batches.sequence, found.action)
         server.ends(1)[0].send(data, node.name)
     agree(server, *nodes)
     assert history(nodes[0]) == ["z"]
@@ -402,7 +402,7 @@ def test_a_snapshot_of_a_node_that_has_left_it_out_says_so(server: MemoryServer,
     new = start("b", follows=False)
     new._begin_anew(index, memoryview(data))
     new.engine.timeout_s = 5
-    new.take(packed("z", 1, 1, *[small.encode("log", what=each) for each in "xyz"]), batch.pack(batch.WITHDRAWAL, "a", 1, index))
+    new.take(packed("z", 1, 1, *[small.encode("log", what=each) for each in "xyz"]), batch.withdrawal("a", 1, index))
     assert history(new) == [("x", "nobody"), ("z", "nobody")]
 
 
@@ -438,7 +438,7 @@ def test_a_node_that_is_killed_after_its_message_arrived_follows_it(server: Memo
     roomy.bank.swell("x")
     until(lambda: small.engine.unapplied is not None)
     close(small)
-    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "a", 1, 2), "withdrawal")
+    server.ends(1)[0].send(batch.withdrawal("a", 1, 2), "withdrawal")
     roomy.bank.log(what="after")
     again = start("a", small=not roomier, of=small)
     agree(server, again, roomy)
@@ -481,7 +481,7 @@ def test_a_node_that_is_killed_while_it_goes_back_comes_to_the_same(
     small.engine.reach(server.last, 10)
     roomy.bank.swell("x")
     roomy.bank.log(what="between")
-    server.ends(1)[0].send(batch.pack(batch.WITHDRAWAL, "z", 2, 4), "withdrawal")
+    server.ends(1)[0].send(batch.withdrawal("z", 2, 4), "withdrawal")
     roomy.bank.log(what="after")
     agree(server, small, roomy)
     # The action, two of "between", that of the message, two of "after".
