@@ -13,7 +13,9 @@ import pytest
 import coopy.testing
 from coopy import UsageError, control, init_system
 from coopy import system as system_module
-from coopy.disk.segment import BLOCK
+from coopy.disk import manifest
+from coopy.disk.fs import Calls
+from coopy.disk.segment import BLOCK, Segment
 
 PATIENCE_S = 60
 
@@ -86,6 +88,17 @@ def test_one_large_record_is_enough(tmp_path: Path) -> None:
     with opened(tmp_path, snapshot_growth=1 << 20) as log:
         log.add(bytes(2_000_000))
         eventually(lambda: snapshots(tmp_path) == [0, 1])
+
+
+def test_a_segment_that_a_kill_left_empty_is_no_growth(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        for _ in range(3):
+            log.add(bytes(1000))
+    known = manifest.read(Calls(), str(tmp_path))
+    assert known is not None
+    Segment.create(Calls(), str(tmp_path / "transaction_000000000000004.log"), known.system, 4, 1 << 20).close()
+    with opened(tmp_path, snapshot_growth=1 << 20) as log:
+        assert log.size == 3000 and 3000 < grown(log) <= 1 << 20
 
 
 def test_what_a_snapshot_holds_does_not_count_at_the_next_opening(tmp_path: Path) -> None:

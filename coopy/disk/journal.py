@@ -489,8 +489,8 @@ class Journal:
         """About how many bytes the journal has behind an action: as if all of one segment were of one size."""
         found = 0
         for first, following in zip(self._firsts, [*self._firsts[1:], self.last + 1]):
-            if following <= index + 1:
-                continue
+            if following <= max(first, index + 1):
+                continue  # It is empty, or was before.
             if first == self._firsts[-1]:
                 size = self._tail
             else:
