@@ -34,7 +34,7 @@ def load(codec: Codec, state: object, data: memoryview) -> bool:
 
     ``state`` is the object that was written as ``data``.
     """
-    if len(data) > _SMALL_BYTES and room() < 2 * len(data) + _resident():
+    if len(data) > _SMALL_BYTES and room() < 2 * len(data) + 2 * _resident():
         return False
     problem = _problem(codec, data)
     if problem is None:
