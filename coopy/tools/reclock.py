@@ -1,4 +1,4 @@
-"""Puts the clock of a system back that is not open, after a clock was far ahead once; docs/design/019-a-clock-that-was-ahead.md."""
+"""Puts the clock of a system back that is not open, after a clock was far ahead once; docs/design/017-a-clock-that-was-ahead.md."""
 
 from __future__ import annotations
 
