@@ -10,7 +10,7 @@ Nobody marks an exception with where it came from. What can be known:
   exception is the function's, or comes from what the function has called.
 * The other exceptions that stop a program or a task (SystemExit, CancelledError) come from either side. So does one that
   CPython raises in a thread because another thread has asked for it. CPython makes that one of a class, without arguments, and no statement
-  raises it. Whether such an exception comes again is found by running the action again.
+  raises it; where that can't be done, it raises what says so. Whether such an exception comes again is found by running the action again.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ def _origin_of_one(error: BaseException, at: TracebackType | None, frames: set[F
             if _was_given_what_it_interrupts(at.tb_frame):
                 return OUTSIDE
         last, at = at, at.tb_next
-    if isinstance(error, Exception) and not _may_be_asked_for(error):
-        return OWN
     is_raised = last is not None and _is_statement(last.tb_frame.f_code, last.tb_lasti)
+    if isinstance(error, Exception) and not _may_be_asked_for(error):
+        made = last is not None and _makes_an_exception(last.tb_frame)
+        return DOUBTFUL if made or (not is_raised and _may_be_for_another(error)) else OWN
     if isinstance(error, Exception):
         return OWN if is_raised else DOUBTFUL
     return OUTSIDE if isinstance(error, KeyboardInterrupt) and not is_raised else DOUBTFUL
@@ -109,8 +110,6 @@ def _was_given_what_is_gone(frame: FrameType) -> bool:
 
 def _may_be_asked_for(error: Exception) -> bool:
     """Whether CPython can have raised it because another thread has asked for it: it was made of the class alone."""
-    if isinstance(error, (StopIteration, StopAsyncIteration)):
-        return False
     if not error.args:
         return True
     for base in type(error).__mro__:
@@ -119,6 +118,19 @@ def _may_be_asked_for(error: Exception) -> bool:
             # Those of the standard library that have arguments of their own are given them by who raises.
             return isinstance(made, FunctionType) and made.__module__.partition(".")[0] not in sys.stdlib_module_names
     return False
+
+
+def _may_be_for_another(error: Exception) -> bool:
+    """Whether CPython can have raised it because an exception that another thread has asked for can't be made of the class alone."""
+    return isinstance(error, TypeError) and any(each in str(error) for each in ("missing", "(0 given)", "got 0", "abstract"))
+
+
+def _makes_an_exception(frame: FrameType) -> bool:
+    """Whether a frame is the ``__init__`` of an exception, which may have been asked for."""
+    code = frame.f_code
+    if code.co_name != "__init__" or not code.co_argcount:
+        return False
+    return isinstance(frame.f_locals.get(code.co_varnames[0]), BaseException)
 
 
 def _is_statement(code: CodeType, place: int) -> bool:

@@ -29,6 +29,20 @@ class JobTimeout(Exception):
         super().__init__(message)
 
 
+class OfJob(Exception):
+    """Can't be made of the class alone."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(job)
+
+
+class Named(Exception):
+    """Can't be made of the class alone: it finds so itself."""
+
+    def __init__(self, job: Any = None) -> None:
+        super().__init__(job.name)
+
+
 class Stop(BaseException):
     pass
 
@@ -229,6 +243,10 @@ OUTSIDE: dict[str, tuple[Callable[[], None], type[BaseException]]] = {
     "another thread that exits": (lambda: ask_for(SystemExit), SystemExit),
     "another thread's Ctrl-C": (lambda: ask_for(KeyboardInterrupt), KeyboardInterrupt),
     "another thread's stop": (lambda: ask_for(Stop), Stop),
+    "another thread's end of an iterator": (lambda: ask_for(StopIteration), StopIteration),
+    "another thread, for what can't be made": (lambda: ask_for(OfJob), TypeError),
+    "another thread, for what C can't make": (lambda: ask_for(UnicodeDecodeError), TypeError),
+    "another thread, for what fails as it is made": (lambda: ask_for(Named), AttributeError),
     "a trace function": (lambda: trace(TimeoutError("traced")), TimeoutError),
 }
 
