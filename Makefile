@@ -53,8 +53,9 @@ test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
 	done; \
 	if [ -n "$$failed" ]; then echo "failed under Python$$failed"; exit 1; fi
 
-crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), and 2000 lives with the power cut (LIVES=...)
+crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), as many of 8 threads with small segments, and 2000 lives with the power cut (LIVES=...)
 	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
+	@COOPY_CRASH_HARD=1 COOPY_CRASH_RUNS=$(RUNS) $(BIN)/python -m pytest -s --timeout 3600 tests/crash/test_kill.py
 
 faults: $(VENV)/.installed  ## every system call fails, at every point of every operation; one case in EVERY (1)
 	@$(BIN)/python tests/failing/campaign.py --every $(EVERY)

@@ -7,7 +7,7 @@ writing or by opening it, and the next writer goes on in it, so that restarts
 stack up on the traces of earlier kills.
 
 COOPY_CRASH_RUNS is the number of kills, COOPY_CRASH_SEED the seed of all that is
-random here but the scheduler.
+random here but the scheduler. With COOPY_CRASH_HARD=1 each writer has 8 threads, small segments, and takes snapshots.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import coopy
 from coopy import control, init_system
 
 RUNS = int(os.environ.get("COOPY_CRASH_RUNS", "20"))
+HARD = os.environ.get("COOPY_CRASH_HARD") == "1"
 SEED = int(os.environ.get("COOPY_CRASH_SEED", random.SystemRandom().randrange(1 << 32)))
 RUNS_OF_A_DIRECTORY = 10
 SEGMENT_BYTES = 1 << 20
@@ -73,13 +74,13 @@ class Run:
 
 
 def a_run(chance: random.Random, number: int) -> Run:
-    rolling = chance.random() < 0.5
+    rolling = chance.random() < 0.5 or HARD
     moment = chance.choice(("acks", "acks", "delay", "opening"))
     return Run(
-        threads=chance.choice((1, 1, 4, 8)),
+        threads=chance.choice((1, 1, 4, 8)) if not HARD else 8,
         durability=("sync", "buffered")[number % 2],
         segment_bytes=SEGMENT_BYTES if rolling else 64 << 20,
-        snapshot_growth=chance.choice((0, BLOCK_BYTES)),
+        snapshot_growth=chance.choice((0, BLOCK_BYTES)) if not HARD else BLOCK_BYTES,
         filler_bytes=chance.choice((2_000, 20_000)) if rolling else 10,
         together=chance.choice((1, 1, 7, 150)),
         acks=chance.randrange(1, 400) if moment == "acks" else None,
