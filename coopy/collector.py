@@ -38,21 +38,26 @@ def is_free() -> bool:
 @contextmanager
 def off() -> Iterator[None]:
     """Keeps the collector off while a state is made, and does not let it look at that state afterwards."""
-    enabled = gc.isenabled()
+    enabled, hidden = gc.isenabled(), False
     try:
-        gc.disable()
-        yield
-    finally:
-        if enabled:
-            try:
-                if is_free():
-                    try:
-                        gc.freeze()
-                    finally:
-                        gc.unfreeze()
+        try:
+            gc.disable()
+            yield
+        finally:
+            if enabled:
+                hidden = is_free()
+                if hidden:
+                    gc.freeze()
+                    gc.unfreeze()
+                    hidden = False
                     look_if_grown()
-            finally:
                 gc.enable()
+    finally:
+        # An interrupt may have come in between.
+        if hidden:
+            gc.unfreeze()
+        if enabled:
+            gc.enable()
 
 
 def count_the_young() -> None:

@@ -53,17 +53,22 @@ def look_for(arguments: Iterable[Any]) -> None:
         met()
 
 
-def begin() -> Any:
-    """Sets the context of an action. Returns what `end` is to be given."""
+def outer() -> Any:
+    """Returns the context that is set now, which `begin` and `end` are to be given."""
     import decimal
 
-    before = decimal.getcontext()
+    return decimal.getcontext()
+
+
+def begin(before: Any) -> None:
+    """Sets the context of an action."""
+    import decimal
+
     here = current.__dict__
     context = here.get("context")
     if context is None or context.spoiled or context is before:
         context = here["context"] = _new()
     decimal.setcontext(context)
-    return before
 
 
 def end(before: Any) -> None:

@@ -198,47 +198,52 @@ class Engine:
         # The lock is taken by hand, as in the methods of a proxy: see `unwind`.
         try:
             try:
-                if not self.acquire(False):
-                    self._queue_up()
-                _coopy_holds = True
-                machine = self.machine
-                nested = machine.running
-                if not nested:
-                    log = self.log
-                    if machine.applied != log.last:
-                        machine = self._caught_up()
-                    call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)
-                    # Encoding runs methods of the arguments, which may have called the system: it comes
-                    # before the instant is taken.
+                try:
+                    if not self.acquire(False):
+                        self._queue_up()
+                    _coopy_holds = True
                     machine = self.machine
-                    if machine.applied != log.last:
-                        machine = self._caught_up()
-                    # A signal handler that calls the system must not come between this record and the one before it.
-                    machine.running = header = True
-                    instant = _time_ns()
-                    if instant >= self._offset_until:
-                        instant = self._stamp(instant)
-                    if instant < self._instant:
-                        instant = self._not_before(instant)
-                    header = _pack(instant, self._offset, machine.outcome)
-                    function = machine.methods[method.name]
-                    parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
-                    index = log.append(header + call)
-                    self._instant = instant
-                    result = machine.apply(header, function, args, kwargs)
-                _coopy_holds = False
-                self.release()
-            except BaseException as error:
-                if header is not None and not index and _coopy_holds:
-                    index = self._recorded_last()
-                if not index or not _coopy_holds:
-                    if header is not None and _coopy_holds:
-                        machine.running = False
-                    self.unwind()
-                    raise
-                failure = self._failed(method, index, error, parts)
-                _coopy_holds = False
-                self.release()
+                    nested = machine.running
+                    if not nested:
+                        log = self.log
+                        if machine.applied != log.last:
+                            machine = self._caught_up()
+                        call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)
+                        # Encoding runs methods of the arguments, which may have called the system: it comes
+                        # before the instant is taken.
+                        machine = self.machine
+                        if machine.applied != log.last:
+                            machine = self._caught_up()
+                        # A signal handler that calls the system must not come between this record and the one before it.
+                        machine.running = header = True
+                        instant = _time_ns()
+                        if instant >= self._offset_until:
+                            instant = self._stamp(instant)
+                        if instant < self._instant:
+                            instant = self._not_before(instant)
+                        header = _pack(instant, self._offset, machine.outcome)
+                        function = machine.methods[method.name]
+                        parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
+                        index = log.append(header + call)
+                        self._instant = instant
+                        result = machine.apply(header, function, args, kwargs)
+                    _coopy_holds = False
+                    self.release()
+                except BaseException as error:
+                    if header is not None and not index and _coopy_holds:
+                        index = self._recorded_last()
+                    if not index or not _coopy_holds:
+                        if header is not None and _coopy_holds:
+                            machine.running = False
+                        self.unwind()
+                        raise
+                    failure = self._failed(method, index, error, parts)
+                    _coopy_holds = False
+                    self.release()
+            except BaseException:
+                # One may have come while another was dealt with.
+                self.unwind()
+                raise
         except BaseException:
             self.unwind()
             raise

@@ -133,11 +133,12 @@ class Machine:
         here = current.__dict__
         before = here.get("machine")
         index = self.applied + 1
-        inside = False
-        context = decimals.begin() if _decimals.here else None
+        context = decimals.outer() if _decimals.here else None
         # No `try` in the middle of another: CPython 3.11 leaves the step that begins it outside of both.
         try:
             try:
+                if context is not None:
+                    decimals.begin(context)
                 # Before the method runs, not after it was interrupted: there is no moment at which the
                 # state holds half an action and does not say so.
                 self.applied = UNSURE
@@ -146,11 +147,9 @@ class Machine:
                 self.index = index
                 self.running = True
                 here["machine"] = self
-                inside = True
                 result = method(*args, **kwargs) if kwargs else method(*args)
                 if type(result) is GeneratorType:
                     result = iter(list(result))
-                inside = False
                 self.outcome = _RETURNED
                 self.applied = index
                 self.running = False
@@ -158,7 +157,7 @@ class Machine:
                 if context is not None:
                     decimals.end(context)
             except BaseException as error:
-                if inside:
+                if self.outcome == _UNKNOWN and self.index == index:
                     self._ended(error)
                 raise
         except BaseException:
@@ -179,11 +178,13 @@ class Machine:
         first = self.applied + 1
         assert first > 0, "a machine that is not sure of its state is rebuilt before the next action"
         inside = False
-        context = decimals.begin() if _decimals.here else None
+        context = decimals.outer() if _decimals.here else None
         if context is not None:
             arguments = decimals.renewing(arguments)
         try:
             try:
+                if context is not None:
+                    decimals.begin(context)
                 self.applied = UNSURE
                 self.outcome = action.UNKNOWN
                 self.running = True
@@ -253,10 +254,12 @@ class Machine:
             headers, names, arguments, outcomes = self._made_plain(headers, names, arguments, outcomes, decode)
         generator = GeneratorType
         before = current.machine
-        context = decimals.begin() if _decimals.here else None
+        context = decimals.outer() if _decimals.here else None
         in_turn = arguments if context is None else decimals.renewing(arguments)
         try:
             try:
+                if context is not None:
+                    decimals.begin(context)
                 self.running = self.replaying = True
                 current.machine = self
                 self.applied = UNSURE
@@ -666,11 +669,18 @@ def construct(cls: type, header: bytes, secret: bytes, deterministic: bool = Fal
     machine = Machine(domain, -1, header, secret)
     machine.index = 0
     machine.deterministic = deterministic
-    before, current.machine = current.machine, machine
-    context = decimals.begin() if _decimals.here else None
+    before = current.machine
+    context = decimals.outer() if _decimals.here else None
     try:
-        make.__init__(domain)
+        try:
+            current.machine = machine
+            if context is not None:
+                decimals.begin(context)
+            make.__init__(domain)
+        finally:
+            current.machine = before
     finally:
+        # Twice, as the first may be interrupted as well.
         current.machine = before
         if context is not None:
             decimals.end(context)

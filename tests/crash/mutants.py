@@ -319,14 +319,14 @@ MUTANTS = [
     Mutant(
         "an-interrupted-machine-is-used-as-it-is",
         ENGINE,
-        "                    log = self.log\n                    if machine.applied != log.last:\n",
-        "                    log = self.log\n                    if False:\n",
+        "                        log = self.log\n                        if machine.applied != log.last:\n",
+        "                        log = self.log\n                        if False:\n",
         "tests/crash/test_guards.py::test_an_action_right_behind_an_interrupted_one_finds_the_state_that_replay_will_give_it",
         more=(
             Edit(
                 ENGINE,
-                "                    machine = self.machine\n                    if machine.applied != log.last:\n",
-                "                    machine = self.machine\n                    if False:\n",
+                "                        machine = self.machine\n                        if machine.applied != log.last:\n",
+                "                        machine = self.machine\n                        if False:\n",
             ),
         ),
     ),
@@ -1509,19 +1509,19 @@ MUTANTS = [
     Mutant(
         "an-instant-is-taken-before-the-call-is-encoded",
         ENGINE,
-        "                    call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)\n"
-        "                    # Encoding runs",
-        "                    began = _time_ns()\n"
-        "                    call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)\n"
-        "                    # Encoding runs",
+        "                        call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)\n"
+        "                        # Encoding runs",
+        "                        began = _time_ns()\n"
+        "                        call, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, machine)\n"
+        "                        # Encoding runs",
         "tests/engine/test_interrupts.py::test_instants_never_go_back_though_an_argument_calls_the_system_as_it_is_encoded",
         more=(
             Edit(
                 ENGINE,
-                "                    instant = _time_ns()\n                    if instant >= self._offset_until:\n"
-                "                        instant = self._stamp(instant)\n                    if instant < self._instant:\n"
-                "                        instant = self._not_before(instant)\n",
-                "                    instant = began\n",
+                "                        instant = _time_ns()\n                        if instant >= self._offset_until:\n"
+                "                            instant = self._stamp(instant)\n                        if instant < self._instant:\n"
+                "                            instant = self._not_before(instant)\n",
+                "                        instant = began\n",
             ),
         ),
     ),
