@@ -643,7 +643,12 @@ def _at_once(engine: Engine, function: Callable[..., Any], args: tuple[Any, ...]
             engine.release()
         except BaseException:
             _coopy_engine.unwind()
+            _coopy_holds = False
             raise
+    except RecursionError:
+        if _coopy_holds:
+            _coopy_engine.release()
+        raise
     except BaseException:
         _coopy_engine.unwind()
         raise

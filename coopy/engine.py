@@ -128,7 +128,12 @@ def with_lock(method: Callable[Concatenate[E, P], R]) -> Callable[Concatenate[E,
                 self.release()
             except BaseException:
                 self.unwind()
+                _coopy_holds = False
                 raise
+        except RecursionError:
+            if _coopy_holds:
+                self.release()
+            raise
         except BaseException:
             self.unwind()
             raise
@@ -195,6 +200,7 @@ class Engine:
         failure = parts = None
         header: Any = None
         index = 0
+        _coopy_holds = False
         # The lock is taken by hand, as in the methods of a proxy: see `unwind`.
         try:
             try:
@@ -236,14 +242,24 @@ class Engine:
                         if header is not None and _coopy_holds:
                             machine.running = False
                         self.unwind()
+                        _coopy_holds = False
                         raise
                     failure = self._failed(method, index, error, parts)
                     _coopy_holds = False
                     self.release()
+            except RecursionError:
+                if _coopy_holds:
+                    if header is not None:
+                        machine.running = False
+                    _coopy_holds = False
+                    self.release()
+                raise
             except BaseException:
                 # One may have come while another was dealt with.
                 self.unwind()
                 raise
+        except RecursionError:
+            raise
         except BaseException:
             self.unwind()
             raise
@@ -368,6 +384,9 @@ class Engine:
         done so. Every function that holds the lock calls this twice, in two ``except`` around each other, as the first
         may be interrupted as well; it does nothing the second time. While the function surely holds the lock it says
         so in its variable ``_coopy_holds``, for those inside of it. Costs nothing while nothing is raised.
+
+        At the end of the stack there is no room for this function either. RecursionError does not come in these two gaps, so the
+        outer ``except`` gives back by that variable what the inner one could not, with no frame of its own.
         """
         if not self.lock._is_owned():  # type: ignore[attr-defined]
             return

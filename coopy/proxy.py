@@ -261,6 +261,7 @@ def {name}({signature}):{bind}
 _READ = """
 def {name}({signature}):{bind}
     _coopy_engine = {self}._coopy_engine
+    _coopy_holds = False
     try:
         try:
             _coopy_engine.acquire()
@@ -276,7 +277,12 @@ def {name}({signature}):{bind}
             _coopy_engine.release()
         except BaseException:
             _coopy_engine.unwind()
+            _coopy_holds = False
             raise
+    except _coopy_no_room:
+        if _coopy_holds:
+            _coopy_engine.release()
+        raise
     except BaseException:
         _coopy_engine.unwind()
         raise
@@ -307,6 +313,7 @@ class _Source:
         self._names: dict[str, Any] = {
             "_coopy_without_our_frames": _without_our_frames,
             "_coopy_generator": GeneratorType,
+            "_coopy_no_room": RecursionError,
             "_coopy_type": type,
             "_coopy_none": _NO_KEYWORDS,
             "__name__": __name__,

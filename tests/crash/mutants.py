@@ -261,6 +261,20 @@ MUTANTS = [
         "tests/engine/test_withdrawn.py::test_a_call_that_is_interrupted_from_outside_is_withdrawn",
     ),
     Mutant(
+        "what-can-not-be-made-is-taken-for-the-methods-own",
+        "coopy/interruption.py",
+        "return DOUBTFUL if made or (not is_raised and _may_be_for_another(error)) else OWN",
+        "return OWN",
+        "tests/engine/test_withdrawn.py::test_a_call_that_is_interrupted_from_outside_is_withdrawn",
+    ),
+    Mutant(
+        "a-call-at-the-end-of-the-stack-keeps-the-lock",
+        ENGINE,
+        "                if _coopy_holds:\n                    if header is not None:\n",
+        "                if False:\n                    if header is not None:\n",
+        "tests/engine/test_withdrawn.py::test_a_call_at_the_end_of_the_stack_leaves_the_lock_free",
+    ),
+    Mutant(
         "a-replay-has-less-room-to-recurse-than-the-call-had",
         "coopy/recursion.py",
         "_set(key, depth + OWN_FRAMES)",

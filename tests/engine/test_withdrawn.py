@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import abort_exception, control, init_system, readonly, transactional
+from coopy import abort_exception, control, init_system, moment, readonly, transactional
 from coopy.disk.journal import Journal
 from coopy.errors import InterruptedReplay
 from faults import Faulty, open_with
@@ -458,6 +458,32 @@ def test_a_call_that_recursed_almost_to_the_limit_and_returned_is_run_again(tmp_
     with deep(depth, lambda: opened(tmp_path / "jobs")) as jobs:
         assert jobs.all() == state
     assert sys.getrecursionlimit() == limit
+
+
+OF_ITS_OWN = (RecursionError, coopy.EncodingError, TimeoutError, JobTimeout, SystemExit, MemoryError, StopIteration)
+
+
+def left_on_the_stack() -> int:
+    frame, depth = sys._getframe(), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]
+    return sys.getrecursionlimit() - depth
+
+
+@pytest.mark.parametrize("method", ["add", "give_up", "late", "exit", "resize", "together", "all", "next_of"])
+def test_a_call_at_the_end_of_the_stack_leaves_the_lock_free(tmp_path: Path, method: str) -> None:
+    arguments = {"add": (1,), "exit": (3,), "resize": (10**15,), "next_of": ([],)}.get(method, ())
+    interrupted.append(None)
+    with opened(tmp_path / "jobs", durability="buffered") as jobs:
+        engine = jobs._coopy_engine
+        for left in range(100):
+            try:
+                deep(left_on_the_stack() - left, lambda: getattr(jobs, method)(*arguments))
+            except BaseException as error:
+                assert isinstance(error, OF_ITS_OWN)
+            assert not engine.lock._is_owned() and not engine.machine.running and moment.current.machine is None, left
+        state = jobs.all()
+    assert coopy.replay(Jobs, tmp_path / "jobs").steps == state
 
 
 def test_a_call_that_recurses_deeper_than_the_limit_now_lets_is_named(tmp_path: Path) -> None:
