@@ -31,7 +31,7 @@ from coopy.decorators import READONLY, UNLOCKED
 from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
 from coopy.machine import RUNNERS, UNSURE, Function, Machine, MissingName, method_of, running_in
 from coopy.effects import DONE
-from coopy.interruption import INTERRUPTIONS, is_aside, note
+from coopy.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, note
 from coopy.log import error as log_error
 from coopy.migration import MARK
 from coopy.moment import current
@@ -265,8 +265,9 @@ class Engine:
             raise
         if nested:
             # A call from inside an action is part of that action, which holds the lock.
-            if self.is_aside():
-                return self._call_afterwards(method, args, kwargs)
+            found = self.aside()
+            if found != NOT_ASIDE:
+                return self._call_afterwards(method, args, kwargs, found == OF_FINALIZER)
             return self._returned(method.function(machine.domain, *args, **kwargs))
         if log.settled < index and wait:
             self._settle(method, index, failure)
@@ -277,15 +278,15 @@ class Engine:
                 failure = None  # Its traceback has this frame, which has the machine.
         return result if result is not machine.domain else self.proxy
 
-    def is_aside(self) -> bool:
-        """Whether a signal handler or a finalizer asks, while an action of this thread runs that it has come in between of."""
+    def aside(self) -> int:
+        """Returns OF_HANDLER or OF_FINALIZER if one of these asks, while an action of this thread runs that it has come in between of."""
         running = self.machine.running and self.lock._is_owned()  # type: ignore[attr-defined]
-        return running and is_aside(sys._getframe(1).f_back, _ACTIONS)
+        return aside(sys._getframe(1).f_back, _ACTIONS) if running else NOT_ASIDE
 
-    def _call_afterwards(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _call_afterwards(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], is_of_finalizer: bool) -> None:
         """Has a call made by a signal handler, or by a finalizer, once the action is over that has been interrupted."""
-        if self.machine.replaying:
-            return  # It is recorded as an action of its own.
+        if is_of_finalizer and self.machine.replaying:
+            return  # It is recorded as an action of its own. A signal has come now, and to this process alone.
         _, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
         self.run_afterwards(f"{method.name}()", lambda: self.call(method, args, kwargs))
 

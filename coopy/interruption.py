@@ -24,6 +24,7 @@ INTERRUPTIONS = (MemoryError, RecursionError)
 """Exceptions that say more of the process than of the action."""
 
 OWN, DOUBTFUL, OUTSIDE = range(3)
+NOT_ASIDE, OF_HANDLER, OF_FINALIZER = range(3)
 
 _VARIADIC = 0x04 | 0x08
 """``co_flags`` of a function that takes any number of arguments, and of one that takes any by name."""
@@ -83,17 +84,19 @@ def _was_given_what_it_interrupts(frame: FrameType) -> bool:
     return False
 
 
-def is_aside(frame: FrameType | None, actions: Collection[CodeType]) -> bool:
-    """Whether what runs is no part of the action that runs: a signal handler or a finalizer has come in between.
+def aside(frame: FrameType | None, actions: Collection[CodeType]) -> int:
+    """Returns OF_HANDLER or OF_FINALIZER if what runs is no part of the action that runs but has come in between; else NOT_ASIDE.
 
     Looks from a frame outwards, up to one of the functions that run ``actions``. A finalizer is a ``__del__``, or what a weak
     reference to an object calls once the object is gone.
     """
     while frame is not None and frame.f_code not in actions:
-        if frame.f_code.co_name == "__del__" or _was_given_what_it_interrupts(frame) or _was_given_what_is_gone(frame):
-            return True
+        if _was_given_what_it_interrupts(frame):
+            return OF_HANDLER
+        if frame.f_code.co_name == "__del__" or _was_given_what_is_gone(frame):
+            return OF_FINALIZER
         frame = frame.f_back
-    return False
+    return NOT_ASIDE
 
 
 def _was_given_what_is_gone(frame: FrameType) -> bool:

@@ -37,6 +37,7 @@ from coopy.errors import (
     Unreadable,
     UsageError,
 )
+from coopy.interruption import NOT_ASIDE
 from coopy.machine import Machine, construct
 from coopy.moment import current
 from coopy.progress import Bar
@@ -684,7 +685,7 @@ class System:
     def close(self) -> None:
         if self._closed:
             return
-        if self.engine.is_aside():
+        if self.engine.aside() != NOT_ASIDE:
             self.engine.run_afterwards("close()", self.close)
             return
         try:

@@ -284,14 +284,14 @@ MUTANTS = [
     Mutant(
         "a-call-of-a-handler-is-taken-for-a-part-of-the-action",
         ENGINE,
-        "        return running and is_aside(sys._getframe(1).f_back, _ACTIONS)",
-        "        return False",
+        "        return aside(sys._getframe(1).f_back, _ACTIONS) if running else NOT_ASIDE",
+        "        return NOT_ASIDE",
         "tests/engine/test_aside.py::test_a_call_that_comes_in_between_of_an_action_is_recorded_after_it",
     ),
     Mutant(
         "what-a-finalizer-has-recorded-is-done-again-at-replay",
         ENGINE,
-        "        if self.machine.replaying:\n            return  #",
+        "        if is_of_finalizer and self.machine.replaying:\n            return  #",
         "        if False:\n            return  #",
         "tests/engine/test_aside.py::test_what_a_finalizer_has_recorded_is_not_done_twice_at_replay",
     ),

@@ -200,6 +200,20 @@ def test_what_a_finalizer_has_recorded_is_not_done_twice_at_replay(tmp_path: Pat
         Ward.till = None
 
 
+@pytest.mark.parametrize("way", [by_signal, by_signal_without_names])
+def test_a_call_of_a_handler_that_comes_while_the_state_is_made_anew_is_not_lost(tmp_path: Path, way: Any) -> None:
+    with opened(tmp_path / "till") as till:
+        till.ring("tea")
+        act.append(way(lambda: till.add("aside")))
+        # Rebuilt, as after an interrupt: the handler comes while the first action is run again.
+        till._coopy_engine.machine.applied = -2
+        assert till.all() == ["tea", "tea"]
+        settle()
+        assert till.all() == ["tea", "tea", "aside"]
+    with opened(tmp_path / "till") as till:
+        assert till.all() == ["tea", "tea", "aside"]
+
+
 # -- closing
 
 
