@@ -775,7 +775,7 @@ class Engine:
         if is_doubtful:
             # What the method raises by itself it raises again.
             machine = self._rebuild()
-            if machine.outcome != action.RETURNED:
+            if machine.outcome == action.RAISED or (machine.outcome != action.RETURNED and _is_undone(method.of(machine.code), error)):
                 return
         machine = self.machine
         machine.applied = UNSURE

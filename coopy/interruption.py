@@ -40,13 +40,16 @@ def origin(error: BaseException) -> int:
     frames: set[FrameType] = set()
     looked: set[int] = set()
     found = OWN
+    is_cause = False
     each: BaseException | None = error
     # One that came from outside may have been caught, and another been raised for it.
     while each is not None and id(each) not in looked:
         looked.add(id(each))
         first = each.__traceback__
-        if each is error or (first is not None and first.tb_frame in frames):
+        if each is error or is_cause or (first is not None and first.tb_frame in frames):
             found = max(found, _origin_of_one(each, first, frames))
+        # A cause is the method's, wherever it was raised: a generator that ends with StopIteration has no frame any more.
+        is_cause = each.__cause__ is not None
         each = each.__cause__ or each.__context__
     return found
 

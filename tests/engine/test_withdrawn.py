@@ -82,6 +82,16 @@ class Jobs:
         finally:
             {}["tidy"]
 
+    def yielded(self) -> Iterator[int]:
+        """An end of an iterator that comes out of it is an error of another class."""
+        self.work()
+        yield 1
+
+    def more_and_more(self) -> None:
+        """Lacks memory if it is not interrupted."""
+        self.work()
+        self.resize(10**15)
+
     @transactional
     def together(self) -> None:
         self.work()
@@ -302,6 +312,31 @@ def test_a_call_that_lacks_memory_or_room_to_recurse_is_withdrawn(tmp_path: Path
     control(jobs).close()
     with opened(tmp_path / "jobs") as jobs:
         assert jobs.all() == [1, 2]
+
+
+@pytest.mark.parametrize("how", [lambda: after(0.05, raising(StopIteration())), lambda: ask_for(StopIteration)], ids=["signal", "thread"])
+def test_an_end_of_an_iterator_that_comes_from_outside_into_a_generator_is_no_error_of_its_own(tmp_path: Path, how: Any) -> None:
+    with opened(tmp_path / "jobs") as jobs:
+        jobs.add(1)
+        how()
+        with pytest.raises(RuntimeError, match="StopIteration") as raised:
+            jobs.yielded()
+        assert any("action 2 is withdrawn" in each for each in getattr(raised.value, "__notes__", ()))
+        assert jobs.add(2) == 2
+    with opened(tmp_path / "jobs") as jobs:
+        assert jobs.all() == [1, 2]
+
+
+def test_a_call_that_is_looked_at_again_and_lacks_memory_then_is_said_to_be_withdrawn(tmp_path: Path) -> None:
+    with opened(tmp_path / "jobs") as jobs:
+        jobs.add(1)
+        ask_for(TimeoutError)
+        with pytest.raises(TimeoutError) as raised:
+            jobs.more_and_more()
+        assert any("action 2 is withdrawn" in each for each in getattr(raised.value, "__notes__", ()))
+        assert restored(tmp_path / "jobs") == [1] and jobs.all() == [1]
+    with opened(tmp_path / "jobs") as jobs:
+        assert jobs.all() == [1]
 
 
 def restarted(jobs: Any, tmp_path: Path) -> Any:
