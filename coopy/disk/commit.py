@@ -147,6 +147,8 @@ class GroupCommit:
             try:
                 waiter = self._covered.popleft()
                 waiter.turn.release()
+            except RecursionError:
+                raise  # At the end of the stack it comes at each turn, and is a RuntimeError, too.
             except (IndexError, RuntimeError):
                 continue  # Another thread was faster, or has woken it.
             if not waiter.gone:
@@ -164,6 +166,8 @@ class GroupCommit:
                 if not self._waiters:
                     return
                 continue
+            except RecursionError:
+                raise  # As in `_wake_next`.
             except RuntimeError:
                 continue  # It has been woken before.
             if not waiter.gone:

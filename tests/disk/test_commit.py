@@ -7,9 +7,11 @@ import random
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -138,3 +140,24 @@ def test_a_caller_that_is_interrupted_in_its_sleep_leaves_nobody_asleep(seed: in
         thread.join(20)
     assert not any(thread.is_alive() for thread in threads), "somebody was never woken"
     assert interrupted > 20
+
+
+class AtTheEndOfTheStack(deque[Any]):
+    """Nothing can be called any more, not even in C."""
+
+    turns = 0
+
+    def popleft(self) -> Any:
+        self.turns += 1
+        if self.turns > 3:
+            pytest.fail("it tries again and again")
+        raise RecursionError
+
+
+@pytest.mark.parametrize("what", ["_hand_over", "_wake_next"])
+def test_where_there_is_no_room_to_wake_anybody_nothing_is_tried_again_and_again(what: str) -> None:
+    commit = GroupCommit(lambda: 1, 0)
+    commit._waiters = AtTheEndOfTheStack(["one"])
+    commit._covered = AtTheEndOfTheStack(["one"])
+    with pytest.raises(RecursionError):
+        getattr(commit, what)()
