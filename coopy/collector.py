@@ -41,19 +41,26 @@ def off() -> Iterator[None]:
     enabled, hidden = gc.isenabled(), False
     try:
         try:
-            gc.disable()
-            yield
+            try:
+                gc.disable()
+                yield
+            finally:
+                if enabled:
+                    hidden = is_free()
+                    if hidden:
+                        gc.freeze()
+                        gc.unfreeze()
+                        hidden = False
+                        look_if_grown()
+                    gc.enable()
         finally:
+            # An interrupt may have come in between.
+            if hidden:
+                gc.unfreeze()
             if enabled:
-                hidden = is_free()
-                if hidden:
-                    gc.freeze()
-                    gc.unfreeze()
-                    hidden = False
-                    look_if_grown()
                 gc.enable()
     finally:
-        # An interrupt may have come in between.
+        # And another meanwhile.
         if hidden:
             gc.unfreeze()
         if enabled:
