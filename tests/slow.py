@@ -21,10 +21,12 @@ FILES = frozenset(
         "cluster/test_nodes.py",
         "cluster/test_two_users.py",
         "cluster/test_watching.py",
+        "cluster/test_withdrawal_on_servers.py",
         "crash/test_kill.py",
         "crash/test_mutants_apply.py",
         "crash/test_power_cut.py",
         "disk/test_child.py",
+        "disk/test_cutting.py",
         "disk/test_every_byte.py",
         "disk/test_full_disk.py",
         "failing/test_slice.py",
@@ -48,6 +50,7 @@ FILES = frozenset(
         "test_typing.py",
         "testing/test_fresh_project.py",
         "tools/test_verify.py",
+        "tools/test_withdraw.py",
     }
 )
 TESTS: dict[str, frozenset[str]] = {
@@ -129,6 +132,7 @@ TESTS: dict[str, frozenset[str]] = {
             "test_live_state_and_restored_state_and_a_plain_object_agree_whatever_happens",
         }
     ),
+    "engine/test_withdrawn.py": frozenset({"test_a_call_at_the_end_of_the_stack_leaves_the_lock_free"}),
     "network/test_configuration.py": frozenset(
         {
             "test_three_servers_find_one_another_with_a_password_of_any_characters_and_with_certificates",

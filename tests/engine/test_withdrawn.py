@@ -511,7 +511,7 @@ def test_a_call_at_the_end_of_the_stack_leaves_the_lock_free(tmp_path: Path, met
     interrupted.append(None)
     with opened(tmp_path / "jobs", durability="buffered") as jobs:
         engine = jobs._coopy_engine
-        for left in range(100):
+        for left in range(40):
             try:
                 deep(left_on_the_stack() - left, lambda: getattr(jobs, method)(*arguments))
             except BaseException as error:
