@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults simulate strangers mutants moments memory bench bench-all bench-cluster coverage typecheck clean
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz simulate strangers mutants moments memory bench bench-all bench-cluster coverage typecheck clean
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -11,6 +11,7 @@ RUNS ?= 200
 LIVES ?= 2000
 LOOKS ?= 2000
 FAULT_RUNS ?= 20
+FUZZ_RUNS ?= 10000
 MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
 SECONDS ?= 600
@@ -59,6 +60,9 @@ crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), as many of
 
 faults: $(VENV)/.installed  ## every system call fails, at every point of every operation; one case in EVERY (1)
 	@$(BIN)/python tests/failing/campaign.py --every $(EVERY)
+
+fuzz: $(VENV)/.installed  ## FUZZ_RUNS (10000) lives of random classes, with odd values, interrupts, snapshots and kills in between
+	@$(BIN)/python tests/fuzz/campaign.py --runs $(FUZZ_RUNS)
 
 simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about an hour)
 	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py

@@ -30,6 +30,7 @@ FILES = frozenset(
         "disk/test_every_byte.py",
         "disk/test_full_disk.py",
         "failing/test_slice.py",
+        "fuzz/test_slice.py",
         "docs/test_deployment.py",
         "docs/test_examples_run.py",
         "model/test_model.py",
