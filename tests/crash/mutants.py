@@ -1659,7 +1659,7 @@ class Outcome(NamedTuple):
     said: str = ""
 
 
-def run(tests: Sequence[str], root: Path) -> Outcome:
+def run(tests: Sequence[str], root: Path, timeout_s: float = 2 * TIMEOUT_S) -> Outcome:
     """Runs tests of the copy below ``root``, with all their parameters, up to the first failure."""
     report = root / "report.json"
     report.unlink(missing_ok=True)
@@ -1672,10 +1672,10 @@ def run(tests: Sequence[str], root: Path) -> Outcome:
     try:
         done = subprocess.run(
             [sys.executable, str(root / "tests" / "crash" / "mutants.py"), "--report", str(report), *tests],
-            cwd=root, env=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=2 * TIMEOUT_S, check=False,
+            cwd=root, env=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Outcome(unnoticed=[f"it did not end in {2 * TIMEOUT_S} s"])
+        return Outcome(unnoticed=[f"it did not end in {timeout_s} s"])
     if not report.exists():
         return Outcome(unnoticed=[f"it ended with status {done.returncode}"], said=done.stdout)
     outcome = Outcome(**json.loads(report.read_text(encoding="utf-8")), said=done.stdout)
@@ -1737,7 +1737,7 @@ def check_unmutated(mutants: Sequence[Mutant], root: Path) -> str:
     """What keeps the named tests from passing as things are; "" if nothing does."""
     named = sorted({mutant.test for mutant in mutants})
     print(f"unmutated: {len(named)} tests must pass ...", flush=True)
-    outcome = run(named, root)
+    outcome = run(named, root, 10 * TIMEOUT_S)
     missing = set(named) - set(outcome.passed)
     if not missing and not outcome.raised and not outcome.unnoticed:
         return ""
