@@ -20,8 +20,7 @@ OWN_FRAMES = 50
 _lock = RLock()
 _rooms: dict[object, int] = {}
 """By how much each of those that replay now has to raise the limit: all threads share it."""
-_base = 0
-_raised = 0
+_base = _raised = _wanted = 0
 
 
 @contextmanager
@@ -32,21 +31,23 @@ def room() -> Iterator[None]:
         frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]
     key = object()
     try:
-        run_with(_lock, lambda: _set(key, depth + OWN_FRAMES))
+        _rooms[key] = depth + OWN_FRAMES
+        run_with(_lock, _set)
         yield
     finally:
-        run_with(_lock, lambda: _set(key, 0))
+        # A statement, as at the end of the stack there is no room for a call: what stayed here would raise the limit for good.
+        if key in _rooms:
+            del _rooms[key]
+        run_with(_lock, _set)
 
 
-def _set(key: object, frames: int) -> None:
-    global _base, _raised
+def _set() -> None:
+    """Sets the limit that those who replay now need."""
+    global _base, _raised, _wanted
     limit = sys.getrecursionlimit()
-    if limit != _raised:
+    if limit not in (_raised, _wanted):
         _base = limit  # Nobody replays, or the program has set another meanwhile.
-    if frames:
-        _rooms[key] = frames
-    else:
-        _rooms.pop(key, None)
-    _raised = _base + max(_rooms.values(), default=0)
-    if _raised != limit:
-        sys.setrecursionlimit(_raised)
+    _wanted = _base + max(_rooms.values(), default=0)
+    if _wanted != limit:
+        sys.setrecursionlimit(_wanted)
+    _raised = _wanted

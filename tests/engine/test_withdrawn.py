@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import abort_exception, control, init_system, moment, readonly, transactional
+from coopy import abort_exception, control, init_system, moment, readonly, recursion, transactional
 from coopy.disk.journal import Journal
 from coopy.errors import InterruptedReplay
 from faults import Faulty, open_with
@@ -519,6 +519,23 @@ def test_a_call_at_the_end_of_the_stack_leaves_the_lock_free(tmp_path: Path, met
             assert not engine.lock._is_owned() and not engine.machine.running and moment.current.machine is None, left
         state = jobs.all()
     assert coopy.replay(Jobs, tmp_path / "jobs").steps == state
+
+
+@pytest.mark.parametrize("method", ["resize", "together"])
+def test_a_replay_at_the_end_of_the_stack_leaves_the_limit_as_it_was(tmp_path: Path, method: str) -> None:
+    limit = sys.getrecursionlimit()
+    interrupted.append(None)
+    with opened(tmp_path / "jobs", durability="buffered") as jobs:
+        for left in range(0, 60, 2):
+            try:
+                deep(left_on_the_stack() - left, lambda: getattr(jobs, method)(*((10**15,) if method == "resize" else ())))
+            except BaseException as error:
+                assert isinstance(error, OF_ITS_OWN)
+            try:
+                deep(left_on_the_stack() - left, lambda: control(jobs).replay())
+            except BaseException as error:
+                assert isinstance(error, (*OF_ITS_OWN, coopy.CoopyError))
+            assert (sys.getrecursionlimit(), recursion._rooms) == (limit, {}), left
 
 
 def test_a_call_that_recurses_deeper_than_the_limit_now_lets_is_named(tmp_path: Path) -> None:
