@@ -277,8 +277,8 @@ MUTANTS = [
     Mutant(
         "a-replay-has-less-room-to-recurse-than-the-call-had",
         "coopy/recursion.py",
-        "_set(key, depth + OWN_FRAMES)",
-        "_set(key, 0)",
+        "_rooms[key] = depth + OWN_FRAMES",
+        "_rooms[key] = 0",
         "tests/engine/test_withdrawn.py::test_a_call_that_recursed_almost_to_the_limit_and_returned_is_run_again",
     ),
     Mutant(
