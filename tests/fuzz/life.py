@@ -192,7 +192,8 @@ class Life:
             __slots__ = ()
 
             def amend(self, record: bytes) -> None:
-                if life.is_to_look_before_amendment and life.call is not None:
+                is_ours = threading.current_thread() is threading.main_thread()
+                if is_ours and life.is_to_look_before_amendment and life.call is not None:
                     life.is_to_look_before_amendment = False
                     life._image("before its amendment")
                 super().amend(record)
@@ -261,8 +262,8 @@ class Life:
         return outside.interruption(chance, points)
 
     def _ask(self, call: Call) -> None:
-        self.asked.append(call)
         getattr(self.live, call.method)(*call.arguments())
+        self.asked.append(call)  # Near the end of the stack it may have been refused.
 
     def _make(self, call: Call, through: Callable[[Callable[[], Any]], Any] = lambda function: function()) -> None:
         """Makes a call, and judges how it ends."""
@@ -306,9 +307,11 @@ class Life:
         if fired:
             self.counts[fired.partition(":")[0].partition(",")[0]] += 1
         engine = self.live._coopy_engine
-        if engine.lock._is_owned() or engine.machine.running:
+        if engine.lock._is_owned():
             raise Violation(f"after {told(error) if error else 'it returned'} the lock is still held")
         outside.settle()
+        if engine.machine.running:
+            raise Violation(f"after {told(error) if error else 'it returned'} an action runs")
         asked, self.asked = self.asked, []
         closes = fired.startswith("close")
         now = before if closes else control(self.live).index
@@ -316,20 +319,22 @@ class Life:
             raise Violation("close() in a handler has not closed the system")
         # A call that a finalizer has asked for is recorded as one more.
         is_recorded = now - len(asked) > before
-        if closes:
-            # A handler may have come while the state was made anew, before the call.
-            is_recorded = not isinstance(error, (SystemExit, CoopyError)) or bool(getattr(error, "__notes__", ()))
+        if closes and armed is not None and armed.in_replay:
+            # The call came after that, or not any more.
+            is_recorded = self._found_in(self.home) != self.model.picture
+        elif closes:
+            is_recorded = True
         if not closes and now - len(asked) > before + 1:
             raise Violation(f"one call has recorded {now - len(asked) - before} actions")
         said = " ".join(getattr(error, "__notes__", ())) if error is not None else ""
         counts = self._judged(call, armed, is_recorded, result, error, said)
-        if self.recorder is not None and SAID_INTERRUPTED in said:
-            # Before anything else asks for a sync: what its caller was told of is on the disk.
-            self.cuts.append((len(self.recorder.notes), self.model.picture))
         self.say("end", counts)
         self.counts["actions"] += is_recorded
         for each in asked:
             self.model.apply(each)
+        if self.recorder is not None and SAID_INTERRUPTED in said:
+            # Before anything else asks for a sync: what its caller was told of is on the disk.
+            self.cuts.append((len(self.recorder.notes), self.model.picture))
         if closes:
             self._compare(self._found_in(self.home), "closed by a handler")
             self._open()
@@ -391,7 +396,7 @@ class Life:
         return domain.has_parts(self.text, call.method) and not names.isdisjoint(odd)
 
     def _found_out(self, call: Call) -> bool:
-        found = self.live.look()
+        found = self._found_in(self.home) if control(self.live).closed else self.live.look()
         if found == self.model.picture:
             return False
         self.model.apply(call)
