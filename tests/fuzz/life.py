@@ -107,8 +107,10 @@ class Life:
         """Raises `Violation`."""
         with self._surroundings():
             self._open()
+            # What records the disk needs a frame more than the disk, after it has written.
+            deep_calls = [self._from_deep] if self.recorder is None else []
             operations = [
-                *[self._call] * 18, *[self._odd_call] * (5 if self.odd else 0), *[self._sink] * 2, self._from_deep, *[self._look] * 2,
+                *[self._call] * 18, *[self._odd_call] * (5 if self.odd else 0), *[self._sink] * 2, *deep_calls, *[self._look] * 2,
                 *[self._peek] * (0 if self.calm else 1), *[self._snapshot] * 3, *[self._image_now] * 2, self._reopen, self._prune, self._drop, self._hold, self._hold,
             ]  # fmt: skip
             if not self.is_killed:
@@ -361,7 +363,7 @@ class Life:
         if not is_recorded:
             self.counts["refused"] += 1
             is_odd = call.name is not None and values.as_argument(call.name) != values.FINE
-            if not (is_odd or comes or is_short or self._is_of_parts(call)):
+            if not (is_odd or comes or is_unsaid or self._is_of_parts(call)):
                 raise Violation(f"a call was refused that should not be: {told(error)}")
             if isinstance(error, EncodingError) and call.name in values.BOUND and "belongs to this process" not in str(error):
                 raise Violation(f"the error does not say what is wrong: {error}")
