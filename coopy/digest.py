@@ -8,7 +8,8 @@
 * whether two places hold one list, dict, set or instance, or two that are equal: a change to one
   would show that. Not so for what can't change (texts, numbers, tuples, frozensets, dates,
   members of an enum ...), which the interpreter shares or copies as it likes
-* for an object that says what is to be kept of it, that and no more
+* for an object that says what is to be kept of it, that and no more; what a class that is made from set or
+  frozenset keeps of its elements has no order either
 
 Classes and functions count by their name, a lambda or a closure by its code and what it holds; the
 system's own proxy is the proxy. The clock and the env that a domain is equipped with are left out.
@@ -24,7 +25,7 @@ numbered where it is first met. What can't change is hashed bottom up instead, a
 elements of sets; where those form cycles, by rounds in which each takes in what its neighbours
 were in the round before. Nothing here recurses.
 
-Digests are for comparing, now, between processes of one version of Python; they are not stored.
+Digests are compared between processes of one version of Python and one FORMAT; where they are stored, both are stored with them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from __future__ import annotations
 import copyreg
 import marshal
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import itemgetter, ne
 from types import CellType, CodeType, FunctionType, ModuleType
@@ -41,6 +43,8 @@ from coopy import bound, words
 from coopy.errors import EncodingError
 
 DIGEST_BYTES = 16
+FORMAT = 1
+"""Goes up when equal states get other digests than before."""
 _FORMAT = 2
 _CHUNK = 8192
 _ROUNDS_MAX = 32
@@ -56,9 +60,21 @@ _HEAP_TYPE = 1 << 9
 _blake2b: Any = None
 
 
-def digest(state: object) -> bytes:
-    """16 bytes. Raises `EncodingError`, which names the place of what cannot be digested."""
-    return _Walk(state).run()
+class OutOfTime(Exception):
+    """The digest of a state takes longer than it may."""
+
+
+class OwnCode(Exception):
+    """To digest a state, code of the domain's own classes would have to run."""
+
+
+def digest(state: object, until: float | None = None, runs_code: bool = True) -> bytes:
+    """16 bytes. Raises `EncodingError`, which names the place of what cannot be digested.
+
+    ``until``: raises `OutOfTime` at about that moment of time.monotonic(). ``runs_code``: without it, raises `OwnCode` if
+    objects say by a method of their class what is to be kept of them.
+    """
+    return _Walk(state, until, runs_code).run()
 
 
 def survey(state: object) -> tuple[bytes, list[Any]]:
@@ -102,12 +118,20 @@ class _Undigestible(Exception):
     pass
 
 
+class _Unordered(list[Any]):
+    """The elements of a set whose class is made from set or frozenset."""
+
+    __slots__ = ()
+
+
 class _Walk:
-    def __init__(self, state: object) -> None:
+    def __init__(self, state: object, until: float | None = None, runs_code: bool = True) -> None:
         global _blake2b
         if _blake2b is None:
             from hashlib import blake2b as _blake2b
         self._state = state
+        self._until = until
+        self._runs_code = runs_code
         self._out: list[Any] = []
         self._floats = False
         self._hash = _blake2b(digest_size=DIGEST_BYTES)
@@ -115,7 +139,7 @@ class _Walk:
         self._queue: list[Any] = []
         # What was made for us: an id means its object only as long as that lives.
         self._kept: list[Any] = []
-        self._mutable: set[type] = {list, dict, set}
+        self._mutable: set[type] = {list, dict, set, _Unordered}
         self._apart: dict[type, Callable[[Any], _Apart]] = dict(_APART)
         self._leaves: dict[type, Callable[[Any], Any]] = {
             tuple: _leaf_of_tuple,
@@ -132,7 +156,7 @@ class _Walk:
         try:
             self._take((self._state,))
             self._walk()
-        except EncodingError:
+        except (EncodingError, OutOfTime, OwnCode):
             raise
         except Exception as error:
             self.refuse(error)
@@ -170,7 +194,7 @@ class _Walk:
             elif kind is dict:
                 out += ("dict", len(obj))
                 children = [*obj, *obj.values()]
-            elif kind is set:
+            elif kind is set or kind is _Unordered:
                 out += ("set", len(obj), *self._sorted(obj))
                 continue
             elif kind in plain:
@@ -242,6 +266,8 @@ class _Walk:
         self._floats = False
         self._hash.update(marshal.dumps(out, _FORMAT))
         out.clear()
+        if self._until is not None and time.monotonic() > self._until:
+            raise OutOfTime
 
     # -- what can't change
 
@@ -443,11 +469,15 @@ class _Walk:
 
     def _reduced(self, value: Any) -> _Apart:
         kind = type(value)
+        if not self._runs_code and kind.__module__.partition(".")[0] not in sys.stdlib_module_names:
+            raise OwnCode(_name_of(kind))
         reducer = bound.lock_reducer(kind) or copyreg.dispatch_table.get(kind)
         found: Any = reducer(value) if reducer is not None else value.__reduce_ex__(4)
         if isinstance(found, str):
             return _Apart(("global", getattr(value, "__module__", None) or kind.__module__, found), ())
         make, args, state, items, pairs, setter = (*found, None, None, None, None)[:6]
+        if len(args) == 1 and type(args[0]) is list and kind.__reduce__ in _REDUCED_SETS:
+            args = (_Unordered(args[0]),)
         items = list(items or ())
         pairs = list(pairs or ())
         names: tuple[str, ...] | None
@@ -638,7 +668,13 @@ def _code(value: CodeType) -> _Apart:
     return _Apart(head, value.co_consts)
 
 
+def _elements(value: _Unordered) -> _Apart:
+    return _Apart(("set", len(value)), value, True)
+
+
+_REDUCED_SETS: tuple[Any, ...] = (set.__reduce__, frozenset.__reduce__)
 _APART: dict[type, Callable[[Any], _Apart]] = {
+    _Unordered: _elements,
     list: _list,
     dict: _dict,
     tuple: _tuple,

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import coopy
 from coopy import EncodingError, init_system
-from coopy.digest import DIGEST_BYTES, digest, digests, members
+from coopy.digest import DIGEST_BYTES, OutOfTime, OwnCode, digest, digests, members
 
 
 class Plain:
@@ -500,3 +500,58 @@ def test_the_members_of_a_state_have_digests_by_their_place() -> None:
     assert list(digests([1, 2])) == ["[0]", "[1]"]
     assert dict(members(Words([5]))) == {".<argument 1>": Words, "[0]": 5}
     assert digests({1}) == digests(1) == digests("text") == {}
+
+
+class Tags(set):  # type: ignore[type-arg]
+    pass
+
+
+class Fixed(frozenset):  # type: ignore[type-arg]
+    pass
+
+
+class Named(set):  # type: ignore[type-arg]
+    def __init__(self, elements: Any = (), name: str = "") -> None:
+        super().__init__(elements)
+        self.name = name
+
+
+@pytest.mark.parametrize("kind", [Tags, Fixed, Named], ids=lambda kind: kind.__name__)
+def test_the_order_of_a_set_of_a_class_of_its_own_is_no_difference(kind: Any) -> None:
+    one, other = kind([8, 0]), kind([0, 8])
+    assert list(one) != list(other), "the two come in another order"
+    assert digest(one) == digest(other)
+    assert digest({"tags": [one]}) == digest({"tags": [other]})
+    assert digest(kind([8, 0])) != digest(kind([8, 1]))
+
+
+def test_what_a_set_of_a_class_of_its_own_has_besides_is_a_difference() -> None:
+    assert digest(Named([1], "a")) != digest(Named([1], "b"))
+    assert digest(Tags([1])) != digest(Fixed([1]))
+
+
+class Counting:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.asked += 1
+        return {"asked": 0}
+
+
+@pytest.mark.parametrize("plain", [[1, {2}], Plain(a=deque([1]), b=Counter("ab"), c=dt.date(2020, 1, 1)), Tags], ids=["list", "object", "class"])
+def test_without_its_own_code_a_state_of_plain_objects_has_the_same_digest(plain: Any) -> None:
+    assert digest(plain, runs_code=False) == digest(plain)
+
+
+@pytest.mark.parametrize("place", [lambda one: one, lambda one: [one], lambda one: {"a": (1, {2: one})}], ids=["itself", "list", "deeper"])
+def test_without_its_own_code_no_code_of_an_object_runs(place: Callable[[Any], Any]) -> None:
+    counting = Counting()
+    with pytest.raises(OwnCode):
+        digest(place(counting), runs_code=False)
+    assert counting.asked == 0
+
+
+def test_a_digest_that_takes_too_long_is_given_up() -> None:
+    with pytest.raises(OutOfTime):
+        digest([[number] for number in range(10_000)], until=0.0)
