@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import shutil
 import statistics
@@ -17,11 +18,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import coopy
 from benchmarks import peers, raw
 from benchmarks.workload import Bank, Store, deposits, gets, rate_of_threads, seconds_of
+from coopy.proving import Proving
+from coopy.system import System
 
 
 class Row:
@@ -210,6 +214,85 @@ def pause(run: Run) -> Iterator[Row]:
     system.close()
 
 
+@contextmanager
+def no_proof() -> Iterator[None]:
+    """Systems that are opened meanwhile say nothing of their state, and compare nothing."""
+    before = {name: getattr(Proving, name) for name in ("look", "last_look", "with_snapshot", "begin")}
+    checks = System._check_itself
+    Proving.look = lambda self, machine: False  # type: ignore[method-assign]
+    Proving.last_look = Proving.with_snapshot = lambda self, machine: None  # type: ignore[method-assign, assignment]
+    Proving.begin = lambda self, start, last: before["begin"](self, start, -1)  # type: ignore[method-assign]
+    System._check_itself = lambda self, newest: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(Proving, name, function)
+        System._check_itself = checks  # type: ignore[method-assign]
+
+
+def proof(run: Run) -> Iterator[Row]:
+    """What it costs by default that replay proves itself: the same without, in turn."""
+
+    def without(measure: Callable[[], float]) -> Callable[[], float]:
+        def measured() -> float:
+            with no_proof():
+                return measure()
+
+        return measured
+
+    count = 200_000 // run.scale
+
+    def calls() -> float:
+        system = bank(run, "buffered")
+        began = time.thread_time()
+        deposits(system.deposit, count)
+        took = time.thread_time() - began
+        system.close()
+        return took / count * 1e6
+
+    yield Row("buffered write, first calls and all", "us", *run.pairs(calls, without(calls)), 1.03)
+    for size in (1_000, 10_000, 100_000, 1_000_000):
+        objects = max(size // run.scale, 100)
+
+        def store() -> Any:
+            return coopy.init_system(Store(objects), run.path("store"), durability="buffered", validation="off")
+
+        def closing() -> float:
+            system = store()
+            system.touch(0)
+            return seconds_of(system.close) * 1000
+
+        def snapshot() -> float:
+            system = store()
+            system.touch(0)
+            took = seconds_of(system.take_snapshot) * 1000
+            system.close()
+            return took
+
+        closed: dict[bool, str] = {}
+        for is_on in (True, False):
+            with nullcontext() if is_on else no_proof():
+                system = store()
+                system.touch(0)
+                closed[is_on] = coopy.control(system).basedir
+                system.close()
+
+        def opening(is_on: bool) -> Callable[[], float]:
+            def measure() -> float:
+                began = time.perf_counter()
+                system = coopy.init_system(Store, closed[is_on], durability="buffered", validation="off")
+                took = time.perf_counter() - began
+                system.close()
+                return took * 1000
+
+            return measure
+
+        yield Row(f"closing a state of {objects:,} objects", "ms", *run.pairs(closing, without(closing)), math.inf)
+        yield Row(f"a snapshot of {objects:,} objects", "ms", *run.pairs(snapshot, without(snapshot)), math.inf)
+        yield Row(f"opening a state of {objects:,} objects", "ms", *run.pairs(opening(True), opening(False)), math.inf)
+
+
 def importing(run: Run) -> Iterator[Row]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPYCACHEPREFIX"] = run.path("pycache")
@@ -244,6 +327,7 @@ def main() -> int:
         "read": read,
         "restore": restoring,
         "pause": pause,
+        "proof": proof,
         "import": importing,
     }
     directory = tempfile.mkdtemp(prefix=".bench-data-", dir=os.path.abspath(options.dir))

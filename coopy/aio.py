@@ -77,6 +77,7 @@ class Options(TypedDict, total=False):
     deterministic: bool | None
     create: bool
     wait: float
+    on_divergence: str | Callable[[dict[str, Any]], object]
     cluster: Sequence[str]
     node: str | None
     replica_password: str | None

@@ -71,8 +71,8 @@ class OwnCode(Exception):
 def digest(state: object, until: float | None = None, runs_code: bool = True) -> bytes:
     """16 bytes. Raises `EncodingError`, which names the place of what cannot be digested.
 
-    ``until``: raises `OutOfTime` at about that moment of time.monotonic(). ``runs_code``: without it, raises `OwnCode` if
-    objects say by a method of their class what is to be kept of them.
+    ``until``: raises `OutOfTime` at about that moment of time.thread_time(), so that a machine that is busy is not taken for a large
+    state. ``runs_code``: without it, raises `OwnCode` if objects say by a method of their class what is to be kept of them.
     """
     return _Walk(state, until, runs_code).run()
 
@@ -266,7 +266,7 @@ class _Walk:
         self._floats = False
         self._hash.update(marshal.dumps(out, _FORMAT))
         out.clear()
-        if self._until is not None and time.monotonic() > self._until:
+        if self._until is not None and time.thread_time() > self._until:
             raise OutOfTime
 
     # -- what can't change

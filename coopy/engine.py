@@ -35,6 +35,7 @@ from coopy.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, no
 from coopy.log import error as log_error
 from coopy.migration import MARK
 from coopy.moment import current
+from coopy.proof import Comparison
 from coopy.replay import Progress, restore
 from coopy.storage import Log, SnapshotStore, StateWriter, joined
 from coopy.versions import CODE
@@ -54,7 +55,7 @@ _yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 _COUNTS = "{}() had returned when this was raised: the call is action {}, and counts."
 
-Saver = Callable[[], None]
+Saver = Callable[[], "bytes | None"]
 
 
 def _nobody(name: str) -> None:
@@ -62,14 +63,22 @@ def _nobody(name: str) -> None:
 
 
 def _done() -> None:
-    pass
+    return None
+
+
+def _never(machine: Machine) -> bool:
+    return False
 
 
 def _tell_nobody(last: int, now: int) -> None:
     pass
 
 
-def _nothing(domain: object) -> None:
+def say_nothing(machine: Machine) -> None:
+    return None
+
+
+def _keep_quiet(index: int, said: bytes) -> None:
     pass
 
 
@@ -150,7 +159,7 @@ class Engine:
 
     __slots__ = (
         "lock", "acquire", "release", "log", "machine", "proxy", "asked", "deterministic", "_snapshots", "_codec", "_secret",
-        "replay_began", "is_ahead", "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
+        "replay_began", "is_ahead", "comparison", "look", "last_look", "said_with_snapshot", "told_with_snapshot", "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
     )  # fmt: skip
 
     machine: Machine
@@ -173,6 +182,17 @@ class Engine:
         """Told, by who records, of the last instant and the clock's, if that is far behind."""
         self.replay_began = 0.0
         """When the replay of the last start, or of a rebuild, began: its snapshot was loaded by then. Of time.monotonic()."""
+        self.comparison: Comparison | None = None
+        """Compares the states that the next replay passes with what was said of them."""
+        self.look: Callable[[Machine], bool] = _never
+        """Given the machine between two actions, about once a second while calls come, by who records. Returns whether it wants
+        to be asked again at the next call. Raises nothing."""
+        self.last_look: Callable[[Machine], object] = say_nothing
+        """Given the machine when all is durable and nothing comes after."""
+        self.said_with_snapshot: Callable[[Machine], bytes | None] = say_nothing
+        """Given the machine of which a snapshot was just written, by who has written it, perhaps in a child."""
+        self.told_with_snapshot: Callable[[int, bytes], None] = _keep_quiet
+        """Given the index of a snapshot, and what ``said_with_snapshot`` has returned."""
         self._snapshots = snapshots
         self._codec = codec
         self._secret = secret
@@ -462,7 +482,16 @@ class Engine:
         """Records that an effect has been carried out."""
         self.record(DONE, (name, None), self._current().effects.pop)
 
-    def take_snapshot(self, apart: Callable[[Saver], Callable[[], None]]) -> int:
+    @with_lock
+    def beside(self, function: Callable[[Machine], R]) -> R:
+        """Runs a function of the machine, between two actions, with the lock held."""
+        return function(self._current())
+
+    def look_soon(self) -> None:
+        """Has ``look`` asked at the next call."""
+        self._offset_until = 0
+
+    def take_snapshot(self, apart: Callable[[Saver], Callable[[], bytes | None]]) -> int:
         """Keeps the whole state, and returns the index it has. Raises `SnapshotError`, `EncodingError`.
 
         ``apart`` is given what saves and returns what waits for it to be saved: it is called
@@ -474,21 +503,23 @@ class Engine:
 
         def take() -> None:
             index, finish = self._begin_snapshot(apart)
-            finish()
+            said = finish()
             self._saved = index
+            if said:
+                self.told_with_snapshot(index, said)
 
         holding.run_with(self._snapshot_lock, take)
         return self._saved
 
     @with_lock
-    def _begin_snapshot(self, apart: Callable[[Saver], Callable[[], None]]) -> tuple[int, Callable[[], None]]:
+    def _begin_snapshot(self, apart: Callable[[Saver], Callable[[], bytes | None]]) -> tuple[int, Callable[[], bytes | None]]:
         machine = self._current()
         if machine.applied == self._saved:
             return self._saved, _done
         return machine.applied, apart(lambda: self.save(machine))
 
-    def save(self, machine: Machine) -> None:
-        """Writes the snapshot of a machine."""
+    def save(self, machine: Machine) -> bytes | None:
+        """Writes the snapshot of a machine, and returns what is said of it besides."""
         head = action.head(machine.header, machine.outcome, machine.version, machine.besides())
 
         def write(file: StateWriter) -> None:
@@ -498,9 +529,16 @@ class Engine:
             return trial.load(self._codec, machine.domain, data[len(head) :])
 
         self._snapshots.write(machine.applied, write, tries)
+        return self.said_with_snapshot(machine)
 
     def past(
-        self, until: int | None, instant: int | None, clock_from: int, codec: Codec, begin: Callable[[Machine], None]
+        self,
+        until: int | None,
+        instant: int | None,
+        clock_from: int,
+        codec: Codec,
+        begin: Callable[[Machine], None],
+        comparison: Comparison | None = None,
     ) -> Machine:
         """The machine as it was, decoded by ``codec``. The live one is untouched."""
         self._put_right()
@@ -509,6 +547,8 @@ class Engine:
             found = restore(
                 log, self._snapshots, codec, self._secret,
                 deterministic=self.deterministic, until=until, instant=instant, clock_from=clock_from, begin=begin,
+                stops=comparison.stops if comparison is not None else (),
+                visit=comparison.visit if comparison is not None else None,
             )  # fmt: skip
         finally:
             log.close()
@@ -526,6 +566,8 @@ class Engine:
         if machine.applied == log.last and machine.outcome != action.UNKNOWN:
             amendment = action.amendment(self._instant, self._offset, machine.outcome)
         log.close(amendment)
+        if machine.applied == log.last:
+            self.last_look(machine)
 
     def let_go(self) -> None:
         """Drops the state of a system that is closed: whoever keeps its proxy, or an error of it, does not keep that."""
@@ -701,10 +743,14 @@ class Engine:
     def _rebuild(self, progress: Progress | None = None, loading: Progress | None = None, withdrawn: int = 0) -> Machine:
         """Restores the machine anew, without the action ``withdrawn``."""
 
+        comparison, self.comparison = self.comparison, None
+
         def begin(machine: Machine) -> None:
             # A domain that holds its own proxy calls it during replay, too.
             self.machine = machine
             self.replay_began = time.monotonic()
+            if comparison is not None:
+                comparison.begin()
 
         self.machine = restore(
             self.log,
@@ -715,6 +761,8 @@ class Engine:
             progress=progress,
             loading=loading,
             begin=begin,
+            stops=comparison.stops if comparison is not None else (),
+            visit=comparison.visit if comparison is not None else None,
             withdrawn=withdrawn,
             alone=self.is_alone,
         )
@@ -797,8 +845,12 @@ class Engine:
         seconds = instant // _NS
         self._not_before(instant)
         self._offset = time.localtime(seconds).tm_gmtoff
-        self._offset_until = (seconds + 1) * _NS
+        self._offset_until = 0 if self._is_between_actions() and self.look(self.machine) else (seconds + 1) * _NS
         return instant
+
+    def _is_between_actions(self) -> bool:
+        """Whether the state is that after the last action of the log, for who records the next."""
+        return self.machine.applied == self.log.last
 
     def _not_before(self, instant: int) -> int:
         """The instant that an action gets whose clock says ``instant``: not one before that of the last action."""

@@ -40,6 +40,7 @@
         InterruptedReplay     run again, an action lacks memory or room to recurse
         NewerVersion          a later version of the class recorded it
         ReplayDiverged        an action ended otherwise than it did when it was recorded
+        StateDiverged         replay gives another state than the live system had
 
 A message says what happened, where, what state things are in and what to do;
 the attributes hold the same facts. Exceptions of the domain are never wrapped.
@@ -471,6 +472,27 @@ class ReplayDiverged(ReplayError):
         )
         self.recorded = recorded
         self.replayed = replayed
+
+
+class StateDiverged(ReplayError):
+    """Replay gives another state than the live system had, and that is to be refused.
+
+    ``index`` at which they differ, ``after`` at which they were the same, ``path`` inside the state; ``method`` of the first action
+    in between, or "" if the snapshot itself brings back another state.
+    """
+
+    def __init__(self, index: int, method: tuple[str, ...], where: str, after: int, path: str, what: str) -> None:
+        super().__init__(
+            f"replay gives another state than the live system had after action {index} ({where}), at {path}: {what}. Nothing was "
+            f"changed. The method depends on something that is not in its arguments, its clock or its env (the order of a set, id(), a "
+            f"variable of a module, a file), the state was changed outside any action, or its code is not what it was. See what is "
+            f"there with coopy.replay(cls, basedir); to go on with that, open it with on_divergence=\"report\".",
+            index,
+            method[0] if method else "",
+            where,
+        )
+        self.after = after
+        self.path = path
 
 
 def _again(cls: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:

@@ -30,7 +30,7 @@ from coopy import action, batch, history, log, versions
 from coopy.batch import BATCH, WITHDRAWN
 from coopy.codec import SCALARS, Codec, decode_joined, joined_headers
 from coopy.effects import DONE
-from coopy.engine import CHUNK, STEP_NS, Engine, Method, Saver, has_unlocked_reads, with_lock
+from coopy.engine import CHUNK, STEP_NS, Engine, Method, Saver, has_unlocked_reads, say_nothing, with_lock
 from coopy.errors import (
     ClusterError,
     CoopyError,
@@ -826,7 +826,7 @@ class Replicated(Engine):
         return action.amendment(instant, offset, before.outcome)
 
     @with_lock
-    def _begin_snapshot(self, apart: Callable[[Saver], Callable[[], None]]) -> tuple[int, Callable[[], None]]:
+    def _begin_snapshot(self, apart: Callable[[Saver], Callable[[], bytes | None]]) -> tuple[int, Callable[[], bytes | None]]:
         if self.unapplied is not None:
             raise Unavailable(f"{self.unapplied}, and is not withdrawn yet. No snapshot was taken; take one later.")
         return super()._begin_snapshot(apart)
@@ -865,5 +865,6 @@ class Replicated(Engine):
             self._thread.join()
         if self.unapplied is not None:
             self.machine.outcome = action.UNKNOWN  # The line has not said that it is withdrawn.
+            self.last_look = say_nothing
         super().close()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from coopy import looking, paths
 from coopy.disk.journal import SEGMENT_BYTES
 from coopy.errors import UsageError
+from coopy.proving import REPORT
 from coopy.replay import Progress
 from coopy.system import System, open_as
 from coopy.words import shown
@@ -45,6 +46,7 @@ def init_system(
     deterministic: bool | None = None,
     create: bool = True,
     wait: float = 0,
+    on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
@@ -78,6 +80,7 @@ def init_system(
     deterministic: bool | None = None,
     create: bool = True,
     wait: float = 0,
+    on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
@@ -110,6 +113,7 @@ def init_system(
     deterministic: bool | None = None,
     create: bool = True,
     wait: float = 0,
+    on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
@@ -152,6 +156,9 @@ def init_system(
             None: as the directory says.
         create: False: a directory that holds no system is refused, and nothing is made.
         wait: seconds to wait for a directory that another process has open, and is just leaving; 0 refuses at once.
+        on_divergence: what to do when replay gives another state than the live system had (see docs/guides/limits.md). "report": go
+            on with the state of replay, log an error, and say so in ``control(p).status()``; a function is called with what is
+            said there, too. "refuse" raises `StateDiverged`, and so does check=True.
         cluster: the addresses of three or five equal nodes, of which this one is ``node``: any of them writes, and a
             minority may be away. ``password`` is that of the nodes, ``replica_password`` that of those who follow
             with replication=True; without one nobody may.
@@ -188,7 +195,7 @@ def init_system(
     return open_as(
         kind, obj, basedir, snapshot_time, durability=durability, validation=validation, check=check, keep=keep,
         keep_for=keep_for, snapshot_growth=snapshot_growth, snapshot_replay=snapshot_replay, fork=fork, progress=progress, segment_bytes=segment_bytes,
-        deterministic=deterministic, create=create, wait=wait,
+        deterministic=deterministic, create=create, wait=wait, on_divergence=on_divergence,
     )  # fmt: skip
 
 

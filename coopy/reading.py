@@ -15,6 +15,7 @@ from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import ReplayError, UsageError
 from coopy.history import Action
 from coopy.machine import Machine
+from coopy.proof import Comparison, Only
 from coopy.proxy import Past
 from coopy.replay import Progress, restore
 from coopy.words import shown
@@ -69,6 +70,13 @@ class Reading:
                 deterministic=self.manifest.deterministic, until=index, instant=instant, clock_from=clock_from, progress=progress, loading=loading,
                 begin=self._begin, stops=stops, visit=visit, misfit=misfit,
             )  # fmt: skip
+
+    def machine_from(self, base: int, until: int, comparison: Comparison) -> Machine:
+        """The machine after action ``until``, replayed from the snapshot of action ``base``, whatever later ones there are."""
+        return restore(
+            self.log, Only(self.snapshots, base), self.codec, self.manifest.secret,
+            deterministic=self.manifest.deterministic, until=until, begin=self._begin, stops=comparison.stops, visit=comparison.visit,
+        )  # fmt: skip
 
     def refuse_other_class(self) -> None:
         """Refuses to be read for a class that the state is not of, as `machine` does. Raises what that raises."""

@@ -229,7 +229,6 @@ class ReplicatedSystem(System):
         self._theirs: dict[int, dict[str, int]] = {}
         """For each of the newest batches, what it came to on other nodes."""
         self._comparing = threading.Lock()
-        self._opened_at = time.monotonic()
         self._ended = threading.Event()
         self._shipping = threading.Lock()
         """Held while a snapshot is made for others."""
@@ -505,6 +504,9 @@ class ReplicatedSystem(System):
     def _refuse_node(self) -> None:
         pass
 
+    def _says_between_calls(self) -> bool:
+        return False
+
     # -- joining the others
 
     def start(self, progress: Progress | None) -> None:
@@ -767,6 +769,7 @@ class ReplicatedSystem(System):
 
     def _begin_anew(self, *snapshot: Any) -> None:
         self._journal.close()
+        self._proving.forget()
         self._set_aside()
         self._install(self._calls, self._manifest.system, *snapshot)
         super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
@@ -1098,6 +1101,7 @@ class ReplicatedSystem(System):
             "server_pid": None if self._supervisor is None else self._supervisor.pid,
             "connected_to": None if self._connection is None else self._connection.url,
             "digest": engine.newest_digests(1),
+            **self._proofs(),
         }
         for name in nodes:
             if name != self._id:
@@ -1189,7 +1193,8 @@ class ClusterControl(Control):
         ``leader``, ``has_quorum``, ``partner_nodes_count``, ``partner_node_status_server_X`` (2: heard of in the last ten
         seconds; 0: not), ``readonly_nodes_count``, ``log_len`` and ``log_bytes`` (messages that the servers keep),
         ``last_applied`` (index of the last action), ``commit_idx`` and ``position`` (the last message of the line, and the last
-        that was applied here), ``uptime`` (s), ``incarnation``, ``problem``, ``server_pid``, ``connected_to``, ``digest``.
+        that was applied here), ``uptime`` (s), ``incarnation``, ``problem``, ``server_pid``, ``connected_to``, ``digest``;
+        ``snapshot``, ``divergence`` and ``self_check`` as on one machine, see `coopy.Control.status`.
         """
         return self._system.status()
 

@@ -11,7 +11,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from coopy.errors import DamagedSnapshot, MissingActions, SystemClosed
 
@@ -176,6 +176,33 @@ class SnapshotStore(Protocol):
         ...
 
 
+class Entry(NamedTuple):
+    """What was said of the state after an action, whose index that is: a line of printable ASCII."""
+
+    action: int
+    text: str
+
+
+class EntryStore(Protocol):
+    """What was said of states, in the order in which it was added. Nothing depends on it. Methods raise OSError."""
+
+    def add(self, entry: Entry) -> None:
+        """Adds an entry, which need not be durable."""
+        ...
+
+    def read(self) -> list[Entry]:
+        """All entries."""
+        ...
+
+    def keep(self, first: int, last: int) -> None:
+        """Drops entries before and after some indexes, and some of those in between if there are many."""
+        ...
+
+    def clear(self) -> None:
+        """Drops all entries."""
+        ...
+
+
 class MemoryLog:
     """A log that lives as long as its object."""
 
@@ -301,3 +328,33 @@ class MemorySnapshots:
         for index in self.indexes():
             if index < upto:
                 del self._snapshots[index]
+
+
+class MemoryEntries:
+    """Entries that live as long as their object."""
+
+    def __init__(self, entries: Sequence[Entry] = ()) -> None:
+        self._entries = list(entries)
+
+    def add(self, entry: Entry) -> None:
+        self._entries.append(entry)
+
+    def read(self) -> list[Entry]:
+        return list(self._entries)
+
+    def keep(self, first: int, last: int) -> None:
+        self._entries = thinned([each for each in self._entries if first <= each.action <= last])
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+
+ENTRIES_MAX = 1000
+
+
+def thinned(entries: list[Entry]) -> list[Entry]:
+    """Entries, if there are not too many; else without every second one of the older, again and again."""
+    while len(entries) > ENTRIES_MAX:
+        half = len(entries) // 2
+        entries = entries[:half:2] + entries[half:]
+    return entries

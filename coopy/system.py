@@ -16,10 +16,11 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from coopy import action, collector, holding, log, migration, paths, proxy, retention, versions
+from coopy import action, collector, history, holding, log, migration, paths, proof, proving, proxy, retention, trial, versions
 from coopy.codec import Codec
 from coopy.delivery import Delivery
 from coopy.disk import child, directory, dirlock, manifest
+from coopy.disk.digests import Digests
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, remove_if_there
 from coopy.disk.journal import SEGMENT_BYTES, Journal
@@ -41,10 +42,12 @@ from coopy.interruption import NOT_ASIDE
 from coopy.machine import Machine, construct
 from coopy.moment import current
 from coopy.progress import Bar
+from coopy.proof import Comparison
+from coopy.proving import REFUSE, REPORT, Divergence, Proving
 from coopy.reading import Reading, point
 from coopy.replay import Progress
 from coopy.retention import Retention
-from coopy.storage import Log, SnapshotStore
+from coopy.storage import EntryStore, Log, SnapshotStore
 from coopy.words import shown
 
 if TYPE_CHECKING:
@@ -59,6 +62,13 @@ WAIT_STEP_S = 0.02
 LOOKS = 100
 """So often it is looked whether an action runs in the seconds after which a snapshot is due; in between, within these limits."""
 LOOK_S_MIN, LOOK_S_MAX = 0.005, 0.05
+APART_S = 2.0
+"""What has to be known before the system is open, or closed, may take so long in a child, and is not known if it takes longer."""
+CHECK_S = 60.0
+CHECK_REST = 100
+CHECK_ACTIONS_MAX, CHECK_BYTES_MAX = 1_000_000, 256 * 1024 * 1024
+"""A self-check may take so long, and there is none for so many times as long after it; nor one of more actions, or a larger snapshot."""
+PATH_CHARS = 1000
 MAIN = ("__main__", "__mp_main__")
 """What the main file of a program is called; the second one in a process that multiprocessing has spawned."""
 
@@ -82,6 +92,7 @@ def open_as(
     deterministic: bool | None = None,
     create: bool = True,
     wait: float = 0,
+    on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
 ) -> Any:
     """Opens a system of that kind, and returns its proxy; see `coopy.init_system`."""
     cls = _class_of(obj)
@@ -97,6 +108,11 @@ def open_as(
         if not isinstance(number, (int, float)) or not least <= number < math.inf:
             raise UsageError(f"{name}={shown(number)}: must be a number, at least {least}")
     kept = retention.retention(keep, keep_for)
+    if on_divergence not in (REPORT, REFUSE) and not callable(on_divergence):
+        raise UsageError(
+            f"on_divergence={shown(on_divergence)}: must be {REPORT!r}, {REFUSE!r}, or callable with a dict, that of "
+            f"control(system).status()[\"divergence\"]"
+        )
     if progress is not None and not callable(progress):
         raise UsageError(f"progress={shown(progress)}: must be callable with the actions done and the actions in all")
     if fork and not child.AVAILABLE:
@@ -126,6 +142,7 @@ def open_as(
                 deterministic=deterministic,
                 create=create,
                 wait_s=min(wait, threading.TIMEOUT_MAX),
+                on_divergence=on_divergence,
             )
             system.start(progress)
             system.snapshot_by_itself(snapshot_time)
@@ -348,8 +365,22 @@ class Control:
         raise self._alone("submit")
 
     def status(self) -> dict[str, Any]:
-        """How this node is, and what it knows of the others. Raises `UsageError` on one machine."""
-        raise self._alone("status")
+        """How the system is.
+
+        ``last_applied`` (index of the last action), ``uptime`` (s), ``enabled_code_version``, ``self_code_version``; ``snapshot``, a
+        dict: ``index`` of the newest one, ``when`` (ISO 8601), ``bytes``, ``seconds`` that taking it took (None if an earlier process
+        has taken it), ``problem`` (why the last one that was tried was not taken, or None); ``divergence``, None or the newest
+        that was found of a state that replay gives and the live one: ``after``, ``index``, ``method``, ``path``, ``found_by``, ``text``,
+        ``when``; ``self_check``, the last one: ``first``, ``last`` (indexes), ``when``, ``seconds``, ``problem``; or None.
+        """
+        return self._system.status()
+
+    def on_diverged(self, function: Callable[[dict[str, Any]], object]) -> None:
+        """Calls a function with ``status()["divergence"]`` once one is found; at once if one was found by now.
+
+        It may be called in another thread. What it raises is logged.
+        """
+        self._system.tell_of_divergences(function)
 
     def state_digest(self) -> tuple[int, str]:
         """Index and digest of the state; equal on all nodes that have come to the same index. Calls wait meanwhile.
@@ -402,6 +433,7 @@ class System:
     _control: type[Control] = Control
     _journal: HeldLog
     _snapshots: SnapshotStore
+    _entries: EntryStore
     _lock: DirectoryLock | None = None
     is_opened = False
     """Whether it has been handed to its caller."""
@@ -421,6 +453,7 @@ class System:
         create: bool = True,
         snapshot_replay: float = 0,
         wait_s: float = 0,
+        on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
         calls: Calls | None = None,
     ) -> None:
         self.basedir = basedir
@@ -443,6 +476,14 @@ class System:
         self._pruning = threading.RLock()
         self._wait_s = wait_s
         self._told_of_clock = False
+        self._opened_at = time.monotonic()
+        self._refuses = check or on_divergence == REFUSE
+        self._on_diverged: Callable[[dict[str, Any]], object] = on_divergence if callable(on_divergence) else _ignore
+        self._divergence: dict[str, Any] | None = None
+        self._self_check: dict[str, Any] | None = None
+        self._snapshot: dict[str, Any] = {"index": None, "when": None, "bytes": None, "seconds": None, "problem": None}
+        self._beside: _Beside | None = None
+        self._check_due = 0.0
         self._closing = False
         self._closed = False
         self._calls = Calls() if calls is None else calls
@@ -469,6 +510,11 @@ class System:
             self.engine.proxy = codec.proxy = attached
             # The proxy has the system, not the other way round: once it is closed, it goes with its proxy.
             self._proxy = weakref.ref(attached)
+            proves = self._proving = Proving(
+                basedir, self._entries, self._refuses, proving.SNAPSHOT_S if fork else proving.LOOK_S, _apart if fork else _here
+            )
+            self.engine.last_look, self.engine.said_with_snapshot = proves.last_look, proves.with_snapshot
+            self.engine.told_with_snapshot = proves.told_with_snapshot
             self._delivery = Delivery(
                 self.engine, os.path.basename(basedir), found.system.hex(), is_ours=_weakly(self._delivers)
             )
@@ -493,6 +539,7 @@ class System:
             _sweep(calls, self.basedir)
             # A process before may have given a file its name, and not have come to make the name durable.
             calls.sync_directory(self.basedir)
+            self._entries = Digests(calls, self.basedir)
             self._open_files(calls, found.system, durability, segment_bytes)
         except BaseException:
             self._let_go()
@@ -559,7 +606,7 @@ class System:
         """Restores the state."""
         bar = Bar(f"restoring {os.path.basename(self.basedir)}")
         try:
-            self.engine.start(progress or bar, None if progress else bar.loading)
+            self._restore(progress or bar, None if progress else bar.loading)
             self._acted_s = time.monotonic() - self.engine.replay_began
             self._look_at_clock()
             self._code = self.engine.machine.code
@@ -567,11 +614,169 @@ class System:
             self._start_shadow()
             self._refuse_uses()
             self._stay_deterministic()
+            self._look_at_state()
         except BaseException as error:
             self.abandon()
             raise _not_opened(error, self.basedir)
         finally:
             bar.finish()
+
+    def _restore(self, progress: Progress, loading: Progress | None) -> None:
+        """Restores the state, and compares it with what the live one was said to be."""
+        start, last = max(self._snapshots.indexes(), default=0), self._journal.last
+        comparison = self.engine.comparison = self._proving.begin(start, last)
+        self.engine.start(progress, loading)
+        found = self._proving.conclude(comparison, start, self._replay_again, self._actions, self._journal.where)
+        if found is not None:
+            self._proving.forget()
+            self._diverged(found, "The system goes on with the state that replay gives.")
+
+    def _look_at_state(self) -> None:
+        """Begins to say what state the system is in, and to compare."""
+        import json
+
+        if self._says_between_calls():
+            self.engine.look = self._proving.look
+        if (said := self._proving.uncompared()) is not None:
+            if said.took_s <= proving.INLINE_S and self._fork:
+                # Code of the domain runs for it.
+                machine = self.engine.machine
+                found = _apart(lambda: json.dumps(_compared(machine, said)).encode())
+                if found:
+                    self._was_compared(json.loads(found))
+            else:
+                self._run_beside(lambda machine: _compared(machine, said), self._was_compared)
+
+    def _says_between_calls(self) -> bool:
+        """Whether calls are recorded one after the other, with the lock held."""
+        return True
+
+    def _replay_again(self, comparison: Comparison, upto: int) -> None:
+        past, codec = proxy.Past(self._cls), Codec(self._cls)
+        codec.proxy = past.proxy
+        self.engine.past(upto, None, 0, codec, past.begin, comparison)
+
+    def _actions(self, after: int) -> Iterator[history.Action]:
+        log = self._journal.reader()
+        try:
+            yield from history.actions(log, Codec(self._cls), after)
+        finally:
+            log.close()
+
+    # -- what replay was found to give
+
+    def _diverged(self, found: Divergence, goes_on: str) -> None:
+        """Says that replay gives another state than the live system had."""
+        log.error("%s: %s. %s", self.basedir, found.text, goes_on)
+        self._divergence = found.as_dict()
+        self._call_back(self._on_diverged, self._divergence)
+
+    def tell_of_divergences(self, function: Callable[[dict[str, Any]], object]) -> None:
+        """See `Control.on_diverged`."""
+        self._on_diverged = function
+        if self._divergence is not None:
+            self._call_back(function, self._divergence)
+
+    def _was_compared(self, found: dict[str, Any]) -> None:
+        """Hears what the state was found to be with which the system was opened."""
+        if found["path"] is not None:
+            start = max((index for index in self._snapshots.indexes() if index <= found["index"]), default=0)
+            difference = proof.Difference(-1, found["index"], found["path"])
+            self._diverged(
+                proving.explained(difference, start, self._actions, "opening"), "The system goes on with the state that replay gives."
+            )
+
+    def _check_itself(self, newest: int) -> None:
+        """Has a child replay from the snapshot before the newest one, and compare with the live state."""
+        indexes = [index for index in self._snapshots.indexes() if index < newest]
+        now = time.monotonic()
+        if not self._fork or not indexes or self._beside is not None or self._closing or now < self._check_due:
+            return
+        base, basedir, cls = indexes[-1], self.basedir, self._cls
+        if newest - base > CHECK_ACTIONS_MAX or not self._has_room_for(newest):
+            return
+        self._run_beside(lambda machine: _checked(machine, basedir, cls, base), self._was_checked)
+
+    def _has_room_for(self, index: int) -> bool:
+        """Whether a second state is small enough to be made beside this one."""
+        size = self._size_of(index)
+        return size is not None and size <= CHECK_BYTES_MAX and trial.room() > 10 * size
+
+    def _size_of(self, index: int) -> int | None:
+        try:
+            return os.stat(directory.snapshot_path(self.basedir, index)).st_size
+        except OSError:
+            return None
+
+    def _was_checked(self, found: dict[str, Any]) -> None:
+        """Hears what a child that replays has found."""
+        seconds = found["seconds"]
+        self._check_due = time.monotonic() + CHECK_REST * seconds
+        self._self_check = {
+            "first": found["base"], "last": found["index"], "seconds": seconds, "problem": found["problem"],
+            "when": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }  # fmt: skip
+        if found["path"] is not None:
+            difference = proof.Difference(found["after"], found["index"], found["path"])
+            self._diverged(
+                proving.explained(difference, found["base"], self._actions, "self-check"),
+                "The live state goes on, and a restart may give the other one: look at both, and take a snapshot, before you restart.",
+            )
+
+    def _run_beside(self, function: Callable[[Machine], dict[str, Any]], then: Callable[[dict[str, Any]], object]) -> None:
+        """Runs a function of the machine as it is now in a child, and another one of what it comes to. Does nothing if that can't be."""
+        if not child.AVAILABLE or not self._fork:
+            return
+
+        def begin(machine: Machine) -> child.Waiting:
+            return child.start(lambda: _said_by_child(function, machine), what="the state was not compared")
+
+        try:
+            waiting = self.engine.beside(begin)
+            beside = self._beside = _Beside(waiting, _weakly(then), _weakly(self._is_done_beside), self.basedir)
+            beside.start()
+        except (CoopyError, RuntimeError) as error:
+            self._beside = None
+            log.warn("%s: the state is not compared with what replay gives: %s", self.basedir, error)
+
+    def _is_done_beside(self) -> None:
+        self._beside = None
+
+    def status(self) -> dict[str, Any]:
+        """See `Control.status`."""
+        machine = self.engine.machine
+        return {
+            "last_applied": machine.reached,
+            "uptime": int(time.monotonic() - self._opened_at),
+            "self_code_version": machine.own_code,
+            "enabled_code_version": machine.code,
+            **self._proofs(),
+        }
+
+    def _proofs(self) -> dict[str, Any]:
+        """What is known of snapshots, and of what replay gives."""
+        return {
+            "snapshot": self._newest_snapshot(),
+            "divergence": self._divergence and dict(self._divergence),
+            "self_check": self._self_check and dict(self._self_check),
+        }
+
+    def _newest_snapshot(self) -> dict[str, Any]:
+        try:
+            newest = max(self._snapshots.indexes(), default=None)
+        except StorageError:
+            newest = None
+        found = dict(self._snapshot)
+        if newest != found["index"]:
+            found.update(index=newest, seconds=None, when=None, bytes=None)
+        if newest is not None and found["bytes"] is None:
+            try:
+                file = os.stat(directory.snapshot_path(self.basedir, newest))
+            except OSError:
+                return found
+            when = datetime.fromtimestamp(file.st_mtime).astimezone().isoformat(timespec="seconds")
+            found.update(when=when, bytes=file.st_size)
+        return found
 
     def _look_at_clock(self) -> None:
         """Warns of a clock that was far ahead once: now, and when the first action is recorded."""
@@ -596,30 +801,44 @@ class System:
         )  # fmt: skip
 
     def take_snapshot(self) -> int:
-        before, acted = self._grown, self._acted_s
+        before, acted, began = self._grown, self._acted_s, time.monotonic()
         try:
-            self._refuse_elsewhere()
-        except JournalError as error:
-            raise SnapshotError(f"the snapshot was not written: {error.strerror}") from error
-        if self._fork:
-            collector.count_the_young()
-        index = self.engine.take_snapshot(self._in_a_child if self._fork else _inline)
+            index = self._take_snapshot()
+        except Exception as error:
+            self._snapshot["problem"] = str(error)
+            raise
+        if index != self._snapshot["index"] or self._snapshot["problem"]:
+            self._snapshot = {
+                "index": index, "when": datetime.now().astimezone().isoformat(timespec="seconds"), "bytes": self._size_of(index),
+                "seconds": round(time.monotonic() - began, 3), "problem": None,
+            }  # fmt: skip
         # What the journal has grown by meanwhile is for the next one.
         self._grown -= before
         self._acted_s -= acted
         self._replay_due_s = self._replay_max_s
+        self.engine.look_soon()
+        self._check_itself(index)
         try:
             self.prune(self._kept)
         except (StorageError, OSError) as error:
             log.error("%s: the snapshot of action %d is kept, but none was deleted: %s", self.basedir, index, error)
         return index
 
+    def _take_snapshot(self) -> int:
+        try:
+            self._refuse_elsewhere()
+        except JournalError as error:
+            raise SnapshotError(f"the snapshot was not written: {error.strerror}") from error
+        if self._fork:
+            collector.count_the_young()
+        return self.engine.take_snapshot(self._in_a_child if self._fork else _inline)
+
     def _refuse_elsewhere(self) -> None:
         """Raises `JournalError` if another directory may lie where this system's was: no file is put there, and none taken away."""
         if self._lock is not None:
             self._lock.check()
 
-    def _in_a_child(self, save: Saver) -> Callable[[], None]:
+    def _in_a_child(self, save: Saver) -> Callable[[], bytes | None]:
         return child.start(save, self._sweep_after)
 
     def _sweep_after(self, pid: int) -> None:
@@ -639,6 +858,8 @@ class System:
             holding.run_with(
                 self._pruning, lambda: gone.extend(retention.prune(self._journal, self._snapshots, rule, self._now()))
             )
+        if gone:
+            self._proving.keep_from(min(self._snapshots.indexes(), default=0), self._journal.last)
         return gone
 
     def past(self, until: int | datetime | None) -> Any:
@@ -780,6 +1001,8 @@ class System:
             self._unwatch()
             if self._shadow is not None:
                 self._shadow.end()
+            if self._beside is not None:
+                self._beside.end()
             child.reap()
         finally:
             self._let_go()
@@ -884,14 +1107,110 @@ def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s:
             due = looked + interval_s
 
 
-def _inline(save: Saver) -> Callable[[], None]:
+def _ignore(found: dict[str, Any]) -> None:
+    pass
+
+
+class _Beside:
+    """A child that compares states, and the thread that waits for it."""
+
+    def __init__(
+        self, waiting: child.Waiting, then: Callable[[dict[str, Any]], object], done: Callable[[], object], basedir: str
+    ) -> None:
+        self._waiting = waiting
+        self._then = then
+        self._done = done
+        self._thread = threading.Thread(target=self._wait, name=f"coopy proof of {basedir}", daemon=True)
+        self._is_given_up = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _wait(self) -> None:
+        import json
+
+        try:
+            found = self._waiting()
+            if found and not self._is_given_up:
+                self._then(json.loads(found))
+        except (CoopyError, ValueError):
+            pass  # Nothing is known; the next one may come to an end.
+        finally:
+            self._done()
+
+    def end(self) -> None:
+        """Ends both."""
+        self._is_given_up = True
+        self._waiting.give_up()
+        if self._thread is not threading.current_thread() and self._thread.ident is not None:
+            self._thread.join()
+
+
+def _apart(function: Callable[[], bytes | None]) -> bytes | None:
+    """Runs a function in a child, and returns what it returns; None if nothing came of it."""
+
+    def run() -> bytes | None:
+        with child.within(APART_S, "comparing states"):
+            return function()
+
     try:
-        save()
+        return child.start(run, what="the state was not compared")()
+    except SnapshotError:
+        return None
+
+
+def _here(function: Callable[[], bytes | None]) -> bytes | None:
+    return function()
+
+
+def _said_by_child(function: Callable[[Machine], dict[str, Any]], machine: Machine) -> bytes:
+    import json
+
+    proving.quietly()
+    with child.within(CHECK_S, "comparing states"):
+        return json.dumps(function(machine)).encode()
+
+
+def _compared(machine: Machine, said: proof.Said) -> dict[str, Any]:
+    """In a child: where a state is not what was said of it, if anywhere."""
+    comparison = Comparison([said])
+    if machine.applied == said.action:
+        comparison.visit(machine)
+    found = comparison.difference
+    return {"index": said.action, "path": found.path[:PATH_CHARS] if found is not None else None}
+
+
+def _checked(machine: Machine, basedir: str, cls: type, base: int) -> dict[str, Any]:
+    """In a child: replays from a snapshot to where a machine is, and compares."""
+    began = time.monotonic()
+    found: dict[str, Any] = {"base": base, "index": machine.applied, "after": -1, "path": None, "problem": None}
+    try:
+        with Reading(basedir, cls) as reading:
+            entries = Digests(Calls(), basedir).read()
+            said = [each for each in (proof.understood(*entry) for entry in entries) if each is not None]
+            comparison = Comparison(proof.chosen(said, base + 1, machine.applied - 1, CHECK_S / 10))
+            again = reading.machine_from(base, machine.applied, comparison)
+            from coopy import digest
+
+            if digest.digest(again.domain) != digest.digest(machine.domain):
+                if comparison.difference is not None:
+                    found["index"] = comparison.difference.action
+                found["after"] = comparison.same
+                found["path"] = proof.path_between(machine.domain, again.domain, proving.PATH_S)[:PATH_CHARS]
+    except CoopyError as error:
+        found["problem"] = f"{type(error).__name__}: {error}"[:PATH_CHARS]
+    found["seconds"] = round(time.monotonic() - began, 3)
+    return found
+
+
+def _inline(save: Saver) -> Callable[[], bytes | None]:
+    try:
+        said = save()
     except OSError as error:
         raise SnapshotError(
             f"the snapshot was not written: {error}. The system goes on; its journal holds every action."
         ) from error
-    return lambda: None
+    return lambda: said
 
 
 def _refuse_foreign(calls: Calls, basedir: str) -> None:

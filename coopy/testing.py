@@ -38,7 +38,7 @@ from coopy.machine import Function
 from coopy.moment import current
 from coopy.progress import Bar
 from coopy.replay import Progress, restore
-from coopy.storage import MemoryLog, MemorySnapshots, SnapshotStore, StateWriter, Trial
+from coopy.storage import MemoryEntries, MemoryLog, MemorySnapshots, SnapshotStore, StateWriter, Trial
 from coopy.system import Control, System, begin, control, open_as
 from coopy.words import shown
 
@@ -471,8 +471,10 @@ class _InMemory(_Opened):
         left = self.left
         if isinstance(left, _InMemory):
             self._journal, self._snapshots = left._journal.left(self.faults), left._snapshots.left(self.faults)
+            self._entries = MemoryEntries(left._entries.read())
             return left._manifest
         self._journal, self._snapshots = _Log(self.faults), _Snapshots(self.faults)
+        self._entries = MemoryEntries()
         return Manifest(os.urandom(SYSTEM_BYTES), self.secret or os.urandom(SECRET_BYTES))
 
     def _let_go(self) -> None:

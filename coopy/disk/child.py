@@ -58,7 +58,7 @@ _HERE = __name__.replace(".", r"\.") + r"\Z"
 _until: tuple[float, str] | None = None
 """When what a child does has to be done, and what to say if it is not."""
 
-_held: dict[_Child, weakref.ref[_Waiting]] = {}
+_held: dict[_Child, weakref.ref[Waiting]] = {}
 """All for which something is held, each with what waits for it. Where that is gone, the rest is let go by whoever comes next."""
 
 
@@ -66,15 +66,21 @@ def _nothing(pid: int) -> None:
     pass
 
 
-def start(function: Callable[[], None], failed: Callable[[int], None] = _nothing) -> Callable[[], None]:
-    """Forks; the child runs the function and ends. Returns what waits for it.
+def _do_nothing() -> None:
+    pass
 
-    Waiting raises `SnapshotError` if the child did not do it, or if that can't be told; ``failed`` is then called with its process
+
+def start(
+    function: Callable[[], bytes | None], failed: Callable[[int], None] = _nothing, what: str = "the snapshot was not written"
+) -> Waiting:
+    """Forks; the child runs the function and ends. Returns what waits for it, and returns what the function did.
+
+    That is bytes, not too many for a pipe to take at once, or None. Waiting raises `SnapshotError` if the child did not do it, or if that can't be told; ``failed`` is then called with its process
     id, to tidy up what it has left. Raises `SnapshotError` if there is no room for a child.
     """
     reap()
-    child = _Child(function, failed)
-    waiting = _Waiting(child)
+    child = _Child(function, failed, what)
+    waiting = Waiting(child)
     _held[child] = weakref.ref(waiting, lambda _: child.let_go())
     try:
         child.begin()
@@ -93,7 +99,7 @@ def reap() -> None:
             child.let_go()
 
 
-class _Waiting:
+class Waiting:
     """What waits for a child; once it is dropped, nobody does any more."""
 
     __slots__ = ("_child", "__weakref__")
@@ -101,15 +107,20 @@ class _Waiting:
     def __init__(self, child: _Child) -> None:
         self._child = child
 
-    def __call__(self) -> None:
-        self._child.wait()
+    def __call__(self) -> bytes | None:
+        return self._child.wait()
+
+    def give_up(self) -> None:
+        """Ends the child, and so the waiting of another thread for it."""
+        self._child.kill()
 
 
 class _Child:
     """A child, and what its parent holds for it."""
 
-    def __init__(self, function: Callable[[], None], failed: Callable[[int], None]) -> None:
+    def __init__(self, function: Callable[[], bytes | None], failed: Callable[[int], None], what: str) -> None:
         self.begun = False
+        self._what = what
         self._function = function
         self._failed = failed
         self._owner = os.getpid()
@@ -149,11 +160,12 @@ class _Child:
             self._unblock()  # An interrupt may have come just before.
         self._close(1)
         self._masks.clear()
+        self._function = _do_nothing  # The child has it; it may hold much.
         self.begun = True
 
-    def wait(self) -> None:
-        """Returns when the child has done it. Raises `SnapshotError` if it has not; if it is interrupted, ends the child."""
-        message, reason, what = b"", "", "the snapshot was not written"
+    def wait(self) -> bytes | None:
+        """Returns what the child came to. Raises `SnapshotError` if it did not; if it is interrupted, ends the child."""
+        message, reason, what = b"", "", self._what
         try:
             message = self._listen()
             if not self.is_stuck and not self._statuses:
@@ -166,8 +178,8 @@ class _Child:
         finally:
             self.let_go()
         collector.look_if_grown()
-        if message == _DONE:
-            return
+        if message.startswith(_DONE):
+            return message[len(_DONE) :].rstrip(_BEAT) or None
         if not self.is_given_up:
             self._failed(self._pids[0])
         status = self._statuses[0][1] if self._statuses else 0
@@ -240,6 +252,14 @@ class _Child:
                         if not (self._masks or self._frozen or self._pipe):
                             _held.pop(self, None)
 
+    def kill(self) -> None:
+        """Ends the child; that it did is for who waits for it to see."""
+        if self.is_ours and self._pids and not self._statuses:
+            try:
+                os.kill(self._pids[0], signal.SIGKILL)
+            except OSError:
+                pass  # It has ended by itself.
+
     def _end(self) -> None:
         """Kills the child, and waits a moment for its end."""
         patience_s = 0.0 if self.is_given_up else GONE_S
@@ -294,11 +314,11 @@ class _Child:
                 gc.disable()
                 self._close(1, place=0)
                 self._keep_showing_life()
-                self._function()
+                found = self._function()
             except BaseException as error:
                 said = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:_MESSAGE_BYTES_MAX]
             else:
-                said = _DONE
+                said = _DONE + (found or b"")
             os.write(self._pipe[-1], said)
         finally:
             os._exit(0)

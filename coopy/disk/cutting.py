@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from coopy.disk import directory, frame
+from coopy.disk import digests, directory, frame
 from coopy.disk.fs import Calls
 from coopy.disk.segment import HEADER, Segment, frames_upto
 from coopy.storage import WRAP, joined
@@ -20,6 +20,7 @@ from coopy.storage import WRAP, joined
 
 def cut(calls: Calls, basedir: str, system: bytes, index: int, aside: str) -> None:
     """Has a journal end before action ``index``; what it had from there on is in the directory ``aside`` then. Raises OSError, `StorageError`."""
+    digests.set_aside(calls, basedir, aside)
     names = calls.names(basedir)
     firsts = directory.segments(names)
     last = max((first for first in firsts if first < index), default=index)

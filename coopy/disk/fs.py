@@ -42,6 +42,14 @@ class Calls:
     def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
         return os.pwrite(fd, data, offset)
 
+    def add(self, path: str, data: bytes) -> None:
+        """Writes at the end of a file, which is made if it is not there. What comes of it may be a part, and is not durable."""
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, data)
+        finally:
+            closed(os.close, fd)
+
     def map(self, fd: int, size: int) -> mmap.mmap:
         return mmap.mmap(fd, size)
 

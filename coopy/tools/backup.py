@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from coopy import paths
-from coopy.disk import directory, dirlock, manifest
+from coopy.disk import digests, directory, dirlock, manifest
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.disk.segment import Segment
@@ -169,7 +169,8 @@ def _copied(calls: Calls, basedir: str, temporary: str, dest: str, progress: Pro
     segments = [os.path.basename(directory.segment_path("", first)) for first in firsts]
     snapshots = [os.path.basename(directory.snapshot_path("", index)) for index in directory.snapshots(names)]
     # Pruning takes the oldest first, and a snapshot before the segments behind it.
-    wanted = [*reversed(snapshots), *reversed(segments), manifest.NAME]
+    said = [name for name in names if name == digests.NAME]
+    wanted = [*reversed(snapshots), *reversed(segments), *said, manifest.NAME]
     held: dict[str, File] = {}
     try:
         for name in wanted[:_HELD]:
@@ -274,4 +275,4 @@ def _clear(calls: Calls, temporary: str) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (manifest.NAME, dirlock.NAME) or bool(directory.segments([name]) or directory.snapshots([name]))
+    return name in (manifest.NAME, dirlock.NAME, digests.NAME) or bool(directory.segments([name]) or directory.snapshots([name]))

@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from coopy import action, paths
-from coopy.disk import directory, dirlock, frame, manifest, snapshots
+from coopy.disk import digests, directory, dirlock, frame, manifest, snapshots
 from coopy.disk.fs import Calls, File
 from coopy.disk.manifest import Manifest
 from coopy.disk.segment import HEADER, Block, NotWhole, Segment
@@ -265,7 +265,7 @@ def _survey(calls: Calls, basedir: str, names: list[str]) -> Survey:
     looks = [_look(calls, basedir, system, first, all_kept) for first in directory.segments(names)]
     torn = behind_a_torn_end(looks, all_kept)
     live = looks[: len(looks) - len(torn)]
-    ours = {manifest.NAME, dirlock.NAME, *(each.name for each in looks), *(each.name for each in states)}
+    ours = {manifest.NAME, dirlock.NAME, digests.NAME, *(each.name for each in looks), *(each.name for each in states)}
     sizes = {name: _size(os.path.join(basedir, name)) for name in names}
     others = [OtherFile(name, size) for name, size in sizes.items() if name not in ours]
     return Survey(known, system, live, torn, states, others, damages + _damages(live, states), sum(sizes.values()))

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 from coopy import action, paths
 from coopy.batch import BATCH
-from coopy.disk import directory, frame
+from coopy.disk import digests, directory, frame
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
@@ -144,6 +144,7 @@ def _carried_out(plan: Plan, progress: Progress | None, on_every_node: bool, cal
         note = {"index": plan.index, "outcome": plan.outcome, "call": plan.call}
         notes = {NOTE: json.dumps(note).encode()} if plan.withdraws else {}
         aside = set_aside(calls, basedir, plan.kind, [plan.name], progress, notes)
+        digests.set_aside(calls, basedir, aside)
         for name in plan.moves:
             calls.rename(os.path.join(basedir, name), os.path.join(aside, name))
         if plan.moves:

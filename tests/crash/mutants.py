@@ -1041,11 +1041,11 @@ MUTANTS = [
     Mutant(
         "pruned-before-the-snapshot-is-durable",
         "coopy/system.py",
-        "        index = self.engine.take_snapshot(self._in_a_child if self._fork else _inline)\n",
+        "        return self.engine.take_snapshot(self._in_a_child if self._fork else _inline)\n",
         "        if self._kept.keep is not None:\n"
         "            self._snapshots.forget(self._journal.last)\n"
         "            self._journal.forget(self._journal.last)\n"
-        "        index = self.engine.take_snapshot(self._in_a_child if self._fork else _inline)\n",
+        "        return self.engine.take_snapshot(self._in_a_child if self._fork else _inline)\n",
         LIVES,
     ),
     Mutant(
@@ -1615,6 +1615,30 @@ MUTANTS = [
         "        if not done and sequence > self._compared_after:\n",
         "        if not done:\n",
         "tests/cluster/test_withdrawal.py::test_what_is_told_of_results_before_it_is_not_compared_with_those_after",
+    ),
+    # -- what replay is compared with
+    Mutant(
+        "what-was-said-of-lost-actions-is-compared",
+        "coopy/proof.py",
+        " or said.at != action.instant_of(machine.header):",
+        ":",
+        "tests/proof/test_proof.py::test_of_actions_that_are_lost_nothing_is_said",
+        (Edit("coopy/proving.py", "        entries = [each for each in entries if each.action <= last]\n", ""),
+         Edit("coopy/proving.py", "                self._trying(lambda: self._entries.keep(0, last))\n", "                pass\n")),
+    ),
+    Mutant(
+        "code-of-the-domain-runs-between-two-calls",
+        "coopy/proving.py",
+        "                text = proof.say_plainly(machine, LOOK_S)\n",
+        "                text = proof.say(machine, LOOK_S)\n",
+        "tests/proof/test_proof.py::test_no_code_of_the_domain_runs_between_two_calls",
+    ),
+    Mutant(
+        "a-withdrawal-by-hand-leaves-what-was-said",
+        "coopy/tools/withdrawing.py",
+        "        digests.set_aside(calls, basedir, aside)\n",
+        "",
+        "tests/proof/test_proof.py::test_what_was_said_goes_with_an_action_that_is_withdrawn_by_hand",
     ),
 ]
 

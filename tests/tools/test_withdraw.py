@@ -257,9 +257,9 @@ def test_a_last_action_that_is_reinstated_is_as_it_was_before_and_may_be_interru
     for number in range(1, 4):
         book.write(number)
     directory = killed(tmp_path / "book", tmp_path / "killed")
-    before = files(directory)
+    before = {name: data for name, data in files(directory).items() if name != "digests.dat"}
     withdraw(directory, 3)
-    assert files(directory) != before
+    assert {name: data for name, data in files(directory).items() if name in before} != before
     reinstate(directory, 3)
     assert {name: data for name, data in files(directory).items() if name in before} == before
     with opened(directory) as again:
