@@ -51,6 +51,10 @@ _ROUNDS_MAX = 32
 _BULK_MIN = 8
 
 _SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
+_TEXTS = frozenset({str, bytes})
+_SIZED = frozenset({list, dict, set})
+_VALUES_PER_S, _BYTES_PER_VALUE = 2_000_000, 250
+"""What is walked of a state in a second where that is fast: values, or so many bytes of texts for each."""
 _SORTABLE = (frozenset({str}), frozenset({int}), frozenset({bytes}))
 _EQUIPPED = {"_clock": "coopy.clock", "_env": "coopy.env"}
 _NEW = ...  # Stands for an object that is met for the first time.
@@ -131,6 +135,7 @@ class _Walk:
             from hashlib import blake2b as _blake2b
         self._state = state
         self._until = until
+        self._room = 0.0 if until is None else (until - time.thread_time()) * _VALUES_PER_S
         self._runs_code = runs_code
         self._out: list[Any] = []
         self._floats = False
@@ -177,8 +182,11 @@ class _Walk:
 
     def _walk(self) -> None:
         out, plain, state = self._out, self._plain, self._state
+        is_limited = self._until is not None
         for obj in self._queue:
             kind = type(obj)
+            if is_limited and kind in _SIZED:
+                self._pay(len(obj))  # Before it is copied.
             if len(out) > _CHUNK:
                 self._flush()
             if obj is state:
@@ -207,6 +215,8 @@ class _Walk:
                 out.append(head)
             # As `_take` begins, without the call: most objects hold nothing but scalars.
             kinds = set(map(type, children))
+            if is_limited and not kinds.isdisjoint(_TEXTS):
+                self._pay(sum([len(each) for each in children if type(each) in _TEXTS]) // _BYTES_PER_VALUE)
             if kinds <= _SCALARS:
                 if float in kinds:
                     self._floats = True
@@ -214,6 +224,12 @@ class _Walk:
             else:
                 self._take(children)
         self._flush()
+
+    def _pay(self, values: int) -> None:
+        """Counts what is yet to be walked. Raises `OutOfTime` once that is more than there is time for on a fast machine."""
+        self._room -= values
+        if self._room < 0:
+            raise OutOfTime
 
     def _take(self, values: Collection[Any]) -> None:
         """Adds values to the list; objects in it that are new are in the queue then."""

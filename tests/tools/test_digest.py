@@ -552,6 +552,18 @@ def test_without_its_own_code_no_code_of_an_object_runs(place: Callable[[Any], A
     assert counting.asked == 0
 
 
+@pytest.mark.parametrize(
+    "large",
+    [list(range(1_000_000)), [dict.fromkeys(range(1_000_000))], [set(range(1_000_000))], ["x" * 300_000_000], Plain(a=[bytes(300_000_000)])],
+    ids=["list", "dict", "set", "text", "bytes"],
+)
+def test_a_large_part_of_a_state_is_not_walked_where_there_is_no_time(large: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Time stands still: it is given up for what is there, before the first of it is copied.
+    monkeypatch.setattr("time.thread_time", lambda: 0.0)
+    with pytest.raises(OutOfTime):
+        digest(large, until=0.1)
+
+
 def test_a_digest_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(OutOfTime):
         digest([[number] for number in range(10_000)], until=0.0)
