@@ -41,11 +41,13 @@ class Held:
     """Its __getstate__ waits for a lock, if there is one."""
 
     lock: threading.Lock | None = None
+    asked = 0
 
     def __init__(self) -> None:
         self.value = 1
 
     def __getstate__(self) -> dict[str, Any]:
+        Held.asked += 1
         if Held.lock is not None:
             Held.lock.acquire()
         return {"value": self.value}
@@ -311,12 +313,11 @@ def test_a_close_does_not_hang_with_code_of_the_domain(tmp_path: Path, monkeypat
 
 def test_no_code_of_the_domain_runs_between_two_calls(tmp_path: Path) -> None:
     holder = opened(tmp_path, Holder)
-    Held.lock = threading.Lock()
-    Held.lock.acquire()
+    before = Held.asked
     for number in range(20):
         holder.add(number)
-    Held.lock = None
     holder.close()
+    assert Held.asked == before, "nor in a process that closes"
 
 
 def test_a_disk_that_refuses_what_is_said_refuses_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
