@@ -481,14 +481,14 @@ class StateDiverged(ReplayError):
     in between, or "" if the snapshot itself brings back another state.
     """
 
-    def __init__(self, index: int, method: tuple[str, ...], where: str, after: int, path: str, what: str) -> None:
+    def __init__(self, index: int, method: str, where: str, after: int, path: str, what: str) -> None:
         super().__init__(
             f"replay gives another state than the live system had after action {index} ({where}), at {path}: {what}. Nothing was "
             f"changed. The method depends on something that is not in its arguments, its clock or its env (the order of a set, id(), a "
             f"variable of a module, a file), the state was changed outside any action, or its code is not what it was. See what is "
             f"there with coopy.replay(cls, basedir); to go on with that, open it with on_divergence=\"report\".",
             index,
-            method[0] if method else "",
+            method,
             where,
         )
         self.after = after

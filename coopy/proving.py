@@ -53,20 +53,25 @@ class Divergence(NamedTuple):
     """Index at which the two were last seen to be the same, or that of the snapshot from which it was replayed."""
     action: int
     """Index at which they differ."""
-    methods: tuple[str, ...]
-    """The methods of the first and of the last action in between."""
+    calls: tuple[tuple[int, str], ...]
+    """Index and method of the first and of the last call of the domain in between; none if there is no action in between."""
     path: str
     found_by: str
 
     @property
     def what(self) -> str:
         """What has made the difference, as a sentence."""
-        if not self.methods:
+        if not self.calls:
             return f"the snapshot of action {self.action} brings back another state than the one of which it was taken"
-        if self.action == self.after + 1:
-            return f"action {self.action}, {self.methods[0]}(), has another effect when it is replayed"
-        first, last = self.after + 1, self.action
-        return f"one of the actions {first}, {self.methods[0]}(), to {last}, {self.methods[-1]}(), has another effect when it is replayed"
+        first, last = ", ".join(map(str, self.calls[0])), ", ".join(map(str, self.calls[-1]))
+        if first == last:
+            return f"action {first}(), has another effect when it is replayed"
+        return f"one of the actions {first}(), to {last}(), has another effect when it is replayed"
+
+    @property
+    def method(self) -> str | None:
+        """That of the first call in between."""
+        return self.calls[0][1] if self.calls else None
 
     @property
     def text(self) -> str:
@@ -79,7 +84,7 @@ class Divergence(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """What `Control.status` says of it."""
         return {
-            "after": self.after, "index": self.action, "method": self.methods[0] if self.methods else None, "path": self.path,
+            "after": self.after, "index": self.action, "method": self.method, "path": self.path,
             "found_by": self.found_by, "text": self.text, "when": datetime.now().astimezone().isoformat(timespec="seconds"),
         }  # fmt: skip
 
@@ -142,7 +147,7 @@ class Proving:
         found = _narrowed(found, said, start, replay)
         divergence = explained(found, start, actions, "opening")
         if self._refuses:
-            raise StateDiverged(divergence.action, divergence.methods[:1], where(divergence.action) if divergence.methods else self._name,
+            raise StateDiverged(divergence.action, divergence.method or "", where(divergence.action) if divergence.calls else self._name,
                                 divergence.after, divergence.path, divergence.what)  # fmt: skip
         return divergence
 
@@ -258,18 +263,17 @@ def _narrowed(found: Difference, said: list[Said], start: int, replay: Replay) -
 def explained(found: Difference, start: int, actions: Callable[[int], Iterator[Action]], found_by: str) -> Divergence:
     """A difference with the methods that may have made it."""
     after = max(found.after, start)
-    methods: tuple[str, ...] = ()
+    calls: list[tuple[int, str]] = []
+    own: list[tuple[int, str]] = []
     if found.action > start:
-        first = last = "?"
         for each in actions(after):
             name = each.method or "?"
-            if each.index == after + 1:
-                first = name
+            # The system's own have names that no method can have.
+            place = own if name.startswith("<") else calls
+            place[1:] = [(each.index, name)]
             if each.index >= found.action:
-                last = name
                 break
-        methods = (first, last)
-    return Divergence(after, found.action, methods, found.path, found_by)
+    return Divergence(after, found.action, tuple(calls or own), found.path, found_by)
 
 
 def quietly() -> None:
