@@ -78,6 +78,7 @@ class Options(TypedDict, total=False):
     create: bool
     wait: float
     on_divergence: str | Callable[[dict[str, Any]], object]
+    self_check: bool
     cluster: Sequence[str]
     node: str | None
     replica_password: str | None

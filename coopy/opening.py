@@ -47,6 +47,7 @@ def init_system(
     create: bool = True,
     wait: float = 0,
     on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
+    self_check: bool = True,
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
@@ -81,6 +82,7 @@ def init_system(
     create: bool = True,
     wait: float = 0,
     on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
+    self_check: bool = True,
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
@@ -114,6 +116,7 @@ def init_system(
     create: bool = True,
     wait: float = 0,
     on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
+    self_check: bool = True,
     cluster: Sequence[str] = (),
     node: str | None = None,
     replica_password: str | None = None,
@@ -159,6 +162,8 @@ def init_system(
         on_divergence: what to do when replay gives another state than the live system had (see docs/guides/limits.md). "report": go
             on with the state of replay, log an error, and say so in ``control(p).status()``; a function is called with what is
             said there, too. "refuse" raises `StateDiverged`, and so does check=True.
+        self_check: after a snapshot, a child of the lowest priority runs the actions since the one before again, and compares with the
+            live state. False: for methods that do something outside the system, which is then done again at a start only.
         cluster: the addresses of three or five equal nodes, of which this one is ``node``: any of them writes, and a
             minority may be away. ``password`` is that of the nodes, ``replica_password`` that of those who follow
             with replication=True; without one nobody may.
@@ -195,7 +200,7 @@ def init_system(
     return open_as(
         kind, obj, basedir, snapshot_time, durability=durability, validation=validation, check=check, keep=keep,
         keep_for=keep_for, snapshot_growth=snapshot_growth, snapshot_replay=snapshot_replay, fork=fork, progress=progress, segment_bytes=segment_bytes,
-        deterministic=deterministic, create=create, wait=wait, on_divergence=on_divergence,
+        deterministic=deterministic, create=create, wait=wait, on_divergence=on_divergence, self_check=self_check,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from coopy.proof import Comparison, Difference, Said
 from coopy.storage import Entry, EntryStore
 
 REPORT, REFUSE = "report", "refuse"
-INLINE_S = 0.05
+INLINE_S = 0.02
 """Digests that take no longer, together, are compared while a system is opened; others afterwards, in a child."""
 CLOSE_S = 0.5
 SNAPSHOT_S = 1.0

@@ -93,6 +93,7 @@ def open_as(
     create: bool = True,
     wait: float = 0,
     on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
+    self_check: bool = True,
 ) -> Any:
     """Opens a system of that kind, and returns its proxy; see `coopy.init_system`."""
     cls = _class_of(obj)
@@ -143,6 +144,7 @@ def open_as(
                 create=create,
                 wait_s=min(wait, threading.TIMEOUT_MAX),
                 on_divergence=on_divergence,
+                self_check=self_check,
             )
             system.start(progress)
             system.snapshot_by_itself(snapshot_time)
@@ -454,6 +456,7 @@ class System:
         snapshot_replay: float = 0,
         wait_s: float = 0,
         on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
+        self_check: bool = True,
         calls: Calls | None = None,
     ) -> None:
         self.basedir = basedir
@@ -481,6 +484,7 @@ class System:
         self._on_diverged: Callable[[dict[str, Any]], object] = on_divergence if callable(on_divergence) else _ignore
         self._divergence: dict[str, Any] | None = None
         self._self_check: dict[str, Any] | None = None
+        self._checks_itself = self_check and fork
         self._snapshot: dict[str, Any] = {"index": None, "when": None, "bytes": None, "seconds": None, "problem": None}
         self._beside: _Beside | None = None
         self._check_due = 0.0
@@ -690,7 +694,7 @@ class System:
         """Has a child replay from the snapshot before the newest one, and compare with the live state."""
         indexes = [index for index in self._snapshots.indexes() if index < newest]
         now = time.monotonic()
-        if not self._fork or not indexes or self._beside is not None or self._closing or now < self._check_due:
+        if not self._checks_itself or not indexes or self._beside is not None or self._closing or now < self._check_due:
             return
         base, basedir, cls = indexes[-1], self.basedir, self._cls
         if newest - base > CHECK_ACTIONS_MAX or not self._has_room_for(newest):

@@ -45,7 +45,7 @@ from coopy.words import shown
 T = TypeVar("T")
 
 FAULTS = ("append", "sync", "snapshot")
-OF_A_DIRECTORY = frozenset({"create", "durability", "fork", "segment_bytes", "snapshot_growth", "snapshot_replay", "wait"})
+OF_A_DIRECTORY = frozenset({"create", "durability", "fork", "segment_bytes", "self_check", "snapshot_growth", "snapshot_replay", "wait"})
 """Options of `init_system` that mean nothing without a directory."""
 
 _NS = 1_000_000_000

@@ -392,6 +392,13 @@ def test_a_system_that_is_repeatable_checks_itself_and_tells_nothing(tmp_path: P
     assert errors(caplog) == []
 
 
+def test_a_system_that_is_not_to_check_itself_does_not(tmp_path: Path) -> None:
+    with control(opened(tmp_path, self_check=False)) as here:
+        here.system.add(1)
+        here.take_snapshot()
+        assert not any("proof" in thread.name for thread in threading.enumerate()) and here.status()["self_check"] is None
+
+
 def test_a_self_check_ends_with_the_system(tmp_path: Path) -> None:
     class Slow(Till):
         def wait(self) -> None:
