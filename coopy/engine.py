@@ -806,7 +806,12 @@ class Engine:
             except JournalError:
                 pass  # The next record says so too; if there is none, replay sees it raise and its mark.
         if parts is not None and method.parts and not refused:
-            self._codec.load_parts(machine.domain, method.parts, parts)
+            try:
+                self._codec.load_parts(machine.domain, method.parts, parts)
+            except Exception:
+                # What can be pickled can't always be loaded: the journal has it all the same.
+                self._rebuild()
+                return error
         elif method.transactional or refused:
             self._rebuild()
             return error

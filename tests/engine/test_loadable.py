@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import SnapshotError, control, init_system, trial
+from coopy import SnapshotError, control, init_system, transactional, trial
 from coopy.disk import directory
 from coopy.errors import DecodingError, UnloadableState
 
@@ -128,6 +128,11 @@ class Shop:
     def forget(self) -> None:
         self.orders.pop()
 
+    @transactional(parts=("orders", "count"))
+    def refuse(self) -> None:
+        self.count += 1
+        raise LookupError("refused")
+
 
 @pytest.mark.parametrize("what", MADE)
 @pytest.mark.parametrize("fork", [True, False])
@@ -157,6 +162,17 @@ def test_a_system_whose_first_state_cannot_be_loaded_is_not_begun(tmp_path: Path
     assert raised.value.path.startswith("state.orders[0]['what']")
     with init_system(Shop, tmp_path / "shop", validation="off") as begun:
         assert begun.count == 0
+
+
+@pytest.mark.parametrize("what", MADE)
+def test_parts_that_cannot_be_loaded_are_put_back_by_the_journal(tmp_path: Path, what: str) -> None:
+    with init_system(Shop, tmp_path / "shop", validation="off") as shop:
+        shop.order(what)
+        with pytest.raises(LookupError, match="refused"):
+            shop.refuse()
+        assert (shop.count, len(shop.orders)) == (1, 1)
+        shop.order()
+    assert coopy.replay(Shop, tmp_path / "shop").count == 2
 
 
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
