@@ -2,7 +2,7 @@
 
 When it is said: with each snapshot, by the process that writes it; when the system is closed; and, of a small state, at the first
 calls after a start or a snapshot and then about once a second. Each is bounded in time, and a state that takes longer is left alone:
-docs/design/020-replay-proves-itself.md has the figures.
+docs/design/018-replay-proves-itself.md has the figures.
 
 Does not know where entries are kept, and forks nothing: what is to run in a child are functions here.
 """
