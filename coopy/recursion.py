@@ -47,7 +47,10 @@ def _set() -> None:
     limit = sys.getrecursionlimit()
     if limit not in (_raised, _wanted):
         _base = limit  # Nobody replays, or the program has set another meanwhile.
-    _wanted = _base + max(_rooms.values(), default=0)
-    if _wanted != limit:
-        sys.setrecursionlimit(_wanted)
-    _raised = _wanted
+    wanted = _wanted = _base + max(_rooms.values(), default=0)
+    if wanted != limit:
+        try:
+            sys.setrecursionlimit(wanted)
+        except RecursionError:
+            wanted = limit  # The stack is deeper than that here: whoever is next lowers it.
+    _raised = wanted

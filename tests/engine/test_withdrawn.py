@@ -509,6 +509,7 @@ def left_on_the_stack() -> int:
 def test_a_call_at_the_end_of_the_stack_leaves_the_lock_free(tmp_path: Path, method: str) -> None:
     arguments = {"add": (1,), "exit": (3,), "resize": (10**15,), "next_of": ([],)}.get(method, ())
     interrupted.append(None)
+    limit = sys.getrecursionlimit()
     with opened(tmp_path / "jobs", durability="buffered") as jobs:
         engine = jobs._coopy_engine
         for left in range(40):
@@ -519,6 +520,7 @@ def test_a_call_at_the_end_of_the_stack_leaves_the_lock_free(tmp_path: Path, met
             assert not engine.lock._is_owned() and not engine.machine.running and moment.current.machine is None, left
         state = jobs.all()
     assert coopy.replay(Jobs, tmp_path / "jobs").steps == state
+    assert sys.getrecursionlimit() == limit
 
 
 @pytest.mark.parametrize("method", ["resize", "together"])

@@ -131,7 +131,7 @@ class Life:
     def _surroundings(self) -> Iterator[None]:
         work = self.folder / "work"
         work.mkdir(parents=True, exist_ok=True)
-        cwd, interval = os.getcwd(), sys.getswitchinterval()
+        cwd, interval, limit = os.getcwd(), sys.getswitchinterval(), sys.getrecursionlimit()
         handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGINT)}
         hook, sys.unraisablehook = sys.unraisablehook, lambda found: None
         thread_hook, threading.excepthook = threading.excepthook, lambda found: None
@@ -141,6 +141,9 @@ class Life:
         try:
             with patience(PATIENCE_S), small_segments():
                 yield
+                self._found_in(self.home) if not self.is_killed else None  # What could not be lowered at the end of the stack is lowered by whoever is next.
+                if sys.getrecursionlimit() != limit:
+                    raise Violation(f"the limit of recursion was {limit} and is {sys.getrecursionlimit()}")
         except Hang as error:
             raise Violation(f"it hangs: {error}") from error
         finally:
@@ -150,6 +153,7 @@ class Life:
             outside.pending.clear()
             sys.settrace(None)
             sys.setswitchinterval(interval)
+            sys.setrecursionlimit(limit)
             os.chdir(cwd)
             sys.unraisablehook, threading.excepthook = hook, thread_hook
             for number, handler in handlers.items():
