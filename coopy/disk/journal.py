@@ -392,6 +392,8 @@ class Journal:
         # Read in this order: a segment that begins in between was begun after the sync of the one before.
         last = self.last
         segment = self._segment
+        if self.settled < 0 and self._commit.durable >= last:
+            return last  # It was closed while this caller came to the gate, and closing has synced all.
         if self._held is not None and (now := _monotonic()) > self._checked:
             # Whether the directory is where it was: not at each sync, which takes no longer than that.
             self._made_durable(self._held.check)
@@ -717,6 +719,7 @@ class Journal:
 
     def close(self, amendment: bytes | None = None) -> None:
         if self.settled < 0 and self._failure is None:
+            self.abandon()  # It was closed, or closing it was interrupted in its last steps.
             return
         if not self._writes:
             # Who only looks makes nothing durable, and does not wait for the disk, nor fail with it.

@@ -16,7 +16,7 @@ import pytest
 from coopy import control, init_system
 from coopy.disk import journal
 from coopy.disk.fs import Calls
-from coopy.errors import DamagedJournal, JournalError
+from coopy.errors import DamagedJournal, JournalError, SystemClosed
 from faults import open_with
 
 LARGE = "x" * 400_000
@@ -262,3 +262,35 @@ def test_a_pruning_that_is_interrupted_is_gone_on_with(tmp_path: Path) -> None:
     control(pile).prune(keep=1)
     assert len(list((tmp_path / "data").glob("snapshot_*"))) == 1
     goes_on(pile, told, tmp_path / "data")
+
+
+def test_who_comes_to_the_gate_as_the_system_is_closed_is_not_refused(tmp_path: Path) -> None:
+    with init_system(Pile, tmp_path / "data", validation="off") as pile:
+        pile.add(b"x")
+        journal: Any = pile._coopy_engine.log
+    # It had found its action not durable, and the gate open, before closing has synced it.
+    journal._commit._lead()
+    assert journal._commit._failure is None
+    journal.wait(1)
+
+
+def test_a_closing_that_was_interrupted_in_its_last_steps_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pile = init_system(Pile, tmp_path / "data", validation="off")
+    pile.add(1)
+    log: Any = pile._coopy_engine.log
+
+    def stop(self: journal.Journal) -> None:
+        self.settled = -1
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(journal.Journal, "_stop", stop)
+    with pytest.raises(KeyboardInterrupt):
+        control(pile).close()
+    assert control(pile).closed and log._area is None
+    with pytest.raises(SystemClosed):
+        pile.add(2)
+    with init_system(Pile, tmp_path / "data", validation="off") as again:
+        assert again.rows == [1]
