@@ -1164,7 +1164,12 @@ def _apart(function: Callable[[], bytes | None]) -> bytes | None:
 
 
 def _here(function: Callable[[], bytes | None]) -> bytes | None:
-    return function()
+    try:
+        return function()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return None  # Code of the domain runs here, as it does in a child elsewhere: nothing came of it.
 
 
 def _said_by_child(function: Callable[[Machine], dict[str, Any]], machine: Machine) -> bytes:

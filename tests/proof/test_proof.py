@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import shutil
@@ -447,3 +448,20 @@ def test_the_status_says_why_no_snapshot_was_taken(tmp_path: Path) -> None:
         here.system.drop()
         here.take_snapshot()
         assert here.status()["snapshot"]["problem"] is None
+
+
+class Cancelled:
+    def __reduce__(self) -> Any:
+        raise asyncio.CancelledError
+
+
+class Keeper(Till):
+    def keep(self) -> None:
+        self.kept = Cancelled()
+
+
+def test_what_an_object_raises_as_it_is_looked_at_does_not_keep_the_system_from_closing(tmp_path: Path) -> None:
+    keeper = opened(tmp_path, Keeper, fork=False)
+    keeper.keep()
+    control(keeper).close()
+    assert control(keeper).closed
