@@ -403,7 +403,8 @@ class Engine:
 
         Wherever it was raised: in between taking the lock and knowing so, or in between giving it back and having
         done so. Every function that holds the lock calls this twice, in two ``except`` around each other, as the first
-        may be interrupted as well; it does nothing the second time. While the function surely holds the lock it says
+        may be interrupted as well; it does nothing the second time. `call` has a third around them: its first deals with what
+        the method has raised, and is long. While the function surely holds the lock it says
         so in its variable ``_coopy_holds``, for those inside of it. Costs nothing while nothing is raised.
 
         At the end of the stack there is no room for this function either. RecursionError does not come in these two gaps, so the

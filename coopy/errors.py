@@ -51,7 +51,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import shlex
 from typing import Any, TypeVar
 
 
@@ -364,6 +363,8 @@ def _ways_out(cure: str, where: str, index: int, stub: str = "") -> str:
     """What can be done about an action that replay can't get past: the cure, and what helps with any of them."""
     found = _PLACE.match(where)
     if found is not None:
+        import shlex
+
         basedir = shlex.quote(os.path.dirname(found[1]) or os.curdir)
         cure += f" Or withdraw the action, so that it is left out from now on: `coopy repair {basedir} --withdraw {index}`."
     return f"{cure} Or write an upgrade:{stub}" if stub else cure

@@ -1,7 +1,8 @@
 """What comes in between while a method of the domain runs: exceptions from outside, signal handlers, finalizers.
 
-An exception that has left a method is the method's own, or comes from outside. What the method has raised by itself is raised again at replay, and the call counts. What came from outside (Ctrl-C, the
-time limit of a job, another thread, no memory) does not come again at replay, so the call is withdrawn.
+An exception that has left a method is the method's own, or comes from outside. What the method has raised by itself is raised
+again at replay, and the call counts. What came from outside (Ctrl-C, the time limit of a job, another thread, no memory) does not
+come again at replay, so the call is withdrawn.
 
 Nobody marks an exception with where it came from. What can be known:
 

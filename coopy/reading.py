@@ -8,6 +8,7 @@ from datetime import datetime
 from coopy import action, history, migration, paths
 from coopy.codec import Codec
 from coopy.disk import manifest
+from coopy.disk.digests import Digests
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.manifest import Manifest
@@ -49,6 +50,7 @@ class Reading:
             self.codec.proxy, self._begin = past.proxy, past.begin
         with paths.reads(basedir):
             self.snapshots = DiskSnapshots(calls, basedir, found.system)
+            self.entries = Digests(calls, basedir)
             self.log = Journal(
                 calls, basedir, found.system, write=False, floor=max(self.snapshots.indexes(), default=0)
             )

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from coopy import action, collector, history, holding, log, migration, paths, proof, proving, proxy, retention, trial, versions
+from coopy import action, beside, collector, history, holding, log, migration, paths, proof, proving, proxy, retention, trial, versions
 from coopy.codec import Codec
 from coopy.delivery import Delivery
 from coopy.disk import child, directory, dirlock, manifest
@@ -62,13 +62,9 @@ WAIT_STEP_S = 0.02
 LOOKS = 100
 """So often it is looked whether an action runs in the seconds after which a snapshot is due; in between, within these limits."""
 LOOK_S_MIN, LOOK_S_MAX = 0.005, 0.05
-APART_S = 2.0
-"""What has to be known before the system is open, or closed, may take so long in a child, and is not known if it takes longer."""
-CHECK_S = 60.0
 CHECK_REST = 100
 CHECK_ACTIONS_MAX, CHECK_BYTES_MAX = 1_000_000, 256 * 1024 * 1024
-"""A self-check may take so long, and there is none for so many times as long after it; nor one of more actions, or a larger snapshot."""
-PATH_CHARS = 1000
+"""After a self-check there is none for so many times as long as it took; nor is there one of more actions, or a larger snapshot."""
 MAIN = ("__main__", "__mp_main__")
 """What the main file of a program is called; the second one in a process that multiprocessing has spawned."""
 
@@ -486,7 +482,7 @@ class System:
         self._self_check: dict[str, Any] | None = None
         self._checks_itself = self_check and fork
         self._snapshot: dict[str, Any] = {"index": None, "when": None, "bytes": None, "seconds": None, "problem": None}
-        self._beside: _Beside | None = None
+        self._beside: beside.Beside | None = None
         self._check_due = 0.0
         self._closing = False
         self._closed = False
@@ -515,7 +511,7 @@ class System:
             # The proxy has the system, not the other way round: once it is closed, it goes with its proxy.
             self._proxy = weakref.ref(attached)
             proves = self._proving = Proving(
-                basedir, self._entries, self._refuses, proving.SNAPSHOT_S if fork else proving.LOOK_S, _apart if fork else _here
+                basedir, self._entries, self._refuses, proving.SNAPSHOT_S if fork else proving.LOOK_S, beside.apart if fork else beside.here
             )
             self.engine.last_look, self.engine.said_with_snapshot = proves.last_look, proves.with_snapshot
             self.engine.told_with_snapshot = proves.told_with_snapshot
@@ -645,11 +641,11 @@ class System:
             if said.took_s <= proving.INLINE_S and self._fork:
                 # Code of the domain runs for it.
                 machine = self.engine.machine
-                found = _apart(lambda: json.dumps(_compared(machine, said)).encode())
+                found = beside.apart(lambda: json.dumps(beside.compared(machine, said)).encode())
                 if found:
                     self._was_compared(json.loads(found))
             else:
-                self._run_beside(lambda machine: _compared(machine, said), self._was_compared)
+                self._run_beside(lambda machine: beside.compared(machine, said), self._was_compared)
 
     def _says_between_calls(self) -> bool:
         """Whether calls are recorded one after the other, with the lock held."""
@@ -699,7 +695,7 @@ class System:
         base, basedir, cls = indexes[-1], self.basedir, self._cls
         if newest - base > CHECK_ACTIONS_MAX or not self._has_room_for(newest):
             return
-        self._run_beside(lambda machine: _checked(machine, basedir, cls, base), self._was_checked)
+        self._run_beside(lambda machine: beside.checked(machine, basedir, cls, base), self._was_checked)
 
     def _has_room_for(self, index: int) -> bool:
         """Whether a second state is small enough to be made beside this one."""
@@ -733,12 +729,12 @@ class System:
             return
 
         def begin(machine: Machine) -> child.Waiting:
-            return child.start(lambda: _said_by_child(function, machine), what="the state was not compared")
+            return child.start(lambda: beside.said_by_child(function, machine), what="the state was not compared")
 
         try:
             waiting = self.engine.beside(begin)
-            beside = self._beside = _Beside(waiting, _weakly(then), _weakly(self._is_done_beside), self.basedir)
-            beside.start()
+            begun = self._beside = beside.Beside(waiting, _weakly(then), _weakly(self._is_done_beside), self.basedir)
+            begun.start()
         except (CoopyError, RuntimeError) as error:
             self._beside = None
             log.warn("%s: the state is not compared with what replay gives: %s", self.basedir, error)
@@ -1113,103 +1109,6 @@ def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s:
 
 def _ignore(found: dict[str, Any]) -> None:
     pass
-
-
-class _Beside:
-    """A child that compares states, and the thread that waits for it."""
-
-    def __init__(
-        self, waiting: child.Waiting, then: Callable[[dict[str, Any]], object], done: Callable[[], object], basedir: str
-    ) -> None:
-        self._waiting = waiting
-        self._then = then
-        self._done = done
-        self._thread = threading.Thread(target=self._wait, name=f"coopy proof of {basedir}", daemon=True)
-        self._is_given_up = False
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def _wait(self) -> None:
-        import json
-
-        try:
-            found = self._waiting()
-            if found and not self._is_given_up:
-                self._then(json.loads(found))
-        except (CoopyError, ValueError):
-            pass  # Nothing is known; the next one may come to an end.
-        finally:
-            self._done()
-
-    def end(self) -> None:
-        """Ends both."""
-        self._is_given_up = True
-        self._waiting.give_up()
-        if self._thread is not threading.current_thread() and self._thread.ident is not None:
-            self._thread.join()
-
-
-def _apart(function: Callable[[], bytes | None]) -> bytes | None:
-    """Runs a function in a child, and returns what it returns; None if nothing came of it."""
-
-    def run() -> bytes | None:
-        with child.within(APART_S, "comparing states"):
-            return function()
-
-    try:
-        return child.start(run, what="the state was not compared")()
-    except SnapshotError:
-        return None
-
-
-def _here(function: Callable[[], bytes | None]) -> bytes | None:
-    try:
-        return function()
-    except KeyboardInterrupt:
-        raise
-    except BaseException:
-        return None  # Code of the domain runs here, as it does in a child elsewhere: nothing came of it.
-
-
-def _said_by_child(function: Callable[[Machine], dict[str, Any]], machine: Machine) -> bytes:
-    import json
-
-    proving.quietly()
-    with child.within(CHECK_S, "comparing states"):
-        return json.dumps(function(machine)).encode()
-
-
-def _compared(machine: Machine, said: proof.Said) -> dict[str, Any]:
-    """In a child: where a state is not what was said of it, if anywhere."""
-    comparison = Comparison([said])
-    if machine.applied == said.action:
-        comparison.visit(machine)
-    found = comparison.difference
-    return {"index": said.action, "path": found.path[:PATH_CHARS] if found is not None else None}
-
-
-def _checked(machine: Machine, basedir: str, cls: type, base: int) -> dict[str, Any]:
-    """In a child: replays from a snapshot to where a machine is, and compares."""
-    began = time.monotonic()
-    found: dict[str, Any] = {"base": base, "index": machine.applied, "after": -1, "path": None, "problem": None}
-    try:
-        with Reading(basedir, cls) as reading:
-            entries = Digests(Calls(), basedir).read()
-            said = [each for each in (proof.understood(*entry) for entry in entries) if each is not None]
-            comparison = Comparison(proof.chosen(said, base + 1, machine.applied - 1, CHECK_S / 10))
-            again = reading.machine_from(base, machine.applied, comparison)
-            from coopy import digest
-
-            if digest.digest(again.domain) != digest.digest(machine.domain):
-                if comparison.difference is not None:
-                    found["index"] = comparison.difference.action
-                found["after"] = comparison.same
-                found["path"] = proof.path_between(machine.domain, again.domain, proving.PATH_S)[:PATH_CHARS]
-    except CoopyError as error:
-        found["problem"] = f"{type(error).__name__}: {error}"[:PATH_CHARS]
-    found["seconds"] = round(time.monotonic() - began, 3)
-    return found
 
 
 def _inline(save: Saver) -> Callable[[], bytes | None]:

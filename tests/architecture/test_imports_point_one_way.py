@@ -28,6 +28,7 @@ LAYERS = [
     {"coopy.opening"},
     {"coopy.replicated"},
     {"coopy.system"},
+    {"coopy.beside"},
     {"coopy.reading", "coopy.follower"},
     {"coopy.checking", "coopy.delivery", "coopy.legacy", "coopy.proxy", "coopy.progress", "coopy.proving", "coopy.shadow"},
     {"coopy.engine"},
@@ -47,7 +48,7 @@ DISK_MAY_IMPORT = {"coopy.collector", "coopy.holding", "coopy.paths", "coopy.sto
 NETWORK_MAY_IMPORT = {"coopy.storage", "coopy.line", "coopy.errors", "coopy.limits", "coopy.log", "coopy.words"}
 # Too heavy to come with the package, or not always there.
 LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.decompile", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.follower", "coopy.limits", "coopy.line", "coopy.logs", "coopy.network", "coopy.outbox", "coopy.replicated", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
-LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast"}
+LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast", "shlex"}
 
 
 def name_of(path: Path) -> str:
@@ -101,7 +102,7 @@ def test_a_module_loads_nothing_heavy_with_the_package(path: Path) -> None:
 
 def test_only_who_opens_a_directory_knows_where_bytes_are_kept() -> None:
     for path in MODULES:
-        if not name_of(path).startswith(("coopy.disk", "coopy.opening", "coopy.reading", "coopy.replicated", "coopy.system", "coopy.testing", "coopy.tools")):
+        if not name_of(path).startswith(("coopy.beside", "coopy.disk", "coopy.opening", "coopy.reading", "coopy.replicated", "coopy.system", "coopy.testing", "coopy.tools")):
             assert not [each for each in imports(path, everywhere=True) if each.startswith("coopy.disk")], path
 
 

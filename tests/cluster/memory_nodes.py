@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 import coopy
 from coopy import action, batch, proxy
@@ -257,3 +260,13 @@ class Node:
 
 def packed(node: str, incarnation: int, number: int, *records: bytes) -> bytes:
     return batch.pack(batch.ACTIONS, node, incarnation, number, records)
+
+
+def until(what: Callable[[], object]) -> None:
+    """Waits for what threads bring about."""
+    ended = threading.Event()
+    for _ in range(1000):
+        if what():
+            return
+        ended.wait(0.01)
+    pytest.fail("it did not come about")

@@ -9,7 +9,7 @@ from typing import Any
 
 import coopy
 import pytest
-from cluster.memory_nodes import GATES, Bank, Engine, FailingLog, Node, packed
+from cluster.memory_nodes import GATES, Bank, Engine, FailingLog, Node, packed, until
 
 from coopy import (
     ClusterError,
@@ -64,15 +64,6 @@ def agree(nodes: list[Node]) -> None:
         common = each.engine.digests.keys() & nodes[0].engine.digests.keys()
         assert [each.engine.digests[key] for key in common] == [nodes[0].engine.digests[key] for key in common]
         assert each.engine.machine.besides() == nodes[0].engine.machine.besides()
-
-
-def until(what: Callable[[], object]) -> None:
-    ended = threading.Event()
-    for _ in range(1000):
-        if what():
-            return
-        ended.wait(0.01)
-    pytest.fail("it did not come about")
 
 
 # -- one order

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from cluster.memory_nodes import GATES, Bank, Node, packed
+from cluster.memory_nodes import GATES, Bank, Node, packed, until
 from handed import Called
 
 import coopy
@@ -128,15 +128,6 @@ def close(node: Node) -> None:
     node.line.close()
     assert node.engine._thread is not None
     node.engine._thread.join(10)
-
-
-def until(what: Callable[[], object]) -> None:
-    ended = threading.Event()
-    for _ in range(1000):
-        if what():
-            return
-        ended.wait(0.01)
-    pytest.fail("it did not come about")
 
 
 def agree(server: MemoryServer, *nodes: Node) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import StateDiverged, UsageError, control, init_system, proving, system
+from coopy import StateDiverged, UsageError, beside, control, init_system, proving, system
 from coopy.disk.digests import NAME, Digests
 from coopy.disk.fs import Calls
 from coopy.migration import Migration
@@ -302,7 +302,7 @@ def test_a_close_does_not_wait_for_a_digest_that_takes_long(tmp_path: Path, monk
 
 
 def test_a_close_does_not_hang_with_code_of_the_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "APART_S", 0.1)
+    monkeypatch.setattr(beside, "APART_S", 0.1)
     holder = opened(tmp_path, Holder)
     holder.add(1)
     Held.lock = threading.Lock()
