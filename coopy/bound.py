@@ -345,6 +345,14 @@ def find(value: Any, path: str, is_known: Callable[[Any], bool], whole: frozense
     return walk.run(value, path)
 
 
+def parts(value: Any, whole: frozenset[type]) -> list[tuple[str, Any]]:
+    """What is kept with a value of a state, each with the step that leads to it; nothing if that can't be told."""
+    try:
+        return list(_Search(lambda _: False, whole, in_state=True).parts(value))
+    except Exception:
+        return []  # Methods of the value raise.
+
+
 class _Search:
     def __init__(self, is_known: Callable[[Any], bool], whole: frozenset[type], in_state: bool) -> None:
         self._is_known = is_known
@@ -371,7 +379,7 @@ class _Search:
                 if type(each) is MappingProxyType and self._is_inside(number):
                     parts = list(_items_of(each.items()))
                 else:
-                    parts = list(self._parts(each))
+                    parts = list(self.parts(each))
             except Exception as error:
                 return Found(self._path(number), each, None, error)
             self._kept.append(parts)
@@ -393,7 +401,7 @@ class _Search:
             steps.append(step)
         return "".join(reversed(steps))
 
-    def _parts(self, value: Any) -> Iterator[tuple[str, Any]]:
+    def parts(self, value: Any) -> Iterator[tuple[str, Any]]:
         """What is kept with a value, each with the step that leads to it. Raises if it can't be pickled."""
         cls = type(value)
         if cls is dict:

@@ -13,19 +13,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping
 from typing import Any
 
-from coopy import collector, words
-from coopy.codec import Codec
+from coopy import bound, bytecode, collector
+from coopy.codec import SCALARS, Codec
 from coopy.errors import CoopyError, DecodingError, UnloadableState
 from coopy.storage import MemoryWriter
 
 LOOK_S = 10.0
 """The part that does not load is looked for so long."""
 
-_ATOMS = frozenset({int, float, complex, bool, str, bytes, type(None)})
 _SMALL_BYTES = 16 * 1024 * 1024
 
 
@@ -59,9 +56,13 @@ def _part_that_does_not_load(codec: Codec, state: object, problem: BaseException
     until = time.monotonic() + LOOK_S
     path, found = "state", state
     seen = {id(state)}
+    # What was made for us: an id means its object only as long as that lives.
+    kept: list[Any] = []
     while True:
-        for step, part in _parts(found):
-            if type(part) in _ATOMS or id(part) in seen:
+        parts = bound.parts(found, bytecode.parts())
+        kept.append(parts)
+        for step, part in parts:
+            if type(part) in SCALARS or id(part) in seen:
                 continue
             if time.monotonic() > until:
                 return f"{path} (or something in it)", type(found), problem
@@ -81,37 +82,6 @@ def _problem_of(codec: Codec, part: object) -> BaseException | None:
     except CoopyError:
         return None  # It can't be written by itself.
     return _problem(codec, memoryview(writer.value()))
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value holds, each with the step that leads there."""
-    if isinstance(value, Mapping):
-        for key, each in list(value.items()):
-            yield f"[{words.shown(key, 40)}]", each
-            yield f" key {words.shown(key, 40)}", key
-    elif isinstance(value, (list, tuple, deque)):
-        for number, each in enumerate(value):
-            yield f"[{number}]", each
-    elif isinstance(value, (set, frozenset)):
-        for each in value:
-            yield f" item {words.shown(each, 40)}", each
-    try:
-        attributes = {**{name: None for base in type(value).__mro__ for name in _slots(base)}, **getattr(value, "__dict__", {})}
-    except Exception:
-        return
-    for name in attributes:
-        try:
-            yield f".{name}", object.__getattribute__(value, name)
-        except Exception:
-            continue  # A slot that is empty.
-    if isinstance(value, BaseException):
-        yield ".args", value.args
-
-
-def _slots(cls: type) -> tuple[str, ...]:
-    found = vars(cls).get("__slots__", ())
-    names = (found,) if isinstance(found, str) else tuple(found)
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
 # -- memory
