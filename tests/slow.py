@@ -133,6 +133,7 @@ TESTS: dict[str, frozenset[str]] = {
             "test_live_state_and_restored_state_and_a_plain_object_agree_whatever_happens",
         }
     ),
+    "engine/test_interrupts.py": frozenset({"test_two_interrupts_leave_the_collector_on_and_nothing_hidden_from_it"}),
     "engine/test_withdrawn.py": frozenset({"test_a_call_at_the_end_of_the_stack_leaves_the_lock_free"}),
     "network/test_configuration.py": frozenset(
         {

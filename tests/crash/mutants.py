@@ -331,6 +331,20 @@ MUTANTS = [
         "tests/disk/test_child.py::test_a_child_ends_with_its_parent",
     ),
     Mutant(
+        "a-second-interrupt-in-a-call-that-raises-keeps-the-lock",
+        ENGINE,
+        "                # One may have come while another was dealt with.\n                self.unwind()\n                raise\n",
+        "                raise\n",
+        "tests/engine/test_interrupts.py::test_two_interrupts_in_a_call_that_raises_leave_the_lock_free",
+    ),
+    Mutant(
+        "a-second-interrupt-leaves-the-collector-off",
+        "coopy/collector.py",
+        "        # And another meanwhile.\n        if hidden:\n            gc.unfreeze()\n        if enabled:\n            gc.enable()\n",
+        "        pass\n",
+        "tests/engine/test_interrupts.py::test_two_interrupts_leave_the_collector_on_and_nothing_hidden_from_it",
+    ),
+    Mutant(
         "an-interrupted-machine-is-used-as-it-is",
         ENGINE,
         "                        log = self.log\n                        if machine.applied != log.last:\n",

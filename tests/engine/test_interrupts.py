@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
-from coopy import init_system, readonly
+from coopy import collector, init_system, readonly
+from coopy.engine import Engine
 from faults import Held, open_with
 
 trips: list[type[BaseException]] = []
@@ -154,3 +158,108 @@ def test_two_threads_that_compare_two_systems_crosswise_do_not_wait_for_each_oth
     assert len(found) == 600 and all(found)
     one.close()
     other.close()
+
+
+# -- an interrupt in the handling of another
+
+
+def twice(run: Callable[[], object], first: Callable[[FrameType], bool], second: Callable[[FrameType, str], bool]) -> int:
+    """Runs, and interrupts once before an instruction and once at an event of a profile. How many interrupts there were."""
+    came = 0
+
+    def profile(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal came
+        if came == 1 and second(frame, event):
+            came = 2
+            raise KeyboardInterrupt
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal came
+        frame.f_trace_opcodes = True
+        if came == 0 and event == "opcode" and first(frame):
+            came = 1
+            # Python takes the trace away when it raises; it leaves the profile.
+            sys.setprofile(profile)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+        sys.setprofile(None)
+    return came
+
+
+@pytest.mark.parametrize("event", [0, 1, 4])
+def test_two_interrupts_leave_the_collector_on_and_nothing_hidden_from_it(event: int) -> None:
+    gc.collect()
+    assert gc.isenabled() and collector.is_free()
+    code, frozen = collector.off.__wrapped__.__code__, gc.get_freeze_count()  # type: ignore[attr-defined]
+    for moment in range(0, 400, 2):
+        moments, events = 0, 0
+
+        def first(frame: FrameType) -> bool:
+            nonlocal moments
+            moments += frame.f_code is code
+            return moments > moment
+
+        def second(frame: FrameType, what: str) -> bool:
+            nonlocal events
+            events += frame.f_code is code and what.startswith("c_")
+            return events > event
+
+        def run() -> None:
+            with collector.off():
+                pass
+
+        came = twice(run, first, second)
+        gc.collect()  # What was interrupted outside of `off` ends with its generator.
+        assert gc.isenabled() and gc.get_freeze_count() <= frozen, (moment, came)
+        if came == 0:
+            assert moment > 30
+            return
+    pytest.fail("it has no end")
+
+
+class Refusing:
+    def __init__(self) -> None:
+        self.times = 0
+
+    def refuse(self) -> None:
+        self.times += 1
+        raise ValueError("refused")
+
+
+def test_two_interrupts_in_a_call_that_raises_leave_the_lock_free(tmp_path: Path) -> None:
+    with init_system(Refusing, tmp_path / "data") as refusing:
+        engine = refusing._coopy_engine
+        for moment in range(0, 400, 3):
+            moments = 0
+
+            def first(frame: FrameType) -> bool:
+                nonlocal moments
+                moments += frame.f_code is Engine._failed.__code__
+                return moments > moment
+
+            def run() -> None:
+                try:
+                    refusing.refuse()
+                except ValueError:
+                    pass
+
+            came = twice(run, first, lambda frame, event: event == "call" and frame.f_code is Engine.unwind.__code__)
+            assert not engine.lock._is_owned() and not engine.machine.running, (moment, came)
+            if came == 0:
+                assert moment > 10
+                break
+            assert came == 2
+        else:
+            pytest.fail("it has no end")
+        times = refusing.times
+    with init_system(Refusing, tmp_path / "data") as refusing:
+        assert refusing.times == times
