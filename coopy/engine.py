@@ -290,7 +290,7 @@ class Engine:
                 return self._call_afterwards(method, args, kwargs, found == OF_FINALIZER)
             return self._returned(method.function(machine.domain, *args, **kwargs))
         if log.settled < index and wait:
-            self._settle(method, index, failure)
+            self._wait_for(method, index, failure)
         if failure is not None:
             try:
                 raise failure
@@ -321,7 +321,7 @@ class Engine:
 
         threading.Thread(target=run, name=f"coopy {what} afterwards").start()
 
-    def _settle(self, method: Method, index: int, failure: BaseException | None) -> None:
+    def _wait_for(self, method: Method, index: int, failure: BaseException | None) -> None:
         """Waits for the action of a call. Raises `JournalError`, unless what the method raised is more urgent."""
         try:
             self.log.wait(index)

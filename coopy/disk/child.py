@@ -279,9 +279,7 @@ class _Child:
     def _look(self) -> bool:
         """Whether the child has come to its end."""
         try:
-            self._statuses.extend(filter(_is_gone, starmap(os.waitpid, ((self._pids[0], os.WNOHANG),))))
-        except ChildProcessError:
-            self._statuses.append((0, 0))
+            self._is_over()
         except OSError:
             pass  # As if it still ran.
         if self._statuses:
