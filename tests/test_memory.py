@@ -222,10 +222,10 @@ def test_the_collector_is_told_of_pasts_that_are_cycles(tmp_path: Path, monkeypa
     with init_system(Tree, tmp_path / "tree") as tree_system:
         tree_system.grow()
         most, before = 0, len(alive)
-        for _ in range(12):
+        for _ in range(8):
             coopy.replay(Tree, tmp_path / "tree", until=0)
             most = max(most, len(alive) - before)
-    assert most <= 4, "of 12"
+    assert most <= 4, "of 8"
 
 
 # -- calls

@@ -257,7 +257,7 @@ def test_an_interrupt_at_any_moment_of_the_parent_leaves_nothing() -> None:
         assert gc.get_freeze_count() == 0 or collector.is_free()
         child.reap()
         assert children() <= of_others
-        moments += 3  # Each takes a fork; those in between are tried with a second interrupt.
+        moments += 7  # Each takes a fork; those in between are tried with a second interrupt.
     assert moments > 100
 
 

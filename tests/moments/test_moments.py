@@ -30,7 +30,7 @@ STEPS = {
     "snapshot": 23,
     "snapshot by a child": 17,
     "prune": 41,
-    "close, sync": 11,
+    "close, sync": 71,
     "replay by its control": 101,
     "opening of a new directory": 101,
     "opening, sync": 101,
