@@ -80,11 +80,16 @@ class Album:
             raise LookupError("not kept")
 
 
-@pytest.fixture
-def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some values write files where the test runs."""
     folder = tmp_path / "files"
     folder.mkdir()
     monkeypatch.chdir(folder)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Iterator[Any]:
     with init_system(Album, tmp_path / "data", validation="off") as album:
         yield album
 
