@@ -1,6 +1,6 @@
 """Measures, in one run and in turn, coopy and the raw limit of the same work, and prints a table.
 
-    python -m benchmarks [--peers] [--quick] [--rounds N] [--only WORD] [--json FILE] [--dir DIR] [--check]
+python -m benchmarks [--peers] [--quick] [--rounds N] [--only WORD] [--json FILE] [--dir DIR] [--check]
 """
 
 from __future__ import annotations
@@ -173,16 +173,12 @@ def restoring(run: Run) -> Iterator[Row]:
     deposits(system.deposit, count)
     system.close()
     raw.write_batches(batches, count)
-    ours, limits = run.pairs(
-        lambda: _in_a_process("open", "Bank", directory), lambda: _in_a_process("batches", batches)
-    )
+    ours, limits = run.pairs(lambda: _in_a_process("open", "Bank", directory), lambda: _in_a_process("batches", batches))
     yield Row(f"replay of {count:,} actions", "s", ours, limits, 2)
 
     directory, pickled = run.path("objects"), run.path("pickle")
     _in_a_process("make-store", directory, pickled, str(count))
-    ours, limits = run.pairs(
-        lambda: _in_a_process("open", "Store", directory), lambda: _in_a_process("unpickle", pickled)
-    )
+    ours, limits = run.pairs(lambda: _in_a_process("open", "Store", directory), lambda: _in_a_process("unpickle", pickled))
     yield Row(f"load of a snapshot of {count:,} objects", "s", ours, limits, 1.2)
 
 

@@ -61,9 +61,13 @@ class Node:
         self._bank: Any = await coopy.aio.open(self._system)
         # As a node connects, to its own server.
         self._raw = await nats.connect(
-            f"nats://{self._node}", user=NODE, password=PASSWORD, pending_size=64 << 20,
-            tls=proof.context(NODE, PASSWORD), tls_hostname=proof.name(NODE),
-        )  # fmt: skip
+            f"nats://{self._node}",
+            user=NODE,
+            password=PASSWORD,
+            pending_size=64 << 20,
+            tls=proof.context(NODE, PASSWORD),
+            tls_hostname=proof.name(NODE),
+        )
         self._stream = self._raw.jetstream(timeout=10)
         await _answer_lines(self)
         await coopy.aio.close(self._bank)
@@ -186,9 +190,15 @@ class Keeper:
 
     def __init__(self, directory: str, node: str, nodes: list[str], count: str) -> None:
         self._system: Any = coopy.init_system(
-            Store(int(count)), directory, cluster=nodes, node=node, password=PASSWORD, replica_password=REPLICA_PASSWORD,
-            validation="off", progress=_nothing,
-        )  # fmt: skip
+            Store(int(count)),
+            directory,
+            cluster=nodes,
+            node=node,
+            password=PASSWORD,
+            replica_password=REPLICA_PASSWORD,
+            validation="off",
+            progress=_nothing,
+        )
 
     async def serve(self) -> None:
         await _answer_lines(self)
@@ -303,8 +313,11 @@ class Process:
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.cluster", "--node", kind, *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
 
     def ask(self, what: str, *args: Any) -> Any:
         assert self._process.stdin is not None

@@ -70,7 +70,11 @@ def coopy_070(directory: str, count: int) -> float:
     with open(program, "w") as file:
         file.write(_COOPY_070)
     ran = subprocess.run(
-        [coopy_070_python(), program, directory, str(count)], check=True, capture_output=True, text=True,
-        cwd=os.path.dirname(directory), env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-    )  # fmt: skip
+        [coopy_070_python(), program, directory, str(count)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=os.path.dirname(directory),
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )
     return float(ran.stdout.split()[-1])

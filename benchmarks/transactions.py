@@ -1,6 +1,6 @@
 """Measures what a raising @transactional call costs, and one that returns, with and without parts; prints a table.
 
-    python -m benchmarks.transactions [--objects N ...] [--rounds N] [--dir DIR]
+python -m benchmarks.transactions [--objects N ...] [--rounds N] [--dir DIR]
 """
 
 from __future__ import annotations

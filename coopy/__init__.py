@@ -1,6 +1,6 @@
 """coopy: one line makes a plain Python object survive.
 
-    wiki = init_system(Wiki, "data")
+wiki = init_system(Wiki, "data")
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ AHEAD_NS = 300_000_000_000
 """An instant that is so much later than the clock is not of a clock that is set right."""
 OUTCOME = -1  # place of the outcome in a header
 NO_CALL = b"NN"
-assert (HEADER.size, HEADER.size + len(NO_CALL)) == (PREFIX_BYTES, AMENDMENT_BYTES), "the table above is what is packed, and what a log expects"
+assert (HEADER.size, HEADER.size + len(NO_CALL)) == (PREFIX_BYTES, AMENDMENT_BYTES), (
+    "the table above is what is packed, and what a log expects"
+)
 
 _EPOCH = datetime(1970, 1, 1)
 _NS = 1_000_000_000

@@ -242,9 +242,18 @@ class _Call:
     """A call on its way, and what its task waits on. One that has been answered is used again."""
 
     __slots__ = (
-        "_asyncio_future_blocking", "_loop", "_callback", "_context", "_worker", "cancelled", "what", "args", "kwargs",
-        "value", "error",
-    )  # fmt: skip
+        "_asyncio_future_blocking",
+        "_loop",
+        "_callback",
+        "_context",
+        "_worker",
+        "cancelled",
+        "what",
+        "args",
+        "kwargs",
+        "value",
+        "error",
+    )
 
     _callback: Any
     _context: Any
@@ -328,7 +337,9 @@ class _Worker:
 
     async def close(self) -> None:
         if asyncio.get_running_loop() is not self.loop:
-            raise UsageError(f"the system in {self.basedir} was opened in another event loop. Close it there; it is still open.")
+            raise UsageError(
+                f"the system in {self.basedir} was opened in another event loop. Close it there; it is still open."
+            )
         self.stop()
         await asyncio.shield(self._ended)
         self.pool.clear()
@@ -609,9 +620,7 @@ async def _answer(self: Any, function: Callable[..., Any], args: tuple[Any, ...]
     return value if value is not self._coopy_system else self
 
 
-async def _answer_in_a_thread(
-    self: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+async def _answer_in_a_thread(self: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The answer of a function that changes nothing and takes no lock: it may take long."""
     loop = asyncio.get_running_loop()
     try:

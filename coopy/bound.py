@@ -54,10 +54,14 @@ _ARCHIVE = Kind("an open archive", "Pass what was read from it, or its name.", "
 _LISTING = Kind("part of the listing of a folder", "Pass the path: entry.path.", "Keep the path: entry.path.")
 _FOLDER = Kind("a temporary folder", "Pass its name: folder.name.", "Keep its name.")
 _MAPPED = Kind("a file mapped into memory", "Pass bytes of it: bytes(mapped).", "Keep bytes of it: bytes(mapped).")
-_SHARED = Kind("memory shared between processes", "Pass a copy of what is in it: bytes, or a list.", "Keep a copy of what is in it.")
+_SHARED = Kind(
+    "memory shared between processes", "Pass a copy of what is in it: bytes, or a list.", "Keep a copy of what is in it."
+)
 _CONNECTION = Kind("an open connection", "Pass what was received, or the address.", "Keep the address.")
 _DATABASE = Kind("an open database", "Pass the rows: cursor.fetchall().", "Keep the rows, or the name of the database.")
-_TLS = Kind("a TLS context", "Pass the names of the files that it was made of.", "Keep the names of the files that it was made of.")
+_TLS = Kind(
+    "a TLS context", "Pass the names of the files that it was made of.", "Keep the names of the files that it was made of."
+)
 _SELECTOR = Kind("a selector", _ASK_OUTSIDE, "Keep it outside the system.")
 _THREAD = Kind("a thread", _ASK_OUTSIDE, "Keep it outside the system.")
 _LOCAL = Kind("data of a thread", "Pass the values themselves.", "Keep the values themselves.")
@@ -70,17 +74,27 @@ _LOCK_OF_LOOP = Kind("a lock of an event loop", _ASK_OUTSIDE, "Keep it outside t
 _LOCK_OF_PROCESSES = Kind("a lock of several processes", _ASK_OUTSIDE, "Keep it outside the system.")
 _QUEUE = Kind("a queue", "Pass a list of what is in it.", "Keep what waits in a list or a collections.deque.")
 _LOGGER = Kind(
-    "a logger", "Make it a global of the module: log = logging.getLogger(__name__).", "Make it a global of the module: log = logging.getLogger(__name__)."
-)  # fmt: skip
+    "a logger",
+    "Make it a global of the module: log = logging.getLogger(__name__).",
+    "Make it a global of the module: log = logging.getLogger(__name__).",
+)
 _HANDLER = Kind("a handler of the log", "Set the log up where the program begins.", "Set the log up where the program begins.")
 _GENERATOR = Kind("a generator", "Pass what it yields: list(generator).", "Keep what it yields: list(generator).")
 _COROUTINE = Kind("a coroutine", "Await it, and pass what it returns.", "Await it, and keep what it returns.")
 _MODULE = Kind("a module", "Import it where it is used, or pass its name.", "Import it where it is used, or keep its name.")
-_ENVIRON = Kind("the environment of the process", "Pass the variables that are needed, or dict(os.environ).", "Keep the variables that are needed.")
-_FRAME = Kind("a call that runs", "Pass what is needed of it as a text: traceback.format_exc().", "Keep what is needed of it as a text.")
+_ENVIRON = Kind(
+    "the environment of the process",
+    "Pass the variables that are needed, or dict(os.environ).",
+    "Keep the variables that are needed.",
+)
+_FRAME = Kind(
+    "a call that runs", "Pass what is needed of it as a text: traceback.format_exc().", "Keep what is needed of it as a text."
+)
 _CONTEXT = Kind("a context of the process", "Pass the value: variable.get().", "Keep the value: variable.get().")
 _WEAK = Kind("a weak reference", "Pass the object, or its key.", "Keep the object, or its key.")
-_LIBRARY = Kind("memory or code outside Python", "Pass its value as bytes or as a number.", "Keep its value as bytes or as a number.")
+_LIBRARY = Kind(
+    "memory or code outside Python", "Pass its value as bytes or as a number.", "Keep its value as bytes or as a number."
+)
 _TIMER = Kind("a scheduler", _ASK_OUTSIDE, "Keep it outside the system.")
 
 _KINDS: dict[str, Kind] = {
@@ -129,7 +143,10 @@ _KINDS: dict[str, Kind] = {
             _LOCK,
             "_thread:lock _thread:RLock threading:_RLock threading:Condition threading:Event threading:Semaphore threading:Barrier",
         ),
-        (_LOCK_OF_LOOP, "asyncio.mixins:_LoopBoundMixin asyncio.locks:Lock asyncio.locks:Event asyncio.locks:Condition asyncio.locks:Semaphore"),
+        (
+            _LOCK_OF_LOOP,
+            "asyncio.mixins:_LoopBoundMixin asyncio.locks:Lock asyncio.locks:Event asyncio.locks:Condition asyncio.locks:Semaphore",
+        ),
         (
             _LOCK_OF_PROCESSES,
             "_multiprocessing:SemLock multiprocessing.synchronize:SemLock multiprocessing.synchronize:Event "
@@ -335,7 +352,9 @@ class Found(NamedTuple):
         return f"{self.path} is of the type {name}, which cannot be pickled ({_first_line(self.error)})"
 
 
-def find(value: Any, path: str, is_known: Callable[[Any], bool], whole: frozenset[type], in_state: bool = False) -> Found | None:
+def find(
+    value: Any, path: str, is_known: Callable[[Any], bool], whole: frozenset[type], in_state: bool = False
+) -> Found | None:
     """What can't be kept of a value that is called ``path``, the least deep first; None if all of it can.
 
     ``is_known`` says of what is kept by a name of the system's that it is; objects of a class in ``whole`` are

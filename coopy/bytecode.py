@@ -89,7 +89,6 @@ def pickler() -> Any:
             self._coopy_imports: set[int] = set()
             self._coopy_inside = 0
 
-
     def inside(save: Save) -> Save:
         def run(pickler: Any, value: Any) -> None:
             pickler._coopy_inside += 1

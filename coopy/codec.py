@@ -430,7 +430,10 @@ class Codec:
                 self._read_back(self._encoded(value, domain), value, domain)
             except Exception as error:
                 found = self._found(value, label, error, domain)
-                why, instead = _first_line(error), "Pass what can be pickled (a name or an id, say) and look the rest up inside the method."
+                why, instead = (
+                    _first_line(error),
+                    "Pass what can be pickled (a name or an id, say) and look the rest up inside the method.",
+                )
                 if found is not None:
                     why, instead = str(found), instead if found.kind is None else found.kind.instead
                 raise EncodingError(
@@ -446,12 +449,12 @@ class Codec:
         if found is None:
             return EncodingError(f"{what} cannot be pickled: {_first_line(error)}")
         kind = found.kind
-        instead = "Leave it out in __getstate__, or keep what it can be made of." if kind is None else kind.in_state or kind.instead
+        instead = (
+            "Leave it out in __getstate__, or keep what it can be made of." if kind is None else kind.in_state or kind.instead
+        )
         return EncodingError(f"{what} cannot be pickled: {found}. {instead}")
 
-    def _found(
-        self, value: object, path: str, error: Exception, domain: object, in_state: bool = False
-    ) -> bound.Found | None:
+    def _found(self, value: object, path: str, error: Exception, domain: object, in_state: bool = False) -> bound.Found | None:
         """What in a value can't be kept, and where. None if that is nowhere, or if it lies deeper than can be pickled."""
         if isinstance(error, RecursionError):
             return None

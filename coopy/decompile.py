@@ -43,17 +43,38 @@ _NOTHING = frozenset(
 _STORES = frozenset("STORE_FAST STORE_DEREF STORE_NAME STORE_GLOBAL".split())
 # How many values these take, and that they leave none.
 _TAKERS = {
-    "POP_TOP": 1, "RETURN_VALUE": 1, "RETURN_GENERATOR": 0, "LIST_APPEND": 1, "SET_ADD": 1, "MAP_ADD": 2, "LIST_EXTEND": 1,
-    "DICT_UPDATE": 1, "DICT_MERGE": 1, "POP_ITER": 1, "DELETE_FAST": 0, "DELETE_NAME": 0, "DELETE_GLOBAL": 0,
+    "POP_TOP": 1,
+    "RETURN_VALUE": 1,
+    "RETURN_GENERATOR": 0,
+    "LIST_APPEND": 1,
+    "SET_ADD": 1,
+    "MAP_ADD": 2,
+    "LIST_EXTEND": 1,
+    "DICT_UPDATE": 1,
+    "DICT_MERGE": 1,
+    "POP_ITER": 1,
+    "DELETE_FAST": 0,
+    "DELETE_NAME": 0,
+    "DELETE_GLOBAL": 0,
     "DELETE_DEREF": 0,
-}  # fmt: skip
+}
 _TUPLES = {"BUILD_TUPLE": ast.Tuple, "BUILD_LIST": ast.List, "BUILD_SET": ast.Set}
 _OPERATORS: dict[str, type[ast.operator]] = {
-    "|": ast.BitOr, "&": ast.BitAnd, "-": ast.Sub, "^": ast.BitXor, "/": ast.Div,
-    "OR": ast.BitOr, "AND": ast.BitAnd, "SUBTRACT": ast.Sub, "XOR": ast.BitXor, "TRUE_DIVIDE": ast.Div,
-}  # fmt: skip
-_ENDS = frozenset("RETURN_VALUE RETURN_CONST RAISE_VARARGS RERAISE JUMP_FORWARD JUMP_ABSOLUTE JUMP_BACKWARD "
-                  "JUMP_BACKWARD_NO_INTERRUPT".split())  # fmt: skip
+    "|": ast.BitOr,
+    "&": ast.BitAnd,
+    "-": ast.Sub,
+    "^": ast.BitXor,
+    "/": ast.Div,
+    "OR": ast.BitOr,
+    "AND": ast.BitAnd,
+    "SUBTRACT": ast.Sub,
+    "XOR": ast.BitXor,
+    "TRUE_DIVIDE": ast.Div,
+}
+_ENDS = frozenset(
+    "RETURN_VALUE RETURN_CONST RAISE_VARARGS RERAISE JUMP_FORWARD JUMP_ABSOLUTE JUMP_BACKWARD "
+    "JUMP_BACKWARD_NO_INTERRUPT".split()
+)
 
 
 def function(code: CodeType) -> ast.FunctionDef:

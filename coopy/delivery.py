@@ -124,8 +124,13 @@ class Delivery:
                 what, raised = failed.args
                 log.error(
                     "%s: the effect %s, %s, raised %s: %s. It is tried again in %g s, and at the next opening.",
-                    self._name, name, what, type(raised).__name__, raised, delay_s,
-                )  # fmt: skip
+                    self._name,
+                    name,
+                    what,
+                    type(raised).__name__,
+                    raised,
+                    delay_s,
+                )
                 self._try_again(name, delay_s)
                 continue
             except Exception as error:
@@ -166,8 +171,10 @@ class Delivery:
             log.error(
                 "%s: the effect %s was carried out, which could not be recorded; it is carried out again at the next opening, "
                 "with the same effect_id(): %s",
-                self._name, name, error,
-            )  # fmt: skip
+                self._name,
+                name,
+                error,
+            )
 
     def _next(self) -> tuple[str, float] | None:
         """The next that is due, waited for, and when it is tried again if it fails; None when nothing is waited for."""

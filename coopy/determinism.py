@@ -83,7 +83,16 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodDescriptorType, MethodType, MethodWrapperType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+)
 from typing import Any, NamedTuple, TypeVar, cast
 
 from coopy import decompile
@@ -96,11 +105,25 @@ MODES = ("strict", "warn", "off")
 
 # --- what replay cannot repeat -----------------------------------------------------------------------
 
-TIME, CHANCE, IDENTIFIER, START, GENERATOR, ITERATOR, LIBRARY = ERROR_CODES = tuple(f"CPY{number}" for number in range(101, 108))
+TIME, CHANCE, IDENTIFIER, START, GENERATOR, ITERATOR, LIBRARY = ERROR_CODES = tuple(
+    f"CPY{number}" for number in range(101, 108)
+)
 (
-    FILES, NETWORK, PROCESSES, ENVIRONMENT, CONSOLE, SET_ORDER, IDENTITY, THREADS, WAITING, TIME_ZONE, NO_SOURCE,
-    OUTSIDE, OUTPUT, READ,
-) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 215))  # fmt: skip
+    FILES,
+    NETWORK,
+    PROCESSES,
+    ENVIRONMENT,
+    CONSOLE,
+    SET_ORDER,
+    IDENTITY,
+    THREADS,
+    WAITING,
+    TIME_ZONE,
+    NO_SOURCE,
+    OUTSIDE,
+    OUTPUT,
+    READ,
+) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 215))
 UNKNOWN_CODE, UNUSED_IGNORE = COMMENT_CODES = "CPY301", "CPY302"
 
 ANSWERED = frozenset({TIME, CHANCE, IDENTIFIER})
@@ -287,8 +310,7 @@ _WARNINGS: list[tuple[str, str, dict[str, str]]] = [
         "an argument: let the caller look it up, and pass it",
         {
             "getpass": "getuser",
-            "os": "cpu_count environ environb getenv getenvb getlogin getpid getppid getuid putenv uname "
-            "unsetenv",
+            "os": "cpu_count environ environb getenv getenvb getlogin getpid getppid getuid putenv uname unsetenv",
             "os.path": "expanduser expandvars",
             "pathlib": "Path.expanduser Path.home",
             "platform": "node platform release system uname version",
@@ -340,10 +362,7 @@ _ARGUMENTS = {
     "time.asctime": (0, ""),
     "time.strftime": (1, ""),
     "random.Random": (0, "x"),
-    **{
-        f"numpy.random.{name}": (0, "seed")
-        for name in "Generator MT19937 PCG64 Philox RandomState SFC64 default_rng".split()
-    },
+    **{f"numpy.random.{name}": (0, "seed") for name in "Generator MT19937 PCG64 Philox RandomState SFC64 default_rng".split()},
     "numpy.random.SeedSequence": (0, "entropy"),
     "bson.ObjectId": (0, "oid"),
     "bson.objectid.ObjectId": (0, "oid"),
@@ -401,7 +420,10 @@ _WHILE_CLASSES_ARE_MADE = frozenset({"__init_subclass__", "__set_name__", "__cla
 _FACTORIES = frozenset({"default_factory", "factory"})
 _ARGUMENTS_SHOWN_MAX = 60
 _DEPTH_MAX = 10
-_KEPT_OUTSIDE = {GENERATOR: ("a generator outside the system", "{env}"), ITERATOR: ("an iterator outside the system", _IN_STATE)}
+_KEPT_OUTSIDE = {
+    GENERATOR: ("a generator outside the system", "{env}"),
+    ITERATOR: ("an iterator outside the system", _IN_STATE),
+}
 _LOG_METHODS = frozenset("critical debug error exception fatal info log success trace warn warning".split())
 _CONTAINERS = (list, dict, set, deque)
 _ADDERS = frozenset("append appendleft extend extendleft insert".split())
@@ -1043,7 +1065,9 @@ class _Survey:
             compiled = next((name for name, raw in vars(owner).items() if _is_compiled(owner, raw)), None)
             if compiled is not None:
                 what = "compiled code, which was not read"
-                self.report(f"<{owner.__module__}>", _FIRST_LINE, NO_SOURCE, f"{owner.__name__}.{compiled}", what, "a class in Python")
+                self.report(
+                    f"<{owner.__module__}>", _FIRST_LINE, NO_SOURCE, f"{owner.__name__}.{compiled}", what, "a class in Python"
+                )
         return sorted(self._found.values(), key=_by_place)
 
     def judge_read(self, text: _Text, method: str, trail: str, seen: set[FunctionType]) -> None:
@@ -1180,9 +1204,7 @@ class _Survey:
                 reader.read_early(value, f"{parameter}=None, and in the body %s")
         self._reader(text, method, trail, early).read(node)
 
-    def _judge_values(
-        self, file: str, line: int, values: Mapping[str, object], method: str, kind: str, trail: str
-    ) -> None:
+    def _judge_values(self, file: str, line: int, values: Mapping[str, object], method: str, kind: str, trail: str) -> None:
         """Judge values that are called later, where no source says how they were made."""
         names = _Names({}, values)
         for name in values:
@@ -1238,9 +1260,7 @@ class _Survey:
 class _Text:
     """A function to be read, and what it is to the class it is read for."""
 
-    def __init__(
-        self, function: FunctionType, member: _Member | None = None, is_readonly: bool = False
-    ) -> None:
+    def __init__(self, function: FunctionType, member: _Member | None = None, is_readonly: bool = False) -> None:
         self.function = function
         self.code: CodeType = function.__code__
         self.file = self.code.co_filename
@@ -1256,9 +1276,7 @@ class _Text:
         self.is_read = is_readonly or self.is_kept or (member is not None and member.name in READS and not adds)
         # Whether its object has its clock and env already: neither a class nor one being made has.
         self.has_services = (
-            member is not None
-            and not isinstance(raw, (staticmethod, classmethod))
-            and member.name not in _CONSTRUCTORS
+            member is not None and not isinstance(raw, (staticmethod, classmethod)) and member.name not in _CONSTRUCTORS
         )
         self.name = function.__name__
         if member is not None and self.name == "<lambda>":
@@ -1818,7 +1836,9 @@ class _Reader(ast.NodeVisitor):
         owner = self._resolve(node.func.value)
         streams = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
         is_stream = node.func.attr in ("write", "writelines") and any(owner is each for each in streams)
-        is_logger = node.func.attr in _LOG_METHODS and "Logger" in type(owner).__name__ and not _from_stdlib(type(owner).__module__)
+        is_logger = (
+            node.func.attr in _LOG_METHODS and "Logger" in type(owner).__name__ and not _from_stdlib(type(owner).__module__)
+        )
         if (is_stream or is_logger) and not self._is_quiet(node.func):
             instead = next(use for code, use, _ in _WARNINGS if code == OUTPUT)
             self._report(node.func, OUTPUT, f"{ast.unparse(node.func)}()", instead, node)
@@ -2109,7 +2129,9 @@ def _assigned(node: ast.AST) -> Iterator[ast.expr]:
     """What a statement assigns to, or deletes."""
     if isinstance(node, (ast.Assign, ast.Delete)):
         targets = node.targets
-    elif isinstance(node, (ast.AugAssign, ast.For, ast.AsyncFor)) or (isinstance(node, ast.AnnAssign) and node.value is not None):
+    elif isinstance(node, (ast.AugAssign, ast.For, ast.AsyncFor)) or (
+        isinstance(node, ast.AnnAssign) and node.value is not None
+    ):
         targets = [node.target]
     else:
         return

@@ -463,9 +463,7 @@ def _made(cls: type[datetime], moment: datetime, tz: tzinfo | None = None) -> da
     """The same date and time of day as an object of the class."""
     if cls is datetime:
         return moment if moment.tzinfo is tz else moment.replace(tzinfo=tz)
-    return cls(
-        moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second, moment.microsecond, tz
-    )  # fmt: skip
+    return cls(moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second, moment.microsecond, tz)
 
 
 def _deprecation_of(utcnow: Any) -> Warning | None:

@@ -678,9 +678,18 @@ def _cell(value: CellType) -> _Apart:
 def _code(value: CodeType) -> _Apart:
     # Without its lines: where code stands is not what it does.
     head = (
-        "code", value.co_name, value.co_code, value.co_argcount, value.co_posonlyargcount, value.co_kwonlyargcount,
-        value.co_flags, value.co_names, value.co_varnames, value.co_freevars, value.co_cellvars,
-    )  # fmt: skip
+        "code",
+        value.co_name,
+        value.co_code,
+        value.co_argcount,
+        value.co_posonlyargcount,
+        value.co_kwonlyargcount,
+        value.co_flags,
+        value.co_names,
+        value.co_varnames,
+        value.co_freevars,
+        value.co_cellvars,
+    )
     return _Apart(head, value.co_consts)
 
 

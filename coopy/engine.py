@@ -158,9 +158,33 @@ class Engine:
     """Takes calls through a log to a machine. ``machine`` is set by `start`."""
 
     __slots__ = (
-        "lock", "acquire", "release", "log", "machine", "proxy", "asked", "deterministic", "_snapshots", "_codec", "_secret",
-        "replay_began", "is_ahead", "comparison", "look", "last_look", "said_with_snapshot", "told_with_snapshot", "_instant", "_offset", "_offset_until", "_saved", "_snapshot_lock", "_unwritten", "_is_seen_at_once", "__weakref__",
-    )  # fmt: skip
+        "lock",
+        "acquire",
+        "release",
+        "log",
+        "machine",
+        "proxy",
+        "asked",
+        "deterministic",
+        "_snapshots",
+        "_codec",
+        "_secret",
+        "replay_began",
+        "is_ahead",
+        "comparison",
+        "look",
+        "last_look",
+        "said_with_snapshot",
+        "told_with_snapshot",
+        "_instant",
+        "_offset",
+        "_offset_until",
+        "_saved",
+        "_snapshot_lock",
+        "_unwritten",
+        "_is_seen_at_once",
+        "__weakref__",
+    )
 
     machine: Machine
     looks_at_reads = False
@@ -546,11 +570,18 @@ class Engine:
         log = self.log.reader()
         try:
             found = restore(
-                log, self._snapshots, codec, self._secret,
-                deterministic=self.deterministic, until=until, instant=instant, clock_from=clock_from, begin=begin,
+                log,
+                self._snapshots,
+                codec,
+                self._secret,
+                deterministic=self.deterministic,
+                until=until,
+                instant=instant,
+                clock_from=clock_from,
+                begin=begin,
                 stops=comparison.stops if comparison is not None else (),
                 visit=comparison.visit if comparison is not None else None,
-            )  # fmt: skip
+            )
         finally:
             log.close()
         # Nobody sees what a power cut could take back.
@@ -829,7 +860,9 @@ class Engine:
         if is_doubtful:
             # What the method raises by itself it raises again.
             machine = self._rebuild()
-            if machine.outcome == action.RAISED or (machine.outcome != action.RETURNED and _is_undone(method.of(machine.code), error)):
+            if machine.outcome == action.RAISED or (
+                machine.outcome != action.RETURNED and _is_undone(method.of(machine.code), error)
+            ):
                 return
         machine = self.machine
         machine.applied = UNSURE
@@ -944,4 +977,3 @@ class _AfterHead:
     def restart(self) -> None:
         self._file.restart()
         self._file.write(self._head)
-

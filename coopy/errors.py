@@ -101,7 +101,7 @@ class OnlyLooking(UsageError):
         self.line = line
         super().__init__(
             f"{path}, line {line}: {door}() opens a system when this file is imported. {tool} imports it for its class, and "
-            f"only looks: nothing was opened, written or carried out. Put the opening under if __name__ == \"__main__\":, "
+            f'only looks: nothing was opened, written or carried out. Put the opening under if __name__ == "__main__":, '
             f"into a function that the server calls when it starts, or into another file than the class."
         )
 
@@ -167,7 +167,7 @@ class DirectoryInUse(CoopyError):
             holder += ", which has started this one"
             advice = (
                 "If that is a reloader (flask --debug, manage.py runserver), it has imported the module, too: open the system "
-                "only in the process that serves (WERKZEUG_RUN_MAIN or RUN_MAIN is \"true\" in its environment), or when the server "
+                'only in the process that serves (WERKZEUG_RUN_MAIN or RUN_MAIN is "true" in its environment), or when the server '
                 "starts, not when the module is imported. Otherwise open it in one of the two."
             )
         else:
@@ -376,7 +376,10 @@ class MissingMethod(ReplayError):
     def __init__(self, index: int, method: str, where: str, cls: str, stub: str = "") -> None:
         cure = _ways_out("Give the class a method of that name again.", where, index, stub)
         super().__init__(
-            f"action {index} ({where}) calls {method}(), which {cls} does not have. Nothing was changed. {cure}", index, method, where
+            f"action {index} ({where}) calls {method}(), which {cls} does not have. Nothing was changed. {cure}",
+            index,
+            method,
+            where,
         )
 
 
@@ -459,9 +462,7 @@ class InterruptedReplay(ReplayError):
 class ReplayDiverged(ReplayError):
     """An action ended otherwise than when it was recorded. ``recorded``, ``replayed``."""
 
-    def __init__(
-        self, index: int, method: str, where: str, recorded: str, replayed: str, detail: str = ""
-    ) -> None:
+    def __init__(self, index: int, method: str, where: str, recorded: str, replayed: str, detail: str = "") -> None:
         cure = f"The state before it can be looked at with coopy.replay(cls, basedir, until={index - 1})."
         super().__init__(
             f"action {index} ({where}), {method}(): recorded as {recorded!r}, but replay {replayed!r}"
@@ -487,7 +488,7 @@ class StateDiverged(ReplayError):
             f"replay gives another state than the live system had after action {index} ({where}), at {path}: {what}. Nothing was "
             f"changed. The method depends on something that is not in its arguments, its clock or its env (the order of a set, id(), a "
             f"variable of a module, a file), the state was changed outside any action, or its code is not what it was. See what is "
-            f"there with coopy.replay(cls, basedir); to go on with that, open it with on_divergence=\"report\".",
+            f'there with coopy.replay(cls, basedir); to go on with that, open it with on_divergence="report".',
             index,
             method,
             where,

@@ -33,7 +33,19 @@ Layouts = dict[str, Layout]
 
 _PLAIN = (int, float, str, bytes, bool, type(None))
 # The modules whose __setstate__ and __reduce__ do what those of object do.
-_LIBRARIES = ("builtins", "copyreg", "dataclasses", "attr", "attrs", "enum", "pydantic", "msgspec", "abc", "typing", "collections")
+_LIBRARIES = (
+    "builtins",
+    "copyreg",
+    "dataclasses",
+    "attr",
+    "attrs",
+    "enum",
+    "pydantic",
+    "msgspec",
+    "abc",
+    "typing",
+    "collections",
+)
 _again = operator.methodcaller("__reduce_ex__", 5)
 
 

@@ -75,9 +75,7 @@ def _raise(error: BaseException) -> None:
 def _with_headers(headers: list[bytes], joined: bytes, sizes: array[int]) -> bytes:
     """Joined records with other headers."""
     call, places = len(WRAP) + action.HEADER.size, [0, *accumulate(sizes)]
-    return b"".join(
-        [WRAP + header + joined[place + call : end] for header, place, end in zip(headers, places, places[1:])]
-    )
+    return b"".join([WRAP + header + joined[place + call : end] for header, place, end in zip(headers, places, places[1:])])
 
 
 def _tell_all(answers: Sequence[Any], error: BaseException) -> None:
@@ -151,9 +149,24 @@ class Replicated(Engine):
     """The engine of a node. `start`, then `follow`, then, unless it only reads, `begin`."""
 
     __slots__ = (
-        "line", "outbox", "node", "timeout_s", "position", "failure", "behind", "furthest", "only_reads", "digests", "trouble", "unapplied",
-        "_compared_after", "_left_out", "_marks", "_thread", "_moved",
-    )  # fmt: skip
+        "line",
+        "outbox",
+        "node",
+        "timeout_s",
+        "position",
+        "failure",
+        "behind",
+        "furthest",
+        "only_reads",
+        "digests",
+        "trouble",
+        "unapplied",
+        "_compared_after",
+        "_left_out",
+        "_marks",
+        "_thread",
+        "_moved",
+    )
 
     is_alone = False
 
@@ -215,9 +228,7 @@ class Replicated(Engine):
             raise answer.error
         return answer.value
 
-    def submit(
-        self, records: Sequence[bytes], answers: Sequence[Any], then: Callable[[Group], None] | None = None
-    ) -> Group:
+    def submit(self, records: Sequence[bytes], answers: Sequence[Any], then: Callable[[Group], None] | None = None) -> Group:
         """Sends records, and tells ``answers`` how they ended; ``then`` is called in the thread that follows."""
         group = Group(records, answers, then)
         self.outbox.put(group)
@@ -515,7 +526,9 @@ class Replicated(Engine):
         start = done
         for end in [*self._left_out_of(done, found.actions), found.actions]:
             for at in range(start, end, PART):
-                self._apply_part(slice(at, min(at + PART, end)), headers, names, arguments, joined, sizes, places, answers, results)
+                self._apply_part(
+                    slice(at, min(at + PART, end)), headers, names, arguments, joined, sizes, places, answers, results
+                )
             if end < found.actions:
                 self._leave_out(headers[end], joined[places[end] + len(WRAP) : places[end + 1]])
             start = end + 1
@@ -608,7 +621,9 @@ class Replicated(Engine):
             for name in asked:
                 if ask is not None and int(name.partition(".")[0]) <= self.log.last:
                     ask(name)
-        results += values if types <= SCALARS else [value if type(value) in SCALARS else type(value).__name__ for value in values]
+        results += (
+            values if types <= SCALARS else [value if type(value) in SCALARS else type(value).__name__ for value in values]
+        )
         if failure is not None:
             method = self._marks[cast(str, names[begun - 1])]
             failure = self._failed(method, self.log.last, failure, None)
@@ -706,12 +721,17 @@ class Replicated(Engine):
         except InterruptedReplay as problem:
             # Nothing is applied before that goes well: each step begins with a machine that is whole.
             which = f"action {problem.index}, {problem.method}(), which comes before it"
-            note(error, f"{method.name}() was interrupted on the node {self.node}, which lacks memory even for {which}: the call counts.")
+            note(
+                error,
+                f"{method.name}() was interrupted on the node {self.node}, which lacks memory even for {which}: the call counts.",
+            )
             return
         if self.unapplied is not None:
             note(error, f"{method.name}() can't be run on the node {self.node}: action {index} is withdrawn on all nodes.")
         elif not is_doubtful:
-            note(error, f"{method.name}() was interrupted on the node {self.node}, which has applied it again: the call counts.")
+            note(
+                error, f"{method.name}() was interrupted on the node {self.node}, which has applied it again: the call counts."
+            )
 
     # -- an action that can't be applied
 
@@ -722,7 +742,11 @@ class Replicated(Engine):
         try:
             return super()._rebuild(progress, loading, withdrawn)
         except InterruptedReplay as error:
-            if error.recorded != action.OUTCOMES[action.UNKNOWN] or error.index != self.log.last or not self._is_of_the_line(error.index):
+            if (
+                error.recorded != action.OUTCOMES[action.UNKNOWN]
+                or error.index != self.log.last
+                or not self._is_of_the_line(error.index)
+            ):
                 raise
             found = Unapplied(error.index, error.method, repr(error.__cause__))
         # Not before the exception is gone, which holds the machine that could not be restored.
@@ -867,4 +891,3 @@ class Replicated(Engine):
             self.machine.outcome = action.UNKNOWN  # The line has not said that it is withdrawn.
             self.last_look = say_nothing
         super().close()
-

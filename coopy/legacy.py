@@ -101,9 +101,7 @@ def recognize(path: str | os.PathLike[str]) -> str | None:
         return "0.4.6" if any(_head(each.path).startswith(_PICKLE) for each in found) else None
 
 
-def restore_legacy(
-    cls: type[T], path: str | os.PathLike[str], progress: Progress | None = None
-) -> tuple[T, Imported]:
+def restore_legacy(cls: type[T], path: str | os.PathLike[str], progress: Progress | None = None) -> tuple[T, Imported]:
     """The plain domain object at the end of an old directory, and what was run to get there. Writes nothing.
 
     Args:
@@ -175,8 +173,7 @@ def _refuse_kinds_not_read(path: str) -> None:
     members = _manifest(path) or {}
     if members.get("format_version", 0) > _FORMAT_MAX:
         raise UnsupportedFormat(
-            f"{path} has format {members['format_version']} of old coopy; up to {_FORMAT_MAX} is read. "
-            f"Nothing was changed."
+            f"{path} has format {members['format_version']} of old coopy; up to {_FORMAT_MAX} is read. Nothing was changed."
         )
     if members.get("serializer", "pickle") != "pickle":
         raise StorageError(f"{path} was written with the serializer {members['serializer']!r}. {_CONVERT}")
@@ -422,9 +419,7 @@ def _check(record: object, path: str, offset: int) -> None:
         and isinstance(record.kwargs, dict)
         and isinstance(record.timestamp, datetime)
     ):
-        raise StorageError(
-            f"{path}, byte {offset}: what lies there is not an action of coopy 0.4 or 0.7. Nothing was changed."
-        )
+        raise StorageError(f"{path}, byte {offset}: what lies there is not an action of coopy 0.4 or 0.7. Nothing was changed.")
 
 
 # The end of a pickle and the beginning of the next.

@@ -52,10 +52,29 @@ class Machine:
     """A domain object at an index."""
 
     __slots__ = (
-        "domain", "applied", "index", "header", "outcome", "secret", "running", "draws", "deterministic", "chance", "methods",
-        "migration", "version", "effects", "asked", "batches", "code", "own_code", "is_doubtful", "replaying",
-        "_numbered", "__weakref__",
-    )  # fmt: skip
+        "domain",
+        "applied",
+        "index",
+        "header",
+        "outcome",
+        "secret",
+        "running",
+        "draws",
+        "deterministic",
+        "chance",
+        "methods",
+        "migration",
+        "version",
+        "effects",
+        "asked",
+        "batches",
+        "code",
+        "own_code",
+        "is_doubtful",
+        "replaying",
+        "_numbered",
+        "__weakref__",
+    )
 
     def __init__(
         self,

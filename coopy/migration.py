@@ -371,7 +371,10 @@ def stub_of_state(cls: str, name: str, change: fields.Change, today: Any, stored
     if isinstance(stored, dict):
         now = fields.layout(today)
         values = now if isinstance(now, dict) else {}
-        pairs = [f"{stored[each]!r}: {values[each]!r}" if each in values else f"{stored[each]!r}: WHAT_IT_IS_NOW" for each in change.gone]
+        pairs = [
+            f"{stored[each]!r}: {values[each]!r}" if each in values else f"{stored[each]!r}: WHAT_IT_IS_NOW"
+            for each in change.gone
+        ]
         lines = f"    def {upgrade}(value):  # of {', '.join(change.gone)}\n        return {{{', '.join(pairs)}}}.get(value, value)\n"
     else:
         rest = [f"attributes.pop({each!r})  # it is gone" for each in change.gone]

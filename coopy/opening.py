@@ -192,16 +192,41 @@ def init_system(
         from coopy import replicated
 
         found = replicated.role(
-            master=master, replication=replication, cluster=cluster, node=node, host=host, port=port, password=password,
-            replica_password=replica_password, tls=tls, server=server, timeout=timeout,
+            master=master,
+            replication=replication,
+            cluster=cluster,
+            node=node,
+            host=host,
+            port=port,
+            password=password,
+            replica_password=replica_password,
+            tls=tls,
+            server=server,
+            timeout=timeout,
             basedir=paths.absolute(_name_of(obj) if basedir is None else basedir),
-        )  # fmt: skip
+        )
         kind = partial(replicated.ReplicatedSystem, role=found)
     return open_as(
-        kind, obj, basedir, snapshot_time, durability=durability, validation=validation, check=check, keep=keep,
-        keep_for=keep_for, snapshot_growth=snapshot_growth, snapshot_replay=snapshot_replay, fork=fork, progress=progress, segment_bytes=segment_bytes,
-        deterministic=deterministic, create=create, wait=wait, on_divergence=on_divergence, self_check=self_check,
-    )  # fmt: skip
+        kind,
+        obj,
+        basedir,
+        snapshot_time,
+        durability=durability,
+        validation=validation,
+        check=check,
+        keep=keep,
+        keep_for=keep_for,
+        snapshot_growth=snapshot_growth,
+        snapshot_replay=snapshot_replay,
+        fork=fork,
+        progress=progress,
+        segment_bytes=segment_bytes,
+        deterministic=deterministic,
+        create=create,
+        wait=wait,
+        on_divergence=on_divergence,
+        self_check=self_check,
+    )
 
 
 def _name_of(obj: Any) -> str:

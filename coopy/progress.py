@@ -15,9 +15,7 @@ WIDTH = 40
 class Bar:
     """Called with how much is done and how much there is. `finish` takes the bar away."""
 
-    def __init__(
-        self, what: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, what: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._what = what
         self._stream: TextIO | None = sys.stderr if stream is None else stream
         self._clock = clock

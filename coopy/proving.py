@@ -84,9 +84,14 @@ class Divergence(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """What `Control.status` says of it."""
         return {
-            "after": self.after, "index": self.action, "method": self.method, "path": self.path,
-            "found_by": self.found_by, "text": self.text, "when": datetime.now().astimezone().isoformat(timespec="seconds"),
-        }  # fmt: skip
+            "after": self.after,
+            "index": self.action,
+            "method": self.method,
+            "path": self.path,
+            "found_by": self.found_by,
+            "text": self.text,
+            "when": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
 
 
 class Proving:
@@ -135,7 +140,12 @@ class Proving:
         return Comparison(there)
 
     def conclude(
-        self, comparison: Comparison, start: int, replay: Replay, actions: Callable[[int], Iterator[Action]], where: Callable[[int], str]
+        self,
+        comparison: Comparison,
+        start: int,
+        replay: Replay,
+        actions: Callable[[int], Iterator[Action]],
+        where: Callable[[int], str],
     ) -> Divergence | None:
         """What replay was found to give; None if all that was compared is the same. Raises `StateDiverged` if that is to be refused."""
         said, self._said = self._said, []
@@ -147,8 +157,14 @@ class Proving:
         found = _narrowed(found, said, start, replay)
         divergence = explained(found, start, actions, "opening")
         if self._refuses:
-            raise StateDiverged(divergence.action, divergence.method or "", where(divergence.action) if divergence.calls else self._name,
-                                divergence.after, divergence.path, divergence.what)  # fmt: skip
+            raise StateDiverged(
+                divergence.action,
+                divergence.method or "",
+                where(divergence.action) if divergence.calls else self._name,
+                divergence.after,
+                divergence.path,
+                divergence.what,
+            )
         return divergence
 
     def uncompared(self) -> Said | None:

@@ -336,9 +336,7 @@ class _Source:
         reader = READERS.get(name)
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
         self._parts.append(
-            _TEMPLATES[kind].format(
-                name=name, self=myself, signature=signature, args=args, kwargs=kwargs, call=call, bind=bind
-            )
+            _TEMPLATES[kind].format(name=name, self=myself, signature=signature, args=args, kwargs=kwargs, call=call, bind=bind)
         )
 
     def compile(self) -> dict[str, Any]:

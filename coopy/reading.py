@@ -51,9 +51,7 @@ class Reading:
         with paths.reads(basedir):
             self.snapshots = DiskSnapshots(calls, basedir, found.system)
             self.entries = Digests(calls, basedir)
-            self.log = Journal(
-                calls, basedir, found.system, write=False, floor=max(self.snapshots.indexes(), default=0)
-            )
+            self.log = Journal(calls, basedir, found.system, write=False, floor=max(self.snapshots.indexes(), default=0))
 
     def machine(
         self,
@@ -68,17 +66,35 @@ class Reading:
         index, instant, clock_from = point(until, self.log.last, self.manifest)
         with paths.reads(self.basedir):
             return restore(
-                self.log, self.snapshots, self.codec, self.manifest.secret,
-                deterministic=self.manifest.deterministic, until=index, instant=instant, clock_from=clock_from, progress=progress, loading=loading,
-                begin=self._begin, stops=stops, visit=visit, misfit=misfit,
-            )  # fmt: skip
+                self.log,
+                self.snapshots,
+                self.codec,
+                self.manifest.secret,
+                deterministic=self.manifest.deterministic,
+                until=index,
+                instant=instant,
+                clock_from=clock_from,
+                progress=progress,
+                loading=loading,
+                begin=self._begin,
+                stops=stops,
+                visit=visit,
+                misfit=misfit,
+            )
 
     def machine_from(self, base: int, until: int, comparison: Comparison) -> Machine:
         """The machine after action ``until``, replayed from the snapshot of action ``base``, whatever later ones there are."""
         return restore(
-            self.log, Only(self.snapshots, base), self.codec, self.manifest.secret,
-            deterministic=self.manifest.deterministic, until=until, begin=self._begin, stops=comparison.stops, visit=comparison.visit,
-        )  # fmt: skip
+            self.log,
+            Only(self.snapshots, base),
+            self.codec,
+            self.manifest.secret,
+            deterministic=self.manifest.deterministic,
+            until=until,
+            begin=self._begin,
+            stops=comparison.stops,
+            visit=comparison.visit,
+        )
 
     def refuse_other_class(self) -> None:
         """Refuses to be read for a class that the state is not of, as `machine` does. Raises what that raises."""

@@ -98,10 +98,22 @@ def restore(
         # The process ended between the call and the record of its outcome. It raised or was interrupted, so it
         # was to be withdrawn: start over without it, as every later replay will.
         return restore(
-            log, snapshots, codec, secret,
-            deterministic=deterministic, until=until, instant=instant, clock_from=clock_from, progress=progress, begin=begin,
-            stops=stops, visit=visit, misfit=misfit, withdrawn=machine.applied, alone=alone,
-        )  # fmt: skip
+            log,
+            snapshots,
+            codec,
+            secret,
+            deterministic=deterministic,
+            until=until,
+            instant=instant,
+            clock_from=clock_from,
+            progress=progress,
+            begin=begin,
+            stops=stops,
+            visit=visit,
+            misfit=misfit,
+            withdrawn=machine.applied,
+            alone=alone,
+        )
     return machine
 
 
@@ -125,9 +137,7 @@ def _from_snapshot(
             oldest = min(snapshots.indexes(), default=0)
             if oldest and (instant is not None or (until is not None and until < oldest)):
                 raise PrunedPast(_asked(until, instant), oldest)
-            raise MissingActions(
-                "snapshots", 0, until, "There is no snapshot to begin with. Put it back from a backup."
-            )
+            raise MissingActions("snapshots", 0, until, "There is no snapshot to begin with. Put it back from a backup.")
         index, data = found
         version = None
         try:
@@ -150,7 +160,9 @@ def _from_snapshot(
             upto = index - 1
             continue
         if passed_over is not None:
-            warn("a newer snapshot cannot be loaded, going back to the one of action %d, and the journal: %s", index, passed_over)
+            warn(
+                "a newer snapshot cannot be loaded, going back to the one of action %d, and the journal: %s", index, passed_over
+            )
         _refuse_other(state, codec.domain_class)
         snapshots.loaded(index)
         machine = Machine(state, index, header, secret, version, data[action.HEAD.size : start])

@@ -371,9 +371,14 @@ class ReplicatedSystem(System):
         elif self._supervisor is not None:
             password = self._supervisor.settings.node_password
         self._connection = Connection(
-            list(dict.fromkeys(urls)), user, password, name=f"coopy {self._id}", inbox=inbox, api=api,
+            list(dict.fromkeys(urls)),
+            user,
+            password,
+            name=f"coopy {self._id}",
+            inbox=inbox,
+            api=api,
             **self._recognised(user, password),
-        )  # fmt: skip
+        )
         try:
             self._connection.open(OPEN_S if own.writes else min(own.timeout_s, OPEN_S))
         except BaseException:
@@ -673,7 +678,9 @@ class ReplicatedSystem(System):
                 found = self._fetched(shipped["index"])
                 if found is not None:
                     return found
-                problem: ClusterError = Unavailable(f"the snapshot of action {shipped['index']} is not there; start this node again")
+                problem: ClusterError = Unavailable(
+                    f"the snapshot of action {shipped['index']} is not there; start this node again"
+                )
             except ClusterError as error:
                 problem = error  # Any node may have been asked, this one too.
             if time.monotonic() > deadline or self._ended.wait(RETRY_S):
@@ -692,9 +699,7 @@ class ReplicatedSystem(System):
 
     def _install(self, calls: Calls, system: bytes, index: int, data: memoryview) -> None:
         """Makes a shipped snapshot the beginning of an empty directory."""
-        Segment.create(
-            calls, directory.segment_path(self.basedir, index + 1), system, index + 1, FIRST_BYTES
-        ).close()
+        Segment.create(calls, directory.segment_path(self.basedir, index + 1), system, index + 1, FIRST_BYTES).close()
         DiskSnapshots(calls, self.basedir, system).write(index, lambda file: _in_pieces(file, data))
 
     def _mend(self, error: BaseException) -> None:
@@ -740,11 +745,17 @@ class ReplicatedSystem(System):
         """Goes on without an action that was withdrawn: from the end of a shorter journal, or with a snapshot of a node that has it withdrawn."""
         before = self._state
         self._set_state("behind")
-        log.error("%s: %s. It is applied no more: this node goes back to the state before it, and on from there.", self._id, error)
+        log.error(
+            "%s: %s. It is applied no more: this node goes back to the state before it, and on from there.", self._id, error
+        )
         try:
             self.engine.run(lambda: self._cut(error.index))
         except (StorageError, ReplayError) as problem:
-            log.error("%s: its own journal does not lead back (%s). It begins again with a snapshot of another node.", self._id, problem)
+            log.error(
+                "%s: its own journal does not lead back (%s). It begins again with a snapshot of another node.",
+                self._id,
+                problem,
+            )
             found = self._fetch_snapshot(error.sequence)
             self.engine.run(lambda: self._begin_anew(*found))
         with self._comparing:
@@ -935,9 +946,7 @@ class ReplicatedSystem(System):
             try:
                 self.membership.grow({self._id, *self._room.alive()})
             except (ClusterError, SystemClosed) as error:
-                self._sparing.warn(
-                    "not grown", "%s: the line is kept by %d servers only: %s", self._id, state.replicas, error
-                )
+                self._sparing.warn("not grown", "%s: the line is kept by %d servers only: %s", self._id, state.replicas, error)
 
     def _leading(self, state: State) -> str | None:
         """The name of the node that leads; None while the servers don't agree on one."""
@@ -1005,10 +1014,12 @@ class ReplicatedSystem(System):
             self._theirs.pop(next(iter(self._theirs)))
 
     def _difference(self, sequence: int, came: Came) -> str:
-        which = f"action {came.first}" if came.actions == 1 else f"one of the actions {came.first} to {came.first + came.actions - 1}"
-        return (
-            f"{which} (message {sequence} of the line) came to something else here than on the other nodes: a method does what is not the same everywhere, or this machine's memory is not what it was"
+        which = (
+            f"action {came.first}"
+            if came.actions == 1
+            else f"one of the actions {came.first} to {came.first + came.actions - 1}"
         )
+        return f"{which} (message {sequence} of the line) came to something else here than on the other nodes: a method does what is not the same everywhere, or this machine's memory is not what it was"
 
     def _delivers(self) -> bool:
         return self._role.writes and self._leader == self._id

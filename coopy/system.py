@@ -16,7 +16,22 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from coopy import action, beside, collector, history, holding, log, migration, paths, proof, proving, proxy, retention, trial, versions
+from coopy import (
+    action,
+    beside,
+    collector,
+    history,
+    holding,
+    log,
+    migration,
+    paths,
+    proof,
+    proving,
+    proxy,
+    retention,
+    trial,
+    versions,
+)
 from coopy.codec import Codec
 from coopy.delivery import Delivery
 from coopy.disk import child, directory, dirlock, manifest
@@ -108,7 +123,7 @@ def open_as(
     if on_divergence not in (REPORT, REFUSE) and not callable(on_divergence):
         raise UsageError(
             f"on_divergence={shown(on_divergence)}: must be {REPORT!r}, {REFUSE!r}, or callable with a dict, that of "
-            f"control(system).status()[\"divergence\"]"
+            f'control(system).status()["divergence"]'
         )
     if progress is not None and not callable(progress):
         raise UsageError(f"progress={shown(progress)}: must be callable with the actions done and the actions in all")
@@ -405,9 +420,7 @@ class Control:
     def __enter__(self) -> Control:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -511,7 +524,11 @@ class System:
             # The proxy has the system, not the other way round: once it is closed, it goes with its proxy.
             self._proxy = weakref.ref(attached)
             proves = self._proving = Proving(
-                basedir, self._entries, self._refuses, proving.SNAPSHOT_S if fork else proving.LOOK_S, beside.apart if fork else beside.here
+                basedir,
+                self._entries,
+                self._refuses,
+                proving.SNAPSHOT_S if fork else proving.LOOK_S,
+                beside.apart if fork else beside.here,
             )
             self.engine.last_look, self.engine.said_with_snapshot = proves.last_look, proves.with_snapshot
             self.engine.told_with_snapshot = proves.told_with_snapshot
@@ -683,7 +700,8 @@ class System:
             start = max((index for index in self._snapshots.indexes() if index <= found["index"]), default=0)
             difference = proof.Difference(-1, found["index"], found["path"])
             self._diverged(
-                proving.explained(difference, start, self._actions, "opening"), "The system goes on with the state that replay gives."
+                proving.explained(difference, start, self._actions, "opening"),
+                "The system goes on with the state that replay gives.",
             )
 
     def _check_itself(self, newest: int) -> None:
@@ -713,9 +731,12 @@ class System:
         seconds = found["seconds"]
         self._check_due = time.monotonic() + CHECK_REST * seconds
         self._self_check = {
-            "first": found["base"], "last": found["index"], "seconds": seconds, "problem": found["problem"],
+            "first": found["base"],
+            "last": found["index"],
+            "seconds": seconds,
+            "problem": found["problem"],
             "when": datetime.now().astimezone().isoformat(timespec="seconds"),
-        }  # fmt: skip
+        }
         if found["path"] is not None:
             difference = proof.Difference(found["after"], found["index"], found["path"])
             self._diverged(
@@ -797,8 +818,10 @@ class System:
             "%s: the last action has the time %s UTC, and this machine's clock says %s: %s less. One of the two is wrong. Time "
             "does not go back by itself: until the clock has come so far, each action gets the time of that one. If the clock is "
             "right now, close the system and run `coopy repair DIR --reclock`; if it is not, set it before you go on.",
-            self.basedir, *(each.isoformat(" ", "seconds") for each in said), timedelta(seconds=(last - now) // 1_000_000_000),
-        )  # fmt: skip
+            self.basedir,
+            *(each.isoformat(" ", "seconds") for each in said),
+            timedelta(seconds=(last - now) // 1_000_000_000),
+        )
 
     def take_snapshot(self) -> int:
         before, acted, began = self._grown, self._acted_s, time.monotonic()
@@ -809,9 +832,12 @@ class System:
             raise
         if index != self._snapshot["index"] or self._snapshot["problem"]:
             self._snapshot = {
-                "index": index, "when": datetime.now().astimezone().isoformat(timespec="seconds"), "bytes": self._size_of(index),
-                "seconds": round(time.monotonic() - began, 3), "problem": None,
-            }  # fmt: skip
+                "index": index,
+                "when": datetime.now().astimezone().isoformat(timespec="seconds"),
+                "bytes": self._size_of(index),
+                "seconds": round(time.monotonic() - began, 3),
+                "problem": None,
+            }
         # What the journal has grown by meanwhile is for the next one.
         self._grown -= before
         self._acted_s -= acted

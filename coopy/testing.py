@@ -45,7 +45,9 @@ from coopy.words import shown
 T = TypeVar("T")
 
 FAULTS = ("append", "sync", "snapshot")
-OF_A_DIRECTORY = frozenset({"create", "durability", "fork", "segment_bytes", "self_check", "snapshot_growth", "snapshot_replay", "wait"})
+OF_A_DIRECTORY = frozenset(
+    {"create", "durability", "fork", "segment_bytes", "self_check", "snapshot_growth", "snapshot_replay", "wait"}
+)
 """Options of `init_system` that mean nothing without a directory."""
 
 _NS = 1_000_000_000
@@ -667,9 +669,14 @@ def _compare_with_replay(found: System) -> None:
         past, codec = proxy.Past(found._cls), Codec(found._cls)
         codec.proxy = past.proxy
         replayed = restore(
-            found.engine.log, _From(found._snapshots, index), codec, live.secret,
-            deterministic=found.engine.deterministic, until=live.applied, begin=past.begin,
-        )  # fmt: skip
+            found.engine.log,
+            _From(found._snapshots, index),
+            codec,
+            live.secret,
+            deterministic=found.engine.deterministic,
+            until=live.applied,
+            begin=past.begin,
+        )
         if digest.digest(replayed.domain) != expected:
             raise AssertionError(_difference(live.domain, replayed.domain, found, index, live.applied))
 

@@ -390,7 +390,11 @@ class Screen:
             colour = {"ready": "green", "gone": "red"}.get(state, "yellow")
             leads = "leads" if self._leads(node) else ""
             table.add_row(
-                node.address, Text(state, colour), Text(leads, "bold"), f"{node.status['last_applied']:,}", f"{node.rate():,.0f}"
+                node.address,
+                Text(state, colour),
+                Text(leads, "bold"),
+                f"{node.status['last_applied']:,}",
+                f"{node.rate():,.0f}",
             )
         load = self._load
         counts = f"{load.rate():>7,.0f} writes/s   {len(load.acknowledged):,} acknowledged, {len(load.under_way)} under way"
@@ -516,7 +520,10 @@ def verdict(nodes: list[Node], load: Load, finals: list[dict[str, Any]]) -> int:
         twice = [number for number, count in there.items() if count > 1]
         unknown = len(there.keys() - load.acknowledged)
         check(
-            not missing and not twice and there.keys() <= load.acknowledged | load.lost and final["sum"] == sum(there.elements()),
+            not missing
+            and not twice
+            and there.keys() <= load.acknowledged | load.lost
+            and final["sum"] == sum(there.elements()),
             f"{node.address}: {len(load.acknowledged) - len(missing):,} of {len(load.acknowledged):,} acknowledged calls, "
             f"{len(missing)} lost, {len(twice)} applied twice; {unknown} of {len(load.lost)} that were under way when "
             f"their node was killed",

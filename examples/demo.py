@@ -1,6 +1,6 @@
 """The main job, before your eyes: write, kill -9 while writing, open again, find everything.
 
-    python examples/demo.py [number of calls before the kill]
+python examples/demo.py [number of calls before the kill]
 """
 
 from __future__ import annotations

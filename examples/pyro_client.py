@@ -1,6 +1,6 @@
 """Calls the system that pyro_server.py serves.
 
-    python examples/pyro_client.py [address]
+python examples/pyro_client.py [address]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The one-minute tutorial: run it twice, and the second run finds what the first one wrote.
 
-    python examples/tutorial.py [data directory]
+python examples/tutorial.py [data directory]
 """
 
 from __future__ import annotations

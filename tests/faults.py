@@ -25,9 +25,16 @@ def open_with(
 ) -> Any:
     """A system on a disk of our own."""
     system = System(
-        obj, str(basedir), durability=durability, check=check, kept=Retention(keep), snapshot_growth=0, fork=False,
-        segment_bytes=segment_bytes, calls=calls,
-    )  # fmt: skip
+        obj,
+        str(basedir),
+        durability=durability,
+        check=check,
+        kept=Retention(keep),
+        snapshot_growth=0,
+        fork=False,
+        segment_bytes=segment_bytes,
+        calls=calls,
+    )
     system.start(None)
     return system.proxy
 

@@ -434,15 +434,21 @@ class Worker(threading.Thread):
 
 def test_plain_values_are_kept_as_before(album: Any, tmp_path: Path) -> None:
     album.keep(io.BytesIO(b"bytes"), io.StringIO("text"), Paper("paper"), Report("report"), Worker(3))
-    album.keep(Path("x"), logging.Formatter("%(message)s"), threading.Lock.__name__, logging.LogRecord("a", 1, "b", 2, "c", (), None))
+    album.keep(
+        Path("x"), logging.Formatter("%(message)s"), threading.Lock.__name__, logging.LogRecord("a", 1, "b", 2, "c", (), None)
+    )
     album.keep(asyncio.Queue, open, threading.Thread, logging.INFO)
     album.keep(map(len, ["a"]), iter([1]), ValueError("x"), slice(1), range(3), Order, len, {}.get, [].append)
     control(album).take_snapshot()
     control(album).close()
     found = coopy.replay(Album, tmp_path / "data").kept
     assert [found[0][0].read(), found[0][1].read(), found[0][2].read(), found[0][3].text, found[0][4].number] == [
-        b"bytes", "text", "paper", "report", 3,
-    ]  # fmt: skip
+        b"bytes",
+        "text",
+        "paper",
+        "report",
+        3,
+    ]
     assert found[2][0] is asyncio.Queue
 
 
@@ -584,10 +590,19 @@ class Shop:
 
 
 @pytest.mark.parametrize("fork", [None, False])
-@pytest.mark.parametrize("name", ["text", "socket", "thread", "logger", "no handler", "queue", "queue of the program", "generator", "module", "weak set"])
-def test_what_belongs_to_a_process_is_refused_in_a_state(name: str, fork: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["text", "socket", "thread", "logger", "no handler", "queue", "queue of the program", "generator", "module", "weak set"],
+)
+def test_what_belongs_to_a_process_is_refused_in_a_state(
+    name: str, fork: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    shop = testing.memory_system(Shop, validation="off") if fork is None else init_system(Shop, tmp_path / "data", validation="off", fork=False)
+    shop = (
+        testing.memory_system(Shop, validation="off")
+        if fork is None
+        else init_system(Shop, tmp_path / "data", validation="off", fork=False)
+    )
     state = control(shop)._system.engine.machine.domain
     with closed_at_the_end(UNKEPT[name]()) as value:
         state.orders = [1, Order(2), Order(value)]
@@ -608,7 +623,9 @@ def test_a_state_is_refused_by_the_child_that_writes_it_too(tmp_path: Path, monk
 
 
 @each_kind
-def test_every_kind_is_found_in_a_state_unless_it_is_a_lock(make: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_is_found_in_a_state_unless_it_is_a_lock(
+    make: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with closed_at_the_end(make()) as value:
         state = Shop()
@@ -616,7 +633,9 @@ def test_every_kind_is_found_in_a_state_unless_it_is_a_lock(make: Callable[[], A
         if make in LOCKS.values():
             again(state)
             return
-        with pytest.raises(EncodingError, match=r"state of Shop cannot be pickled: state\.orders\[0\]\.attachment is .*belongs to this process"):
+        with pytest.raises(
+            EncodingError, match=r"state of Shop cannot be pickled: state\.orders\[0\]\.attachment is .*belongs to this process"
+        ):
             again(state)
 
 
@@ -672,7 +691,17 @@ class Locked:
         self.count = 0
 
     def all(self) -> list[Any]:
-        return [self.lock, self.rlock, self.python_rlock, self.condition, self.not_empty, self.not_full, self.semaphore, self.bounded, self.ours]
+        return [
+            self.lock,
+            self.rlock,
+            self.python_rlock,
+            self.condition,
+            self.not_empty,
+            self.not_full,
+            self.semaphore,
+            self.bounded,
+            self.ours,
+        ]
 
     def add(self) -> int:
         for each in (*self.all(), self.not_empty):
@@ -711,7 +740,16 @@ def are_open(locked: Locked) -> bool:
 
 def test_locks_of_a_state_are_made_anew_and_open() -> None:
     state = Locked()
-    for each in (state.lock, state.rlock, state.rlock, state.python_rlock, state.condition, state.ours, state.semaphore, state.bounded):
+    for each in (
+        state.lock,
+        state.rlock,
+        state.rlock,
+        state.python_rlock,
+        state.condition,
+        state.ours,
+        state.semaphore,
+        state.bounded,
+    ):
         each.acquire()
     state.event.set()
     found = again(state)
@@ -719,7 +757,12 @@ def test_locks_of_a_state_are_made_anew_and_open() -> None:
     assert found.event.is_set() and found.event.wait(0), "an event is what the domain has made of it"
     assert found.not_empty._lock is found.lock and found.not_full._lock is found.lock, "they share it as before"
     assert found.condition._lock is not found.lock
-    assert (found.not_full.name, type(found.not_full), type(found.ours), found.ours.name) == ("not full", Named, OurLock, "ours")
+    assert (found.not_full.name, type(found.not_full), type(found.ours), found.ours.name) == (
+        "not full",
+        Named,
+        OurLock,
+        "ours",
+    )
     with found.lock:
         assert not found.not_empty.acquire(blocking=False)
     assert (found.semaphore._value, found.bounded._value, found.barrier.parties) == (1, 2, 2)
@@ -807,7 +850,9 @@ def as_if_by(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("python", "said"), [("cpython 3.9", "Python 3.9"), ("pypy 3.11", r"Python 3.11 \(pypy\)")])
-def test_byte_code_of_another_python_is_refused_by_name(python: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_byte_code_of_another_python_is_refused_by_name(
+    python: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with init_system(Album, tmp_path, validation="off") as album:
         album.keep(1)
         with monkeypatch.context() as patch:
@@ -889,11 +934,15 @@ class Sender:
 
 
 @pytest.mark.parametrize("name", ["text", "socket", "thread", "generator"])
-def test_what_belongs_to_a_process_is_no_argument_of_an_effect(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_belongs_to_a_process_is_no_argument_of_an_effect(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     sender = testing.memory_system(Sender, validation="off")
     for call, path in ((sender.send, "#2[0]"), (sender.send_by_name, "given")):
-        with pytest.raises(EncodingError, match=r"the effect deliver\(\) cannot be kept: " + re.escape(path) + " is .*belongs to this process"):
+        with pytest.raises(
+            EncodingError, match=r"the effect deliver\(\) cannot be kept: " + re.escape(path) + " is .*belongs to this process"
+        ):
             call(name)
     control(sender).close()
 

@@ -283,7 +283,9 @@ def kept_in(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("snapshot", [False, True])
-def test_code_that_lacks_the_version_is_refused_before_anything_is_applied(begun: Path, deploy: Classes, snapshot: bool) -> None:
+def test_code_that_lacks_the_version_is_refused_before_anything_is_applied(
+    begun: Path, deploy: Classes, snapshot: bool
+) -> None:
     with init_system(deploy(Wiki1), begun) as wiki:
         control(wiki).set_code_version(1)
         if snapshot:

@@ -51,9 +51,7 @@ SCALARS = (
 VALUES = st.recursive(
     SCALARS,
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.tuples(inner, inner)
-        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
     ),
     max_leaves=6,
 )
@@ -112,7 +110,9 @@ def test_plain_calls_encoded_together_are_decoded_as_they_were_encoded(calls: li
 
 
 @pytest.mark.parametrize(
-    "args", [([],), ((1, 2),), (True, {}), (CODEC,), ("x" * 70_000, "y"), (b"x" * 200_000,)], ids=lambda args: str(type(args[0]))
+    "args",
+    [([],), ((1, 2),), (True, {}), (CODEC,), ("x" * 70_000, "y"), (b"x" * 200_000,)],
+    ids=lambda args: str(type(args[0])),
 )
 def test_calls_that_are_not_all_plain_and_small_are_not_encoded_together(args: tuple[Any, ...]) -> None:
     assert CODEC.encode_plain(["keep", "keep"], [("a", 1), args]) is None
@@ -347,7 +347,9 @@ def test_a_state_that_is_nested_deeper_than_there_is_memory_for_is_refused(monke
     state: list[Any] = []
     for _ in range(30_000):
         state = [state]
-    with pytest.raises(EncodingError, match="state of Store cannot be pickled: there are more than 20000 objects inside one another"):
+    with pytest.raises(
+        EncodingError, match="state of Store cannot be pickled: there are more than 20000 objects inside one another"
+    ):
         Codec(Store).dump_state(state, _Sink())
 
 
@@ -504,9 +506,7 @@ with_and_without_a_snapshot = pytest.mark.parametrize("how", ["journal", "snapsh
 
 @in_every_main_file
 @with_and_without_a_snapshot
-def test_a_script_that_defines_its_domain_finds_its_data_when_it_runs_again(
-    tmp_path: Path, source: str, how: str
-) -> None:
+def test_a_script_that_defines_its_domain_finds_its_data_when_it_runs_again(tmp_path: Path, source: str, how: str) -> None:
     script = write(tmp_path / "wiki.py", source)
     assert run(script, "data", how) == "2 written passed"
     assert run(script, "data", how) == "4 written passed"

@@ -113,10 +113,26 @@ def test_an_action_is_calculated_alike_in_every_thread(books: Any) -> None:
 
 
 CALLS = [
-    ("share", "100", 7), ("share_shortly", 4), ("share", "1", 3), ("share_within", 5), ("round_half",), ("round_down",),
-    ("round_half",), ("flags",), ("flags",), ("trap",), ("divide",), ("replace",), ("share", "1", 3), ("fail",), ("share", "1", 3),
-    ("fail_whole",), ("each",), ("keep_context",), ("share", "1", 3),
-]  # fmt: skip
+    ("share", "100", 7),
+    ("share_shortly", 4),
+    ("share", "1", 3),
+    ("share_within", 5),
+    ("round_half",),
+    ("round_down",),
+    ("round_half",),
+    ("flags",),
+    ("flags",),
+    ("trap",),
+    ("divide",),
+    ("replace",),
+    ("share", "1", 3),
+    ("fail",),
+    ("share", "1", 3),
+    ("fail_whole",),
+    ("each",),
+    ("keep_context",),
+    ("share", "1", 3),
+]
 
 
 def test_replay_calculates_what_was_calculated_live(books: Any, around: decimal.Context) -> None:
@@ -195,7 +211,12 @@ def test_a_domain_that_does_not_name_decimal_is_given_decimals(tmp_path: Path, w
     said = ""
     for digits in ("6", "4"):
         ran = subprocess.run(
-            [sys.executable, "program.py", way, "data", digits], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "program.py", way, "data", digits],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert ran.returncode == 0, ran.stderr
         said = ran.stdout
@@ -221,7 +242,9 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("source, uses", [*((each, True) for each in MODULES.values()), *((each, False) for each in OTHERS.values())])
+@pytest.mark.parametrize(
+    "source, uses", [*((each, True) for each in MODULES.values()), *((each, False) for each in OTHERS.values())]
+)
 def test_a_class_uses_decimals_if_its_modules_name_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, uses: bool
 ) -> None:

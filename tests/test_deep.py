@@ -157,9 +157,33 @@ def values() -> Iterator[Any]:
     tuple_of_itself[0].append(tuple_of_itself)
     long = tuple(range(5)), (tuple_of_itself, 1, 2, 3, 4)
     shared = [1]
-    yield from (itself, tuple_of_itself, long, [shared, shared], (), [], {}, set(), frozenset(), [None, True, 1, 1.5, "x", b"x"])
+    yield from (
+        itself,
+        tuple_of_itself,
+        long,
+        [shared, shared],
+        (),
+        [],
+        {},
+        set(),
+        frozenset(),
+        [None, True, 1, 1.5, "x", b"x"],
+    )
     yield list(range(2500)), {number: str(number) for number in range(2001)}, set(range(1001)), frozenset(range(3))
-    yield [Link(1), Slot(2), Reduced(3), Listed([4, 5]), Branch(None), Link, len, int, bytearray(b"x"), 1 + 2j, range(3), Exception("x")]
+    yield [
+        Link(1),
+        Slot(2),
+        Reduced(3),
+        Listed([4, 5]),
+        Branch(None),
+        Link,
+        len,
+        int,
+        bytearray(b"x"),
+        1 + 2j,
+        range(3),
+        Exception("x"),
+    ]
     import collections
     import datetime
     import decimal
@@ -167,9 +191,17 @@ def values() -> Iterator[Any]:
     import uuid
 
     yield [
-        collections.OrderedDict(a=1), collections.deque([1, 2]), collections.Counter("aab"), collections.defaultdict(list, a=[1]),
-        datetime.datetime(2020, 1, 1), decimal.Decimal("1.5"), fractions.Fraction(1, 3), uuid.UUID(int=5), b"x" * 100_000, "y" * 100_000,
-    ]  # fmt: skip
+        collections.OrderedDict(a=1),
+        collections.deque([1, 2]),
+        collections.Counter("aab"),
+        collections.defaultdict(list, a=[1]),
+        datetime.datetime(2020, 1, 1),
+        decimal.Decimal("1.5"),
+        fractions.Fraction(1, 3),
+        uuid.UUID(int=5),
+        b"x" * 100_000,
+        "y" * 100_000,
+    ]
 
 
 class Standard(pickle._Pickler):
@@ -362,7 +394,9 @@ class CallsItself:
 def test_what_never_ends_is_refused(kind: type, fork: bool, basedir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deep, "DEPTH_MAX", 20_000)
     with init_system(Store, basedir, fork=fork, validation="off") as store:
-        with pytest.raises(EncodingError, match="argument 'value' of Store.keep.* never comes to its end.*Nothing was recorded"):
+        with pytest.raises(
+            EncodingError, match="argument 'value' of Store.keep.* never comes to its end.*Nothing was recorded"
+        ):
             store.keep(kind())
         control(store)._system.engine.machine.domain.kept = kind()
         with pytest.raises((EncodingError, SnapshotError), match="never comes to its end"):

@@ -381,9 +381,7 @@ def test_helpers_of_the_module_are_followed_and_each_place_is_named_once():
 
 def test_the_way_to_a_helper_of_a_helper_is_told():
     what = "datetime.now() in helper stamp(), called by touch()"
-    assert told(domains.UsesHelperOfHelper) == [
-        (line_of("stamp"), "UsesHelperOfHelper.create", what, f"clock.now() {CLOCK}")
-    ]
+    assert told(domains.UsesHelperOfHelper) == [(line_of("stamp"), "UsesHelperOfHelper.create", what, f"clock.now() {CLOCK}")]
 
 
 def test_a_cached_helper_is_followed():
@@ -720,9 +718,7 @@ def test_a_local_class_is_read_and_sees_what_is_around_it():
         def create(self) -> object:
             return moments.datetime.now()
 
-    assert [(finding.method, finding.what) for finding in findings(Wiki)] == [
-        ("Wiki.create", "datetime.now()")
-    ]
+    assert [(finding.method, finding.what) for finding in findings(Wiki)] == [("Wiki.create", "datetime.now()")]
 
 
 def test_a_variable_that_is_not_assigned_yet_says_nothing():
@@ -1478,9 +1474,7 @@ def test_errors_are_refused_and_the_refusal_lists_every_finding(mode):
 def test_warnings_are_warned_about_and_point_to_who_opens_the_system():
     with pytest.warns(DeterminismWarning) as warned:
         validate(domains.Tags, "warn")
-    assert [str(warning.message) for warning in warned] == [
-        str(finding) for finding in findings(domains.Tags)
-    ]
+    assert [str(warning.message) for warning in warned] == [str(finding) for finding in findings(domains.Tags)]
     assert {warning.filename for warning in warned} == {__file__}
 
 

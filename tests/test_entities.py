@@ -181,7 +181,13 @@ def test_a_reference_that_leads_nowhere_stops_replay(
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"where": "pages"}, {"key": "title"}, {"where": "pages", "find": min, "key": "x"}, {"key": "a", "key_of": min, "find": min}],
+    [
+        {},
+        {"where": "pages"},
+        {"key": "title"},
+        {"where": "pages", "find": min, "key": "x"},
+        {"key": "a", "key_of": min, "find": min},
+    ],
     ids=str,
 )
 def test_an_entity_needs_one_way_to_its_key_and_one_to_the_object(options: Any) -> None:

@@ -12,7 +12,14 @@ import pytest
 from coopy import errors
 from coopy.errors import CoopyError, DecodingError, copy_of
 
-VALUES: dict[str, Any] = {"str": "text", "int": 7, "int | None": 7, "str | None": "text", "Exception": ValueError("inner"), "DecodingError": DecodingError("inner", "method")}
+VALUES: dict[str, Any] = {
+    "str": "text",
+    "int": 7,
+    "int | None": 7,
+    "str | None": "text",
+    "Exception": ValueError("inner"),
+    "DecodingError": DecodingError("inner", "method"),
+}
 
 
 def classes(cls: type[CoopyError] = CoopyError) -> list[type[CoopyError]]:
@@ -32,7 +39,9 @@ def said(error: BaseException) -> Any:
 
 
 @pytest.mark.parametrize("cls", dict.fromkeys(classes()), ids=lambda cls: cls.__name__)
-@pytest.mark.parametrize("again", [copy.copy, copy_of, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "copy_of", "pickle"])
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy_of, lambda error: pickle.loads(pickle.dumps(error))], ids=["copy", "copy_of", "pickle"]
+)
 def test_an_error_is_the_same_after_it_was_copied_or_sent(cls: type[CoopyError], again: Any) -> None:
     error = made(cls)
     found = again(error)

@@ -141,7 +141,9 @@ def test_a_snapshot_is_taken_when_actions_took_so_long(tmp_path: Path, monkeypat
 
 def test_a_snapshot_that_fails_is_tried_again_when_as_much_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system_module, "LOOK_S_MAX", 3600.0)
-    with coopy.testing.open_system(Log, tmp_path, durability="buffered", fork=False, validation="off", snapshot_replay=1e6) as log:
+    with coopy.testing.open_system(
+        Log, tmp_path, durability="buffered", fork=False, validation="off", snapshot_replay=1e6
+    ) as log:
         system = control(log)._system
         monkeypatch.setitem(globals(), "_work", looking(log, 600_000.0))
         with coopy.testing.failing(log, "snapshot"):

@@ -13,9 +13,24 @@ from program import environment, run, write
 import coopy
 
 HEAVY = (
-    "dill", "inspect", "json", "ast", "logging", "dataclasses", "tempfile", "subprocess", "socket", "asyncio",
-    "multiprocessing", "concurrent.futures", "unittest", "hypothesis", "pytest", "urllib.parse", "email",
-)  # fmt: skip
+    "dill",
+    "inspect",
+    "json",
+    "ast",
+    "logging",
+    "dataclasses",
+    "tempfile",
+    "subprocess",
+    "socket",
+    "asyncio",
+    "multiprocessing",
+    "concurrent.futures",
+    "unittest",
+    "hypothesis",
+    "pytest",
+    "urllib.parse",
+    "email",
+)
 
 
 def modules_after(statement: str) -> set[str]:
@@ -23,8 +38,12 @@ def modules_after(statement: str) -> set[str]:
     lines = "import sys; before = set(sys.modules); {}; print(*sorted(set(sys.modules) - before))"
     done = subprocess.run(
         [sys.executable, "-S", "-c", lines.format(statement)],
-        env=environment(), capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     return set(done.stdout.split())
 
 

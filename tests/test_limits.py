@@ -129,7 +129,10 @@ def test_causes_without_end_have_no_more_lines_than_there_is_room_for_and_take_n
 def test_a_line_has_the_level_and_the_logger_that_were_asked_for(sparing: Sparing, caplog: pytest.LogCaptureFixture) -> None:
     sparing.warn("a", "a")
     sparing.error("b", "b")
-    assert [(each.name, each.levelname) for each in caplog.records] == [("coopy.network", "WARNING"), ("coopy.network", "ERROR")]
+    assert [(each.name, each.levelname) for each in caplog.records] == [
+        ("coopy.network", "WARNING"),
+        ("coopy.network", "ERROR"),
+    ]
 
 
 # -- together

@@ -357,7 +357,9 @@ def test_the_tools_leave_nothing(shop: Any, basedir: str) -> None:
 # -- the collector
 
 
-def test_what_was_hidden_from_the_collector_is_collected_once_all_has_grown_by_a_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_hidden_from_the_collector_is_collected_once_all_has_grown_by_a_quarter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     blocks = 1_000_000
     collected: list[int] = []
     monkeypatch.setattr(collector, "_known", 0)

@@ -52,7 +52,11 @@ def held(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     init_system(Counter, tmp_path / "data").close()  # type: ignore[attr-defined]
     script = write(tmp_path / "holder.py", HOLDER)
     process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path / "data")], env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, str(script), str(tmp_path / "data")],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     yield process
@@ -86,7 +90,9 @@ def refused(open: Callable[[], Any]) -> str:
 # -- wait
 
 
-def test_who_waits_opens_as_soon_as_the_other_process_has_left(tmp_path: Path, held: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_opens_as_soon_as_the_other_process_has_left(
+    tmp_path: Path, held: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def leave(seconds: float) -> None:
         assert held.stdin is not None and held.stdout is not None
         held.stdin.close()
@@ -97,7 +103,9 @@ def test_who_waits_opens_as_soon_as_the_other_process_has_left(tmp_path: Path, h
         assert counter.add() == 1
 
 
-def test_who_has_waited_long_enough_is_refused_with_the_pid(tmp_path: Path, held: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_waited_long_enough_is_refused_with_the_pid(
+    tmp_path: Path, held: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert f"process {held.pid}" in refused(lambda: init_system(Counter, tmp_path / "data"))
     slept: list[float] = []
     monkeypatch.setattr(system_module.time, "sleep", slept.append)
@@ -164,7 +172,9 @@ def test_a_directory_without_its_manifest_is_called_what_it_is(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("path", ["~", "~/data", "~nobody/data", Path("~/data")])
-def test_a_tilde_is_refused_with_both_things_that_it_may_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any) -> None:
+def test_a_tilde_is_refused_with_both_things_that_it_may_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/srv/ann")
     with pytest.raises(UsageError, match="os.path.expanduser") as refusal:
@@ -174,7 +184,9 @@ def test_a_tilde_is_refused_with_both_things_that_it_may_mean(tmp_path: Path, mo
         assert "'/srv/ann/data'" in str(refusal.value) and "'./~/data'" in str(refusal.value)
 
 
-def test_a_directory_whose_name_begins_with_a_tilde_is_given_with_its_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_whose_name_begins_with_a_tilde_is_given_with_its_dot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with init_system(Counter, "./~data") as counter:
         counter.add()
@@ -222,9 +234,16 @@ def test_a_forked_child_that_opens_it_again_is_told_so_as_well_and_so_is_its_chi
 
 def test_who_is_started_by_the_process_that_has_it_is_told_of_reloaders(tmp_path: Path) -> None:
     counter = init_system(Counter, tmp_path / "data")
-    script = write(tmp_path / "opener.py", "import sys\nfrom coopy.disk.dirlock import DirectoryLock\nDirectoryLock(sys.argv[1])\n")
+    script = write(
+        tmp_path / "opener.py", "import sys\nfrom coopy.disk.dirlock import DirectoryLock\nDirectoryLock(sys.argv[1])\n"
+    )
     ran = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "data")], env=environment(), capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(script), str(tmp_path / "data")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert f"process {os.getpid()}, which has started this one" in ran.stderr
     assert "WERKZEUG_RUN_MAIN or RUN_MAIN" in ran.stderr

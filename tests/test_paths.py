@@ -92,14 +92,22 @@ def refused(entry: Callable[..., object], *arguments: Any) -> Any:
 
 
 OPENING: list[Entry] = [
-    opened, opened_deterministic, opened_as_a_master, opened_in_asyncio, opened_in_a_test, opened_in_a_folder_of_tests,
-]  # fmt: skip
+    opened,
+    opened_deterministic,
+    opened_as_a_master,
+    opened_in_asyncio,
+    opened_in_a_test,
+    opened_in_a_folder_of_tests,
+]
 READING: list[Entry] = [
-    replayed, contents, repair.plan, pruned,
+    replayed,
+    contents,
+    repair.plan,
+    pruned,
     lambda path: verify(path, Pile),
     lambda path: rehearse(path, Pile),
     lambda path: backup(path, "copy"),
-]  # fmt: skip
+]
 OTHERS: list[Entry] = [
     lambda path: backup("good", path),
     lambda path: import_directory(Wiki, path, "new"),
@@ -197,8 +205,18 @@ def impassable() -> str:
 @pytest.mark.parametrize(
     "make",
     [
-        long_name, long_path, file, below_a_file, dangling, loop, below_a_loop, no_rights, below_no_rights, unlistable, impassable,
-    ],  # fmt: skip
+        long_name,
+        long_path,
+        file,
+        below_a_file,
+        dangling,
+        loop,
+        below_a_loop,
+        no_rights,
+        below_no_rights,
+        unlistable,
+        impassable,
+    ],
     ids=lambda make: make.__name__,
 )
 def test_what_cannot_be_a_data_directory_is_an_error_of_ours_everywhere(make: Callable[[], str]) -> None:

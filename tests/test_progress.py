@@ -122,8 +122,13 @@ def test_a_restore_in_a_terminal_draws_on_the_standard_error_and_one_in_a_pipe_d
     try:
         done = subprocess.run(
             [sys.executable, str(script)],
-            cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=slave, timeout=60, check=True,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            timeout=60,
+            check=True,
+        )
         assert done.stdout == b"1\n", "the output of a program is its own"
         assert select.select([master], [], [], 10)[0]
         drawn = os.read(master, 10_000).decode()

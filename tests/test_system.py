@@ -206,9 +206,7 @@ def test_a_directory_that_is_no_path_is_refused(basedir: Any) -> None:
         replay(Counter, basedir)
 
 
-@pytest.mark.parametrize(
-    "obj", [dict, list, {}, [], None, 5, "Wiki", print, lambda: None, os], ids=lambda obj: str(obj)[:20]
-)
+@pytest.mark.parametrize("obj", [dict, list, {}, [], None, 5, "Wiki", print, lambda: None, os], ids=lambda obj: str(obj)[:20])
 def test_what_is_no_domain_is_refused_with_what_to_do_instead(tmp_path: Path, obj: Any) -> None:
     with pytest.raises(UsageError, match="domain class"):
         init_system(obj, tmp_path / "data")
@@ -753,9 +751,7 @@ def test_a_system_that_is_dropped_lets_its_directory_go(tmp_path: Path) -> None:
 
 # -- snapshots
 
-forked_and_inline = pytest.mark.parametrize(
-    "fork", [pytest.param(True, marks=needs_fork), False], ids=["fork", "inline"]
-)
+forked_and_inline = pytest.mark.parametrize("fork", [pytest.param(True, marks=needs_fork), False], ids=["fork", "inline"])
 
 
 @forked_and_inline
@@ -788,7 +784,10 @@ def test_neither_a_snapshot_nor_a_restore_leaves_anything_frozen(tmp_path: Path)
         assert gc.get_freeze_count() <= at_start
 
 
-@pytest.mark.parametrize(("frozen", "at_start", "free"), [(0, 0, True), (0, 375, True), (375, 375, True), (376, 375, False), (9, 0, False), (5000, 5000, False)])
+@pytest.mark.parametrize(
+    ("frozen", "at_start", "free"),
+    [(0, 0, True), (0, 375, True), (375, 375, True), (376, 375, False), (9, 0, False), (5000, 5000, False)],
+)
 def test_what_others_have_frozen_is_not_thawed(frozen: int, at_start: int, free: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gc, "get_freeze_count", lambda: frozen)
     monkeypatch.setattr(collector, "_at_start", at_start)

@@ -58,8 +58,12 @@ def said(directory: Path, zone: str, *instants: int) -> str:
     program.write_text(PROGRAM)
     ran = subprocess.run(
         [sys.executable, str(program), str(directory), *map(str, instants)],
-        env={**os.environ, "TZ": zone}, capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
+        env={**os.environ, "TZ": zone},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     return ran.stdout
 
 
@@ -92,12 +96,35 @@ class Sample:
         deck = list(range(10))
         e.shuffle(deck)
         self.drawn.append(
-            [deck, e.random(), e.randint(1, 6), e.randrange(1 << 60), e.choice("abc"), e.choices("abc", k=3), e.sample(range(50), 5),
-             e.uniform(1, 2), e.triangular(), e.gauss(0, 1), e.gauss(0, 1), e.normalvariate(0, 1), e.expovariate(1),
-             e.betavariate(1, 2), e.gammavariate(1, 2), e.lognormvariate(0, 1), e.paretovariate(1), e.weibullvariate(1, 1),
-             e.vonmisesvariate(0, 1), e.getrandbits(70), e.getrandbits(0), e.randbytes(5), e.uuid4(), e.token_bytes(3),
-             e.token_hex(), e.token_urlsafe(9)]
-        )  # fmt: skip
+            [
+                deck,
+                e.random(),
+                e.randint(1, 6),
+                e.randrange(1 << 60),
+                e.choice("abc"),
+                e.choices("abc", k=3),
+                e.sample(range(50), 5),
+                e.uniform(1, 2),
+                e.triangular(),
+                e.gauss(0, 1),
+                e.gauss(0, 1),
+                e.normalvariate(0, 1),
+                e.expovariate(1),
+                e.betavariate(1, 2),
+                e.gammavariate(1, 2),
+                e.lognormvariate(0, 1),
+                e.paretovariate(1),
+                e.weibullvariate(1, 1),
+                e.vonmisesvariate(0, 1),
+                e.getrandbits(70),
+                e.getrandbits(0),
+                e.randbytes(5),
+                e.uuid4(),
+                e.token_bytes(3),
+                e.token_hex(),
+                e.token_urlsafe(9),
+            ]
+        )
 
     @readonly
     def peek(self) -> int:
@@ -140,7 +167,9 @@ class Caller:
         self.drawn.append(self._env.getrandbits(64))  # type: ignore[attr-defined]
 
 
-def test_an_action_that_calls_another_system_goes_on_with_its_own_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_action_that_calls_another_system_goes_on_with_its_own_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with init_system(Sample, tmp_path / "inner") as inner, init_system(Caller, tmp_path / "outer") as outer:
         monkeypatch.setattr(Caller, "other", inner)
         outer.draw()

@@ -66,16 +66,25 @@ def test_a_value_is_shown_whatever_its_repr_does() -> None:
     assert whole([HUGE]) == "<list, whose repr raises ValueError>"
 
 
-@pytest.mark.parametrize("value", [HUGE, -HUGE, Count(-HUGE), [HUGE], Broken()], ids=["huge", "negative", "counted", "list", "broken"])
+@pytest.mark.parametrize(
+    "value", [HUGE, -HUGE, Count(-HUGE), [HUGE], Broken()], ids=["huge", "negative", "counted", "list", "broken"]
+)
 def test_wrong_use_is_told_whatever_the_value(tmp_path: Path, value: Any) -> None:
     def opened(**options: Any) -> Callable[[], object]:
         return lambda: init_system(Pile, tmp_path / "pile", validation="off", **options)
 
     with init_system(Pile, tmp_path / "other", validation="off") as pile:
         wrong: list[Callable[[], object]] = [
-            opened(durability=value), opened(segment_bytes=-HUGE), opened(snapshot_time=-HUGE), opened(keep=-HUGE),
-            opened(keep_for=value), opened(master=True, port=value), opened(master=True, timeout=value),
-            opened(cluster=[value], node="a:1"), opened(cluster=["a:1"], node=value), opened(node=value),
+            opened(durability=value),
+            opened(segment_bytes=-HUGE),
+            opened(snapshot_time=-HUGE),
+            opened(keep=-HUGE),
+            opened(keep_for=value),
+            opened(master=True, port=value),
+            opened(master=True, timeout=value),
+            opened(cluster=[value], node="a:1"),
+            opened(cluster=["a:1"], node=value),
+            opened(node=value),
             lambda: init_system(Pile, value),
             lambda: coopy.replay(Pile, tmp_path / "other", until=value),
             lambda: control(pile).replay(value),
@@ -89,7 +98,7 @@ def test_wrong_use_is_told_whatever_the_value(tmp_path: Path, value: Any) -> Non
             lambda: Clock().set(value),
             lambda: memory_system(Pile, seed=[value]),  # type: ignore[arg-type]
             lambda: coopy.on_commit([value]),  # type: ignore[arg-type]
-        ]  # fmt: skip
+        ]
         for number, use in enumerate(wrong):
             try:
                 use()
@@ -114,8 +123,10 @@ def test_a_state_with_huge_numbers_is_drawn_compared_and_found_in() -> None:
     assert tree.shown([HUGE, 1], 40).startswith("[0x")
     assert tree.at(state, f"[{HEX}]") == "key"
     assert [each.path for each in tree.differences(state, {**state, "huge": HUGE + 1, "set": {HUGE + 1, 1}})] == [
-        "['huge']", "['set']{…}", "['set']{…}",
-    ]  # fmt: skip
+        "['huge']",
+        "['set']{…}",
+        "['set']{…}",
+    ]
 
 
 @pytest.mark.parametrize("path", [f"[{HEX}0]", f"[{'9' * 5000}]", f"[({HEX}, 1)]", "[" * 3000, "a" * 5000])
@@ -143,7 +154,9 @@ def test_states_with_huge_numbers_have_digests_and_places(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("option", ["snapshot_time", "snapshot_growth", "snapshot_replay", "wait"])
-def test_an_interval_longer_than_any_thread_can_wait_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+def test_an_interval_longer_than_any_thread_can_wait_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
     failed: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", failed.append)
     before = set(threading.enumerate())

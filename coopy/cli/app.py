@@ -350,7 +350,9 @@ def prune(
         print(name)
     if gone.files:
         verb = "would be deleted" if dry_run else "deleted"
-        print(f"{text.count(len(gone.files), 'file')}, {text.size(gone.bytes)}, {verb}; the past begins at action {gone.oldest:,}")
+        print(
+            f"{text.count(len(gone.files), 'file')}, {text.size(gone.bytes)}, {verb}; the past begins at action {gone.oldest:,}"
+        )
     else:
         print(f"nothing to delete; the past begins at action {gone.oldest:,}")
 
@@ -487,7 +489,9 @@ def backup(
     finally:
         meter.finish()
     if as_json:
-        text.print_json({"basedir": done.basedir, "dest": done.dest, "files": done.files, "bytes": done.bytes, "index": done.index})
+        text.print_json(
+            {"basedir": done.basedir, "dest": done.dest, "files": done.files, "bytes": done.bytes, "index": done.index}
+        )
     else:
         files = done.files if isinstance(done.files, int) else len(done.files)
         print(f"{done.dest}: {text.count(files, 'file')}, {text.size(done.bytes)}, up to action {done.index:,}")

@@ -33,7 +33,9 @@ Tls = Annotated[
 ]
 Directory = Annotated[
     str | None,
-    typer.Option("--directory", "-d", metavar="DIR", help="Of a node of this machine: says where it is; a master's password too."),
+    typer.Option(
+        "--directory", "-d", metavar="DIR", help="Of a node of this machine: says where it is; a master's password too."
+    ),
 ]
 
 
@@ -86,9 +88,14 @@ def status(
 
 @cluster.command()
 def add(
-    node: Node, at: At = "", password_file: File = None, tls: Tls = None, directory: Directory = None, system: System = None,
+    node: Node,
+    at: At = "",
+    password_file: File = None,
+    tls: Tls = None,
+    directory: Directory = None,
+    system: System = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Lets a node join. Start it afterwards.
 
     Refused while a node is away or behind.
@@ -109,9 +116,14 @@ def add(
 
 @cluster.command()
 def remove(
-    node: Node, at: At = "", password_file: File = None, tls: Tls = None, directory: Directory = None, system: System = None,
+    node: Node,
+    at: At = "",
+    password_file: File = None,
+    tls: Tls = None,
+    directory: Directory = None,
+    system: System = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Takes a node out, whether it runs or not.
 
     It stops, and does not come back by itself; its directory stays whole. Refused while another node is away or behind.
@@ -127,14 +139,21 @@ def remove(
         members = visit.remove(name)
     _tell_members(members, as_json)
     if not as_json:
-        print(f"{name} has stopped, if it ran: close its process, and leave it out of cluster= of the others. Its directory is whole.")
+        print(
+            f"{name} has stopped, if it ran: close its process, and leave it out of cluster= of the others. Its directory is whole."
+        )
 
 
 @cluster.command()
 def transfer(
-    node: Node, at: At = "", password_file: File = None, tls: Tls = None, directory: Directory = None, system: System = None,
+    node: Node,
+    at: At = "",
+    password_file: File = None,
+    tls: Tls = None,
+    directory: Directory = None,
+    system: System = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Has a node lead. Calls wait for less than a second.
 
     \b
@@ -146,9 +165,13 @@ def transfer(
 
 @cluster.command()
 def step_down(
-    at: At = "", password_file: File = None, tls: Tls = None, directory: Directory = None, system: System = None,
+    at: At = "",
+    password_file: File = None,
+    tls: Tls = None,
+    directory: Directory = None,
+    system: System = None,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Has another node lead than does now.
 
     For instance before the machine of the one that leads is started again. Calls wait for less than a second.
@@ -185,7 +208,9 @@ def init(
         text.print_json(made._asdict())
         return
     key = os.path.join(out, AUTHORITY_KEY)
-    print(f"{made.authority}: {'a new authority' if made.new else 'the authority that was there'}, valid until {made.authority_until:%Y-%m-%d}")
+    print(
+        f"{made.authority}: {'a new authority' if made.new else 'the authority that was there'}, valid until {made.authority_until:%Y-%m-%d}"
+    )
     for node, folder in made.folders.items():
         print(f"{folder}: for {node}, valid until {made.until:%Y-%m-%d}")
     print(
@@ -280,7 +305,9 @@ def _print(found: Cluster) -> None:
     rows_of_streams: list[tuple[str, ...]] = [("  stream", "leader", "servers", "messages", "size")]
     for stream in found.streams:
         leader = stream.leader or "-"
-        rows_of_streams.append((f"  {stream.name}", leader, str(stream.replicas), f"{stream.messages:,}", text.size(stream.bytes)))
+        rows_of_streams.append(
+            (f"  {stream.name}", leader, str(stream.replicas), f"{stream.messages:,}", text.size(stream.bytes))
+        )
     for line in (*text.table(rows, frozenset({2, 3})), "", *text.table(rows_of_streams, frozenset({2, 3, 4}))):
         print(line)
     if found.problems:

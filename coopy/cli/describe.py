@@ -80,4 +80,7 @@ def misfits(found: list[Misfit], paint: Painter) -> list[str]:
     """The actions that do not fit, and what to do."""
     if not found:
         return [paint("good", "every action fits")]
-    return [*(each.text for each in found), f"{count(len(found), 'action does', 'actions do')} not fit; what comes after the first may be its consequence"]
+    return [
+        *(each.text for each in found),
+        f"{count(len(found), 'action does', 'actions do')} not fit; what comes after the first may be its consequence",
+    ]

@@ -183,7 +183,9 @@ def table(rows: list[tuple[str, ...]], right: frozenset[int] = frozenset()) -> l
     """Rows as lines of columns; those of ``right`` end at their right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return [
-        "  ".join(cell.rjust(wide) if place in right else cell.ljust(wide) for place, (cell, wide) in enumerate(zip(row, widths))).rstrip()
+        "  ".join(
+            cell.rjust(wide) if place in right else cell.ljust(wide) for place, (cell, wide) in enumerate(zip(row, widths))
+        ).rstrip()
         for row in rows
     ]
 

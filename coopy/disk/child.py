@@ -84,7 +84,10 @@ def start(
     _held[child] = weakref.ref(waiting, lambda _: child.let_go())
     try:
         child.begin()
-    except (OSError, RuntimeError) as error:  # Python 3.12 forks no more once the interpreter ends, and says so in a RuntimeError.
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # Python 3.12 forks no more once the interpreter ends, and says so in a RuntimeError.
         raise SnapshotError(f"no child could be forked to write the snapshot: {error}. Nothing was saved.") from error
     finally:
         if not child.begun:

@@ -45,7 +45,9 @@ class Digests:
         finally:
             file.close()
         found = (_ENTRY.match(line) for line in data.split(b"\n"))
-        return [Entry(int(each[3]), each[4].decode("ascii")) for each in found if each and int(each[1], 16) == zlib.crc32(each[2])]
+        return [
+            Entry(int(each[3]), each[4].decode("ascii")) for each in found if each and int(each[1], 16) == zlib.crc32(each[2])
+        ]
 
     def add(self, entry: Entry) -> None:
         self._calls.add(self._path, _packed(entry))

@@ -79,11 +79,35 @@ class Journal:
 
     # Slots are read faster than a large instance dictionary.
     __slots__ = (
-        "last", "settled", "_amended", "_area", "_aside", "_basedir", "_behind", "_block_end", "_buffered", "_calls", "_checked",
+        "last",
+        "settled",
+        "_amended",
+        "_area",
+        "_aside",
+        "_basedir",
+        "_behind",
+        "_block_end",
+        "_buffered",
+        "_calls",
+        "_checked",
         "_commit",
-        "_damage", "_failure", "_firsts", "_full", "_grown", "_held", "_is_ahead", "_is_torn", "_limit", "_same_boot",
-        "_segment", "_segment_bytes", "_system", "_tail", "_writes", "__weakref__",
-    )  # fmt: skip
+        "_damage",
+        "_failure",
+        "_firsts",
+        "_full",
+        "_grown",
+        "_held",
+        "_is_ahead",
+        "_is_torn",
+        "_limit",
+        "_same_boot",
+        "_segment",
+        "_segment_bytes",
+        "_system",
+        "_tail",
+        "_writes",
+        "__weakref__",
+    )
 
     _tail: int
     """Where the next frame goes, or the newest one stands: see `_find_end`."""
@@ -430,9 +454,7 @@ class Journal:
         place = max((i for i, first in enumerate(self._firsts) if first <= following), default=None)
         if place is None:
             first = self._firsts[0] if self._firsts else None
-            raise MissingActions(
-                self._basedir, following, first - 1 if first else None, "Put the segments back from a backup."
-            )
+            raise MissingActions(self._basedir, following, first - 1 if first else None, "Put the segments back from a backup.")
         for first in self._firsts[place:]:
             if first > following:
                 raise MissingActions(

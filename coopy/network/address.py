@@ -27,7 +27,7 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        """"host:port", as `parse` takes it."""
+        """ "host:port", as `parse` takes it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
@@ -54,7 +54,7 @@ class Address(NamedTuple):
 
 
 def parse(text: str, default_port: int = PORT) -> Address:
-    """"host", "host:port", "[v6]" or "[v6]:port". Raises `UsageError` with what was wrong."""
+    """ "host", "host:port", "[v6]" or "[v6]:port". Raises `UsageError` with what was wrong."""
     if not isinstance(text, str):
         raise UsageError(f"address {shown(text)}: must be a string, 'host' or 'host:port'")
     if "/" in text or "@" in text:

@@ -39,9 +39,7 @@ def find(path: str | None = None) -> str:
 def check_version(path: str) -> tuple[int, int, int]:
     """Asks the program. Raises `ServerError` if it is older than `MINIMUM`, or no nats-server at all."""
     try:
-        asked = subprocess.run(
-            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_WAIT_S, check=False
-        )
+        asked = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_WAIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServerError(f"{path} --version: {error}. Nothing was started. Is it a {NAME} for this machine?") from error
     said = asked.stdout.decode("utf-8", "replace").strip()

@@ -186,7 +186,7 @@ def _accounts(settings: Settings) -> list[str]:
     # server's own is two minutes, in which one replica has it remember gigabytes.
     lines += [
         f"      {{ service: {_quoted(there)}, accounts: [REPLICA], "
-        f"response_type: {'stream' if '.DIRECT.' in there else 'singleton'}, threshold: \"{_ANSWER_S}s\" }}"
+        f'response_type: {"stream" if ".DIRECT." in there else "singleton"}, threshold: "{_ANSWER_S}s" }}'
         for there, _ in exports
     ]
     lines += ["    ]", "  }", "  REPLICA {"]

@@ -255,9 +255,15 @@ class Connection:
         given = self._options
         try:
             found = Wire(
-                url, given.get("user"), given.get("password"), subscribe=subscribe, bell=bell, name=given["name"], tls=given["tls"],
+                url,
+                given.get("user"),
+                given.get("password"),
+                subscribe=subscribe,
+                bell=bell,
+                name=given["name"],
+                tls=given["tls"],
                 tls_name=given["tls_hostname"],
-            )  # fmt: skip
+            )
         except OSError:
             self._passed += 1
             raise

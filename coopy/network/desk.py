@@ -190,7 +190,12 @@ class Desk:
         if message.reply:
             self._refused.append(b"PUB %s %d\r\n%s\r\n" % (message.reply, len(AGAIN), AGAIN))
         self._connection.sparing.warn(
-            f"asks {kind.name}", "%s: who connected at %s asks for %s %s, and is told to ask again", self._node, peer.decode(errors="replace"), kind.name, why
+            f"asks {kind.name}",
+            "%s: who connected at %s asks for %s %s, and is told to ask again",
+            self._node,
+            peer.decode(errors="replace"),
+            kind.name,
+            why,
         )
 
     # -- what is answered
@@ -210,8 +215,11 @@ class Desk:
             except Exception as error:
                 self._connection.sparing.warn(
                     f"not answered {kind.name} {type(error).__name__}",
-                    "%s: a question for %s was not answered: %s", self._node, kind.name, error,
-                )  # fmt: skip
+                    "%s: a question for %s was not answered: %s",
+                    self._node,
+                    kind.name,
+                    error,
+                )
                 found = iter([{"error": f"{type(error).__name__}: {error}"[:500]}] * len(questions))
             nonsense = {"error": f"a question for {kind.name} must be an object of JSON"}
             said = [_publication(reply, nonsense if facts is None else next(found)) for reply, facts in read]

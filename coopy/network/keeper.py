@@ -89,9 +89,7 @@ def death_signal() -> Callable[[], object] | None:
     return lambda: prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
-def become(
-    command: list[str], keeper: int, die_with: Callable[[], object] | None, lock_fd: int, output: int
-) -> None:
+def become(command: list[str], keeper: int, die_with: Callable[[], object] | None, lock_fd: int, output: int) -> None:
     """In the child: turns into the server. Does not return."""
     try:
         if die_with is not None:

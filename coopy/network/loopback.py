@@ -53,7 +53,9 @@ def find() -> str | None:
     with open(fd, "rb") as file:
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
-            raise _refused(place, about, f"close all nodes and replicas that use it, and remove {place}: the next one makes another")
+            raise _refused(
+                place, about, f"close all nodes and replicas that use it, and remove {place}: the next one makes another"
+            )
         found = file.read(_BYTES_MAX).decode("ascii", "replace").strip()
     if 0 < len(found) < LENGTH_MIN or not (found.isascii() and found.isprintable()):
         raise UsageError(

@@ -201,7 +201,11 @@ class Membership:
             await self._set_replicas(name, min(found.config.num_replicas or 1, replicas(len(left))))
             return
         staying = [peer.name for peer in (cluster.replicas if cluster is not None else None) or [] if peer.name in left]
-        current = [peer.name for peer in (cluster.replicas if cluster is not None else None) or [] if peer.name in left and peer.current]
+        current = [
+            peer.name
+            for peer in (cluster.replicas if cluster is not None else None) or []
+            if peer.name in left and peer.current
+        ]
         if current:
             await self._request(f"STREAM.LEADER.STEPDOWN.{name}", json.dumps({"placement": {"preferred": current[0]}}).encode())
         elif not staying:

@@ -135,7 +135,6 @@ class ShippedSnapshots:
             if stalled > STALLS_MAX:
                 raise Unavailable(f"{self._where()}: the servers have {len(data)} of the {entry['size']} bytes of a snapshot")
             if stalled:
-
                 await asyncio.sleep(0.2)
             if self.progress is not None:
                 self.progress(len(data), entry["size"])

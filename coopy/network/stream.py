@@ -308,9 +308,12 @@ class Stream:
         except (Error, OSError, asyncio.TimeoutError, ClusterError) as error:
             if self._next <= self._newest:
                 self._connection.sparing.warn(
-                    "not fetched", "%s: what comes after message %d could not be fetched: %s",
-                    self._names.stream, self._next - 1, error,
-                )  # fmt: skip
+                    "not fetched",
+                    "%s: what comes after message %d could not be fetched: %s",
+                    self._names.stream,
+                    self._next - 1,
+                    error,
+                )
 
     async def _fetch(self, sequence: int) -> None:
         first: list[int] = []

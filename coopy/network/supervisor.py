@@ -82,9 +82,7 @@ class Supervisor:
     each time that the server has ended by itself; it is being started again then.
     """
 
-    def __init__(
-        self, settings: Settings, *, binary: str | None = None, ended: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, *, binary: str | None = None, ended: Callable[[str], None] | None = None) -> None:
         self.settings = settings
         """May be replaced; `start` and `restart` take what is there."""
         self._binary = binary
@@ -177,9 +175,12 @@ class Supervisor:
             if run.lasted_s > STEADY_S:
                 delay_s = BACKOFF_S[0]
             self._of_itself.warn(
-                "ended", "the server of node %s has ended by itself: %s. It is started again in %g s.",
-                self.settings.name, reason, delay_s,
-            )  # fmt: skip
+                "ended",
+                "the server of node %s has ended by itself: %s. It is started again in %g s.",
+                self.settings.name,
+                reason,
+                delay_s,
+            )
             if self._ended is not None:
                 try:
                     self._ended(reason)
@@ -192,16 +193,13 @@ class Supervisor:
                 try:
                     run = _Run(self.settings, program, self._logged)
                 except OSError as error:
-                    self._of_itself.warn(
-                        "not started", "the server of node %s can't be started: %s", self.settings.name, error
-                    )
+                    self._of_itself.warn("not started", "the server of node %s can't be started: %s", self.settings.name, error)
                     continue
                 break
             self._run = run
             # `stop` may have looked for a run just before this one was there.
             if stopping.is_set():
                 run.end(GRACE_S + _KEEPER_S)
-
 
     def _logged(self, level: str, text: str) -> bool:
         """Passes on what the server says. Returns whether it is worth keeping."""
@@ -242,9 +240,16 @@ class _Run:
         try:
             self._process = subprocess.Popen(
                 [
-                    sys.executable, "-I", "-S", keeper.__file__,
-                    str(self._owner), os.path.join(directory, LOCK), str(GRACE_S),
-                    program, "-c", os.path.join(directory, CONFIGURATION),
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    keeper.__file__,
+                    str(self._owner),
+                    os.path.join(directory, LOCK),
+                    str(GRACE_S),
+                    program,
+                    "-c",
+                    os.path.join(directory, CONFIGURATION),
                 ],
                 stdin=theirs,
                 stdout=subprocess.PIPE,
@@ -252,7 +257,7 @@ class _Run:
                 cwd=directory,
                 # Of a group of its own: Ctrl-C is for us, and the server ends when we have closed.
                 start_new_session=True,
-            )  # fmt: skip
+            )
         except BaseException:
             self._close()
             raise
@@ -427,7 +432,9 @@ def _did_not_start(run: _Run, settings: Settings) -> ServerError:
         what = f"the disk of {settings.directory} is full. Make room and start again; what was acknowledged is there"
     elif settings.tls is not None and ("x509" in lowered or "tls" in lowered or "certificate" in lowered):
         tls = settings.tls
-        what = f"the TLS files do not do: certificate {tls.certificate}, key {tls.key}, authority {tls.authority}. Put them right"
+        what = (
+            f"the TLS files do not do: certificate {tls.certificate}, key {tls.key}, authority {tls.authority}. Put them right"
+        )
     else:
         what = f"it said why not, below; {_ending(run.wait())}"
     return ServerError(

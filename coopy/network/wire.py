@@ -183,9 +183,16 @@ class Wire:
             self._wait_until(deadline)
             self._socket = context.wrap_socket(self._socket, server_hostname=tls_name or self.host)
         about: dict[str, object] = {
-            "verbose": False, "pedantic": False, "lang": "python", "version": "1", "protocol": 1, "name": name,
-            "headers": True, "no_responders": True, "tls_required": requires,
-        }  # fmt: skip
+            "verbose": False,
+            "pedantic": False,
+            "lang": "python",
+            "version": "1",
+            "protocol": 1,
+            "name": name,
+            "headers": True,
+            "no_responders": True,
+            "tls_required": requires,
+        }
         if user is not None:
             about |= {"user": user, "pass": password} if password else {"auth_token": user}
         subscriptions = b"".join(b"SUB %s %d\r\n" % (subject, number) for number, subject in enumerate(subscribe, 1))

@@ -59,9 +59,7 @@ class _Changed(Exception):
     """Files were pruned while they were copied."""
 
 
-def backup(
-    basedir: str, dest: str, progress: Progress | None = None, *, calls: Calls | None = None
-) -> Backup:
+def backup(basedir: str, dest: str, progress: Progress | None = None, *, calls: Calls | None = None) -> Backup:
     """Copies a data directory to ``dest``, which must not exist or be an empty directory.
 
     The copy has the id and the secret of the system: it is the same system at an earlier time. Read it,
@@ -229,9 +227,7 @@ def _size(basedir: str, name: str) -> int:
         raise _Changed from None
 
 
-def _copy(
-    calls: Calls, source: File, target: str, size: int, done: int, total: int, progress: Progress | None
-) -> int:
+def _copy(calls: Calls, source: File, target: str, size: int, done: int, total: int, progress: Progress | None) -> int:
     """Copies ``size`` bytes; returns what is done of the total."""
     try:
         new = File(calls, target, write=True, create=True)
@@ -275,4 +271,6 @@ def _clear(calls: Calls, temporary: str) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (manifest.NAME, dirlock.NAME, digests.NAME) or bool(directory.segments([name]) or directory.snapshots([name]))
+    return name in (manifest.NAME, dirlock.NAME, digests.NAME) or bool(
+        directory.segments([name]) or directory.snapshots([name])
+    )

@@ -287,7 +287,9 @@ class Visit:
             raise UsageError(f"only {nodes[0]} keeps the line: there is nobody else to lead")
         before = self._connection.insist(lambda: self._stream(self._names.stream), LEAD_S)
         if before.leader is None:
-            raise ClusterError("nobody leads: there is no majority of the servers. Nothing was changed; start the nodes that are away.")
+            raise ClusterError(
+                "nobody leads: there is no majority of the servers. Nothing was changed; start the nodes that are away."
+            )
         if before.leader == node:
             return node
         peers = {each.node: each for each in before.peers}
@@ -374,9 +376,7 @@ async def _heard(connection: Connection) -> set[str]:
     return found
 
 
-def _node(
-    name: str, members: tuple[str, ...] | None, facts: Facts | None, line: Kept | None, at: Address
-) -> Node:
+def _node(name: str, members: tuple[str, ...] | None, facts: Facts | None, line: Kept | None, at: Address) -> Node:
     leads, server, lag = False, "", 0
     if line is not None:
         peer = next((each for each in line.peers if each.node == name), None)
@@ -420,6 +420,8 @@ def _problems(nodes: tuple[Node, ...], streams: tuple[Kept, ...], members: tuple
             elif peer.offline:
                 yield f"{stream.name}: the server of {peer.node} is away"
             elif not peer.current:
-                yield f"{stream.name}: the server of {peer.node} is not up to date" + (f", by {peer.lag:,} messages" if peer.lag else "")
+                yield f"{stream.name}: the server of {peer.node} is not up to date" + (
+                    f", by {peer.lag:,} messages" if peer.lag else ""
+                )
         if members and stream.replicas < replicas(len(members)):
             yield f"{stream.name}: {stream.replicas} of the {len(members)} nodes keep it; it is to be {replicas(len(members))}"

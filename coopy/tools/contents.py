@@ -458,9 +458,17 @@ def _described(seen: Look, found: Survey) -> SegmentFile:
         state, offset, problem = TORN, seen.stop[0], "its last write is torn; writing cuts it off"
     actions = seen.last - seen.first + 1
     return SegmentFile(
-        seen.name, seen.size, seen.first, seen.last if actions else None, actions,
-        moment(seen.begins) if actions else None, moment(seen.ends), state, offset, problem,
-    )  # fmt: skip
+        seen.name,
+        seen.size,
+        seen.first,
+        seen.last if actions else None,
+        actions,
+        moment(seen.begins) if actions else None,
+        moment(seen.ends),
+        state,
+        offset,
+        problem,
+    )
 
 
 def _sentence(error: StorageError, basedir: str) -> str:

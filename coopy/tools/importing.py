@@ -51,7 +51,9 @@ def _state(new: str) -> str:
             return "Nothing was imported."
     except OSError:
         pass
-    return "Nothing was imported that can be relied on: what is there may not last. Free the cause, remove it, and import again."
+    return (
+        "Nothing was imported that can be relied on: what is there may not last. Free the cause, remove it, and import again."
+    )
 
 
 def _imported(cls: type, old: str, new: str, progress: Progress | None) -> Imported:

@@ -269,9 +269,7 @@ def _pieces(calls: Calls, basedir: str, found: Survey, data: list[bytes]) -> lis
     return pieces
 
 
-def _without_twins(
-    calls: Calls, basedir: str, found: Survey, place: int, data: bytes, pieces: list[_Piece]
-) -> list[_Piece]:
+def _without_twins(calls: Calls, basedir: str, found: Survey, place: int, data: bytes, pieces: list[_Piece]) -> list[_Piece]:
     """The pieces up to where the next segment begins, if what it begins with are the same frames."""
     here, following = found.live[place], found.live[place + 1]
     ours = data or bytes_of(calls, basedir, here)
@@ -495,7 +493,12 @@ def _set_aside(calls: Calls, plan: Plan, progress: Progress | None) -> str:
 
 
 def set_aside(
-    calls: Calls, basedir: str, kind: str, names: Sequence[str], progress: Progress | None = None, notes: Mapping[str, bytes] = {}
+    calls: Calls,
+    basedir: str,
+    kind: str,
+    names: Sequence[str],
+    progress: Progress | None = None,
+    notes: Mapping[str, bytes] = {},
 ) -> str:
     """Makes a new directory `<kind>-<UTC time>` with copies of files and of coopy.json, and ``notes`` beside them.
 

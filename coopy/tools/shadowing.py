@@ -64,8 +64,14 @@ def _advance(machine: Machine, reading: Reading, tail: Tail, index: int, outcome
             headers, names, arguments = decode_joined(data)
             shaken = _shake()
             machine.replay(
-                headers, names, arguments, following, reading.codec.decode_call, reading.log.where, 0,
-            )  # fmt: skip
+                headers,
+                names,
+                arguments,
+                following,
+                reading.codec.decode_call,
+                reading.log.where,
+                0,
+            )
             del shaken
 
 

@@ -28,10 +28,18 @@ _HEAD, _TAIL = b"\x80\x05(", b"l."
 _HARMLESS: dict[tuple[str, str], Any] = {
     (each.__module__, each.__qualname__): each
     for each in (
-        datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone, decimal.Decimal,
-        fractions.Fraction, uuid.UUID, OrderedDict, complex,
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        datetime.timezone,
+        decimal.Decimal,
+        fractions.Fraction,
+        uuid.UUID,
+        OrderedDict,
+        complex,
     )
-}  # fmt: skip
+}
 
 
 def call_of(record: bytes) -> tuple[str | None, str]:

@@ -221,10 +221,16 @@ class _Verification:
             self._progress("replaying", number, total)
 
         machine = restore(
-            reading.log, _only(reading, start), reading.codec, reading.manifest.secret,
+            reading.log,
+            _only(reading, start),
+            reading.codec,
+            reading.manifest.secret,
             deterministic=reading.manifest.deterministic,
-            progress=done, begin=begin, stops=later, visit=visit,
-        )  # fmt: skip
+            progress=done,
+            begin=begin,
+            stops=later,
+            visit=visit,
+        )
         stretch.last = machine.applied
         try:
             stretch.digest = digest.digest(machine.domain)
@@ -309,7 +315,9 @@ class _Verification:
                     # None of these differ, so it is the one behind them.
                     assert same == different - 1, "the last stop is the one before what is known to differ"
         if how is not None:
-            text = f"{how.text} That was in a process with {how.where}{'' if how.both else f'; one with {how.against} went on'}."
+            text = (
+                f"{how.text} That was in a process with {how.where}{'' if how.both else f'; one with {how.against} went on'}."
+            )
             return _Found(Problem("process", how.index, how.method, "", text))
         with self._pair(replayed, one, other, [different], "comparing") as children:
             answers = [child.next() for child in children]
@@ -518,9 +526,16 @@ def _surroundings() -> Iterator[tuple[_Surroundings, _Surroundings, _Surrounding
     elsewhere = tempfile.mkdtemp(prefix="coopy-verify-")
     try:
         strange = {
-            **others, **kept, "HOME": elsewhere, "USER": "other", "LOGNAME": "other", "PYTHONPATH": path,
-            "PYTHONHASHSEED": "2", "TZ": "<-11>11", "COOPY_VERIFY": "other",
-        }  # fmt: skip
+            **others,
+            **kept,
+            "HOME": elsewhere,
+            "USER": "other",
+            "LOGNAME": "other",
+            "PYTHONPATH": path,
+            "PYTHONHASHSEED": "2",
+            "TZ": "<-11>11",
+            "COOPY_VERIFY": "other",
+        }
         yield (
             _Surroundings("hash seed 1, TZ UTC+14 and a bare environment", bare, os.sep),
             _Surroundings("hash seed 2, TZ UTC-11 and another environment", strange, elsewhere),
@@ -665,10 +680,17 @@ def answer() -> None:
     try:
         with Reading(asked["basedir"], cls) as reading:
             restore(
-                reading.log, _only(reading, start), reading.codec, reading.manifest.secret,
+                reading.log,
+                _only(reading, start),
+                reading.codec,
+                reading.manifest.secret,
                 deterministic=reading.manifest.deterministic,
-                until=stops[-1], progress=done, stops=stops, visit=visit, withdrawn=asked["withdrawn"],
-            )  # fmt: skip
+                until=stops[-1],
+                progress=done,
+                stops=stops,
+                visit=visit,
+                withdrawn=asked["withdrawn"],
+            )
     except ReplayError as error:
         say(diverged=[error.index, error.method, str(error)])
         return

@@ -81,7 +81,7 @@ VERSION_MARK = f"""
 A call of `{migration.MARK}` is of no method: its argument is the version of the domain class that records from here on.
 """
 
-READER = '''
+READER = """
 import pickletools, struct, zlib
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def actions(directory):
                     yield last, instant, name_of(data[start + 13 : start + size - 2] + b".")
                     start += size
             at = end + 6
-'''
+"""
 
 
 OFFSET = r"\+|-?\d+(?:\+\w)?"
@@ -279,7 +279,15 @@ def dissected(data: bytes) -> Iterator[Part]:
         if found.first < found.index:
             count, begin = found.index - found.first + 1, at + frame.MANY_HEAD.size
             names = ["constant", "fields", "mark", "size", "index", "synced", "count"]
-            said = ["BINBYTES", "bytes follow", "", f"records of {found.size} bytes", f"action {found.first}", synced, str(count)]
+            said = [
+                "BINBYTES",
+                "bytes follow",
+                "",
+                f"records of {found.size} bytes",
+                f"action {found.first}",
+                synced,
+                str(count),
+            ]
             said[1] = f"{struct.unpack_from('<I', data, at + 1)[0]} bytes follow"
             yield from fields(data, at, [1, 4, 4, 4, 8, 8, 4], names, said)
             listed = struct.unpack_from(f"<{count}I", data, begin)

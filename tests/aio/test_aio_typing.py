@@ -17,7 +17,7 @@ import coopy.aio
 from coopy import UsageError
 from coopy.stubs import protocol_of
 
-DOMAIN = '''
+DOMAIN = """
 from __future__ import annotations
 
 import datetime as dt
@@ -86,7 +86,7 @@ class Wiki(Base):
 
 class Shop:
     def buy(self, amount: int) -> None: ...
-'''
+"""
 
 PROTOCOL = '''"""domain.Wiki from asyncio, for type checkers. Written by coopy stub."""
 

@@ -347,7 +347,9 @@ def test_threads_and_tasks_use_one_system(tmp_path: Path) -> None:
             await asyncio.gather(asyncio.to_thread(work), *(wiki.create_page(f"task {number}") for number in range(100)))
             assert await wiki.size == 200
             loop = asyncio.get_running_loop()
-            from_a_thread = asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(wiki.create_page("last"), loop).result(30))
+            from_a_thread = asyncio.to_thread(
+                lambda: asyncio.run_coroutine_threadsafe(wiki.create_page("last"), loop).result(30)
+            )
             assert await from_a_thread == 201
 
     going(main)
@@ -394,9 +396,12 @@ def test_in_debug_mode_and_with_tasks_of_python_all_is_the_same(tmp_path: Path) 
 
 
 def test_importing_coopy_does_not_import_asyncio(tmp_path: Path) -> None:
-    script = write(tmp_path / "script.py", """
+    script = write(
+        tmp_path / "script.py",
+        """
         import sys
         import coopy
         print("asyncio" in sys.modules, "coopy.aio" in sys.modules)
-    """)  # fmt: skip
+    """,
+    )
     assert run(script) == "False False"

@@ -35,10 +35,30 @@ LAYERS = [
     {"coopy.history", "coopy.proof", "coopy.replay", "coopy.retention", "coopy.trial"},
     {"coopy.machine"},
     {"coopy.deterministic"},
-    {"coopy.clock", "coopy.logs", "coopy.effects", "coopy.env", "coopy.disk", "coopy.network", "coopy.outbox", "coopy.versions"},
+    {
+        "coopy.clock",
+        "coopy.logs",
+        "coopy.effects",
+        "coopy.env",
+        "coopy.disk",
+        "coopy.network",
+        "coopy.outbox",
+        "coopy.versions",
+    },
     {"coopy.action", "coopy.codec", "coopy.determinism", "coopy.stubs"},
     {"coopy.batch", "coopy.bytecode", "coopy.decimals", "coopy.decompile", "coopy.line"},
-    {"coopy.decorators", "coopy.deep", "coopy.digest", "coopy.entities", "coopy.looking", "coopy.migration", "coopy.moment", "coopy.paths", "coopy.recursion", "coopy.storage"},
+    {
+        "coopy.decorators",
+        "coopy.deep",
+        "coopy.digest",
+        "coopy.entities",
+        "coopy.looking",
+        "coopy.migration",
+        "coopy.moment",
+        "coopy.paths",
+        "coopy.recursion",
+        "coopy.storage",
+    },
     {"coopy.bound"},
     {"coopy.collector", "coopy.errors", "coopy.fields", "coopy.holding", "coopy.interruption", "coopy.limits", "coopy.words"},
     {"coopy.log"},
@@ -47,7 +67,26 @@ LAYERS = [
 DISK_MAY_IMPORT = {"coopy.collector", "coopy.holding", "coopy.paths", "coopy.storage", "coopy.errors", "coopy.log"}
 NETWORK_MAY_IMPORT = {"coopy.storage", "coopy.line", "coopy.errors", "coopy.limits", "coopy.log", "coopy.words"}
 # Too heavy to come with the package, or not always there.
-LOADED_BY_NAME = ("coopy.aio", "coopy.checking", "coopy.decompile", "coopy.cli", "coopy.shadow", "coopy.deterministic", "coopy.determinism", "coopy.follower", "coopy.limits", "coopy.line", "coopy.logs", "coopy.network", "coopy.outbox", "coopy.replicated", "coopy.stubs", "coopy.testing", "coopy.tools", "coopy.__main__")
+LOADED_BY_NAME = (
+    "coopy.aio",
+    "coopy.checking",
+    "coopy.decompile",
+    "coopy.cli",
+    "coopy.shadow",
+    "coopy.deterministic",
+    "coopy.determinism",
+    "coopy.follower",
+    "coopy.limits",
+    "coopy.line",
+    "coopy.logs",
+    "coopy.network",
+    "coopy.outbox",
+    "coopy.replicated",
+    "coopy.stubs",
+    "coopy.testing",
+    "coopy.tools",
+    "coopy.__main__",
+)
 LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast", "shlex"}
 
 
@@ -57,7 +96,9 @@ def name_of(path: Path) -> str:
 
 
 def layer(module: str) -> int:
-    home = next((folder for folder in ("coopy.disk", "coopy.network", "coopy.cli", "coopy.tools") if module.startswith(folder)), module)
+    home = next(
+        (folder for folder in ("coopy.disk", "coopy.network", "coopy.cli", "coopy.tools") if module.startswith(folder)), module
+    )
     for number, names in enumerate(LAYERS):
         if home in names:
             return number
@@ -102,7 +143,18 @@ def test_a_module_loads_nothing_heavy_with_the_package(path: Path) -> None:
 
 def test_only_who_opens_a_directory_knows_where_bytes_are_kept() -> None:
     for path in MODULES:
-        if not name_of(path).startswith(("coopy.beside", "coopy.disk", "coopy.opening", "coopy.reading", "coopy.replicated", "coopy.system", "coopy.testing", "coopy.tools")):
+        if not name_of(path).startswith(
+            (
+                "coopy.beside",
+                "coopy.disk",
+                "coopy.opening",
+                "coopy.reading",
+                "coopy.replicated",
+                "coopy.system",
+                "coopy.testing",
+                "coopy.tools",
+            )
+        ):
             assert not [each for each in imports(path, everywhere=True) if each.startswith("coopy.disk")], path
 
 

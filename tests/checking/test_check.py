@@ -97,7 +97,9 @@ def test_a_read_that_writes_and_raises_is_found(store: Any) -> None:
 
 
 def test_an_abort_exception_method_that_wrote_first_is_found(store: Any) -> None:
-    with pytest.raises(StateChanged, match=r"write_and_refuse\(\) is marked @abort_exception .* ValueError, at \.items") as caught:
+    with pytest.raises(
+        StateChanged, match=r"write_and_refuse\(\) is marked @abort_exception .* ValueError, at \.items"
+    ) as caught:
         store.write_and_refuse(1)
     assert isinstance(caught.value.__cause__, ValueError)
     assert_state_is_the_journals(store)
@@ -116,7 +118,9 @@ def test_a_change_outside_the_parts_of_a_transaction_is_found(store: Any, method
 @pytest.mark.parametrize("wrapped", [lambda thing: thing, lambda thing: [thing], lambda thing: {"a": (thing,)}])
 def test_an_object_of_the_system_passed_back_in_is_refused(store: Any, wrapped: Callable[[Any], Any]) -> None:
     thing = store.make("a")
-    with pytest.raises(SharedArgument, match=r"argument 'thing' of attach\(\) (is|holds a Thing that is) an object of the system"):
+    with pytest.raises(
+        SharedArgument, match=r"argument 'thing' of attach\(\) (is|holds a Thing that is) an object of the system"
+    ):
         store.attach(wrapped(thing), 1)
     with pytest.raises(SharedArgument, match="argument 'things' of connect"):
         store.connect(things=wrapped(thing))
@@ -150,7 +154,12 @@ def test_an_argument_that_was_not_kept_may_be_changed(store: Any) -> None:
 
 @pytest.mark.parametrize(
     ("method", "args"),
-    [("add_all", (["a", "b", "c", "d", "e", "f", "g", "h"],)), ("sort_by_address", ()), ("add_local_hour", ()), ("add_user", ())],
+    [
+        ("add_all", (["a", "b", "c", "d", "e", "f", "g", "h"],)),
+        ("sort_by_address", ()),
+        ("add_local_hour", ()),
+        ("add_user", ()),
+    ],
 )
 def test_what_another_process_replays_otherwise_is_found(store: Any, method: str, args: Any) -> None:
     store.add(1)

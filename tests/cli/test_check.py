@@ -160,13 +160,14 @@ def test_the_module_of_the_current_directory_comes_first(coopy: Coopy, here: Pat
 
 
 @pytest.mark.parametrize(("terminal", "coloured"), [(True, True), (False, False)])
-def test_colours_are_for_a_terminal_only(
-    coopy: Coopy, monkeypatch: pytest.MonkeyPatch, terminal: bool, coloured: bool
-) -> None:
+def test_colours_are_for_a_terminal_only(coopy: Coopy, monkeypatch: pytest.MonkeyPatch, terminal: bool, coloured: bool) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    for name, shown in (("Shop", ["\x1b[31mCPY101\x1b[0m", "\x1b[33mCPY206\x1b[0m"]), ("Calm", ["\x1b[32mnothing found\x1b[0m"])):
+    for name, shown in (
+        ("Shop", ["\x1b[31mCPY101\x1b[0m", "\x1b[33mCPY206\x1b[0m"]),
+        ("Calm", ["\x1b[32mnothing found\x1b[0m"]),
+    ):
         _, out, _ = coopy("check", f"shop:{name}")
         assert ("\x1b" in out) == coloured
         assert all((each in out) == coloured for each in shown)
@@ -202,9 +203,7 @@ def test_no_class_is_wrong_use(coopy: Coopy, command: str) -> None:
     assert "MODULE:CLASS" in err
 
 
-@pytest.mark.parametrize(
-    ("command", "options"), [("check", ["--strict", "--deterministic", "--json"]), ("stub", ["--name"])]
-)
+@pytest.mark.parametrize(("command", "options"), [("check", ["--strict", "--deterministic", "--json"]), ("stub", ["--name"])])
 def test_the_help_shows_examples_and_every_option(coopy: Coopy, command: str, options: list[str]) -> None:
     code, out, _ = coopy(command, "--help")
     assert code == 0

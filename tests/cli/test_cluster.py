@@ -81,7 +81,16 @@ def test_status_in_json_and_as_keys_and_values(alone: Alone, coopy: Coopy) -> No
     assert code == 0 and lines == sorted(lines)
     found = dict(line.split(": ", 1) for line in lines)
     status = control(alone.bank).status()
-    for key in ("self", "leader", "has_quorum", "partner_nodes_count", "readonly_nodes_count", "log_len", "last_applied", "commit_idx"):
+    for key in (
+        "self",
+        "leader",
+        "has_quorum",
+        "partner_nodes_count",
+        "readonly_nodes_count",
+        "log_len",
+        "last_applied",
+        "commit_idx",
+    ):
         assert found[key] == str(status[key]), key
     assert coopy("status", "--plain", "--json")[0] == 2
 
@@ -97,8 +106,9 @@ def test_a_replica_is_shown_and_a_master_is_found_by_its_directory(tmp_path: Pat
     code, _, err = coopy("status", "--directory", "master")
     assert (code, "nobody answers at nats://127.0.0.1" in err) == (1, True)
     assert coopy("status", "--directory", str(tmp_path))[::2] == (
-        2, f"coopy: {tmp_path}: is not the directory of a node: it has no server/server.conf\n",
-    )  # fmt: skip
+        2,
+        f"coopy: {tmp_path}: is not the directory of a node: it has no server/server.conf\n",
+    )
 
 
 def test_the_password_comes_from_a_file_or_the_environment_and_never_from_an_argument(
@@ -174,6 +184,10 @@ def test_where_cryptography_is_missing_it_is_named() -> None:
     program = "import sys; sys.modules['cryptography'] = None; from coopy.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "cluster", "init", "--nodes", "a", "nowhere"],
-        env=environment(), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 2 and "pip install coopy[crypto]" in done.stderr

@@ -153,7 +153,13 @@ def test_the_help_names_every_command_and_what_opening_a_directory_means(coopy: 
         assert "..." not in out.partition("Commands:")[2], "the first sentence of a command fits on a line"
 
 
-ARGUMENTS = {"diff": ("1", "2"), "prune": ("--keep", "1"), "backup": ("copy",), "import": ("new", "-c", SPEC), "rehearse": (SPEC,)}
+ARGUMENTS = {
+    "diff": ("1", "2"),
+    "prune": ("--keep", "1"),
+    "backup": ("copy",),
+    "import": ("new", "-c", SPEC),
+    "rehearse": (SPEC,),
+}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -230,7 +236,9 @@ def test_another_class_can_be_named(coopy: Coopy, data: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["show", "log"])
-def test_a_class_that_cannot_be_found_is_named_with_what_was_wrong(coopy: Coopy, data: Path, command: str, spec: str, says: str) -> None:
+def test_a_class_that_cannot_be_found_is_named_with_what_was_wrong(
+    coopy: Coopy, data: Path, command: str, spec: str, says: str
+) -> None:
     code, out, err = coopy(command, data, "--class", spec)
     assert (code, out) == (2, "")
     assert says in err
@@ -318,7 +326,12 @@ def test_log_in_json_is_an_object_on_a_line(coopy: Coopy, data: Path) -> None:
     _, out, _ = coopy("log", data, "--json")
     said = [json.loads(line) for line in out.splitlines()]
     assert [each["index"] for each in said] == [1, 2, 3, 4, 5, 6]
-    assert (said[0]["method"], said[0]["args"], said[0]["kwargs"], said[0]["outcome"]) == ("add", ["Emma"], {"pages": 474}, "returned")
+    assert (said[0]["method"], said[0]["args"], said[0]["kwargs"], said[0]["outcome"]) == (
+        "add",
+        ["Emma"],
+        {"pages": 474},
+        "returned",
+    )
     assert said[3]["outcome"] == "raised"
     assert datetime.fromisoformat(said[0]["time"]).tzinfo is not None
 
@@ -357,7 +370,12 @@ def test_log_cuts_a_line_to_the_terminal_and_nothing_in_json(coopy: Coopy, here:
     said = [json.loads(line) for line in out.splitlines()]
     assert said[0]["args"] == ["x" * 500]
     assert said[0]["kwargs"]["cover"] == list(range(1000))
-    assert said[1]["kwargs"]["cover"] == {"(type)": "Book", "title": "inner", "at": "datetime.datetime(2026, 1, 1, 0, 0)", "readers": []}
+    assert said[1]["kwargs"]["cover"] == {
+        "(type)": "Book",
+        "title": "inner",
+        "at": "datetime.datetime(2026, 1, 1, 0, 0)",
+        "readers": [],
+    }
 
 
 def test_log_says_in_its_place_why_an_action_cannot_be_decoded(coopy: Coopy, here: Path) -> None:
@@ -438,7 +456,8 @@ def test_show_in_json(coopy: Coopy, data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [("--at", "7"), ("--at", "yesterday"), ("--at", "25:99"), ("--path", ".nothing"), ("--path", "["), ("--depth", "few")]
+    "options",
+    [("--at", "7"), ("--at", "yesterday"), ("--at", "25:99"), ("--path", ".nothing"), ("--path", "["), ("--depth", "few")],
 )
 def test_show_refuses_what_is_not_there(coopy: Coopy, data: Path, options: tuple[str, ...]) -> None:
     code, out, err = coopy("show", data, *options)
@@ -485,7 +504,11 @@ def test_snapshot_keeps_the_state_of_a_system_that_is_not_open(coopy: Coopy, dat
     assert "snapshot_000000000000006.dat" in out
     assert (data / "snapshot_000000000000006.dat").exists()
     code, out, _ = coopy("snapshot", data, "--json")
-    assert json.loads(out) == {"index": 6, "file": "snapshot_000000000000006.dat", "bytes": os.path.getsize(data / "snapshot_000000000000006.dat")}
+    assert json.loads(out) == {
+        "index": 6,
+        "file": "snapshot_000000000000006.dat",
+        "bytes": os.path.getsize(data / "snapshot_000000000000006.dat"),
+    }
 
 
 @pytest.mark.parametrize("command", ["snapshot", "prune"])
@@ -508,7 +531,13 @@ def test_prune_deletes_what_need_not_stay_and_says_what_went(coopy: Coopy, data:
     assert len(list(data.glob("snapshot_*"))) == 2
     code, out, _ = coopy("prune", data, "--keep", "1", "--json")
     said = json.loads(out)
-    assert (code, said["snapshots"], said["files"], said["oldest"], said["deleted"]) == (0, [0], ["snapshot_000000000000000.dat"], 4, True)
+    assert (code, said["snapshots"], said["files"], said["oldest"], said["deleted"]) == (
+        0,
+        [0],
+        ["snapshot_000000000000000.dat"],
+        4,
+        True,
+    )
     assert [path.name for path in data.glob("snapshot_*")] == ["snapshot_000000000000004.dat"]
     code, out, _ = coopy("prune", data, "--keep-for", "30d")
     assert (code, out) == (0, "nothing to delete; the past begins at action 4\n")
@@ -782,9 +811,14 @@ def test_numbers_of_thousands_of_digits_are_written_by_every_command(coopy: Coop
         system.take_snapshot()
         system.lend("Emma", huge)
     commands = [
-        ("inspect", "data"), ("log", "data"), ("show", "data", "--depth", 9), ("diff", "data", 0, 4), ("verify", "data"),
-        ("rehearse", "data", SPEC), ("show", "data", "--path", f".books[{hex(huge)}].title"),
-    ]  # fmt: skip
+        ("inspect", "data"),
+        ("log", "data"),
+        ("show", "data", "--depth", 9),
+        ("diff", "data", 0, 4),
+        ("verify", "data"),
+        ("rehearse", "data", SPEC),
+        ("show", "data", "--path", f".books[{hex(huge)}].title"),
+    ]
     for command in commands:
         code, out, err = coopy(*command)
         assert (code, "Error" in err, "whose repr raises" in out) == (0, False, False), f"{command}: {out}\n{err}"

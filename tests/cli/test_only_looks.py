@@ -67,13 +67,20 @@ OPENINGS = {
 
 def run(here: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], cwd=here, env=environment(HOME=str(here / "home")), capture_output=True, text=True,
-        timeout=60, check=False,
-    )  # fmt: skip
+        [sys.executable, *arguments],
+        cwd=here,
+        env=environment(HOME=str(here / "home")),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def tree(here: Path) -> dict[str, bytes]:
-    return {str(each): each.read_bytes() for each in sorted(here.rglob("*")) if each.is_file() and "__pycache__" not in each.parts}
+    return {
+        str(each): each.read_bytes() for each in sorted(here.rglob("*")) if each.is_file() and "__pycache__" not in each.parts
+    }
 
 
 @pytest.fixture
@@ -104,9 +111,19 @@ def test_what_a_module_would_open_is_refused_wherever_and_nothing_is_written_or_
 
 @pytest.mark.parametrize(
     "command",
-    ["log data --class app:Shop", "verify data", "verify data --twice", "show data", "diff data 0 1", "rehearse data app:Shop",
-     "check app:Shop", "stub app:Shop", "snapshot data", "import data new --class app:Shop"],
-)  # fmt: skip
+    [
+        "log data --class app:Shop",
+        "verify data",
+        "verify data --twice",
+        "show data",
+        "diff data 0 1",
+        "rehearse data app:Shop",
+        "check app:Shop",
+        "stub app:Shop",
+        "snapshot data",
+        "import data new --class app:Shop",
+    ],
+)
 def test_every_command_that_imports_a_module_refuses_and_names_itself(here: Path, command: str) -> None:
     write(here / "app.py", SHOP)
     with open(here / "app.py", "a") as file:

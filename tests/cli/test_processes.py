@@ -58,8 +58,13 @@ def fill(here: Path, number: int) -> None:
 def begin(here: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "coopy", *arguments],
-        cwd=here, env=environment(**more), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=here,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -69,7 +74,9 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("module", ["coopy", "coopy.cli"])
 def test_it_is_a_module_that_can_be_run(here: Path, module: str) -> None:
-    ran = subprocess.run([sys.executable, "-m", module, "--version"], env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-m", module, "--version"], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.startswith("coopy ")
 
@@ -121,7 +128,9 @@ def test_following_another_process_ends_with_ctrl_c(here: Path) -> None:
         writer.communicate()
 
 
-@pytest.mark.parametrize("arguments", [("snapshot", "data"), ("prune", "data", "--keep", "1"), ("repair", "data", "--yes")], ids=lambda each: each[0])
+@pytest.mark.parametrize(
+    "arguments", [("snapshot", "data"), ("prune", "data", "--keep", "1"), ("repair", "data", "--yes")], ids=lambda each: each[0]
+)
 def test_a_system_that_another_process_has_open_is_left_alone(here: Path, arguments: tuple[str, ...]) -> None:
     writer = start(write(here / "hold.py", HOLD))
     assert writer.stdin is not None and writer.stdout is not None
@@ -169,6 +178,8 @@ def test_nothing_that_is_not_needed_is_loaded(here: Path) -> None:
         """,
     )
     fill(here, 1)
-    ran = subprocess.run([sys.executable, str(script)], cwd=here, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run(
+        [sys.executable, str(script)], cwd=here, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
     assert ran.stdout.splitlines()[-1] == "", ran.stdout
     assert os.path.exists(here / "data")

@@ -37,7 +37,15 @@ TODO = """
             todo.add(sys.argv[1])
             print([task.name for task in todo.tasks])
 """
-COMMANDS = ["show data --depth 4", "log data", "verify data", "verify data --twice", "diff data 0 1", "snapshot data", "inspect data"]
+COMMANDS = [
+    "show data --depth 4",
+    "log data",
+    "verify data",
+    "verify data --twice",
+    "diff data 0 1",
+    "snapshot data",
+    "inspect data",
+]
 
 
 def run(here: Path, *words: str) -> subprocess.CompletedProcess[str]:

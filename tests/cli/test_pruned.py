@@ -32,7 +32,9 @@ def data(coopy: Coopy) -> str:
     return "pruned"
 
 
-@pytest.mark.parametrize("command", ["show {} --at 0", "show {} --at 3", "diff {} 2 4", "show {} --at 2020-01-01", "diff {} 0001-01-01 4"])
+@pytest.mark.parametrize(
+    "command", ["show {} --at 0", "show {} --at 3", "diff {} 2 4", "show {} --at 2020-01-01", "diff {} 0001-01-01 4"]
+)
 def test_a_state_that_was_pruned_is_refused_as_such(coopy: Coopy, data: str, command: str) -> None:
     code, out, err = coopy(command.format(data))
     assert (code, out, "before action 4 was pruned" in err) == (2, "", True), err

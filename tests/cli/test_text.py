@@ -61,14 +61,26 @@ def test_a_duration_needs_a_unit(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (64 << 20, "64.0 MiB"), (5 << 40, "5.0 TiB"), (5000 << 40, "5,000.0 TiB")]
+    ("number", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (64 << 20, "64.0 MiB"),
+        (5 << 40, "5.0 TiB"),
+        (5000 << 40, "5,000.0 TiB"),
+    ],
 )
 def test_sizes_have_the_unit_that_suits_them(number: int, text: str) -> None:
     assert size(number) == text
 
 
 def test_one_of_something_is_not_some() -> None:
-    assert (count(1, "action"), count(2000, "action"), count(2, "entry", "entries")) == ("1 action", "2,000 actions", "2 entries")
+    assert (count(1, "action"), count(2000, "action"), count(2, "entry", "entries")) == (
+        "1 action",
+        "2,000 actions",
+        "2 entries",
+    )
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -104,7 +116,10 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
         assert Painter(Terminal())("bad", "x") == "x"
 
 
-@pytest.mark.parametrize(("outcome", "end"), [(action.UNKNOWN, ")"), (action.RETURNED, ")"), (action.RAISED, "  raised"), (action.WITHDRAWN, "  withdrawn")])
+@pytest.mark.parametrize(
+    ("outcome", "end"),
+    [(action.UNKNOWN, ")"), (action.RETURNED, ")"), (action.RAISED, "  raised"), (action.WITHDRAWN, "  withdrawn")],
+)
 @pytest.mark.parametrize("args", [(), ("x" * 300,), tuple(range(500)), ({"a": ["b" * 70]},)], ids="abcd")
 def test_a_line_fits_with_its_outcome(args: tuple[Any, ...], outcome: int, end: str) -> None:
     each = Action(7, action.header(1_700_000_000_123_456_789, 3600, action.UNKNOWN), "create", args, {"more": "y" * 90})

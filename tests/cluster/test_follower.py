@@ -201,9 +201,7 @@ def test_a_batch_that_comes_twice_is_applied_once(server: MemoryServer) -> None:
     assert len(node.records) == 2
 
 
-def test_a_batch_sent_again_after_the_servers_forgot_its_name_is_applied_once(
-    nodes: list[Node], server: MemoryServer
-) -> None:
+def test_a_batch_sent_again_after_the_servers_forgot_its_name_is_applied_once(nodes: list[Node], server: MemoryServer) -> None:
     assert nodes[0].bank.deposit("x") == 1
     server.names.clear()
     nodes[0].line.send(server.messages[0], "again")
@@ -575,9 +573,7 @@ def test_instants_never_go_back_although_a_clock_does(nodes: list[Node]) -> None
 
 @pytest.mark.parametrize("method", ["log", "refuse", "transfer", "book"])
 @pytest.mark.parametrize("snapshot", [False, True])
-def test_a_node_that_was_restarted_gives_actions_the_same_instants(
-    server: MemoryServer, method: str, snapshot: bool
-) -> None:
+def test_a_node_that_was_restarted_gives_actions_the_same_instants(server: MemoryServer, method: str, snapshot: bool) -> None:
     """Whatever happened to the last action, which had a clock that was ahead."""
     node = standing(server)
     node.engine.ahead_ns = HOUR_NS

@@ -49,7 +49,9 @@ def fill(path: Path) -> Path:
 def test_a_replica_on_a_full_disk_waits_and_goes_on_when_there_is_room(tmp_path: Path, small_disk: Path) -> None:
     port = free_port()
     master = init_system(Bank, tmp_path / "master", master=True, port=port, password="secret", validation="off")
-    replica = init_system(Bank, small_disk / "replica", replication=True, port=port, password="secret", validation="off", segment_bytes=MB)
+    replica = init_system(
+        Bank, small_disk / "replica", replication=True, port=port, password="secret", validation="off", segment_bytes=MB
+    )
     try:
         filler = fill(small_disk)
         for _ in range(3):

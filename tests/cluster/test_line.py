@@ -173,7 +173,9 @@ def test_messages_of_many_threads_and_ends_come_to_all_in_one_order(end: Ends) -
     def work(line: Line, key: str) -> None:
         futures.extend(line.send(f"{key}{number}".encode(), f"{key}{number}") for number in range(50))
 
-    threads = [threading.Thread(target=work, args=(line, f"{number}{key}")) for number, line in enumerate(lines) for key in "ab"]
+    threads = [
+        threading.Thread(target=work, args=(line, f"{number}{key}")) for number, line in enumerate(lines) for key in "ab"
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

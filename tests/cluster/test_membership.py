@@ -39,7 +39,10 @@ class Nodes:
         until(self._hear_one_another)
 
     def _hear_one_another(self) -> bool:
-        said = [self.at(number, "[value for key, value in control.status().items() if 'partner_node_status' in key]") for number in self.running]
+        said = [
+            self.at(number, "[value for key, value in control.status().items() if 'partner_node_status' in key]")
+            for number in self.running
+        ]
         return said == [[2] * (len(self.running) - 1)] * len(self.running)
 
     def at(self, number: int, what: str) -> object:
@@ -63,7 +66,9 @@ class Nodes:
         """Whether so many servers keep each of the streams, and all are up to date."""
         found = self.at(min(self.running), "control.cluster.health()")
         return all(
-            stream["leader"] and len(stream["peers"]) == servers - 1 == stream["replicas"] - 1 and all(peer["current"] for peer in stream["peers"])
+            stream["leader"]
+            and len(stream["peers"]) == servers - 1 == stream["replicas"] - 1
+            and all(peer["current"] for peer in stream["peers"])
             for stream in found  # type: ignore[attr-defined]
         )
 

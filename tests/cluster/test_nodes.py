@@ -54,7 +54,10 @@ THREE = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"]
             for host in ("0.0.0.0", "10.1.2.3", "example.org", "::")
         ],
         ({"replication": True, "host": "10.1.2.3"}, "Give a password= of your own"),
-        ({"cluster": ["a:1"], "node": "a:1", "password": "x", "replica_password": "copynet"}, "Give a replica_password= of your own"),
+        (
+            {"cluster": ["a:1"], "node": "a:1", "password": "x", "replica_password": "copynet"},
+            "Give a replica_password= of your own",
+        ),
         ({"cluster": ["a:5466", "b:5466", "c:5466"], "node": "a:5466"}, "a:5466, b:5466, c:5466 can be reached"),
         ({"node": THREE[0]}, "node"),
     ],

@@ -96,9 +96,7 @@ def test_a_batch_grows_while_two_are_on_their_way(box: Outbox, line: Scripted) -
     assert line.asked[2:] == [(3, ["c", "d", "e"])]
 
 
-def test_a_group_is_not_torn_and_a_batch_has_bounds(
-    box: Outbox, line: Scripted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_group_is_not_torn_and_a_batch_has_bounds(box: Outbox, line: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "BATCH_BYTES_MAX", 10)
     monkeypatch.setattr(outbox, "BATCH_ACTIONS_MAX", 3)
     put(box, "first")
@@ -108,8 +106,12 @@ def test_a_group_is_not_torn_and_a_batch_has_bounds(
     for place in range(6):
         line.answer(place)
     assert [records for _, records in line.asked[2:]] == [
-        ["a", "b", "c", "d"], ["e"], ["123456", "789012"], ["z", "123456789"], ["12"],
-    ]  # fmt: skip
+        ["a", "b", "c", "d"],
+        ["e"],
+        ["123456", "789012"],
+        ["z", "123456789"],
+        ["12"],
+    ]
 
 
 def test_a_batch_that_is_seen_brings_its_groups_until_it_was_applied(box: Outbox, line: Scripted) -> None:

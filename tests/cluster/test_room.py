@@ -161,9 +161,19 @@ def beginning(monkeypatch: pytest.MonkeyPatch) -> Any:
     node = replicated.ReplicatedSystem.__new__(replicated.ReplicatedSystem)
     node._cls = Bank
     node._role = replicated.role(
-        master=False, replication=True, cluster=(), node=None, host="127.0.0.1", port=7001, password="a password",
-        replica_password=None, tls=False, server=None, timeout=1.0, basedir="",
-    )  # fmt: skip
+        master=False,
+        replication=True,
+        cluster=(),
+        node=None,
+        host="127.0.0.1",
+        port=7001,
+        password="a password",
+        replica_password=None,
+        tls=False,
+        server=None,
+        timeout=1.0,
+        basedir="",
+    )
     node._nodes = node._role.nodes
     node._connection = cast(Any, object())
     return node
@@ -293,7 +303,9 @@ def asked_of(leader: Leader, node: Any, monkeypatch: pytest.MonkeyPatch, clock: 
     node._looks = TokenBucket(10, 10, clock)
 
 
-def test_what_a_replica_asks_the_nodes_of_the_line_is_what_its_leader_says(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+def test_what_a_replica_asks_the_nodes_of_the_line_is_what_its_leader_says(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
     node, leader = beginning(monkeypatch), Leader()
     asked_of(leader, node, monkeypatch, clock)
 
@@ -307,9 +319,13 @@ def test_what_a_replica_asks_the_nodes_of_the_line_is_what_its_leader_says(monke
     line._bell.close()
 
 
-def test_whoever_asks_of_the_line_without_end_has_the_leader_asked_seldom(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+def test_whoever_asks_of_the_line_without_end_has_the_leader_asked_seldom(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
     node, leader = beginning(monkeypatch), Leader()
     asked_of(leader, node, monkeypatch, clock)
-    found = [each for _ in range(100) for each in node._line_for([{}, {"sequence": 7}, {"sequence": 10**30}, {"sequence": "x"}])]
+    found = [
+        each for _ in range(100) for each in node._line_for([{}, {"sequence": 7}, {"sequence": 10**30}, {"sequence": "x"}])
+    ]
     assert leader.looks == 10 and len(found) == 400
     assert sum("retry_s" in each for each in found) > 300

@@ -146,7 +146,11 @@ def test_another_users_replica_is_refused_at_once_with_words(ports: tuple[int, i
             options: dict[str, Any] = {"replication": True, "port": port, "validation": "off", **given}
             said = as_nobody(lambda place: init_system(Bank, place + "/r", **options))
             assert said.startswith(f"AuthenticationFailed: nats://127.0.0.1:{port} refused the password. Nothing was opened")
-            assert f"this user (id {NOBODY})" in said and ".coopy/password" in said and "Give a password= of your own to all" in said
+            assert (
+                f"this user (id {NOBODY})" in said
+                and ".coopy/password" in said
+                and "Give a password= of your own to all" in said
+            )
 
 
 def test_another_users_node_is_refused_at_once_with_words(ports: tuple[int, int]) -> None:

@@ -41,9 +41,15 @@ class Trio:
 
     def _opened(self, number: int) -> Any:
         return init_system(
-            Bank, self.directories[number], cluster=self.addresses, node=self.addresses[number], password="secret",
-            validation="off", timeout=20, segment_bytes=1024 * 1024,
-        )  # fmt: skip
+            Bank,
+            self.directories[number],
+            cluster=self.addresses,
+            node=self.addresses[number],
+            password="secret",
+            validation="off",
+            timeout=20,
+            segment_bytes=1024 * 1024,
+        )
 
     def close(self, *numbers: int) -> None:
         with ThreadPoolExecutor(3) as together:
@@ -161,7 +167,9 @@ def test_a_server_that_can_not_be_started_again_is_tried_again_and_the_node_goes
 # -- who leads
 
 
-def test_where_the_servers_are_the_user_s_one_node_leads_and_all_say_the_same(trio: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_servers_are_the_user_s_one_node_leads_and_all_say_the_same(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = State(1, 1, 0, 3, "a server", (("another server", True, False, 0), ("a third", True, False, 0)))
     for system in trio.systems():
         until(lambda: len(system._room.alive()) == 2)
@@ -225,7 +233,8 @@ def all_is_safe(trio: Trio) -> bool:
     systems = trio.systems()
     last = max(system.engine.position for system in systems)
     return all(
-        system._safe == last and all(system._room.said(other._id).get("safe") == last for other in systems if other is not system)
+        system._safe == last
+        and all(system._room.said(other._id).get("safe") == last for other in systems if other is not system)
         for system in systems
     )
 

@@ -110,7 +110,9 @@ def start(server: MemoryServer) -> Iterator[Start]:
     """Starts a node, small or not, of which the class is its own."""
     found: list[Node] = []
 
-    def begin(name: str, *, small: bool = False, cls: type = Cellar, of: Node | None = None, held: bool = False, **options: Any) -> Node:
+    def begin(
+        name: str, *, small: bool = False, cls: type = Cellar, of: Node | None = None, held: bool = False, **options: Any
+    ) -> Node:
         line = End(server)
         line.held = held
         own = type(cls.__name__, (cls,), {"small": small, "__module__": cls.__module__, "__qualname__": cls.__qualname__})
@@ -223,14 +225,23 @@ def test_an_action_in_the_middle_of_a_batch_is_withdrawn_alone(server: MemorySer
     for node in nodes:
         engine = node.engine
         records = [
-            node.encode(name, **{"what" if name == "log" else "text": text}) if name in ("log", "swell_opaquely") else node.encode(name, text)
+            node.encode(name, **{"what" if name == "log" else "text": text})
+            if name in ("log", "swell_opaquely")
+            else node.encode(name, text)
             for name, text in calls
         ]
         answers = [Handed(None) for _ in records]
         engine._wait(engine.submit(records, answers), 10)
         small = node.cls.small
         told = [type(each.error).__name__ for each in answers]
-        assert told == ["NoneType", *(["MemoryError"] if small else ["NoneType"]), "NoneType", "ValueError", told[1], "NoneType"]
+        assert told == [
+            "NoneType",
+            *(["MemoryError"] if small else ["NoneType"]),
+            "NoneType",
+            "ValueError",
+            told[1],
+            "NoneType",
+        ]
         agree(server, *nodes)
     assert len(history(nodes[0])) == 3 * 2
     assert withdrawals(server) == 6
@@ -317,7 +328,9 @@ class Lean(Cellar):
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_node_that_lacks_memory_for_what_comes_before_waits_and_goes_on(server: MemoryServer, start: Start, alone: bool) -> None:
+def test_a_node_that_lacks_memory_for_what_comes_before_waits_and_goes_on(
+    server: MemoryServer, start: Start, alone: bool
+) -> None:
     GATES.pop("interrupted", None)
     node = start("a", cls=Lean, mends=(InterruptedReplay,))
     node.bank.swell("x")
@@ -412,7 +425,9 @@ def test_a_node_that_is_killed_before_its_message_arrived_asks_again(server: Mem
     assert roomy.went_back == [2]
 
 
-def test_a_node_that_is_killed_before_its_message_arrived_may_come_back_with_more_memory(server: MemoryServer, start: Start) -> None:
+def test_a_node_that_is_killed_before_its_message_arrived_may_come_back_with_more_memory(
+    server: MemoryServer, start: Start
+) -> None:
     small, roomy = start("a", small=True, held=True), start("b")
     roomy.bank.swell("x")
     until(lambda: small.engine.unapplied is not None)

@@ -152,7 +152,9 @@ def test_a_directory_that_ends_with_it_begins_a_system_of_its_own(pair: Pair, mo
     master = pair.opened("master")
     master.resize(3)
     engine = control(master)._system.engine
-    monkeypatch.setattr(engine.line, "send", lambda data, name, send=engine.line.send: None if "withdrawal" in name else send(data, name))
+    monkeypatch.setattr(
+        engine.line, "send", lambda data, name, send=engine.line.send: None if "withdrawal" in name else send(data, name)
+    )
     SMALL.update(("coopy follower", "MainThread"))
     caller = threading.Thread(target=lambda: pytest.raises(MemoryError, master.swell, 5))
     caller.start()

@@ -275,7 +275,8 @@ class Disk:
         return {
             path.removeprefix(prefix): self._file(inode).found(keep)
             for path, inode in sorted(names.items())
-            if path.startswith(prefix) and inode not in self._directories
+            if path.startswith(prefix)
+            and inode not in self._directories
             and (os.path.dirname(path) == self.root or os.path.dirname(path) in names)
         }
 

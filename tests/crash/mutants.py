@@ -71,14 +71,14 @@ DELIVERY, EFFECTS = "coopy/delivery.py", "tests/effects/test_delivery.py"
 FRAME, CHILD = "coopy/disk/frame.py", "coopy/disk/child.py"
 
 # Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
-CRC_WITHOUT_INDEX = '''\
+CRC_WITHOUT_INDEX = """\
 def _crc32(data, begin):
     data, at = bytearray(data), 0
     while at + 22 <= len(data):
         data[at + 6 : at + 14] = bytes(8)
         at += 28 + int.from_bytes(data[at + 2 : at + 6], "little")
     return zlib.crc32(data, begin)
-'''
+"""
 
 MUTANTS = [
     # -- what belongs to a process
@@ -653,8 +653,8 @@ MUTANTS = [
     Mutant(
         "no-map-is-a-failure",
         "coopy/disk/fs.py",
-        '        except (OSError, MemoryError):\n            pass\n',
-        '        except MemoryError:\n            pass\n',
+        "        except (OSError, MemoryError):\n            pass\n",
+        "        except MemoryError:\n            pass\n",
         "tests/disk/test_refusals.py::test_a_file_that_can_not_be_mapped_is_written_as_others_are",
     ),
     Mutant(
@@ -737,22 +737,22 @@ MUTANTS = [
     Mutant(
         "an-effect-without-a-thread-fails-its-action",
         "coopy/delivery.py",
-        '            except RuntimeError:\n                return False\n',
-        '            except KeyError:\n                return False\n',
+        "            except RuntimeError:\n                return False\n",
+        "            except KeyError:\n                return False\n",
         "tests/test_no_threads.py::test_a_call_whose_effect_finds_no_thread_is_acknowledged_and_the_effect_is_carried_out_later",
     ),
     Mutant(
         "an-effect-without-a-thread-is-not-carried-out",
         "coopy/delivery.py",
-        '        if not self._start():\n            self._run()\n',
-        '        if not self._start():\n            self._new.clear()\n',
+        "        if not self._start():\n            self._run()\n",
+        "        if not self._start():\n            self._new.clear()\n",
         "tests/test_no_threads.py::test_a_call_whose_effect_finds_no_thread_is_acknowledged_and_the_effect_is_carried_out_later",
     ),
     Mutant(
         "a-system-without-its-thread-raises-an-error-of-pythons",
         "coopy/system.py",
         "            except RuntimeError as error:  # There can't be one more.\n",
-        '            except KeyError as error:\n',
+        "            except KeyError as error:\n",
         "tests/test_no_threads.py::test_a_system_without_the_thread_for_its_snapshots_is_not_opened",
     ),
     Mutant(
@@ -1296,7 +1296,7 @@ MUTANTS = [
         ROOM_PY,
         "        now = self._clock()\n        if self._seen[0] != revision:\n            self._seen = revision, now\n"
         "        return now - self._seen[1] < self._limit_s\n",
-        "        return time.time() - facts[\"at\"] < self._limit_s\n",
+        '        return time.time() - facts["at"] < self._limit_s\n',
         f"{ROOM}::test_a_turn_is_taken_over_after_its_time_by_who_waits_however_the_clocks_differ",
     ),
     Mutant(
@@ -1437,8 +1437,8 @@ MUTANTS = [
     Mutant(
         "what-a-replica-asks-is-unpickled",
         DESK_PY,
-        "found = json.loads(data or b\"{}\")",
-        "found = __import__(\"pickle\").loads(data) if data[:1] != b\"{\" else json.loads(data)",
+        'found = json.loads(data or b"{}")',
+        'found = __import__("pickle").loads(data) if data[:1] != b"{" else json.loads(data)',
         STRANGERS,
     ),
     Mutant(
@@ -1637,8 +1637,14 @@ MUTANTS = [
         " or said.at != action.instant_of(machine.header):",
         ":",
         "tests/proof/test_proof.py::test_of_actions_that_are_lost_nothing_is_said",
-        (Edit("coopy/proving.py", "        entries = [each for each in entries if each.action <= last]\n", ""),
-         Edit("coopy/proving.py", "                self._trying(lambda: self._entries.keep(0, last))\n", "                pass\n")),
+        (
+            Edit("coopy/proving.py", "        entries = [each for each in entries if each.action <= last]\n", ""),
+            Edit(
+                "coopy/proving.py",
+                "                self._trying(lambda: self._entries.keep(0, last))\n",
+                "                pass\n",
+            ),
+        ),
     ),
     Mutant(
         "code-of-the-domain-runs-between-two-calls",
@@ -1710,8 +1716,14 @@ def run(tests: Sequence[str], root: Path, timeout_s: float = 2 * TIMEOUT_S) -> O
     try:
         done = subprocess.run(
             [sys.executable, str(root / "tests" / "crash" / "mutants.py"), "--report", str(report), *tests],
-            cwd=root, env=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s, check=False,
-        )  # fmt: skip
+            cwd=root,
+            env=here,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return Outcome(unnoticed=[f"it did not end in {timeout_s} s"])
     if not report.exists():
@@ -1810,7 +1822,9 @@ def hunt(mutants: Sequence[Mutant]) -> int:
             killed = bool(outcome.raised)
             seconds = f"{time.monotonic() - begun:.1f}"
             why = "; ".join(outcome.raised or outcome.unnoticed) or f"{len(outcome.passed)} passed"
-            print(f"{number}/{len(mutants)} {mutant.name}: {'killed' if killed else 'SURVIVED'}, {seconds} s: {why}", flush=True)
+            print(
+                f"{number}/{len(mutants)} {mutant.name}: {'killed' if killed else 'SURVIVED'}, {seconds} s: {why}", flush=True
+            )
             rows.append((mutant.name, mutant.file, mutant.test.partition("::")[2], "killed" if killed else "SURVIVED", seconds))
             if not killed:
                 survived.append(f"{mutant.name} SURVIVED\n{outcome.said}")

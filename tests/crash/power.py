@@ -202,7 +202,9 @@ def cuts(life: Life, root: str, chance: random.Random, share: float) -> Iterator
                 yield place, disk, some(chance, chance.choice((0.1, 0.5, 0.9, 0.98)))
 
 
-def cut_again(files: dict[str, bytes], life: Life, said: list[Said], root: Path, first: list[int], chance: random.Random) -> None:
+def cut_again(
+    files: dict[str, bytes], life: Life, said: list[Said], root: Path, first: list[int], chance: random.Random
+) -> None:
     """The power is cut once more, while the system opens: what was found must not change."""
     scratch = root / "again"
     put(files, scratch)

@@ -336,13 +336,23 @@ def test_a_frame_that_was_changed_is_named_wherever_in_a_block_it_lies(tmp_path:
 
 
 FIELDS_OF_MANY = {
-    "opcode": 0, "fields": 1, "mark": 5, "bytes": 9, "index": 13, "synced": 21, "count": 29, "sizes": 37, "records": 45,
-}  # fmt: skip
+    "opcode": 0,
+    "fields": 1,
+    "mark": 5,
+    "bytes": 9,
+    "index": 13,
+    "synced": 21,
+    "count": 29,
+    "sizes": 37,
+    "records": 45,
+}
 
 
 @pytest.mark.parametrize("field", FIELDS_OF_MANY.values(), ids=FIELDS_OF_MANY)
 @pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "second", "last"])
-def test_a_frame_of_several_that_was_changed_is_named_wherever_in_a_block_it_lies(tmp_path: Path, field: int, place: int) -> None:
+def test_a_frame_of_several_that_was_changed_is_named_wherever_in_a_block_it_lies(
+    tmp_path: Path, field: int, place: int
+) -> None:
     diary = open_with(Calls(), Diary, tmp_path)
     for number in range(1, 18, 3):
         add_together(diary, *((number + each, "x" * 3300) for each in range(3)))

@@ -92,8 +92,14 @@ def a_run(chance: random.Random, number: int) -> Run:
 def kill_a_writer(basedir: Path, run: Run, tally: Tally) -> None:
     """Runs a writer, kills it, and enters what it acknowledged."""
     arguments = (
-        basedir, run.threads, run.durability, run.segment_bytes, run.snapshot_growth, run.filler_bytes, run.together,
-    )  # fmt: skip
+        basedir,
+        run.threads,
+        run.durability,
+        run.segment_bytes,
+        run.snapshot_growth,
+        run.filler_bytes,
+        run.together,
+    )
     here = environment()
     writer = subprocess.Popen(
         [sys.executable, str(WRITER), *map(str, arguments)],

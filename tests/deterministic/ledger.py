@@ -37,9 +37,16 @@ class Deck:
 
 def moments(at: Any = datetime.now) -> list[Any]:
     return [
-        at(), datetime.now(timezone.utc), datetime.today(), date.today(), time.time(), time.time_ns(),
-        time.strftime("%Y-%m-%d %H:%M:%S %z"), tuple(time.localtime()), time.monotonic(),
-    ]  # fmt: skip
+        at(),
+        datetime.now(timezone.utc),
+        datetime.today(),
+        date.today(),
+        time.time(),
+        time.time_ns(),
+        time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        tuple(time.localtime()),
+        time.monotonic(),
+    ]
 
 
 def draws() -> list[Any]:

@@ -113,11 +113,15 @@ def test_utcnow_is_the_actions_and_its_deprecation_names_who_uses_it() -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda: time.localtime(0), lambda: time.gmtime(0), lambda: time.ctime(86400), lambda: time.gmtime(1.5),
-        lambda: time.asctime(time.gmtime(0)), lambda: time.strftime("%Y", time.gmtime(0)),
+        lambda: time.localtime(0),
+        lambda: time.gmtime(0),
+        lambda: time.ctime(86400),
+        lambda: time.gmtime(1.5),
+        lambda: time.asctime(time.gmtime(0)),
+        lambda: time.strftime("%Y", time.gmtime(0)),
         lambda: datetime.fromtimestamp(0, timezone.utc),
     ],
-)  # fmt: skip
+)
 def test_what_is_computed_from_an_argument_stays_what_it_is(ask: Callable[[], Any]) -> None:
     assert inside(ask) == ask()
 
@@ -125,11 +129,18 @@ def test_what_is_computed_from_an_argument_stays_what_it_is(ask: Callable[[], An
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda: datetime.now("UTC"), lambda: os.urandom(-1), lambda: os.getrandom(-1), lambda: time.time(1),  # type: ignore
-        lambda: random.choice([]), lambda: os.urandom("3"), lambda: random.SystemRandom().getrandbits(-1),  # type: ignore
-        lambda: uuid.uuid4(1), lambda: time.localtime("x"), lambda: secrets.token_bytes(-1),  # type: ignore
+        lambda: datetime.now("UTC"),
+        lambda: os.urandom(-1),
+        lambda: os.getrandom(-1),
+        lambda: time.time(1),  # type: ignore
+        lambda: random.choice([]),
+        lambda: os.urandom("3"),
+        lambda: random.SystemRandom().getrandbits(-1),  # type: ignore
+        lambda: uuid.uuid4(1),
+        lambda: time.localtime("x"),
+        lambda: secrets.token_bytes(-1),  # type: ignore
     ],
-)  # fmt: skip
+)
 def test_wrong_use_raises_what_it_raises_outside(ask: Callable[[], Any]) -> None:
     with pytest.raises(Exception) as outside:
         ask()
@@ -140,15 +151,28 @@ def test_wrong_use_raises_what_it_raises_outside(ask: Callable[[], Any]) -> None
 # --- who is answered ---------------------------------------------------------------------------------
 
 WHO = [
-    ("shop", True), ("shop.models", True), ("__main__", True), (None, True), ("tests.shop", True),
-    ("logging", False), ("logging.handlers", False), ("threading", False), ("tempfile", False), ("subprocess", False),
-    ("importlib._bootstrap_external", False), ("coopy.engine", False), ("coopy", False), ("coopyright", True),
-]  # fmt: skip
+    ("shop", True),
+    ("shop.models", True),
+    ("__main__", True),
+    (None, True),
+    ("tests.shop", True),
+    ("logging", False),
+    ("logging.handlers", False),
+    ("threading", False),
+    ("tempfile", False),
+    ("subprocess", False),
+    ("importlib._bootstrap_external", False),
+    ("coopy.engine", False),
+    ("coopy", False),
+    ("coopyright", True),
+]
 
 
 @pytest.mark.parametrize(("name", "answered"), WHO)
 @pytest.mark.parametrize("machine", [Standing, lambda: Standing(deterministic=False)], ids=["deterministic", "not"])
-def test_code_of_the_library_and_ours_asks_the_machine(name: str | None, answered: bool, machine: Callable[[], Standing]) -> None:
+def test_code_of_the_library_and_ours_asks_the_machine(
+    name: str | None, answered: bool, machine: Callable[[], Standing]
+) -> None:
     given = machine()
     answered = answered and given.deterministic
     year = as_module(name, "datetime.now(utc).year", datetime=datetime, utc=timezone.utc)
@@ -156,10 +180,13 @@ def test_code_of_the_library_and_ours_asks_the_machine(name: str | None, answere
     asks.append(as_module(name, "date.today().year", date=date))
     assert [inside(ask, given) in (INSTANT, 2023) for ask in asks] == [answered] * 3
     asks = [
-        as_module(name, "os.urandom(8)", os=os), as_module(name, "random.random()", random=random),
-        as_module(name, "uuid.uuid4()", uuid=uuid), as_module(name, "random.Random().random()", random=random),
-        as_module(name, "random.SystemRandom().random()", random=random), as_module(name, "secrets.token_hex()", secrets=secrets),
-    ]  # fmt: skip
+        as_module(name, "os.urandom(8)", os=os),
+        as_module(name, "random.random()", random=random),
+        as_module(name, "uuid.uuid4()", uuid=uuid),
+        as_module(name, "random.Random().random()", random=random),
+        as_module(name, "random.SystemRandom().random()", random=random),
+        as_module(name, "secrets.token_hex()", secrets=secrets),
+    ]
     for ask in asks:
         assert (inside(ask, machine()) == inside(ask, machine())) is answered
 
@@ -315,9 +342,11 @@ def test_a_generator_of_a_class_of_the_users_is_seeded_too() -> None:
 @pytest.mark.parametrize(
     ("make", "version"),
     [(lambda: uuid.uuid1(), 1), (lambda: uuid.uuid4(), 4)]
-    + [(lambda each=each: each(Standing(), None), version) for each, version in  # type: ignore[misc]
-       ((deterministic._uuid6, 6), (deterministic._uuid7, 7), (deterministic._uuid8, 8))],
-)  # fmt: skip
+    + [
+        (lambda each=each: each(Standing(), None), version)
+        for each, version in ((deterministic._uuid6, 6), (deterministic._uuid7, 7), (deterministic._uuid8, 8))  # type: ignore[misc]
+    ],
+)
 def test_identifiers_are_of_their_version_and_all_different(make: Callable[[], uuid.UUID], version: int) -> None:
     found = inside(lambda: make())
     assert (found.version, found.variant) == (version, uuid.RFC_4122)
@@ -347,9 +376,20 @@ def test_the_place_of_an_identifier_is_nobodys() -> None:
 # --- what they are to other code ---------------------------------------------------------------------
 
 ALL = [
-    time.time, time.localtime, random.random, random.randint, random.seed, os.urandom, uuid.uuid4, uuid.uuid1,
-    datetime.now, date.today, secrets.token_hex, secrets.randbits, random.SystemRandom,
-]  # fmt: skip
+    time.time,
+    time.localtime,
+    random.random,
+    random.randint,
+    random.seed,
+    os.urandom,
+    uuid.uuid4,
+    uuid.uuid1,
+    datetime.now,
+    date.today,
+    secrets.token_hex,
+    secrets.randbits,
+    random.SystemRandom,
+]
 
 
 @pytest.mark.parametrize("function", ALL[:-2], ids=lambda each: each.__qualname__)

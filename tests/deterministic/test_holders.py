@@ -55,9 +55,16 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize(
-    "name", [*holders.ASKED, "a name of the program", "outside", "the library keeps its own", "nothing is left",
-             "a module that loads itself late does not yet"],
-)  # fmt: skip
+    "name",
+    [
+        *holders.ASKED,
+        "a name of the program",
+        "outside",
+        "the library keeps its own",
+        "nothing is left",
+        "a module that loads itself late does not yet",
+    ],
+)
 def test_who_took_hold_before_is_answered_too(name: str, answered: dict[str, bool]) -> None:
     assert answered[name]
 

@@ -79,8 +79,11 @@ def test_each_python_that_is_here_can(version: str, tmp_path: Path) -> None:
     def said(verb: str, zone: str) -> str:
         ran = subprocess.run(
             [python, str(PROGRAM), verb, str(tmp_path / "data")],
-            env=environment(TZ=zone, PYTHONPYCACHEPREFIX=str(tmp_path / "cache")), capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            env=environment(TZ=zone, PYTHONPYCACHEPREFIX=str(tmp_path / "cache")),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
@@ -172,7 +175,9 @@ class Fragile:
 
 
 @pytest.mark.parametrize("method", ["put_back", "refuse", "interrupt"])
-def test_what_an_action_drew_that_failed_is_not_drawn_again(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_action_drew_that_failed_is_not_drawn_again(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with opened(tmp_path, Fragile) as fragile:
         fragile.draw()
         with pytest.raises((ValueError, MemoryError)):
@@ -272,9 +277,17 @@ def test_a_directory_that_could_not_be_opened_is_not_turned(tmp_path: Path) -> N
     disk.failing = "rename"
     with pytest.raises(JournalError, match="The system was not opened"):
         System(
-            Reader, str(tmp_path / "a"), durability="sync", check=False, kept=Retention(), snapshot_growth=0, fork=False,
-            segment_bytes=4096, deterministic=True, calls=disk,
-        ).start(None)  # fmt: skip
+            Reader,
+            str(tmp_path / "a"),
+            durability="sync",
+            check=False,
+            kept=Retention(),
+            snapshot_growth=0,
+            fork=False,
+            segment_bytes=4096,
+            deterministic=True,
+            calls=disk,
+        ).start(None)
     assert (tmp_path / "a" / "coopy.json").read_bytes() == before
     with opened(tmp_path / "a", Reader, None, validation="off"):
         assert not said(tmp_path / "a")

@@ -247,7 +247,9 @@ def test_a_long_argument_is_cut(tmp_path: Path) -> None:
 def test_refused_is_not_done(tmp_path: Path) -> None:
     made = tmp_path / "made by an action"
     with watching(refused), desk(tmp_path / "data", lambda: made.write_text("x")) as system:
-        with pytest.raises(PrevalentError, match=r"test_watch\.py:\d+: Desk\.work\(\) uses files .* It was not done\.") as raised:
+        with pytest.raises(
+            PrevalentError, match=r"test_watch\.py:\d+: Desk\.work\(\) uses files .* It was not done\."
+        ) as raised:
             system.work()
         assert isinstance(raised.value.findings[0], Use)
         assert not made.exists() and system.done == 0

@@ -208,9 +208,13 @@ def test_a_signal_to_the_group_ends_the_child_without_a_word_and_the_parent_says
     (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
     number = getattr(signal, name)
     process = subprocess.Popen(
-        [sys.executable, "program.py", name], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "program.py", name],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
     assert process.stdout is not None
     try:
         while process.stdout.readline() != "writing\n":
@@ -302,7 +306,9 @@ def test_a_second_interrupt_during_the_handling_of_the_first_leaves_nothing(seco
 
 @pytest.mark.parametrize("call", ["pipe", "fork"])
 @pytest.mark.parametrize("number", ["EAGAIN", "ENOMEM", "EMFILE"])
-def test_what_there_is_no_room_for_is_an_error_and_nothing_was_saved(call: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_is_no_room_for_is_an_error_and_nothing_was_saved(
+    call: str, number: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail() -> Any:
         raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)))
 
@@ -319,9 +325,17 @@ def reaped() -> None:
 
 REFUSED = {
     "close": (True, ("EIO", "EAGAIN", "EINTR", "ENOSPC"), None),
-    "waitpid": (False, ("EINTR", "ENOMEM", "EIO", "EAGAIN"), "whether the snapshot was written can't be told: .*became of its process"),
+    "waitpid": (
+        False,
+        ("EINTR", "ENOMEM", "EIO", "EAGAIN"),
+        "whether the snapshot was written can't be told: .*became of its process",
+    ),
     "read": (False, ("EINTR", "ENOMEM", "EIO"), "whether the snapshot was written can't be told: "),
-    "set_blocking": (False, ("EINTR", "EIO", "ENOMEM"), "whether the snapshot was written can't be told: .*became of its process"),
+    "set_blocking": (
+        False,
+        ("EINTR", "EIO", "ENOMEM"),
+        "whether the snapshot was written can't be told: .*became of its process",
+    ),
 }
 
 
@@ -542,9 +556,13 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     """
     (tmp_path / "program.py").write_text(textwrap.dedent(program))
     with subprocess.Popen(
-        [sys.executable, "program.py"], cwd=tmp_path, env={"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as parent:  # fmt: skip
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.kill()

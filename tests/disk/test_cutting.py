@@ -80,7 +80,33 @@ def last_segment_of(directory: Path) -> int:
     return max(int(path.stem.partition("_")[2]) for path in directory.glob("transaction_*"))
 
 
-PLACES = [1, 2, 5, 6, 7, 40, 69, 70, 71, 75, 76, 77, 78, 85, 90, 91, 93, 94, 95, 96, 109, 110, 111, "first of the last", "second of the last"]
+PLACES = [
+    1,
+    2,
+    5,
+    6,
+    7,
+    40,
+    69,
+    70,
+    71,
+    75,
+    76,
+    77,
+    78,
+    85,
+    90,
+    91,
+    93,
+    94,
+    95,
+    96,
+    109,
+    110,
+    111,
+    "first of the last",
+    "second of the last",
+]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -302,7 +302,14 @@ def test_a_holder_that_the_lock_file_does_not_name_is_refused_all_the_same(short
 
 # -- headers of segments and of snapshots have the same fields
 
-HEADER_FIELDS = {"magic": (0, 8), "version": (8, 4), "system": (12, 16), "first": (28, 8), "zeros": (36, 24), "checksum": (60, 4)}
+HEADER_FIELDS = {
+    "magic": (0, 8),
+    "version": (8, 4),
+    "system": (12, 16),
+    "first": (28, 8),
+    "zeros": (36, 24),
+    "checksum": (60, 4),
+}
 
 
 def with_header(data: bytes, field: str, *, resealed: bool) -> bytes:
@@ -443,7 +450,9 @@ IGNORED = {"size", "index", "synced"}
 
 @pytest.mark.parametrize("field", [name for name in FRAME_FIELDS if name != "checksum"])
 @pytest.mark.parametrize("place", ["first block of the first segment", "last block of the last segment"])
-def test_a_field_of_a_frame_changed_and_resealed_is_damage_or_nothing_that_is_needed(long: Path, place: str, field: str) -> None:
+def test_a_field_of_a_frame_changed_and_resealed_is_damage_or_nothing_that_is_needed(
+    long: Path, place: str, field: str
+) -> None:
     path, block, at = framed(long, place)
     data = bytearray(path.read_bytes())
     offset, size = FRAME_FIELDS[field](at)
@@ -718,7 +727,12 @@ FILES: list[tuple[str, Change, Refusal, str]] = [
     ("an empty snapshot", sized(SNAPSHOT_4, 0), None, ""),
     ("a snapshot cut short", sized(SNAPSHOT_4, 100), None, ""),
     ("a snapshot with zeros behind it", sized(SNAPSHOT_4, 1000), None, ""),
-    ("only snapshots of a wrong size", both(sized(SNAPSHOT_4, 1000, b"\xa5"), sized(SNAPSHOT_0, 0)), DamagedSnapshot, SNAPSHOT_4),
+    (
+        "only snapshots of a wrong size",
+        both(sized(SNAPSHOT_4, 1000, b"\xa5"), sized(SNAPSHOT_0, 0)),
+        DamagedSnapshot,
+        SNAPSHOT_4,
+    ),
     ("an empty manifest", sized(MANIFEST, 0), DamagedManifest, MANIFEST),
     ("a manifest cut short", sized(MANIFEST, 100), DamagedManifest, MANIFEST),
     ("a manifest with garbage behind it", sized(MANIFEST, 300, b"\xa5"), DamagedManifest, MANIFEST),
@@ -743,16 +757,27 @@ FILES: list[tuple[str, Change, Refusal, str]] = [
     *[
         (f"a file named {name:.40}", holding(name, b"somebody's own"), None, "")
         for name in (
-            "transaction_x.log", "transaction_.log", "transaction_9.log", "transaction_0000000000000009.log",
-            "transaction_٠٠٠٠٠٠٠٠٠٠٠٠٠٠٩.log", "transaction_00000000000009.log",
+            "transaction_x.log",
+            "transaction_.log",
+            "transaction_9.log",
+            "transaction_0000000000000009.log",
+            "transaction_٠٠٠٠٠٠٠٠٠٠٠٠٠٠٩.log",
+            "transaction_00000000000009.log",
             "transaction_000000000000009.log~",
-            "transaction_-00000000000009.log", f"transaction_{10**30}.log", f"transaction_{'9' * 230}.log",
-            "snapshot_x.dat", "snapshot_9.dat", "snapshot_0000000000000900.dat", "snapshot_٠٠٠٠٠٠٠٠٠٠٠٠٩٠٠.dat",
-            f"snapshot_{1 << 64}.dat", f"snapshot_{'9' * 230}.dat", "notes.txt",
+            "transaction_-00000000000009.log",
+            f"transaction_{10**30}.log",
+            f"transaction_{'9' * 230}.log",
+            "snapshot_x.dat",
+            "snapshot_9.dat",
+            "snapshot_0000000000000900.dat",
+            "snapshot_٠٠٠٠٠٠٠٠٠٠٠٠٩٠٠.dat",
+            f"snapshot_{1 << 64}.dat",
+            f"snapshot_{'9' * 230}.dat",
+            "notes.txt",
         )
     ],
     ("a directory named like a note", directory_named("notes"), None, ""),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("change", "refusal", "named"), [pytest.param(*row[1:], id=row[0]) for row in FILES])
@@ -1096,7 +1121,9 @@ def test_an_end_that_finds_no_room_to_be_mended_is_mended_when_there_is_some(lon
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage" * 100, None], ids=["empty", "garbage", "a directory"])
-def test_a_damaged_snapshot_behind_the_end_of_the_journal_has_nothing_to_stand_in_for_it(short: Path, data: bytes | None) -> None:
+def test_a_damaged_snapshot_behind_the_end_of_the_journal_has_nothing_to_stand_in_for_it(
+    short: Path, data: bytes | None
+) -> None:
     # Its name says that there were 900 actions; the journal knows of 8.
     if data is None:
         (short / AHEAD).mkdir()
@@ -1155,7 +1182,9 @@ def test_bytes_of_the_lock_that_are_no_text_name_no_holder(short: Path) -> None:
     assert refusal.value.pid in (None, os.getpid()), "the kernel may know it"
 
 
-@pytest.mark.parametrize("name", ["transaction_000000000000009.log.tmp", "snapshot_000000000000009.dat.77.tmp", "coopy.json.tmp"])
+@pytest.mark.parametrize(
+    "name", ["transaction_000000000000009.log.tmp", "snapshot_000000000000009.dat.77.tmp", "coopy.json.tmp"]
+)
 def test_a_directory_with_the_name_of_something_half_written_is_left_alone(short: Path, name: str) -> None:
     (short / name).mkdir()
     kept(short, SHORT)

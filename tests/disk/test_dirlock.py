@@ -378,9 +378,20 @@ def test_the_boot_is_said_once_the_end_of_the_journal_is_known_to_be_whole_and_k
 
 @pytest.mark.parametrize(
     "says",
-    [b"", b"12", b"12\n", b"12\n\n", b"\0" * 90, b"12\n11111111-1111 5", b"12\n11111111-1111 5 1:1\n", b"12\n 5 {place}\n",
-     b"12\n11111111-1111 x {place}\n", b"12\n\xff\xfe 5 {place}\n", b"x" * 5000],
-)  # fmt: skip
+    [
+        b"",
+        b"12",
+        b"12\n",
+        b"12\n\n",
+        b"\0" * 90,
+        b"12\n11111111-1111 5",
+        b"12\n11111111-1111 5 1:1\n",
+        b"12\n 5 {place}\n",
+        b"12\n11111111-1111 x {place}\n",
+        b"12\n\xff\xfe 5 {place}\n",
+        b"x" * 5000,
+    ],
+)
 def test_what_names_no_boot_of_this_directory_is_none(place: Path, says: bytes) -> None:
     status = place.stat()
     (place / "lock").write_bytes(says.replace(b"{place}", f"{status.st_dev}:{status.st_ino}".encode()))
@@ -486,7 +497,7 @@ def always(*_: Any) -> bool:
         failing(os, "fstat", errno.EIO, always),
         failing(os, "fchmod", errno.EIO, always),
     ],
-)  # fmt: skip
+)
 def test_a_call_that_fails_is_our_error_and_keeps_no_lock(
     place: Path, monkeypatch: pytest.MonkeyPatch, what: Callable[[pytest.MonkeyPatch], None]
 ) -> None:

@@ -191,7 +191,7 @@ NOT_WHOLE = {
     "a huge count, and fields that fit it": {1: number(41 + (4 << 29)), 29: number(1 << 29)},
     "a count and fields that take a part of the first record": {1: number(57), 29: number(4)},
     "a count and fields that take the last size for a record": {1: number(49), 29: number(2), 9: number(SIZE + 4)},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("changes", NO_HEADS.values(), ids=NO_HEADS)
@@ -230,9 +230,10 @@ def test_a_machine_that_puts_the_high_byte_first_writes_and_reads_the_same_frame
 
 def places_one_by_one(data: bytes) -> list[int]:
     return [
-        at for at in range(len(data))
+        at
+        for at in range(len(data))
         if data[at : at + 2] == frame.MARK or data[at + frame.MANY_MARK_AT :][: len(frame.MANY_MARK)] == frame.MANY_MARK
-    ]  # fmt: skip
+    ]
 
 
 def in_order(places: Iterator[int]) -> list[int]:
@@ -257,9 +258,21 @@ def test_frames_of_both_kinds_are_found_from_either_end() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"C", b"C!", b"C!!C!C", frame.MANY_MARK, b"1234" + frame.MANY_MARK, b"12345" + frame.MANY_MARK, b"12345\xf7Co",
-     b"C!345" + frame.MANY_MARK, b"12345\xf7Co\xf7Co\xf7", b"12345\xf7Co\xf7C!", b"12345" + 3 * frame.MANY_MARK + b"C!"],
-)  # fmt: skip
+    [
+        b"",
+        b"C",
+        b"C!",
+        b"C!!C!C",
+        frame.MANY_MARK,
+        b"1234" + frame.MANY_MARK,
+        b"12345" + frame.MANY_MARK,
+        b"12345\xf7Co",
+        b"C!345" + frame.MANY_MARK,
+        b"12345\xf7Co\xf7Co\xf7",
+        b"12345\xf7Co\xf7C!",
+        b"12345" + 3 * frame.MANY_MARK + b"C!",
+    ],
+)
 def test_every_place_where_a_frame_may_begin_is_found_and_no_other(data: bytes) -> None:
     assert in_order(frame.places(data)) == backwards(frame.places_backwards(data)) == places_one_by_one(data)
 
@@ -409,7 +422,9 @@ AMENDED = frame.OVERHEAD + len(AMENDMENT)
 
 
 @pytest.mark.parametrize("room", [0, 27, AMENDED - 1, AMENDED, AMENDED + 1])
-def test_an_amendment_behind_records_together_is_the_last_of_its_block_or_the_first_of_the_next(tmp_path: Path, room: int) -> None:
+def test_an_amendment_behind_records_together_is_the_last_of_its_block_or_the_first_of_the_next(
+    tmp_path: Path, room: int
+) -> None:
     records = with_room_left(room)
     journal = opened(tmp_path)
     journal.append_all(*joined(records))
@@ -494,7 +509,9 @@ def test_records_together_say_of_those_before_that_they_were_synced(tmp_path: Pa
     assert opened(tmp_path, write=False).last == 9
 
 
-def test_records_together_of_which_nothing_was_synced_are_a_torn_end_from_the_first_that_is_not_whole_on(tmp_path: Path) -> None:
+def test_records_together_of_which_nothing_was_synced_are_a_torn_end_from_the_first_that_is_not_whole_on(
+    tmp_path: Path,
+) -> None:
     journal = opened(tmp_path)
     journal.append_all(*joined(small(130)))
     journal.abandon()

@@ -347,9 +347,7 @@ WRITER = """
 """
 
 
-def test_what_was_acknowledged_survives_a_kill_on_a_full_disk(
-    disk: Disk, tmp_path: Path, durability: str, way: str
-) -> None:
+def test_what_was_acknowledged_survives_a_kill_on_a_full_disk(disk: Disk, tmp_path: Path, durability: str, way: str) -> None:
     basedir = disk.root / "data"
     writer = start(write(tmp_path / "writer.py", WRITER), basedir, durability, way, ROLLING)
     assert writer.stdin is not None and writer.stdout is not None
@@ -403,9 +401,7 @@ def test_a_system_opens_on_a_full_disk_and_closes_again(disk: Disk, durability: 
     clerk.close_and_reopen()
 
 
-def test_a_system_whose_last_block_is_used_up_opens_on_a_full_disk_and_is_read(
-    disk: Disk, durability: str, way: str
-) -> None:
+def test_a_system_whose_last_block_is_used_up_opens_on_a_full_disk_and_is_read(disk: Disk, durability: str, way: str) -> None:
     clerk = Clerk(disk.root / "data", durability=durability, way=way)
     clerk.use_up()
     clerk.leave(room=0, after=0)
@@ -426,9 +422,7 @@ def test_a_system_whose_last_block_is_used_up_opens_on_a_full_disk_and_is_read(
     clerk.close_and_reopen()
 
 
-def test_a_system_without_its_lock_file_is_refused_on_a_full_disk_and_opens_when_there_is_room(
-    disk: Disk, way: str
-) -> None:
+def test_a_system_without_its_lock_file_is_refused_on_a_full_disk_and_opens_when_there_is_room(disk: Disk, way: str) -> None:
     """As it comes out of a backup: the file has to be made."""
     clerk = Clerk(disk.root / "data", way=way)
     clerk.add()
@@ -508,9 +502,7 @@ def test_what_raises_is_withdrawn_though_its_withdrawal_finds_no_room(
 
 
 @pytest.mark.parametrize("room", [0, AMENDMENT - 1, AMENDMENT])
-def test_a_system_closes_on_a_full_disk_with_all_that_was_acknowledged(
-    disk: Disk, durability: str, room: int
-) -> None:
+def test_a_system_closes_on_a_full_disk_with_all_that_was_acknowledged(disk: Disk, durability: str, room: int) -> None:
     clerk = Clerk(disk.root / "data", durability=durability)
     clerk.use_up()
     disk.fill()

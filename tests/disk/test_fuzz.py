@@ -62,7 +62,12 @@ class Called(handed.Called):
     domain = Diary
 
 
-LINES: list[object] = [*(f"day {number} " + "x" * (number % 40) for number in range(900)), "y" * 40_000, ["opaque"], *range(300)]
+LINES: list[object] = [
+    *(f"day {number} " + "x" * (number % 40) for number in range(900)),
+    "y" * 40_000,
+    ["opaque"],
+    *range(300),
+]
 
 
 class Unsynced(Calls):
@@ -192,7 +197,11 @@ FRAMELIKE = st.one_of(
         lambda fields, size, index, synced, count: frame.MANY_HEAD.pack(
             0x42, (fields if fields is not None else 41 + 4 * count) % (1 << 32), frame.MANY_MARK, size, index, synced, count
         ),
-        st.one_of(st.none(), NUMBERS), NUMBERS, INDEXES, INDEXES, NUMBERS,
+        st.one_of(st.none(), NUMBERS),
+        NUMBERS,
+        INDEXES,
+        INDEXES,
+        NUMBERS,
     ),
     st.builds(together, st.lists(st.binary(max_size=30), min_size=2, max_size=4), INDEXES, INDEXES),
 )
@@ -429,15 +438,41 @@ def test_a_directory_with_a_changed_file_has_a_state_that_was_or_is_refused(
 RECORDS = st.one_of(
     st.binary(min_size=13, max_size=60),
     st.binary(max_size=60).map(lambda rest: header(0, 0, 0) + rest),
-    st.builds(lambda call, place, value: header(0, 0, 0) + call[: place % (len(call) + 1)] + value, st.sampled_from([
-        Codec(Diary).encode_call("add", ("x",), {})[0],
-        Codec(Diary).encode_call("add", (["x"],), {})[0],
-        Codec(Diary).encode_call("nothing", (), {})[0],
-        b"NN", b"NNN", b"N", b"", b"K\x01K\x02", b"K\x01)", b"](", b"N)", b"\x8c\x03add]", b"]]", b"\x8c\x03addK\x05",
-        b"\x8c\x03addC\x01P", b"NC\x00", b"NC\x01P", b"NC\x03P\x80\x05", b"NC\x01D", b"NC\x04P)..", b"NC\x03PN.",
-        b"NC\x05PK\x05.", b"B\xff\xff\xff\x7f", b"0000", b"h\x05h\x06",
-    ]), st.integers(0, 99), st.binary(max_size=5)),
-)  # fmt: skip
+    st.builds(
+        lambda call, place, value: header(0, 0, 0) + call[: place % (len(call) + 1)] + value,
+        st.sampled_from(
+            [
+                Codec(Diary).encode_call("add", ("x",), {})[0],
+                Codec(Diary).encode_call("add", (["x"],), {})[0],
+                Codec(Diary).encode_call("nothing", (), {})[0],
+                b"NN",
+                b"NNN",
+                b"N",
+                b"",
+                b"K\x01K\x02",
+                b"K\x01)",
+                b"](",
+                b"N)",
+                b"\x8c\x03add]",
+                b"]]",
+                b"\x8c\x03addK\x05",
+                b"\x8c\x03addC\x01P",
+                b"NC\x00",
+                b"NC\x01P",
+                b"NC\x03P\x80\x05",
+                b"NC\x01D",
+                b"NC\x04P)..",
+                b"NC\x03PN.",
+                b"NC\x05PK\x05.",
+                b"B\xff\xff\xff\x7f",
+                b"0000",
+                b"h\x05h\x06",
+            ]
+        ),
+        st.integers(0, 99),
+        st.binary(max_size=5),
+    ),
+)
 
 
 # LONG_BINPUT has pickle take as much memory as the number behind it says, and READONLY_BUFFER has it tell of an

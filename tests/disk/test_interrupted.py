@@ -116,10 +116,10 @@ def test_an_append_that_is_interrupted_twice_is_cut_off_by_the_next(tmp_path: Pa
 
 @pytest.mark.parametrize("durability", ["sync", "buffered"])
 @pytest.mark.parametrize("call", ["renamed", "sync_directory", "map", "pwrite"])
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EMFILE, os.strerror(errno.EMFILE))], ids=["Ctrl-C", "EMFILE"])
-def test_a_roll_over_that_ends_anywhere_loses_nothing(
-    tmp_path: Path, durability: str, call: str, error: BaseException
-) -> None:
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OSError(errno.EMFILE, os.strerror(errno.EMFILE))], ids=["Ctrl-C", "EMFILE"]
+)
+def test_a_roll_over_that_ends_anywhere_loses_nothing(tmp_path: Path, durability: str, call: str, error: BaseException) -> None:
     calls = Tripping(call, error, mapped=call == "map")
     pile, told = filled(calls, tmp_path / "data", durability)
     calls.armed = True

@@ -29,6 +29,7 @@ from coopy.tools.backup import backup
 from coopy.tools.contents import contents
 from coopy.tools.pruning import prune
 
+
 class Shop:
     def __init__(self) -> None:
         self.sold: list[str] = []
@@ -307,7 +308,10 @@ def test_what_a_pruning_that_failed_has_left_of_the_journal_goes_with_the_next(t
 def test_a_lock_that_can_not_be_seen_is_not_called_something_else(tmp_path: Path) -> None:
     with init_system(Shop, tmp_path / "shop") as shop:
         shop.sell("tea")
-    with unseen(tmp_path / "shop" / "lock"), pytest.raises(JournalError, match="could not be locked, .* nothing in it was changed"):
+    with (
+        unseen(tmp_path / "shop" / "lock"),
+        pytest.raises(JournalError, match="could not be locked, .* nothing in it was changed"),
+    ):
         init_system(Shop, tmp_path / "shop")
     with init_system(Shop, tmp_path / "shop") as shop:
         assert shop.found() == ["tea"]
@@ -365,7 +369,10 @@ def test_a_segment_that_is_to_be_set_aside_and_can_not_be_seen_is_set_aside_once
         shop = open_with(Calls(), Shop, tmp_path / "shop", durability="buffered", segment_bytes=SEGMENT_BYTES)
         before = shop.found()
         assert len(before) == 2
-        with unseen(tmp_path / "shop" / "transaction_000000000000004.log"), pytest.raises(JournalError, match="nothing has changed"):
+        with (
+            unseen(tmp_path / "shop" / "transaction_000000000000004.log"),
+            pytest.raises(JournalError, match="nothing has changed"),
+        ):
             shop.sell("tea")
         shop.sell("milk")
         control(shop).close()
@@ -452,7 +459,9 @@ def test_a_backup_that_may_not_last_is_taken_back(tmp_path: Path, call: str) -> 
     assert coopy.replay(Shop, tmp_path / "copy").sold == ["tea"]
 
 
-def test_a_place_for_a_backup_that_can_not_be_seen_is_not_said_to_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_place_for_a_backup_that_can_not_be_seen_is_not_said_to_be_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with init_system(Shop, tmp_path / "shop") as shop:
         shop.sell("tea")
     (tmp_path / "copy").mkdir()

@@ -342,8 +342,6 @@ def test_the_lock_names_its_holder_and_a_left_file_means_nothing(tmp_path: Path)
     assert opened(tmp_path) == [1]
 
 
-
-
 def test_the_state_before_damage_can_be_looked_at_as_the_error_says(tmp_path: Path) -> None:
     fill(tmp_path, *range(1, 8))
     path = segments(tmp_path)[0]

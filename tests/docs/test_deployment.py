@@ -47,7 +47,13 @@ def here(tmp_path: Path) -> Path:
 
 
 def needs(server: str) -> None:
-    modules = {"gunicorn": ["gunicorn"], "uvicorn": ["fastapi", "uvicorn"], "lask": ["flask"], "Django": ["django"], "manage": ["django"]}
+    modules = {
+        "gunicorn": ["gunicorn"],
+        "uvicorn": ["fastapi", "uvicorn"],
+        "lask": ["flask"],
+        "Django": ["django"],
+        "manage": ["django"],
+    }
     for module in [each for name, found in modules.items() if name in server for each in found]:
         pytest.importorskip(module, reason=f"{module} is not installed")
 
@@ -109,7 +115,15 @@ def served(here: Path, server: str, ended: int = signal.SIGTERM) -> Iterator[Ser
 
 def pages(here: Path) -> dict[str, str]:
     asked = "import coopy, json, wiki; print(json.dumps(coopy.replay(wiki.Wiki, 'data').pages))"
-    ran = subprocess.run([sys.executable, "-c", asked], cwd=here, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", asked],
+        cwd=here,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
     found: dict[str, str] = json.loads(ran.stdout)
     return found
 
@@ -117,9 +131,14 @@ def pages(here: Path) -> dict[str, str]:
 def outcome(here: Path) -> str:
     """How the last action ended, as far as the journal says: only who closes says so."""
     ran = subprocess.run(
-        [sys.executable, "-m", "coopy", "log", "data", "--json"], cwd=here, env=environment(), capture_output=True, text=True,
-        timeout=PATIENCE_S, check=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "coopy", "log", "data", "--json"],
+        cwd=here,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
     return str(json.loads(ran.stdout.splitlines()[-1])["outcome"])
 
 
@@ -141,7 +160,9 @@ def test_a_reload_of_uvicorn_goes_on_with_the_same_system(here: Path) -> None:
     needs("uvicorn")
     with served(here, "uvicorn --reload") as service:
         assert service.ask("Home", "Welcome") == 1
-        (here / "wiki_fastapi.py").write_text(FILES["wiki_fastapi.py"] + "\n@app.get('/new/route')\ndef new(): return 'reloaded'\n")
+        (here / "wiki_fastapi.py").write_text(
+            FILES["wiki_fastapi.py"] + "\n@app.get('/new/route')\ndef new(): return 'reloaded'\n"
+        )
         assert service.until(lambda: service.ask("new/route") == "reloaded")
         assert (service.ask("Home"), service.ask("News", "None")) == ("Welcome", 2)
     assert "DirectoryInUse" not in service.said()
@@ -184,7 +205,12 @@ def test_a_service_of_ones_own_closes_in_order(here: Path, ended: int) -> None:
 def test_a_nightly_script_waits_for_another_and_begins_no_system(here: Path) -> None:
     def begin() -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "nightly.py"], cwd=here, env=environment(WIKI_DATA="data"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "nightly.py"],
+            cwd=here,
+            env=environment(WIKI_DATA="data"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     refused = begin()
@@ -192,8 +218,11 @@ def test_a_nightly_script_waits_for_another_and_begins_no_system(here: Path) -> 
     assert not (here / "data").exists()
     subprocess.run(
         [sys.executable, "-c", "import coopy, wiki; coopy.control(coopy.init_system(wiki.Wiki, 'data')).close()"],
-        cwd=here, env=environment(), check=True, timeout=PATIENCE_S,
-    )  # fmt: skip
+        cwd=here,
+        env=environment(),
+        check=True,
+        timeout=PATIENCE_S,
+    )
     both = [begin(), begin()]
     assert [each.communicate(timeout=PATIENCE_S)[0] for each in both] == ["1\n", "1\n"]
 
@@ -206,7 +235,15 @@ def test_a_cell_may_be_run_again(here: Path) -> None:
         "for _ in range(3):\n    assert not console.runsource(cell, symbol='exec')\n"
         "import coopy\nprint([each.index for each in coopy.opened()])\n"
     )
-    ran = subprocess.run([sys.executable, "-c", program], cwd=here, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=here,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
     assert (ran.stdout, ran.stderr) == ("1\n2\n3\n[3]\n", "")
 
 
@@ -221,9 +258,18 @@ def test_the_unit_of_systemd_ends_the_service_in_order(here: Path) -> None:
     assert int(service["TimeoutStopSec"]) > settings["graceful_timeout"]
     assert (settings["workers"], settings["preload_app"]) == (1, False)
     assert service["Environment"].startswith("WIKI_DATA=/var/lib/" + service["StateDirectory"] + "/")
-    assert service["ExecStart"].split()[0].startswith("/") and service["ExecStart"].split()[-1].partition(":")[0] + ".py" in FILES
+    assert (
+        service["ExecStart"].split()[0].startswith("/") and service["ExecStart"].split()[-1].partition(":")[0] + ".py" in FILES
+    )
     if shutil.which("systemd-analyze"):
-        ran = subprocess.run(["systemd-analyze", "verify", "wiki.service"], cwd=here, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        ran = subprocess.run(
+            ["systemd-analyze", "verify", "wiki.service"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
         assert not re.search(r"Unknown|Failed to parse|Invalid", ran.stderr), ran.stderr
 
 
@@ -275,7 +321,9 @@ def test_a_worker_that_was_forked_after_the_opening_is_told_of_the_fork(here: Pa
         with served(here, "naive") as service:
             with pytest.raises(urllib.error.HTTPError):
                 service.ask("Home", "Welcome")
-            found = service.until(lambda: re.search(r"is open in process (\d+), from which this one was forked", service.said()))
+            found = service.until(
+                lambda: re.search(r"is open in process (\d+), from which this one was forked", service.said())
+            )
             assert int(found[1]) == service.process.pid
     finally:
         del SERVERS["naive"]

@@ -38,7 +38,9 @@ def test_the_demo_finds_everything_and_says_so(tmp_path: Path) -> None:
 
 
 def test_the_todo_of_the_readme_remembers_its_first_run(tmp_path: Path) -> None:
-    block = next(b for b in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M) if "class Todo" in b)
+    block = next(
+        b for b in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M) if "class Todo" in b
+    )
     (tmp_path / "todo.py").write_text(block)
     for expected in (1, 2):
         ran = subprocess.run([sys.executable, "todo.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
@@ -107,8 +109,12 @@ def test_without_pyro_its_examples_say_what_to_install(example: str, tmp_path: P
     path = os.pathsep.join((str(tmp_path), str(ROOT)))
     ran = subprocess.run(
         [sys.executable, str(EXAMPLES / example)],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert ran.returncode == 1
     assert "pip install Pyro5" in ran.stderr
 

@@ -228,7 +228,9 @@ def every_kind() -> list[Called]:
 
 
 @pytest.mark.parametrize(
-    ("held_ns", "chunk"), [(10**12, 32), (10**12, 3), (-1, 1)], ids=["all at once", "in chunks", "the lock is let go behind each"]
+    ("held_ns", "chunk"),
+    [(10**12, 32), (10**12, 3), (-1, 1)],
+    ids=["all at once", "in chunks", "the lock is let go behind each"],
 )
 def test_a_batch_comes_to_what_its_calls_come_to_one_by_one(
     cls: type, tmp_path: Path, held_ns: int, chunk: int, monkeypatch: pytest.MonkeyPatch

@@ -195,7 +195,9 @@ def test_opening_goes_back_to_a_snapshot_that_can_be_loaded(
     assert coopy.replay(Shop, tmp_path / "shop", until=2).count == 2
 
 
-def test_where_the_way_back_is_gone_the_snapshot_is_what_is_to_be_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_way_back_is_gone_the_snapshot_is_what_is_to_be_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     untried(monkeypatch)
     with init_system(Shop, tmp_path / "shop", validation="off") as shop:
         shop.order()
@@ -251,7 +253,9 @@ def test_what_a_command_prunes_has_been_loaded_once(tmp_path: Path, monkeypatch:
     assert snapshots(tmp_path) == [2, 3, 4]
 
 
-def test_where_there_may_be_no_room_for_a_second_state_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_there_may_be_no_room_for_a_second_state_nothing_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trial, "_SMALL_BYTES", 0)
     monkeypatch.setattr(trial, "room", lambda: 1000)
     monkeypatch.setattr(Strict, "__setstate__", lambda self, state: pytest.fail("it was loaded"))

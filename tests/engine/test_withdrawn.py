@@ -297,9 +297,13 @@ def test_whatever_the_method_does_with_it_the_directory_opens(tmp_path: Path, me
         assert jobs.all() == [*state, 2]
 
 
-@pytest.mark.parametrize("call", [("resize", 10**15), ("repeat", 10**15), ("fill", 10**15), ("fall",)], ids=lambda call: call[0])
+@pytest.mark.parametrize(
+    "call", [("resize", 10**15), ("repeat", 10**15), ("fill", 10**15), ("fall",)], ids=lambda call: call[0]
+)
 @pytest.mark.parametrize("is_killed", [False, True])
-def test_a_call_that_lacks_memory_or_room_to_recurse_is_withdrawn(tmp_path: Path, call: tuple[Any, ...], is_killed: bool) -> None:
+def test_a_call_that_lacks_memory_or_room_to_recurse_is_withdrawn(
+    tmp_path: Path, call: tuple[Any, ...], is_killed: bool
+) -> None:
     jobs = opened(tmp_path / "jobs")
     jobs.add(1)
     with pytest.raises((MemoryError, RecursionError)):
@@ -314,8 +318,12 @@ def test_a_call_that_lacks_memory_or_room_to_recurse_is_withdrawn(tmp_path: Path
         assert jobs.all() == [1, 2]
 
 
-@pytest.mark.parametrize("how", [lambda: after(0.05, raising(StopIteration())), lambda: ask_for(StopIteration)], ids=["signal", "thread"])
-def test_an_end_of_an_iterator_that_comes_from_outside_into_a_generator_is_no_error_of_its_own(tmp_path: Path, how: Any) -> None:
+@pytest.mark.parametrize(
+    "how", [lambda: after(0.05, raising(StopIteration())), lambda: ask_for(StopIteration)], ids=["signal", "thread"]
+)
+def test_an_end_of_an_iterator_that_comes_from_outside_into_a_generator_is_no_error_of_its_own(
+    tmp_path: Path, how: Any
+) -> None:
     with opened(tmp_path / "jobs") as jobs:
         jobs.add(1)
         how()

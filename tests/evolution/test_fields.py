@@ -104,11 +104,13 @@ KINDS = {
     "frozen slots": ("@dataclass(frozen=True, slots=True)\nclass Order:\n{}\n", {}),
     "child": ("@dataclass\nclass Thing:\n    first: str\n@dataclass\nclass Order(Thing):\n{}\n", {}),
     "child with slots": (
-        "@dataclass(slots=True)\nclass Thing:\n    first: str\n@dataclass(slots=True)\nclass Order(Thing):\n{}\n", {},
+        "@dataclass(slots=True)\nclass Thing:\n    first: str\n@dataclass(slots=True)\nclass Order(Thing):\n{}\n",
+        {},
     ),
     "frozen child with slots": (
         "@dataclass(frozen=True, slots=True)\nclass Thing:\n    first: str\n"
-        "@dataclass(frozen=True, slots=True)\nclass Order(Thing):\n{}\n", {},
+        "@dataclass(frozen=True, slots=True)\nclass Order(Thing):\n{}\n",
+        {},
     ),
     "attrs": ("@attrs.define\nclass Order:\n{}\n", {}),
     "attrs frozen": ("@attrs.frozen\nclass Order:\n{}\n", {}),
@@ -116,7 +118,7 @@ KINDS = {
     "named tuple": ("class Order(typing.NamedTuple):\n{}\n", {}),
     "list": ("@dataclass\nclass Order(list):\n{}\n", {}),
     "exception": ("@dataclass\nclass Order(Exception):\n{}\n", {}),
-}  # fmt: skip
+}
 each_kind = pytest.mark.parametrize("kind", KINDS)
 each_way = pytest.mark.parametrize("way", ["made", "snapshot", "journal"])
 
@@ -132,7 +134,9 @@ def values(kind: str, *given: str) -> tuple[str, ...]:
 
 @each_kind
 @each_way
-def test_a_field_that_is_gone_stops_the_opening_and_its_upgrade_is_printed(code: Code, tmp_path: Path, kind: str, way: str) -> None:
+def test_a_field_that_is_gone_stops_the_opening_and_its_upgrade_is_printed(
+    code: Code, tmp_path: Path, kind: str, way: str
+) -> None:
     before = of(kind, "article: str", "price: int", "refund: int")
     after = of(kind, "article: str", "refund: int")
     written(code, tmp_path, before, way, *values(kind, "'ink'", "500", "0"))
@@ -151,7 +155,9 @@ def test_a_field_that_is_gone_stops_the_opening_and_its_upgrade_is_printed(code:
 
 @each_kind
 @each_way
-def test_a_field_that_is_new_stops_the_opening_and_its_upgrade_is_printed(code: Code, tmp_path: Path, kind: str, way: str) -> None:
+def test_a_field_that_is_new_stops_the_opening_and_its_upgrade_is_printed(
+    code: Code, tmp_path: Path, kind: str, way: str
+) -> None:
     before = of(kind, "article: str")
     factory = {"attrs": "attrs.field(factory=list)"}.get(kind.partition(" ")[0], "field(default_factory=list)")
     after = of(kind, "article: str", "count: int" if kind == "named tuple" else f"tags: list = {factory}")
@@ -173,7 +179,9 @@ def test_a_field_with_another_name_is_both(code: Code, tmp_path: Path, kind: str
     assert "without price and with cents" in message
     gone = "attributes.pop('price')  # it is gone\n"
     assert gone in message
-    module = code(*upgraded(after, message.replace("WHAT_CENTS_WAS", "cents").replace("attributes.pop(", "cents = attributes.pop(")))
+    module = code(
+        *upgraded(after, message.replace("WHAT_CENTS_WAS", "cents").replace("attributes.pop(", "cents = attributes.pop("))
+    )
     with opened(module, tmp_path) as shop:
         assert shop.orders[0].cents == 500
 
@@ -217,7 +225,9 @@ SILENT = [
 
 @pytest.mark.parametrize("kind, before, after", SILENT)
 @each_way
-def test_what_does_no_harm_is_opened(code: Code, tmp_path: Path, kind: str, before: list[str], after: list[str], way: str) -> None:
+def test_what_does_no_harm_is_opened(
+    code: Code, tmp_path: Path, kind: str, before: list[str], after: list[str], way: str
+) -> None:
     written(code, tmp_path, of(kind, *before), way, "500", "0")
     with opened(code(of(kind, *after)), tmp_path) as shop:
         assert (shop.orders[0].price, shop.orders[0].refund, getattr(shop.orders[0], "tag", "")) == (500, 0, "")
@@ -278,7 +288,15 @@ def test_of_an_entity_in_the_journal_there_is_the_key_alone(code: Code, tmp_path
         assert shop.orders[0].tags == []
 
 
-@pytest.mark.parametrize("answer", ["raise (AttributeError if name == '__slots__' else RuntimeError)(name)", "return 'anything'", "return cls", "return {name: 1}"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "raise (AttributeError if name == '__slots__' else RuntimeError)(name)",
+        "return 'anything'",
+        "return cls",
+        "return {name: 1}",
+    ],
+)
 def test_a_class_may_answer_what_it_likes(code: Code, tmp_path: Path, answer: str) -> None:
     types = f"class Meta(type):\n    def __getattr__(cls, name): {answer}\nclass Order(metaclass=Meta):\n    pass\n"
     written(code, tmp_path, types, "made")
@@ -299,7 +317,11 @@ ENUMS = [
     ("enum.Enum", ["RED = 1", "BLUE = 2"], ["RED = 'r'", "BLUE = 2"]),
     ("enum.Enum", ["RED = 1", "BLUE = 2"], ["RED = 2", "BLUE = 1"]),
     ("enum.Enum", ["RED = 'red'", "BLUE = 'blue'"], ["RED = 'r'", "BLUE = 'b'"]),
-    ("enum.Enum", ["RED = enum.auto()", "BLUE = enum.auto()"], ["PINK = enum.auto()", "RED = enum.auto()", "BLUE = enum.auto()"]),
+    (
+        "enum.Enum",
+        ["RED = enum.auto()", "BLUE = enum.auto()"],
+        ["PINK = enum.auto()", "RED = enum.auto()", "BLUE = enum.auto()"],
+    ),
     ("enum.IntEnum", ["RED = 1", "BLUE = 2"], ["BLUE = 1", "RED = 2"]),
     ("str, enum.Enum", ["RED = 'r'", "BLUE = 'b'"], ["RED = 'red'", "BLUE = 'b'"]),
     ("enum.Flag", ["RED = 1", "BLUE = 2"], ["NONE = 1", "RED = 2", "BLUE = 4"]),

@@ -163,11 +163,14 @@ def test_what_is_several_versions_old_passes_each_upgrade_in_turn(code: Code, tm
     wiki = opened(second, tmp_path)
     wiki.create_page("B", "b")
     control(wiki).close()
-    upgrades = RENAMING + """
+    upgrades = (
+        RENAMING
+        + """
 @upgrades.action("create_page", version=2)
 def create_page(name, text):
     return Call("write", name=name, text=text, tags=["old"])
 """
+    )
     source = FIRST.replace("def create(self, name, text)", "def write(self, *, name, text, tags)")
     third = opened(code(with_a_migration(3, upgrades, source)), tmp_path)
     assert list(third.pages) == ["A", "B"]
@@ -302,7 +305,9 @@ def test_an_upgrade_of_a_state_that_raises_is_named(code: Code, tmp_path: Path) 
 @pytest.mark.parametrize("snapshot", [True, False], ids=["in a snapshot", "in an argument"])
 def test_a_class_that_moved_is_found_where_it_is_now(code: Code, tmp_path: Path, snapshot: bool) -> None:
     written(code, tmp_path, put(), snapshot=snapshot)
-    moved = FIRST.replace("    class Page:\n        def __init__(self, text):\n            self.text = text\n", "    from pages import Leaf\n")
+    moved = FIRST.replace(
+        "    class Page:\n        def __init__(self, text):\n            self.text = text\n", "    from pages import Leaf\n"
+    )
     source = with_a_migration(2, "upgrades.renamed('wiki:Page', 'pages:Leaf')\n" + TAGS, moved)
     module = code(source, pages="class Leaf:\n    pass\n")
     wiki = opened(module, tmp_path)
@@ -474,8 +479,10 @@ def test_every_action_that_does_not_fit_is_told_and_the_others_run(code: Code, t
     with Reading(str(tmp_path / "data"), module.Wiki) as reading:
         machine = reading.machine(misfit=misfits.append)
     assert [(each.index, each.method, type(each)) for each in misfits] == [
-        (1, "create", ChangedSignature), (3, "drop", MissingMethod), (5, "create", ChangedSignature)
-    ]  # fmt: skip
+        (1, "create", ChangedSignature),
+        (3, "drop", MissingMethod),
+        (5, "create", ChangedSignature),
+    ]
     assert list(machine.domain.pages) == ["B", "C"]
 
 

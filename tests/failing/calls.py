@@ -23,9 +23,27 @@ from typing import Any, NamedTuple
 ERRNOS = ("ENOSPC", "EIO", "EDQUOT", "EROFS", "ENOMEM", "EMFILE", "EAGAIN", "EINTR", "EACCES")
 SYNCS = frozenset({"fdatasync", "fsync"})
 ON_DISK = (
-    "open", "close", "fstat", "pread", "pwrite", "mmap", "posix_fallocate", "ftruncate", "fdatasync", "fsync", "mkdir",
-    "rmdir", "replace", "rename", "unlink", "listdir", "stat", "lstat", "flock", "file",
-)  # fmt: skip
+    "open",
+    "close",
+    "fstat",
+    "pread",
+    "pwrite",
+    "mmap",
+    "posix_fallocate",
+    "ftruncate",
+    "fdatasync",
+    "fsync",
+    "mkdir",
+    "rmdir",
+    "replace",
+    "rename",
+    "unlink",
+    "listdir",
+    "stat",
+    "lstat",
+    "flock",
+    "file",
+)
 """Kinds that a disk answers; "file" is the built-in open, which `lock` is opened with."""
 
 OF_PROCESSES = ("pipe", "fork", "waitpid", "read", "write", "set_blocking", "kill", "thread", "popen")

@@ -162,7 +162,11 @@ def job(operation: str, setting: Setting, every: int, wanted: list[str], only: C
     root = Path(tempfile.mkdtemp(prefix="coopy-failing-", dir=PLACES if PLACES.is_dir() else None))
     try:
         with small_segments(), Failing().installed() as failing:
-            found = [only] if only else chosen(list(cases(counts(failing, root, operation, setting), operation, setting)), every, wanted)
+            found = (
+                [only]
+                if only
+                else chosen(list(cases(counts(failing, root, operation, setting), operation, setting)), every, wanted)
+            )
             for case in found:
                 one(failing, root, case, row, cut=bool(only) or random.Random(f"{case} cut").random() < CUT_SHARE)
     finally:
@@ -221,14 +225,19 @@ def table(rows: dict[tuple[str, Setting], Row]) -> str:
             line.append(f"{count}{f' ({bad})' if bad else ''}" if count else "")
         lines.append(line)
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.rjust(width) if n else cell.ljust(width) for n, (cell, width) in enumerate(zip(line, widths))) for line in lines)
+    return "\n".join(
+        "  ".join(cell.rjust(width) if n else cell.ljust(width) for n, (cell, width) in enumerate(zip(line, widths)))
+        for line in lines
+    )
 
 
 def parsed(text: str) -> Case:
     operation, setting, fault = (part.strip() for part in text.split("|"))
     durability, mapped = setting.split(", ")
     kind, number, way = fault.removesuffix(" from then on").split(" ", 2)
-    return Case(operation, Setting(durability, mapped == "mapped"), Fault(kind, int(number), way, fault.endswith(" from then on")))
+    return Case(
+        operation, Setting(durability, mapped == "mapped"), Fault(kind, int(number), way, fault.endswith(" from then on"))
+    )
 
 
 def grouped(rows: dict[tuple[str, Setting], Row]) -> Iterator[str]:

@@ -151,9 +151,11 @@ def _snapshot_checked(world: World) -> None:
         if not new:
             raise Violation("the snapshot was taken, and is not there")
     elif (
-        new and "can't be told" not in world.errors[-1]
-        and world.failing.fault is not None and world.failing.fault.kind not in UNDOES_NOTHING
-    ):  # fmt: skip
+        new
+        and "can't be told" not in world.errors[-1]
+        and world.failing.fault is not None
+        and world.failing.fault.kind not in UNDOES_NOTHING
+    ):
         raise Violation(f"the snapshot was not taken, and is there; {world.errors[-1]}")
     if not world.refuses and not world.does(world.control.take_snapshot):
         raise Violation("no snapshot can be taken any more")
@@ -375,7 +377,12 @@ def _repair(world: World) -> None:
         repair.carry_out(plan, calls=world.calls)
 
     done = world.does(do, "nothing is lost", NOT_SEEN)
-    if not done and not world.vanished and "Nothing was changed" in world.errors[-1] and sorted(_files(world.home).items()) != before:
+    if (
+        not done
+        and not world.vanished
+        and "Nothing was changed" in world.errors[-1]
+        and sorted(_files(world.home).items()) != before
+    ):
         if {name for name, _ in before} - {"lock"} != set(_files(world.home)) - {"lock"}:
             raise Violation(f"something was changed; {world.errors[-1]}")
 
@@ -508,25 +515,29 @@ def _import_checked(world: World) -> None:
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 for name, look in (
-    ("contents", _contents), ("log", _log(None)), ("log since a time", _log(LONG_AGO)), ("rehearse", _rehearse),
+    ("contents", _contents),
+    ("log", _log(None)),
+    ("log since a time", _log(LONG_AGO)),
+    ("rehearse", _rehearse),
     ("prune, tried", _prune_tried),
-):  # fmt: skip
+):
     _operation(name, _snapshots_and_closed, _looking(look), durabilities=("sync",), noted=False, ways=(True,))
-_operation(
-    "log, as it comes", _begun_with_snapshots, _following, durabilities=("sync",), noted=False, ways=(True,)
-)
+_operation("log, as it comes", _begun_with_snapshots, _following, durabilities=("sync",), noted=False, ways=(True,))
 _operation("replay", _closed(0, MUCH, MUCH, MUCH, MUCH), _replay, ways=(True,))
 _operation("past", _begun(0, MUCH, MUCH, MUCH, MUCH), _past, ways=(True,))
 _operation("backup", _begun(0, MUCH, MUCH, MUCH, MUCH), _backup, check=_backup_checked, ways=(False,))
 _operation("repair", _damaged, _repair, check=_repair_checked, is_opened=False, noted=False, ways=(False,))
 _operation("verify", _snapshots_and_closed, _verify, durabilities=("sync",), noted=False, ways=(True,))
 _operation(
-    "prune, closed", _snapshots_and_closed, _prune_closed,
-    check=_prune_closed_checked, durabilities=("sync",), noted=False, ways=(True,),
-)  # fmt: skip
-_operation(
-    "import", _of_an_old_release, _import, check=_import_checked, durabilities=("sync",), noted=False, ways=(True,)
+    "prune, closed",
+    _snapshots_and_closed,
+    _prune_closed,
+    check=_prune_closed_checked,
+    durabilities=("sync",),
+    noted=False,
+    ways=(True,),
 )
+_operation("import", _of_an_old_release, _import, check=_import_checked, durabilities=("sync",), noted=False, ways=(True,))
 
 
 # -- threads
@@ -574,7 +585,9 @@ def _asyncio(world: World) -> None:
             return await asyncio.gather(*(ledger.add(token, "x" * 2000) for token in tokens), return_exceptions=True)
 
     answers: list[object] = []
-    done = world.does(lambda: answers.extend(asyncio.run(main())), "Nothing was opened", "not opened", "No system was begun", "open it again")
+    done = world.does(
+        lambda: answers.extend(asyncio.run(main())), "Nothing was opened", "not opened", "No system was begun", "open it again"
+    )
     for token, answer in zip(tokens, answers):
         world.refuses = False
         world.tell(token, world.verdict(answer) if isinstance(answer, BaseException) else ACKNOWLEDGED)
@@ -614,7 +627,12 @@ def _four_threads(world: World) -> None:
 _operation("call with an effect", _begun_asking, _ask, check=_effects_checked)
 _operation("calls of four threads", _begun(0), _four_threads)
 _operation(
-    "open, by a program", _nothing_there, _open_by_itself,
-    check=_open_checked, durabilities=("sync",), noted=False, ways=(True,),
-)  # fmt: skip
+    "open, by a program",
+    _nothing_there,
+    _open_by_itself,
+    check=_open_checked,
+    durabilities=("sync",),
+    noted=False,
+    ways=(True,),
+)
 _operation("tasks of asyncio", _nothing_there, _asyncio, check=_open_checked, noted=False, ways=(True,))

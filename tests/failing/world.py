@@ -131,9 +131,16 @@ class World:
         self, home: Path, calls: Calls, segment_bytes: int = SEGMENT_BYTES, keep: int | None = None, fork: bool = False
     ) -> Any:
         system = System(
-            Ledger, str(home), durability=self.setting.durability, check=False, kept=Retention(keep), snapshot_growth=0,
-            fork=fork and self.noted is None, segment_bytes=segment_bytes, calls=calls,
-        )  # fmt: skip
+            Ledger,
+            str(home),
+            durability=self.setting.durability,
+            check=False,
+            kept=Retention(keep),
+            snapshot_growth=0,
+            fork=fork and self.noted is None,
+            segment_bytes=segment_bytes,
+            calls=calls,
+        )
         system.start(None)
         return system.proxy
 
@@ -234,7 +241,12 @@ class World:
                 self.refuses = str(error.filename).startswith(str(self.home))
             if not any(word.lower() in str(error).lower() for word in (*words, *UNCHANGED)):
                 raise Violation(f"the error does not say what holds: {told(error)}")
-            if isinstance(error, StorageError) and not isinstance(error, Unreadable) and not self.is_damaged and not self._vanished(error):
+            if (
+                isinstance(error, StorageError)
+                and not isinstance(error, Unreadable)
+                and not self.is_damaged
+                and not self._vanished(error)
+            ):
                 raise Violation(f"not true: {told(error)}")
             return False
         return True
@@ -403,7 +415,9 @@ class World:
             raise Violation(f"{where}: it does not open: {told(error)}") from error
         found = again.found()
         again._coopy_control._system.abandon()
-        words = {word: [each.what for each in said if each.word == word] for word in ("issued", ACKNOWLEDGED, REFUSED, "durable")}
+        words = {
+            word: [each.what for each in said if each.word == word] for word in ("issued", ACKNOWLEDGED, REFUSED, "durable")
+        }
         kept = words[ACKNOWLEDGED] if self.setting.durability == "sync" else words["durable"]
         self._missing(found, [int(str(token)) for token in kept], where)
         if sorted(found) != sorted(set(found)) or (found != sorted(found) and self.in_order):

@@ -136,7 +136,9 @@ def run(seed: int, number: int, folder: Path, tally: Tally, says: bool = False) 
         tally.violations.append((number, f"{error}"))
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        tally.violations.append((number, f"went wrong: {type(error).__name__}: {error} at {where.filename}, line {where.lineno}"))
+        tally.violations.append(
+            (number, f"went wrong: {type(error).__name__}: {error} at {where.filename}, line {where.lineno}")
+        )
         if says:
             traceback.print_exc()
     else:
@@ -180,7 +182,10 @@ def campaign(seed: int, runs: int, seconds: float, processes: int, stop: bool) -
                     if stop and tally.violations:
                         return tally
                     if tally.runs % 500 < CHUNK:
-                        print(f"{tally.runs} runs, {len(tally.violations)} violations, {time.monotonic() - begun:.0f} s", flush=True)
+                        print(
+                            f"{tally.runs} runs, {len(tally.violations)} violations, {time.monotonic() - begun:.0f} s",
+                            flush=True,
+                        )
             except BrokenProcessPool:
                 tally.violations.append((numbers[0], "the process ended"))
                 print(f"  --seed {seed} --run {numbers[0]} to {numbers[-1]}: the process ended", flush=True)
@@ -214,16 +219,30 @@ def hunt(names: list[str], seed: int, runs: int) -> int:
             with planted(mutant, root):
                 done = subprocess.run(
                     [
-                        sys.executable, str(root / "tests" / "fuzz" / "campaign.py"), "--stop",
-                        "--seed", str(seed), "--runs", str(runs), "--processes", "1",
+                        sys.executable,
+                        str(root / "tests" / "fuzz" / "campaign.py"),
+                        "--stop",
+                        "--seed",
+                        str(seed),
+                        "--runs",
+                        str(runs),
+                        "--processes",
+                        "1",
                     ],
-                    cwd=root, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)}, capture_output=True, text=True, check=False,
-                )  # fmt: skip
+                    cwd=root,
+                    env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
             lines = [line for line in done.stdout.splitlines() if line.startswith("  --seed")]
             missed += not lines
             number = lines[0].split("--run ")[1].split(":")[0].split()[0] if lines else ""
             what = f"found after {int(number) + 1} runs" if lines else f"NOT FOUND in {runs} runs {done.stderr[-300:]}"
-            print(f"{mutant.name}: {what}, {time.monotonic() - begun:.0f} s: {lines[0].partition(': ')[2][:160] if lines else ''}", flush=True)
+            print(
+                f"{mutant.name}: {what}, {time.monotonic() - begun:.0f} s: {lines[0].partition(': ')[2][:160] if lines else ''}",
+                flush=True,
+            )
     return missed
 
 
@@ -236,7 +255,9 @@ def main() -> int:
     parser.add_argument("--stop", action="store_true", help="end with the first violation")
     parser.add_argument("--run", type=int, help="one run alone: what it was, and what came of it")
     parser.add_argument("--planted", action="store_true", help="find the faults that are planted")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="plant this one; may be given several times")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="plant this one; may be given several times"
+    )
     asked = parser.parse_args()
     print(f"fuzz: seed {asked.seed}", flush=True)
     if asked.planted:

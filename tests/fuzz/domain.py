@@ -27,12 +27,38 @@ MODULE = "fuzz.made"
 PARTS = '("tokens", "kept", "held")'
 
 RAISES = (
-    "raise ValueError(token)", "raise TimeoutError", "raise Own(token, 'own')", "raise Stop", "sys.exit(token)", "raise SystemExit",
-    "raise KeyboardInterrupt", "{}[token]", "next(iter(()))", "int('x')", "assert not token", "[][token]", "raise MemoryError",
-    "raise RecursionError('own')", "raise StopIteration", "raise JobTimeout", "raise JobTimeout('own') from ValueError(token)",
-    "None.missing", "json.loads('{')", "open('/nowhere/x')", "raise asyncio.CancelledError", "raise GeneratorExit", "Own()", "len(token)",
-    "raise KeyError", "raise values.Fussy('job')", "b'\\xff'.decode()", "token.missing = 1", "1 / 0", "iter(token)", "self.absent(token)",
-)  # fmt: skip
+    "raise ValueError(token)",
+    "raise TimeoutError",
+    "raise Own(token, 'own')",
+    "raise Stop",
+    "sys.exit(token)",
+    "raise SystemExit",
+    "raise KeyboardInterrupt",
+    "{}[token]",
+    "next(iter(()))",
+    "int('x')",
+    "assert not token",
+    "[][token]",
+    "raise MemoryError",
+    "raise RecursionError('own')",
+    "raise StopIteration",
+    "raise JobTimeout",
+    "raise JobTimeout('own') from ValueError(token)",
+    "None.missing",
+    "json.loads('{')",
+    "open('/nowhere/x')",
+    "raise asyncio.CancelledError",
+    "raise GeneratorExit",
+    "Own()",
+    "len(token)",
+    "raise KeyError",
+    "raise values.Fussy('job')",
+    "b'\\xff'.decode()",
+    "token.missing = 1",
+    "1 / 0",
+    "iter(token)",
+    "self.absent(token)",
+)
 TOO_LARGE = ("[0] * 10**15", "'x' * 10**15", "bytearray(10**15)", "b'x' * 10**15", "list(range(10**15))", "(None,) * 10**15")
 
 HEADS = {
@@ -160,7 +186,11 @@ class _Writer:
             # It raises before it changes anything, as it should.
             body += [f"if token % 3 == {chance.randrange(3)}: {self._raise()}"]
         body += self._block(0, own=mark != "@abort_exception")
-        body += [chance.choice(["return token", "return len(self.tokens)", "return self", "return [token, None]", "pass", "yield token"])]
+        body += [
+            chance.choice(
+                ["return token", "return len(self.tokens)", "return self", "return [token, None]", "pass", "yield token"]
+            )
+        ]
         lines += [f"    {line}" for line in body]
         self.done += [name] if mark != "@abort_exception" else []
         return "\n".join(f"    {line}" for line in ([mark] if mark else []) + lines) + "\n"
@@ -176,7 +206,12 @@ class _Writer:
 
     def _statement(self, depth: int, own: bool, fires: bool) -> list[str]:
         chance = self._chance
-        kinds = ["note"] * 4 + ["keep"] * 2 + (["fire"] * 4 if fires else []) + (["raise"] * 2 + ["large", "fall", "hold"] if own else [])
+        kinds = (
+            ["note"] * 4
+            + ["keep"] * 2
+            + (["fire"] * 4 if fires else [])
+            + (["raise"] * 2 + ["large", "fall", "hold"] if own else [])
+        )
         if depth < 2:
             kinds += ["guarded", "finally", "with", "loop", "caught"] + (["call"] if self.done and own and fires else [])
         kind, when = chance.choice(kinds), f"if token % 5 == {chance.randrange(5)}"
@@ -201,7 +236,12 @@ class _Writer:
             return [f"{when}: self.{chance.choice(self.done)}(token, name, value)"]
         if kind == "caught":
             what = chance.choice((*TOO_LARGE, "fall()", "{}[token]", "int('x')"))
-            return ["try:", f"    {what}", "except (MemoryError, RecursionError, KeyError, ValueError):", "    self.tokens.append((token, 'caught'))"]
+            return [
+                "try:",
+                f"    {what}",
+                "except (MemoryError, RecursionError, KeyError, ValueError):",
+                "    self.tokens.append((token, 'caught'))",
+            ]
         inner = [f"    {line}" for line in self._block(depth + 1, own, fires)]
         if kind == "guarded":
             return ["try:", *inner, "except (TimeoutError, JobTimeout) as error:", "    raise ValueError(token) from error"]
@@ -231,10 +271,26 @@ def made(text: str) -> type:
     """The class of a source, in a module from which its objects are loaded."""
     module = sys.modules[MODULE] = types.ModuleType(MODULE)
     module.__dict__.update(
-        abort_exception=abort_exception, transactional=transactional, readonly=readonly, asyncio=asyncio, dataclasses=dataclasses,
-        json=json, signal=signal, sys=sys, threading=threading, values=values, Ward=Ward, fall=fall, tidied=tidied, pictured=pictured,
-        fire=outside.fire, pending=outside.pending, JobTimeout=JobTimeout, Own=Own, Stop=Stop,
-    )  # fmt: skip
+        abort_exception=abort_exception,
+        transactional=transactional,
+        readonly=readonly,
+        asyncio=asyncio,
+        dataclasses=dataclasses,
+        json=json,
+        signal=signal,
+        sys=sys,
+        threading=threading,
+        values=values,
+        Ward=Ward,
+        fall=fall,
+        tidied=tidied,
+        pictured=pictured,
+        fire=outside.fire,
+        pending=outside.pending,
+        JobTimeout=JobTimeout,
+        Own=Own,
+        Stop=Stop,
+    )
     exec(compile(text, f"<{MODULE}>", "exec", dont_inherit=True), module.__dict__)
     return module.Domain  # type: ignore[no-any-return]
 

@@ -110,9 +110,20 @@ class Life:
             # What records the disk needs a frame more than the disk, after it has written.
             deep_calls = [self._from_deep] if self.recorder is None else []
             operations = [
-                *[self._call] * 18, *[self._odd_call] * (5 if self.odd else 0), *[self._sink] * 2, *deep_calls, *[self._look] * 2,
-                *[self._peek] * (0 if self.calm else 1), *[self._snapshot] * 3, *[self._image_now] * 2, self._reopen, self._prune, self._drop, self._hold, self._hold,
-            ]  # fmt: skip
+                *[self._call] * 18,
+                *[self._odd_call] * (5 if self.odd else 0),
+                *[self._sink] * 2,
+                *deep_calls,
+                *[self._look] * 2,
+                *[self._peek] * (0 if self.calm else 1),
+                *[self._snapshot] * 3,
+                *[self._image_now] * 2,
+                self._reopen,
+                self._prune,
+                self._drop,
+                self._hold,
+                self._hold,
+            ]
             if not self.is_killed:
                 operations += [self._ward]
             if self.fork:
@@ -141,7 +152,9 @@ class Life:
         try:
             with patience(PATIENCE_S), small_segments():
                 yield
-                self._found_in(self.home) if not self.is_killed else None  # What could not be lowered at the end of the stack is lowered by whoever is next.
+                self._found_in(
+                    self.home
+                ) if not self.is_killed else None  # What could not be lowered at the end of the stack is lowered by whoever is next.
                 if sys.getrecursionlimit() != limit:
                     raise Violation(f"the limit of recursion was {limit} and is {sys.getrecursionlimit()}")
         except Hang as error:
@@ -185,7 +198,13 @@ class Life:
 
     def _opened(self, home: Path) -> Any:
         return init_system(
-            self.cls, home, validation="off", durability=self.durability, keep=self.keep, fork=self.fork, segment_bytes=SEGMENT_BYTES
+            self.cls,
+            home,
+            validation="off",
+            durability=self.durability,
+            keep=self.keep,
+            fork=self.fork,
+            segment_bytes=SEGMENT_BYTES,
         )
 
     def _hook_amendments(self) -> None:
@@ -264,7 +283,9 @@ class Life:
         if kind == "image":
             return outside.Armed("image", lambda: self._image("inside the method"), points)
         if kind == "snapshot":
-            return outside.Armed("signal: snapshot", lambda: outside._by_signal(lambda *_: control(self.live).take_snapshot()), points)
+            return outside.Armed(
+                "signal: snapshot", lambda: outside._by_signal(lambda *_: control(self.live).take_snapshot()), points
+            )
         return outside.interruption(chance, points)
 
     def _ask(self, call: Call) -> None:
@@ -517,7 +538,9 @@ class Life:
         if found.index not in directory.snapshots(os.listdir(found.basedir)):
             return
         held = found._system.engine.machine.domain.held
-        if any(values.in_state(name) != values.FINE for name, _ in held if name in values.VALUES) or domain.unkept(self.model.domain):
+        if any(values.in_state(name) != values.FINE for name, _ in held if name in values.VALUES) or domain.unkept(
+            self.model.domain
+        ):
             return
         for name, lock in held:
             if name in values.LOCKS and not values.is_open(lock):

@@ -35,9 +35,22 @@ class Own(Exception):
 
 
 RAISED: tuple[type[BaseException], ...] = (
-    TimeoutError, JobTimeout, SystemExit, KeyboardInterrupt, MemoryError, RecursionError, Stop, ValueError, KeyError, OSError,
-    asyncio.CancelledError, StopIteration, GeneratorExit, RuntimeError, Own,
-)  # fmt: skip
+    TimeoutError,
+    JobTimeout,
+    SystemExit,
+    KeyboardInterrupt,
+    MemoryError,
+    RecursionError,
+    Stop,
+    ValueError,
+    KeyError,
+    OSError,
+    asyncio.CancelledError,
+    StopIteration,
+    GeneratorExit,
+    RuntimeError,
+    Own,
+)
 ASKED: tuple[type[BaseException], ...] = (*(each for each in RAISED if each is not Own), Fussy, UnicodeDecodeError, Own)
 """What another thread asks for; the last three can't be made of the class alone."""
 
@@ -118,9 +131,14 @@ def _handler(way: str, error: type[BaseException]) -> Any:
             raise RuntimeError("after it") from first
 
     return {
-        "plain": plain, "bare": bare, "variadic": variadic, "object": _Limit(error), "partial": functools.partial(_named, error),
-        "lambda": lambda *_: _Limit(error).end(), "in turn": in_turn,
-    }[way]  # fmt: skip
+        "plain": plain,
+        "bare": bare,
+        "variadic": variadic,
+        "object": _Limit(error),
+        "partial": functools.partial(_named, error),
+        "lambda": lambda *_: _Limit(error).end(),
+        "in turn": in_turn,
+    }[way]
 
 
 HANDLERS = ("plain", "bare", "variadic", "object", "partial", "lambda", "in turn")

@@ -18,7 +18,9 @@ FRESH_S = 2.0
 SEED = int(os.environ.get("COOPY_FUZZ_SEED", random.SystemRandom().randrange(1 << 32)))
 
 
-def test_whatever_is_called_and_whatever_comes_in_between_the_directory_opens_with_what_counts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_whatever_is_called_and_whatever_comes_in_between_the_directory_opens_with_what_counts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     gc.collect()  # What other tests have left has finalizers of its own.
     tally, fresh = Tally(), Tally()
     # A hang is shown on the standard error of the process.

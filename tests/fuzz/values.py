@@ -21,8 +21,15 @@ FINE, NEVER, SCARCE, EITHER = "fine", "never", "scarce", "either"
 """How a snapshot ends of a state with a value in it: it is kept; it is refused; it is kept and can't be loaded; one of these."""
 
 ERRORS: tuple[type[BaseException], ...] = (
-    ValueError, MemoryError, RecursionError, TimeoutError, KeyboardInterrupt, SystemExit, KeyError, asyncio.CancelledError,
-)  # fmt: skip
+    ValueError,
+    MemoryError,
+    RecursionError,
+    TimeoutError,
+    KeyboardInterrupt,
+    SystemExit,
+    KeyError,
+    asyncio.CancelledError,
+)
 
 
 class Tag:
@@ -223,10 +230,23 @@ def _closure_of_file() -> Any:
 # Other processes take too long to start, and what is written to the standard streams or left in the file system is nobody's.
 _NOT = frozenset(
     {
-        "popen", "pipe of a process", "shared memory", "process", "queue of processes", "simple queue of processes", "lock of processes",
-        "event of processes", "value of processes", "pipe of processes", "loop", "stdout", "TLS", "dumb database", "of a descriptor",
+        "popen",
+        "pipe of a process",
+        "shared memory",
+        "process",
+        "queue of processes",
+        "simple queue of processes",
+        "lock of processes",
+        "event of processes",
+        "value of processes",
+        "pipe of processes",
+        "loop",
+        "stdout",
+        "TLS",
+        "dumb database",
+        "of a descriptor",
     }
-)  # fmt: skip
+)
 BOUND: dict[str, Callable[[], Any]] = {
     **{f"file, {name}": make for name, make in test_bound.FILES.items() if name not in _NOT},
     **{name: make for name, make in test_bound.OTHERS.items() if name not in _NOT},
@@ -274,7 +294,18 @@ ODD: dict[str, Callable[[], Any]] = {
     **{
         f"OddReduce {number}": partial(OddReduce, answer)
         for number, answer in enumerate(
-            [3, "not there", "", (), (int,), (int, 3), ("int", ()), (len, (), None, None, None, None, 1), (test_loadable.gone, ()), None]
+            [
+                3,
+                "not there",
+                "",
+                (),
+                (int,),
+                (int, 3),
+                ("int", ()),
+                (len, (), None, None, None, None, 1),
+                (test_loadable.gone, ()),
+                None,
+            ]
         )
     },
     **{f"OddNewArgs {number}": partial(OddNewArgs, answer) for number, answer in enumerate([3, (1, 2, 3), None])},

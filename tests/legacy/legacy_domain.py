@@ -76,10 +76,17 @@ class Lottery:
         env, clock = self._env, self._clock
         self.drawn.append(
             (
-                env.random(), env.uniform(-1, 1), env.token_bytes(5), env.token_hex(), env.token_urlsafe(9),
-                clock.now(timezone.utc), clock.today(), clock.time(), clock.monotonic(),
+                env.random(),
+                env.uniform(-1, 1),
+                env.token_bytes(5),
+                env.token_hex(),
+                env.token_urlsafe(9),
+                clock.now(timezone.utc),
+                clock.today(),
+                clock.time(),
+                clock.monotonic(),
             )
-        )  # fmt: skip
+        )
 
     def spoil(self):
         self.drawn.append(self._env.random())

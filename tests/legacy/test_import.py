@@ -240,9 +240,7 @@ def test_a_start_that_forgot_calls_is_told_of(v04: OldDirectory, caplog: pytest.
 
 
 @pytest.mark.parametrize("manifest", [False, True])
-def test_a_gap_in_the_numbers_is_told_of(
-    v04: OldDirectory, manifest: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_gap_in_the_numbers_is_told_of(v04: OldDirectory, manifest: bool, caplog: pytest.LogCaptureFixture) -> None:
     if manifest:
         v04.manifest()
     v04.log(3, call("sell_untimed", "tea"))
@@ -252,9 +250,7 @@ def test_a_gap_in_the_numbers_is_told_of(
     assert "of the files numbered 2 to 6, 2 are not there" in said
 
 
-def test_calls_that_went_with_a_deleted_log_of_0_4_are_told_of(
-    v04: OldDirectory, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_calls_that_went_with_a_deleted_log_of_0_4_are_told_of(v04: OldDirectory, caplog: pytest.LogCaptureFixture) -> None:
     (v04.path / "snapshot_000000000000002.dat").unlink()
     v04.snapshot(4, shop(["tea"]))
     v04.log(5, call("sell_untimed", "bread"))
@@ -512,9 +508,7 @@ def test_classes_of_the_domains_old_module_are_looked_up_where_it_is_today_and_t
     assert type(domain.thing) is (now.Thing if "Thing" in moved else then.Thing)
 
 
-def test_a_class_that_only_has_the_name_of_the_domains_is_itself(
-    v04: OldDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_that_only_has_the_name_of_the_domains_is_itself(v04: OldDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     other = types.ModuleType("other")
     other.__dict__["Shop"] = type("Shop", (), {"__module__": "other"})
     monkeypatch.setitem(sys.modules, "other", other)
@@ -608,10 +602,15 @@ def of_this_release_without_its_manifest(path: Path) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        nothing, a_file, empty, somebody_elses, unreadable_manifest, of_this_release,
+        nothing,
+        a_file,
+        empty,
+        somebody_elses,
+        unreadable_manifest,
+        of_this_release,
         of_this_release_without_its_manifest,
     ],
-)  # fmt: skip
+)
 def test_anything_else_is_not_recognized_and_is_refused(make: Any, tmp_path: Path) -> None:
     path = tmp_path / "it"
     make(path)
@@ -636,9 +635,7 @@ def test_a_format_that_is_not_read_is_refused(
         restore_legacy(Shop, v04.path)
 
 
-@pytest.mark.parametrize(
-    ("envelope", "what"), [(b"COOPY-HMAC-1\0", "signed"), (b"COOPY-COMPRESSED-1\0zstd\0", "compressed")]
-)
+@pytest.mark.parametrize(("envelope", "what"), [(b"COOPY-HMAC-1\0", "signed"), (b"COOPY-COMPRESSED-1\0zstd\0", "compressed")])
 def test_a_pickle_in_an_envelope_is_refused(v07: OldDirectory, envelope: bytes, what: str) -> None:
     path = v07.path / "snapshot_000000000000002.dat"
     path.write_bytes(envelope + path.read_bytes())
@@ -798,7 +795,9 @@ def test_an_import_that_fails_removes_nothing_that_it_could_not_see(
     assert [path.name for path in ours.iterdir()] == ["kept"]
 
 
-def test_a_directory_that_can_not_be_seen_is_not_said_to_be_no_old_one(v04: OldDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_can_not_be_seen_is_not_said_to_be_no_old_one(
+    v04: OldDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = os.stat
 
     def refuse(path: Any, **options: Any) -> Any:

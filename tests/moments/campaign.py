@@ -177,9 +177,7 @@ class Campaign:
         # The first trial of all is not traced from its first instruction on in some releases of Python.
         *_, plain = self.run([Task(0), Task(0)], workers=1)
         if plain.kind or plain.came != "nothing":
-            raise AssertionError(
-                f"{self.operation.name}: fails without any interrupt: {plain.kind} {plain.what} {plain.came}"
-            )
+            raise AssertionError(f"{self.operation.name}: fails without any interrupt: {plain.kind} {plain.what} {plain.came}")
         return plain.handled
 
     def run(self, tasks: Sequence[Task], workers: int = 0) -> Iterator[Result]:
@@ -205,9 +203,13 @@ class Campaign:
 
         myself, choice = os.getpid(), self.choice
         tracer = Tracer(
-            *task, choice.error, in_child=self.operation.in_child, everything=choice.everything, told=told,
+            *task,
+            choice.error,
+            in_child=self.operation.in_child,
+            everything=choice.everything,
+            told=told,
             keep=not task.first or (choice.pairs > 0 and not task.second),
-        )  # fmt: skip
+        )
         found = trial.run(self.operation, self.template, folder, tracer, choice.error, lambda name: say(phase=name))
         handled = sites(tracer.kept, choice.every, choice.signals)
         what, came = (text.replace(f"{folder}{os.sep}", "") for text in (found.what, found.came))
@@ -341,9 +343,16 @@ def main() -> int:
         print(*(each.name for each in chosen), sep="\n")
         return 0
     choice = Choice(
-        arguments.pairs, arguments.step, arguments.offset, arguments.all, arguments.signals, ERRORS[arguments.error],
-        arguments.everything, arguments.workers, arguments.seed,
-    )  # fmt: skip
+        arguments.pairs,
+        arguments.step,
+        arguments.offset,
+        arguments.all,
+        arguments.signals,
+        ERRORS[arguments.error],
+        arguments.everything,
+        arguments.workers,
+        arguments.seed,
+    )
     logging.disable(logging.CRITICAL)
     print(f"moments: seed {arguments.seed}, Python {sys.version.split()[0]}, {arguments.error}", flush=True)
     known, folder, tallies = known_moments(), place(), []

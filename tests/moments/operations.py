@@ -369,9 +369,7 @@ def _has_snapshot(trial: Trial) -> bool:
 
 
 def _both(name: str, run: Step, **more: Any) -> list[Operation]:
-    return [
-        Operation(f"{name}, {durability}", run, durability=durability, **more) for durability in ("sync", "buffered")
-    ]
+    return [Operation(f"{name}, {durability}", run, durability=durability, **more) for durability in ("sync", "buffered")]
 
 
 GROWING = {"segment_bytes": 64 << 20}
@@ -383,7 +381,9 @@ OPERATIONS: list[Operation] = [
     *_both("call at roll-over", _carry, template="full segment", proof=_has_rolled),
     Operation("call that draws", lambda trial: trial.system.draw("op")),
     Operation(
-        "call that asks for an effect", lambda trial: trial.system.promise("op", 7), more=_hopeful,
+        "call that asks for an effect",
+        lambda trial: trial.system.promise("op", 7),
+        more=_hopeful,
         prepare=lambda trial: CARRIED.clear(),
     ),
     Operation("call in a call", lambda trial: trial.system.through("op", 7), prepare=_adopt),
@@ -416,7 +416,12 @@ OPERATIONS: list[Operation] = [
         "snapshot by a child", _snapshot, counts=False, options={"fork": True}, proof=_has_snapshot, more=_snapshot_again
     ),
     Operation(
-        "snapshot, in the child", _snapshot, counts=False, options={"fork": True}, more=_snapshot_again, in_child=True,
+        "snapshot, in the child",
+        _snapshot,
+        counts=False,
+        options={"fork": True},
+        more=_snapshot_again,
+        in_child=True,
     ),
     Operation("prune", _prune, template="snapshots", counts=False, proof=_has_pruned, more=_prune_again),
     *_both("close", _close, counts=False, closes=True, prepare=_last_call),

@@ -190,10 +190,24 @@ class Life:
     def run(self) -> None:
         """Lives. Raises `Broken`."""
         operations = [
-            *[self._call] * 4, *[self._carry] * 4, self._fail, self._refuse, self._undo, self._safely, *[self._read] * 2,
-            self._set, self._glimpse, self._snapshot, self._child, self._prune, self._replay, self._past, self._beside,
-            self._beside, self._close,
-        ]  # fmt: skip
+            *[self._call] * 4,
+            *[self._carry] * 4,
+            self._fail,
+            self._refuse,
+            self._undo,
+            self._safely,
+            *[self._read] * 2,
+            self._set,
+            self._glimpse,
+            self._snapshot,
+            self._child,
+            self._prune,
+            self._replay,
+            self._past,
+            self._beside,
+            self._beside,
+            self._close,
+        ]
         for number in range(SHOTS):
             self._chance.choice(operations)()
             self._say(phase=f"after the shot: at {self._shooter.hits}")
@@ -329,9 +343,7 @@ class Life:
                 errors.append(error)
 
         done: list[list[str]] = [[], []]
-        threads = [
-            threading.Thread(target=work, args=([self._key() for _ in range(6)], each), daemon=True) for each in done
-        ]
+        threads = [threading.Thread(target=work, args=([self._key() for _ in range(6)], each), daemon=True) for each in done]
         for thread in threads:
             thread.start()
         try:

@@ -27,7 +27,6 @@ _CALLS = frozenset(("CALL", "CALL_FUNCTION", "CALL_METHOD", "CALL_FUNCTION_KW", 
 _LOOKS = _CALLS | {"RESUME", "JUMP_BACKWARD", "JUMP_ABSOLUTE"}
 
 
-
 class Moment(NamedTuple):
     """Where an exception is raised: before an instruction."""
 

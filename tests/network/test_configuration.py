@@ -149,7 +149,7 @@ def test_a_node_that_is_listed_twice_is_refused(tmp_path):
 
 PASSWORDS = [
     "plain",
-    'quotes " and \' and `',
+    "quotes \" and ' and `",
     "back\\slash \\n \\x41 \\",
     "$HOME",
     "${HOME} $2",
@@ -220,8 +220,21 @@ def certified(directory: Path, *names: str) -> list[TLS]:
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
 
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    openssl("req", "-x509", *key, "-keyout", "authority.key", "-out", "authority.pem", "-subj", "/CN=authority", "-days", "2",
-            "-addext", "keyUsage=critical,keyCertSign")  # fmt: skip
+    openssl(
+        "req",
+        "-x509",
+        *key,
+        "-keyout",
+        "authority.key",
+        "-out",
+        "authority.pem",
+        "-subj",
+        "/CN=authority",
+        "-days",
+        "2",
+        "-addext",
+        "keyUsage=critical,keyCertSign",
+    )
     (directory / "names").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
     for name in names:
         openssl("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")

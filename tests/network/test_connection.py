@@ -12,7 +12,9 @@ import pytest
 from coopy import AuthenticationFailed, Unavailable
 from coopy.network.connection import Connection
 
-INFO = b'INFO {"server_id":"A","server_name":"a","version":"2.12.0","headers":true,"max_payload":1048576,"auth_required":true}\r\n'
+INFO = (
+    b'INFO {"server_id":"A","server_name":"a","version":"2.12.0","headers":true,"max_payload":1048576,"auth_required":true}\r\n'
+)
 
 
 @contextlib.contextmanager

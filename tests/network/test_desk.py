@@ -249,7 +249,9 @@ def test_a_connection_can_not_pass_for_many_whatever_headers_it_sends(
 
 
 def test_two_connections_are_not_taken_for_one() -> None:
-    one = Delivered(16, b"s", b'NATS/1.0\r\nNats-Request-Info: {"start":"1","host":"a","id":1,"acc":"R"}\r\n\r\n', b"{}", b"_R_.a.b")
+    one = Delivered(
+        16, b"s", b'NATS/1.0\r\nNats-Request-Info: {"start":"1","host":"a","id":1,"acc":"R"}\r\n\r\n', b"{}", b"_R_.a.b"
+    )
     other = one._replace(headers=one.headers.replace(b'"id":1', b'"id":11'))
     assert _peer(one) != _peer(other)
     assert _peer(one) == _peer(one._replace(reply=b"_R_.a.c"))

@@ -94,7 +94,9 @@ def test_the_store_of_another_kind_is_moved_and_that_is_on_disk_before_the_word(
     assert len(list(tmp_path.glob("store*"))) == 1
 
 
-def test_a_store_of_another_kind_that_can_not_be_seen_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_of_another_kind_that_can_not_be_seen_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _set_store_aside(str(tmp_path), "alone")
     (tmp_path / "store").mkdir()
     with monkeypatch.context() as patched:

@@ -134,7 +134,7 @@ def heard(connection: socket.socket) -> bytes:
         b"CONNECT " + b"{" * 100_000 + b"\r\n",
         b'CONNECT {"user": "node", "pass": "wrong"}\r\nPING\r\n',
         b'CONNECT {"user": "node"}\r\nPUB coopy.shop.line 5\r\nwrong\r\nPING\r\n',
-        b'CONNECT {}\r\nPUB coopy.shop.line 5\r\nwrong\r\nPING\r\n',
+        b"CONNECT {}\r\nPUB coopy.shop.line 5\r\nwrong\r\nPING\r\n",
         b"PUB coopy.shop.line 5\r\nwrong\r\nSUB > 1\r\nPING\r\n",
     ],
     ids=lambda sent: repr(sent[:20]),
@@ -224,7 +224,9 @@ def test_replicas_can_not_take_all_connections_nor_one_of_them_memory_without_en
 
     login = json.dumps({"user": "replica", "pass": REPLICA, "verbose": False}).encode()
     with socket.create_connection(server.settings.listen, 10) as connection:
-        asked = b"".join(b"SUB %s.%d %d\r\n" % (REPLICA_INBOX.encode(), each, each) for each in range(1, 2 * REPLICA_SUBSCRIPTIONS_MAX))
+        asked = b"".join(
+            b"SUB %s.%d %d\r\n" % (REPLICA_INBOX.encode(), each, each) for each in range(1, 2 * REPLICA_SUBSCRIPTIONS_MAX)
+        )
         connection.sendall(b"CONNECT %s\r\n%sPING\r\n" % (login, asked))
         answer = b""
         while b"PONG" not in answer:
@@ -377,7 +379,9 @@ def test_an_answer_that_is_asked_for_elsewhere_never_gets_there(server, target):
 def test_a_replica_hears_nothing_but_its_inbox_and_what_the_nodes_tell_everybody(server):
     async def listen() -> None:
         async with replica(server) as (node, guest):
-            heard = [await guest.subscribe(subject) for subject in (">", f"{SUBJECT}.>", "$JS.>", "_INBOX.>", f"{SUBJECT}.line")]
+            heard = [
+                await guest.subscribe(subject) for subject in (">", f"{SUBJECT}.>", "$JS.>", "_INBOX.>", f"{SUBJECT}.line")
+            ]
             await guest.flush()
             await node.request(f"{SUBJECT}.ask.a", b"a secret of the nodes", timeout=5)
             await node.publish(f"{SUBJECT}.gossip", b"another")

@@ -106,7 +106,9 @@ def test_what_is_another_users_is_refused(home: Path, monkeypatch: pytest.Monkey
     loopback.find_or_make()
     own = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: own + 1)
-    with pytest.raises(UsageError, match=rf"password of this user \(id {own + 1}\).* belongs to user {own}. .*have HOME or XDG"):
+    with pytest.raises(
+        UsageError, match=rf"password of this user \(id {own + 1}\).* belongs to user {own}. .*have HOME or XDG"
+    ):
         loopback.find_or_make()
 
 

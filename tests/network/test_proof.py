@@ -171,7 +171,9 @@ def test_whoever_has_the_password_knows_the_server(server: Supervisor, bell: Bel
     ("user", "password"), [("node", "guessed"), ("node", REPLICA), ("replica", NODE), ("replica", "guessed")]
 )
 def test_whoever_has_another_password_is_told_so_and_does_not_say_it(server: Supervisor, user: str, password: str) -> None:
-    with pytest.raises(AuthenticationFailed, match="refused the password. Nothing was opened: .* was not sent. Give the password="):
+    with pytest.raises(
+        AuthenticationFailed, match="refused the password. Nothing was opened: .* was not sent. Give the password="
+    ):
         connection(server.url, user, password).open(5)
 
 

@@ -396,7 +396,11 @@ def test_a_stranger_who_is_refused_again_and_again_has_one_line_for_each_cause(t
     lines += [f"[ERR] 10.0.0.{number}:5 - cid:{number} - Authentication Timeout" for number in range(256)]
     lines += [f"[ERR] [::1]:{number} - cid:{number} - maximum connections exceeded" for number in range(256)]
     said = relayed(tmp_path, *lines, caplog=caplog)
-    assert [each.rpartition(" - ")[2] for each in said] == ['User "u1"', "Authentication Timeout", "maximum connections exceeded"]
+    assert [each.rpartition(" - ")[2] for each in said] == [
+        'User "u1"',
+        "Authentication Timeout",
+        "maximum connections exceeded",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -434,11 +438,21 @@ def test_what_strangers_are_told_does_not_push_out_why_a_server_ended(tmp_path):
 def test_lines_about_other_sides_are_not_all_passed_on_to_the_process_that_the_server_works_for(tmp_path):
     script = tmp_path / "server.sh"
     script.write_text(
-        "for i in $(seq 5000); do echo \"[ERR] 127.0.0.1:$i - cid:$i - authentication error\"; done\n"
-        "for i in $(seq 50); do echo \"[ERR] of itself $i\"; done\n"
+        'for i in $(seq 5000); do echo "[ERR] 127.0.0.1:$i - cid:$i - authentication error"; done\n'
+        'for i in $(seq 50); do echo "[ERR] of itself $i"; done\n'
     )
     reading, writing = os.pipe()
-    command = [sys.executable, "-I", "-S", keeper.__file__, str(os.getpid()), str(tmp_path / "lock"), "1", "/bin/sh", str(script)]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        keeper.__file__,
+        str(os.getpid()),
+        str(tmp_path / "lock"),
+        "1",
+        "/bin/sh",
+        str(script),
+    ]
     with subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE, text=True) as process:
         said = process.stdout.read().splitlines()
     os.close(reading)

@@ -941,7 +941,9 @@ def test_who_only_reads_asks_for_no_news_of_who_leads(server: Servers, monkeypat
     connection = server.connect()
     asked: list[list[bytes]] = []
     open_wire = connection.wire
-    monkeypatch.setattr(connection, "wire", lambda subscribe, bell: (asked.append(list(subscribe)), open_wire(subscribe, bell))[1])
+    monkeypatch.setattr(
+        connection, "wire", lambda subscribe, bell: (asked.append(list(subscribe)), open_wire(subscribe, bell))[1]
+    )
     for writes in (True, False):
         line = Stream(connection, server.names, writes=writes)
         connected(line)
@@ -965,10 +967,22 @@ def test_an_answer_that_is_there_counts_however_late_this_end_comes_to_it(
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"nonsense", b"\xff", b"[]", b"5", b"{}", b'{"seq": "a"}', b'{"seq": null}', b'{"seq": Infinity}', b'{"error": {}}',
-     b'{"error": 5}', b"[" * 100_000],
+    [
+        b"",
+        b"nonsense",
+        b"\xff",
+        b"[]",
+        b"5",
+        b"{}",
+        b'{"seq": "a"}',
+        b'{"seq": null}',
+        b'{"seq": Infinity}',
+        b'{"error": {}}',
+        b'{"error": 5}',
+        b"[" * 100_000,
+    ],
     ids=briefly,
-)  # fmt: skip
+)
 def test_an_answer_that_cannot_be_read_leaves_the_outcome_unknown(line: Stream, data: bytes) -> None:
     assert line._wire is not None
     sent = line.send(b"a", "a")

@@ -270,9 +270,25 @@ class Keeper:
 
 
 UNREPEATABLE: list[type[Any]] = [
-    SetAfterSnapshot, SetOfTexts, Addresses, SetOfObjects, WeakOrder, WeakCache, Cache, GlobalVariable, ClassCounter, Context, ThreadLocal,
-    Locale, Environment, ReadsFile, Dice, TimeZone, ChangedByReading, HoldsCode,
-]  # fmt: skip
+    SetAfterSnapshot,
+    SetOfTexts,
+    Addresses,
+    SetOfObjects,
+    WeakOrder,
+    WeakCache,
+    Cache,
+    GlobalVariable,
+    ClassCounter,
+    Context,
+    ThreadLocal,
+    Locale,
+    Environment,
+    ReadsFile,
+    Dice,
+    TimeZone,
+    ChangedByReading,
+    HoldsCode,
+]
 
 
 # -- repeatable
@@ -511,8 +527,22 @@ class Reduces(Touched):
 
 
 REPEATABLE: list[type[Any]] = [
-    SetsOfTexts, Floats, Nan, Decimals, Dataclasses, Entities, Locks, Deep, KeepsPart, Cycles, Shared, HoldsSlots, ClockAndChance, Raises, Reduces,
-]  # fmt: skip
+    SetsOfTexts,
+    Floats,
+    Nan,
+    Decimals,
+    Dataclasses,
+    Entities,
+    Locks,
+    Deep,
+    KeepsPart,
+    Cycles,
+    Shared,
+    HoldsSlots,
+    ClockAndChance,
+    Raises,
+    Reduces,
+]
 
 
 # -- the program

@@ -100,7 +100,9 @@ def eventually(condition: Callable[[], object]) -> None:
 # -- told
 
 
-def test_an_action_that_replay_does_otherwise_is_told_with_its_index_and_the_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_action_that_replay_does_otherwise_is_told_with_its_index_and_the_place(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     used(tmp_path)
     with control(opened(tmp_path)) as here:
         found = here.status()["divergence"]
@@ -248,7 +250,9 @@ def test_what_is_torn_or_garbled_is_passed_over(tmp_path: Path) -> None:
     assert entries(tmp_path) == [*there[:-1], Entry(9, "{}")], "a torn one does not spoil the next"
 
 
-@pytest.mark.parametrize("text", ["{}", "no JSON", '{"took_us":"x"}', "[" * 5000, '{"digest":"00","took_us":1,"at":1,"code":"other"}'])
+@pytest.mark.parametrize(
+    "text", ["{}", "no JSON", '{"took_us":"x"}', "[" * 5000, '{"digest":"00","took_us":1,"at":1,"code":"other"}']
+)
 def test_an_entry_of_another_release_is_passed_over(tmp_path: Path, text: str) -> None:
     used(tmp_path)
     outside[:] = [1]
@@ -382,7 +386,9 @@ def test_a_running_system_checks_itself_and_tells(tmp_path: Path, caplog: pytest
 
 
 @pytest.mark.parametrize("cls", [Till, Holder])
-def test_a_system_that_is_repeatable_checks_itself_and_tells_nothing(tmp_path: Path, cls: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_system_that_is_repeatable_checks_itself_and_tells_nothing(
+    tmp_path: Path, cls: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with control(opened(tmp_path, cls)) as here:
         for number in range(5):
             here.system.add(number)
@@ -421,7 +427,9 @@ def test_the_status_of_a_system_on_one_machine(tmp_path: Path) -> None:
     with control(opened(tmp_path)) as here:
         here.system.add(1)
         found = here.status()
-        assert found["last_applied"] == 1 and found["uptime"] >= 0 and found["divergence"] is None and found["self_check"] is None
+        assert (
+            found["last_applied"] == 1 and found["uptime"] >= 0 and found["divergence"] is None and found["self_check"] is None
+        )
         assert found["snapshot"]["index"] == 0 and found["snapshot"]["bytes"] > 0 and found["snapshot"]["when"] is not None
         here.take_snapshot()
         newest = here.status()["snapshot"]

@@ -15,19 +15,36 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 TOLD = {
-    "SetAfterSnapshot": "state.taken", "SetOfTexts": "state.drawn", "Addresses": "state.seen", "SetOfObjects": "state.order",
-    "WeakOrder": "state.order", "WeakCache": "state.made", "Cache": "state.misses", "GlobalVariable": "state.last",
-    "ClassCounter": "state.orders", "Context": "state.by", "ThreadLocal": "state.by", "Locale": "state.labels",
-    "Environment": "state.shops", "ReadsFile": "state.rates", "Dice": "state.rolled", "TimeZone": "state.hours",
-    "ChangedByReading": "state.asked", "HoldsCode": "state.kept",
-}  # fmt: skip
+    "SetAfterSnapshot": "state.taken",
+    "SetOfTexts": "state.drawn",
+    "Addresses": "state.seen",
+    "SetOfObjects": "state.order",
+    "WeakOrder": "state.order",
+    "WeakCache": "state.made",
+    "Cache": "state.misses",
+    "GlobalVariable": "state.last",
+    "ClassCounter": "state.orders",
+    "Context": "state.by",
+    "ThreadLocal": "state.by",
+    "Locale": "state.labels",
+    "Environment": "state.shops",
+    "ReadsFile": "state.rates",
+    "Dice": "state.rolled",
+    "TimeZone": "state.hours",
+    "ChangedByReading": "state.asked",
+    "HoldsCode": "state.kept",
+}
 
 
 def run(how: str, folder: Path, which: str, **environment: str) -> Any:
     found = subprocess.run(
-        [sys.executable, str(HERE / "domains.py"), how, str(folder), which], capture_output=True, text=True, check=True, timeout=120,
+        [sys.executable, str(HERE / "domains.py"), how, str(folder), which],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", "FOLDER": str(folder), **environment},
-    )  # fmt: skip
+    )
     return json.loads(found.stdout) if how == "again" else None
 
 

@@ -195,7 +195,13 @@ def test_a_dict_subclass_is_used_like_a_dict(tmp_path: Path) -> None:
         shelf |= {"z": 9}
         index = control(shelf).index
         assert index == 7
-        assert (len(shelf), "a" in shelf, shelf["a"], shelf.get("?"), list(shelf)) == (5, True, 1, None, ["a", "d", "x", "y", "z"])
+        assert (len(shelf), "a" in shelf, shelf["a"], shelf.get("?"), list(shelf)) == (
+            5,
+            True,
+            1,
+            None,
+            ["a", "d", "x", "y", "z"],
+        )
         assert (dict(shelf.items()), sorted(shelf.keys())) == (shelf, ["a", "d", "x", "y", "z"])
         assert shelf == {"a": 1, "d": 4, "x": 2, "y": 3, "z": 9} and bool(shelf)
         assert isinstance(shelf, dict)

@@ -182,14 +182,26 @@ def runs(fault: Fault, count: int, seed: str, directory: Path, **options: Any) -
 
 def _say(result: Run, number: int, count: int) -> None:
     done = f"{result.fault:<17} {number:>3}/{count}  {len(result.history):>6} operations"
-    print(f"{done}, {result.silence_s:5.1f} s without service, {len(result.violations)} violations", file=sys.stderr, flush=True)
+    print(
+        f"{done}, {result.silence_s:5.1f} s without service, {len(result.violations)} violations", file=sys.stderr, flush=True
+    )
     for violation in result.violations[:5]:
         print(f"    {violation}", file=sys.stderr)
     if result.path is not None:
         print(f"    The history is in {result.path}, the nodes' directories and words beside it.", file=sys.stderr, flush=True)
 
 
-HEADS = ("fault", "runs", "operations", "acknowledged", "unknown", "violations", "no service, s: median", "max", "digests equal")
+HEADS = (
+    "fault",
+    "runs",
+    "operations",
+    "acknowledged",
+    "unknown",
+    "violations",
+    "no service, s: median",
+    "max",
+    "digests equal",
+)
 
 
 def row(results: Sequence[Run]) -> tuple[str, ...]:

@@ -73,9 +73,7 @@ class Load:
             if op == "read":
                 known[args[0]] = value
 
-    def _choose(
-        self, chance: random.Random, known: dict[str, Any], process: int, number: int
-    ) -> tuple[str, tuple[Any, ...]]:
+    def _choose(self, chance: random.Random, known: dict[str, Any], process: int, number: int) -> tuple[str, tuple[Any, ...]]:
         op = chance.choices(("add", "get", "read", "write", "compare_and_set"), (25, 15, 25, 15, 20))[0]
         if op in ("add", "get"):
             key = f"{self._run}/counter{chance.randrange(COUNTERS)}"

@@ -80,7 +80,9 @@ def serve(kind: str, port: int, directory: str) -> None:
     """Opens a system, and calls it again and again. Reads "phase", and "end" from standard input; then says what it found."""
     from coopy import control, init_system
 
-    diary: Any = init_system(Diary, directory, master=kind == "master", replication=kind == "replica", port=port, password=PASSWORD)
+    diary: Any = init_system(
+        Diary, directory, master=kind == "master", replication=kind == "replica", port=port, password=PASSWORD
+    )
     took: dict[str, list[float]] = {}
     errors: list[str] = []
     phase, ended = ["quiet"], threading.Event()
@@ -109,9 +111,13 @@ def serve(kind: str, port: int, directory: str) -> None:
     caller.join()
     done = sum(map(len, took.values()))
     found = {
-        "took": took, "errors": errors, "lines": len(diary.lines), "calls": done, "status": control(diary).status(),
+        "took": took,
+        "errors": errors,
+        "lines": len(diary.lines),
+        "calls": done,
+        "status": control(diary).status(),
         "digest": control(diary).state_digest(),
-    }  # fmt: skip
+    }
     control(diary).close()
     print(json.dumps(found, default=str), flush=True)
 
@@ -124,8 +130,12 @@ class Honest:
         with open(self.log, "wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, "--serve", kind, str(port), str(folder / kind)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment(),
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment(),
+            )
         self.server = self.heard()["server"]
 
     def heard(self) -> dict[str, Any]:
@@ -280,16 +290,18 @@ def select_all(connections: list[socket.socket]) -> list[socket.socket]:
 def garbage(me: Stranger) -> Iterator[None]:
     """Sends what is no protocol: bytes, other protocols, pickles."""
     while True:
-        sent = me.chance.choice([
-            me.chance.randbytes(me.chance.randint(1, 5000)),
-            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-            me.pickle(),
-            b"PUB %s.line 5\r\n%s\r\n" % (SUBJECT.encode(), me.pickle()),
-            b"SUB > 1\r\nPING\r\n",
-            b"INFO {}\r\n",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + me.chance.randbytes(500),
-            b"CONNECT " + b"{" * me.chance.randint(1, 5000) + b"\r\n",
-        ])  # fmt: skip
+        sent = me.chance.choice(
+            [
+                me.chance.randbytes(me.chance.randint(1, 5000)),
+                b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+                me.pickle(),
+                b"PUB %s.line 5\r\n%s\r\n" % (SUBJECT.encode(), me.pickle()),
+                b"SUB > 1\r\nPING\r\n",
+                b"INFO {}\r\n",
+                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + me.chance.randbytes(500),
+                b"CONNECT " + b"{" * me.chance.randint(1, 5000) + b"\r\n",
+            ]
+        )
         with me.connect() as connection, contextlib.suppress(OSError):
             connection.sendall(sent)
             me.read(connection, 0.02)
@@ -371,33 +383,48 @@ def snapshots(me: Stranger) -> Iterator[None]:
 
 def signs(me: Stranger) -> Iterator[None]:
     return flood(
-        me, 1000,
+        me,
+        1000,
         lambda: [(f"{SUBJECT}.ask.alive", b'{"node": "%d", "position": 1, "index": 1}' % me.chance.randint(0, 10**9), INBOX)],
-    )  # fmt: skip
+    )
 
 
 def reads(me: Stranger) -> Iterator[None]:
     prefix, (line, _, objects) = replica_prefix(SUBJECT), streams(SUBJECT)
     return flood(
-        me, 100,
+        me,
+        100,
         lambda: [
             (f"{prefix}.DIRECT.GET.{line}", b'{"seq": 1, "batch": 10}', INBOX),
             (f"{prefix}.STREAM.INFO.{objects}", b"", INBOX),
             (f"{prefix}.STREAM.NAMES", b"", INBOX),
         ],
-    )  # fmt: skip
+    )
 
 
 def forgeries(me: Stranger) -> Iterator[None]:
     """As a replica: to wherever a node might load what it gets, and with answers that are to go there."""
     prefix, (line, bucket, _) = replica_prefix(SUBJECT), streams(SUBJECT)
     places = [
-        f"{SUBJECT}.line", f"{SUBJECT}.out", f"{SUBJECT}.out.alive", f"$KV.{line}.genesis", f"$O.{line}.C.x", f"{SUBJECT}.ask.sync",
-        f"{SUBJECT}.ask.snapshot", f"{SUBJECT}.ask.alive", f"{SUBJECT}.ask.any", f"$JS.API.STREAM.PURGE.{line}",
-        f"$JS.API.STREAM.DELETE.{bucket}", f"{prefix}.STREAM.DELETE.{line}", "_INBOX.a", "$SYS.REQ.SERVER.PING",
-    ]  # fmt: skip
+        f"{SUBJECT}.line",
+        f"{SUBJECT}.out",
+        f"{SUBJECT}.out.alive",
+        f"$KV.{line}.genesis",
+        f"$O.{line}.C.x",
+        f"{SUBJECT}.ask.sync",
+        f"{SUBJECT}.ask.snapshot",
+        f"{SUBJECT}.ask.alive",
+        f"{SUBJECT}.ask.any",
+        f"$JS.API.STREAM.PURGE.{line}",
+        f"$JS.API.STREAM.DELETE.{bucket}",
+        f"{prefix}.STREAM.DELETE.{line}",
+        "_INBOX.a",
+        "$SYS.REQ.SERVER.PING",
+    ]
     return flood(
-        me, 200, lambda: [(me.chance.choice(places), me.pickle(), me.chance.choice([INBOX, f"{SUBJECT}.line", f"$KV.{line}.a"]))]
+        me,
+        200,
+        lambda: [(me.chance.choice(places), me.pickle(), me.chance.choice([INBOX, f"{SUBJECT}.line", f"$KV.{line}.a"]))],
     )
 
 
@@ -539,9 +566,11 @@ def run(folder: Path, seconds: float, *, hard: bool = False, seed: int = 1, loud
     lines = [line for node in nodes for line in node.log.read_text().splitlines()]
     log_len = master["status"]["log_len"]
     facts = {
-        "calls": master["lines"] - 1, "log lines": len(lines), "messages besides calls": log_len - (master["lines"] - 1),
+        "calls": master["lines"] - 1,
+        "log lines": len(lines),
+        "messages besides calls": log_len - (master["lines"] - 1),
         "server MB": memory,
-    }  # fmt: skip
+    }
     violations = [f"executed: {each}" for each in os.listdir(marks)]
     violations += [f"learnt: {each}" for report in reports for each in report["learnt"]]
     violations += [f"a stranger failed: {report['name']}: {report['problem']}" for report in reports if report["problem"]]

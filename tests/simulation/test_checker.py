@@ -35,29 +35,40 @@ FINE = {
     "two writes under way, read either way": ("0 0 9 write 1", "1 0 9 write 2", "2 1 2 read -> 2", "2 3 4 read -> 1"),
     "a read that answers before the write it sees": ("0 0 9 write 1", "1 1 2 read -> 1"),
     "an unknown write that took effect late": (
-        "0 0 ? write 1", "1 2 3 write 2", "1 4 5 read -> 2", "1 6 7 read -> 1",
+        "0 0 ? write 1",
+        "1 2 3 write 2",
+        "1 4 5 read -> 2",
+        "1 6 7 read -> 1",
     ),
     "an unknown write that never did": ("0 0 ? write 1", "1 2 3 read -> None"),
     "an unknown swap that did": ("0 0 1 write 1", "0 2 ? compare_and_set 1 2", "1 5 6 read -> 2"),
     "a swap refused because of an unknown write that nobody read": (
-        "0 0 1 write 1", "0 2 ? write 7", "1 5 6 compare_and_set 1 2 -> False",
+        "0 0 1 write 1",
+        "0 2 ? write 7",
+        "1 5 6 compare_and_set 1 2 -> False",
     ),
     "an unknown read": ("0 0 1 write 1", "1 2 ? read", "0 3 4 read -> 1"),
     "adds under way": ("0 0 9 add 1 -> 3", "1 0 9 add 2 -> 2", "2 1 2 get -> 2", "2 10 11 get -> 3"),
     "an unknown add that took effect late": ("0 0 ? add 5", "1 1 2 get -> 0", "1 3 4 add 1 -> 1", "1 5 6 get -> 6"),
     "adds whose totals nobody learned": ("0 0 9 add 1", "1 0 9 add 2", "2 10 11 get -> 3"),
     "touching at one instant": ("0 0 5 write 1", "1 5 6 read -> None"),
-}  # fmt: skip
+}
 WRONG = {
     "a stale read": ("0 0 1 write 1", "0 2 3 write 2", "1 4 5 read -> 1"),
     "a read that goes back": ("0 0 9 write 1", "1 1 2 read -> 1", "2 3 4 read -> None"),
     "a value nobody wrote": ("0 0 1 write 1", "1 2 3 read -> 3"),
     "two swaps of one value": (
-        "0 0 1 write 1", "1 2 9 compare_and_set 1 2 -> True", "2 2 9 compare_and_set 1 3 -> True",
+        "0 0 1 write 1",
+        "1 2 9 compare_and_set 1 2 -> True",
+        "2 2 9 compare_and_set 1 3 -> True",
     ),
     "a swap refused for no reason": ("0 0 1 write 1", "1 2 3 compare_and_set 1 2 -> False"),
     "an unknown write that took effect twice": (
-        "0 0 ? write 1", "1 2 3 read -> 1", "1 4 5 write 2", "1 6 7 read -> 2", "1 8 9 read -> 1",
+        "0 0 ? write 1",
+        "1 2 3 read -> 1",
+        "1 4 5 write 2",
+        "1 6 7 read -> 2",
+        "1 8 9 read -> 1",
     ),
     "an unknown write seen before it was asked for": ("1 0 1 read -> 1", "0 2 ? write 1"),
     "a lost update": ("0 0 1 add 1 -> 1", "1 2 3 add 1 -> 1", "0 4 5 get -> 1"),
@@ -65,7 +76,7 @@ WRONG = {
     "a doubled add": ("0 0 1 add 5 -> 5", "1 2 3 get -> 10"),
     "a doubled unknown add": ("0 0 ? add 5", "1 2 3 get -> 5", "1 4 5 get -> 10"),
     "a lone get that sees half": ("0 0 1 add 2 -> 2", "1 2 3 add 4 -> 6", "0 4 5 get -> 4"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("lines", FINE.values(), ids=FINE)
@@ -132,10 +143,15 @@ def histories(draw: st.DrawFn, ops: Sequence[str]) -> list[Operation]:
         args = tuple(draw(value) for _ in range(count))
         result: object = None
         if end is not None:
-            result = draw({
-                "read": st.one_of(st.none(), value), "get": st.integers(0, 6), "write": st.none(),
-                "compare_and_set": st.booleans(), "add": st.one_of(st.none(), st.integers(1, 6)),
-            }[op])  # fmt: skip
+            result = draw(
+                {
+                    "read": st.one_of(st.none(), value),
+                    "get": st.integers(0, 6),
+                    "write": st.none(),
+                    "compare_and_set": st.booleans(),
+                    "add": st.one_of(st.none(), st.integers(1, 6)),
+                }[op]
+            )
         history.append(Operation(process, op, ("k", *args), start, end, result))
     return history
 

@@ -71,11 +71,14 @@ def test_a_going_clock_is_moved_and_goes_on() -> None:
     assert clock.time_ns() >= stood
 
 
-@pytest.mark.parametrize("use, said", [
-    (lambda clock: clock.set(MOMENT.date()), "must be a datetime"),
-    (lambda clock: clock.move("1 day"), "must be a timedelta, or seconds"),
-    (lambda clock: clock.move(True), "must be a timedelta, or seconds"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "use, said",
+    [
+        (lambda clock: clock.set(MOMENT.date()), "must be a datetime"),
+        (lambda clock: clock.move("1 day"), "must be a timedelta, or seconds"),
+        (lambda clock: clock.move(True), "must be a timedelta, or seconds"),
+    ],
+)
 def test_what_is_no_time_is_refused(use: Callable[[Clock], None], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         use(Clock())

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SETUPTOOLS = 77
 """The first release that reads our pyproject.toml."""
-TEST = '''\
+TEST = """\
 class Counter:
     def __init__(self):
         self.count = 0
@@ -26,7 +26,7 @@ def test_a_counter_survives(coopy):
     counter = coopy.open(Counter)
     counter.add(2)
     assert coopy.crash(counter).count == 2
-'''
+"""
 
 
 def installed(folder: Path) -> Path:

@@ -49,7 +49,9 @@ def outcome(project: pytest.Pytester, test: str, *arguments: str) -> pytest.RunR
 
 
 def test_the_fixture_opens_moves_crashes_and_fails(project: pytest.Pytester) -> None:
-    result = outcome(project, """
+    result = outcome(
+        project,
+        """
         import datetime, pytest
         from wiki import Wiki
         from coopy import JournalError, control
@@ -80,7 +82,8 @@ def test_the_fixture_opens_moves_crashes_and_fails(project: pytest.Pytester) -> 
         def test_every_test_has_its_own(coopy, tmp_path):
             assert not list(tmp_path.iterdir())
             assert coopy.clock.now().year < 2030
-    """)  # fmt: skip
+    """,
+    )
     result.assert_outcomes(passed=4)
 
 
@@ -94,14 +97,14 @@ def test_every_run_draws_the_same_and_each_system_something_else(project: pytest
             assert len(tokens) == 4
             print("\\ndrawn:", sorted(tokens))
     """
-    printed = [
-        [line for line in outcome(project, test, "-s").outlines if line.startswith("drawn:")] for _ in range(2)
-    ]
+    printed = [[line for line in outcome(project, test, "-s").outlines if line.startswith("drawn:")] for _ in range(2)]
     assert printed[0] == printed[1] and printed[0]
 
 
 def test_a_directory_that_was_there_keeps_its_seed(project: pytest.Pytester) -> None:
-    outcome(project, """
+    outcome(
+        project,
+        """
         import coopy as package
         from wiki import Wiki
 
@@ -109,14 +112,17 @@ def test_a_directory_that_was_there_keeps_its_seed(project: pytest.Pytester) -> 
             package.init_system(Wiki, tmp_path / "wiki").close()
             wiki = coopy.open(Wiki)
             wiki.create_page("Home")
-    """).assert_outcomes(passed=1)  # fmt: skip
+    """,
+    ).assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("switched, errors", [("True", 1), ("False", 0)])
 def test_what_does_not_replay_is_found_in_the_end_unless_switched_off(
     project: pytest.Pytester, switched: str, errors: int
 ) -> None:
-    result = outcome(project, f"""
+    result = outcome(
+        project,
+        f"""
         from wiki import Wiki
 
         def test_it(coopy):
@@ -127,20 +133,21 @@ def test_what_does_not_replay_is_found_in_the_end_unless_switched_off(
 
         def test_all_were_closed_all_the_same(coopy, tmp_path_factory):
             coopy.open(Wiki, tmp_path_factory.getbasetemp() / "test_it0" / "wiki").create_page("Home")
-    """)  # fmt: skip
+    """,
+    )
     result.assert_outcomes(passed=2, errors=errors)
     if errors:
         result.stdout.fnmatch_lines(["*AssertionError: Wiki does not come to its state again*at .pages*"])
 
 
-@pytest.mark.parametrize("arguments, ini, failed", [
-    ((), "", 0), (("--coopy-check",), "", 1), ((), "coopy_check = true", 1)
-])  # fmt: skip
+@pytest.mark.parametrize("arguments, ini, failed", [((), "", 0), (("--coopy-check",), "", 1), ((), "coopy_check = true", 1)])
 def test_check_is_switched_on_for_all_by_an_option(
     project: pytest.Pytester, arguments: tuple[str, ...], ini: str, failed: int
 ) -> None:
     project.makeini(f"[pytest]\n{ini}\n")
-    result = outcome(project, """
+    result = outcome(
+        project,
+        """
         from wiki import Wiki
 
         def test_it(coopy):
@@ -154,14 +161,18 @@ def test_check_is_switched_on_for_all_by_an_option(
             wiki = coopy.memory(Wiki, check=False)
             wiki.all_pages().append("behind its back")
             wiki.create_page("Home")
-    """, *arguments)  # fmt: skip
+    """,
+        *arguments,
+    )
     result.assert_outcomes(passed=2 - failed, failed=failed)
     if failed:
         result.stdout.fnmatch_lines(["*StateChanged*all_pages*"])
 
 
 def test_systems_that_failed_are_closed_as_well(project: pytest.Pytester) -> None:
-    result = outcome(project, """
+    result = outcome(
+        project,
+        """
         import pytest
         from wiki import Wiki
         from coopy import JournalError
@@ -174,7 +185,8 @@ def test_systems_that_failed_are_closed_as_well(project: pytest.Pytester) -> Non
         def test_that(coopy, tmp_path_factory):
             for name in ("wiki", "other"):
                 coopy.open(Wiki, tmp_path_factory.getbasetemp() / "test_it0" / name)
-    """)  # fmt: skip
+    """,
+    )
     result.assert_outcomes(passed=2)
 
 
@@ -191,8 +203,12 @@ def test_who_does_not_use_the_fixture_loads_neither_the_tools_for_tests_nor_anyt
             (tmp_path / "test_plain.py").write_text("import sys\ndef test_it():\n    print('loaded:', *sorted(sys.modules))\n")
         ran = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-p", plugin],
-            cwd=tmp_path, env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"), capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         line = next(line for line in ran.stdout.splitlines() if line.startswith("loaded:"))
         loaded.append(set(line.split()[1:]))

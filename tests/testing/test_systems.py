@@ -83,7 +83,9 @@ def test_a_system_in_memory_says_that_it_has_no_directory(use: Callable[[Any], A
         use(control(memory_system(Diary)))
 
 
-@pytest.mark.parametrize("option", ["create", "durability", "fork", "segment_bytes", "snapshot_growth", "snapshot_replay", "wait"])
+@pytest.mark.parametrize(
+    "option", ["create", "durability", "fork", "segment_bytes", "snapshot_growth", "snapshot_replay", "wait"]
+)
 def test_an_option_that_needs_a_directory_is_refused_in_memory(option: str) -> None:
     with pytest.raises(UsageError, match=f"{option}=.*no directory"):
         memory_system(Diary, **{option: 1})

@@ -113,6 +113,8 @@ class Noting(Recorder):
 def put(found: dict[str, bytes], directory: Path) -> None:
     for name, data in found.items():
         path = directory / name
-        (path if path.name.startswith(("damaged-", "withdrawn-", "reinstated-", "aside")) else path.parent).mkdir(parents=True, exist_ok=True)
+        (path if path.name.startswith(("damaged-", "withdrawn-", "reinstated-", "aside")) else path.parent).mkdir(
+            parents=True, exist_ok=True
+        )
         if not path.is_dir():
             path.write_bytes(data)

@@ -232,9 +232,7 @@ def flip(path: Path, offset: int) -> None:
         ("coopy.json", 40),
     ],
 )
-def test_a_damaged_directory_has_no_copy_that_looks_like_a_good_one(
-    data: Path, tmp_path: Path, name: str, offset: int
-) -> None:
+def test_a_damaged_directory_has_no_copy_that_looks_like_a_good_one(data: Path, tmp_path: Path, name: str, offset: int) -> None:
     flip(data / name, offset)
     with pytest.raises(StorageError, match=name):
         backup(str(data), str(tmp_path / "copy"))
@@ -396,9 +394,7 @@ def test_a_list_of_names_made_in_the_midst_of_a_change_is_made_again(data: Path,
     holds(tmp_path / "copy", 17)
 
 
-def test_who_prunes_faster_than_one_can_copy_is_told(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_prunes_faster_than_one_can_copy_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TRIES", 3)
     with opened(data) as book:
 

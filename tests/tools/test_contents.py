@@ -423,8 +423,9 @@ def append(directory: Path, indexes: range) -> None:
 
 def frames(directory: Path) -> list[tuple[int, int, int, int]]:
     """Of each frame of the first segment the first and the last action, where it begins and where it ends."""
-    found, segment_ = [], Segment.open(
-        Calls(), str(directory / segment(1)), bytes.fromhex(contents(str(directory)).system), 1, write=False
+    found, segment_ = (
+        [],
+        Segment.open(Calls(), str(directory / segment(1)), bytes.fromhex(contents(str(directory)).system), 1, write=False),
     )
     for block in segment_.blocks():
         offset = 0

@@ -187,7 +187,8 @@ EQUAL: dict[str, Callable[[], tuple[Any, Any]]] = {
     "equal tuples, one object and two": lambda: (both((1, text("x"))), [(1, "x"), (1, text("x"))]),
     "nested tuples, shared and not": lambda: (both((1, (2, (3,)))), [(1, (2, (3,))), (1, (2, tuple([3])))]),
     "tuples around one list, shared and not": lambda: (
-        (lambda inner: both((1, inner)))([1]), (lambda inner: [(1, inner), (1, inner)])([1])
+        (lambda inner: both((1, inner)))([1]),
+        (lambda inner: [(1, inner), (1, inner)])([1]),
     ),
     "nans": lambda: ([NAN, (NAN,), {NAN: NAN}], [-NAN, (float("nan"),), {float("nan"): -NAN}]),
     "nan in an object": lambda: (Plain(a=NAN), Plain(a=-NAN)),
@@ -225,14 +226,30 @@ EQUAL: dict[str, Callable[[], tuple[Any, Any]]] = {
     ],
     "reduced": lambda: (Reduced(1, [2]), Reduced(1, [2])),
     "errors": lambda: (ValueError("x", 1), ValueError("x", 1)),
-}  # fmt: skip
+}
 
 UNEQUAL: dict[str, Callable[[], tuple[Any, ...]]] = {
     "scalars": lambda: (1, True, 1.0, "1", b"1", 1j, Decimal(1), Fraction(1), Number(1), (1,), [1], {1}, frozenset({1}), None),
     "scalars in a list": lambda: ([1], [True], [1.0], ["1"], [b"1"], [bytearray(b"1")], [(1,)], [[1]], [{1}], [{1: 1}], [None]),
     "scalars in a tuple": lambda: ((1, []), (True, []), (1.0, []), ("1", [])),
     "scalars in a set": lambda: ({1, "a"}, {True, "a"}, {1.0, "a"}),
-    "nothing": lambda: ([], (), {}, set(), frozenset(), "", b"", bytearray(), 0, False, 0.0, None, object(), ..., NotImplemented),
+    "nothing": lambda: (
+        [],
+        (),
+        {},
+        set(),
+        frozenset(),
+        "",
+        b"",
+        bytearray(),
+        0,
+        False,
+        0.0,
+        None,
+        object(),
+        ...,
+        NotImplemented,
+    ),
     "floats": lambda: (0.0, -0.0, float("inf"), float("nan"), 5e-324),
     "precision": lambda: (Decimal("1.0"), Decimal("1.00"), Decimal("-1"), Decimal("nan")),
     "order of a list": lambda: ([1, 2], [2, 1]),
@@ -259,7 +276,14 @@ UNEQUAL: dict[str, Callable[[], tuple[Any, ...]]] = {
     "classes and functions": lambda: (Plain, Node, int, ring, len, both, NAN.hex, [].append, [1].append, Node("a").__repr__),
     "lambdas": lambda: (adder(1), adder(2), lambda: 1, lambda: 2, lambda a=1: a, lambda a=2: a, lambda: len),
     "partials": lambda: (functools.partial(ring, "a"), functools.partial(ring, "b"), functools.partial(both, "a")),
-    "times": lambda: (NOON, NOON.replace(fold=1), NOON.replace(tzinfo=UTC), NOON.replace(tzinfo=EAST), NOON.date(), NOON.time()),
+    "times": lambda: (
+        NOON,
+        NOON.replace(fold=1),
+        NOON.replace(tzinfo=UTC),
+        NOON.replace(tzinfo=EAST),
+        NOON.date(),
+        NOON.time(),
+    ),
     "paths": lambda: (PurePosixPath("a"), PureWindowsPath("a"), Path("a"), "a"),
     "reduced": lambda: (Reduced(1), Reduced(2), Reduced([1])),
     "kept attributes": lambda: (Cached([1], 0), Cached([2], 0)),
@@ -273,7 +297,7 @@ UNEQUAL: dict[str, Callable[[], tuple[Any, ...]]] = {
     "rings": lambda: (ring("a"), ring("a", "a"), ring("a", "b"), ring("b", "a"), Node("a")),
     "rings in sets": lambda: ({ring("a", "b", "c")}, {ring("a", "c", "b")}, {ring("a", "b")}),
     "elements": lambda: ({"a"}, {"b"}, {"a", "b"}, {("a",)}, {(("a",),)}, {frozenset("a")}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", EQUAL)
@@ -314,18 +338,26 @@ def test_a_pickle_round_trip_changes_no_digest() -> None:
 
 
 scalars = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.binary(max_size=4)
-    | st.decimals(allow_nan=False) | st.dates()
-)  # fmt: skip
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=4)
+    | st.binary(max_size=4)
+    | st.decimals(allow_nan=False)
+    | st.dates()
+)
 hashable = st.recursive(scalars, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=4)
 states = st.recursive(
     hashable,
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(hashable, inner, max_size=4)
-    | st.sets(hashable, max_size=4)
-    | st.builds(Node, st.text(max_size=2), inner)
-    | st.builds(both, inner)
-    | st.builds(Data, inner, inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(hashable, inner, max_size=4)
+        | st.sets(hashable, max_size=4)
+        | st.builds(Node, st.text(max_size=2), inner)
+        | st.builds(both, inner)
+        | st.builds(Data, inner, inner)
+    ),
     max_leaves=20,
 )
 
@@ -383,11 +415,17 @@ def test_other_processes_have_the_same_digests_whatever_their_hashes(tmp_path: P
 @pytest.mark.parametrize(
     "deep",
     [
-        lambda inner: Node("n", inner), lambda inner: [inner], lambda inner: (inner,), lambda inner: {"k": inner},
-        lambda inner: frozenset({inner}), lambda inner: (1, [inner]), lambda inner: Words([inner]), lambda inner: Point(inner, 1),
+        lambda inner: Node("n", inner),
+        lambda inner: [inner],
+        lambda inner: (inner,),
+        lambda inner: {"k": inner},
+        lambda inner: frozenset({inner}),
+        lambda inner: (1, [inner]),
+        lambda inner: Words([inner]),
+        lambda inner: Point(inner, 1),
     ],
     ids=["nodes", "lists", "tuples", "dicts", "frozensets", "both", "subclass", "rows"],
-)  # fmt: skip
+)
 def test_nothing_is_nested_too_deeply(deep: Callable[[Any], Any]) -> None:
     def made(bottom: int) -> list[Any]:
         value: Any = bottom
@@ -539,12 +577,16 @@ class Counting:
         return {"asked": 0}
 
 
-@pytest.mark.parametrize("plain", [[1, {2}], Plain(a=deque([1]), b=Counter("ab"), c=dt.date(2020, 1, 1)), Tags], ids=["list", "object", "class"])
+@pytest.mark.parametrize(
+    "plain", [[1, {2}], Plain(a=deque([1]), b=Counter("ab"), c=dt.date(2020, 1, 1)), Tags], ids=["list", "object", "class"]
+)
 def test_without_its_own_code_a_state_of_plain_objects_has_the_same_digest(plain: Any) -> None:
     assert digest(plain, runs_code=False) == digest(plain)
 
 
-@pytest.mark.parametrize("place", [lambda one: one, lambda one: [one], lambda one: {"a": (1, {2: one})}], ids=["itself", "list", "deeper"])
+@pytest.mark.parametrize(
+    "place", [lambda one: one, lambda one: [one], lambda one: {"a": (1, {2: one})}], ids=["itself", "list", "deeper"]
+)
 def test_without_its_own_code_no_code_of_an_object_runs(place: Callable[[Any], Any]) -> None:
     counting = Counting()
     with pytest.raises(OwnCode):
@@ -554,7 +596,13 @@ def test_without_its_own_code_no_code_of_an_object_runs(place: Callable[[Any], A
 
 @pytest.mark.parametrize(
     "large",
-    [list(range(1_000_000)), [dict.fromkeys(range(1_000_000))], [set(range(1_000_000))], ["x" * 300_000_000], Plain(a=[bytes(300_000_000)])],
+    [
+        list(range(1_000_000)),
+        [dict.fromkeys(range(1_000_000))],
+        [set(range(1_000_000))],
+        ["x" * 300_000_000],
+        Plain(a=[bytes(300_000_000)]),
+    ],
     ids=["list", "dict", "set", "text", "bytes"],
 )
 def test_a_large_part_of_a_state_is_not_walked_where_there_is_no_time(large: Any, monkeypatch: pytest.MonkeyPatch) -> None:

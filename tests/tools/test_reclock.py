@@ -81,7 +81,9 @@ def ahead(tmp_path: Path, clock: Clock) -> Path:
 # -- told
 
 
-def test_it_is_told_at_the_opening_and_at_the_first_call_and_then_no_more(ahead: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_is_told_at_the_opening_and_at_the_first_call_and_then_no_more(
+    ahead: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING, "coopy")
     with opened(ahead) as diary:
         assert len(warnings(caplog)) == 1
@@ -109,7 +111,9 @@ def test_a_clock_that_is_put_right_while_the_system_is_open_is_told_at_the_next_
 
 
 @pytest.mark.parametrize("back_s", [0, 1, 60, 250])
-def test_a_clock_that_is_set_a_little_is_no_word_worth(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, back_s: int) -> None:
+def test_a_clock_that_is_set_a_little_is_no_word_worth(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture, back_s: int
+) -> None:
     caplog.set_level(logging.WARNING, "coopy")
     with opened(tmp_path) as diary:
         diary.write("a")
@@ -133,7 +137,9 @@ def test_after_it_actions_have_the_times_of_the_clock_again_and_the_past_keeps_i
         with opened(ahead) as diary:
             diary.write(text)
             times = [when for _, when in diary.entries]
-            assert abs(times[-1] - datetime.fromtimestamp(clock.now / 1e9, timezone.utc).replace(tzinfo=None)) < timedelta(minutes=1)
+            assert abs(times[-1] - datetime.fromtimestamp(clock.now / 1e9, timezone.utc).replace(tzinfo=None)) < timedelta(
+                minutes=1
+            )
     assert warnings(caplog) == []
     found = coopy.replay(Diary, ahead)
     assert found.entries[:6] == before and found.texts() == "abcdefgh" and times[6] < times[7]
@@ -173,7 +179,10 @@ def test_a_look_by_time_finds_the_state_that_was_then(tmp_path: Path, clock: Clo
             assert control(diary).replay(moment).texts() == texts
         # Between: before the clock was put back it was the state before the leap. After all: that of now.
         assert coopy.replay(Diary, data, right[2][0] + timedelta(minutes=1)).texts() == "abc"
-        assert coopy.replay(Diary, data, datetime.fromtimestamp(clock.now / 1e9, timezone.utc) + timedelta(days=4000)).texts() == "abcdefghi"
+        assert (
+            coopy.replay(Diary, data, datetime.fromtimestamp(clock.now / 1e9, timezone.utc) + timedelta(days=4000)).texts()
+            == "abcdefghi"
+        )
     with Reading(str(data), Diary) as reading:
         assert [each.index for each in actions(reading, until=right[-2][0])] == list(range(1, 10))
 
@@ -221,7 +230,9 @@ def test_a_clock_that_is_not_behind_is_not_put_back(tmp_path: Path, clock: Clock
     assert coopy.replay(Diary, tmp_path).texts() == "a"
 
 
-def test_the_command_says_what_it_would_do_and_does_it_when_told(ahead: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_the_command_says_what_it_would_do_and_does_it_when_told(
+    ahead: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     pytest.importorskip("typer", reason="the extra [cli] is not installed")
     from coopy.cli.app import app
 

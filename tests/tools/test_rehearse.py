@@ -55,5 +55,7 @@ def test_each_action_that_does_not_fit_is_reported_with_its_kind(basedir: str, m
 def test_what_fails_because_of_a_misfit_before_it_is_reported_as_well(basedir: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "add", lambda self: None)
     assert [(each.action, each.kind) for each in rehearse(basedir, Store)] == [
-        (1, "ChangedSignature"), (2, "ReplayDiverged"), (3, "ChangedSignature")
-    ]  # fmt: skip
+        (1, "ChangedSignature"),
+        (2, "ReplayDiverged"),
+        (3, "ChangedSignature"),
+    ]

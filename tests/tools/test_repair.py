@@ -661,9 +661,7 @@ def test_of_two_stories_the_first_action_that_both_have_is_named(book: Path) -> 
         (another_story, "not the same one"),
     ],
 )
-def test_what_cannot_be_repaired_is_left_as_it_is_and_said_why(
-    book: Path, plant: Callable[[Path], None], reason: str
-) -> None:
+def test_what_cannot_be_repaired_is_left_as_it_is_and_said_why(book: Path, plant: Callable[[Path], None], reason: str) -> None:
     plant(book)
     before = files(book)
     plan = planned(book)

@@ -221,9 +221,7 @@ def test_actions_that_were_appended_together_are_all_replayed(crowd: Path, twice
 
 
 @pytest.mark.parametrize(("index", "first"), [(1, 1), (30, 21), (50, 41), (99, 81)])
-def test_a_damaged_frame_of_several_is_named_by_its_place_and_its_first_action(
-    crowd: Path, index: int, first: int
-) -> None:
+def test_a_damaged_frame_of_several_is_named_by_its_place_and_its_first_action(crowd: Path, index: int, first: int) -> None:
     place = place_of(crowd, index)
     flip(segments(crowd)[0], place + 300)
     found = verify(crowd, Clean)
@@ -353,8 +351,10 @@ def test_an_action_that_ends_otherwise_is_named_and_replay_goes_on_behind_the_ne
 def test_a_method_that_is_gone_is_a_problem(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Clean, "add")
     assert [(each.kind, each.index, each.method) for each in verify(clean, Clean).problems] == [
-        ("replay", 1, "add"), ("replay", 9, "add"), ("replay", 17, "add")
-    ]  # fmt: skip
+        ("replay", 1, "add"),
+        ("replay", 9, "add"),
+        ("replay", 17, "add"),
+    ]
 
 
 def test_a_snapshot_that_does_not_load_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,9 +410,7 @@ def test_the_environment_is_reported_at_the_first_action_that_reads_it(tmp_path:
     assert "look('USER')" in problem.text and "'not there'" in problem.text and "'other'" in problem.text
 
 
-def test_what_is_the_same_in_both_and_other_than_here_is_reported_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_the_same_in_both_and_other_than_here_is_reported_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANG", "of this process alone")
     with opened(Environment, tmp_path) as system:
         fill(system, 5)
@@ -512,9 +510,7 @@ def test_a_module_that_cannot_be_imported_elsewhere_is_a_problem(tmp_path: Path,
     assert "needing cannot be imported: KeyError: 'NEEDED'" in problem.text
 
 
-def test_processes_and_directories_of_ours_are_gone_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_and_directories_of_ours_are_gone_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     children: list[Any] = []

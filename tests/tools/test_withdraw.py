@@ -124,7 +124,11 @@ def refusal(directory: Path, index: int) -> str:
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.name != "lock"}
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
 
 
 def lines(directory: Path) -> list[Any]:
@@ -624,11 +628,21 @@ def test_what_the_plan_says_is_for_people_and_for_programs(tmp_path: Path) -> No
             book.write(number, "x" * 100)
     plan = withdrawing.plan(str(directory), 2)
     said = plan.text()
-    for part in ("Action 2 of 3", "write(2, 'xxx", "recorded as 'returned'", "action 3 is run without it", "--reinstate 2", plan.time):
+    for part in (
+        "Action 2 of 3",
+        "write(2, 'xxx",
+        "recorded as 'returned'",
+        "action 3 is run without it",
+        "--reinstate 2",
+        plan.time,
+    ):
         assert part in said
     assert json.loads(json.dumps(plan.as_dict()))["index"] == 2
     withdraw(directory, 2)
-    assert "opening runs it again, and it has to end as recorded before ('returned')" in withdrawing.plan_back(str(directory), 2).text()
+    assert (
+        "opening runs it again, and it has to end as recorded before ('returned')"
+        in withdrawing.plan_back(str(directory), 2).text()
+    )
 
 
 # -- crashes
@@ -680,9 +694,7 @@ def come_to_the_end(before: dict[str, bytes], directory: Path, index: int, numbe
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_crash_at_any_step_leaves_what_the_same_command_finishes(
-    tmp_path: Path, make: Callable[[Path], int]
-) -> None:
+def test_a_crash_at_any_step_leaves_what_the_same_command_finishes(tmp_path: Path, make: Callable[[Path], int]) -> None:
     origin = tmp_path / "book"
     index = make(origin)
     before = files(origin)
@@ -700,9 +712,7 @@ def test_a_crash_at_any_step_leaves_what_the_same_command_finishes(
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_power_cut_at_any_moment_leaves_what_the_same_command_finishes(
-    tmp_path: Path, make: Callable[[Path], int]
-) -> None:
+def test_a_power_cut_at_any_moment_leaves_what_the_same_command_finishes(tmp_path: Path, make: Callable[[Path], int]) -> None:
     directory = tmp_path / "book"
     index = make(directory)
     (directory / "lock").unlink(missing_ok=True)
