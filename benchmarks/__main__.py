@@ -24,7 +24,7 @@ from typing import Any
 import coopy
 from benchmarks import peers, raw
 from benchmarks.workload import Bank, Store, deposits, gets, rate_of_threads, seconds_of
-from coopy.proving import Proving
+from coopy.proof.proving import Proving
 from coopy.system import System
 
 

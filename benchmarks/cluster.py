@@ -29,8 +29,8 @@ import coopy.aio
 from benchmarks.__main__ import Row
 from benchmarks.workload import NAMES, Bank, Store
 from coopy import control
-from coopy.network import proof
-from coopy.network.configuration import NODE
+from coopy.network.server import proof
+from coopy.network.server.configuration import NODE
 
 PASSWORD, REPLICA_PASSWORD = "password of nodes", "password of replicas"
 RAW = "RAW"

@@ -95,13 +95,13 @@ def measured(way: str) -> dict[str, float]:
         found[f"{PLAIN}, before"] = plain_calls(system)[0]
         coopy.control(system).close()
     if way != "without":
-        from coopy import deterministic
+        from coopy.determinism import install
 
         began = _now()
-        deterministic.install()
+        install.install()
         found["install, ms"] = (_now() - began) * 1e3
         if way == "watched":
-            deterministic.watch(lambda use: None)
+            install.watch(lambda use: None)
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as other:
         system, off = opened(directory, way != "without"), opened(other, False)
         found[PLAIN], found[f"{PLAIN}, system without"] = plain_calls(system, off)

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.workload import seconds_of
 from coopy import control, init_system, transactional
-from coopy.digest import digest
+from coopy.values.digest import digest
 
 
 class Account:

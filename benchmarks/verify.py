@@ -20,8 +20,8 @@ from typing import Any
 
 import coopy
 from benchmarks.workload import Bank, Store, deposits, seconds_of
-from coopy.digest import digest
 from coopy.tools.verify import verify
+from coopy.values.digest import digest
 
 GOAL = 3.0
 

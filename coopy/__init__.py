@@ -8,7 +8,6 @@ from __future__ import annotations
 from coopy.clock import clock
 from coopy.decorators import abort_exception, readonly, transactional, unlocked
 from coopy.effects import effect_id, on_commit
-from coopy.entities import entity
 from coopy.env import env
 from coopy.errors import (
     AuthenticationFailed,
@@ -45,9 +44,10 @@ from coopy.errors import (
     UnsupportedFormat,
     UsageError,
 )
-from coopy.moment import replaying
+from coopy.ground.running import replaying
 from coopy.opening import init_persistent_system, init_system
 from coopy.system import Control, close_all, control, opened, replay
+from coopy.values.entities import entity
 from coopy.versions import code_version
 
 open = init_system

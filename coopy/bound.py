@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
-from coopy import words
+from coopy.ground import words
 
 Reducer = Callable[[Any], Any]
 

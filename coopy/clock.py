@@ -12,8 +12,8 @@ from __future__ import annotations
 import time
 from datetime import date, datetime, timezone, tzinfo
 
-from coopy import action
-from coopy.moment import current
+from coopy.ground import action
+from coopy.ground.running import current
 
 
 class Clock:

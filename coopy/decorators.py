@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar, overload
 
 from coopy.errors import UsageError
-from coopy.words import shown
+from coopy.ground.words import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 

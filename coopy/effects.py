@@ -20,10 +20,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from coopy import bound, deep
+from coopy import bound
 from coopy.errors import EncodingError, UsageError
-from coopy.moment import current
-from coopy.words import shown
+from coopy.ground.running import current
+from coopy.ground.words import shown
+from coopy.values import deep
 
 DONE = "<done>"
 """Name of the action that says that an effect was carried out."""

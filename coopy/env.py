@@ -19,7 +19,7 @@ import os
 import random
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from coopy.moment import current
+from coopy.ground.running import current
 
 if TYPE_CHECKING:
     import uuid

@@ -69,7 +69,7 @@ class UsageError(CoopyError, ValueError):
 class PrevalentError(UsageError):
     """The domain class does something that replay cannot repeat.
 
-    ``findings`` holds one `coopy.determinism.Finding` per place.
+    ``findings`` holds one `coopy.determinism.check.Finding` per place.
     """
 
     def __init__(self, message: str, findings: tuple[object, ...] = ()) -> None:
@@ -356,7 +356,7 @@ class ReplayError(CoopyError):
 
 
 _PLACE = re.compile(r"(?s)(.+), byte [0-9]+\Z")
-"""Where an action lies in a segment, as `coopy.storage.Log.where` says it of one on disk."""
+"""Where an action lies in a segment, as `coopy.ground.storage.Log.where` says it of one on disk."""
 
 
 def _ways_out(cure: str, where: str, index: int, stub: str = "") -> str:

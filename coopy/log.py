@@ -1,12 +1,68 @@
-"""What a person should know and no call can tell: the logger "coopy".
+"""What a person is told that no exception tells: the logger "coopy", a bar for what takes long, and what is not logged again.
 
 `logging` is imported when there is something to say, not with the package.
 """
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TextIO
+
+from coopy.ground.running import replaying
+
+if TYPE_CHECKING:
+    import logging
+
 WARNING, ERROR = 30, 40
 """As in `logging`."""
+
+DELAY_S = 2.0
+"""A bar is drawn for what has taken this long: up to here nobody asks whether it goes on."""
+
+INTERVAL_S = 0.1
+"""Ten times a second looks steady and costs nothing."""
+
+WIDTH = 40
+"""Columns of the bar; with the words beside it, a terminal of 80 has room."""
+
+
+class Bar:
+    """Called with how much is done and how much there is. `finish` takes the bar away."""
+
+    def __init__(self, what: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._what = what
+        self._stream: TextIO | None = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._next = clock() + DELAY_S
+        self._drawn = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Actions done, and in all."""
+        self._draw(done, total, f"{done:,} of {total:,} actions")
+
+    def loading(self, done: int, total: int) -> None:
+        """Bytes of the snapshot that are loaded, and in all."""
+        self._draw(done, total, f"{done >> 20:,} of {total >> 20:,} MiB of the snapshot")
+
+    def _draw(self, done: int, total: int, words: str) -> None:
+        now = self._clock()
+        # A program without a console has no stream at all.
+        if now < self._next or self._stream is None or not self._stream.isatty():
+            return
+        self._next = now + INTERVAL_S
+        self._drawn = True
+        full = WIDTH * done // max(total, 1)
+        bar = "#" * full + "-" * (WIDTH - full)
+        self._stream.write(f"\r{self._what} [{bar}] {words}\x1b[K")
+        self._stream.flush()
+
+    def finish(self) -> None:
+        """Clears the line."""
+        if self._drawn and self._stream is not None:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
 
 
 def warn(message: str, *values: object) -> None:
@@ -24,3 +80,22 @@ def say(logger: str, level: int, message: str, *values: object) -> None:
     import logging
 
     logging.getLogger(logger).log(level, message, *values)
+
+
+class LiveOnly:
+    """A filter for loggers: keeps what a method logs from being logged again by every start.
+
+        logger = logging.getLogger("wiki")
+        logger.addFilter(LiveOnly())
+
+    Lets a record through unless the method that logs it is being replayed. A filter of a logger is asked for what is logged by
+    that logger itself, one of a handler for all that the handler gets. With a ``name`` only records of that logger, and of those
+    below it, are let through, as `logging.Filter` does.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self._name = name
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        """Returns whether the record is to be logged."""
+        return not replaying() and (not self._name or f"{record.name}.".startswith(f"{self._name}."))

@@ -31,9 +31,9 @@ from collections.abc import Callable
 from types import MemberDescriptorType
 from typing import Any, NamedTuple, TypeVar, cast
 
-from coopy import fields
 from coopy.errors import DecodingError, UsageError
-from coopy.words import shown
+from coopy.ground import fields
+from coopy.ground.words import shown
 
 MARK = "<version>"
 """Name of the action that says that from here on a higher version records."""

@@ -8,16 +8,16 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from coopy import looking, paths
 from coopy.disk.journal import SEGMENT_BYTES
 from coopy.errors import UsageError
-from coopy.proving import REPORT
-from coopy.replay import Progress
+from coopy.ground import looking, paths
+from coopy.ground.words import shown
+from coopy.proof.proving import REPORT
+from coopy.spine.replay import Progress
 from coopy.system import System, open_as
-from coopy.words import shown
 
 if TYPE_CHECKING:
-    from coopy.network.configuration import TLS
+    from coopy.network.server.configuration import TLS
 
 T = TypeVar("T")
 
@@ -170,7 +170,7 @@ def init_system(
         password: of your own, the same for all. The documented one stands for that of this user on this machine, which other
             users can't read, and is refused where an address is not loopback.
         tls: certificates for all connections of a replicated system. True: those in the folder ``tls`` of ``basedir``, as
-            `coopy cluster init` makes them; or a `coopy.network.configuration.TLS` with paths of your own.
+            `coopy cluster init` makes them; or a `coopy.network.server.configuration.TLS` with paths of your own.
         server: URL of a nats-server of your own, with JetStream; by default each node starts one.
         timeout: seconds that a call of a replicated system waits before it raises `Unavailable`, if it was surely not
             recorded, or `OutcomeUnknown`.
@@ -189,9 +189,9 @@ def init_system(
         raise UsageError(f"node={shown(node)}: is for one of a cluster, and there is no cluster=[...]. Nothing was opened.")
     if master or replication or cluster:
         # The extra [cluster] may not be there, and few need it.
-        from coopy import replicated
+        from coopy.replication.node import ReplicatedSystem, role
 
-        found = replicated.role(
+        found = role(
             master=master,
             replication=replication,
             cluster=cluster,
@@ -205,7 +205,7 @@ def init_system(
             timeout=timeout,
             basedir=paths.absolute(_name_of(obj) if basedir is None else basedir),
         )
-        kind = partial(replicated.ReplicatedSystem, role=found)
+        kind = partial(ReplicatedSystem, role=found)
     return open_as(
         kind,
         obj,

@@ -16,32 +16,14 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from coopy import (
-    action,
-    beside,
-    collector,
-    history,
-    holding,
-    log,
-    migration,
-    paths,
-    proof,
-    proving,
-    proxy,
-    retention,
-    trial,
-    versions,
-)
-from coopy.codec import Codec
-from coopy.delivery import Delivery
-from coopy.disk import child, directory, dirlock, manifest
+from coopy import log, migration, versions
+from coopy.disk import child, directory, dirlock, manifest, older
 from coopy.disk.digests import Digests
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, remove_if_there
 from coopy.disk.journal import SEGMENT_BYTES, Journal
 from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
-from coopy.engine import Engine, Saver
 from coopy.errors import (
     CoopyError,
     DirectoryInUse,
@@ -53,22 +35,30 @@ from coopy.errors import (
     Unreadable,
     UsageError,
 )
-from coopy.interruption import NOT_ASIDE
-from coopy.machine import Machine, construct
-from coopy.moment import current
-from coopy.progress import Bar
-from coopy.proof import Comparison
-from coopy.proving import REFUSE, REPORT, Divergence, Proving
-from coopy.reading import Reading, point
-from coopy.replay import Progress
-from coopy.retention import Retention
-from coopy.storage import EntryStore, Log, SnapshotStore
-from coopy.words import shown
+from coopy.ground import action, collector, holding, paths
+from coopy.ground.interruption import NOT_ASIDE
+from coopy.ground.running import current
+from coopy.ground.storage import EntryStore, Log, SnapshotStore
+from coopy.ground.words import shown
+from coopy.log import Bar
+from coopy.past import history, retention
+from coopy.past.reading import Reading, point
+from coopy.past.retention import Retention
+from coopy.proof import beside, proving
+from coopy.proof.proving import REFUSE, REPORT, Divergence, Proving
+from coopy.spine import agreement, proxy
+from coopy.spine.agreement import Comparison
+from coopy.spine.delivery import Delivery
+from coopy.spine.engine import Engine, Saver
+from coopy.spine.machine import Machine, construct
+from coopy.spine.replay import Progress
+from coopy.values import trial
+from coopy.values.codec import Codec
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from coopy.shadow import Shadow
+    from coopy.proof.shadow import Shadow
 
 T = TypeVar("T")
 
@@ -136,9 +126,9 @@ def open_as(
         _refuse_absent(basedir)
     deterministic = _is_deterministic(basedir, deterministic)
     # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
-    from coopy import determinism
+    from coopy.determinism.check import validate
 
-    determinism.validate(cls, validation, deterministic, check)
+    validate(cls, validation, deterministic, check)
     try:
         try:
             system = kind(
@@ -401,7 +391,7 @@ class Control:
         Raises `SystemClosed`.
         """
         # It is a large module, and few need it.
-        from coopy import digest
+        from coopy.values import digest
 
         index, found = self._system.engine.examine(digest.digest)
         return index, found.hex()
@@ -508,7 +498,7 @@ class System:
             self.engine = self._engine(self._snapshots, codec, found.secret)
             self.engine.deterministic = deterministic or found.deterministic
             if self.engine.deterministic:
-                from coopy.deterministic import install
+                from coopy.determinism.install import install
 
                 install()
             if not self._snapshots.indexes():
@@ -698,7 +688,7 @@ class System:
         """Hears what the state was found to be with which the system was opened."""
         if found["path"] is not None:
             start = max((index for index in self._snapshots.indexes() if index <= found["index"]), default=0)
-            difference = proof.Difference(-1, found["index"], found["path"])
+            difference = agreement.Difference(-1, found["index"], found["path"])
             self._diverged(
                 proving.explained(difference, start, self._actions, "opening"),
                 "The system goes on with the state that replay gives.",
@@ -738,7 +728,7 @@ class System:
             "when": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
         if found["path"] is not None:
-            difference = proof.Difference(found["after"], found["index"], found["path"])
+            difference = agreement.Difference(found["after"], found["index"], found["path"])
             self._diverged(
                 proving.explained(difference, found["base"], self._actions, "self-check"),
                 "The live state goes on, and a restart may give the other one: look at both, and take a snapshot, before you restart.",
@@ -979,14 +969,14 @@ class System:
     def _codec(self) -> Codec:
         if not self._check:
             return Codec(self._cls)
-        from coopy.checking import WatchedCodec
+        from coopy.proof.checked import WatchedCodec
 
         return WatchedCodec(self._cls)
 
     def _engine(self, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
         if not self._check:
             return Engine(self._journal, snapshots, codec, secret)
-        from coopy.checking import CheckedEngine
+        from coopy.proof.checked import CheckedEngine
 
         return CheckedEngine(self._journal, snapshots, codec, secret)
 
@@ -1001,7 +991,7 @@ class System:
 
     def _start_shadow(self) -> None:
         if self._check:
-            from coopy import shadow
+            from coopy.proof import shadow
 
             if shadow.possible(self._cls):
                 found = shadow.Shadow(self.basedir, self._cls, self._journal.last)
@@ -1009,9 +999,9 @@ class System:
 
     def _refuse_uses(self) -> None:
         if self._check:
-            from coopy import deterministic
+            from coopy.determinism import install
 
-            self._unwatch = deterministic.watch(deterministic.refused, self._cls)
+            self._unwatch = install.watch(install.refused, self._cls)
 
     def _stay_deterministic(self) -> None:
         """Says so in the directory: before the first action that needs it, and not if the state can't be restored."""
@@ -1153,30 +1143,17 @@ def _refuse_foreign(calls: Calls, basedir: str) -> None:
         if manifest.read(calls, basedir) is not None:
             return
     except ForeignDirectory:
-        _refuse_older(basedir)
+        older.refuse(basedir)
         raise
     names = calls.names(basedir)
     found = [directory.segment_path(basedir, first) for first in directory.segments(names)]
     found += [directory.snapshot_path(basedir, index) for index in directory.snapshots(names)]
     if found:
         if all(map(paths.is_file, found)):
-            _refuse_older(basedir)
+            older.refuse(basedir)
         raise ForeignDirectory(
             f"{basedir} holds segments or snapshots but no coopy.json: the file is lost, or something else wrote them. "
             f"Nothing was changed. Put coopy.json back from a backup, or choose another directory."
-        )
-
-
-def _refuse_older(basedir: str) -> None:
-    """Refuses the directory of an older release, and says how it is brought over."""
-    # Hardly anybody has one: the importer is loaded by who does.
-    from coopy import legacy
-
-    release = legacy.recognize(basedir)
-    if release is not None:
-        raise ForeignDirectory(
-            f"{basedir} was written by coopy {release}. Nothing was changed. Bring it over into a new directory with "
-            f"`coopy import {basedir} NEW`, or with coopy.tools.importing.import_directory()."
         )
 
 
@@ -1230,7 +1207,7 @@ def _is_deterministic(basedir: str, asked: bool | None) -> bool:
         asked = True
     if not asked:
         return False
-    from coopy.deterministic import install
+    from coopy.determinism.install import install
 
     install()
     return True

@@ -28,9 +28,10 @@ from weakref import WeakValueDictionary
 
 from coopy.decorators import ABORT_EXCEPTION, READONLY, TRANSACTIONAL, UNLOCKED
 from coopy.errors import PrevalentError, UsageError
-from coopy.moment import current
-from coopy.words import shown
+from coopy.ground.running import current
+from coopy.ground.words import shown
 
+__coopy_inside__ = True  # See `coopy.spine.calling`.
 CODE = "<code version>"
 """Name of the action that enables a version."""
 

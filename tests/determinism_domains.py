@@ -1,4 +1,4 @@
-"""Domain classes for the tests of coopy.determinism. A comment ``# <name>`` marks a line a test asks for."""
+"""Domain classes for the tests of coopy.determinism.check. A comment ``# <name>`` marks a line a test asks for."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coopy.disk.fs import Calls
-from coopy.retention import Retention
+from coopy.past.retention import Retention
 from coopy.system import System
 
 

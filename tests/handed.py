@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coopy import proxy
+from coopy.spine import proxy
 
 
 class Called:

@@ -64,8 +64,6 @@ TESTS: dict[str, frozenset[str]] = {
     ),
     "architecture/test_imports_point_one_way.py": frozenset(
         {
-            "test_a_module_imports_only_from_layers_below",
-            "test_only_who_opens_a_directory_knows_where_bytes_are_kept",
         }
     ),
     "checking/test_check.py": frozenset(

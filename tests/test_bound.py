@@ -53,12 +53,13 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import CoopyError, EncodingError, SnapshotError, bytecode, codec, control, digest, init_system, testing
+from coopy import CoopyError, EncodingError, SnapshotError, control, init_system, testing
 from coopy.decorators import transactional, unlocked
 from coopy.errors import UndecodableAction
-from coopy.reading import Reading
+from coopy.past.reading import Reading
 from coopy.tools import tree
 from coopy.tools.verify import verify
+from coopy.values import bytecode, codec, digest
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cannot (locate|pickle)")  # By dill, of classes of ctypes.
 
@@ -558,7 +559,7 @@ def test_a_module_is_imported_again_for_a_function_and_is_no_value_beside_it(alb
 
 
 def test_dill_that_was_imported_before_gives_nothing_away() -> None:
-    program = "import dill, threading; from coopy import deep\nassert dill.dumps(threading.Lock())\n"
+    program = "import dill, threading; from coopy.values import deep\nassert dill.dumps(threading.Lock())\n"
     for value in ("threading.Lock()", "open(__import__('os').devnull)", "[threading.RLock()]"):
         program += f"try: deep.Pickler(__import__('io').BytesIO(), 5).dump({value})\nexcept TypeError: print('refused')\n"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

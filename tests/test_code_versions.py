@@ -29,9 +29,9 @@ from coopy import (
     unlocked,
     versions,
 )
-from coopy.determinism import findings
+from coopy.determinism.check import findings
 from coopy.errors import NewerVersion
-from coopy.line import MemoryServer
+from coopy.ground.line import MemoryServer
 from coopy.migration import Call, Migration, migrated
 
 Classes = Callable[..., Any]

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from program import run, write
 
 import coopy
-from coopy import DecodingError, EncodingError, SnapshotError, action, codec, control, deep, init_system
-from coopy.codec import INLINE_BYTES_MAX, Codec, decode_joined
-from coopy.storage import MemoryWriter
+from coopy import DecodingError, EncodingError, SnapshotError, control, init_system
+from coopy.ground import action
+from coopy.ground.storage import MemoryWriter
+from coopy.values import codec, deep
+from coopy.values.codec import INLINE_BYTES_MAX, Codec, decode_joined
 
 
 class Store:

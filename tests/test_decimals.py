@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import abort_exception, control, decimals, init_system, readonly, transactional
+from coopy import abort_exception, control, init_system, readonly, transactional
+from coopy.ground import decimals
 
 THIRD = Decimal("0.3333333333333333333333333333")
 
@@ -188,7 +189,8 @@ class Plain:
 """
 PROGRAM = """
 import decimal, sys, threading
-from coopy import control, decimals, init_system
+from coopy import control, init_system
+from coopy.ground import decimals
 from plain import Plain
 decimal.getcontext().prec = int(sys.argv[3])
 with init_system(Plain, "data", validation="off") as plain:
@@ -238,7 +240,7 @@ MODULES = {
 OTHERS = {
     "does not name it": "class Wiki:\n    def put(self): pass\n",
     "names what names it in the standard library": "import statistics, fractions\nclass Wiki:\n    def put(self): pass\n",
-    "names coopy": "import coopy, coopy.decimals\nclass Wiki:\n    def put(self): pass\n",
+    "names coopy": "import coopy, coopy.ground.decimals\nclass Wiki:\n    def put(self): pass\n",
 }
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import control, deep, digest, entities, init_system, on_commit, testing, transactional
+from coopy import control, init_system, on_commit, testing, transactional
 from coopy.disk import child
 from coopy.errors import EncodingError, SharedArgument, SnapshotError
-from coopy.reading import Reading
+from coopy.past.reading import Reading
 from coopy.tools import tree
 from coopy.tools.verify import verify
+from coopy.values import deep, digest, entities
 
 DEPTH = int(os.environ.get("COOPY_DEPTH", 12_000))
 """Deeper than any pickler of C goes with the default limits."""

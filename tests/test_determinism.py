@@ -19,8 +19,8 @@ import determinism_domains as domains
 import pytest
 from program import run, write
 
-from coopy import determinism
-from coopy.determinism import DeterminismWarning, Finding, findings, validate
+from coopy.determinism import check
+from coopy.determinism.check import DeterminismWarning, Finding, findings, validate
 from coopy.errors import PrevalentError, UsageError
 
 _numbers = itertools.count()
@@ -174,75 +174,75 @@ ERRORS = [
 
 # head of the module, the statement, code, what is found in it
 WARNINGS = [
-    ("import time", "time.sleep(1)", determinism.WAITING, "time.sleep()"),
-    ("import time", "time.localtime(seconds)", determinism.TIME_ZONE, "time.localtime()"),
-    ("import time", "map(time.localtime, more)", determinism.TIME_ZONE, "time.localtime"),
-    ("import time", "time.ctime(seconds)", determinism.TIME_ZONE, "time.ctime()"),
-    ("import time", "time.mktime(more)", determinism.TIME_ZONE, "time.mktime()"),
+    ("import time", "time.sleep(1)", check.WAITING, "time.sleep()"),
+    ("import time", "time.localtime(seconds)", check.TIME_ZONE, "time.localtime()"),
+    ("import time", "map(time.localtime, more)", check.TIME_ZONE, "time.localtime"),
+    ("import time", "time.ctime(seconds)", check.TIME_ZONE, "time.ctime()"),
+    ("import time", "time.mktime(more)", check.TIME_ZONE, "time.mktime()"),
     (
         "from datetime import datetime",
         "datetime.fromtimestamp(seconds)",
-        determinism.TIME_ZONE,
+        check.TIME_ZONE,
         "datetime.fromtimestamp()",
     ),
-    ("", "open(name)", determinism.FILES, "open()"),
-    ("import io", "io.open(name)", determinism.FILES, "open()"),
-    ("import os", "os.listdir(name)", determinism.FILES, "os.listdir()"),
-    ("import os", "os.path.exists(name)", determinism.FILES, "os.path.exists()"),
-    ("from os.path import getsize", "getsize(name)", determinism.FILES, "os.path.getsize()"),
-    ("from pathlib import Path", "Path(name).read_text()", determinism.FILES, "Path.read_text()"),
-    ("from pathlib import Path", "(Path(name) / 'x').write_text('')", determinism.FILES, "Path.write_text()"),
+    ("", "open(name)", check.FILES, "open()"),
+    ("import io", "io.open(name)", check.FILES, "open()"),
+    ("import os", "os.listdir(name)", check.FILES, "os.listdir()"),
+    ("import os", "os.path.exists(name)", check.FILES, "os.path.exists()"),
+    ("from os.path import getsize", "getsize(name)", check.FILES, "os.path.getsize()"),
+    ("from pathlib import Path", "Path(name).read_text()", check.FILES, "Path.read_text()"),
+    ("from pathlib import Path", "(Path(name) / 'x').write_text('')", check.FILES, "Path.write_text()"),
     (
         "from pathlib import Path; ROOT = Path('x')",
         "(ROOT / name).touch()",
-        determinism.FILES,
+        check.FILES,
         "Path.touch()",
     ),
-    ("import pathlib", "p = pathlib.Path(name); p.unlink()", determinism.FILES, "Path.unlink()"),
-    ("import pathlib", "pathlib.Path.cwd()", determinism.FILES, "Path.cwd()"),
-    ("import shutil", "shutil.rmtree(name)", determinism.FILES, "shutil.rmtree()"),
-    ("import socket", "socket.socket()", determinism.NETWORK, "socket.socket()"),
-    ("import socket", "socket.gethostname()", determinism.NETWORK, "socket.gethostname()"),
+    ("import pathlib", "p = pathlib.Path(name); p.unlink()", check.FILES, "Path.unlink()"),
+    ("import pathlib", "pathlib.Path.cwd()", check.FILES, "Path.cwd()"),
+    ("import shutil", "shutil.rmtree(name)", check.FILES, "shutil.rmtree()"),
+    ("import socket", "socket.socket()", check.NETWORK, "socket.socket()"),
+    ("import socket", "socket.gethostname()", check.NETWORK, "socket.gethostname()"),
     (
         "import urllib.request",
         "urllib.request.urlopen(name)",
-        determinism.NETWORK,
+        check.NETWORK,
         "urllib.request.urlopen()",
     ),
     (
         "import http.client",
         "http.client.HTTPConnection(name)",
-        determinism.NETWORK,
+        check.NETWORK,
         "http.client.HTTPConnection()",
     ),
-    ("", "import requests; requests.get(name)", determinism.NETWORK, "requests.get()"),
-    ("", "from requests import get; get(name)", determinism.NETWORK, "requests.get()"),
-    ("import subprocess", "subprocess.run([name])", determinism.PROCESSES, "subprocess.run()"),
-    ("import subprocess", "subprocess.Popen([name])", determinism.PROCESSES, "subprocess.Popen()"),
-    ("import os", "os.system(name)", determinism.PROCESSES, "os.system()"),
-    ("import os", "os.environ['HOME']", determinism.ENVIRONMENT, "os.environ"),
-    ("import os", "os.environ.get(name)", determinism.ENVIRONMENT, "os.environ"),
-    ("from os import environ as e", "e.get(name)", determinism.ENVIRONMENT, "os.environ"),
-    ("import os", "os.getenv(name)", determinism.ENVIRONMENT, "os.getenv()"),
-    ("import os", "os.getpid()", determinism.ENVIRONMENT, "os.getpid()"),
-    ("", "input()", determinism.CONSOLE, "input()"),
-    ("", "id(name)", determinism.IDENTITY, "id()"),
-    ("", "hash(name)", determinism.IDENTITY, "hash()"),
-    ("", "sorted(name, key=hash)", determinism.IDENTITY, "hash"),
-    ("import threading", "threading.Thread(target=repr).start()", determinism.THREADS, "threading.Thread()"),
+    ("", "import requests; requests.get(name)", check.NETWORK, "requests.get()"),
+    ("", "from requests import get; get(name)", check.NETWORK, "requests.get()"),
+    ("import subprocess", "subprocess.run([name])", check.PROCESSES, "subprocess.run()"),
+    ("import subprocess", "subprocess.Popen([name])", check.PROCESSES, "subprocess.Popen()"),
+    ("import os", "os.system(name)", check.PROCESSES, "os.system()"),
+    ("import os", "os.environ['HOME']", check.ENVIRONMENT, "os.environ"),
+    ("import os", "os.environ.get(name)", check.ENVIRONMENT, "os.environ"),
+    ("from os import environ as e", "e.get(name)", check.ENVIRONMENT, "os.environ"),
+    ("import os", "os.getenv(name)", check.ENVIRONMENT, "os.getenv()"),
+    ("import os", "os.getpid()", check.ENVIRONMENT, "os.getpid()"),
+    ("", "input()", check.CONSOLE, "input()"),
+    ("", "id(name)", check.IDENTITY, "id()"),
+    ("", "hash(name)", check.IDENTITY, "hash()"),
+    ("", "sorted(name, key=hash)", check.IDENTITY, "hash"),
+    ("import threading", "threading.Thread(target=repr).start()", check.THREADS, "threading.Thread()"),
     (
         "import concurrent.futures",
         "concurrent.futures.ThreadPoolExecutor()",
-        determinism.THREADS,
+        check.THREADS,
         "concurrent.futures.ThreadPoolExecutor()",
     ),
-    ("", "yield from set(name)", determinism.SET_ORDER, "set(name), a set"),
-    ("", "for x in set(name).copy(): repr(x)", determinism.SET_ORDER, "set(name).copy(), a set"),
-    ("", "for x in {'a', 'b'}: repr(x)", determinism.SET_ORDER, "{'a', 'b'}, a set"),
-    ("", "list(set(name))", determinism.SET_ORDER, "set(name), a set"),
-    ("", "[x for x in frozenset(name)]", determinism.SET_ORDER, "frozenset(name), a set"),
-    ("", "for x in {y for y in name}: repr(x)", determinism.SET_ORDER, "{y for y in name}, a set"),
-    ("", "for i, x in enumerate(set(name)): repr(x)", determinism.SET_ORDER, "set(name), a set"),
+    ("", "yield from set(name)", check.SET_ORDER, "set(name), a set"),
+    ("", "for x in set(name).copy(): repr(x)", check.SET_ORDER, "set(name).copy(), a set"),
+    ("", "for x in {'a', 'b'}: repr(x)", check.SET_ORDER, "{'a', 'b'}, a set"),
+    ("", "list(set(name))", check.SET_ORDER, "set(name), a set"),
+    ("", "[x for x in frozenset(name)]", check.SET_ORDER, "frozenset(name), a set"),
+    ("", "for x in {y for y in name}: repr(x)", check.SET_ORDER, "{y for y in name}, a set"),
+    ("", "for i, x in enumerate(set(name)): repr(x)", check.SET_ORDER, "set(name), a set"),
 ]
 
 # head of the module, statements in which nothing is to be found
@@ -338,7 +338,7 @@ def test_what_replay_cannot_repeat_is_an_error(domain, head, statement, what, in
     file = sys.modules[wiki.__module__].__file__
     finding = _one(wiki)
     assert finding == Finding(finding.code, "error", file, line, finding.column, "Wiki.create", what, instead)
-    assert finding.code in (determinism.TIME, determinism.CHANCE, determinism.IDENTIFIER, determinism.GENERATOR)
+    assert finding.code in (check.TIME, check.CHANCE, check.IDENTIFIER, check.GENERATOR)
 
 
 @pytest.mark.parametrize("head, statement, code, what", WARNINGS, ids=map(_shown, WARNINGS))
@@ -918,7 +918,7 @@ def test_a_logger_that_the_class_has_says_things_again(domain):
 
 @pytest.mark.parametrize("place", ["log", "log.handlers[0]", "logging.getLogger('quiet').handlers[0]"])
 def test_a_logger_that_is_live_only_is_no_finding(domain, place):
-    parts = "import logging; from coopy.logs import LiveOnly\nlog = logging.getLogger('quiet.inner'); log.propagate = True\n"
+    parts = "import logging; from coopy.log import LiveOnly\nlog = logging.getLogger('quiet.inner'); log.propagate = True\n"
     parts += "for each in (log, log.parent): each.handlers = [logging.NullHandler()]; each.filters = []\nlog.parent.propagate = False\n"
     wanted = [place] if place == "log" else ["log.handlers[0]", "log.parent.handlers[0]"]
     head = parts + "".join(f"{each}.addFilter(LiveOnly())\n" for each in wanted)
@@ -1282,21 +1282,21 @@ COMMENTS = [
 @pytest.mark.parametrize("statement, rest, said", COMMENTS)
 def test_a_comment_that_names_no_code_or_silences_nothing_is_found_by_check_alone(domain, statement, rest, said):
     wiki = domain(f"{statement}  # coopy: ignore{rest}", "import time")
-    found = determinism.check([wiki])
-    of_comments = [each for each in found if each.code in determinism.COMMENT_CODES]
+    found = check.check([wiki])
+    of_comments = [each for each in found if each.code in check.COMMENT_CODES]
     told = [f"{each.code} {each.message}".replace("the comment ", "") if each in of_comments else each.code for each in found]
     assert told == said
     assert {each.column for each in of_comments} <= {len(f"        {statement}  ") + 1}
     assert {(each.severity, each.line) for each in of_comments} <= {("warning", 4)}
-    assert not {each.code for each in findings(wiki)} & set(determinism.COMMENT_CODES)
+    assert not {each.code for each in findings(wiki)} & set(check.COMMENT_CODES)
 
 
 def test_an_unknown_code_is_told_with_the_codes_there_are(domain):
-    (finding,) = determinism.check([domain("pass  # coopy: ignore[CPY9]")])
+    (finding,) = check.check([domain("pass  # coopy: ignore[CPY9]")])
     assert str(finding).endswith(
         ":4:15: CPY301 the comment names CPY9, which is no code; use one from CPY101 to CPY107 or one from CPY201 to CPY214"
     )
-    (finding,) = determinism.check([domain("pass  # coopy: ignore")])
+    (finding,) = check.check([domain("pass  # coopy: ignore")])
     assert str(finding).endswith(":4:15: CPY302 the comment ignores what is not found here: remove it")
 
 
@@ -1307,8 +1307,8 @@ def test_a_comment_in_code_that_was_not_read_may_be_needed_by_another_class(doma
         "class Wiki(Base):\n    def at(self): return 0\n"
         "class Other:\n    def at(self): return helper()\n"
     )
-    assert determinism.check([module.Wiki]) == []
-    assert determinism.check([module.Wiki, module.Other, module.Base]) == []
+    assert check.check([module.Wiki]) == []
+    assert check.check([module.Wiki, module.Other, module.Base]) == []
 
 
 def test_comments_in_helpers_and_fields_that_were_read_are_judged(domain):
@@ -1318,7 +1318,7 @@ def test_comments_in_helpers_and_fields_that_were_read_are_judged(domain):
         "@dataclass\nclass Page:\n    at: int = 0  # coopy: ignore\n"
         "class Wiki:\n    def create(self): return Page(), helper()\n"
     ).Wiki
-    assert [(finding.code, finding.line) for finding in determinism.check([wiki])] == [("CPY302", 2), ("CPY302", 5)]
+    assert [(finding.code, finding.line) for finding in check.check([wiki])] == [("CPY302", 2), ("CPY302", 5)]
 
 
 def test_a_comment_in_a_method_that_is_not_read_silences_nothing_in_that_class(domain):
@@ -1326,11 +1326,11 @@ def test_a_comment_in_a_method_that_is_not_read_silences_nothing_in_that_class(d
         "import time\nfrom coopy import readonly\n"
         "class Wiki:\n    @readonly\n    def age(self): return time.time()  # coopy: ignore[CPY101]\n"
     ).Wiki
-    assert [(finding.code, finding.line) for finding in determinism.check([wiki])] == [("CPY302", 5)]
+    assert [(finding.code, finding.line) for finding in check.check([wiki])] == [("CPY302", 5)]
 
 
 def test_several_classes_name_a_place_they_share_once_by_file_and_line():
-    found = determinism.check([domains.UsesHelperOfHelper, domains.UsesHelper, domains.Diary])
+    found = check.check([domains.UsesHelperOfHelper, domains.UsesHelper, domains.Diary])
     assert [(finding.line, finding.method) for finding in found] == [
         (line_of("stamp"), "UsesHelperOfHelper.create"),
         (line_of("started"), "Diary.__init__"),
@@ -1342,10 +1342,10 @@ def test_several_classes_name_a_place_they_share_once_by_file_and_line():
 
 
 def test_each_code_has_its_line_in_the_table_of_the_module_and_in_that_of_the_guide():
-    known = [*determinism.ERROR_CODES, *determinism.WARNING_CODES, *determinism.COMMENT_CODES]
+    known = [*check.ERROR_CODES, *check.WARNING_CODES, *check.COMMENT_CODES]
     severities = {"1": "error", "2": "warning", "3": "warning"}
     rows = [(code, severities[code[3]]) for code in known]
-    assert re.findall(r"^    (CPY\d+)  (\w+) ", str(determinism.__doc__), re.M) == rows
+    assert re.findall(r"^    (CPY\d+)  (\w+) ", str(check.__doc__), re.M) == rows
     guide = Path(__file__).parents[1] / "docs" / "guides" / "clock.md"
     assert re.findall(r"^\| `(CPY\d+)` \| (\w+) \|", guide.read_text(), re.M) == rows
 
@@ -1354,7 +1354,7 @@ def test_a_code_is_the_same_in_every_release():
     kinds = "TIME CHANCE IDENTIFIER START GENERATOR".split()
     kinds += "FILES NETWORK PROCESSES ENVIRONMENT CONSOLE SET_ORDER IDENTITY THREADS WAITING TIME_ZONE".split()
     numbers = [*range(101, 106), *range(201, 211)]
-    assert [getattr(determinism, kind) for kind in kinds] == [f"CPY{number}" for number in numbers]
+    assert [getattr(check, kind) for kind in kinds] == [f"CPY{number}" for number in numbers]
 
 
 # -- validation
@@ -1362,7 +1362,7 @@ def test_a_code_is_the_same_in_every_release():
 
 @pytest.mark.parametrize("cls", [domains.UsesAlias, domains.MakesComment, domains.UsesHelperOfHelper])
 def test_a_deterministic_system_may_ask_the_machine_in_its_actions(cls):
-    assert findings(cls) and determinism.check([cls], deterministic=True) == []
+    assert findings(cls) and check.check([cls], deterministic=True) == []
     validate(cls, "strict", deterministic=True)
 
 
@@ -1379,7 +1379,7 @@ def test_what_a_deterministic_system_is_not_answered_is_refused_still():
 
 def test_a_comment_that_is_needed_without_deterministic_is_not_found_with_it(domain):
     wiki = domain("time.time()  # coopy: ignore[CPY101]", "import time")
-    assert determinism.check([wiki], deterministic=True) == []
+    assert check.check([wiki], deterministic=True) == []
 
 
 # What has to be given to be asked; the others are asked without an argument.
@@ -1436,10 +1436,10 @@ ASKS = """
 def test_each_thing_a_deterministic_system_may_ask_is_answered_at_replay_as_it_was_live(tmp_path):
     script = write(tmp_path / "asks.py", ASKS)
     questions = []
-    for dotted, rule in determinism._RULES.items():
+    for dotted, rule in check._RULES.items():
         module, _, name = dotted.partition(".")
         # Later versions of Python have more of them.
-        if rule.code in determinism.ANSWERED and hasattr(importlib.import_module(module), name.partition(".")[0]):
+        if rule.code in check.ANSWERED and hasattr(importlib.import_module(module), name.partition(".")[0]):
             made = ".random()" if name.endswith("Random") else ""
             questions.append(f"{dotted}({GIVEN.get(dotted, '')}){made}")
     live = run(script, *questions).splitlines()

@@ -10,7 +10,7 @@ import pytest
 import coopy
 from coopy import DecodingError, UsageError, control, entity, init_system
 from coopy.errors import ReplayError
-from coopy.reading import Reading
+from coopy.past.reading import Reading
 
 
 @entity("pages", key="title")

@@ -162,7 +162,7 @@ def test_the_replay_of_an_opening_counts(tmp_path: Path, monkeypatch: pytest.Mon
         for _ in range(3):
             log.act(_act)
     instants = iter(range(0, 1000, 10))
-    monkeypatch.setattr("coopy.engine.time.monotonic", lambda: float(next(instants)))
+    monkeypatch.setattr("coopy.spine.engine.time.monotonic", lambda: float(next(instants)))
     with opened(tmp_path) as log:
         monkeypatch.undo()
         assert control(log)._system._acted_s >= 10, "the clock goes on by ten seconds at each look"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from network.servers import until
 
-from coopy.limits import Buckets, Sparing, Together, TokenBucket
+from coopy.network.limits import Buckets, Sparing, Together, TokenBucket
 
 
 class Clock:

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import abort_exception, aio, collector, control, init_system, readonly, testing, transactional
+from coopy import abort_exception, aio, control, init_system, readonly, testing, transactional
 from coopy.errors import CheckFailed, CoopyError, JournalError, ReplayError, SystemClosed, UsageError
-from coopy.reading import Reading
+from coopy.ground import collector
+from coopy.past.reading import Reading
 from coopy.tools import tree
 from coopy.tools.rehearse import rehearse
 from coopy.tools.verify import verify

@@ -13,7 +13,7 @@ import pytest
 
 import coopy.aio
 from coopy import control, init_system
-from coopy.codec import Codec, is_plain
+from coopy.values.codec import Codec, is_plain
 
 NAN = float("nan")
 

@@ -19,7 +19,7 @@ import coopy.testing
 from coopy import DirectoryInUse, SystemClosed, UsageError, control, init_system
 from coopy import system as system_module
 from coopy.disk.dirlock import DirectoryLock
-from coopy.paths import absolute
+from coopy.ground.paths import absolute
 
 
 class Counter:

@@ -18,15 +18,15 @@ from rights import of_a_user
 import coopy
 import coopy.aio
 from coopy import CoopyError, JournalError, Unreadable, UsageError, control, init_system
-from coopy.legacy import recognize
-from coopy.paths import absolute
-from coopy.retention import retention
+from coopy.ground.paths import absolute
+from coopy.past.retention import retention
 from coopy.testing import Systems, assert_replays, open_system
 from coopy.tools import repair
 from coopy.tools.backup import backup
 from coopy.tools.cluster import beside
 from coopy.tools.contents import contents
 from coopy.tools.importing import import_directory
+from coopy.tools.legacy import recognize
 from coopy.tools.pruning import prune
 from coopy.tools.rehearse import rehearse
 from coopy.tools.verify import verify

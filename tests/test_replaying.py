@@ -12,7 +12,7 @@ import pytest
 
 import coopy
 from coopy import control, init_system, readonly, replaying, transactional
-from coopy.logs import LiveOnly
+from coopy.log import LiveOnly
 
 told: list[tuple[str, bool]] = []
 logger = logging.getLogger("tests.replaying")
@@ -138,5 +138,5 @@ def test_a_filter_lets_through_what_is_logged_live(shop: Any, caplog: pytest.Log
 
 
 def test_a_filter_with_a_name_filters_by_that_too() -> None:
-    assert LiveOnly("wiki").filter(logging.LogRecord("shop", 20, "", 1, "", (), None)) is False
-    assert LiveOnly("wiki").filter(logging.LogRecord("wiki.pages", 20, "", 1, "", (), None)) is True
+    assert LiveOnly("wiki")(logging.LogRecord("shop", 20, "", 1, "", (), None)) is False
+    assert LiveOnly("wiki")(logging.LogRecord("wiki.pages", 20, "", 1, "", (), None)) is True

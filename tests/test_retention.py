@@ -58,7 +58,7 @@ def test_what_need_not_stay_goes_with_the_next_snapshot(tmp_path: Path, settings
 
 
 def test_by_age_the_snapshot_before_the_moment_stays_and_the_moment_can_be_shown(tmp_path: Path) -> None:
-    from coopy.retention import Retention, prune
+    from coopy.past.retention import Retention, prune
 
     day = 86_400 * 1_000_000_000
     with opened(tmp_path) as system:

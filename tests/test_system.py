@@ -27,10 +27,10 @@ from coopy import (
     ForeignDirectory,
     JournalError,
     MissingActions,
-    PrunedPast,
     PrevalentError,
-    SnapshotError,
+    PrunedPast,
     ReplayDiverged,
+    SnapshotError,
     SystemClosed,
     UsageError,
     control,
@@ -38,10 +38,10 @@ from coopy import (
     readonly,
     replay,
 )
-from coopy import collector
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
-from coopy.retention import Retention
+from coopy.ground import collector
+from coopy.past.retention import Retention
 from coopy.system import System
 
 PATIENCE_S = 20

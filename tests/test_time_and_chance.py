@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from coopy import clock, control, env, init_system, readonly
-from coopy import engine as engine_module
+from coopy.spine import engine as engine_module
 
 PROGRAM = """
 import sys, datetime
@@ -40,7 +40,7 @@ class Diary:
 if len(sys.argv) > 2:
     instants = iter(int(each) for each in sys.argv[2:])
     coopy.system.engine_module = None
-    sys.modules["coopy.engine"]._time_ns = lambda: next(instants) * 10**9
+    sys.modules["coopy.spine.engine"]._time_ns = lambda: next(instants) * 10**9
 with init_system(Diary, sys.argv[1]) as diary:
     for _ in sys.argv[2:]:
         diary.write()

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import UsageError, code_version, control, digest, entity, init_system, transactional
+from coopy import UsageError, code_version, control, entity, init_system, transactional
+from coopy.ground.words import number, shown, whole
 from coopy.migration import Call, Migration
 from coopy.network.address import parse
-from coopy.retention import retention
+from coopy.past.retention import retention
 from coopy.testing import Clock, memory_system
 from coopy.tools import tree
 from coopy.tools.verify import verify
-from coopy.words import number, shown, whole
+from coopy.values import digest
 
 HUGE = 10**5000
 HEX = hex(HUGE)

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from coopy import looking
 from coopy.cli.cluster import cluster
 from coopy.errors import CoopyError, DamagedManifest, UsageError
+from coopy.ground import looking
 
 
 class _Commands(TyperGroup):
@@ -152,7 +152,7 @@ def log(
       coopy log data --follow --json
     """
     from coopy.cli import text
-    from coopy.tools import trail
+    from coopy.past import trail
     from coopy.tools.domain import reading
 
     begin = None if since is None else text.point(since, "--since")
@@ -334,8 +334,8 @@ def prune(
       coopy prune data --keep-for 30d --dry-run
       coopy prune data --keep 3
     """
-    from coopy import retention
     from coopy.cli import text
+    from coopy.past import retention
     from coopy.tools import pruning
 
     if keep is None and keep_for is None:
@@ -512,13 +512,13 @@ def import_(
     Example:
       coopy import olddata data --class wiki:Wiki
     """
-    from coopy import legacy
-    from coopy.tools import importing
     from coopy.cli import text
+    from coopy.disk import older
     from coopy.tools import domain as domains
+    from coopy.tools import importing
 
     old = _directory(old)
-    _tell(domains.announcement_of_old(old, legacy.recognize(old)))
+    _tell(domains.announcement_of_old(old, older.recognize(old)))
     cls = domains.load(domain)
     meter = text.Meter(f"importing {os.path.basename(old)}")
     try:
@@ -592,11 +592,11 @@ def check(
       coopy check wiki:Wiki
       coopy check wiki:Wiki shop:Shop --strict --json
     """
-    from coopy import determinism
     from coopy.cli import text
+    from coopy.determinism import check
     from coopy.tools import domain
 
-    found = determinism.check([domain.load(spec) for spec in specs], deterministic)
+    found = check.check([domain.load(spec) for spec in specs], deterministic)
     errors = sum(each.severity == "error" for each in found)
     if as_json:
         text.print_json([text.finding_json(each) for each in found])
@@ -629,12 +629,11 @@ def stub(
     """
     from keyword import iskeyword
 
-    from coopy import stubs
-    from coopy.tools import domain
+    from coopy.tools import domain, protocols
 
     if name is not None and (not name.isidentifier() or iskeyword(name)):
         raise UsageError(f"--name {name!r}: must be a name that a class can have, for example AsyncWiki")
-    print(stubs.protocol_of(domain.load(spec), name), end="")
+    print(protocols.protocol_of(domain.load(spec), name), end="")
 
 
 def _reclock(directory: str, domain: str | None, yes: bool, as_json: bool) -> None:
@@ -688,13 +687,13 @@ def _print(lines: list[str]) -> None:
 
 
 def _absolute(path: str) -> str:
-    from coopy import paths
+    from coopy.ground import paths
 
     return paths.absolute(path, "DIR")
 
 
 def _directory(path: str) -> str:
-    from coopy import paths
+    from coopy.ground import paths
 
     found = paths.absolute(path, "DIR")
     paths.refuse_missing(found)
@@ -737,14 +736,14 @@ def _restored(reading: Any, until: Any) -> Any:
 
 
 def _state_of(machine: Any) -> dict[str, Any]:
-    from coopy.action import aware_time
+    from coopy.ground.action import aware_time
 
     return {"index": machine.applied, "time": aware_time(machine.header).isoformat()}
 
 
 def _state_line(machine: Any) -> str:
-    from coopy.action import aware_time
     from coopy.cli.text import moment
+    from coopy.ground.action import aware_time
 
     return f"action {machine.applied:,}, {moment(aware_time(machine.header))}"
 

@@ -201,7 +201,7 @@ def init(
     """
     from coopy.cli import text
     from coopy.network.address import parse
-    from coopy.network.certificates import AUTHORITY_KEY, make
+    from coopy.network.server.certificates import AUTHORITY_KEY, make
 
     made = make(out, [parse(each.strip()) for each in nodes.split(",") if each.strip()])
     if as_json:
@@ -226,7 +226,7 @@ def init(
 def _door(at: str, directory: str | None, password_file: str | None, tls: str | None) -> Door:
     """Where to ask, and with what. Asks for the password last of all."""
     from coopy.network.address import parse
-    from coopy.network.configuration import tls_of
+    from coopy.network.server.configuration import tls_of
     from coopy.tools.cluster import Door, beside
 
     where, password, certificates = parse(at or HERE), None, None
@@ -247,8 +247,8 @@ def _door(at: str, directory: str | None, password_file: str | None, tls: str | 
 
 def _this_users(where: Address) -> str | None:
     """The password of nodes on this machine that this user gave none, unless the node there has another."""
-    from coopy.network import loopback
-    from coopy.network.configuration import NODE
+    from coopy.network.server import loopback
+    from coopy.network.server.configuration import NODE
     from coopy.tools.cluster import Door
 
     found = loopback.find() if where.is_loopback else None

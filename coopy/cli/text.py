@@ -10,15 +10,15 @@ import sys
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from coopy.action import OUTCOMES, RAISED, RETURNED, UNKNOWN, WITHDRAWN
 from coopy.errors import UsageError
-from coopy.history import Action
-from coopy.progress import Bar
+from coopy.ground.action import OUTCOMES, RAISED, RETURNED, UNKNOWN, WITHDRAWN
+from coopy.ground.words import shown
+from coopy.log import Bar
+from coopy.past.history import Action
 from coopy.tools import tree
-from coopy.words import shown
 
 if TYPE_CHECKING:
-    from coopy.determinism import Finding
+    from coopy.determinism.check import Finding
 
 _COLOURS = {"name": "36", "type": "33", "value": "", "note": "2", "good": "32", "bad": "31", "odd": "33", "strong": "1"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

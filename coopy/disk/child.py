@@ -36,9 +36,9 @@ from contextlib import contextmanager
 from itertools import chain, filterfalse, repeat, starmap, tee
 from typing import Any
 
-from coopy import collector
 from coopy.disk import fs
 from coopy.errors import SnapshotError
+from coopy.ground import collector
 
 AVAILABLE = hasattr(os, "fork")
 GONE_S = 1.0

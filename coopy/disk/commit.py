@@ -17,7 +17,7 @@ the calls.
 An exception may come at any moment (Ctrl-C, a signal handler that raises). It
 must leave no gate closed and nobody asleep for ever:
 
-* The gate is an RLock that is taken and given back by `coopy.holding`.
+* The gate is an RLock that is taken and given back by `coopy.ground.holding`.
 * All the rest are hints: who is reserved, who is covered, who was woken. A
   caller sleeps for PATIENCE_S at most and then looks for itself, so a hint that
   was lost costs a moment, and a wrong one nothing.
@@ -31,7 +31,7 @@ from collections.abc import Callable
 from threading import Lock, RLock
 
 from coopy.errors import copy_of
-from coopy.holding import AT_ONCE, run_with
+from coopy.ground.holding import AT_ONCE, run_with
 
 AWAKE = 2
 """Callers that are woken at a time: one that runs, one on its way."""

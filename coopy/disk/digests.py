@@ -3,7 +3,7 @@
     size  field
        1  newline   an entry begins with it, so that one that is torn does not spoil the next
        8  checksum  CRC-32 of what follows it, in hexadecimal digits
-       n  text      a space, the index in decimal digits, a space, and ASCII; what that means is said in coopy.proof
+       n  text      a space, the index in decimal digits, a space, and ASCII; what that means is said in coopy.spine.agreement
 
 Nothing depends on the file. Where there is none, nothing is compared. An entry that is torn or garbled is as if it were not there,
 and so is one that this release can't read. It is not synced: after a power cut it may tell of actions that are lost, whose
@@ -18,8 +18,8 @@ import zlib
 
 from coopy.disk import directory
 from coopy.disk.fs import Calls, File, remove_if_there
-from coopy.paths import is_file
-from coopy.storage import Entry, thinned
+from coopy.ground.paths import is_file
+from coopy.ground.storage import Entry, thinned
 
 NAME = "digests.dat"
 
@@ -27,7 +27,7 @@ _ENTRY = re.compile(rb"([0-9a-f]{8})( ([0-9]{1,19}) ([ -~]*))\Z")
 
 
 class Digests:
-    """The file of one directory. A `coopy.storage.EntryStore`."""
+    """The file of one directory. A `coopy.ground.storage.EntryStore`."""
 
     def __init__(self, calls: Calls, basedir: str) -> None:
         self._calls = calls

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import UsageError
-from coopy.paths import exists, is_directory
+from coopy.ground.paths import exists, is_directory
 
 # As they are written, and no larger than a header can hold: any other name is not one of ours.
 _INDEX = "([0-9]{15}|[1-9][0-9]{15,18})"

@@ -29,7 +29,7 @@ import time
 from functools import cache
 
 from coopy.errors import DirectoryInUse, ForeignDirectory, JournalError
-from coopy.paths import is_file, refusal
+from coopy.ground.paths import is_file, refusal
 
 NAME = "lock"
 _BYTES_MAX = 256

@@ -22,7 +22,7 @@ Of two records and more:
         21     8  synced    as above
         29     4  count     c
         33   4*c  sizes     of the records, each with the two bytes in front that the first does not have here
-         +     s  records   joined, as `coopy.storage.Log` yields them, but for those two bytes
+         +     s  records   joined, as `coopy.ground.storage.Log` yields them, but for those two bytes
         -6     6  end       as above
 
 A frame is whole when all of it is in the file, its constants and its checksum
@@ -49,7 +49,7 @@ from array import array
 from collections.abc import Iterator
 from itertools import accumulate
 
-from coopy.storage import AMENDMENT_BYTES, PREFIX_BYTES, WRAP, listed, sizes_of
+from coopy.ground.storage import AMENDMENT_BYTES, PREFIX_BYTES, WRAP, listed, sizes_of
 
 HEAD = struct.Struct("<BBIQQ")
 MANY_HEAD = struct.Struct("<BI4sIQQI")

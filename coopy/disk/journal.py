@@ -1,4 +1,4 @@
-"""The journal: segments in order, appended to at the end. A `coopy.storage.Log`.
+"""The journal: segments in order, appended to at the end. A `coopy.ground.storage.Log`.
 
 Before the first append the last segment is cut at the first frame that is not
 whole, and synced: a second crash must never join a new frame to the torn end of
@@ -44,9 +44,9 @@ from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed, copy_of
+from coopy.ground.paths import exists, reads
+from coopy.ground.storage import WRAP
 from coopy.log import warn
-from coopy.paths import exists, reads
-from coopy.storage import WRAP
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 FIRST_BYTES = 1024 * 1024

@@ -8,7 +8,7 @@
     program     the file of the program, if the class is defined in the main file of a program (and so domain is __main__:class);
                 not there otherwise
     created     when, ISO 8601, UTC
-    deterministic  true, if the standard library's clock and chance are answered from the action (see `coopy.deterministic`);
+    deterministic  true, if the standard library's clock and chance are answered from the action (see `coopy.determinism.install`);
                 not there otherwise
     reclocked   [[index, instant], ...]: where the clock was put back, and to when (nanoseconds since 1970-01-01 UTC); not there
                 otherwise
@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat
-from coopy.paths import is_file
+from coopy.ground.paths import is_file
 
 NAME = "coopy.json"
 FORMAT = 1

@@ -31,8 +31,8 @@ from typing import NamedTuple
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedJournal, ForeignDirectory, UnsupportedFormat
-from coopy.paths import is_file
-from coopy.storage import WRAP
+from coopy.ground.paths import is_file
+from coopy.ground.storage import WRAP
 
 BLOCK = 32 * 1024
 _ZEROS = bytes(BLOCK)

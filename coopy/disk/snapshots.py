@@ -1,4 +1,4 @@
-"""Snapshots: whole states, each a file of its own. A `coopy.storage.SnapshotStore`.
+"""Snapshots: whole states, each a file of its own. A `coopy.ground.storage.SnapshotStore`.
 
     offset  size  field
          0     8  magic     "COOPYSNP"
@@ -31,9 +31,9 @@ from collections.abc import Callable
 from coopy.disk import child, directory
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedSnapshot, ForeignDirectory, StorageError, UnsupportedFormat
+from coopy.ground.paths import is_file, reads
+from coopy.ground.storage import StateWriter, Trial
 from coopy.log import warn
-from coopy.paths import is_file, reads
-from coopy.storage import StateWriter, Trial
 
 CHUNK = 1024 * 1024
 TRIAL_S, TRIAL_TIMES = 30.0, 10

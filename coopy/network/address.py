@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 from coopy.errors import UsageError
-from coopy.words import shown
+from coopy.ground.words import shown
 
 PORT = 5466
 ROUTE_OFFSET = 1000

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coopy.errors import AuthenticationFailed, ClusterError, SystemClosed, Unavailable, UsageError
-from coopy.limits import Sparing
+from coopy.network.limits import Sparing
 from coopy.network.wire import Bell, NoTLS, Wire
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Connection:
     """A connection as a user of the server. Opened by `open`.
 
     ``changed`` is told "connected" or "disconnected", in the loop. ``tls_name``: what the server's certificate must be for, if not
-    for its host; as in `coopy.network.proof`. ``advice``: what to do when the other side has another password.
+    for its host; as in `coopy.network.server.proof`. ``advice``: what to do when the other side has another password.
     """
 
     client: Client

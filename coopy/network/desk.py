@@ -19,8 +19,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from coopy.limits import Buckets, TokenBucket
 from coopy.network.connection import RECONNECT_S, Connection
+from coopy.network.limits import Buckets, TokenBucket
 from coopy.network.wire import Bell, Delivered, Wire
 
 CREDIT = 500

@@ -1,4 +1,4 @@
-"""Snapshots on the servers: what a node that is too far behind, or new, begins with. A `coopy.storage.SnapshotStore`.
+"""Snapshots on the servers: what a node that is too far behind, or new, begins with. A `coopy.ground.storage.SnapshotStore`.
 
 They lie in an object bucket of JetStream, in chunks, each object named by its index. They are written with
 nats-py, and read by sequence, many chunks at once, from whichever server answers: that takes no consumer, so a
@@ -18,9 +18,9 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from coopy.errors import DamagedSnapshot, Unavailable
+from coopy.ground.storage import StateWriter, Trial
 from coopy.network.connection import Connection
 from coopy.network.stream import Names
-from coopy.storage import StateWriter, Trial
 
 if TYPE_CHECKING:
     from nats.js.object_store import ObjectStore
@@ -145,7 +145,7 @@ class ShippedSnapshots:
 
 
 class _Spooled:
-    """A `coopy.storage.StateWriter` into a file."""
+    """A `coopy.ground.storage.StateWriter` into a file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""A line kept by the servers: a JetStream stream, each message of which a majority has synced. A `coopy.line.Line`.
+"""A line kept by the servers: a JetStream stream, each message of which a majority has synced. A `coopy.ground.line.Line`.
 
 The stream's leader publishes each message again, on the subject ``out``, once it stands in the
 stream. Nodes listen there: that takes no consumer, and so none that could stand still. What
@@ -26,7 +26,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from coopy.errors import ClusterError, DamagedLine, MissingActions, OutcomeUnknown, SystemClosed, Unavailable, copy_of
-from coopy.line import Message
+from coopy.ground.line import Message
 from coopy.network.connection import RECONNECT_S, Connection
 from coopy.network.wire import Bell, Delivered, Wire, header, status
 

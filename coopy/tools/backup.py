@@ -26,15 +26,15 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from coopy import paths
-from coopy.disk import digests, directory, dirlock, manifest
+from coopy.disk import digests, directory, dirlock, manifest, older
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.disk.segment import Segment
 from coopy.errors import CoopyError, ForeignDirectory, StorageError, UsageError
-from coopy.reading import Reading
+from coopy.ground import paths
+from coopy.past.reading import Reading
 from coopy.tools import repair
-from coopy.tools.contents import look, refuse_old
+from coopy.tools.contents import look
 
 CHUNK = 1024 * 1024
 _TRIES = 20
@@ -99,10 +99,10 @@ def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None)
     try:
         known = manifest.read(calls, basedir)
     except ForeignDirectory:
-        refuse_old(basedir)
+        older.refuse(basedir)
         raise
     if known is None:
-        refuse_old(basedir)
+        older.refuse(basedir)
         raise UsageError(f"{basedir}: there is no coopy.json, so no system to copy. Nothing was changed.")
     _refuse_taken(calls, basedir, dest)
     temporary = dest + directory.TEMPORARY

@@ -21,14 +21,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from coopy.errors import AuthenticationFailed, ClusterError, Unavailable, UsageError
-from coopy.network import folder, proof
+from coopy.ground.paths import absolute, reads
 from coopy.network.address import Address, parse
-from coopy.network.configuration import NODE, SYSTEM, TLS
 from coopy.network.connection import Connection
 from coopy.network.membership import Membership, replicas
 from coopy.network.room import Facts, Room
+from coopy.network.server import folder, proof
+from coopy.network.server.configuration import NODE, SYSTEM, TLS
 from coopy.network.stream import Names
-from coopy.paths import absolute, reads
 
 OPEN_S = 5.0
 ASK_S = 2.0

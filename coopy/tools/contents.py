@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from coopy import action, paths
-from coopy.disk import digests, directory, dirlock, frame, manifest, snapshots
+from coopy.disk import digests, directory, dirlock, frame, manifest, older, snapshots
 from coopy.disk.fs import Calls, File
 from coopy.disk.manifest import Manifest
 from coopy.disk.segment import HEADER, Block, NotWhole, Segment
 from coopy.errors import DamagedJournal, DamagedManifest, ForeignDirectory, StorageError, UnsupportedFormat, UsageError
-from coopy.storage import PREFIX_BYTES
+from coopy.ground import action, paths
+from coopy.ground.storage import PREFIX_BYTES
 
 WHOLE, TORN, DAMAGED = "whole", "torn", "damaged"
 _TRIES = 10
@@ -246,18 +246,6 @@ def moment(header: bytes | None) -> datetime | None:
         return None
 
 
-def refuse_old(basedir: str) -> None:
-    """Raises `ForeignDirectory` for what an older release wrote."""
-    from coopy import legacy
-
-    release = legacy.recognize(basedir)
-    if release is not None:
-        raise ForeignDirectory(
-            f"{basedir} was written by coopy {release}, in another format. Nothing was changed. Bring it over into a new "
-            f"directory with `coopy import OLD NEW --class module:Class`, or coopy.tools.importing.import_directory."
-        )
-
-
 def _survey(calls: Calls, basedir: str, names: list[str]) -> Survey:
     known, system, damages = _manifest(calls, basedir, names)
     states = [_snapshot(calls, basedir, system, index) for index in directory.snapshots(names)]
@@ -277,7 +265,7 @@ def _manifest(calls: Calls, basedir: str, names: list[str]) -> tuple[Manifest | 
         found = manifest.read(calls, basedir)
         problem = Damage("manifest", manifest.NAME, None, None, "it is not there")
     except ForeignDirectory as error:
-        refuse_old(basedir)
+        older.refuse(basedir)
         if not _system_in_headers(calls, basedir, names):
             raise
         # Its neighbours are ours, so it was, too.
@@ -289,7 +277,7 @@ def _manifest(calls: Calls, basedir: str, names: list[str]) -> tuple[Manifest | 
     if found is not None:
         return found, found.system, []
     if problem.offset is None:
-        refuse_old(basedir)
+        older.refuse(basedir)
         if not directory.segments(names) and not directory.snapshots(names):
             raise UsageError(f"{basedir}: there is no coopy.json, so no system to look at. Nothing was changed.")
     return None, _system_in_headers(calls, basedir, names), [problem]

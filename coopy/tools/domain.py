@@ -16,13 +16,13 @@ from importlib.util import module_from_spec, spec_from_loader
 from types import ModuleType
 from typing import Any
 
-from coopy import paths
-from coopy.codec import module_of_program
-from coopy.disk import manifest
+from coopy.disk import manifest, older
 from coopy.disk.fs import Calls
 from coopy.disk.manifest import Manifest
-from coopy.errors import OnlyLooking, StorageError, Unreadable, UsageError
-from coopy.reading import Reading
+from coopy.errors import ForeignDirectory, OnlyLooking, StorageError, Unreadable, UsageError
+from coopy.ground import paths
+from coopy.past.reading import Reading
+from coopy.values.codec import module_of_program
 
 OPTION = "--class module:Class"
 
@@ -34,14 +34,10 @@ def found(basedir: str) -> Manifest:
         said = manifest.read(Calls(), basedir)
     if said is not None:
         return said
-    from coopy import legacy
-
-    version = legacy.recognize(basedir)
-    if version is not None:
-        raise UsageError(
-            f"{basedir} was written by coopy {version}. Nothing was changed. Bring it into a new directory with: "
-            f"coopy import {basedir} NEW --class module:Class"
-        )
+    try:
+        older.refuse(basedir)
+    except ForeignDirectory as error:
+        raise UsageError(str(error)) from None
     raise UsageError(f"{basedir}: there is no coopy.json, so no system. Give the directory that init_system() was given.")
 
 

@@ -7,12 +7,12 @@ import os
 import shutil
 from typing import Any
 
-from coopy import paths
 from coopy.disk.fs import closed
 from coopy.errors import CoopyError, JournalError, UsageError
-from coopy.legacy import Imported, restore_legacy
-from coopy.replay import Progress
+from coopy.ground import paths
+from coopy.spine.replay import Progress
 from coopy.system import System, control, open_as
+from coopy.tools.legacy import Imported, restore_legacy
 
 STAGE = ".import.tmp"
 

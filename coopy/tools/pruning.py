@@ -1,4 +1,4 @@
-"""Deletes the past of a system that is not open: what `coopy.retention` does, without running or loading anything."""
+"""Deletes the past of a system that is not open: what `coopy.past.retention` does, without running or loading anything."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 import time
 from typing import NamedTuple
 
-from coopy import paths, retention
 from coopy.disk import directory
 from coopy.disk.dirlock import DirectoryLock
-from coopy.reading import Reading
-from coopy.retention import Retention
+from coopy.ground import paths
+from coopy.past import retention
+from coopy.past.reading import Reading
+from coopy.past.retention import Retention
 
 
 class Pruned(NamedTuple):

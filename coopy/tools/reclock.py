@@ -6,10 +6,10 @@ import time
 from datetime import datetime
 from typing import NamedTuple
 
-from coopy import action, paths
 from coopy.disk import manifest
 from coopy.errors import UsageError
-from coopy.reading import Reading
+from coopy.ground import action, paths
+from coopy.past.reading import Reading
 from coopy.system import System, control, open_as
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from coopy.errors import ReplayError
-from coopy.reading import Reading
-from coopy.replay import Progress
+from coopy.past.reading import Reading
+from coopy.spine.replay import Progress
 
 
 class Misfit(NamedTuple):

@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from coopy import bound, deep, words
+from coopy import bound
 from coopy.errors import UsageError
+from coopy.ground import words
+from coopy.values import deep
 
 GIVEN = frozenset({"_clock", "_env"})
 _LEAVES = (int, float, complex, str, bytes, bytearray, memoryview, type(None), type, enum.Enum)

@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from reprlib import recursive_repr
 from typing import Any
 
-from coopy.action import HEADER
-from coopy.codec import pickle_of
-from coopy.words import shown
+from coopy.ground.action import HEADER
+from coopy.ground.words import shown
+from coopy.values.codec import pickle_of
 
 WIDTH = 60
 _HEAD, _TAIL = b"\x80\x05(", b"l."

@@ -7,7 +7,7 @@
   working directories. If their states part, the first action after which they differ is found, by
   replaying again and again with fewer actions between two looks.
 
-States are compared by `coopy.digest`. The directory may be in use; nothing in it is changed, and
+States are compared by `coopy.values.digest`. The directory may be in use; nothing in it is changed, and
 no system is opened.
 
 The two processes are this module, run as a program. Each gets one line, what to replay, and
@@ -31,7 +31,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any, NamedTuple, NoReturn, Protocol
 
-from coopy import digest, looking, paths
 from coopy.disk import directory
 from coopy.disk.fs import Calls
 from coopy.disk.snapshots import DiskSnapshots
@@ -46,13 +45,15 @@ from coopy.errors import (
     Unreadable,
     UsageError,
 )
-from coopy.machine import Machine
-from coopy.reading import Reading
-from coopy.replay import restore
-from coopy.storage import MemoryLog
+from coopy.ground import looking, paths
+from coopy.ground.storage import MemoryLog
+from coopy.ground.words import shown
+from coopy.past.reading import Reading
+from coopy.spine.machine import Machine
+from coopy.spine.replay import restore
 from coopy.tools import domain
 from coopy.tools.contents import WHOLE, Contents, contents
-from coopy.words import shown
+from coopy.values import digest
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how much of it is done and in all (bytes, or actions)."""

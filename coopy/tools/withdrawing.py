@@ -1,6 +1,6 @@
 """Withdraws an action that replay can't get past, by hand, and takes that back.
 
-How an action ended stands in the header of the record after it (`coopy.action`): in the same frame, in the next one, in
+How an action ended stands in the header of the record after it (`coopy.ground.action`): in the same frame, in the next one, in
 an amendment, or in the next segment. There it becomes WITHDRAWN, and the frame gets another checksum; no other frame
 changes. If nothing comes after the action, an amendment is appended. Replay then leaves the action out. Its index
 stays, and so do those of all others, with what they drew from the env.
@@ -30,8 +30,6 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from coopy import action, paths
-from coopy.batch import BATCH
 from coopy.disk import digests, directory, frame
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
@@ -39,7 +37,9 @@ from coopy.disk.journal import Journal
 from coopy.disk.segment import HEADER
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import UsageError
-from coopy.storage import PREFIX_BYTES, WRAP, sizes_of
+from coopy.ground import action, paths
+from coopy.ground.batch import BATCH
+from coopy.ground.storage import PREFIX_BYTES, WRAP, sizes_of
 from coopy.tools import unloaded
 from coopy.tools.contents import WHOLE, Look, Survey, moment, survey
 from coopy.tools.repair import Progress, bytes_of, frames, known, set_aside

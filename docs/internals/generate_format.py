@@ -25,11 +25,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from coopy import action, codec, migration  # noqa: E402
-from coopy.disk import digests, directory, dirlock, frame, manifest, segment  # noqa: E402
-from coopy.disk.fs import Calls  # noqa: E402
-from coopy.disk.journal import Journal  # noqa: E402
-from coopy.storage import WRAP, joined  # noqa: E402
+from coopy import migration
+from coopy.disk import digests, directory, dirlock, frame, manifest, segment
+from coopy.disk.fs import Calls
+from coopy.disk.journal import Journal
+from coopy.ground import action
+from coopy.ground.storage import WRAP, joined
+from coopy.values import codec
 
 TARGET = ROOT / "docs" / "internals" / "format.md"
 
@@ -37,9 +39,9 @@ SECTIONS = {
     "The manifest": "coopy/disk/manifest.py",
     "A segment": "coopy/disk/segment.py",
     "A frame": "coopy/disk/frame.py",
-    "A record, and the head of a state": "coopy/action.py",
-    "A call": "coopy/codec.py",
-    "What is said of classes": "coopy/fields.py",
+    "A record, and the head of a state": "coopy/ground/action.py",
+    "A call": "coopy/values/codec.py",
+    "What is said of classes": "coopy/ground/fields.py",
     "A snapshot": "coopy/disk/snapshots.py",
 }
 
@@ -64,7 +66,7 @@ releases: written as zeros, and not looked at.
 | `{dirlock.NAME}` | held by flock, as the directory itself is, while a process has it open. Its bytes: the id of that process, and in which boot of the machine the end of the journal was last known to be whole (see `coopy/disk/dirlock.py`). The rest is as good without it | at most one |
 | `{directory.segment_path("", 1)}` | a segment of the journal, named by the index of its first action | one or more |
 | `{directory.snapshot_path("", 0)}` | a snapshot, named by its index; 0 is the state before the first action | one or more |
-| `{digests.NAME}` | what the system has said of its states, see `coopy/disk/digests.py` and `coopy/proof.py`. Nothing depends on it | at most one |
+| `{digests.NAME}` | what the system has said of its states, see `coopy/disk/digests.py` and `coopy/spine/agreement.py`. Nothing depends on it | at most one |
 | `*{directory.TEMPORARY}` | one of these, not yet whole; opening removes it | |
 | `{directory.ASIDE}<time>` | a directory with what an opening has taken out of the way: the torn end of a segment (`<segment>.from-<byte>`), and segments that a power cut left after one; read by nobody | |
 

@@ -15,7 +15,7 @@ from program import ROOT, environment
 
 import coopy.aio
 from coopy import UsageError
-from coopy.stubs import protocol_of
+from coopy.tools.protocols import protocol_of
 
 DOMAIN = """
 from __future__ import annotations

@@ -19,7 +19,8 @@ from program import run, write
 
 import coopy
 import coopy.aio
-from coopy import EncodingError, UsageError, engine
+from coopy import EncodingError, UsageError
+from coopy.spine import engine
 
 
 def test_what_was_called_is_there_when_it_is_opened_again(tmp_path: Path) -> None:

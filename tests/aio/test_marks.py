@@ -6,12 +6,12 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import coopy.aio
 import pytest
 from aio.running import going
 
-from coopy.engine import Engine
+import coopy.aio
 from coopy.errors import SharedArgument, StateChanged
+from coopy.spine.engine import Engine
 
 domains: Any = importlib.import_module("checking.checked_domains")
 

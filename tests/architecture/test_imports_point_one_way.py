@@ -11,127 +11,76 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from architecture.layers import MODULES, PACKAGE, ROOT, ROWS, arrows, circles, imports, in_the_root, name_of, rooms, upward
 
 import coopy
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "coopy"
-MODULES = sorted(PACKAGE.rglob("*.py"))
-
-# A module may import from layers below its own, and from its own folder. Top first.
-LAYERS = [
-    {"coopy.cli", "coopy.__main__", "coopy.pytest_plugin"},
-    {"coopy.testing"},
-    {"coopy.tools"},
-    {"coopy.aio"},
-    {"coopy", "coopy.base", "coopy.tests", "coopy.tests.utils"},
-    {"coopy.opening"},
-    {"coopy.replicated"},
-    {"coopy.system"},
-    {"coopy.beside"},
-    {"coopy.reading", "coopy.follower"},
-    {"coopy.checking", "coopy.delivery", "coopy.legacy", "coopy.proxy", "coopy.progress", "coopy.proving", "coopy.shadow"},
-    {"coopy.engine"},
-    {"coopy.history", "coopy.proof", "coopy.replay", "coopy.retention", "coopy.trial"},
-    {"coopy.machine"},
-    {"coopy.deterministic"},
-    {
-        "coopy.clock",
-        "coopy.logs",
-        "coopy.effects",
-        "coopy.env",
-        "coopy.disk",
-        "coopy.network",
-        "coopy.outbox",
-        "coopy.versions",
-    },
-    {"coopy.action", "coopy.codec", "coopy.determinism", "coopy.stubs"},
-    {"coopy.batch", "coopy.bytecode", "coopy.decimals", "coopy.decompile", "coopy.line"},
-    {
-        "coopy.decorators",
-        "coopy.deep",
-        "coopy.digest",
-        "coopy.entities",
-        "coopy.looking",
-        "coopy.migration",
-        "coopy.moment",
-        "coopy.paths",
-        "coopy.recursion",
-        "coopy.storage",
-    },
-    {"coopy.bound"},
-    {"coopy.collector", "coopy.errors", "coopy.fields", "coopy.holding", "coopy.interruption", "coopy.limits", "coopy.words"},
-    {"coopy.log"},
-]
-# What the disk may know of the spine: the seam and the errors.
-DISK_MAY_IMPORT = {"coopy.collector", "coopy.holding", "coopy.paths", "coopy.storage", "coopy.errors", "coopy.log"}
-NETWORK_MAY_IMPORT = {"coopy.storage", "coopy.line", "coopy.errors", "coopy.limits", "coopy.log", "coopy.words"}
-# Too heavy to come with the package, or not always there.
+# Too heavy to come with the package, or not always there: rooms, and modules of others.
 LOADED_BY_NAME = (
+    "coopy.__main__",
     "coopy.aio",
-    "coopy.checking",
-    "coopy.decompile",
     "coopy.cli",
-    "coopy.shadow",
-    "coopy.deterministic",
     "coopy.determinism",
-    "coopy.follower",
-    "coopy.limits",
-    "coopy.line",
-    "coopy.logs",
     "coopy.network",
-    "coopy.outbox",
-    "coopy.replicated",
-    "coopy.stubs",
+    "coopy.proof.checked",
+    "coopy.proof.shadow",
+    "coopy.replication",
     "coopy.testing",
     "coopy.tools",
-    "coopy.__main__",
 )
 LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast", "shlex"}
 
-
-def name_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def layer(module: str) -> int:
-    home = next(
-        (folder for folder in ("coopy.disk", "coopy.network", "coopy.cli", "coopy.tools") if module.startswith(folder)), module
-    )
-    for number, names in enumerate(LAYERS):
-        if home in names:
-            return number
-    raise AssertionError(f"{module} has no layer; give it one in LAYERS")
-
-
-def imports(path: Path, everywhere: bool) -> list[str]:
-    tree = ast.parse(path.read_text())
-    found = []
-    for node in ast.walk(tree) if everywhere else tree.body:
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            inside = [f"{node.module}.{alias.name}" for alias in node.names]
-            modules = {name_of(module) for module in MODULES}
-            found += [each if each in modules else node.module for each in inside]
-    return found
+# The spine is one call, from the outside in, and nothing else: a module more is a decision (docs/design/019-house.md).
+SPINE = {"agreement", "calling", "delivery", "engine", "machine", "proxy", "replay"}
+# What the organs may know of the rest: seams, words and errors.
+ORGANS = {
+    "coopy.disk": {"coopy.errors", "coopy.ground", "coopy.log"},
+    "coopy.network": {"coopy.errors", "coopy.ground", "coopy.log"},
+    "coopy.network.server": {"coopy.errors", "coopy.ground", "coopy.log", "coopy.network"},
+}
+# Who knows where bytes are kept.
+KNOW_THE_DISK = {
+    "coopy.opening",
+    "coopy.past",
+    "coopy.proof",
+    "coopy.replication",
+    "coopy.system",
+    "coopy.testing",
+    "coopy.tools",
+    "coopy.cli",
+}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_only_from_layers_below(path: Path) -> None:
-    module = name_of(path)
-    for target in imports(path, everywhere=True):
-        if not target.startswith("coopy") or target == "coopy":
-            continue
-        if module.startswith("coopy.disk"):
-            assert target in DISK_MAY_IMPORT or target.startswith("coopy.disk"), f"{module} imports {target}"
-        elif module.startswith("coopy.network"):
-            assert target in NETWORK_MAY_IMPORT or target.startswith("coopy.network"), f"{module} imports {target}"
-        elif layer(module) == 0 or (module.startswith("coopy.tools") and target.startswith("coopy.tools")):
-            continue
-        else:
-            assert layer(target) > layer(module), f"{module} imports {target}"
+def test_every_room_has_a_row_and_every_row_has_its_rooms() -> None:
+    assert sorted(rooms()) == sorted(room for row in ROWS for room in row)
+
+
+def test_a_room_imports_only_from_rows_below_its_own() -> None:
+    assert upward() == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles() == []
+
+
+def test_the_house_is_small_enough_to_be_held_in_the_head() -> None:
+    assert len(ROWS) <= 14
+    assert len(rooms()) <= 32
+    assert len(arrows()) <= 160
+    assert len(in_the_root()) <= 20
+
+
+def test_the_spine_is_a_closed_list() -> None:
+    assert {path.stem for path in (PACKAGE / "spine").glob("*.py")} - {"__init__"} == SPINE
+
+
+@pytest.mark.parametrize("organ", ORGANS)
+def test_an_organ_knows_nothing_of_the_spine(organ: str) -> None:
+    assert {other for one, other in arrows() if one == organ} <= ORGANS[organ]
+
+
+def test_who_knows_where_bytes_are_kept_is_a_closed_list() -> None:
+    assert {one for one, other in arrows() if other == "coopy.disk"} <= KNOW_THE_DISK
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -139,23 +88,6 @@ def test_a_module_loads_nothing_heavy_with_the_package(path: Path) -> None:
     if name_of(path).startswith(LOADED_BY_NAME):
         return
     assert not LATE & set(imports(path, everywhere=False))
-
-
-def test_only_who_opens_a_directory_knows_where_bytes_are_kept() -> None:
-    for path in MODULES:
-        if not name_of(path).startswith(
-            (
-                "coopy.beside",
-                "coopy.disk",
-                "coopy.opening",
-                "coopy.reading",
-                "coopy.replicated",
-                "coopy.system",
-                "coopy.testing",
-                "coopy.tools",
-            )
-        ):
-            assert not [each for each in imports(path, everywhere=True) if each.startswith("coopy.disk")], path
 
 
 def test_the_front_door_gathers_and_does_nothing_else() -> None:
@@ -174,10 +106,10 @@ GIVEN = {
     "coopy.opening": {"master"},
     # A method of the library that is overridden.
     "coopy.network.connection": {"info"},
-    "coopy.replicated": {"master"},
+    "coopy.replication.node": {"master"},
     "coopy.tests.utils": {"utils"},
     # Of a syntax tree; and what a finding calls a function that a method uses.
-    "coopy.determinism": {"parent", "helper"},
+    "coopy.determinism.check": {"parent", "helper"},
 }
 
 

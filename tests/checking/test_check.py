@@ -12,9 +12,9 @@ import pytest
 
 import coopy
 from coopy import control, init_system
-from coopy.determinism import DeterminismWarning
-from coopy.digest import digest
+from coopy.determinism.check import DeterminismWarning
 from coopy.errors import CheckFailed, NotRepeatable, PrevalentError, SharedArgument, StateChanged, UsageError
+from coopy.values.digest import digest
 
 Store: Any = importlib.import_module("checking.checked_domains").Store
 Thing: Any = importlib.import_module("checking.checked_domains").Thing

@@ -222,7 +222,7 @@ def names(source: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("options", "name"), [((), "AsyncShop"), (("--name", "Kiosk"), "Kiosk")])
 def test_a_stub_is_the_source_of_a_protocol_and_nothing_else(coopy: Coopy, options: tuple[str, ...], name: str) -> None:
-    from coopy.stubs import protocol_of
+    from coopy.tools.protocols import protocol_of
 
     code, out, err = coopy("stub", "shop:Shop", *options)
     assert (code, err) == (0, "")

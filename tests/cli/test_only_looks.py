@@ -10,8 +10,8 @@ import pytest
 from program import environment, write
 
 import coopy
-from coopy import looking
 from coopy.errors import OnlyLooking
+from coopy.ground import looking
 
 pytest.importorskip("typer", reason="the extra [cli] is not installed")
 

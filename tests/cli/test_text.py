@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from coopy import action
 from coopy.cli.text import Meter, Painter, action_line, count, duration, moment, point, size, table
 from coopy.errors import UsageError
-from coopy.history import Action
+from coopy.ground import action
+from coopy.past.history import Action
 
 
 @pytest.mark.parametrize(

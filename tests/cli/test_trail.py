@@ -11,11 +11,11 @@ import handed
 import pytest
 
 from coopy import DamagedJournal, MissingActions, abort_exception, control, init_system
-from coopy.codec import decode_joined
 from coopy.disk import frame
-from coopy.history import Action
-from coopy.reading import Reading
-from coopy.tools import trail
+from coopy.past import trail
+from coopy.past.history import Action
+from coopy.past.reading import Reading
+from coopy.values.codec import decode_joined
 
 
 class Log:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import action, batch, proxy
-from coopy.codec import Codec
 from coopy.errors import JournalError, MissingActions
-from coopy.follower import Passed, Replicated, Superseded
-from coopy.line import Line
-from coopy.machine import Machine, construct
-from coopy.storage import MemoryLog, MemorySnapshots
+from coopy.ground import action, batch
+from coopy.ground.line import Line
+from coopy.ground.storage import MemoryLog, MemorySnapshots
+from coopy.replication.follower import Passed, Replicated, Superseded
+from coopy.spine import proxy
+from coopy.spine.machine import Machine, construct
+from coopy.values.codec import Codec
 
 SECRET = b"s" * 32
 

@@ -14,9 +14,10 @@ from cluster.memory_nodes import Bank, Node
 from program import free_port
 
 import coopy.aio
-from coopy import CoopyError, EncodingError, ReadOnlyNode, Unavailable, action, control, init_system
-from coopy.engine import CHUNK
-from coopy.line import MemoryServer
+from coopy import CoopyError, EncodingError, ReadOnlyNode, Unavailable, control, init_system
+from coopy.ground import action
+from coopy.ground.line import MemoryServer
+from coopy.spine.engine import CHUNK
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from program import free_port
 
 from coopy import StateDiverged, control, init_system
-from program import free_port
 
 outside = [1]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-import coopy
 import pytest
 from cluster.memory_nodes import GATES, Bank, Engine, FailingLog, Node, packed, until
 
+import coopy
 from coopy import (
     ClusterError,
     DamagedLine,
@@ -23,15 +23,13 @@ from coopy import (
     ReadOnlyNode,
     SystemClosed,
     Unavailable,
-    action,
-    batch,
-    follower,
-    outbox,
 )
-from coopy.follower import Answered
-from coopy.line import MemoryLine, MemoryServer
-from coopy.outbox import Group
-from coopy.storage import WRAP
+from coopy.ground import action, batch
+from coopy.ground.line import MemoryLine, MemoryServer
+from coopy.ground.storage import WRAP
+from coopy.replication import follower, outbox
+from coopy.replication.follower import Answered
+from coopy.replication.outbox import Group
 
 HOUR_NS = 3600 * 10**9
 

@@ -1,4 +1,4 @@
-"""What `coopy.line` promises, over memory and over the stream of a real server; and what of a server may go wrong."""
+"""What `coopy.ground.line` promises, over memory and over the stream of a real server; and what of a server may go wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from network.servers import NODE, running, settings
 
 from coopy import DamagedLine, MissingActions, SystemClosed, Unavailable
-from coopy.line import Line, MemoryServer, Message
+from coopy.ground.line import Line, MemoryServer, Message
 from coopy.network import stream
 from coopy.network.connection import Connection
 from coopy.network.stream import Names, Stream

@@ -26,7 +26,7 @@ from coopy import (
     init_system,
 )
 from coopy.disk import directory
-from coopy.network import binary
+from coopy.network.server import binary
 
 THREE = ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003"]
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from coopy import EncodingError, OutcomeUnknown, SystemClosed, Unavailable, batch, outbox
-from coopy.outbox import Group, Outbox
-from coopy.storage import WRAP
+from coopy import EncodingError, OutcomeUnknown, SystemClosed, Unavailable
+from coopy.ground import batch
+from coopy.ground.storage import WRAP
+from coopy.replication import outbox
+from coopy.replication.outbox import Group, Outbox
 
 REFUSED, SWALLOWED = Unavailable("refused"), OutcomeUnknown("swallowed")
 
@@ -377,7 +379,7 @@ def test_a_record_that_no_message_takes_is_refused() -> None:
 
 
 def test_the_largest_batch_fits_a_message() -> None:
-    from coopy.network.configuration import PAYLOAD_BYTES_MAX
+    from coopy.network.server.configuration import PAYLOAD_BYTES_MAX
 
     largest = batch.pack(batch.ACTIONS, "n" * 255, 1, 1, [b"x" * outbox.RECORD_BYTES_MAX])
     assert len(largest) + 4096 < PAYLOAD_BYTES_MAX

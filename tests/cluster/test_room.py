@@ -12,14 +12,14 @@ import pytest
 from cluster.bank import Bank
 from network.servers import until
 
-from coopy import replicated
 from coopy.errors import SystemClosed, Unavailable
-from coopy.limits import TokenBucket
 from coopy.network import room as rooms
-from coopy.network.configuration import REPLICA_PAYLOAD_BYTES_MAX
 from coopy.network.desk import QUESTION_BYTES_MAX
+from coopy.network.limits import TokenBucket
 from coopy.network.room import Facts, Room, Turn
+from coopy.network.server.configuration import REPLICA_PAYLOAD_BYTES_MAX
 from coopy.network.stream import Names, State, Stream
+from coopy.replication import node as nodes
 
 
 class Bucket:
@@ -157,10 +157,10 @@ def test_servers_that_do_not_answer_are_waited_for(monkeypatch: pytest.MonkeyPat
 
 def beginning(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A node that has come as far as to ask how the system began."""
-    monkeypatch.setattr(replicated, "OPEN_S", 1.0)
-    node = replicated.ReplicatedSystem.__new__(replicated.ReplicatedSystem)
+    monkeypatch.setattr(nodes, "OPEN_S", 1.0)
+    node = nodes.ReplicatedSystem.__new__(nodes.ReplicatedSystem)
     node._cls = Bank
-    node._role = replicated.role(
+    node._role = nodes.role(
         master=False,
         replication=True,
         cluster=(),
@@ -191,8 +191,8 @@ def ready(monkeypatch: pytest.MonkeyPatch, bucket: Bucket, clock: Clock, *, posi
     node.engine = SimpleNamespace(position=position)
     node._line_state = State(first, position, 0, 1, None, ())
     node._shipping = threading.Lock()
-    node._needed = TokenBucket(*replicated.NEEDED_RATE, clock)
-    node._wanted = TokenBucket(*replicated.WANTED_RATE, clock)
+    node._needed = TokenBucket(*nodes.NEEDED_RATE, clock)
+    node._wanted = TokenBucket(*nodes.WANTED_RATE, clock)
     monkeypatch.setattr(node, "_ship_one", lambda: (made.append(1), node._shipping.release()))
     return node, made
 
@@ -252,7 +252,7 @@ def test_a_server_that_is_behind_gives_no_older_snapshot_for_the_one_that_was_as
     node._room.put("shipped", {"index": 7, "sequence": 5}, 0)
     node._ended = threading.Event()
     node._shipped = cast(Any, SimpleNamespace(latest=lambda upto: shipped.pop(), progress=None))
-    monkeypatch.setattr(replicated, "RETRY_S", 0.001)
+    monkeypatch.setattr(nodes, "RETRY_S", 0.001)
     monkeypatch.setattr(node, "_look", lambda timeout_s: State(1, 5, 0, 1, None, ()))
     assert node._fetch_snapshot(5) == (7, b"new")
 
@@ -273,13 +273,13 @@ def test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied(monk
     node = beginning(monkeypatch)
     node._state = "ready"
     node._safe = 10**12
-    digests = [(10**12 + number, 2**32 - 1) for number in range(replicated.DIGESTS_SAID)]
+    digests = [(10**12 + number, 2**32 - 1) for number in range(nodes.DIGESTS_SAID)]
     machine = SimpleNamespace(applied=10**12, reached=10**12, own_code=1)
     node.engine = SimpleNamespace(position=10**12, machine=machine, newest_digests=lambda number: digests)
     said = len(json.dumps({"node": "n" * 255, **node._facts()}))
     assert said < min(QUESTION_BYTES_MAX, REPLICA_PAYLOAD_BYTES_MAX) / 2
-    node._role = node._role._replace(kind=replicated.MASTER)
-    assert len(node._facts()["digests"]) == replicated.DIGESTS_SAID
+    node._role = node._role._replace(kind=nodes.MASTER)
+    assert len(node._facts()["digests"]) == nodes.DIGESTS_SAID
 
 
 class Leader:

@@ -20,8 +20,9 @@ import pytest
 from cluster.bank import Bank
 from program import free_port
 
-from coopy import AuthenticationFailed, Unavailable, UsageError, action, batch, control, init_system
-from coopy.network import loopback, proof
+from coopy import AuthenticationFailed, Unavailable, UsageError, control, init_system
+from coopy.ground import action, batch
+from coopy.network.server import loopback, proof
 from coopy.network.connection import Connection
 
 NOBODY = 65534

@@ -18,10 +18,11 @@ from cluster.bank import Bank
 from network.servers import lives, until
 from program import free_port
 
-from coopy import control, init_system, replicated
+from coopy import control, init_system
 from coopy.errors import Diverged
 from coopy.network.stream import State
-from coopy.replicated import ReplicatedSystem
+from coopy.replication import node as nodes
+from coopy.replication.node import ReplicatedSystem
 
 
 class Trio:
@@ -85,7 +86,7 @@ class Trio:
 
     def impatient(self, number: int, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         """Has a node start its server again so soon, and the others not at all: they need their time to agree on who leads."""
-        monkeypatch.setattr(replicated, "LAGGING_S", seconds)
+        monkeypatch.setattr(nodes, "LAGGING_S", seconds)
         for other in self.banks:
             if other != number:
                 monkeypatch.setattr(self.system(other), "_look_after_server", lambda *said: None)
@@ -250,7 +251,7 @@ def flush(trio: Trio) -> int:
 def test_a_line_that_grows_forgets_what_all_have_and_in_the_end_what_one_lacks(
     trio: Trio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicated, "FLUSH_S", 0)
+    monkeypatch.setattr(nodes, "FLUSH_S", 0)
     leader = trio.leader()
     away = (leader + 1) % 3
     bank = trio.banks[leader]
@@ -259,7 +260,7 @@ def test_a_line_that_grows_forgets_what_all_have_and_in_the_end_what_one_lacks(
     until(lambda: all_is_safe(trio))
     assert flush(trio) == 1, "it is short yet"
 
-    monkeypatch.setattr(replicated, "KEPT_BYTES", 0)
+    monkeypatch.setattr(nodes, "KEPT_BYTES", 0)
     position = trio.system(leader).engine.position
     until(lambda: flush(trio) > 1)
     assert trio.first() <= position, "some is left for those who were away for a while"
@@ -270,7 +271,7 @@ def test_a_line_that_grows_forgets_what_all_have_and_in_the_end_what_one_lacks(
     until(lambda: all_is_safe(trio))
     assert flush(trio) <= position + 1, "one that is not heard lacks the rest"
 
-    monkeypatch.setattr(replicated, "LINE_BYTES_MAX", 0)
+    monkeypatch.setattr(nodes, "LINE_BYTES_MAX", 0)
     until(lambda: flush(trio) > position + 1)
     monkeypatch.undo()
     trio.open(away)

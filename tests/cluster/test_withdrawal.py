@@ -13,11 +13,13 @@ from cluster.memory_nodes import GATES, Bank, Node, packed, until
 from handed import Called
 
 import coopy
-from coopy import Unavailable, abort_exception, action, batch, follower, transactional
+from coopy import Unavailable, abort_exception, transactional
 from coopy.errors import InterruptedReplay
-from coopy.history import actions
-from coopy.line import MemoryLine, MemoryServer
-from coopy.storage import AMENDMENT_BYTES, WRAP
+from coopy.ground import action, batch
+from coopy.ground.line import MemoryLine, MemoryServer
+from coopy.ground.storage import AMENDMENT_BYTES, WRAP
+from coopy.past.history import actions
+from coopy.replication import follower
 
 
 class Cellar(Bank):

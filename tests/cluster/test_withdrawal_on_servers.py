@@ -12,7 +12,9 @@ import pytest
 from network.servers import until
 from program import free_port
 
-from coopy import batch, control, follower, init_system, readonly
+from coopy import control, init_system, readonly
+from coopy.ground import batch
+from coopy.replication import follower
 from coopy.tools.verify import verify
 
 SMALL: set[str] = set()

@@ -1,4 +1,4 @@
-"""What `coopy.storage` promises, over memory, over a disk, mapped and written, and over the servers of a network."""
+"""What `coopy.ground.storage` promises, over memory, over a disk, mapped and written, and over the servers of a network."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import pytest
 from faults import Faulty
 from network.servers import NODE, running, settings
 
-from coopy import DamagedSnapshot, SystemClosed, action
-from coopy.codec import Codec, decode_joined
+from coopy import DamagedSnapshot, SystemClosed
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.snapshots import DiskSnapshots
+from coopy.ground import action
+from coopy.ground.storage import Log, MemoryLog, MemorySnapshots, SnapshotStore, joined
 from coopy.network import shipping
 from coopy.network.connection import Connection
 from coopy.network.shipping import ShippedSnapshots
 from coopy.network.stream import Names
-from coopy.storage import Log, MemoryLog, MemorySnapshots, SnapshotStore, joined
+from coopy.values.codec import Codec, decode_joined
 
 SYSTEM = b"0123456789abcdef"
 LOGS: dict[str, Callable[[Path], Log]] = {

@@ -58,16 +58,16 @@ class Mutant(NamedTuple):
 APPLY = "result = machine.apply(header, function, args, kwargs)"
 APPEND = "index = log.append(header + call)"
 LIVES = "tests/crash/test_power_cut.py::test_nothing_acknowledged_is_lost_in_the_lives_that_are_always_run"
-ENGINE, JOURNAL, SNAPSHOTS = "coopy/engine.py", "coopy/disk/journal.py", "coopy/disk/snapshots.py"
+ENGINE, JOURNAL, SNAPSHOTS = "coopy/spine/engine.py", "coopy/disk/journal.py", "coopy/disk/snapshots.py"
 FRAME = "coopy/disk/frame.py"
 ROOM_PY, ROOM = "coopy/network/room.py", "tests/cluster/test_room.py"
-LIMITS = "coopy/limits.py"
+LIMITS = "coopy/network/limits.py"
 DESK_PY, DESK = "coopy/network/desk.py", "tests/network/test_desk.py"
 STRANGERS = (
     "tests/simulation/test_strangers.py::"
     "test_two_users_replicas_and_strangers_execute_nothing_and_learn_nothing_at_a_node_that_goes_on"
 )
-DELIVERY, EFFECTS = "coopy/delivery.py", "tests/effects/test_delivery.py"
+DELIVERY, EFFECTS = "coopy/spine/delivery.py", "tests/effects/test_delivery.py"
 FRAME, CHILD = "coopy/disk/frame.py", "coopy/disk/child.py"
 
 # Without the index: each frame's is taken for zero, by who writes a checksum and by who compares it.
@@ -84,35 +84,35 @@ MUTANTS = [
     # -- what belongs to a process
     Mutant(
         "what-pickle-writes-is-an-argument",
-        "coopy/codec.py",
+        "coopy/values/codec.py",
         "        if not isinstance(found, type) or _kind_of(found) is not None:\n            bound.refuse(found, module, name)\n",
         "",
         "tests/test_bound.py::test_what_belongs_to_a_process_is_no_argument",
     ),
     Mutant(
         "dill-keeps-whatever-it-can",
-        "coopy/bytecode.py",
+        "coopy/values/bytecode.py",
         "if cls in parts() or cls is dict}",
         "}",
         "tests/test_bound.py::test_what_belongs_to_a_process_is_refused_in_a_closure_too",
     ),
     Mutant(
         "dill-changes-the-deep-pickler",
-        "coopy/deep.py",
+        "coopy/values/deep.py",
         "if save.__module__ == pickle.__name__}",
         "}",
         "tests/test_bound.py::test_dill_that_was_imported_before_gives_nothing_away",
     ),
     Mutant(
         "byte-code-of-any-python-is-read",
-        "coopy/bytecode.py",
+        "coopy/values/bytecode.py",
         "    if python == PYTHON:\n",
         "    if True:\n",
         "tests/test_bound.py::test_byte_code_of_another_python_is_refused_by_name",
     ),
     Mutant(
         "a-file-that-was-recorded-is-opened-again",
-        "coopy/codec.py",
+        "coopy/values/codec.py",
         "            bound.refuse_to_open(module, name)\n",
         "",
         "tests/test_bound.py::test_a_file_that_an_earlier_coopy_took_is_not_opened_again",
@@ -141,7 +141,7 @@ MUTANTS = [
     # -- one call
     Mutant(
         "a-look-by-time-does-not-know-where-the-clock-was-put-back",
-        "coopy/replay.py",
+        "coopy/spine/replay.py",
         "if action.instant_of(header) > instant and index >= clock_from:",
         "if action.instant_of(header) > instant:",
         "tests/tools/test_reclock.py::test_a_look_by_time_finds_the_state_that_was_then",
@@ -155,7 +155,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-state-of-another-class-is-taken",
-        "coopy/replay.py",
+        "coopy/spine/replay.py",
         "        _refuse_other(state, codec.domain_class)\n",
         "",
         "tests/cli/test_other_class.py::test_another_class_is_refused_by_every_command_with_both_names",
@@ -166,7 +166,7 @@ MUTANTS = [
         'looking.refuse("init_system")',
         "pass",
         "tests/cli/test_only_looks.py::test_what_a_module_would_open_is_refused_wherever_and_nothing_is_written_or_carried_out",
-        (Edit("coopy/aio.py", 'looking.refuse("coopy.aio.open")', "pass"),),
+        (Edit("coopy/aio/__init__.py", 'looking.refuse("coopy.aio.open")', "pass"),),
     ),
     Mutant(
         "applied-before-it-is-appended",
@@ -248,21 +248,21 @@ MUTANTS = [
     ),
     Mutant(
         "a-handler-in-the-traceback-is-overlooked",
-        "coopy/interruption.py",
+        "coopy/ground/interruption.py",
         "            if _was_given_what_it_interrupts(at.tb_frame):",
         "            if False:",
         "tests/engine/test_withdrawn.py::test_a_call_that_is_interrupted_from_outside_is_withdrawn",
     ),
     Mutant(
         "what-another-thread-asks-for-is-taken-for-the-methods-own",
-        "coopy/interruption.py",
+        "coopy/ground/interruption.py",
         "        return OWN if is_raised else DOUBTFUL",
         "        return OWN",
         "tests/engine/test_withdrawn.py::test_a_call_that_is_interrupted_from_outside_is_withdrawn",
     ),
     Mutant(
         "what-can-not-be-made-is-taken-for-the-methods-own",
-        "coopy/interruption.py",
+        "coopy/ground/interruption.py",
         "return DOUBTFUL if made or (not is_raised and _may_be_for_another(error)) else OWN",
         "return OWN",
         "tests/engine/test_withdrawn.py::test_a_call_that_is_interrupted_from_outside_is_withdrawn",
@@ -276,7 +276,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-replay-has-less-room-to-recurse-than-the-call-had",
-        "coopy/recursion.py",
+        "coopy/ground/recursion.py",
         "_rooms[key] = depth + OWN_FRAMES",
         "_rooms[key] = 0",
         "tests/engine/test_withdrawn.py::test_a_call_that_recursed_almost_to_the_limit_and_returned_is_run_again",
@@ -304,14 +304,14 @@ MUTANTS = [
     ),
     Mutant(
         "opening-does-not-go-back-to-a-snapshot-that-can-be-loaded",
-        "coopy/replay.py",
+        "coopy/spine/replay.py",
         "            if version not in (None, codec.migration.version) or index == min(",
         "            if True or index == min(",
         "tests/engine/test_loadable.py::test_opening_goes_back_to_a_snapshot_that_can_be_loaded",
     ),
     Mutant(
         "all-that-was-loaded-once-is-pruned",
-        "coopy/retention.py",
+        "coopy/past/retention.py",
         "    oldest = min(*wanted, max(snapshots.newest_loaded, indexes[0]))\n",
         "    oldest = min(wanted)\n",
         "tests/engine/test_loadable.py::test_what_has_not_been_loaded_is_not_all_that_stays",
@@ -339,7 +339,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-second-interrupt-leaves-the-collector-off",
-        "coopy/collector.py",
+        "coopy/ground/collector.py",
         "        # And another meanwhile.\n        if hidden:\n            gc.unfreeze()\n        if enabled:\n            gc.enable()\n",
         "        pass\n",
         "tests/engine/test_interrupts.py::test_two_interrupts_leave_the_collector_on_and_nothing_hidden_from_it",
@@ -460,70 +460,70 @@ MUTANTS = [
     # -- what lies deep
     Mutant(
         "a-call-shares-its-nan-with-its-caller",
-        "coopy/codec.py",
+        "coopy/values/codec.py",
         "not in _EQUAL_TO_THEMSELVES and (type(each) is not float or each != each)",
         "not in SCALARS",
         "tests/test_nan.py::test_a_live_call_finds_what_replay_finds",
     ),
     Mutant(
         "what-is-said-of-classes-is-not-compared",
-        "coopy/codec.py",
+        "coopy/values/codec.py",
         "            if change is not None:\n",
         "            if change is not None and change.is_enum:\n",
         "tests/evolution/test_fields.py::test_a_field_that_is_gone_stops_the_opening_and_its_upgrade_is_printed",
     ),
     Mutant(
         "calls-say-nothing-of-classes",
-        "coopy/codec.py",
+        "coopy/values/codec.py",
         "            if met:\n",
         "            if not met:\n",
         "tests/evolution/test_fields.py::test_the_changed_value_of_an_enum_stops_the_opening_and_can_be_upgraded",
     ),
     Mutant(
         "what-an-action-sets-for-decimals-outlives-it",
-        "coopy/decimals.py",
+        "coopy/ground/decimals.py",
         "    if context.spoiled or decimal.getcontext() is not context:\n",
         "    if context.spoiled:\n",
         "tests/test_decimals.py::test_replay_calculates_what_was_calculated_live",
     ),
     Mutant(
         "a-replay-is-taken-for-live",
-        "coopy/machine.py",
+        "coopy/spine/machine.py",
         "            self.running = self.replaying = True\n",
         "            self.running = True\n",
         "tests/test_replaying.py::test_a_call_is_live_and_a_start_replays_it",
     ),
     Mutant(
         "the-package-of-a-class-is-not-its-own",
-        "coopy/determinism.py",
+        "coopy/determinism/check.py",
         "        if package in self._packages:\n            return True\n",
         "",
         "tests/test_determinism.py::test_a_domain_that_is_installed_is_read_with_its_package",
     ),
     Mutant(
         "a-deep-state-is-refused",
-        "coopy/codec.py",
+        "coopy/values/codec.py",
         "                        _with(classes, make_deep(self, file, None)).dump(state)\n",
         "                        raise\n",
         "tests/test_deep.py::test_a_hundred_thousand_lists_in_one_another_are_kept",
     ),
     Mutant(
         "the-deep-pickler-forgets-what-it-has-begun",
-        "coopy/deep.py",
+        "coopy/values/deep.py",
         "                    begun.append(following)\n",
         "                    begun[-1] = following\n",
         "tests/test_deep.py::test_the_deep_pickler_writes_what_the_other_writes",
     ),
     Mutant(
         "what-has-no-end-is-pickled-until-memory-has",
-        "coopy/deep.py",
+        "coopy/values/deep.py",
         "                    if len(begun) >= DEPTH_MAX:\n",
         "                    if len(begun) >= 10 * DEPTH_MAX:\n",
         "tests/test_codec.py::test_a_state_that_is_nested_deeper_than_there_is_memory_for_is_refused",
     ),
     Mutant(
         "what-lies-deep-is-not-checked",
-        "coopy/checking.py",
+        "coopy/proof/checked.py",
         "            pickler.dump(value)\n        except RecursionError:\n",
         "            pickler.dump(value)\n        except ZeroDivisionError:\n",
         "tests/test_deep.py::test_what_lies_deep_is_checked",
@@ -531,14 +531,14 @@ MUTANTS = [
     # -- what is dropped is gone
     Mutant(
         "methods-hold-their-machine",
-        "coopy/machine.py",
+        "coopy/spine/machine.py",
         "        myself: Any = weakref.proxy(self)\n",
         "        myself: Any = self\n",
         "tests/test_memory.py::test_a_past_that_is_dropped_is_gone",
     ),
     Mutant(
         "a-past-holds-its-domain",
-        "coopy/proxy.py",
+        "coopy/spine/proxy.py",
         "            self._domain = weakref.ref(domain)\n",
         "            self._domain = lambda: domain\n",
         "tests/test_memory.py::test_a_past_that_holds_its_own_proxy_is_gone",
@@ -566,14 +566,14 @@ MUTANTS = [
     ),
     Mutant(
         "the-collector-is-not-told",
-        "coopy/collector.py",
+        "coopy/ground/collector.py",
         "                    look_if_grown()\n",
         "                    pass\n",
         "tests/test_memory.py::test_the_collector_is_told_of_pasts_that_are_cycles",
     ),
     Mutant(
         "an-effect-is-numbered-by-a-look-at-those-before-it",
-        "coopy/machine.py",
+        "coopy/spine/machine.py",
         '        name = f"{index}.{number}"\n',
         '        number = next(n for n in range(number + 1) if f"{index}.{n}" not in self.effects)\n        name = f"{index}.{number}"\n',
         "tests/effects/test_on_commit.py::test_an_effect_is_numbered_without_a_look_at_those_before_it",
@@ -708,7 +708,7 @@ MUTANTS = [
     ),
     Mutant(
         "what-can-not-be-seen-is-no-file",
-        "coopy/paths.py",
+        "coopy/ground/paths.py",
         "st_mode)\n    except OSError as error:\n        if error.errno == errno.ELOOP:\n            return False\n        raise\n\n\ndef is_directory",
         "st_mode)\n    except OSError:\n        return False\n\n\ndef is_directory",
         "tests/disk/test_refusals.py::test_a_snapshot_that_can_not_be_seen_is_not_called_damaged",
@@ -729,21 +729,21 @@ MUTANTS = [
     ),
     Mutant(
         "what-a-pruning-has-left-stays",
-        "coopy/retention.py",
+        "coopy/past/retention.py",
         "            log.forget(indexes[0])\n",
         "            pass\n",
         "tests/disk/test_refusals.py::test_what_a_pruning_that_failed_has_left_of_the_journal_goes_with_the_next",
     ),
     Mutant(
         "an-effect-without-a-thread-fails-its-action",
-        "coopy/delivery.py",
+        "coopy/spine/delivery.py",
         "            except RuntimeError:\n                return False\n",
         "            except KeyError:\n                return False\n",
         "tests/test_no_threads.py::test_a_call_whose_effect_finds_no_thread_is_acknowledged_and_the_effect_is_carried_out_later",
     ),
     Mutant(
         "an-effect-without-a-thread-is-not-carried-out",
-        "coopy/delivery.py",
+        "coopy/spine/delivery.py",
         "        if not self._start():\n            self._run()\n",
         "        if not self._start():\n            self._new.clear()\n",
         "tests/test_no_threads.py::test_a_call_whose_effect_finds_no_thread_is_acknowledged_and_the_effect_is_carried_out_later",
@@ -757,7 +757,7 @@ MUTANTS = [
     ),
     Mutant(
         "tasks-need-a-second-thread",
-        "coopy/aio.py",
+        "coopy/aio/__init__.py",
         "                    except RuntimeError:\n                        pass  # One",
         "                    except KeyError:\n                        pass  # One",
         "tests/test_no_threads.py::test_tasks_do_without_a_second_thread_and_can_not_without_the_first",
@@ -1064,14 +1064,14 @@ MUTANTS = [
     ),
     Mutant(
         "pruned-without-a-look-at-what-stays",
-        "coopy/retention.py",
+        "coopy/past/retention.py",
         "    found = snapshots.latest(oldest)\n    return found[0] if found is not None else None\n",
         "    return oldest\n",
         "tests/test_retention.py::test_nothing_goes_while_the_oldest_that_would_stay_is_damaged",
     ),
     Mutant(
         "records-go-before-the-snapshots-that-need-them",
-        "coopy/retention.py",
+        "coopy/past/retention.py",
         "    snapshots.forget(oldest)\n    log.forget(oldest)\n",
         "    log.forget(oldest)\n    snapshots.forget(oldest)\n",
         "tests/crash/test_guards.py::test_a_crash_while_pruning_leaves_no_snapshot_without_its_journal",
@@ -1149,7 +1149,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-path-with-a-nul-is-tried",
-        "coopy/paths.py",
+        "coopy/ground/paths.py",
         '        if b"\\0" in os.fsencode(path):\n',
         "        if False:\n",
         "tests/test_paths.py::test_what_is_no_path_is_wrong_use_everywhere",
@@ -1177,14 +1177,14 @@ MUTANTS = [
     ),
     Mutant(
         "a-number-of-thousands-of-digits-is-cut",
-        "coopy/words.py",
+        "coopy/ground/words.py",
         "    return hex(value)\n",
         "    return hex(value)[:100]\n",
         "tests/test_words.py::test_an_int_is_written_in_decimal_up_to_some_thousand_digits_and_exactly_beyond",
     ),
     Mutant(
         "an-error-of-ours-fails-on-a-large-number",
-        "coopy/retention.py",
+        "coopy/past/retention.py",
         '        raise UsageError(f"keep={shown(keep)}:',
         '        raise UsageError(f"keep={keep!r}:',
         "tests/test_words.py::test_wrong_use_is_told_whatever_the_value",
@@ -1198,7 +1198,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-past-that-the-disk-has-not-is-handed-out",
-        "coopy/engine.py",
+        "coopy/spine/engine.py",
         "        self.log.wait(found.applied)\n",
         "",
         "tests/engine/test_failures.py::test_a_past_is_handed_out_once_the_disk_has_it",
@@ -1206,21 +1206,21 @@ MUTANTS = [
     # -- the small files of a node
     Mutant(
         "a-small-file-has-its-name-before-its-bytes-are-on-disk",
-        "coopy/network/folder.py",
+        "coopy/network/server/folder.py",
         "        _sync(file.fileno())\n",
         "",
         "tests/network/test_folder.py::test_the_bytes_are_on_disk_before_the_name_and_the_name_before_it_returns",
     ),
     Mutant(
         "an-empty-file-is-a-word",
-        "coopy/network/folder.py",
+        "coopy/network/server/folder.py",
         "            return file.read() or None\n",
         "            return file.read()\n",
         "tests/network/test_folder.py::test_a_file_that_a_power_cut_left_empty_is_none",
     ),
     Mutant(
         "the-word-for-the-store-is-on-disk-before-the-store-is-moved",
-        "coopy/replicated.py",
+        "coopy/replication/node.py",
         "        folder.sync(place)\n",
         "",
         "tests/network/test_folder.py::test_the_store_of_another_kind_is_moved_and_that_is_on_disk_before_the_word",
@@ -1228,7 +1228,7 @@ MUTANTS = [
     # -- passwords, and who is told them
     Mutant(
         "the-documented-password-is-taken-as-it-is",
-        "coopy/replicated.py",
+        "coopy/replication/node.py",
         "        if password == DEFAULT_PASSWORD:\n",
         "        if False:\n",
         "tests/cluster/test_two_users.py::test_the_documented_password_opens_nothing",
@@ -1242,28 +1242,28 @@ MUTANTS = [
     ),
     Mutant(
         "routes-speak-no-tls",
-        "coopy/network/configuration.py",
+        "coopy/network/server/configuration.py",
         '        *_tls(settings.tls, "  ", verify=True),\n',
         "",
         "tests/network/test_proof.py::test_who_listens_where_a_server_of_the_cluster_should_be_is_told_no_password",
     ),
     Mutant(
         "the-password-of-a-user-may-be-read-by-others",
-        "coopy/network/loopback.py",
+        "coopy/network/server/loopback.py",
         "or about.st_mode & 0o077:\n            raise",
         "or False:\n            raise",
         "tests/network/test_loopback.py::test_a_file_that_others_have_a_part_in_is_refused",
     ),
     Mutant(
         "who-comes-second-makes-another-password",
-        "coopy/network/loopback.py",
+        "coopy/network/server/loopback.py",
         "            found = find()\n            if found is None:\n",
         "            if True:\n",
         "tests/network/test_loopback.py::test_processes_that_ask_at_once_make_one",
     ),
     Mutant(
         "a-stranger-at-an-absent-node-s-address-stops-who-starts",
-        "coopy/replicated.py",
+        "coopy/replication/node.py",
         "                if isinstance(error.__cause__, NoTLS):\n",
         "                if False:\n",
         "tests/network/test_proof.py::test_a_node_asks_the_others_for_the_members_though_a_stranger_has_the_address_of_one",
@@ -1308,7 +1308,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-bug-of-a-node-that-begins-is-taken-for-disagreement",
-        "coopy/replicated.py",
+        "coopy/replication/node.py",
         "                except ClusterError as error:\n                    # Right after a start",
         "                except Exception as error:\n                    # Right after a start",
         f"{ROOM}::test_what_is_wrong_in_a_node_that_begins_is_raised_at_once_and_not_taken_for_disagreement",
@@ -1330,14 +1330,14 @@ MUTANTS = [
     ),
     Mutant(
         "the-words-of-a-stranger-are-a-cause",
-        "coopy/network/supervisor.py",
+        "coopy/network/server/supervisor.py",
         '_QUOTED.sub("", text)',
         "text",
         "tests/network/test_supervisor.py::test_words_that_a_stranger_chooses_make_no_cause_of_their_own",
     ),
     Mutant(
         "strangers-leave-out-what-the-server-says-of-itself",
-        "coopy/network/supervisor.py",
+        "coopy/network/server/supervisor.py",
         "        if peer is not None:\n",
         "        if False:\n",
         "tests/network/test_supervisor.py::"
@@ -1359,7 +1359,7 @@ MUTANTS = [
     ),
     Mutant(
         "idle-strangers-take-all-connections",
-        "coopy/network/configuration.py",
+        "coopy/network/server/configuration.py",
         "CONNECTIONS_MAX = 16384\n",
         "CONNECTIONS_MAX = 2048\n",
         "tests/network/test_hostile.py::test_three_thousand_who_connect_and_say_nothing_are_sent_away_while_others_are_served",
@@ -1373,14 +1373,14 @@ MUTANTS = [
     ),
     Mutant(
         "connections-take-the-descriptors-of-the-servers-files",
-        "coopy/network/configuration.py",
+        "coopy/network/server/configuration.py",
         "descriptors // 2",
         "descriptors",
         "tests/network/test_hostile.py::test_all_who_may_connect_leave_the_server_as_many_descriptors_for_its_files",
     ),
     Mutant(
         "a-replica-may-take-memory-without-end",
-        "coopy/network/configuration.py",
+        "coopy/network/server/configuration.py",
         'f"      max_subscriptions: {REPLICA_SUBSCRIPTIONS_MAX}",',
         "",
         "tests/network/test_hostile.py::test_replicas_can_not_take_all_connections_nor_one_of_them_memory_without_end",
@@ -1415,21 +1415,21 @@ MUTANTS = [
     ),
     Mutant(
         "each-who-asks-has-a-message-put-into-the-line",
-        "coopy/replicated.py",
+        "coopy/replication/node.py",
         "        while not self._rounds.take():\n",
         "        while False:\n",
         f"{ROOM}::test_whoever_asks_how_far_the_line_goes_without_end_makes_it_grow_slowly",
     ),
     Mutant(
         "each-who-asks-has-a-snapshot-made",
-        "coopy/replicated.py",
+        "coopy/replication/node.py",
         "            if not (self._needed if needed else self._wanted).take():\n",
         "            if False:\n",
         f"{ROOM}::test_whoever_asks_for_snapshots_without_end_has_few_made",
     ),
     Mutant(
         "an-older-snapshot-does-as-well",
-        "coopy/replicated.py",
+        "coopy/replication/node.py",
         "return found if found is not None and found[0] == index else None",
         "return found",
         f"{ROOM}::test_a_server_that_is_behind_gives_no_older_snapshot_for_the_one_that_was_asked_for",
@@ -1443,14 +1443,14 @@ MUTANTS = [
     ),
     Mutant(
         "a-replica-may-send-into-the-line",
-        "coopy/network/configuration.py",
+        "coopy/network/server/configuration.py",
         'return [*asked, (f"{subject}.ask.>",) * 2]',
         'return [*asked, (f"{subject}.ask.>",) * 2, (f"{subject}.line",) * 2]',
         STRANGERS,
     ),
     Mutant(
         "the-keeper-passes-on-whatever-strangers-provoke",
-        "coopy/network/keeper.py",
+        "coopy/network/server/keeper.py",
         "                    if about_peers > PEER_LINES_MAX:\n                        continue\n",
         "                    pass\n",
         "tests/network/test_supervisor.py::"
@@ -1458,21 +1458,21 @@ MUTANTS = [
     ),
     Mutant(
         "a-replica-says-more-than-it-may",
-        "coopy/replicated.py",
+        "coopy/replication/node.py",
         "        if not self._role.writes:\n            return facts  #",
         "        if False:\n            return facts  #",
         f"{ROOM}::test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied",
     ),
     Mutant(
         "a-replica-may-fill-the-queue-in-which-nodes-are-answered",
-        "coopy/network/configuration.py",
+        "coopy/network/server/configuration.py",
         'return [f"DIRECT.GET.{stream}{more}" for',
         'return ["STREAM.NAMES"] + [f"DIRECT.GET.{stream}{more}" for',
         "tests/network/test_hostile.py::test_no_subject_that_a_replica_sends_to_changes_or_tells_anything_it_may_not",
     ),
     Mutant(
         "each-who-asks-of-the-line-has-its-leader-asked",
-        "coopy/replicated.py",
+        "coopy/replication/node.py",
         "if self._looks.take() else None",
         "if True else None",
         f"{ROOM}::test_whoever_asks_of_the_line_without_end_has_the_leader_asked_seldom",
@@ -1480,20 +1480,20 @@ MUTANTS = [
     # -- interrupts, and failures in the middle of a step
     Mutant(
         "half-an-action-looks-like-none",
-        "coopy/machine.py",
+        "coopy/spine/machine.py",
         "                self.applied = UNSURE\n                self.outcome = _UNKNOWN\n                self.header = header\n",
         "                self.outcome = _UNKNOWN\n                self.header = header\n",
         "tests/engine/test_interrupts.py::test_nobody_sees_half_of_an_action_that_was_interrupted",
     ),
     Mutant(
         "an-interrupted-wait-keeps-the-gate",
-        "coopy/holding.py",
+        "coopy/ground/holding.py",
         "            if not held and lock._is_owned():\n                lock.release()\n            raise\n    except",
         "            raise\n    except",
         "tests/disk/test_interrupted.py::test_a_wait_that_is_interrupted_twice_leaves_nobody_waiting",
         more=(
             Edit(
-                "coopy/holding.py",
+                "coopy/ground/holding.py",
                 "    except BaseException:\n        if not held and lock._is_owned():\n            lock.release()\n        raise\n",
                 "    except BaseException:\n        raise\n",
             ),
@@ -1555,14 +1555,14 @@ MUTANTS = [
     ),
     Mutant(
         "a-read-hands-out-a-generator-over-the-live-state",
-        "coopy/proxy.py",
+        "coopy/spine/proxy.py",
         "                if _coopy_type(_coopy_result) is _coopy_generator:\n",
         "                if False:\n",
         "tests/engine/test_interrupts.py::test_a_read_that_returns_a_generator_gives_what_was_there_when_it_was_called",
     ),
     Mutant(
         "two-systems-are-compared-whatever-the-disk-has-of-the-other",
-        "coopy/proxy.py",
+        "coopy/spine/proxy.py",
         "        theirs = other._coopy_engine if is_proxy(other) else mine\n",
         "        theirs = mine\n",
         "tests/engine/test_interrupts.py::test_two_systems_are_compared_as_they_are_on_the_disk",
@@ -1590,21 +1590,21 @@ MUTANTS = [
     ),
     Mutant(
         "a-withdrawal-is-recorded-before-the-line-says-so",
-        "coopy/follower.py",
+        "coopy/replication/follower.py",
         "        if self.unapplied is None:  # Not before the line says so.\n",
         "        if True:\n",
         "tests/cluster/test_withdrawal.py::test_a_node_that_is_killed_before_its_message_arrived_may_come_back_with_more_memory",
     ),
     Mutant(
         "who-has-applied-what-is-withdrawn-goes-on",
-        "coopy/follower.py",
+        "coopy/replication/follower.py",
         "            raise Superseded(index, sequence)\n",
         "            pass\n",
         "tests/cluster/test_withdrawal.py::test_what_one_node_fails_at_is_withdrawn_on_all",
     ),
     Mutant(
         "a-snapshot-does-not-say-what-it-is-without",
-        "coopy/follower.py",
+        "coopy/replication/follower.py",
         "        machine.batches = machine.batches.without(index)\n",
         "        pass\n",
         "tests/cluster/test_withdrawal.py::test_a_snapshot_of_a_node_that_has_left_it_out_says_so",
@@ -1618,14 +1618,14 @@ MUTANTS = [
     ),
     Mutant(
         "a-node-that-waits-takes-a-snapshot",
-        "coopy/follower.py",
+        "coopy/replication/follower.py",
         "        if self.unapplied is not None:\n            raise Unavailable(",
         "        if False:\n            raise Unavailable(",
         "tests/cluster/test_withdrawal.py::test_what_came_after_it_is_applied_without_it",
     ),
     Mutant(
         "results-from-before-a-withdrawal-are-compared",
-        "coopy/follower.py",
+        "coopy/replication/follower.py",
         "        if not done and sequence > self._compared_after:\n",
         "        if not done:\n",
         "tests/cluster/test_withdrawal.py::test_what_is_told_of_results_before_it_is_not_compared_with_those_after",
@@ -1633,14 +1633,14 @@ MUTANTS = [
     # -- what replay is compared with
     Mutant(
         "what-was-said-of-lost-actions-is-compared",
-        "coopy/proof.py",
+        "coopy/spine/agreement.py",
         " or said.at != action.instant_of(machine.header):",
         ":",
         "tests/proof/test_proof.py::test_of_actions_that_are_lost_nothing_is_said",
         (
-            Edit("coopy/proving.py", "        entries = [each for each in entries if each.action <= last]\n", ""),
+            Edit("coopy/proof/proving.py", "        entries = [each for each in entries if each.action <= last]\n", ""),
             Edit(
-                "coopy/proving.py",
+                "coopy/proof/proving.py",
                 "                self._trying(lambda: self._entries.keep(0, last))\n",
                 "                pass\n",
             ),
@@ -1648,9 +1648,9 @@ MUTANTS = [
     ),
     Mutant(
         "code-of-the-domain-runs-between-two-calls",
-        "coopy/proving.py",
-        "                text = proof.say_plainly(machine, LOOK_S)\n",
-        "                text = proof.say(machine, LOOK_S)\n",
+        "coopy/proof/proving.py",
+        "                text = agreement.say_plainly(machine, LOOK_S)\n",
+        "                text = agreement.say(machine, LOOK_S)\n",
         "tests/proof/test_proof.py::test_no_code_of_the_domain_runs_between_two_calls",
     ),
     Mutant(

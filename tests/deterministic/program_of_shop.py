@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deterministic.domain import Shop  # noqa: E402
 
-from coopy import control, init_system, replay  # noqa: E402
+from coopy import control, init_system, replay
 
 
 def main(verb: str, directory: str) -> None:

@@ -1,4 +1,4 @@
-"""An action without a system, for tests: what `coopy.moment.current` holds while one runs."""
+"""An action without a system, for tests: what `coopy.ground.running.current` holds while one runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from coopy import action
-from coopy.moment import current
+from coopy.ground import action
+from coopy.ground.running import current
 
 T = TypeVar("T")
 

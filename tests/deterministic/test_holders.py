@@ -17,7 +17,7 @@ from deterministic import holders       # first of all: as a program that was th
 
 import functools, importlib.util, json, logging, timeit
 from time import time as mine
-from coopy import deterministic
+from coopy.determinism import install
 
 class Odd:
     # As the proxies of some libraries: asked for its class, it raises.
@@ -31,7 +31,7 @@ spec.loader = importlib.util.LazyLoader(spec.loader)
 lazy = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lazy)
 kept = logging.Formatter.converter, timeit.default_timer      # not looked into: it can't be changed
-deterministic.install()
+install.install()
 from deterministic.standing import Standing, inside
 
 answered = {{name: repr(inside(ask)) == repr(inside(ask)) != repr(inside(ask, Standing(7, instant=10**18)))

@@ -23,7 +23,7 @@ from coopy import abort_exception, control, env, init_system, transactional
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.errors import DamagedManifest, JournalError, PrevalentError, UsageError
-from coopy.retention import Retention
+from coopy.past.retention import Retention
 from coopy.system import System
 
 PROGRAM = Path(__file__).parent / "program_of_shop.py"

@@ -22,8 +22,8 @@ from program import run, write
 
 import coopy
 from coopy import control, init_system, readonly
-from coopy.determinism import DeterminismWarning
-from coopy.deterministic import Use, refused, warned, watch
+from coopy.determinism.check import DeterminismWarning
+from coopy.determinism.install import Use, refused, warned, watch
 from coopy.errors import PrevalentError
 
 HERE = Path(__file__)
@@ -259,7 +259,7 @@ def test_warned_says_it_once_for_a_method_and_kind(tmp_path: Path) -> None:
     program = """
         import os, warnings
         from coopy import init_system
-        from coopy.deterministic import warned, watch
+        from coopy.determinism.install import warned, watch
 
         class Desk:
             def read(self):
@@ -295,17 +295,18 @@ def test_a_warning_that_is_an_error_stops_the_use(tmp_path: Path) -> None:
 
 def test_without_a_watcher_python_is_not_asked_for_events(tmp_path: Path) -> None:
     program = """
-        from coopy import deterministic, init_system
+        from coopy.determinism import install
+        from coopy import init_system
 
         class Desk:
             def work(self):
                 return 1
 
-        deterministic.install()
+        install.install()
         init_system(Desk, "data").work()
-        print(deterministic._hooked)
+        print(install._hooked)
         for _ in range(2):
-            deterministic.watch(print)
-        print(deterministic._hooked, len(deterministic._watchers))
+            install.watch(print)
+        print(install._hooked, len(install._watchers))
     """
     assert run(write(tmp_path / "desk.py", program)).split() == ["False", "True", "2"]

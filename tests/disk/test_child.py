@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
-from coopy import collector, control, init_system
+from coopy import control, init_system
 from coopy.disk import child
 from coopy.errors import SnapshotError
+from coopy.ground import collector
 
 pytestmark = pytest.mark.skipif(not child.AVAILABLE, reason="no fork")
 ROOT = Path(child.__file__).parents[2]

@@ -44,11 +44,11 @@ from coopy import (
     control,
     init_system,
 )
-from coopy.action import HEAD
 from coopy.disk import frame, manifest
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.disk.snapshots import CHUNK
+from coopy.ground.action import HEAD
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MANIFEST = manifest.NAME
@@ -915,7 +915,7 @@ def test_the_directory_of_an_older_release_is_refused_with_the_way_to_bring_it_o
     with pytest.raises(ForeignDirectory, match="Nothing was changed") as refusal:
         opened(old)
     assert f"coopy {release}" in str(refusal.value)
-    assert f"`coopy import {old} NEW`" in str(refusal.value) and "coopy.tools.importing.import_directory" in str(refusal.value)
+    assert f"`coopy import {old} NEW --class module:Class`" in str(refusal.value) and "coopy.tools.importing.import_directory" in str(refusal.value)
     assert contents(old) == before and not (old / "lock").exists()
 
 

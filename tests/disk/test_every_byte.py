@@ -11,11 +11,11 @@ import pytest
 
 import coopy
 from coopy import StorageError, control, init_system
-from coopy.action import header
 from coopy.disk import frame
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
-from coopy.storage import joined
+from coopy.ground.action import header
+from coopy.ground.storage import joined
 
 SEGMENT = "transaction_000000000000001.log"
 

@@ -14,13 +14,13 @@ from typing import NamedTuple
 import pytest
 
 from coopy import DamagedJournal
-from coopy.action import WITHDRAWN, amendment, header
-from coopy.codec import Codec, decode_joined
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK, frames_upto, records_behind
-from coopy.storage import WRAP, joined
+from coopy.ground.action import WITHDRAWN, amendment, header
+from coopy.ground.storage import WRAP, joined
+from coopy.values.codec import Codec, decode_joined
 
 SYSTEM = bytes(16)
 encode = Codec(dict).encode_call

@@ -25,9 +25,10 @@ import pytest
 from program import start, write
 
 import coopy
-from coopy import JournalError, SnapshotError, abort_exception, action, control, init_system, readonly, transactional
+from coopy import JournalError, SnapshotError, abort_exception, control, init_system, readonly, transactional
 from coopy.disk import child, frame
 from coopy.disk.fs import Calls
+from coopy.ground import action
 
 SMALL_DISK = os.environ.get("COOPY_SMALL_DISK", "")
 ROOM_BYTES_MAX = 64 << 20

@@ -26,14 +26,14 @@ from hypothesis import strategies as st
 
 import coopy
 from coopy import CoopyError, StorageError
-from coopy.action import header
-from coopy.codec import Codec, decode_joined
 from coopy.disk import frame, manifest
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK, HEADER, MAGIC, NotWhole, Segment, frames_upto
 from coopy.disk.snapshots import DiskSnapshots
-from coopy.storage import WRAP, joined
+from coopy.ground.action import header
+from coopy.ground.storage import WRAP, joined
+from coopy.values.codec import Codec, decode_joined
 
 T = TypeVar("T")
 

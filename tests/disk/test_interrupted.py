@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import open_with
 
 from coopy import control, init_system
 from coopy.disk import journal
 from coopy.disk.fs import Calls
 from coopy.errors import DamagedJournal, JournalError, SystemClosed
-from faults import open_with
 
 LARGE = "x" * 400_000
 """Three of them fill a segment."""

@@ -18,13 +18,15 @@ from crash.power import SEGMENT_BYTES, small_segments
 from faults import open_with
 
 import coopy
-from coopy import JournalError, SnapshotError, Unreadable, UsageError, control, init_system, paths, readonly
+from coopy import JournalError, SnapshotError, Unreadable, UsageError, control, init_system, readonly
 from coopy.disk import directory, dirlock, manifest
 from coopy.disk.fs import Calls, File
 from coopy.disk.segment import BLOCK
-from coopy.reading import Reading
-from coopy.retention import Retention
-from coopy.tools import pruning, trail, verify
+from coopy.ground import paths
+from coopy.past import trail
+from coopy.past.reading import Reading
+from coopy.past.retention import Retention
+from coopy.tools import pruning, verify
 from coopy.tools.backup import backup
 from coopy.tools.contents import contents
 from coopy.tools.pruning import prune

@@ -31,7 +31,7 @@ from coopy.disk import child, manifest
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK
-from coopy.reading import Reading
+from coopy.past.reading import Reading
 
 
 class Pile:

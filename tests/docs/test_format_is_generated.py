@@ -18,9 +18,10 @@ from typing import Any
 import handed
 import pytest
 
-from coopy import abort_exception, action, control, init_system
+from coopy import abort_exception, control, init_system
 from coopy.disk import frame
 from coopy.disk.segment import BLOCK
+from coopy.ground import action
 
 INTERNALS = Path(__file__).resolve().parents[2] / "docs" / "internals"
 GENERATOR = INTERNALS / "generate_format.py"

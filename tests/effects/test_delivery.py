@@ -11,9 +11,9 @@ from cluster.memory_nodes import Bank, Node
 from network.servers import until
 
 from coopy import on_commit
-from coopy.delivery import Delivery
 from coopy.errors import Unavailable
-from coopy.line import MemoryServer
+from coopy.ground.line import MemoryServer
+from coopy.spine.delivery import Delivery
 
 called: list[str] = []
 meanwhile: list[Callable[[], object]] = []

@@ -15,18 +15,9 @@ import pytest
 from faults import Held, open_with
 
 import coopy
-from coopy import (
-    EncodingError,
-    UsageError,
-    abort_exception,
-    control,
-    delivery,
-    effect_id,
-    init_system,
-    on_commit,
-    transactional,
-)
-from coopy.machine import NOTHING_FOLLOWS, Machine
+from coopy import EncodingError, UsageError, abort_exception, control, effect_id, init_system, on_commit, transactional
+from coopy.spine import delivery
+from coopy.spine.machine import NOTHING_FOLLOWS, Machine
 
 sent: list[tuple[Any, ...]] = []
 failing: list[Exception] = []

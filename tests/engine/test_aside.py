@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import Held, open_with
 
 import coopy
 from coopy import UsageError, control, init_system, readonly
-from faults import Held, open_with
 
 act: list[Callable[[], Any]] = []
 """What comes in between the two halves of an action, once."""

@@ -24,13 +24,9 @@ from coopy import (
     StateChanged,
     SystemClosed,
     abort_exception,
-    action,
     clock,
     control,
-    engine,
-    history,
     on_commit,
-    proxy,
     readonly,
     transactional,
     unlocked,
@@ -38,7 +34,10 @@ from coopy import (
 from coopy.disk.frame import TOGETHER_MAX
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
-from coopy.machine import MissingName
+from coopy.ground import action
+from coopy.past import history
+from coopy.spine import engine, proxy
+from coopy.spine.machine import MissingName
 from coopy.testing import Clock, memory_system
 
 sent: list[str] = []

@@ -16,16 +16,7 @@ import pytest
 from faults import Faulty, Held, open_with
 
 import coopy
-from coopy import (
-    EncodingError,
-    JournalError,
-    StateChanged,
-    abort_exception,
-    control,
-    init_system,
-    readonly,
-    transactional,
-)
+from coopy import EncodingError, JournalError, StateChanged, abort_exception, control, init_system, readonly, transactional
 from coopy.disk.fs import Calls
 
 

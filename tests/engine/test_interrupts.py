@@ -12,10 +12,11 @@ from types import FrameType
 from typing import Any
 
 import pytest
-
-from coopy import collector, init_system, readonly
-from coopy.engine import Engine
 from faults import Held, open_with
+
+from coopy import init_system, readonly
+from coopy.ground import collector
+from coopy.spine.engine import Engine
 
 trips: list[type[BaseException]] = []
 """What the next transfer is interrupted with."""

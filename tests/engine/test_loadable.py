@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import SnapshotError, control, init_system, transactional, trial
+from coopy import SnapshotError, control, init_system, transactional
 from coopy.disk import directory
 from coopy.errors import DecodingError, UnloadableState
+from coopy.values import trial
 
 
 class Refused(Exception):
@@ -240,7 +241,7 @@ def test_a_snapshot_that_an_opening_has_loaded_is_enough(tmp_path: Path, monkeyp
 
 
 def test_what_a_command_prunes_has_been_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from coopy.retention import Retention
+    from coopy.past.retention import Retention
     from coopy.tools import pruning
 
     with init_system(Shop, tmp_path / "shop", validation="off") as shop:

@@ -10,17 +10,9 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import (
-    DecodingError,
-    MissingMethod,
-    ReplayDiverged,
-    abort_exception,
-    control,
-    init_system,
-    transactional,
-)
-from coopy import engine as engine_module
+from coopy import DecodingError, MissingMethod, ReplayDiverged, abort_exception, control, init_system, transactional
 from coopy.disk import frame
+from coopy.spine import engine as engine_module
 
 
 class Account:

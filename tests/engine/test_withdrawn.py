@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults import Faulty, open_with
 
 import coopy
-from coopy import abort_exception, control, init_system, moment, readonly, recursion, transactional
+from coopy import abort_exception, control, init_system, readonly, transactional
 from coopy.disk.journal import Journal
 from coopy.errors import InterruptedReplay
-from faults import Faulty, open_with
+from coopy.ground import recursion, running
 
 
 class JobTimeout(Exception):
@@ -45,6 +46,10 @@ class Named(Exception):
 
 class Stop(BaseException):
     pass
+
+
+interrupts: list[Callable[[], None]] = []
+"""What `Jobs.stumble` calls in the middle."""
 
 
 class Jobs:
@@ -129,6 +134,14 @@ class Jobs:
     def give_up(self) -> None:
         self.steps.append("given up")
         raise TimeoutError
+
+    def stumble(self) -> None:
+        """Raises by itself, with a place in the middle where a test interrupts."""
+        self.steps.append("begun")
+        for interrupt in interrupts:
+            interrupt()
+        self.steps.append("stumbled")
+        raise ValueError("stumbled")
 
     def press(self) -> None:
         self.steps.append("pressed")
@@ -239,6 +252,32 @@ def trace(error: BaseException) -> None:
     sys.settrace(step)
 
 
+def walking_up(error: BaseException) -> Callable[..., None]:
+    """A handler that has lost the frame it was given: it goes up the stack, as one that looks for a request or a test does."""
+
+    def handle(number: int, frame: Any) -> None:
+        while frame is not None:
+            frame = frame.f_back
+        raise error
+
+    return handle
+
+
+class Watchdog:
+    """The same as an object, and as its method."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.handle(number, frame)
+
+    def handle(self, number: int, frame: Any) -> None:
+        while frame is not None:
+            frame = frame.f_back
+        raise self.error
+
+
 OUTSIDE: dict[str, tuple[Callable[[], None], type[BaseException]]] = {
     "a time limit": (lambda: after(0.05, raising(TimeoutError("too long"))), TimeoutError),
     "a time limit of a library": (lambda: after(0.05, raising(JobTimeout())), JobTimeout),
@@ -248,6 +287,11 @@ OUTSIDE: dict[str, tuple[Callable[[], None], type[BaseException]]] = {
     "a handler that stops": (lambda: after(0.05, raising(Stop())), Stop),
     "a handler that exits": (lambda: after(0.05, raising(SystemExit(1))), SystemExit),
     "Ctrl-C": (lambda: after(0.05, signal.default_int_handler), KeyboardInterrupt),
+    "a handler that walks up the stack": (lambda: after(0.05, walking_up(TimeoutError("too long"))), TimeoutError),
+    "Ctrl-C to one that does": (lambda: after(0.05, walking_up(KeyboardInterrupt())), KeyboardInterrupt),
+    "a method that walks up": (lambda: after(0.05, Watchdog(OSError("late")).handle), OSError),
+    "an object that walks up": (lambda: after(0.05, Watchdog(SystemExit(3))), SystemExit),
+    "a partial that walks up": (lambda: after(0.05, functools.partial(walking_up(LookupError("late")))), LookupError),
     "another thread": (lambda: ask_for(TimeoutError), TimeoutError),
     "a library's other thread": (lambda: ask_for(JobTimeout), JobTimeout),
     "another thread that exits": (lambda: ask_for(SystemExit), SystemExit),
@@ -276,6 +320,21 @@ def test_a_call_that_is_interrupted_from_outside_is_withdrawn(tmp_path: Path, ho
         assert jobs.add(2) == 2
     with opened(tmp_path / "jobs") as jobs:
         assert jobs.all() == [1, 2]
+
+
+@pytest.mark.parametrize("handler", [walking_up(TimeoutError("late")), walking_up(KeyboardInterrupt()), Watchdog(OSError("late"))])
+def test_a_replay_that_is_interrupted_takes_nothing_for_the_methods_own(tmp_path: Path, handler: Callable[..., None]) -> None:
+    with opened(tmp_path / "jobs") as jobs:
+        with pytest.raises(ValueError, match="stumbled"):
+            jobs.stumble()
+        signal.signal(signal.SIGALRM, handler)
+        interrupts.append(lambda: signal.raise_signal(signal.SIGALRM))
+        try:
+            with pytest.raises((TimeoutError, KeyboardInterrupt, OSError), match="late|^$"):
+                coopy.replay(Jobs, tmp_path / "jobs")
+        finally:
+            interrupts.clear()
+        assert coopy.replay(Jobs, tmp_path / "jobs").steps == ["begun", "stumbled"] == jobs.all()
 
 
 @pytest.mark.parametrize("method", ["nap", "guarded", "tidied", "together", "careful"])
@@ -525,7 +584,7 @@ def test_a_call_at_the_end_of_the_stack_leaves_the_lock_free(tmp_path: Path, met
                 deep(left_on_the_stack() - left, lambda: getattr(jobs, method)(*arguments))
             except BaseException as error:
                 assert isinstance(error, OF_ITS_OWN)
-            assert not engine.lock._is_owned() and not engine.machine.running and moment.current.machine is None, left
+            assert not engine.lock._is_owned() and not engine.machine.running and running.current.machine is None, left
         state = jobs.all()
     assert coopy.replay(Jobs, tmp_path / "jobs").steps == state
     assert sys.getrecursionlimit() == limit

@@ -26,7 +26,7 @@ from coopy.errors import (
     UsageError,
 )
 from coopy.migration import Call, Migration
-from coopy.reading import Reading
+from coopy.past.reading import Reading
 
 Code = Callable[..., ModuleType]
 

@@ -14,16 +14,16 @@ from pathlib import Path
 
 from failing.calls import ANY, PATH
 from failing.world import ACKNOWLEDGED, SEGMENT_BYTES, UNCERTAIN, Ledger, Violation, World, carried_out
-
 from legacy.old_writer import OldDirectory, call
 
 import coopy
 from coopy import aio
 from coopy.disk import directory
 from coopy.disk.segment import BLOCK
-from coopy.reading import Reading
-from coopy.retention import Retention
-from coopy.tools import pruning, repair, trail, verify
+from coopy.past import trail
+from coopy.past.reading import Reading
+from coopy.past.retention import Retention
+from coopy.tools import pruning, repair, verify
 from coopy.tools.backup import backup
 from coopy.tools.contents import contents
 from coopy.tools.importing import import_directory

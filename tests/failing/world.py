@@ -22,7 +22,7 @@ from coopy import abort_exception, control, readonly, transactional
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.errors import CoopyError, JournalError, StorageError, Unreadable
-from coopy.retention import Retention
+from coopy.past.retention import Retention
 from coopy.system import System
 
 SEGMENT_BYTES = 3 * BLOCK

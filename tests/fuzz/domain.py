@@ -17,11 +17,12 @@ import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from coopy import abort_exception, readonly, transactional
-from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
 from fuzz import outside, values
 from fuzz.outside import JobTimeout, Own, Stop
 from fuzz.values import described
+
+from coopy import abort_exception, readonly, transactional
+from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
 
 MODULE = "fuzz.made"
 PARTS = '("tokens", "kept", "held")'

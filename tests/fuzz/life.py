@@ -24,15 +24,15 @@ from typing import Any, NamedTuple
 
 from crash.disk_model import Disk, Recorder, nothing, put
 from crash.power import small_segments
+from failing.campaign import patience
+from failing.world import Hang
 from faults import open_with
+from fuzz import domain, outside, values
+from fuzz.domain import Call, Model, Ward
 
 import coopy
 from coopy import CoopyError, EncodingError, control, init_system
 from coopy.disk import child, directory
-from failing.campaign import patience
-from failing.world import Hang
-from fuzz import domain, outside, values
-from fuzz.domain import Call, Model, Ward
 
 SEGMENT_BYTES = 3 * 32 * 1024
 PATIENCE_S = 30.0

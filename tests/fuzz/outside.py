@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from fuzz.values import Fussy
+
 import coopy
 from coopy import control
-from fuzz.values import Fussy
 
 
 class JobTimeout(Exception):

@@ -31,7 +31,7 @@ from program import free_port  # noqa: E402
 
 import coopy  # noqa: E402
 import coopy.aio  # noqa: E402
-from coopy.disk import journal  # noqa: E402
+from coopy.disk import journal
 
 OF_THE_SERVER = ("secret", "kind")
 """What coopy itself writes into the folder of its Raft server and needs again."""

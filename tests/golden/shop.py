@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import coopy
-from coopy import action, clock, effect_id, env, on_commit
+from coopy.ground import action
+from coopy import clock, effect_id, env, on_commit
 from coopy.migration import Call, Migration, migrated
-from coopy.reading import Reading
+from coopy.past.reading import Reading
 
 sent: list[tuple[str | None, str, str]] = []
 """What was sent by this process: the id of the effect, the address and the text."""

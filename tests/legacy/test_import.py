@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
-import errno
 import os
 import re
 import shutil
@@ -31,9 +31,9 @@ from coopy.errors import (
     UnsupportedFormat,
     UsageError,
 )
-from coopy.legacy import Imported, recognize, restore_legacy
 from coopy.tools import importing
 from coopy.tools.importing import import_directory
+from coopy.tools.legacy import Imported, recognize, restore_legacy
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 DIRECTORIES: dict[str, tuple[type, Imported]] = {

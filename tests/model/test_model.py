@@ -31,17 +31,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 import coopy
-import coopy.engine
-from coopy import (
-    EncodingError,
-    PrunedPast,
-    SystemClosed,
-    abort_exception,
-    control,
-    init_system,
-    readonly,
-    transactional,
-)
+import coopy.spine.engine
+from coopy import EncodingError, PrunedPast, SystemClosed, abort_exception, control, init_system, readonly, transactional
 from coopy.disk import child, directory, journal
 from coopy.disk.segment import BLOCK
 
@@ -568,7 +559,7 @@ def test_a_system_and_a_plain_object_agree_whatever_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = type("Both", (Both,), {"room": tmp_path, "time": Time()})
-    monkeypatch.setattr(coopy.engine, "_time_ns", machine.time)  # type: ignore[attr-defined]
+    monkeypatch.setattr(coopy.spine.engine, "_time_ns", machine.time)  # type: ignore[attr-defined]
     monkeypatch.setattr(journal, "FIRST_BYTES", SEGMENT_BYTES)
     if EXAMPLES:
         machine = seed(SEED)(machine)

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from moments.domain import CARRIED, Bank, Interrupter
+from moments.oracle import Witness, again, in_another_thread, reopened, state_of
+
 import coopy
 import coopy.aio
 from coopy import control
@@ -20,8 +23,6 @@ from coopy.disk import directory, journal
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.errors import SystemClosed
-from moments.domain import CARRIED, Bank, Interrupter
-from moments.oracle import Witness, again, in_another_thread, reopened, state_of
 
 SEGMENT_BYTES = 4 * BLOCK
 LARGE = "x" * 30_000

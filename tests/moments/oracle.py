@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from moments.domain import Bank, not_whole
+
 import coopy
 from coopy import control, init_system
 from coopy.errors import CoopyError, SystemClosed
-from coopy.moment import current
-from moments.domain import Bank, not_whole
+from coopy.ground.running import current
 
 T = TypeVar("T")
 

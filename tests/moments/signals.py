@@ -29,9 +29,6 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import coopy
-from coopy import control
-from coopy.errors import DirectoryInUse
 from moments import watch
 from moments.campaign import place, seed
 from moments.domain import Bank
@@ -52,6 +49,10 @@ from moments.oracle import (
     takes_calls,
 )
 from moments.tracer import PACKAGE
+
+import coopy
+from coopy import control
+from coopy.errors import DirectoryInUse
 
 SHOTS = 60
 """Operations of a life."""

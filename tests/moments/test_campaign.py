@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from coopy import init_system
-from coopy.moment import current
 from moments import watch
 from moments.domain import Bank, Interrupter, not_whole
 from moments.oracle import Broken, Process, Witness, again, in_another_thread, lets_go, restarts, takes_calls
 from moments.tracer import Moment, Tracer
+
+from coopy import init_system
+from coopy.ground.running import current
 
 
 def interrupted(function: Callable[[], Any], first: int, second: int = 0) -> tuple[list[Moment], BaseException | None]:

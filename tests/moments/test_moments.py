@@ -9,7 +9,6 @@ import os
 import shutil
 
 import pytest
-
 from moments.campaign import Choice, interrupt, known_moments, place
 from moments.operations import OPERATIONS, Operation
 

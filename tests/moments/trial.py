@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from coopy.errors import DirectoryInUse, SnapshotError
 from moments.operations import Operation, Trial
 from moments.oracle import (
     Broken,
@@ -28,6 +27,8 @@ from moments.oracle import (
     takes_calls,
 )
 from moments.tracer import Moment, Tracer
+
+from coopy.errors import DirectoryInUse, SnapshotError
 
 ESCAPED = "escaped"
 """The file that says that a forked child came out of the operation."""

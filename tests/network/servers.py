@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from coopy.network.address import ROUTE_OFFSET, Address
-from coopy.network.configuration import Settings
-from coopy.network.supervisor import Supervisor
+from coopy.network.server.configuration import Settings
+from coopy.network.server.supervisor import Supervisor
 
 NODE, REPLICA = "the nodes' own", "for replicas"
 

@@ -20,7 +20,7 @@ from network.servers import REPLICA, free_port, running, settings, until
 
 from coopy.errors import UsageError
 from coopy.network.address import Address, parse
-from coopy.network.configuration import PASSWORD_LENGTH_MAX, REPLICA_INBOX, TLS, Settings, replica_prefix, text
+from coopy.network.server.configuration import PASSWORD_LENGTH_MAX, REPLICA_INBOX, TLS, Settings, replica_prefix, text
 
 # -- addresses
 

@@ -14,12 +14,12 @@ from network.servers import NODE, REPLICA, running, settings, until
 
 from coopy.errors import ClusterError, Unavailable
 from coopy.network import room as rooms
-from coopy.network.configuration import REPLICA_INBOX
 from coopy.network.connection import Connection
 from coopy.network.desk import CREDIT, MESSAGES_S, Desk, _peer
 from coopy.network.room import Room
+from coopy.network.server.configuration import REPLICA_INBOX
+from coopy.network.server.supervisor import Supervisor
 from coopy.network.stream import Names
-from coopy.network.supervisor import Supervisor
 from coopy.network.wire import Bell, Delivered, Wire
 
 NAMES = Names("shop")

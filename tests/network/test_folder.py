@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from coopy.network import folder
-from coopy.replicated import _own_password, _remembered, _set_store_aside
+from coopy.network.server import folder
+from coopy.replication.node import _own_password, _remembered, _set_store_aside
 
 
 class Watched:

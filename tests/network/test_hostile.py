@@ -19,7 +19,7 @@ import pytest
 from nats.js.api import RePublish, StreamConfig
 from network.servers import NODE, REPLICA, running, settings
 
-from coopy.network.configuration import (
+from coopy.network.server.configuration import (
     PAYLOAD_BYTES_MAX,
     REPLICA_CONNECTIONS_MAX,
     REPLICA_INBOX,
@@ -29,7 +29,7 @@ from coopy.network.configuration import (
     replica_prefix,
     streams,
 )
-from coopy.network.supervisor import Supervisor
+from coopy.network.server.supervisor import Supervisor
 
 SUBJECT = "coopy.shop"
 LINE, KV, OBJECTS = streams(SUBJECT)

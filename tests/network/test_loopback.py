@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coopy import UsageError
-from coopy.network import loopback
+from coopy.network.server import loopback
 
 
 @pytest.fixture(autouse=True)

@@ -16,11 +16,11 @@ from network.servers import NODE, REPLICA, free_port, running, settings, until
 from program import run, write
 
 from coopy import AuthenticationFailed, Unavailable, control, init_system
-from coopy.network import proof
+from coopy.network.server import proof
 from coopy.network.address import ROUTE_OFFSET, Address, parse
-from coopy.network.configuration import Settings
 from coopy.network.connection import Connection
-from coopy.network.supervisor import Supervisor
+from coopy.network.server.configuration import Settings
+from coopy.network.server.supervisor import Supervisor
 from coopy.network.wire import Bell, Wire
 
 INFO = b'INFO {"server_id":"X","version":"2.11.0","proto":1,"max_payload":1000,"headers":true,"auth_required":true%s}\r\n'
@@ -137,7 +137,9 @@ def passes_on(port: int) -> Callable[[socket.socket, Listener], None]:
 
 
 def test_a_password_makes_the_same_files_in_every_process_and_another_makes_others(tmp_path: Path) -> None:
-    source = "from coopy.network import proof\nfor user in ('node', 'replica'): proof.files({!r}, user, {!r}, '127.0.0.1')\n"
+    source = (
+        "from coopy.network.server import proof\nfor user in ('node', 'replica'): proof.files({!r}, user, {!r}, '127.0.0.1')\n"
+    )
     held = []
     for place, password in (("one", "x"), ("same", "x"), ("other", "y")):
         (tmp_path / place).mkdir()
@@ -154,7 +156,9 @@ def test_a_password_makes_the_same_files_in_every_process_and_another_makes_othe
 
 def test_files_that_are_there_are_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proof.files(str(tmp_path), "node", "x", "127.0.0.1")
-    monkeypatch.setattr("coopy.network.folder.write", lambda path, text: pytest.fail("on a full disk the server still starts"))
+    monkeypatch.setattr(
+        "coopy.network.server.folder.write", lambda path, text: pytest.fail("on a full disk the server still starts")
+    )
     proof.files(str(tmp_path), "node", "x", "127.0.0.1")
 
 

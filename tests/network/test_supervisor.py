@@ -16,10 +16,10 @@ import pytest
 from network.servers import NODE, free_port, lives, running, settings, until
 
 from coopy.errors import ServerError
-from coopy.network import binary, keeper
 from coopy.network.address import Address
-from coopy.network.configuration import TLS, Settings
-from coopy.network.supervisor import Supervisor, _pipes, _reachable
+from coopy.network.server import binary, keeper
+from coopy.network.server.configuration import TLS, Settings
+from coopy.network.server.supervisor import Supervisor, _pipes, _reachable
 
 OWNER = """
 import ctypes, os, sys
@@ -175,7 +175,7 @@ def test_the_copy_of_a_forked_child_neither_keeps_the_server_nor_ends_it(tmp_pat
 
 
 def test_a_server_that_has_been_stopped_by_a_signal_is_ended_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("coopy.network.supervisor.GRACE_S", 0.2)
+    monkeypatch.setattr("coopy.network.server.supervisor.GRACE_S", 0.2)
     with running(settings(tmp_path / "server")) as supervisor:
         pid = supervisor.pid
         os.kill(pid, signal.SIGSTOP)

@@ -18,11 +18,11 @@ from program import free_port, write
 
 from coopy import AuthenticationFailed, UsageError, control, init_system
 from coopy.network.address import parse
-from coopy.network.configuration import TLS, tls_of
 from coopy.network.connection import Connection
+from coopy.network.server.configuration import TLS, tls_of
 
 pytest.importorskip("cryptography", reason="the extra [crypto] is not installed")
-from coopy.network import certificates  # noqa: E402
+from coopy.network.server import certificates
 
 
 class Place:

@@ -41,7 +41,7 @@ class Certified:
     """Certificates for 127.0.0.1, and what each side makes of them."""
 
     def __init__(self, path: Path) -> None:
-        certificates = pytest.importorskip("coopy.network.certificates")
+        certificates = pytest.importorskip("coopy.network.server.certificates")
         pytest.importorskip("cryptography", reason="the extra [crypto] is not installed")
         made = certificates.make(str(path), [parse("127.0.0.1:1")])
         self.folder = next(iter(made.folders.values()))
@@ -719,7 +719,7 @@ def test_what_is_not_permitted_is_not_done_and_the_connection_goes_on(
 
 
 def test_a_server_that_speaks_tls_is_spoken_to(tmp_path: Path, certified: Certified, bell: Bell) -> None:
-    from coopy.network.configuration import tls_of
+    from coopy.network.server.configuration import tls_of
 
     with running(settings(tmp_path / "server", tls=tls_of(certified.folder))) as supervisor:
         wire = Wire(supervisor.url, "node", NODE, subscribe=[b"a"], bell=bell, tls=certified.client, timeout_s=TIMEOUT_S)

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import StateDiverged, UsageError, beside, control, init_system, proving, system
+from coopy import StateDiverged, UsageError, control, init_system, system
 from coopy.disk.digests import NAME, Digests
 from coopy.disk.fs import Calls
+from coopy.ground.storage import ENTRIES_MAX, Entry, MemoryEntries
 from coopy.migration import Migration
-from coopy.storage import ENTRIES_MAX, Entry, MemoryEntries
+from coopy.proof import beside, proving
 from coopy.tools import withdrawing
 
 outside = [1]

@@ -47,7 +47,7 @@ if __name__ == "__main__":
 
 from program import environment, free_port
 
-from coopy.network.configuration import NODE, REPLICA, REPLICA_INBOX, replica_prefix, streams
+from coopy.network.server.configuration import NODE, REPLICA, REPLICA_INBOX, replica_prefix, streams
 from coopy.network.stream import Names
 from coopy.network.wire import Bell, Wire
 
@@ -166,7 +166,7 @@ class Honest:
 def recognised() -> dict[str, Any]:
     """By what a replica knows the server for the right one, besides that it takes the password."""
     try:
-        proof: Any = importlib.import_module("coopy.network.proof")
+        proof: Any = importlib.import_module("coopy.network.server.proof")
     except ImportError:
         return {}
     return {"tls": proof.context(REPLICA, PASSWORD), "tls_name": proof.name(REPLICA)}

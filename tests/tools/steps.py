@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from coopy.disk.fs import Calls
 from crash.disk_model import Disk, Link, Recorder, _link
+
+from coopy.disk.fs import Calls
 
 
 class Quick(Calls):

@@ -20,8 +20,8 @@ import coopy
 from coopy import DamagedJournal, DirectoryInUse, ForeignDirectory, StorageError, UsageError, control, init_system
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
-from coopy.reading import Reading
-from coopy.retention import Retention
+from coopy.past.reading import Reading
+from coopy.past.retention import Retention
 from coopy.tools import backup as module
 from coopy.tools.backup import backup
 from coopy.tools.contents import contents

@@ -15,13 +15,14 @@ from typing import Any
 import program
 import pytest
 
-from coopy import ForeignDirectory, UsageError, action, control, init_system
+from coopy import ForeignDirectory, UsageError, control, init_system
 from coopy.disk import dirlock, frame
 from coopy.disk.dirlock import forget_boot
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK, Segment
-from coopy.storage import joined
+from coopy.ground import action
+from coopy.ground.storage import joined
 from coopy.tools.contents import Contents, contents, look
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -117,7 +118,7 @@ def test_nothing_is_unpickled(shop: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def refuse(*_: object) -> None:
         raise AssertionError("unpickled")
 
-    for name in ("pickle.loads", "pickle.load", "pickle.Unpickler", "coopy.codec.decode_joined"):
+    for name in ("pickle.loads", "pickle.load", "pickle.Unpickler", "coopy.values.codec.decode_joined"):
         monkeypatch.setattr(name, refuse)
     assert contents(str(shop)).last == 17
 
@@ -234,7 +235,7 @@ def test_a_torn_end_is_no_damage(shop: Path) -> None:
 
 def test_segments_behind_a_torn_end_are_torn_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The calls come faster than the sync of the segment that is full.
-    monkeypatch.setattr("coopy.proving.Proving.look", lambda self, machine: False)
+    monkeypatch.setattr("coopy.proof.proving.Proving.look", lambda self, machine: False)
     system = opened(tmp_path, durability="buffered")
     for number in range(8):
         system.sell("x" * 140_000)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 import coopy
 from coopy import EncodingError, init_system
-from coopy.digest import DIGEST_BYTES, OutOfTime, OwnCode, digest, digests, members
+from coopy.values.digest import DIGEST_BYTES, OutOfTime, OwnCode, digest, digests, members
 
 
 class Plain:
@@ -383,7 +383,7 @@ def test_other_processes_have_the_same_digests_whatever_their_hashes(tmp_path: P
         tmp_path / "shown.py",
         """
         import dataclasses
-        from coopy.digest import digest
+        from coopy.values.digest import digest
 
         @dataclasses.dataclass(frozen=True)
         class Word:
@@ -456,7 +456,7 @@ def test_tuples_that_share_are_walked_once() -> None:
 
 
 def test_the_clock_and_the_env_that_a_domain_is_equipped_with_do_not_count() -> None:
-    from coopy.machine import equip
+    from coopy.spine.machine import equip
 
     for make in (lambda: Plain(a=1), lambda: Slots(a=1), lambda: Shelf(a=1), lambda: Cached([1], 0), lambda: Plain(me=set())):
         bare, equipped = make(), make()
@@ -523,7 +523,7 @@ def test_a_digest_leaves_nothing_for_the_collector() -> None:
     gc.disable()
     try:
         digest(state)
-        left = {type(each).__qualname__ for each in gc.get_objects() if type(each).__module__ == "coopy.digest"}
+        left = {type(each).__qualname__ for each in gc.get_objects() if type(each).__module__ == "coopy.values.digest"}
         assert "_Walk" not in left
     finally:
         gc.enable()

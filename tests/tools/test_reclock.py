@@ -18,11 +18,11 @@ import coopy
 from coopy import UsageError, control, init_system, readonly
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
+from coopy.past.reading import Reading
+from coopy.past.trail import actions
 from coopy.tools import reclock as reclocking
 from coopy.tools.backup import backup
-from coopy.tools.trail import actions
 from coopy.tools.verify import verify
-from coopy.reading import Reading
 
 YEAR_NS = 365 * 86_400 * 1_000_000_000
 
@@ -45,7 +45,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.time_ns()
         monkeypatch.setattr(time, "time_ns", self.tell)
-        monkeypatch.setattr("coopy.engine._time_ns", self.tell)
+        monkeypatch.setattr("coopy.spine.engine._time_ns", self.tell)
 
     def tell(self) -> int:
         self.now += 1_000_000_000
@@ -211,7 +211,7 @@ def test_what_was_interrupted_before_its_action_is_done_by_the_next_try(ahead: P
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("coopy.engine.Engine.put_clock_back", fail)
+        patch.setattr("coopy.spine.engine.Engine.put_clock_back", fail)
         reclocking.reclock(str(ahead), Diary)
     assert coopy.replay(Diary, ahead).texts() == "abcdef"
     reclocking.reclock(str(ahead), Diary)

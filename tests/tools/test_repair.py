@@ -20,13 +20,14 @@ from faults import open_with
 from tools.steps import Crash, Crashing, Journaling, Noting, Quick, put
 
 import coopy
-from coopy import DirectoryInUse, UsageError, action, init_system
+from coopy import DirectoryInUse, UsageError, init_system
 from coopy.disk import frame
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
-from coopy.engine import _AfterHead
-from coopy.reading import Reading
-from coopy.storage import AMENDMENT_BYTES
+from coopy.ground import action
+from coopy.ground.storage import AMENDMENT_BYTES
+from coopy.past.reading import Reading
+from coopy.spine.engine import _AfterHead
 from coopy.tools import repair
 from coopy.tools.contents import contents
 

@@ -13,11 +13,12 @@ from tools import verify_domains
 from tools.verify_domains import Clean, Environment, Loaded, Locked, Odd, Ordered, Placed, Remembering, Spoiling, Zoned
 
 import coopy
-from coopy import UsageError, action, control, init_system
+from coopy import UsageError, control, init_system
 from coopy.disk.frame import OVERHEAD
-from coopy.engine import _AfterHead
-from coopy.reading import Reading
-from coopy.storage import AMENDMENT_BYTES
+from coopy.ground import action
+from coopy.ground.storage import AMENDMENT_BYTES
+from coopy.past.reading import Reading
+from coopy.spine.engine import _AfterHead
 from coopy.tools import verify as module
 from coopy.tools.verify import Problem, verify
 

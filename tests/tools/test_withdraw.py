@@ -21,7 +21,7 @@ from faults import open_with
 from tools.steps import Crash, Crashing, Journaling, Noting, Quick, put
 
 import coopy
-from coopy import DirectoryInUse, ReplayDiverged, UsageError, action, control, init_system
+from coopy import DirectoryInUse, ReplayDiverged, UsageError, control, init_system
 from coopy.disk import frame
 from coopy.disk.segment import BLOCK, HEADER
 from coopy.errors import (
@@ -33,6 +33,7 @@ from coopy.errors import (
     ReplayError,
     UndecodableAction,
 )
+from coopy.ground import action
 from coopy.migration import Call, Migration
 from coopy.tools import repair, withdrawing
 from coopy.tools.contents import contents

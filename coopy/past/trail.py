@@ -1,0 +1,200 @@
+"""The actions of a directory from one point to another, and those that come.
+
+A point is an index or a time. Actions are read as they are asked for: to begin at
+a time, only the first action of each later segment is looked at.
+
+What comes is seen by looking at the bytes behind the last action that was read.
+A frame counts when it is whole, so one that is being written is seen the next
+time. How an action ended is said by the one behind it; that of the newest is not
+known yet.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import cast
+
+from coopy.disk import directory, frame
+from coopy.disk.fs import Calls, File
+from coopy.disk.segment import BLOCK, HEADER, NotWhole, Segment, frames_upto, records_behind
+from coopy.errors import MissingActions, StorageError
+from coopy.ground import action, paths
+from coopy.ground.storage import Log
+from coopy.past import history
+from coopy.past.history import Action
+from coopy.past.reading import Reading
+from coopy.values.codec import decode_joined
+
+Point = int | datetime
+INTERVAL_S = 0.2
+
+
+def actions(reading: Reading, since: Point | None = None, until: Point | None = None) -> Iterator[Action]:
+    """The actions from ``since`` to ``until``, both included; to the end. Raises a `StorageError` on reaching damage."""
+    after = before_since(reading, since)
+    reached = False
+    # Actions have nanoseconds, datetimes do not: every action of that microsecond is in.
+    latest = action.nanoseconds(until) + 999 if isinstance(until, datetime) else None
+    last = until if isinstance(until, int) else None
+    clock_from = 0 if latest is None else reading.manifest.clock_from(latest)
+    for each in reading.actions(after):
+        instant = action.instant_of(each.header)
+        if (last is not None and each.index > last) or (latest is not None and instant > latest and each.index >= clock_from):
+            return
+        # They are in order of time, too, but for where the clock was put back.
+        reached = reached or _is_reached(each, since)
+        if reached:
+            yield each
+        if each.index == last:
+            return  # What lies behind need not be read.
+
+
+def before_since(reading: Reading, since: Point | None) -> int:
+    """The index behind which to begin; for a time, that before the segment in which it lies."""
+    oldest = reading.log.oldest - 1
+    if since is None:
+        return oldest
+    if isinstance(since, int):
+        return max(since - 1, oldest)
+    earliest = action.nanoseconds(since)
+    with paths.reads(reading.basedir):
+        firsts = directory.segments(os.listdir(reading.basedir))
+    for first in reversed(firsts):
+        try:
+            begins = next(reading.actions(first - 1), None)
+        except StorageError:
+            continue  # If it has to be read, that will be said then.
+        if begins is not None and action.instant_of(begins.header) < earliest:
+            return max(begins.index - 1, oldest)
+    return oldest
+
+
+def follow(reading: Reading, since: Point | None = None) -> Iterator[Action | None]:
+    """The same, and then those that are written, as they come; None when there is none for now. Never ends.
+
+    An action whose outcome was not known when it was given is given again if it turns out that it did not return.
+    Raises `MissingActions` if what comes next was deleted before it could be read.
+    """
+    newest: Action | None = None
+    for newest in actions(reading, since):
+        yield newest
+    after = reading.log.last
+    tail = Tail(reading.basedir, reading.manifest.system, after)
+    try:
+        while True:
+            with paths.reads(reading.basedir):
+                pages = tail.news()
+            if not pages:
+                yield None
+                time.sleep(INTERVAL_S)
+                continue
+            ended = decode_joined(pages[0][1])[0][0][action.OUTCOME]
+            is_new = newest is not None and newest.index == after and newest.outcome != ended
+            if newest is not None and is_new and ended in (action.RAISED, action.WITHDRAWN):
+                newest.outcome = ended
+                yield newest
+            for each in history.actions(cast(Log, _Pages(pages)), reading.codec, after):
+                after = each.index
+                if _is_reached(each, since):
+                    newest = each
+                    yield each
+    finally:
+        tail.close()
+
+
+def _is_reached(each: Action, since: Point | None) -> bool:
+    if isinstance(since, int):
+        return each.index >= since
+    return since is None or action.instant_of(each.header) >= action.nanoseconds(since)
+
+
+class Tail:
+    """Where a journal ends, as long as somebody else goes on writing it."""
+
+    def __init__(self, basedir: str, system: bytes, after: int) -> None:
+        self._basedir = basedir
+        self._system = system
+        self._last = after
+        self._file: File | None = None
+        self._offset = 0
+
+    def news(self) -> list[tuple[int, bytes]]:
+        """What has been written since: first indexes, and records that are joined."""
+        pages: list[tuple[int, bytes]] = []
+        if self._file is None:
+            self._open()
+        while self._file is not None:
+            rolled = self._offset > HEADER.size and paths.exists(directory.segment_path(self._basedir, self._last + 1))
+            following, data = self._last + 1, self._whole_frames()
+            if data:
+                pages.append((following, data))
+            elif rolled:
+                # It was begun when the one before had all of its actions.
+                self.close()
+                self._open()
+            else:
+                break
+        return pages
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> None:
+        """Finds the place behind the last action."""
+        firsts = directory.segments(os.listdir(self._basedir))
+        first = max((each for each in firsts if each <= self._last + 1), default=None)
+        if first is None:
+            if firsts:
+                raise MissingActions(self._basedir, self._last + 1, firsts[0] - 1, "They were pruned meanwhile.")
+            return
+        path = directory.segment_path(self._basedir, first)
+        segment = Segment.open(Calls(), path, self._system, first, write=False)
+        self._offset = HEADER.size
+        try:
+            for block in segment.blocks():
+                if block.first > self._last + 1:
+                    break
+                size = frames_upto(block.frames, self._last)[0]
+                self._offset = block.offset + size
+                if size < len(block.frames):
+                    break
+        except NotWhole:
+            pass
+        self._file = segment.file
+
+    def _whole_frames(self) -> bytes:
+        """Those that touch at the offset, which moves behind them; or those at the head of the next block."""
+        assert self._file is not None, "it was opened"
+        start = self._offset
+        next_block = -(-(start + 1) // BLOCK) * BLOCK if start % BLOCK else start
+        for begin in dict.fromkeys((start, next_block)):
+            data = self._file.read(begin, BLOCK - begin % BLOCK)
+            head = frame.head(data, 0)
+            if head is None or not head.first - 1 <= self._last <= head.index:
+                continue
+            if head.length > len(data):
+                data = self._file.read(begin, head.length)
+            size, last = frames_upto(data, None)
+            if size:
+                self._offset = begin + size
+                if size > BLOCK - begin % BLOCK:  # One longer than a block; the next begins another.
+                    self._offset = -(-self._offset // BLOCK) * BLOCK
+                before, self._last = self._last, last
+                # Of actions that were appended together some may have been read.
+                return records_behind(data[:size], before) if head.first <= before < head.index else data[:size]
+        return b""
+
+
+class _Pages:
+    """Pages as a log that can be read from, which is all that `history.actions` does with one."""
+
+    def __init__(self, pages: list[tuple[int, bytes]]) -> None:
+        self._pages = pages
+
+    def read(self, after: int) -> Iterator[tuple[int, bytes]]:
+        return iter(self._pages)

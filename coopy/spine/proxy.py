@@ -1,0 +1,560 @@
+"""Builds, for a domain class, the class whose methods are calls into the engine.
+
+Every function that the domain class has becomes a real method with the same
+signature; its source is generated once for the class and registered in
+linecache, so a debugger can step through it. What is not a function (values,
+properties, slots) is read through ``__getattr__``, under the lock.
+
+The proxy is not an instance of a subclass: a proxy of a dict that C code takes
+for a dict would show it an empty one. ``__class__`` answers as the domain
+does, so `isinstance` holds.
+"""
+
+from __future__ import annotations
+
+import linecache
+import weakref
+from collections.abc import Callable, Iterable
+from types import CodeType, FunctionType, GeneratorType
+from typing import Any, NoReturn, cast
+
+from coopy import versions
+from coopy.decorators import ABORT_EXCEPTION, READONLY, READS, TRANSACTIONAL, UNLOCKED
+from coopy.errors import PrevalentError
+from coopy.spine.calling import INSIDE, without_our_frames
+from coopy.spine.engine import Engine, Method
+from coopy.spine.machine import Machine, method_of
+
+__coopy_inside__ = True  # See `coopy.spine.calling`.
+CONTROLS = ("take_snapshot", "close", "shutdown", "basedir_abspath")
+"""Documented controls, on the proxy unless the class has something of that name."""
+
+# What `object` does itself, or what Python asks of a type and not of an object.
+_NEVER = frozenset(
+    "__new__ __init__ __init_subclass__ __class_getitem__ __subclasshook__ __getattribute__ __getattr__ "
+    "__setattr__ __delattr__ __del__ __reduce__ __reduce_ex__ __getstate__ __setstate__ __getnewargs__ "
+    "__getnewargs_ex__ __copy__ __deepcopy__ __sizeof__ __dir__ __class__ __post_init__ __set_name__ "
+    "__attrs_init__ __attrs_pre_init__ __attrs_post_init__ __prepare__ __mro_entries__ __instancecheck__ "
+    "__subclasscheck__ __replace__ __annotate__ __annotate_func__".split()
+)
+# Methods of containers that change nothing: they carry no mark of ours.
+_LIBRARY_READS = frozenset(
+    "get keys values items copy count index union intersection difference symmetric_difference issubset "
+    "issuperset isdisjoint most_common elements total fromkeys".split()
+)
+_LIBRARIES = frozenset({"builtins", "collections", "collections.abc", "_collections_abc", "typing"})
+_ASYNC = 0x0080 | 0x0100 | 0x0200  # CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
+
+
+class _Omitted:
+    def __repr__(self) -> str:
+        return "<default>"
+
+
+_OMITTED = _Omitted()
+
+
+def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False) -> type:
+    """The proxy class of a domain class; ``taken`` are names of controls that it must leave alone.
+
+    With ``checked``, every read is a call into the engine. Raises `PrevalentError` for an ``async def`` method.
+    """
+    known = _built.get((cls, taken, checked))
+    if known is None:
+        known = _built[cls, taken, checked] = _build(cls, taken, checked)
+    return known
+
+
+def attach(proxy_class: type, engine: Engine | Past, control: object) -> Any:
+    """A proxy for an engine."""
+    proxy: Any = object.__new__(proxy_class)
+    object.__setattr__(proxy, "_coopy_engine", engine)
+    object.__setattr__(proxy, "_coopy_control", control)
+    return proxy
+
+
+class Past:
+    """What the proxy of a past state calls: the plain object, and nothing is recorded.
+
+    A domain that holds its own proxy calls it in its methods, at replay as it did live. It holds
+    the proxy and the proxy holds this: so neither the proxy nor the domain is held from here, and a past state goes
+    with the last reference to it.
+    """
+
+    applied = settled = 0
+    """There is nothing to wait for."""
+
+    def __init__(self, cls: type) -> None:
+        self._cls = cls
+        self._proxy: Callable[[], Any] = _none
+        self._machine: Callable[[], Machine | None] = _none
+        self._domain: Callable[[], Any] = _none
+
+    @property
+    def proxy(self) -> Any:
+        """The proxy. It is the same for as long as somebody has it."""
+        found = self._proxy()
+        if found is None:
+            found = attach(build(self._cls), self, None)
+            self._proxy = weakref.ref(found)
+        return found
+
+    def begin(self, machine: Machine) -> None:
+        """Takes the machine whose domain is called."""
+        self._machine = weakref.ref(machine)
+        domain = machine.domain
+        try:
+            self._domain = weakref.ref(domain)
+        except TypeError:
+            self._domain = lambda: domain  # Its class has slots and no place for weak references.
+
+    @property
+    def log(self) -> Past:
+        """Says that all is settled."""
+        return self
+
+    @property
+    def machine(self) -> Past:
+        """Has the domain; the machine is there only while actions are replayed."""
+        return self
+
+    @property
+    def domain(self) -> Any:
+        """The plain object."""
+        return self._domain()
+
+    @property
+    def code(self) -> int:
+        """The code version that is enabled: the newest for an object that no machine has any more."""
+        machine = self._machine()
+        return versions.own(self._cls) if machine is None else machine.code
+
+    def acquire(self) -> None:
+        """Nobody else has it."""
+
+    def release(self) -> None:
+        """Nobody waits for it."""
+
+    unwind = release
+
+    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls the method."""
+        return self.read(method.function, args, kwargs)
+
+    def read(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls the function."""
+        domain = self._domain()
+        result = function(domain, *args, **kwargs)
+        if type(result) is GeneratorType:
+            return iter(list(result))
+        return self.proxy if result is domain else result
+
+    read_unlocked = read
+
+
+def _none() -> None:
+    pass
+
+
+def is_proxy(value: object) -> bool:
+    """Whether a value is a proxy of ours."""
+    return hasattr(type(value), "_coopy_engine")
+
+
+def control_of(proxy: object) -> Any:
+    """What `attach` was given. Raises AttributeError for anything but a proxy."""
+    return type(proxy)._coopy_control.__get__(proxy)  # type: ignore[attr-defined]
+
+
+def has(cls: type, domain: object, name: str) -> bool:
+    """Whether a domain has something of that name, or says that it will."""
+    return hasattr(domain, name) or any(name in vars(base).get("__annotations__", {}) for base in cls.__mro__)
+
+
+_built: dict[tuple[type, frozenset[str], bool], type] = {}
+
+
+def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
+    names = functions_of(cls)
+    source = _Source(cls)
+    versions.check(cls)
+    for name, function in names.items():
+        for each in (function, *(body.function for body in versions.bodies(function))):
+            _refuse_async(cls, name, each)
+        if (name == "__iter__" and "__next__" in names) or name in _OF_TWO:
+            continue
+        kind = kind_of(cls, name, function)
+        source.add(name, function, "checked" if checked and kind == "read" else kind)
+    members = source.compile()
+    for name, member in statics_of(cls).items():
+        members[name] = member
+    members |= {name: _of_two(function) for name, function in names.items() if name in _OF_TWO}
+    members |= _common(cls, names, taken)
+    return type(cls.__name__, (), members)
+
+
+# -- which methods there are, and of which kind
+
+
+def functions_of(cls: type) -> dict[str, Any]:
+    """The functions of a class, by name, as the method resolution order gives them."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base is object:
+            continue
+        for name, member in vars(base).items():
+            found.pop(name, None)
+            if name not in _NEVER:
+                function = method_of(cls, name, member)
+                if function is not None:
+                    found[name] = function
+    return found
+
+
+def statics_of(cls: type) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        for name, member in vars(base).items():
+            if isinstance(member, (staticmethod, classmethod)) and name not in _NEVER:
+                found[name] = staticmethod(getattr(cls, name))
+            else:
+                found.pop(name, None)
+    return found
+
+
+def kind_of(cls: type, name: str, function: Any) -> str:
+    if getattr(function, READONLY, False):
+        return "free" if getattr(function, UNLOCKED, False) else "read"
+    if name == "__getitem__" and hasattr(cls, "__missing__"):
+        return "action"  # Looking up may add: a defaultdict.
+    if name in READS:
+        return "read"
+    home = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    if home.__module__ in _LIBRARIES and name in _LIBRARY_READS:
+        return "read"
+    return "action"
+
+
+def _refuse_async(cls: type, name: str, function: Any) -> None:
+    code = getattr(function, "__code__", None)
+    if isinstance(code, CodeType) and code.co_flags & _ASYNC:
+        raise PrevalentError(
+            f"{code.co_filename}:{code.co_firstlineno}: {cls.__qualname__}.{name} is an async method; an action "
+            f"runs from start to end without waiting, so that replay can repeat it. Make it a plain method, await "
+            f"what it needs before you call it, and pass the result in. Nothing was opened."
+        )
+
+
+# -- the generated source
+
+_NO_KEYWORDS: dict[str, Any] = {}
+
+_ACTION = """
+def {name}({signature}):{bind}
+    try:
+        return {self}._coopy_engine.call(_coopy_method_{name}, {args}, {kwargs})
+    except BaseException as _coopy_error:
+        raise _coopy_without_our_frames(_coopy_error)
+"""
+# What a reader sees is settled as long as these two indexes agree; the lock is held for the
+# comparison. It is taken by hand because `with` takes twice as long, and has a gap: see `Engine.unwind`,
+# which is told that it is held by the variable `_coopy_holds`; here that is the machine.
+_READ = """
+def {name}({signature}):{bind}
+    _coopy_engine = {self}._coopy_engine
+    _coopy_holds = False
+    try:
+        try:
+            _coopy_engine.acquire()
+            _coopy_holds = _coopy_engine.machine
+            if _coopy_holds.applied == _coopy_engine.log.settled:
+                _coopy_domain = _coopy_holds.domain
+                _coopy_result = _coopy_function_{name}(_coopy_domain, {call})
+                if _coopy_type(_coopy_result) is _coopy_generator:
+                    _coopy_result = iter(list(_coopy_result))
+                _coopy_engine.release()
+                return _coopy_result if _coopy_result is not _coopy_domain else {self}
+            _coopy_holds = False
+            _coopy_engine.release()
+        except BaseException:
+            _coopy_engine.unwind()
+            _coopy_holds = False
+            raise
+    except _coopy_no_room:
+        if _coopy_holds:
+            _coopy_engine.release()
+        raise
+    except BaseException:
+        _coopy_engine.unwind()
+        raise
+    try:
+        return _coopy_engine.read(_coopy_function_{name}, {args}, {kwargs})
+    except BaseException as _coopy_error:
+        raise _coopy_without_our_frames(_coopy_error)
+"""
+_FREE = """
+def {name}({signature}):{bind}
+    try:
+        return {self}._coopy_engine.read_unlocked(_coopy_function_{name}, {args}, {kwargs})
+    except BaseException as _coopy_error:
+        raise _coopy_without_our_frames(_coopy_error)
+"""
+_CHECKED = _FREE.replace("read_unlocked", "read")
+_TEMPLATES = {"action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED}
+ANY_SIGNATURE = ("self", "self, /, *args, **kwargs", "args", "kwargs", "*args, **kwargs")
+
+
+class _Source:
+    """The source of the methods of one proxy class, and the names it uses."""
+
+    def __init__(self, cls: type) -> None:
+        self._cls = cls
+        self._parts: list[str] = []
+        self._functions: dict[str, Any] = {}
+        self._names: dict[str, Any] = {
+            "_coopy_without_our_frames": without_our_frames,
+            "_coopy_generator": GeneratorType,
+            "_coopy_no_room": RecursionError,
+            "_coopy_type": type,
+            "_coopy_none": _NO_KEYWORDS,
+            "__name__": __name__,
+            INSIDE: True,
+        }
+
+    def add(self, name: str, function: Any, kind: str) -> None:
+        """A method that calls ``function`` as an action, a read, or a read without the lock."""
+        self._functions[name] = function
+        plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
+        exact = exact_signature(function) if plain else None
+        myself, signature, args, kwargs, call = exact or ANY_SIGNATURE
+        bind = ""
+        if plain and exact is None:
+            self._names[f"_coopy_bind_{name}"] = binder(function)
+            bind = f"\n    _coopy_bind_{name}(self, *args, **kwargs)"
+        elif kind == "action" and versions.bodies(function):
+            self._names[f"_coopy_bind_{name}"] = _binder_of_enabled(name, function)
+            bind = f"\n    _coopy_bind_{name}(self, *args, **kwargs)"
+        self._names[f"_coopy_method_{name}"] = recorded(name, function, parameters_of(function) if plain else ())
+        reader = READERS.get(name)
+        self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
+        self._parts.append(
+            _TEMPLATES[kind].format(name=name, self=myself, signature=signature, args=args, kwargs=kwargs, call=call, bind=bind)
+        )
+
+    def compile(self) -> dict[str, Any]:
+        """The methods, by name."""
+        source = "".join(self._parts)
+        filename = f"<coopy proxy of {self._cls.__module__}.{self._cls.__qualname__} {id(self._cls):x}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        exec(compile(source, filename, "exec"), self._names)
+        return {name: dressed(self._names[name], function) for name, function in self._functions.items()}
+
+
+def recorded(name: str, function: Any, parameters: tuple[str, ...] = ()) -> Method:
+    """What the engine is told of a function when it is called as an action."""
+    marked = getattr(function, TRANSACTIONAL, False)
+    parts = marked if isinstance(marked, tuple) else ()
+    found = [(version, recorded(name, body)) for version, body in versions.bodies(function)]
+    parts += tuple(dict.fromkeys(part for _, method in found for part in method.parts if part not in parts))
+    return Method(name, function, parameters, getattr(function, ABORT_EXCEPTION, False), bool(marked), parts, found)
+
+
+def exact_signature(function: FunctionType) -> tuple[str, str, str, str, str] | None:
+    """Own name, signature, and arguments as source, for a function whose parameters are all required.
+
+    Wrong arguments then fail at the call, as they would without us, before anything is recorded.
+    """
+    code = function.__code__
+    count = code.co_argcount
+    positional = code.co_varnames[:count]
+    if (
+        count == 0
+        or function.__defaults__
+        or code.co_kwonlyargcount
+        or code.co_flags & 0x0C  # CO_VARARGS, CO_VARKEYWORDS
+        or any(name.startswith("_coopy") or not name.isidentifier() for name in positional)
+    ):
+        return None
+    parts = list(positional)
+    if code.co_posonlyargcount:
+        parts.insert(code.co_posonlyargcount, "/")
+    arguments = ", ".join(positional[1:])
+    return positional[0], ", ".join(parts), f"({arguments},)" if arguments else "()", "_coopy_none", arguments
+
+
+def binder(function: FunctionType) -> FunctionType:
+    """A function with the same parameters that does nothing: calling it checks the arguments."""
+    code = function.__code__
+    empty = (lambda: None).__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)]
+    checked = empty.replace(
+        co_argcount=code.co_argcount,
+        co_posonlyargcount=code.co_posonlyargcount,
+        co_kwonlyargcount=code.co_kwonlyargcount,
+        co_varnames=names,
+        co_nlocals=len(names),
+        co_flags=(empty.co_flags & ~0x0C) | (code.co_flags & 0x0C),
+        co_name=code.co_name,
+    )
+    binder = FunctionType(checked, {}, code.co_name, function.__defaults__)
+    binder.__kwdefaults__ = function.__kwdefaults__
+    binder.__qualname__ = function.__qualname__
+    return binder
+
+
+def _binder_of_enabled(name: str, function: Any) -> Callable[..., None]:
+    """As `binder`, of a method that has code versions: the body that is enabled where it is called."""
+    known: dict[Any, FunctionType] = {}
+
+    def bind(self: Any, /, *args: Any, **kwargs: Any) -> None:
+        body = versions.enabled(self._coopy_engine.machine, name, function)
+        if not hasattr(body, "__wrapped__"):
+            if body not in known:
+                known[body] = binder(body)
+            known[body](self, *args, **kwargs)
+
+    return bind
+
+
+def parameters_of(function: FunctionType) -> tuple[str, ...]:
+    return function.__code__.co_varnames[1 : function.__code__.co_argcount]
+
+
+def dressed(method: FunctionType, function: Any) -> FunctionType:
+    """Gives a generated method the name, the documentation and the signature of the domain's."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        value = getattr(function, name, None)
+        if value is not None:
+            setattr(method, name, value)
+    method.__wrapped__ = function  # type: ignore[attr-defined]
+    return method
+
+
+# -- what every proxy class has
+
+
+def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str, Any]:
+    setting = Method("__setattr__", cls.__setattr__, ("name", "value"))
+    deleting = Method("__delattr__", cls.__delattr__, ("name",))
+
+    def __getattr__(self: Any, name: str) -> Any:
+        return self._coopy_engine.read(getattr, (name,), _NO_KEYWORDS)
+
+    def __setattr__(self: Any, name: str, value: Any) -> None:
+        try:
+            self._coopy_engine.call(setting, (name, value), _NO_KEYWORDS)
+        except BaseException as error:
+            raise without_our_frames(error)
+
+    def __delattr__(self: Any, name: str) -> None:
+        try:
+            self._coopy_engine.call(deleting, (name,), _NO_KEYWORDS)
+        except BaseException as error:
+            raise without_our_frames(error)
+
+    def __dir__(self: Any) -> list[str]:
+        return sorted({*self._coopy_engine.read(dir, (), _NO_KEYWORDS), *offered})
+
+    def __enter__(self: Any) -> Any:
+        return self
+
+    def __exit__(self: Any, *_: object) -> None:
+        self._coopy_control.close()
+
+    def __iter__(self: Any) -> Any:
+        return self
+
+    offered = [name for name in CONTROLS if name not in taken]
+    members: dict[str, Any] = {
+        "__slots__": ("_coopy_engine", "_coopy_control", "__weakref__"),
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        "__class__": property(lambda self: cls),
+        "__getattr__": __getattr__,
+        "__setattr__": __setattr__,
+        "__delattr__": __delattr__,
+        "__dir__": __dir__,
+        "__copy__": _not_to_be_copied,
+        "__deepcopy__": _not_to_be_copied,
+        "__reduce__": _not_to_be_pickled,
+        "__reduce_ex__": _not_to_be_pickled,
+        **{name: _control(name) for name in offered},
+    }
+    if "__enter__" not in names and "__exit__" not in names:
+        members |= {"__enter__": __enter__, "__exit__": __exit__}
+    if "__next__" in names:
+        members["__iter__"] = __iter__
+    if cls.__hash__ is None:
+        members["__hash__"] = None
+    return members
+
+
+def _control(name: str) -> Callable[[Any], Any]:
+    def control(self: Any) -> Any:
+        return getattr(self._coopy_control, name)()
+
+    control.__name__ = name
+    control.__doc__ = f"As ``coopy.control(system).{name}()``."
+    return control
+
+
+def _not_to_be_copied(self: Any, *_: object) -> NoReturn:
+    raise TypeError(
+        f"a system of {self.__class__.__qualname__} cannot be copied: it is one directory's state. For a copy of "
+        f"the state as it is now, use coopy.control(system).replay()."
+    )
+
+
+def _not_to_be_pickled(self: Any, *_: object) -> NoReturn:
+    raise TypeError(
+        f"a system of {self.__class__.__qualname__} cannot be pickled: it is one directory's state. Pickle what a "
+        f"method returns, or open the directory where it is needed."
+    )
+
+
+def _all_of(function: Callable[..., Iterable[Any]]) -> Callable[..., Any]:
+    # What is iterated over later, without the lock, must not be the live object.
+    return lambda domain: iter(list(function(domain)))
+
+
+def _with_domain(function: Callable[..., Any]) -> Callable[..., Any]:
+    # A domain compares itself with its own kind: the other system's domain, not its proxy.
+    def compare(domain: Any, other: Any, *rest: Any) -> Any:
+        return function(domain, other._coopy_engine.machine.domain if is_proxy(other) else other, *rest)
+
+    return compare
+
+
+def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of a proxy for an operator of two: both systems are locked, and both are settled."""
+
+    def operator(self: Any, other: Any, *rest: Any) -> Any:
+        mine = self._coopy_engine
+        theirs = other._coopy_engine if is_proxy(other) else mine
+        try:
+            if theirs is mine:
+                return mine.read(_with_domain(function), (other, *rest), _NO_KEYWORDS)
+            # In one order, whichever of the two is asked: two threads must not wait for each other.
+            if id(mine) < id(theirs):
+                return mine.read(lambda domain: theirs.read(lambda two: function(domain, two, *rest), (), {}), (), _NO_KEYWORDS)
+            return theirs.read(lambda two: mine.read(lambda domain: function(domain, two, *rest), (), {}), (), _NO_KEYWORDS)
+        except BaseException as error:
+            raise without_our_frames(error)
+
+    return dressed(cast(FunctionType, operator), function)
+
+
+_OF_TWO = frozenset(
+    ["__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"]
+    + [
+        f"__{side}{name}__"
+        for side in ("", "r")
+        for name in "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
+    ]
+)
+READERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    "__iter__": _all_of,
+    "__reversed__": _all_of,
+    **dict.fromkeys(_OF_TWO, _with_domain),
+}

@@ -1,0 +1,854 @@
+"""Values to bytes and back: the call of a record, and the state of a snapshot.
+
+A call is two objects, as pickle opcodes:
+
+* *inline*, name and args, if all they hold is plain scalars and no object twice: the
+  pickle of ``(name, args)`` without PROTO and FRAME at its head and TUPLE2, MEMOIZE and
+  STOP at its end. Such a body refers to no memo and so means the same wherever it
+  stands: records of this kind are decoded many at a time. Where many are encoded at a time
+  nothing is memoized: MEMOIZE is missing, and an object may be there twice.
+* *opaque*, None and bytes: opcode NONE, opcode BINBYTES, 4 bytes of size, a tag and a
+  pickle of its own, of ``(name, args)`` or ``(name, args, kwargs)``. A state is a tag and
+  a pickle, too. Where an argument is an object of a class with fields there is first ``F``, 2 bytes of size, and so
+  many of a pickle of what is said of those classes, see `coopy.ground.fields`. The tags:
+
+    ``P``  a pickle of pickle's
+    ``B``  one of dill's, of functions and classes that no module has (`coopy.values.bytecode`):
+           1 byte, the size of a name; the name of the Python that wrote it, ASCII, as
+           "cpython 3.11"; the pickle. If there is byte code in it, no other Python reads it
+    ``D``  one of dill's without that name, as development versions wrote: read if there is no byte code in
+           it, and not written
+
+In a pickle of ours the system's own proxy and its domain class stand as
+persistent ids, so that a domain may hold its proxy, and a class may be local;
+in that of a call so do the objects of the system that are marked `coopy.entity`.
+
+A state is a tag, ``P`` or ``D``, and a pickle. Where it has objects of classes with fields, a pickle of what is said of these
+follows, 4 bytes with the size of that, and ``FLDS``.
+
+States of `__main__` are stored by name like any other, so a script that defines
+its domain finds its data when it runs again; read from another program, the
+name is looked up in the module of the class that is being restored.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import operator
+import os
+import pickle
+import struct
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import FunctionType
+from typing import IO, Any, NoReturn, Protocol, cast
+
+from coopy import bound, migration
+from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
+from coopy.ground import decimals, fields
+from coopy.ground.storage import PREFIX_BYTES
+from coopy.migration import Old
+from coopy.values import bytecode, deep, entities
+
+Call = tuple[Any, ...]
+
+PROTOCOL = 5
+SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
+_EQUAL_TO_THEMSELVES = SCALARS - {float}
+"""What is not equal to itself, NaN, is found in a dict as the same object alone. Replay makes a new one for each that is stored, so
+a live call gets a new one, too."""
+INLINE_BYTES_MAX = 60_000
+RECORD_BYTES_MAX = 1 << 31
+_TEXTS = frozenset({str, bytes})
+_OPAQUE = struct.Struct("<2sI")
+_NONE_BINBYTES = b"NB"
+_HEAD_BYTES = 11  # PROTO 5 and FRAME with its size
+_TAIL = b"\x86\x94."  # TUPLE2, MEMOIZE, STOP
+_BODY = slice(_HEAD_BYTES, -2)  # Where nothing is memoized.
+_BETWEEN = b"\0coopy\xff"
+_BETWEEN_OPCODES = b"C%c%b" % (len(_BETWEEN), _BETWEEN)
+assert _BETWEEN_OPCODES.rfind(b"C") == 0, "no two overlap: each that is found is one that was written, or there are more"
+_LARGE_BYTES = 16 * 1024 * 1024  # A state that may take long to load.
+_BYTE_CODE = b"B%c%b" % (len(bytecode.PYTHON), bytecode.PYTHON.encode("ascii"))
+_BINGET = 0x68
+_PROTO = 0x80  # With which a pickle begins; no tag has it, nor the name of a Python.
+_LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
+_JOIN_HEAD = b"\x80\x05("
+_JOIN_TAIL = b"l."
+
+_SAID = struct.Struct("<cH")
+_SAID_OF_STATE = struct.Struct("<I4s")
+_MARK_OF_STATE = b"FLDS"  # No pickle ends so.
+
+_dumps = pickle.dumps
+_loads = pickle.loads
+_chained = itertools.chain.from_iterable
+
+
+class _Sink:
+    """What a pickler writes to."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self.write = write
+
+
+def _pickler_of_scalars(write: Callable[[bytes], object]) -> pickle.Pickler:
+    """Without a memo, which only others need."""
+    pickler = pickle.Pickler(_Sink(write), PROTOCOL)
+    pickler.fast = True
+    return pickler
+
+
+def _dumps_each(names: Iterable[str], arguments: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    """The opcodes of each call. What is large is written in parts: then they are more than the calls."""
+    found: list[bytes] = []
+    pickler = _pickler_of_scalars(found.append)
+    for call in zip(names, arguments):
+        pickler.dump(call)
+    return [each[_BODY] for each in found]
+
+
+def _dumps_together(names: Iterable[str], arguments: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    """The same by one pickle, cut at what stands between them. If one of them holds that, they are more; none if it is large."""
+    written: list[bytes] = []
+    calls = _chained(zip(names, arguments, itertools.repeat(_BETWEEN)))
+    _pickler_of_scalars(written.append).dump((_BETWEEN, *calls))
+    return [] if len(written) > 1 else written[0].split(_BETWEEN_OPCODES)[1:-1]
+
+
+_sample = _dumps(("a", ()), PROTOCOL)
+assert (
+    _sample[0] == 0x80
+    and _sample[2] == 0x95
+    and _sample[-3:] == _TAIL
+    and _dumps_each(["a"], [()]) == _dumps_together(["a"], [()]) == [b"\x8c\x01a)"]
+), "an inline call is a pickle without its head and its tail; this Python writes pickles otherwise"
+
+
+class StateFile(Protocol):
+    """Where a state is written to; it can begin again."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+    def restart(self) -> None: ...
+
+
+class Owner(Protocol):
+    """What has a domain: a machine."""
+
+    domain: Any
+
+
+def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | None], list[Any]]:
+    """Headers, names and arguments of joined records.
+
+    The name of an opaque call is None, its arguments are bytes for `Codec.decode_call`; an
+    amendment's are None. Raises `DecodingError`.
+    """
+    try:
+        objects = _loads(b"".join((_JOIN_HEAD, data, _JOIN_TAIL)))
+        if not objects or len(objects) % 3:
+            raise ValueError("records are three objects each")
+        return objects[::3], objects[1::3], objects[2::3]
+    except Exception as error:
+        raise DecodingError(_undecodable(error)) from error
+
+
+def joined_headers(headers: list[bytes], arguments: list[Any]) -> bytes:
+    """The headers of records in one, all of one size. Raises `DecodingError` if the records are not three objects each."""
+    try:
+        if len(set(map(len, headers))) > 1:
+            # A log has put more in front of some than of others.
+            headers = [header[-PREFIX_BYTES:] for header in headers]
+        joined = b"".join(headers)
+        # One record of other than three objects moves all behind it: then a header is no header.
+        if len(arguments) * len(headers[0]) != len(joined):
+            raise ValueError("a record is not three objects")
+    except Exception as error:
+        raise DecodingError(_undecodable(error)) from error
+    return joined
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value needs no copy: an immutable scalar, or a tuple of them, and none of them NaN."""
+    if type(value) is not tuple:
+        return type(value) in _EQUAL_TO_THEMSELVES or (type(value) is float and value == value)
+    seen = {id(value)}
+    left: list[tuple[Any, ...]] = [value]
+    while left:
+        for each in left.pop():
+            if type(each) is tuple:
+                if id(each) not in seen:
+                    seen.add(id(each))
+                    left.append(each)
+            elif type(each) not in _EQUAL_TO_THEMSELVES and (type(each) is not float or each != each):
+                return False
+    return True
+
+
+class Codec:
+    """Encodes and decodes for one system."""
+
+    def __init__(self, domain_class: type) -> None:
+        self.domain_class = domain_class
+        self.proxy: object | None = None
+        self.migration = migration.of(domain_class)
+        self._todays = Old(self.migration, self.migration.version)
+        self._modules = _module_aliases(domain_class)
+        self._importable = _is_importable(domain_class)
+        self._plain = self._importable and domain_class.__module__ != "__main__"
+        self._said: dict[frozenset[type], bytes] = {}
+        self._fitting: set[tuple[bytes, int]] = set()
+        """What was said of classes, by what version, and is as today."""
+
+    def encode_call(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parameters: Sequence[str] = (),
+        owner: Owner | None = None,
+    ) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
+        """The opcodes of a call, and the arguments as replay will see them.
+
+        Entities of the owner's domain are encoded as references. Raises `EncodingError`, which names the
+        argument by ``parameters``.
+        """
+        if not kwargs:
+            for value in args:
+                if type(value) not in _EQUAL_TO_THEMSELVES and (type(value) is not float or value != value):
+                    break
+            else:
+                data = _dumps((name, args), PROTOCOL)
+                size = len(data)
+                if (
+                    (size < _LONG_BINGET_BYTES_MIN and _BINGET not in data)
+                    or (size < INLINE_BYTES_MAX and len({id(name), *map(id, args)}) > len(args))
+                    or (size < INLINE_BYTES_MAX and _all_distinct(name, args))
+                ):
+                    return data[_HEAD_BYTES:-3], args, kwargs
+                return _opaque(b"P" + data), args, kwargs
+        call = (name, args, kwargs) if kwargs else (name, args)
+        domain = None if owner is None else owner.domain
+        data = self._encode(call, parameters, domain)
+        if not (is_plain(args) and is_plain(tuple(kwargs.values()))):
+            met: set[type] = set()
+            try:
+                _, args, *rest = self._read_back(data, call, domain, met)
+            except Exception:
+                self._blame(call, parameters, domain)
+            kwargs = rest[0] if rest else {}
+            if met:
+                data = self._said_of(frozenset(met)) + data
+        return _opaque(data), args, kwargs
+
+    def _said_of(self, classes: frozenset[type]) -> bytes:
+        """What is to be said of classes, in front of a call."""
+        found = self._said.get(classes)
+        if found is None:
+            said = fields.layouts(classes)
+            pickled = _dumps(said, PROTOCOL)
+            is_one = said and len(pickled) < 1 << 16
+            found = self._said[classes] = _SAID.pack(b"F", len(pickled)) + pickled if is_one else b""
+        return found
+
+    def encode_plain(self, names: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[bytes] | None:
+        """The opcodes of small calls that hold plain scalars alone, in half the time; None if they are not all such."""
+        if not _EQUAL_TO_THEMSELVES.issuperset(map(type, _chained(arguments))):
+            if not SCALARS.issuperset(map(type, _chained(arguments))):
+                return None
+            if any(map(operator.ne, _chained(arguments), _chained(arguments))):
+                return None  # One is NaN.
+        try:
+            found = _dumps_together(names, arguments)
+            if len(found) != len(names):
+                found = _dumps_each(names, arguments)
+        except Exception:
+            return None  # `encode_call` says which, and why.
+        return found if len(found) == len(names) else None
+
+    def decode_call(self, data: bytes, version: int | None = None, domain: object = None) -> Call:
+        """The call of an opaque record, recorded by today's version of the class or by ``version``.
+
+        References are to entities of ``domain``; without one, they stay references. Raises `DecodingError`.
+        """
+        try:
+            return cast(Call, self._decode(data, version, domain))
+        except Exception as error:
+            if isinstance(error, CoopyError) and type(error) is not DecodingError:
+                raise
+            problem = str(error) if isinstance(error, DecodingError) else _undecodable(error)
+            method = _name_in(data)
+            raise DecodingError(f"{method}(): {problem}", method) from error
+
+    def dump_state(self, state: object, file: StateFile) -> None:
+        """Writes a whole state. Raises `EncodingError`."""
+        # Persistent ids cost a call for every object; they are used only where they are needed.
+        ways = _WAYS if self._importable else _WAYS[1:]
+        reducers = bound.Reducers()
+        try:
+            for number, (tag, make, make_deep) in enumerate(ways, 1):
+                try:
+                    classes = fields.Classes(reducers)
+                    file.write(tag)
+                    try:
+                        _with(classes, make(self, file, None)).dump(state)
+                    except RecursionError:
+                        file.restart()
+                        file.write(tag)
+                        _with(classes, make_deep(self, file, None)).dump(state)
+                    said = fields.layouts(classes)
+                    if said:
+                        pickled = _dumps(said, PROTOCOL)
+                        file.write(pickled + _SAID_OF_STATE.pack(len(pickled), _MARK_OF_STATE))
+                    return
+                except Exception as error:
+                    if number == len(ways) or isinstance(error, (RecursionError, bound.BelongsToProcess)):
+                        raise
+                    file.restart()
+        except Exception as error:
+            raise self._unkept(f"the state of {self.domain_class.__qualname__}", state, "state", error) from error
+
+    def load_state(
+        self, data: memoryview, version: int | None = None, loading: Callable[[int, int], None] | None = None
+    ) -> Any:
+        """The state that `dump_state` wrote with ``version`` of the class, or today's.
+
+        Tells ``loading`` of bytes done and in all. Raises `DecodingError`.
+        """
+        try:
+            data, said = _parted(data)
+            if said:
+                self._compare(said, self._or_todays(version))
+                if decimals.NAME.encode() in said:
+                    decimals.met()
+            if data[0] == b"P"[0] and self._plain and not self.migration.rewrites(self._or_todays(version)):
+                try:
+                    if loading is not None and len(data) > _LARGE_BYTES:
+                        return pickle.load(_Reader(data[1:], loading))
+                    return _loads(data[1:])
+                except (pickle.UnpicklingError, AttributeError, ImportError):
+                    pass  # It holds a persistent id, was written by a main file, or names what is not there.
+            return self._decode(data, version, None, said)
+        except CoopyError:
+            raise
+        except Exception as error:
+            raise DecodingError(_undecodable(error)) from error
+
+    def _compare(self, said: bytes, version: int) -> None:
+        """Raises `ChangedClass` if a class is not as stored bytes say, and nothing says what became of it."""
+        if (said, version) in self._fitting:
+            return
+        for name, stored in _loads(said).items():
+            module, _, qualname = name.partition(":")
+            today = self.migration.todays_name(module, qualname)
+            cls = None if today is None else fields.todays(self._modules.get(today[0], today[0]), today[1])
+            if cls is None or today is None or self._is_upgraded((module, qualname), today, version):
+                continue  # What is not there any more is told when it is looked for.
+            change = fields.change(stored, cls)
+            if change is not None:
+                raise self._changed(name, stored, cls, change, version)
+        self._fitting.add((said, version))
+
+    def _is_upgraded(self, stored: tuple[str, str], today: tuple[str, str], version: int) -> bool:
+        return any(self.migration.upgrades_of(*name, version) for name in (stored, today))
+
+    def _changed(self, name: str, stored: fields.Layout, cls: type, change: fields.Change, version: int) -> ChangedClass:
+        if change.is_enum:
+            what = f"{', '.join(change.gone)} had another value, or is gone"
+        elif change.gone or change.new:
+            parts = [("without", change.gone), ("with", change.new)]
+            what = "today it is " + " and ".join(f"{word} {', '.join(names)}" for word, names in parts if names)
+        else:
+            what = "today its fields stand in another order, or are kept in another way"
+        stub = migration.stub_of_state(self.domain_class.__qualname__, name, change, cls, stored, self.migration.version)
+        return ChangedClass(
+            f"objects of {name} are stored, and the class has changed: {what}. Nothing was changed. Say what becomes of them:{stub}",
+            name,
+            change.gone,
+            change.new,
+        )
+
+    def dump_parts(self, domain: object, names: Sequence[str]) -> bytes:
+        """Those attributes of the domain that it has. Raises `EncodingError`."""
+        try:
+            values = {name: getattr(domain, name) for name in names if hasattr(domain, name)}
+            try:
+                return _bytes_of(_PartsPickler, _DeepPartsPickler, self, values, domain)
+            except TypeError:
+                # Most have no lock in them, and those that have none are pickled faster without this.
+                return _bytes_of(_locked_parts_pickler, _deep_locked_parts_pickler, self, values, domain)
+        except Exception as error:
+            what = f"the parts {', '.join(names)} of {self.domain_class.__qualname__}"
+            raise self._unkept(what, values, "parts", error, domain) from error
+
+    def load_parts(self, domain: object, names: Sequence[str], data: bytes) -> None:
+        """Gives the domain its attributes as they were when they were dumped."""
+        values = _PartsUnpickler(self, io.BytesIO(data), self._todays, domain, set()).load()
+        for name in names:
+            if name in values:
+                object.__setattr__(domain, name, values[name])
+            elif hasattr(domain, name):
+                object.__delattr__(domain, name)
+
+    def _encode(self, call: Call, parameters: Sequence[str], domain: object) -> bytes:
+        try:
+            data = self._encoded(call, domain)
+        except Exception:
+            self._blame(call, parameters, domain)
+        if len(data) > RECORD_BYTES_MAX:
+            raise EncodingError(
+                f"the arguments of {call[0]}() take {len(data)} bytes; {RECORD_BYTES_MAX} are the most. "
+                f"Nothing was recorded and nothing has changed."
+            )
+        return data
+
+    def _encoded(self, value: object, domain: object) -> bytes:
+        """A value, by the first way that can. Raises what the last one raises."""
+        if not entities.known.any:
+            try:
+                return b"P" + deep.dumps(value)
+            except RecursionError:
+                raise
+            except Exception:
+                pass
+        try:
+            return b"P" + _bytes_of(_Pickler, _DeepPickler, self, value, domain)
+        except RecursionError:
+            raise
+        except Exception:
+            return _BYTE_CODE + _bytes_of(_dill_pickler, _deep_dill_pickler, self, value, domain)
+
+    def _blame(self, call: Call, parameters: Sequence[str], domain: object) -> NoReturn:
+        name, args = call[0], call[1]
+        kwargs: Mapping[str, Any] = call[2] if len(call) > 2 else {}
+        labels = [parameters[i] if i < len(parameters) else f"#{i + 1}" for i in range(len(args))]
+        for label, value in [*zip(labels, args), *kwargs.items()]:
+            try:
+                self._read_back(self._encoded(value, domain), value, domain)
+            except Exception as error:
+                found = self._found(value, label, error, domain)
+                why, instead = (
+                    _first_line(error),
+                    "Pass what can be pickled (a name or an id, say) and look the rest up inside the method.",
+                )
+                if found is not None:
+                    why, instead = str(found), instead if found.kind is None else found.kind.instead
+                raise EncodingError(
+                    f"argument {label!r} of {self.domain_class.__qualname__}.{name}() cannot be encoded: "
+                    f"{why}. Nothing was recorded and nothing has changed. {instead}",
+                    label,
+                ) from error
+        raise EncodingError(f"the arguments of {name}() cannot be encoded together")
+
+    def _unkept(self, what: str, value: object, path: str, error: Exception, domain: object = None) -> EncodingError:
+        """The error for a state, or for parts of it, that can't be pickled."""
+        found = self._found(value, path, error, domain, in_state=True)
+        if found is None:
+            return EncodingError(f"{what} cannot be pickled: {_first_line(error)}")
+        kind = found.kind
+        instead = (
+            "Leave it out in __getstate__, or keep what it can be made of." if kind is None else kind.in_state or kind.instead
+        )
+        return EncodingError(f"{what} cannot be pickled: {found}. {instead}")
+
+    def _found(self, value: object, path: str, error: Exception, domain: object, in_state: bool = False) -> bound.Found | None:
+        """What in a value can't be kept, and where. None if that is nowhere, or if it lies deeper than can be pickled."""
+        if isinstance(error, RecursionError):
+            return None
+
+        def is_known(each: object) -> bool:
+            return each is domain or self._persistent_id_in_dill(each, domain) is not None
+
+        try:
+            return bound.find(value, path, is_known, bytecode.parts(), in_state)
+        except Exception:
+            return None  # Methods of the value raise, as pickle has said.
+
+    def _read_back(self, data: bytes, value: object, domain: object, met: set[type] | None = None) -> Any:
+        """What was encoded, as replay will see it. Raises `BelongsToProcess`."""
+        try:
+            return self._decode(data, None, domain, met=met, checks=True)
+        except bound.BelongsToProcess as error:
+            if self._found(value, "", error, domain) is not None:
+                raise
+        # It holds the class alone.
+        return self._decode(data, None, domain, met=met)
+
+    def _decode(
+        self,
+        data: bytes | memoryview,
+        version: int | None = None,
+        domain: object = None,
+        said: bytes = b"",
+        met: set[type] | None = None,
+        checks: bool = False,
+    ) -> Any:
+        """The value. Adds to ``met`` the classes that the pickle names; ``checks`` that it holds nothing of the process."""
+        tag, body = bytes(data[:1]), data[1:]
+        version = self._or_todays(version)
+        if tag == b"F":
+            _, size = _SAID.unpack_from(data)
+            said, data = bytes(data[_SAID.size : _SAID.size + size]), data[_SAID.size + size :]
+            self._compare(said, version)
+            tag, body = bytes(data[:1]), data[1:]
+        make: Any = _CheckedUnpickler if checks else _Unpickler
+        if tag == b"B":
+            size = data[1]
+            make, body = _dill_unpickler(bytes(data[2 : 2 + size]).decode("ascii"), checks), data[2 + size :]
+        elif tag == b"D":
+            make = _dill_unpickler(None, checks)
+        elif tag != b"P":
+            raise DecodingError(f"unknown encoding {tag!r}")
+        if version == self.migration.version:
+            old = self._todays
+        else:
+            old = Old(self.migration, version, _loads(said) if said else None)
+        try:
+            found = make(self, io.BytesIO(body), old, domain, set() if met is None else met).load()
+            old.finish()
+        finally:
+            old.forget()
+        return found
+
+    def refuse_newer(self, version: int, what: str) -> None:
+        """Raises `DecodingError` if a later version of the class wrote it."""
+        if version > self.migration.version:
+            raise DecodingError(
+                f"{what} was written by version {version} of {self.domain_class.__qualname__}, and this code has version "
+                f"{self.migration.version}. Nothing was changed. Open the directory with the newer code."
+            )
+
+    def _or_todays(self, version: int | None) -> int:
+        return self.migration.version if version is None else version
+
+    def _find_class(self, find: Callable[[str, str], Any], old: Old, met: set[type], module: str, name: str) -> Any:
+        names = self.migration.todays_name(module, name)
+        if names is None:
+            return old.removed(module, name)
+        if names[0] in self._modules:
+            try:
+                found = find(self._modules[names[0]], names[1])
+                if isinstance(found, type):
+                    met.add(found)
+                return old.wrapped(module, name, found)
+            except (ImportError, AttributeError):
+                pass
+        try:
+            found = find(*names)
+        except (ImportError, AttributeError) as error:
+            cls = self.domain_class.__qualname__
+            raise DecodingError(
+                f"{_undecodable(error)} Or say what it is called today:"
+                f"{migration.stub_of_class(cls, module, name, self.migration.version)}"
+            ) from error
+        if isinstance(found, type):
+            met.add(found)
+            if name == "Decimal" and fields.name_of(found) == decimals.NAME:
+                decimals.met()
+        return old.wrapped(module, name, found)
+
+    # -- what stands for itself in our pickles
+
+    def _persistent_id(self, value: object, domain: object) -> object:
+        if value is self.domain_class:
+            return "class"
+        if value is self.proxy and value is not None:
+            return "proxy"
+        if domain is not None and (key := entities.key_in(domain, value)) is not None:
+            return ("entity", *key)
+        return None
+
+    def _persistent_id_in_dill(self, value: object, domain: object) -> object:
+        # What a main file defines dill would copy; by name, it is what the file defines today.
+        if isinstance(value, (type, FunctionType)) and value.__module__ == "__main__":
+            if value is not self.domain_class and _found(sys.modules["__main__"], value.__qualname__) is value:
+                return ("main", value.__qualname__)
+        return self._persistent_id(value, domain)
+
+    def _persistent_load(self, unpickler: Any, old: Old, domain: object, met: set[type], name: object) -> object:
+        if name == "class":
+            return old.wrapped(self.domain_class.__module__, self.domain_class.__qualname__, self.domain_class)
+        if isinstance(name, tuple) and name[0] == "entity":
+            _, module, qualname, key = name
+            if domain is None:
+                return entities.Reference(qualname, key)
+            before = set(met)
+            cls = unpickler.find_class(module, qualname)
+            met.intersection_update(before)  # Of an entity the key is stored, and none of its fields.
+            return entities.found_in(domain, cls, key)
+        if isinstance(name, tuple):
+            found = _found(sys.modules.get(self.domain_class.__module__), name[1])
+            if found is None:
+                raise AttributeError(f"module {self.domain_class.__module__} has no {name[1]}")
+            return found
+        if name == "proxy" and self.proxy is not None:
+            return self.proxy
+        raise pickle.UnpicklingError(f"it refers to the system's own {name}, which is not there")
+
+
+class _Reader:
+    """A file over bytes that tells how far it has been read. Pickle reads it in frames of 64 KiB."""
+
+    def __init__(self, data: memoryview, tell: Callable[[int, int], None]) -> None:
+        self._data = data
+        self._place = 0
+        self._tell = tell
+
+    def read(self, size: int, /) -> bytes:
+        part = self._data[self._place : self._place + size]
+        self._place += len(part)
+        self._tell(self._place, len(self._data))
+        return bytes(part)
+
+    def readline(self) -> bytes:
+        end = self._place
+        while end < len(self._data) and self._data[end] != 0x0A:
+            end += 1
+        return self.read(end + 1 - self._place)
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, codec: Codec, file: Any, domain: object) -> None:
+        super().__init__(file, PROTOCOL)
+        self._codec = codec
+        self._domain = domain
+
+    def persistent_id(self, obj: object) -> Any:
+        return self._codec._persistent_id(obj, self._domain)
+
+
+class _DeepPickler(deep.Pickler):
+    def __init__(self, codec: Codec, file: Any, domain: object) -> None:
+        super().__init__(file, PROTOCOL)
+        self._codec = codec
+        self._domain = domain
+
+    def persistent_id(self, obj: object) -> Any:
+        return self._codec._persistent_id(obj, self._domain)
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, codec: Codec, file: IO[bytes], old: Old, domain: object, met: set[type]) -> None:
+        super().__init__(file)
+        self._codec = codec
+        self._old = old
+        self._domain = domain
+        self._met = met
+
+    def persistent_load(self, pid: object) -> object:
+        return self._codec._persistent_load(self, self._old, self._domain, self._met, pid)
+
+    def find_class(self, module: str, name: str) -> Any:
+        return self._codec._find_class(super().find_class, self._old, self._met, module, name)
+
+
+_kind_of: Any = bound.kind_of
+
+
+class _CheckedUnpickler(_Unpickler):
+    """Reads at once what was encoded, and refuses what belongs to the process though pickle has written it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = self._codec._find_class(super(_Unpickler, self).find_class, self._old, self._met, module, name)
+        if not isinstance(found, type) or _kind_of(found) is not None:
+            bound.refuse(found, module, name)
+        return found
+
+
+class _PartsPickler(_Pickler):
+    def persistent_id(self, obj: object) -> Any:
+        return "domain" if obj is self._domain else self._codec._persistent_id(obj, None)
+
+
+class _DeepPartsPickler(_DeepPickler):
+    def persistent_id(self, obj: object) -> Any:
+        return "domain" if obj is self._domain else self._codec._persistent_id(obj, None)
+
+
+def _locked_parts_pickler(codec: Codec, file: Any, domain: object) -> Any:
+    return _with(bound.Reducers(), _PartsPickler(codec, file, domain))
+
+
+def _deep_locked_parts_pickler(codec: Codec, file: Any, domain: object) -> Any:
+    return _with(bound.Reducers(), _DeepPartsPickler(codec, file, domain))
+
+
+def _with(reducers: Mapping[type, bound.Reducer], pickler: Any) -> Any:
+    pickler.dispatch_table = reducers
+    return pickler
+
+
+class _PartsUnpickler(_Unpickler):
+    def persistent_load(self, pid: object) -> object:
+        return self._domain if pid == "domain" else super().persistent_load(pid)
+
+
+def _plain_pickler(codec: Codec, file: Any, domain: object) -> pickle.Pickler:
+    return pickle.Pickler(file, PROTOCOL)
+
+
+def _deep_plain_pickler(codec: Codec, file: Any, domain: object) -> deep.Pickler:
+    return deep.Pickler(file, PROTOCOL)
+
+
+def _dill_pickler(codec: Codec, file: Any, domain: object) -> Any:
+    return _in_dill(bytecode.pickler(), codec, file, domain)
+
+
+def _deep_dill_pickler(codec: Codec, file: Any, domain: object) -> Any:
+    return _in_dill(bytecode.deep_pickler(), codec, file, domain)
+
+
+def _in_dill(make: Any, codec: Codec, file: Any, domain: object) -> Any:
+    pickler = make(file, protocol=PROTOCOL)
+    pickler.persistent_id = lambda value: codec._persistent_id_in_dill(value, domain)
+    return pickler
+
+
+Make = Callable[[Codec, Any, object], Any]
+
+_WAYS: tuple[tuple[bytes, Make, Make], ...] = (
+    (b"P", _plain_pickler, _deep_plain_pickler),
+    (b"P", _Pickler, _DeepPickler),
+    (_BYTE_CODE, _dill_pickler, _deep_dill_pickler),
+)
+"""The ways to pickle, in the order in which they are tried: each with the tag it leaves, and what is asked where it finds no end."""
+
+
+def _dill_unpickler(python: str | None, checks: bool) -> Any:
+    """What makes an unpickler for what dill wrote in ``python``."""
+
+    def make(codec: Codec, file: IO[bytes], old: Old, domain: object, met: set[type]) -> Any:
+        import dill  # type: ignore[import-untyped, unused-ignore]
+
+        unpickler = dill.Unpickler(file, ignore=True)
+        # What it holds must not hold it: it has all that it has loaded.
+        myself = weakref.ref(unpickler)
+
+        def find(module: str, name: str) -> Any:
+            return dill.Unpickler.find_class(myself(), module, name)
+
+        def find_class(module: str, name: str) -> Any:
+            if (module, name) == bytecode.CODE and (problem := bytecode.of_another(python)) is not None:
+                raise DecodingError(problem)
+            bound.refuse_to_open(module, name)
+            found = codec._find_class(find, old, met, module, name)
+            if checks:
+                bound.refuse(found, module, name)
+            return found
+
+        unpickler.persistent_load = lambda name: codec._persistent_load(myself(), old, domain, met, name)
+        # A function of a main file has that file's globals: those of the domain class.
+        unpickler._main = sys.modules.get(codec.domain_class.__module__, sys.modules["__main__"])
+        unpickler.find_class = find_class
+        return unpickler
+
+    return make
+
+
+def _bytes_of(make: Make, make_deep: Make, codec: Codec, value: object, domain: object) -> bytes:
+    file = io.BytesIO()
+    try:
+        make(codec, file, domain).dump(value)
+    except RecursionError:
+        file = io.BytesIO()
+        make_deep(codec, file, domain).dump(value)
+    return file.getvalue()
+
+
+def _parted(data: memoryview) -> tuple[memoryview, bytes]:
+    """The tag and the pickle of a state, and what is said of classes after it."""
+    if len(data) <= _SAID_OF_STATE.size or bytes(data[-len(_MARK_OF_STATE) :]) != _MARK_OF_STATE:
+        return data, b""
+    size, _ = _SAID_OF_STATE.unpack_from(data, len(data) - _SAID_OF_STATE.size)
+    end = len(data) - _SAID_OF_STATE.size - size
+    return data[:end], bytes(data[end : end + size])
+
+
+def _opaque(data: bytes) -> bytes:
+    return _OPAQUE.pack(_NONE_BINBYTES, len(data)) + data
+
+
+def _all_distinct(name: str, args: tuple[Any, ...]) -> bool:
+    # Of what an inline call holds, pickle memoizes texts only, and refers back to one it meets again.
+    texts = [id(value) for value in (name, *args) if type(value) in _TEXTS]
+    return len(set(texts)) == len(texts)
+
+
+def _is_importable(cls: type) -> bool:
+    try:
+        _dumps(cls, PROTOCOL)
+    except Exception:
+        return False
+    return True
+
+
+def _module_aliases(cls: type) -> dict[str, str]:
+    """Module names in stored pickles that mean the module of ``cls`` today."""
+    if cls.__module__ != "__main__":
+        return dict.fromkeys(("__main__", "__mp_main__"), cls.__module__)
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    spec = getattr(main, "__spec__", None)
+    # A process that multiprocessing has spawned has imported the main file as __mp_main__.
+    names = {"__mp_main__", *([module_of_program(path)] if path else [])}
+    if spec is not None:
+        names.add(spec.name)
+    return {name: "__main__" for name in names}
+
+
+def module_of_program(path: str) -> str:
+    """The name that the file of a program has as a module."""
+    # With a dot in it, it would be that of a module in a package.
+    return os.path.splitext(os.path.basename(path))[0].replace(".", "_")
+
+
+def _found(module: object, qualname: str) -> object:
+    """What a module calls by a (dotted) name, or None."""
+    for name in qualname.split("."):
+        module = getattr(module, name, None)
+    return module
+
+
+def pickle_of(data: bytes) -> bytes:
+    """The pickle in an opaque call, without its tag and what is said in front of it."""
+    if data[:1] == b"F":
+        _, size = _SAID.unpack_from(data)
+        data = data[_SAID.size + size :]
+    return data[2 + data[1] :] if data[:1] == b"B" else data[1:]
+
+
+def _name_in(data: bytes) -> str:
+    """The name of the method that an opaque call calls, which is the first text in it; read without decoding the arguments."""
+    import pickletools
+
+    try:
+        for _, arg, _ in pickletools.genops(pickle_of(data)):
+            if isinstance(arg, str):
+                return arg
+    except Exception:
+        pass  # It is no pickle at all.
+    return "?"
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return f"{error}; it is deeper than {deep.DEPTH_MAX} objects, or a method that pickling calls never comes to its end"
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _undecodable(error: BaseException) -> str:
+    if isinstance(error, bound.BelongsToProcess):
+        return (
+            f"what is stored holds {error.kind.what} of the process that wrote it, as an earlier coopy let it, and no other process can have that. "
+            f"Nothing was changed. Such an action can only be withdrawn: coopy repair DIR --withdraw INDEX."
+        )
+    return (
+        f"stored bytes are whole, but today's code cannot decode them: {type(error).__name__}: "
+        f"{_first_line(error)}. Nothing was changed. Put back the class or function they name, under that name."
+    )

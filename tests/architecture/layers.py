@@ -1,0 +1,135 @@
+"""The house in figures: its rooms, the arrows between them, and the walks of three things through it.
+
+    python tests/architecture/layers.py
+
+A room is a folder of `coopy/` or a module of its root; an arrow is an import from one room into another, wherever it stands in a
+module; a climb is a step of a walk to a room of a higher row. The front door, `coopy/__init__.py`, is the root itself and no room.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "coopy"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+FRONT = "coopy"
+
+# A room may import from the rows below its own. Top first.
+ROWS: tuple[frozenset[str], ...] = tuple(
+    frozenset(f"coopy.{name}" for name in row.split())
+    for row in (
+        "__main__ base pytest_plugin tests",
+        "cli",
+        "aio testing tools",
+        "opening",
+        "replication",
+        "system",
+        "proof",
+        "past",
+        "spine",
+        "clock determinism disk effects network.server versions",
+        "network values",
+        "bound decorators env log migration",
+        "ground",
+        "errors",
+    )
+)
+
+
+def name_of(path: Path) -> str:
+    """Returns the dotted name of a module."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = frozenset(map(name_of, MODULES))
+FOLDERS = frozenset(name_of(path) for path in MODULES if path.name == "__init__.py") - {FRONT}
+
+
+def room_of(module: str) -> str:
+    """Returns the room of a module: its folder, or itself if it lies in the root."""
+    while module not in FOLDERS:
+        above = module.rpartition(".")[0]
+        if above in ("", FRONT):
+            return module
+        module = above
+    return module
+
+
+def row_of(room: str) -> int:
+    """Returns the number of a room's row, 0 at the top. Raises LookupError if it has none."""
+    for number, row in enumerate(ROWS):
+        if room in row:
+            return number
+    raise LookupError(f"{room} has no row; give it one in ROWS of tests/architecture/layers.py")
+
+
+@lru_cache(maxsize=None)
+def imports(path: Path, everywhere: bool = True) -> tuple[str, ...]:
+    """Returns what a module imports, modules by their whole names; with ``everywhere`` also what its functions import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: list[str] = []
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [each if each in NAMES else node.module for each in inside]
+    return tuple(found)
+
+
+def arrows() -> set[tuple[str, str]]:
+    """Returns every pair of rooms of which the first imports the second."""
+    found = set()
+    for path in MODULES:
+        for target in imports(path):
+            one, other = room_of(name_of(path)), room_of(target)
+            if target.split(".")[0] == "coopy" and FRONT not in (one, other, target) and one != other:
+                found.add((one, other))
+    return found
+
+
+def upward() -> list[tuple[str, str]]:
+    """Returns the arrows that do not point to a lower row."""
+    return sorted((one, other) for one, other in arrows() if row_of(other) <= row_of(one))
+
+
+def circles() -> list[str]:
+    """Returns the modules that import each other in a circle, in whatever function they do it."""
+    below = {name_of(path): {each for each in imports(path) if each in NAMES} - {FRONT} for path in MODULES}
+    while True:
+        ends = {name for name, targets in below.items() if not targets & below.keys() - {name}}
+        if not ends:
+            return sorted(below)
+        for name in ends:
+            del below[name]
+
+
+def rooms() -> list[str]:
+    """Returns the rooms of the house."""
+    return sorted({room_of(name) for name in NAMES} - {FRONT})
+
+
+def in_the_root() -> list[str]:
+    """Returns the modules that lie in the root, the front door among them."""
+    return sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+def report() -> Iterator[str]:
+    """Yields the figures, a line each."""
+    yield f"{len(rooms())} rooms, {len(arrows())} arrows, {len(upward())} upward, {len(circles())} modules in circles"
+    yield f"{len(in_the_root())} modules in the root, {len(MODULES)} in all"
+    for one, other in upward():
+        yield f"  upward: {one} -> {other}"
+    for name in circles():
+        yield f"  in a circle: {name}"
+
+
+if __name__ == "__main__":
+    print("\n".join(report()))
+    sys.exit(bool(upward() or circles()))
