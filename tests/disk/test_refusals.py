@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -359,9 +360,22 @@ def test_a_segment_that_got_its_name_and_can_not_be_seen_is_gone_on_in_once_it_c
 
 def test_a_segment_that_is_to_be_set_aside_and_can_not_be_seen_is_set_aside_once_it_can(tmp_path: Path) -> None:
     with small_segments():
-        shop = open_with(Calls(), Shop, tmp_path / "shop", durability="buffered", segment_bytes=SEGMENT_BYTES)
+        synced = threading.Event()
+
+        class Slow(Calls):
+            """A disk on which no sync ends before the last call: nothing says later that one has."""
+
+            def sync_data(self, fd: int) -> None:
+                synced.wait(60)
+                super().sync_data(fd)
+
+        calls = Slow()
+        synced.set()
+        shop = open_with(calls, Shop, tmp_path / "shop", durability="buffered", segment_bytes=SEGMENT_BYTES)
+        synced.clear()
         for number in range(5):
             shop.sell(f"{number}" * 20_000)
+        synced.set()
         control(shop)._system.abandon()
         # A power cut has taken the end of the first segment, which nothing says was synced.
         dirlock.forget_boot(str(tmp_path / "shop"))
