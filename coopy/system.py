@@ -474,7 +474,7 @@ class System:
         self._replay_max_s = snapshot_replay
         self._replay_due_s = snapshot_replay
         self._acted_s = 0.0
-        self._wake = threading.Event()
+        self._wake = holding.Alarm()
         self._pruning = threading.RLock()
         self._wait_s = wait_s
         self._told_of_clock = False
@@ -1103,13 +1103,12 @@ def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _snapshooter(system: weakref.ref[System], wake: threading.Event, interval_s: float, look_s: float) -> None:
+def _snapshooter(system: weakref.ref[System], wake: holding.Alarm, interval_s: float, look_s: float) -> None:
     looked = time.monotonic()
     due = looked + interval_s
     while True:
         wait_s = min(due - looked, look_s)
-        woken = wake.wait(None if wait_s == math.inf else min(max(wait_s, 0), threading.TIMEOUT_MAX))
-        wake.clear()
+        woken = wake.wait(holding.FOR_EVER if wait_s == math.inf else min(max(wait_s, 0), threading.TIMEOUT_MAX))
         found = system()
         if found is None or found._closed:
             return

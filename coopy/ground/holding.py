@@ -15,6 +15,7 @@ Does not keep an exception from coming, and knows no domain.
 
 from __future__ import annotations
 
+from _thread import allocate_lock
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -46,6 +47,35 @@ def run_with(lock: Any, function: Callable[[], object], timeout_s: float = FOR_E
         if not held and lock._is_owned():
             lock.release()
         raise
+
+
+class Alarm:
+    """What one thread waits for, and any may set; a signal handler, a finalizer, an interrupted closing that is made again.
+
+    `threading.Event` has a lock of its own that an interrupt in `set` can leave taken, so that the next `set` hangs. Setting this is
+    one call of C.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Has the thread that waits go on, or the next that will wait. Does nothing if it is set."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass
+
+    def is_set(self) -> bool:
+        """Returns whether it is set, and nobody has gone on for it."""
+        return not self._lock.locked()
+
+    def wait(self, timeout_s: float = FOR_EVER) -> bool:
+        """Waits until it is set, for that many seconds at most, and takes it back. Returns whether it was set."""
+        return self._lock.acquire(True, timeout_s)
 
 
 def times_held(lock: Any) -> int:

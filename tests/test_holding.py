@@ -1,0 +1,62 @@
+"""Locks and alarms that an interrupt leaves as they should be."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from coopy.ground.holding import Alarm
+
+
+def test_an_alarm_that_was_set_lets_one_go_on_and_is_set_no_more() -> None:
+    alarm = Alarm()
+    assert not alarm.wait(0)
+    alarm.set()
+    alarm.set()
+    assert alarm.is_set() and alarm.wait(0)
+    assert not alarm.is_set() and not alarm.wait(0)
+
+
+def test_a_thread_that_waits_for_an_alarm_goes_on() -> None:
+    alarm = Alarm()
+    gone_on: list[bool] = []
+    thread = threading.Thread(target=lambda: gone_on.append(alarm.wait(60)))
+    thread.start()
+    alarm.set()
+    thread.join(60)
+    assert gone_on == [True]
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts instructions")
+def test_an_alarm_can_be_set_whenever_setting_it_was_interrupted_before() -> None:
+    for moment in range(1, 40):
+        alarm = Alarm()
+        seen = 0
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal seen
+            if frame.f_code is not Alarm.set.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                seen += 1
+                if seen == moment:
+                    raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            alarm.set()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        alarm.set()
+        assert alarm.wait(0), f"interrupted at instruction {moment}"
+        if seen < moment:
+            return
+    raise AssertionError("it has fewer instructions than that")
