@@ -129,6 +129,11 @@ def open_as(
     from coopy.determinism.check import validate
 
     validate(cls, validation, deterministic, check)
+    # An import that is interrupted can leave its module locked for ever, and a child that is forked meanwhile waits for it: what
+    # snapshots and closing need is there before the first call.
+    from coopy.values.digest import load
+
+    load()
     try:
         try:
             system = kind(

@@ -28,6 +28,7 @@ import sys
 import time
 from functools import cache
 
+from coopy.disk.fs import Descriptor
 from coopy.errors import DirectoryInUse, ForeignDirectory, JournalError
 from coopy.ground.paths import is_file, refusal
 
@@ -60,8 +61,8 @@ class DirectoryLock:
     def __init__(self, directory: str) -> None:
         self._pid = os.getpid()
         self._path = directory
-        self._directory = _Descriptor()
-        self._file = _Descriptor()
+        self._directory = _Held()
+        self._file = _Held()
         try:
             self._take()
         except BaseException:
@@ -91,7 +92,7 @@ class DirectoryLock:
         # It may have been moved between the two.
         self.check()
 
-    def _lock(self, held: _Descriptor) -> bool:
+    def _lock(self, held: _Held) -> bool:
         """Takes the lock of one of the two. Whether it could; False if it is of a kind that can't be locked here."""
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -172,7 +173,7 @@ class DirectoryLock:
             return False
 
     @staticmethod
-    def _is_at(path: str, held: _Descriptor, place: tuple[int, int] = (-1, -1)) -> bool:
+    def _is_at(path: str, held: _Held, place: tuple[int, int] = (-1, -1)) -> bool:
         found = os.stat(path)
         if place == (found.st_dev, found.st_ino):
             return True
@@ -196,45 +197,26 @@ class DirectoryLock:
             self._directory.close()
 
 
-class _Descriptor:
-    """What is open, or nothing. It is closed when nobody refers to it any more, at the latest.
-
-    An exception may come between any two operations of Python, from a signal handler say. Opening and storing, taking
-    out and closing are therefore one operation each: a call of C that calls both.
-    """
-
-    _held: list[int] = []
-
-    def __init__(self) -> None:
-        self._held = []
-
-    @property
-    def is_open(self) -> bool:
-        return bool(self._held)
-
-    def open(self, path: str, flags: int) -> None:
-        self._held.extend(map(os.open, (path,), (flags,), (0o600,)))
+class _Held(Descriptor):
+    """A file, or a directory, that is locked."""
 
     def fileno(self) -> int:
-        if not self._held:
+        if not self.is_open:
             raise ValueError("the lock of the directory has been released")
-        return self._held[0]
+        return super().fileno()
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:
+            pass  # Somebody else has closed it, and so has given the lock back.
 
     def unlock(self) -> None:
-        if self._held:
+        if self.is_open:
             try:
                 fcntl.flock(self, fcntl.LOCK_UN)
             except OSError:
                 pass  # It is one that can't be locked.
-
-    def close(self) -> None:
-        if self._held:
-            try:
-                list(map(os.close, map(self._held.pop, (-1,))))
-            except (OSError, IndexError):
-                pass  # Whatever the kernel says of it, it is closed; or another thread has closed it.
-
-    __del__ = close
 
 
 def holder(directory: str) -> int | None:

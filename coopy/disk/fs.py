@@ -18,7 +18,9 @@ import errno
 import mmap
 import os
 import sys
+from collections import deque
 from collections.abc import Callable
+from itertools import repeat
 
 MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems where a preallocated block can always be written: no copy on write, no delayed space."""
@@ -27,11 +29,9 @@ MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 class Calls:
     """The system calls. Override one to make it fail."""
 
-    def open(self, path: str, flags: int, mode: int = 0o600) -> int:
-        return os.open(path, flags | os.O_CLOEXEC, mode)
-
-    def close(self, fd: int) -> None:
-        os.close(fd)
+    # These two as they are, see `Descriptor`: path, flags and mode give a number that no child inherits.
+    open: Callable[[str, int, int], int] = staticmethod(os.open)
+    close: Callable[[int], None] = staticmethod(os.close)
 
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
@@ -44,11 +44,12 @@ class Calls:
 
     def add(self, path: str, data: bytes) -> None:
         """Writes at the end of a file, which is made if it is not there. What comes of it may be a part, and is not durable."""
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = Descriptor()
         try:
-            os.write(fd, data)
+            file.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(file.fileno(), data)
         finally:
-            closed(os.close, fd)
+            file.close()
 
     def map(self, fd: int, size: int) -> mmap.mmap:
         return mmap.mmap(fd, size)
@@ -84,11 +85,12 @@ class Calls:
 
     def sync_directory(self, path: str) -> None:
         """The directory's names are on disk when this returns."""
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        file = Descriptor()
         try:
-            os.fsync(fd)
+            file.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            os.fsync(file.fileno())
         finally:
-            closed(os.close, fd)
+            file.close()
 
     def rename(self, old: str, new: str) -> None:
         os.replace(old, new)
@@ -104,6 +106,52 @@ class Calls:
         return _filesystem(os.fstat(fd).st_dev) in MAPPABLE
 
 
+class Descriptor:
+    """A file that is open, or nothing. It is closed when nobody refers to it any more, at the latest.
+
+    An exception may come between any two operations of Python, from a signal handler say. Opening and storing, taking
+    out and closing are therefore one operation each: a call of C that calls both.
+    """
+
+    _held: list[int] = []
+
+    def __init__(self, calls: type[Calls] | Calls = Calls) -> None:
+        self._calls = calls
+        self._held = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is one."""
+        return bool(self._held)
+
+    def open(self, path: str, flags: int) -> None:
+        """Opens a file, which only its owner may read if it is made. Raises OSError."""
+        self._held.extend(map(self._calls.open, (path,), (flags,), (0o600,)))
+
+    def fileno(self) -> int:
+        """Returns its number. Raises ValueError if it is closed."""
+        if not self._held:
+            raise ValueError("the file is closed")
+        return self._held[0]
+
+    def close(self) -> None:
+        """Closes it, whatever the system answers: the number is free, and what was written is a sync's to answer for.
+
+        Raises OSError if somebody has closed it before, and perhaps another's file now.
+        """
+        try:
+            deque(map(self._calls.close, map(self._held.pop, repeat(0, len(self._held)))), 0)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise
+        except IndexError:
+            pass  # Another thread has closed it.
+
+    def __del__(self) -> None:
+        if self._held:
+            self.close()
+
+
 class File:
     """A file that is read and written at offsets.
 
@@ -114,14 +162,18 @@ class File:
         flags = os.O_RDWR if write else os.O_RDONLY
         self.calls = calls
         self.path = path
-        self._fd = -1
         self._map: mmap.mmap | None = None
-        self._fd = calls.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0))
+        self._file = Descriptor(calls)
+        self._file.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0))
         try:
             self.size = calls.size(self._fd)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def _fd(self) -> int:
+        return self._file.fileno()
 
     def read(self, offset: int, size: int) -> bytes:
         parts = []
@@ -203,13 +255,9 @@ class File:
         self.calls.sync_data(self._fd)
 
     def close(self) -> None:
+        """Closes it. May be done again. Raises OSError if somebody else has closed it."""
         self._map = None
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            closed(self.calls.close, fd)
-
-    def __del__(self) -> None:
-        self.close()
+        self._file.close()
 
 
 def remove_if_there(calls: Calls, path: str) -> None:
@@ -217,15 +265,6 @@ def remove_if_there(calls: Calls, path: str) -> None:
         calls.remove(path)
     except FileNotFoundError:
         pass
-
-
-def closed(close: Callable[[int], None], fd: int) -> None:
-    """Closes a file, whatever the system answers: the number is free, and what was written is a sync's to answer for."""
-    try:
-        close(fd)
-    except OSError as error:
-        if error.errno == errno.EBADF:
-            raise  # Somebody has closed it before, and perhaps another's file now.
 
 
 def _filesystem(device: int) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import Any
 
-from coopy.disk.fs import closed
+from coopy.disk.fs import Calls
 from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.ground import paths
 from coopy.spine.replay import Progress
@@ -82,7 +82,7 @@ def _settle(domain: Any, new: str) -> None:
         os.rename(stage, new)
         try:
             for path in (os.path.dirname(new), os.path.dirname(made)):
-                _sync_directory(path)
+                Calls().sync_directory(path)
         except BaseException:
             # It may not last: it gets its first name again, to be removed.
             os.rename(new, stage)
@@ -92,11 +92,3 @@ def _settle(domain: Any, new: str) -> None:
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        closed(os.close, descriptor)

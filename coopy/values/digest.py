@@ -119,6 +119,13 @@ class _Apart(NamedTuple):
     unordered: bool = False
 
 
+def load() -> None:
+    """Imports what digests need, and what is too much to come with this module."""
+    global _blake2b
+    if _blake2b is None:
+        from hashlib import blake2b as _blake2b
+
+
 class _Undigestible(Exception):
     pass
 
@@ -131,9 +138,7 @@ class _Unordered(list[Any]):
 
 class _Walk:
     def __init__(self, state: object, until: float | None = None, runs_code: bool = True) -> None:
-        global _blake2b
-        if _blake2b is None:
-            from hashlib import blake2b as _blake2b
+        load()
         self._state = state
         self._until = until
         self._room = 0.0 if until is None else (until - time.thread_time()) * _VALUES_PER_S

@@ -22,8 +22,8 @@ from program import free_port
 
 from coopy import AuthenticationFailed, Unavailable, UsageError, control, init_system
 from coopy.ground import action, batch
-from coopy.network.server import loopback, proof
 from coopy.network.connection import Connection
+from coopy.network.server import loopback, proof
 
 NOBODY = 65534
 HIDDEN = "hidden"

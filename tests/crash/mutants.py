@@ -249,7 +249,7 @@ MUTANTS = [
     Mutant(
         "a-handler-in-the-traceback-is-overlooked",
         "coopy/ground/interruption.py",
-        "            if _was_given_what_it_interrupts(at.tb_frame):",
+        "            if _was_given_what_it_interrupts(at.tb_frame) or _handles_a_signal(at.tb_frame):",
         "            if False:",
         "tests/engine/test_withdrawn.py::test_a_call_that_is_interrupted_from_outside_is_withdrawn",
     ),

@@ -915,7 +915,9 @@ def test_the_directory_of_an_older_release_is_refused_with_the_way_to_bring_it_o
     with pytest.raises(ForeignDirectory, match="Nothing was changed") as refusal:
         opened(old)
     assert f"coopy {release}" in str(refusal.value)
-    assert f"`coopy import {old} NEW --class module:Class`" in str(refusal.value) and "coopy.tools.importing.import_directory" in str(refusal.value)
+    assert f"`coopy import {old} NEW --class module:Class`" in str(
+        refusal.value
+    ) and "coopy.tools.importing.import_directory" in str(refusal.value)
     assert contents(old) == before and not (old / "lock").exists()
 
 

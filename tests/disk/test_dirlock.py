@@ -487,9 +487,13 @@ def always(*_: Any) -> bool:
 @pytest.mark.parametrize(
     "what",
     [
-        *[failing(os, "open", code, when) for code in (errno.EMFILE, errno.EACCES) for when in (of_the_directory, of_the_file)],
-        failing(os, "open", errno.EROFS, of_the_file),
-        failing(os, "open", errno.ENOSPC, of_the_file),
+        *[
+            failing(Calls, "open", code, when)
+            for code in (errno.EMFILE, errno.EACCES)
+            for when in (of_the_directory, of_the_file)
+        ],
+        failing(Calls, "open", errno.EROFS, of_the_file),
+        failing(Calls, "open", errno.ENOSPC, of_the_file),
         failing(fcntl, "flock", errno.EIO, always),
         failing(os, "pread", errno.EIO, always),
         failing(os, "pwrite", errno.ENOSPC, always),

@@ -133,7 +133,7 @@ def test_a_close_that_fails_is_no_failure_as_the_number_is_free(tmp_path: Path) 
     again = File(Calls(), str(tmp_path / "file"), write=True)
     again.close()
     with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
-        again._fd = 1 << 20
+        again._file._held[:] = [1 << 20]
         again.close()
 
 

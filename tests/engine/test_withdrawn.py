@@ -322,7 +322,9 @@ def test_a_call_that_is_interrupted_from_outside_is_withdrawn(tmp_path: Path, ho
         assert jobs.all() == [1, 2]
 
 
-@pytest.mark.parametrize("handler", [walking_up(TimeoutError("late")), walking_up(KeyboardInterrupt()), Watchdog(OSError("late"))])
+@pytest.mark.parametrize(
+    "handler", [walking_up(TimeoutError("late")), walking_up(KeyboardInterrupt()), Watchdog(OSError("late"))]
+)
 def test_a_replay_that_is_interrupted_takes_nothing_for_the_methods_own(tmp_path: Path, handler: Callable[..., None]) -> None:
     with opened(tmp_path / "jobs") as jobs:
         with pytest.raises(ValueError, match="stumbled"):

@@ -20,6 +20,7 @@ from legacy.legacy_domain import Lottery, Shop, Wiki
 from legacy.old_writer import NOON, OldDirectory, call, contents, old
 
 import coopy
+from coopy.disk.fs import Calls
 from coopy.errors import (
     CoopyError,
     DecodingError,
@@ -726,7 +727,7 @@ def test_an_import_whose_name_may_not_last_is_taken_back(
     if existed:
         new.mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(importing, "_sync_directory", refused)
+    monkeypatch.setattr(importing, "Calls", Refusing)
     with pytest.raises(coopy.JournalError, match=r"Nothing was imported\.") as refusal:
         import_directory(Shop, v04.path, new)
     assert refusal.value.filename == str(new) and sorted(tmp_path.rglob("*")) == before
@@ -742,7 +743,7 @@ def test_an_import_that_can_not_be_taken_back_is_said_to_be_there(
         monkeypatch.setattr(os, "rename", refused)
 
     monkeypatch.setattr(os, "rename", once)
-    monkeypatch.setattr(importing, "_sync_directory", refused)
+    monkeypatch.setattr(importing, "Calls", Refusing)
     with pytest.raises(coopy.JournalError, match="what is there may not last. Free the cause, remove it, and import again"):
         import_directory(Shop, v04.path, tmp_path / "new")
     assert coopy.replay(Shop, tmp_path / "new").sold == []
@@ -758,6 +759,13 @@ def test_what_is_refused_where_the_new_one_is_made_is_said_of_the_new_one(
     with pytest.raises(coopy.JournalError, match=r"No space left on device\. Nothing was imported\.") as refusal:
         import_directory(Shop, v04.path, tmp_path / "new")
     assert refusal.value.filename == str(tmp_path / "new") and [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+class Refusing(Calls):
+    """Directories can't be synced."""
+
+    def sync_directory(self, path: str) -> None:
+        refused()
 
 
 def refused(*_: Any) -> None:

@@ -16,9 +16,9 @@ from network.servers import NODE, REPLICA, free_port, running, settings, until
 from program import run, write
 
 from coopy import AuthenticationFailed, Unavailable, control, init_system
-from coopy.network.server import proof
 from coopy.network.address import ROUTE_OFFSET, Address, parse
 from coopy.network.connection import Connection
+from coopy.network.server import proof
 from coopy.network.server.configuration import Settings
 from coopy.network.server.supervisor import Supervisor
 from coopy.network.wire import Bell, Wire

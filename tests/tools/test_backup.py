@@ -256,11 +256,11 @@ def test_where_the_disk_refuses_there_is_no_copy(data: Path, tmp_path: Path, cal
 
     def refuse(self: Failing, *arguments: Any) -> Any:
         if call == "open" and not arguments[1] & os.O_CREAT:
-            return Calls.open(self, *arguments)
+            return Calls.open(*arguments)
         Failing.left -= 1
         if Failing.left <= 0:
             raise OSError(28, "No space left on device")
-        return getattr(Calls, call)(self, *arguments)
+        return Calls.open(*arguments) if call == "open" else getattr(Calls, call)(self, *arguments)
 
     setattr(Failing, call, refuse)
     with pytest.raises(OSError, match="No space"):

@@ -1,0 +1,103 @@
+"""A file that is open is closed, wherever an exception comes in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+from coopy.disk.fs import Calls, Descriptor, File
+
+pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files")
+
+
+def open_files() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+def interrupted_at_every_instruction(function: Any, *codes: CodeType) -> int:
+    """Calls a function again and again, each time interrupted at the next instruction of these; returns how many there were."""
+    moment = 0
+    while True:
+        moment += 1
+        seen = 0
+
+        def trace(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal seen
+            if frame.f_code not in codes:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                seen += 1
+                if seen == moment:
+                    raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            function()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        if seen < moment:
+            return moment
+
+
+@pytest.mark.parametrize("what", ["a file", "a directory that is synced", "a line that is added", "a lock"])
+def test_an_interrupt_at_any_instruction_leaves_no_file_open(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"text")
+
+    def use_a_file() -> None:
+        file = File(Calls(), str(path), write=True)
+        file.read(0, 4)
+        file.close()
+
+    def lock() -> None:
+        file = Descriptor()
+        file.open(str(path), os.O_RDONLY)
+        file.close()
+
+    function, codes = {
+        "a file": (use_a_file, (File.__init__, File.close, use_a_file)),
+        "a directory that is synced": (lambda: Calls().sync_directory(str(tmp_path)), (Calls.sync_directory,)),
+        "a line that is added": (lambda: Calls().add(str(path), b"more"), (Calls.add,)),
+        "a lock": (lock, (lock,)),
+    }[what]
+    of_descriptors = (Descriptor.__init__, Descriptor.open, Descriptor.close)
+    function()
+    before = open_files()
+    moments = interrupted_at_every_instruction(function, *(each.__code__ for each in (*codes, *of_descriptors)))
+    assert moments > 20 and open_files() == before
+
+
+def test_a_file_that_nobody_has_any_more_is_closed(tmp_path: Path) -> None:
+    before = open_files()
+    file = File(Calls(), str(tmp_path / "file"), write=True, create=True)
+    assert open_files() != before
+    del file
+    assert open_files() == before
+
+
+def test_a_file_is_no_childs(tmp_path: Path) -> None:
+    file = Descriptor()
+    file.open(str(tmp_path / "file"), os.O_CREAT | os.O_WRONLY)
+    assert not os.get_inheritable(file.fileno()) and (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        file.fileno()
+
+
+def test_a_number_that_somebody_else_has_closed_is_said(tmp_path: Path) -> None:
+    file = Descriptor()
+    file.open(str(tmp_path / "file"), os.O_CREAT | os.O_WRONLY)
+    os.close(file.fileno())
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        file.close()
+    assert not file.is_open
