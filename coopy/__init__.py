@@ -6,6 +6,7 @@ wiki = init_system(Wiki, "data")
 from __future__ import annotations
 
 from coopy.clock import clock
+from coopy.control import Control, control
 from coopy.decorators import abort_exception, readonly, transactional, unlocked
 from coopy.effects import effect_id, on_commit
 from coopy.env import env
@@ -46,7 +47,7 @@ from coopy.errors import (
 )
 from coopy.ground.running import replaying
 from coopy.opening import init_persistent_system, init_system
-from coopy.system import Control, close_all, control, opened, replay
+from coopy.system import close_all, opened, replay
 from coopy.values.entities import entity
 from coopy.versions import code_version
 

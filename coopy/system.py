@@ -11,12 +11,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from coopy import log, migration, versions
+from coopy.control import Control
 from coopy.disk import child, directory, dirlock, manifest, older
 from coopy.disk.digests import Digests
 from coopy.disk.dirlock import DirectoryLock
@@ -56,8 +55,6 @@ from coopy.values import trial
 from coopy.values.codec import Codec
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from coopy.proof.shadow import Shadow
 
 T = TypeVar("T")
@@ -201,15 +198,6 @@ def replay(
     return domain
 
 
-def control(system: object) -> Control:
-    """The controls of a system, whatever its class calls its own methods."""
-    if not proxy.is_proxy(system):
-        raise UsageError(f"control() takes what init_system() returned, not {type(system).__qualname__}")
-    found = proxy.control_of(system)
-    assert isinstance(found, Control), "every proxy is attached to a Control"
-    return found
-
-
 def opened() -> list[Control]:
     """The controls of all systems that are open in this process, in the order of their directories."""
     found = [system for system in list(_open_systems) if system.is_opened and not system._closed]
@@ -231,195 +219,6 @@ def close_all() -> None:
             raise failure
         finally:
             failure = None  # Its traceback has this frame.
-
-
-class Cluster(Protocol):
-    """What can be done with the nodes of a replicated system, from any of them."""
-
-    def nodes(self) -> list[str]:
-        """The addresses of the members. Raises `Unavailable`."""
-        ...
-
-    def add(self, node: str) -> list[str]:
-        """Lets a node join; it is started afterwards. Returns the members. Raises `UsageError`, `ClusterError`."""
-        ...
-
-    def remove(self, node: str) -> list[str]:
-        """Takes a node out, whether it runs or not. Returns the members. Raises `UsageError`, `ClusterError`."""
-        ...
-
-    def health(self) -> list[dict[str, Any]]:
-        """For each stream: its leader, and of each server that keeps it whether it is up to date. Raises `Unavailable`."""
-        ...
-
-    def transfer(self, node: str | None = None) -> None:
-        """Has another node lead; that one, if one is named. Raises `ClusterError`."""
-        ...
-
-    def step_down(self) -> None:
-        """Has another node lead; calls wait for less than a second. Raises `ClusterError`."""
-        ...
-
-
-class Control:
-    """What can be done with a system besides calling its methods."""
-
-    def __init__(self, system: System) -> None:
-        self._system = system
-
-    @property
-    def system(self) -> Any:
-        """What `init_system` returned. None if nobody has it any more."""
-        return self._system.proxy
-
-    @property
-    def basedir(self) -> str:
-        """The data directory, absolute."""
-        return self._system.basedir
-
-    def basedir_abspath(self) -> list[str]:
-        """The absolute data directories; one."""
-        return [self._system.basedir]
-
-    @property
-    def index(self) -> int:
-        """Index of the last action."""
-        return self._system.engine.log.last
-
-    @property
-    def durable(self) -> int:
-        """Index up to which the actions are known to be on disk."""
-        return self._system.engine.log.synced
-
-    @property
-    def closed(self) -> bool:
-        """Whether the system takes no more calls."""
-        return self._system.engine.log.settled < 0
-
-    @property
-    def effects(self) -> list[str]:
-        """The effects that are waiting to be carried out, by action and number in it; see `coopy.on_commit`."""
-        return list(self._system.engine.machine.effects)
-
-    def take_snapshot(self) -> int:
-        """Keeps the whole state, so that the next start is short; returns its index.
-
-        Where a child can be forked, calls go on meanwhile. Raises `SnapshotError` or
-        `EncodingError`; the system goes on all the same, unless its directory was moved away.
-        """
-        return self._system.take_snapshot()
-
-    def prune(self, keep: int | None = None, keep_for: float | timedelta | None = None) -> list[int]:
-        """Deletes snapshots, and the journal that only they need, as ``keep`` and ``keep_for`` of `init_system` do.
-
-        Returns the indexes of the snapshots that went. Raises `UsageError`, `StorageError`, OSError.
-        """
-        return self._system.prune(retention.retention(keep, keep_for))
-
-    def replay(self, until: int | datetime | None = None) -> Any:
-        """The plain domain object as it was: after an action, at a time, or (None) now; a copy."""
-        return self._system.past(until)
-
-    @property
-    def code_version(self) -> int:
-        """The code version that is enabled; see `coopy.code_version`."""
-        return self._system.engine.machine.code
-
-    @property
-    def own_code_version(self) -> int:
-        """The highest code version that the class has here."""
-        return self._system.engine.machine.own_code
-
-    def set_code_version(self, version: int) -> None:
-        """Enables a code version, from the next action on: on this machine, and on all nodes at the same action.
-
-        From the one that is enabled up to that which the class has; there is no way back. Raises `UsageError`, also while a
-        member of a cluster does not have it, `JournalError`, `ClusterError`.
-        """
-        self._system.set_code_version(version)
-
-    def on_code_version_changed(self, function: Callable[[int, int], object]) -> None:
-        """Calls a function with the version before and after, once a switch is applied here; not for those before this start.
-
-        It is called outside any action, and must not change the system by other means than its methods.
-        """
-        self._system.on_code_version_changed = function
-
-    # -- of replicated systems; on one machine there is nobody to agree with
-
-    @property
-    def cluster(self) -> Cluster:
-        """The nodes, and what can be done with them. Raises `UsageError` on one machine."""
-        raise self._alone("cluster")
-
-    def sync(self, timeout: float | None = None) -> None:
-        """Returns when a read here sees every call that was answered anywhere before.
-
-        ``timeout`` in seconds; by default that of the system. Raises `Unavailable`.
-        """
-
-    @contextmanager
-    def latest(self, timeout: float | None = None) -> Iterator[Any]:
-        """Reads inside see every call that was answered anywhere before. Gives the system itself. Raises `Unavailable`."""
-        self.sync(timeout)
-        yield self._system.proxy
-
-    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Sends a call and does not wait: its result, or what it raises, is the future's.
-
-        Calls that one thread submits are applied in that order. Raises `UsageError` (also on one machine, where calls
-        are not sent), `EncodingError`, `Unavailable`.
-        """
-        raise self._alone("submit")
-
-    def status(self) -> dict[str, Any]:
-        """How the system is.
-
-        ``last_applied`` (index of the last action), ``uptime`` (s), ``enabled_code_version``, ``self_code_version``; ``snapshot``, a
-        dict: ``index`` of the newest one, ``when`` (ISO 8601), ``bytes``, ``seconds`` that taking it took (None if an earlier process
-        has taken it), ``problem`` (why the last one that was tried was not taken, or None); ``divergence``, None or the newest
-        that was found of a state that replay gives and the live one: ``after``, ``index``, ``method``, ``path``, ``found_by``, ``text``,
-        ``when``; ``self_check``, the last one: ``first``, ``last`` (indexes), ``when``, ``seconds``, ``problem``; or None.
-        """
-        return self._system.status()
-
-    def on_diverged(self, function: Callable[[dict[str, Any]], object]) -> None:
-        """Calls a function with ``status()["divergence"]`` once one is found; at once if one was found by now.
-
-        It may be called in another thread. What it raises is logged.
-        """
-        self._system.tell_of_divergences(function)
-
-    def state_digest(self) -> tuple[int, str]:
-        """Index and digest of the state; equal on all nodes that have come to the same index. Calls wait meanwhile.
-
-        Raises `SystemClosed`.
-        """
-        # It is a large module, and few need it.
-        from coopy.values import digest
-
-        index, found = self._system.engine.examine(digest.digest)
-        return index, found.hex()
-
-    def _alone(self, name: str) -> UsageError:
-        return UsageError(f"control(system).{name}: {self.basedir} is a system on one machine; replicated ones have it")
-
-    def close(self) -> None:
-        """Makes everything durable and lets the directory go. Closing twice is fine."""
-        self._system.close()
-
-    def shutdown(self) -> None:
-        """The same as `close`."""
-        self._system.close()
-
-    def __enter__(self) -> Control:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<control of {self.basedir}, {'closed' if self.closed else f'action {self.index}'}>"
 
 
 class HeldLog(Log, Protocol):

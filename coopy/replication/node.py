@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from coopy import log, versions
+from coopy.control import Control
 from coopy.disk import cutting, directory, manifest
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
@@ -66,7 +67,7 @@ from coopy.spine import proxy
 from coopy.spine.engine import Engine
 from coopy.spine.machine import Machine
 from coopy.spine.replay import Progress
-from coopy.system import Control, System, begin
+from coopy.system import System, begin
 from coopy.values.codec import Codec
 
 DEFAULT_PASSWORD = "copynet"

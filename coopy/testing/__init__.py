@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, overload
 
+from coopy.control import Control, control
 from coopy.disk import directory, dirlock, manifest
 from coopy.disk.fs import Calls
 from coopy.disk.manifest import SECRET_BYTES, SYSTEM_BYTES, Manifest
@@ -35,12 +36,11 @@ from coopy.ground import action, looking, paths
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryEntries, MemoryLog, MemorySnapshots, SnapshotStore, StateWriter, Trial
 from coopy.ground.words import shown
-from coopy.log import Bar
 from coopy.spine import proxy
 from coopy.spine.engine import Engine
 from coopy.spine.machine import Function
 from coopy.spine.replay import Progress, restore
-from coopy.system import Control, System, begin, control, open_as
+from coopy.system import System, begin, open_as
 from coopy.values import digest
 from coopy.values.codec import Codec
 
@@ -654,7 +654,7 @@ def assert_replays(system: object) -> None:
         SystemClosed, ReplayError, StorageError: it is closed, or can't be replayed at all.
     """
     __tracebackhide__ = True
-    found = control(system)._system
+    found: Any = control(system)._system
     with paths.reads(found.basedir):
         found.engine.run(lambda: _compare_with_replay(found))
 

@@ -1,4 +1,4 @@
-"""Makes a data directory of today's out of one that an old release wrote; see `coopy.legacy`."""
+"""Makes a data directory of today's out of one that an old release wrote; see `coopy.tools.legacy`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 import shutil
 from typing import Any
 
+from coopy.control import control
 from coopy.disk.fs import Calls
 from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.ground import paths
 from coopy.spine.replay import Progress
-from coopy.system import System, control, open_as
+from coopy.system import System, open_as
 from coopy.tools.legacy import Imported, restore_legacy
 
 STAGE = ".import.tmp"

@@ -6,11 +6,12 @@ import time
 from datetime import datetime
 from typing import NamedTuple
 
+from coopy.control import control
 from coopy.disk import manifest
 from coopy.errors import UsageError
 from coopy.ground import action, paths
 from coopy.past.reading import Reading
-from coopy.system import System, control, open_as
+from coopy.system import System, open_as
 
 
 class Reclocked(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from coopy.system import System, control, open_as
+from coopy.control import control
+from coopy.system import System, open_as
 
 
 def snapshot(basedir: str, cls: type) -> int:

@@ -29,7 +29,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "opening",
         "replication",
         "system",
-        "proof",
+        "control proof",
         "past",
         "spine",
         "clock determinism disk effects network.server versions",
