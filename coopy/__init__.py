@@ -47,7 +47,8 @@ from coopy.errors import (
 )
 from coopy.ground.running import replaying
 from coopy.opening import init_persistent_system, init_system
-from coopy.system import close_all, opened, replay
+from coopy.past.reading import replay
+from coopy.system import close_all, opened
 from coopy.values.entities import entity
 from coopy.versions import code_version
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from coopy import migration
+from coopy.disk import child, directory, manifest
+from coopy.disk.fs import Calls
 from coopy.disk.journal import SEGMENT_BYTES
-from coopy.errors import UsageError
+from coopy.errors import StorageError, UsageError
 from coopy.ground import looking, paths
 from coopy.ground.words import shown
-from coopy.proof.proving import REPORT
+from coopy.past import retention
+from coopy.proof.proving import REFUSE, REPORT
+from coopy.spine import proxy
 from coopy.spine.replay import Progress
-from coopy.system import System, open_as
+from coopy.system import System, absent, give_up
 
 if TYPE_CHECKING:
     from coopy.network.server.configuration import TLS
 
 T = TypeVar("T")
+
+DURABILITIES = ("sync", "buffered")
 
 
 @overload
@@ -229,6 +238,97 @@ def init_system(
     )
 
 
+def open_as(
+    kind: Callable[..., System],
+    obj: Any,
+    basedir: str | os.PathLike[str] | None = None,
+    snapshot_time: float = 0,
+    *,
+    durability: str = "sync",
+    validation: str = "warn",
+    check: bool = False,
+    keep: int | None = None,
+    keep_for: float | timedelta | None = None,
+    snapshot_growth: int = 0,
+    snapshot_replay: float = 0,
+    fork: bool | None = None,
+    progress: Progress | None = None,
+    segment_bytes: int = SEGMENT_BYTES,
+    deterministic: bool | None = None,
+    create: bool = True,
+    wait: float = 0,
+    on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
+    self_check: bool = True,
+) -> Any:
+    """Opens a system of that kind, and returns its proxy; see `coopy.init_system`."""
+    cls = _class_of(obj)
+    if durability not in DURABILITIES:
+        raise UsageError(f"durability={shown(durability)}: must be one of {', '.join(map(repr, DURABILITIES))}")
+    for name, number, least in (
+        ("snapshot_time", snapshot_time, 0),
+        ("snapshot_growth", snapshot_growth, 0),
+        ("snapshot_replay", snapshot_replay, 0),
+        ("segment_bytes", segment_bytes, 1),
+        ("wait", wait, 0),
+    ):
+        if not isinstance(number, (int, float)) or not least <= number < math.inf:
+            raise UsageError(f"{name}={shown(number)}: must be a number, at least {least}")
+    kept = retention.retention(keep, keep_for)
+    if on_divergence not in (REPORT, REFUSE) and not callable(on_divergence):
+        raise UsageError(
+            f"on_divergence={shown(on_divergence)}: must be {REPORT!r}, {REFUSE!r}, or callable with a dict, that of "
+            f'control(system).status()["divergence"]'
+        )
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress={shown(progress)}: must be callable with the actions done and the actions in all")
+    if fork and not child.AVAILABLE:
+        raise UsageError("fork=True: this operating system can't fork; use fork=None or fork=False")
+    proxy.build(cls)
+    migration.of(cls).check()
+    basedir = paths.absolute(cls.__name__.lower() if basedir is None else basedir)
+    if not create:
+        _refuse_absent(basedir)
+    deterministic = _is_deterministic(basedir, deterministic)
+    # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
+    from coopy.determinism.check import validate
+
+    validate(cls, validation, deterministic, check)
+    # An import that is interrupted can leave its module locked for ever, and a child that is forked meanwhile waits for it: what
+    # snapshots and closing need is there before the first call.
+    from coopy.values.digest import load
+
+    load()
+    try:
+        try:
+            system = kind(
+                obj,
+                basedir,
+                durability=durability,
+                check=check,
+                kept=kept,
+                snapshot_growth=int(snapshot_growth),
+                snapshot_replay=min(snapshot_replay, threading.TIMEOUT_MAX),
+                fork=child.AVAILABLE if fork is None else fork,
+                segment_bytes=int(segment_bytes),
+                deterministic=deterministic,
+                create=create,
+                wait_s=min(wait, threading.TIMEOUT_MAX),
+                on_divergence=on_divergence,
+                self_check=self_check,
+            )
+            system.start(progress)
+            system.snapshot_by_itself(snapshot_time)
+            found = system.proxy
+            system.is_opened = True
+            return found
+        except BaseException:
+            give_up(basedir)
+            raise
+    except BaseException:
+        give_up(basedir)
+        raise
+
+
 def _name_of(obj: Any) -> str:
     return (obj if isinstance(obj, type) else type(obj)).__name__.lower()
 
@@ -236,3 +336,49 @@ def _name_of(obj: Any) -> str:
 def init_persistent_system(obj: Any, basedir: str | os.PathLike[str] | None = None) -> Any:
     """As `init_system`, with the documented two arguments."""
     return init_system(obj, basedir)
+
+
+def _is_deterministic(basedir: str, asked: bool | None) -> bool:
+    """Whether actions answer the standard library's clock and chance; sees to it that they can. Raises `UsageError`."""
+    try:
+        found = manifest.read(Calls(), basedir)
+    except (StorageError, OSError):
+        found = None  # Opening it says why.
+    if found is not None and found.deterministic:
+        if asked is False:
+            raise UsageError(
+                f"deterministic=False: the actions in {basedir} were recorded with deterministic=True, and without it "
+                f"replay would give another state. Nothing was opened. Leave it out, or choose another directory."
+            )
+        asked = True
+    if not asked:
+        return False
+    from coopy.determinism.install import install
+
+    install()
+    return True
+
+
+def _refuse_absent(basedir: str) -> None:
+    """Raises `UsageError` where there is no system. Of what looks like a part of one, opening it says what it is."""
+    try:
+        names = Calls().names(basedir)
+    except (FileNotFoundError, NotADirectoryError):
+        raise absent(basedir) from None
+    except OSError:
+        return  # Opening it says why.
+    if not directory.snapshots(names) and not directory.segments(names):
+        raise absent(basedir)
+
+
+def _class_of(obj: Any) -> type:
+    if proxy.is_proxy(obj):
+        raise UsageError("init_system() takes a domain class or a plain instance; this is a system already")
+    cls = obj if isinstance(obj, type) else type(obj)
+    if cls.__module__ == "builtins":
+        what = "the class" if isinstance(obj, type) else "an object of"
+        raise UsageError(
+            f"init_system() takes a domain class or an instance of one, not {what} {cls.__qualname__}. A class of "
+            f"your own is needed, so that its methods can be called: class Store({cls.__qualname__}): ..."
+        )
+    return cls

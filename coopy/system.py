@@ -12,15 +12,15 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
-from coopy import log, migration, versions
+from coopy import log, versions
 from coopy.control import Control
 from coopy.disk import child, directory, dirlock, manifest, older
 from coopy.disk.digests import Digests
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, remove_if_there
-from coopy.disk.journal import SEGMENT_BYTES, Journal
+from coopy.disk.journal import Journal
 from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import (
@@ -38,10 +38,9 @@ from coopy.ground import action, collector, holding, paths
 from coopy.ground.interruption import NOT_ASIDE
 from coopy.ground.running import current
 from coopy.ground.storage import EntryStore, Log, SnapshotStore
-from coopy.ground.words import shown
 from coopy.log import Bar
 from coopy.past import history, retention
-from coopy.past.reading import Reading, point
+from coopy.past.reading import point
 from coopy.past.retention import Retention
 from coopy.proof import beside, proving
 from coopy.proof.proving import REFUSE, REPORT, Divergence, Proving
@@ -57,9 +56,7 @@ from coopy.values.codec import Codec
 if TYPE_CHECKING:
     from coopy.proof.shadow import Shadow
 
-T = TypeVar("T")
 
-DURABILITIES = ("sync", "buffered")
 WAIT_STEP_S = 0.02
 LOOKS = 100
 """So often it is looked whether an action runs in the seconds after which a snapshot is due; in between, within these limits."""
@@ -71,131 +68,11 @@ MAIN = ("__main__", "__mp_main__")
 """What the main file of a program is called; the second one in a process that multiprocessing has spawned."""
 
 
-def open_as(
-    kind: Callable[..., System],
-    obj: Any,
-    basedir: str | os.PathLike[str] | None = None,
-    snapshot_time: float = 0,
-    *,
-    durability: str = "sync",
-    validation: str = "warn",
-    check: bool = False,
-    keep: int | None = None,
-    keep_for: float | timedelta | None = None,
-    snapshot_growth: int = 0,
-    snapshot_replay: float = 0,
-    fork: bool | None = None,
-    progress: Progress | None = None,
-    segment_bytes: int = SEGMENT_BYTES,
-    deterministic: bool | None = None,
-    create: bool = True,
-    wait: float = 0,
-    on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
-    self_check: bool = True,
-) -> Any:
-    """Opens a system of that kind, and returns its proxy; see `coopy.init_system`."""
-    cls = _class_of(obj)
-    if durability not in DURABILITIES:
-        raise UsageError(f"durability={shown(durability)}: must be one of {', '.join(map(repr, DURABILITIES))}")
-    for name, number, least in (
-        ("snapshot_time", snapshot_time, 0),
-        ("snapshot_growth", snapshot_growth, 0),
-        ("snapshot_replay", snapshot_replay, 0),
-        ("segment_bytes", segment_bytes, 1),
-        ("wait", wait, 0),
-    ):
-        if not isinstance(number, (int, float)) or not least <= number < math.inf:
-            raise UsageError(f"{name}={shown(number)}: must be a number, at least {least}")
-    kept = retention.retention(keep, keep_for)
-    if on_divergence not in (REPORT, REFUSE) and not callable(on_divergence):
-        raise UsageError(
-            f"on_divergence={shown(on_divergence)}: must be {REPORT!r}, {REFUSE!r}, or callable with a dict, that of "
-            f'control(system).status()["divergence"]'
-        )
-    if progress is not None and not callable(progress):
-        raise UsageError(f"progress={shown(progress)}: must be callable with the actions done and the actions in all")
-    if fork and not child.AVAILABLE:
-        raise UsageError("fork=True: this operating system can't fork; use fork=None or fork=False")
-    proxy.build(cls)
-    migration.of(cls).check()
-    basedir = paths.absolute(cls.__name__.lower() if basedir is None else basedir)
-    if not create:
-        _refuse_absent(basedir)
-    deterministic = _is_deterministic(basedir, deterministic)
-    # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
-    from coopy.determinism.check import validate
-
-    validate(cls, validation, deterministic, check)
-    # An import that is interrupted can leave its module locked for ever, and a child that is forked meanwhile waits for it: what
-    # snapshots and closing need is there before the first call.
-    from coopy.values.digest import load
-
-    load()
-    try:
-        try:
-            system = kind(
-                obj,
-                basedir,
-                durability=durability,
-                check=check,
-                kept=kept,
-                snapshot_growth=int(snapshot_growth),
-                snapshot_replay=min(snapshot_replay, threading.TIMEOUT_MAX),
-                fork=child.AVAILABLE if fork is None else fork,
-                segment_bytes=int(segment_bytes),
-                deterministic=deterministic,
-                create=create,
-                wait_s=min(wait, threading.TIMEOUT_MAX),
-                on_divergence=on_divergence,
-                self_check=self_check,
-            )
-            system.start(progress)
-            system.snapshot_by_itself(snapshot_time)
-            found = system.proxy
-            system.is_opened = True
-            return found
-        except BaseException:
-            _give_up(basedir)
-            raise
-    except BaseException:
-        _give_up(basedir)
-        raise
-
-
-def _give_up(basedir: str) -> None:
+def give_up(basedir: str) -> None:
     """Lets go of a system that was not opened to its end, whether its caller has come to know it or not."""
     for system in list(_open_systems):
         if system.basedir == basedir and not system.is_opened and system.opener == threading.get_ident():
             system.give_up()
-
-
-def replay(
-    cls: type[T],
-    basedir: str | os.PathLike[str],
-    until: int | datetime | None = None,
-    *,
-    progress: Progress | None = None,
-) -> T:
-    """The plain domain object as it was: after an action, at a time, or (None) after all.
-
-    Writes nothing, and may be called while a system is open in the directory. A naive datetime
-    is local time of this machine.
-
-    Raises:
-        UsageError: there is no system there, or ``until`` is not a point of it.
-        StorageError, ReplayError, DecodingError: as for `init_system`.
-    """
-    if not isinstance(cls, type):
-        raise UsageError(f"replay() takes the domain class, not an instance of {type(cls).__qualname__}")
-    with Reading(paths.absolute(basedir), cls) as reading:
-        bar = Bar(f"replaying {os.path.basename(reading.basedir)}")
-        try:
-            machine = reading.machine(until, progress or bar, None if progress else bar.loading)
-        finally:
-            bar.finish()
-    versions.leave(machine.domain)
-    domain: T = machine.domain
-    return domain
 
 
 def opened() -> list[Control]:
@@ -266,7 +143,7 @@ class System:
         self.opener = threading.get_ident()
         self.on_code_version_changed: Callable[[int, int], object] = lambda before, after: None
         self._telling = threading.RLock()
-        self._cls = _class_of(obj)
+        self._cls: type = obj if isinstance(obj, type) else type(obj)
         self._check = check
         self._unwatch: Callable[[], None] = lambda: None
         self._shadow: Shadow | None = None
@@ -294,7 +171,7 @@ class System:
         self._closing = False
         self._closed = False
         self._calls = Calls() if calls is None else calls
-        # Known before it holds anything: see `_give_up`.
+        # Known before it holds anything: see `give_up`.
         _open_systems.add(self)
         try:
             found = self._manifest = self._hold(self._calls, durability, segment_bytes)
@@ -310,7 +187,7 @@ class System:
                     self._journal.abandon()
                     raise MissingActions(basedir, 0, 0, "There is no snapshot. Put the files back from a backup.")
                 if not create:
-                    raise _absent(basedir)
+                    raise absent(basedir)
                 self._first_snapshot(obj, found.secret)
             shadowed = frozenset(name for name in proxy.CONTROLS if proxy.has(self._cls, obj, name))
             attached = proxy.attach(self._proxy_class(shadowed), self.engine, self._control(self))
@@ -995,40 +872,7 @@ def _not_opened(error: BaseException, basedir: str) -> BaseException:
     return paths.refusal(error, basedir, "The directory was not opened, and what was in it still is.")
 
 
-def _is_deterministic(basedir: str, asked: bool | None) -> bool:
-    """Whether actions answer the standard library's clock and chance; sees to it that they can. Raises `UsageError`."""
-    try:
-        found = manifest.read(Calls(), basedir)
-    except (StorageError, OSError):
-        found = None  # Opening it says why.
-    if found is not None and found.deterministic:
-        if asked is False:
-            raise UsageError(
-                f"deterministic=False: the actions in {basedir} were recorded with deterministic=True, and without it "
-                f"replay would give another state. Nothing was opened. Leave it out, or choose another directory."
-            )
-        asked = True
-    if not asked:
-        return False
-    from coopy.determinism.install import install
-
-    install()
-    return True
-
-
-def _refuse_absent(basedir: str) -> None:
-    """Raises `UsageError` where there is no system. Of what looks like a part of one, opening it says what it is."""
-    try:
-        names = Calls().names(basedir)
-    except (FileNotFoundError, NotADirectoryError):
-        raise _absent(basedir) from None
-    except OSError:
-        return  # Opening it says why.
-    if not directory.snapshots(names) and not directory.segments(names):
-        raise _absent(basedir)
-
-
-def _absent(basedir: str) -> UsageError:
+def absent(basedir: str) -> UsageError:
     return UsageError(
         f"{basedir}: there is no system, and create=False. Nothing was made. See that this is the directory that is meant, "
         f"also from this current directory; to begin a new system, leave create=False out."
@@ -1042,19 +886,6 @@ def _sweep(calls: Calls, basedir: str, ending: str = directory.TEMPORARY) -> Non
             path = os.path.join(basedir, name)
             if not paths.is_directory(path):
                 remove_if_there(calls, path)
-
-
-def _class_of(obj: Any) -> type:
-    if proxy.is_proxy(obj):
-        raise UsageError("init_system() takes a domain class or a plain instance; this is a system already")
-    cls = obj if isinstance(obj, type) else type(obj)
-    if cls.__module__ == "builtins":
-        what = "the class" if isinstance(obj, type) else "an object of"
-        raise UsageError(
-            f"init_system() takes a domain class or an instance of one, not {what} {cls.__qualname__}. A class of "
-            f"your own is needed, so that its methods can be called: class Store({cls.__qualname__}): ..."
-        )
-    return cls
 
 
 _open_systems: weakref.WeakSet[System] = weakref.WeakSet()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from typing import TypeVar
 
-from coopy import migration
+from coopy import migration, versions
 from coopy.disk import manifest
 from coopy.disk.digests import Digests
 from coopy.disk.fs import Calls
@@ -15,6 +17,7 @@ from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import ReplayError, UsageError
 from coopy.ground import action, paths
 from coopy.ground.words import shown
+from coopy.log import Bar
 from coopy.past import history
 from coopy.past.history import Action
 from coopy.spine.agreement import Comparison, Only
@@ -22,6 +25,8 @@ from coopy.spine.machine import Machine
 from coopy.spine.proxy import Past
 from coopy.spine.replay import Progress, restore
 from coopy.values.codec import Codec
+
+T = TypeVar("T")
 
 
 class Reading:
@@ -119,6 +124,35 @@ class Reading:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def replay(
+    cls: type[T],
+    basedir: str | os.PathLike[str],
+    until: int | datetime | None = None,
+    *,
+    progress: Progress | None = None,
+) -> T:
+    """The plain domain object as it was: after an action, at a time, or (None) after all.
+
+    Writes nothing, and may be called while a system is open in the directory. A naive datetime
+    is local time of this machine.
+
+    Raises:
+        UsageError: there is no system there, or ``until`` is not a point of it.
+        StorageError, ReplayError, DecodingError: as for `init_system`.
+    """
+    if not isinstance(cls, type):
+        raise UsageError(f"replay() takes the domain class, not an instance of {type(cls).__qualname__}")
+    with Reading(paths.absolute(basedir), cls) as reading:
+        bar = Bar(f"replaying {os.path.basename(reading.basedir)}")
+        try:
+            machine = reading.machine(until, progress or bar, None if progress else bar.loading)
+        finally:
+            bar.finish()
+    versions.leave(machine.domain)
+    domain: T = machine.domain
+    return domain
 
 
 def point(until: int | datetime | None, last: int, said: Manifest) -> tuple[int | None, int | None, int]:

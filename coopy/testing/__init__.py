@@ -36,11 +36,12 @@ from coopy.ground import action, looking, paths
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryEntries, MemoryLog, MemorySnapshots, SnapshotStore, StateWriter, Trial
 from coopy.ground.words import shown
+from coopy.opening import open_as
 from coopy.spine import proxy
 from coopy.spine.engine import Engine
 from coopy.spine.machine import Function
 from coopy.spine.replay import Progress, restore
-from coopy.system import System, begin, open_as
+from coopy.system import System, begin
 from coopy.values import digest
 from coopy.values.codec import Codec
 

@@ -11,8 +11,9 @@ from coopy.control import control
 from coopy.disk.fs import Calls
 from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.ground import paths
+from coopy.opening import open_as
 from coopy.spine.replay import Progress
-from coopy.system import System, open_as
+from coopy.system import System
 from coopy.tools.legacy import Imported, restore_legacy
 
 STAGE = ".import.tmp"

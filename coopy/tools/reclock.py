@@ -10,8 +10,9 @@ from coopy.control import control
 from coopy.disk import manifest
 from coopy.errors import UsageError
 from coopy.ground import action, paths
+from coopy.opening import open_as
 from coopy.past.reading import Reading
-from coopy.system import System, open_as
+from coopy.system import System
 
 
 class Reclocked(NamedTuple):

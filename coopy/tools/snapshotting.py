@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from coopy.control import control
-from coopy.system import System, open_as
+from coopy.opening import open_as
+from coopy.system import System
 
 
 def snapshot(basedir: str, cls: type) -> int:
