@@ -102,7 +102,7 @@ def test_the_front_door_gathers_and_does_nothing_else() -> None:
 NOT_OURS = frozenset("transaction checkpoint master slave parent info helper util utils manager".split())
 GIVEN = {
     # The documented interface has them.
-    "coopy.aio": {"master"},
+    "coopy.aio.opening": {"master"},
     "coopy.opening": {"master"},
     # A method of the library that is overridden.
     "coopy.network.connection": {"info"},

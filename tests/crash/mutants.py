@@ -166,7 +166,7 @@ MUTANTS = [
         'looking.refuse("init_system")',
         "pass",
         "tests/cli/test_only_looks.py::test_what_a_module_would_open_is_refused_wherever_and_nothing_is_written_or_carried_out",
-        (Edit("coopy/aio/__init__.py", 'looking.refuse("coopy.aio.open")', "pass"),),
+        (Edit("coopy/aio/opening.py", 'looking.refuse("coopy.aio.open")', "pass"),),
     ),
     Mutant(
         "applied-before-it-is-appended",
@@ -757,7 +757,7 @@ MUTANTS = [
     ),
     Mutant(
         "tasks-need-a-second-thread",
-        "coopy/aio/__init__.py",
+        "coopy/aio/worker.py",
         "                    except RuntimeError:\n                        pass  # One",
         "                    except KeyError:\n                        pass  # One",
         "tests/test_no_threads.py::test_tasks_do_without_a_second_thread_and_can_not_without_the_first",

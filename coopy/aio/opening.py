@@ -1,0 +1,213 @@
+"""Opens a system to be used from the running loop, closes it, and calls its methods by their functions.
+
+What a type checker sees of such a system is here, too: `System`, `Untyped` and `Options`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, cast, overload
+
+from coopy.aio.proxy import Proxy, attach, refuse_missing
+from coopy.aio.worker import Worker
+from coopy.errors import JournalError, UsageError
+from coopy.ground import looking
+from coopy.opening import init_system
+from coopy.spine import proxy
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from typing_extensions import Unpack
+
+    from coopy.network.server.configuration import TLS
+
+__coopy_inside__ = True  # See `coopy.spine.calling`.
+A = TypeVar("A")
+D = TypeVar("D")
+D_co = TypeVar("D_co", covariant=True)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Options(TypedDict, total=False):
+    """The options of `coopy.init_system`."""
+
+    snapshot_time: float
+    master: bool
+    replication: bool
+    port: int
+    host: str
+    password: str
+    durability: str
+    validation: str
+    check: bool
+    keep: int | None
+    keep_for: float | timedelta | None
+    snapshot_growth: int
+    snapshot_replay: float
+    fork: bool | None
+    progress: Callable[[int, int], object] | None
+    segment_bytes: int
+    deterministic: bool | None
+    create: bool
+    wait: float
+    on_divergence: str | Callable[[dict[str, Any]], object]
+    self_check: bool
+    cluster: Sequence[str]
+    node: str | None
+    replica_password: str | None
+    tls: TLS | None
+    server: str | None
+    timeout: float
+
+
+class System(Protocol[D_co]):
+    """A system of a domain class, used from asyncio. What `coopy stub` writes is a protocol of this kind."""
+
+    @property
+    def _coopy_domain(self) -> type[D_co]: ...
+
+
+class Untyped(System[D_co], Protocol[D_co]):
+    """The same, where a type checker knows nothing of the methods; `call` knows them all the same."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+
+@overload
+def open(
+    obj: object,
+    basedir: str | os.PathLike[str] | None = None,
+    *,
+    protocol: Callable[..., A],
+    **options: Unpack[Options],
+) -> Opening[A]: ...
+
+
+@overload
+def open(
+    obj: type[D],
+    basedir: str | os.PathLike[str] | None = None,
+    **options: Unpack[Options],
+) -> Opening[Untyped[D]]: ...
+
+
+@overload
+def open(
+    obj: D,
+    basedir: str | os.PathLike[str] | None = None,
+    **options: Unpack[Options],
+) -> Opening[Untyped[D]]: ...
+
+
+def open(obj: Any, basedir: Any = None, *, protocol: Any = None, **options: Any) -> Opening[Any]:
+    """Opens a system to be used from the running loop: ``async with open(...) as system``, or ``await open(...)``.
+
+    In the system, methods and controls are coroutine functions, and attributes and properties are
+    awaitable (``await wiki.pages``). Who opened it with ``await`` closes it with `close`.
+
+    Args:
+        obj: the domain class, an instance of it, or a system that is open already, which is then
+            closed with this one.
+        basedir, options: as for `coopy.init_system`; ``progress`` is called in the loop.
+        protocol: a class that says to a type checker what the system's methods are: what
+            `coopy stub` writes. Its methods must be there.
+
+    Raises, when it is awaited:
+        UsageError: there is a method in ``protocol`` that the class does not have.
+        Whatever `coopy.init_system` raises.
+    """
+    return Opening(obj, basedir, protocol, options)
+
+
+class Opening(Generic[A]):
+    """What `open` returns: to be awaited, or entered with ``async with``, once."""
+
+    def __init__(self, obj: Any, basedir: Any, protocol: Any, options: dict[str, Any]) -> None:
+        self._obj = obj
+        self._basedir = basedir
+        self._protocol = protocol
+        self._options = options
+        self._system: Any = None
+
+    def __await__(self) -> Generator[Any, None, A]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> A:
+        self._system = await self._open()
+        return cast(A, self._system)
+
+    async def __aexit__(self, *_: object) -> None:
+        await close(self._system)
+        self._system = None
+
+    async def _open(self) -> A:
+        looking.refuse("coopy.aio.open")  # Here, where the caller is known, before the thread.
+        loop = asyncio.get_running_loop()
+        try:
+            worker = Worker(loop, self._opened)
+        except RuntimeError as error:
+            raise JournalError(
+                errno.EAGAIN, f"{error}. Nothing was opened, and what is on the disk is as it was.", str(self._basedir or "")
+            ) from error
+        # Twice: stopping the worker may be interrupted as well.
+        try:
+            try:
+                system = attach(await worker.opened, worker)
+                refuse_missing(system, self._protocol)
+                del worker.opened
+                return cast(A, system)
+            except BaseException:
+                worker.stop()
+                raise
+        except BaseException:
+            worker.stop()
+            worker.__dict__.pop("opened", None)  # What it raises has this frame in its traceback.
+            raise
+
+    def _opened(self, loop: asyncio.AbstractEventLoop) -> Any:
+        if proxy.is_proxy(self._obj) and self._basedir is None and not self._options:
+            return self._obj
+        options = dict(self._options)
+        progress = options.get("progress")
+        if callable(progress):
+            # Restoring goes on in the thread meanwhile.
+            options["progress"] = lambda done, total: loop.call_soon_threadsafe(progress, done, total)
+        return init_system(self._obj, self._basedir, **options)
+
+
+def call(
+    system: System[D], function: Callable[Concatenate[D, P], R], /, *args: P.args, **kwargs: P.kwargs
+) -> Coroutine[Any, Any, R]:
+    """Calls a method, as ``system.method(...)`` does: ``await call(wiki, Wiki.create_page, "Home", "text")``.
+
+    A type checker knows its parameters and its result. Special methods are called like any other:
+    ``await call(wiki, Wiki.__len__)``, ``await call(wiki, Wiki.__setattr__, "title", "Ours")``.
+
+    Raises `UsageError` if the class has no such method.
+    """
+    methods = type(_ours(system))._coopy_methods
+    return cast("Coroutine[Any, Any, R]", methods.of(function)(system, *args, **kwargs))
+
+
+async def close(system: object) -> None:
+    """Waits for the calls that wait, makes everything durable and lets the directory go. Closing twice is fine.
+
+    If the task is cancelled meanwhile, closing goes on all the same. Raises `JournalError`.
+    """
+    await _ours(system)._coopy_worker.close()
+
+
+def system_of(system: object) -> Any:
+    """The system itself, as `coopy.init_system` returns it: for threads, and for `coopy.control`."""
+    return _ours(system)._coopy_system
+
+
+def _ours(system: object) -> Any:
+    if not isinstance(system, Proxy):
+        raise UsageError(f"coopy.aio takes what coopy.aio.open() gave, not {type(system).__qualname__}")
+    return system

@@ -1,0 +1,266 @@
+"""Builds the class whose methods are coroutine functions, and the systems of it.
+
+Calls go to the thread of `coopy.aio.worker`; reads are answered here, in the loop, where there is nothing to wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import linecache
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from types import FunctionType, GeneratorType
+from typing import Any
+
+from coopy.aio.worker import Call, Worker, answered
+from coopy.control import control
+from coopy.errors import UsageError
+from coopy.ground.words import shown
+from coopy.spine import proxy
+from coopy.spine.calling import INSIDE, without_catching_frame
+from coopy.spine.engine import Engine
+
+__coopy_inside__ = True  # See `coopy.spine.calling`.
+
+
+class Proxy:
+    """What the class of every system that is used from asyncio has."""
+
+    __slots__ = ("_coopy_engine", "_coopy_system", "_coopy_worker", "__weakref__")
+
+    _coopy_engine: Engine
+    _coopy_system: Any
+    _coopy_worker: Worker
+
+    def __getattr__(self, name: str) -> Awaitable[Any]:
+        if name.startswith("_"):
+            raise AttributeError(
+                f"{type(self).__qualname__} has no {name!r}: private attributes are read by methods of the class, "
+                f"and special methods are called with coopy.aio.call(system, cls.{name})"
+            )
+        return _attribute(self, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError(
+            f"an attribute can't be set without waiting: call a method that sets it, or "
+            f"await coopy.aio.call(system, cls.__setattr__, {name!r}, value). Nothing has changed."
+        )
+
+    def __delattr__(self, name: str) -> None:
+        raise TypeError(
+            f"an attribute can't be deleted without waiting: call a method that deletes it, or "
+            f"await coopy.aio.call(system, cls.__delattr__, {name!r}). Nothing has changed."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__qualname__} in {self._coopy_worker.basedir}>"
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise TypeError(f"{self!r} can be neither copied nor pickled: it is one directory's state")
+
+
+class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
+    """The coroutine functions of a class by name."""
+
+    def __init__(self, cls: type) -> None:
+        super().__init__()
+        self._cls = cls
+        for name, function in proxy.functions_of(cls).items():
+            self._add(name, function, proxy.kind_of(cls, name, function))
+        self._add("__setattr__", cls.__setattr__, "action", ("name", "value"))
+        self._add("__delattr__", cls.__delattr__, "action", ("name",))
+        self._add("__getattribute__", cls.__getattribute__, "read")
+
+    def of(self, function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """The coroutine function for a function of the class. Raises `UsageError`."""
+        name = getattr(function, "__name__", "")
+        if name in self and any(getattr(base, name, None) is function for base in self._cls.__mro__):
+            return self[name]
+        cls = self._cls.__qualname__
+        raise UsageError(f"call() takes a method of {cls}, such as {cls}.method, not {shown(function)}. Nothing was called.")
+
+    def _add(self, name: str, function: Any, kind: str, parameters: tuple[str, ...] = ()) -> None:
+        plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
+        exact = proxy.exact_signature(function) if plain else None
+        myself, signature, args, kwargs, _ = exact or proxy.ANY_SIGNATURE
+        bind = ""
+        names: dict[str, Any] = {
+            "__name__": __name__,
+            INSIDE: True,
+            "_coopy_none": {},
+            "_coopy_new": Call,
+            "_coopy_answered": answered,
+        }
+        names["_coopy_answer"] = _ANSWERS[kind]
+        if plain and exact is None:
+            names["_coopy_bind"] = proxy.binder(function)
+            bind = "\n    _coopy_bind(self, *args, **kwargs)"
+        if kind == "action":
+            names["_coopy_what"] = proxy.recorded(name, function, proxy.parameters_of(function) if plain else parameters)
+        else:
+            reader = proxy.READERS.get(name)
+            names["_coopy_what"] = reader(function) if reader else function
+        template = _ACTION if kind == "action" else _READ
+        source = template.format(name=name, self=myself, signature=signature, args=args, kwargs=kwargs, bind=bind)
+        filename = f"<coopy.aio {self._cls.__module__}.{self._cls.__qualname__}.{name} {id(self._cls):x}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        exec(compile(source, filename, "exec"), names)
+        self[name] = proxy.dressed(names[name], function)
+
+
+# As in the methods of a proxy: wrong arguments fail before anything is recorded, and a debugger can step through.
+_ACTION = """
+async def {name}({signature}):{bind}
+    _coopy_worker = {self}._coopy_worker
+    if _coopy_worker.refusal is not None:
+        raise _coopy_worker.refuse()
+    _coopy_pool = _coopy_worker.pool
+    _coopy_call = _coopy_pool.pop() if _coopy_pool else _coopy_new(_coopy_worker)
+    _coopy_call.what = _coopy_what
+    _coopy_call.args = {args}
+    _coopy_call.kwargs = {kwargs}
+    await _coopy_answered(_coopy_call)
+    if _coopy_call.error is not None:
+        raise _coopy_call.take_error()
+    _coopy_result = _coopy_call.value
+    _coopy_call.value = _coopy_call.args = _coopy_call.kwargs = None
+    _coopy_call._asyncio_future_blocking = True
+    _coopy_pool.append(_coopy_call)
+    return _coopy_result if _coopy_result is not _coopy_worker.system else {self}
+"""
+_READ = """
+async def {name}({signature}):{bind}
+    return await _coopy_answer({self}, _coopy_what, {args}, {kwargs})
+"""
+
+
+async def _attribute(self: Any, name: str) -> Any:
+    return await _answer(self, getattr, (name,), {})
+
+
+async def _answer(self: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer of a function that changes nothing: at once, or when its turn comes."""
+    try:
+        value = _at_once(self._coopy_engine, function, args, kwargs)
+    except Exception as error:
+        raise without_catching_frame(error)
+    if value is _LATER:
+        worker = self._coopy_worker
+        if worker.refusal is not None:
+            raise worker.refuse()
+        call = Call(worker)
+        call.what, call.args, call.kwargs = function, args, kwargs
+        await answered(call)
+        if call.error is not None:
+            raise call.take_error()
+        value = call.value
+    return value if value is not self._coopy_system else self
+
+
+async def _answer_in_a_thread(self: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer of a function that changes nothing and takes no lock: it may take long."""
+    loop = asyncio.get_running_loop()
+    try:
+        value = await loop.run_in_executor(None, self._coopy_engine.read_unlocked, function, args, kwargs)
+    except Exception as error:
+        raise without_catching_frame(error)
+    return value if value is not self._coopy_system else self
+
+
+_ANSWERS = {"action": None, "read": _answer, "free": _answer_in_a_thread}
+_LATER = object()
+
+
+def _at_once(engine: Engine, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer, if nobody holds the lock and all that could be seen is settled."""
+    # The lock is taken by hand, as in the methods of a proxy: see `Engine.unwind`.
+    _coopy_engine, _coopy_holds = engine, False
+    try:
+        try:
+            if engine.looks_at_reads or not engine.acquire(False):
+                return _LATER
+            _coopy_holds = True
+            machine = engine.machine
+            if machine.applied == engine.log.settled:
+                value = function(machine.domain, *args, **kwargs)
+                if type(value) is GeneratorType:
+                    value = iter(list(value))
+            else:
+                value = _LATER
+            _coopy_holds = False
+            engine.release()
+        except BaseException:
+            _coopy_engine.unwind()
+            _coopy_holds = False
+            raise
+    except RecursionError:
+        if _coopy_holds:
+            _coopy_engine.release()
+        raise
+    except BaseException:
+        _coopy_engine.unwind()
+        raise
+    return value if value is not machine.domain else engine.proxy
+
+
+def _control(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    async def controlled(self: Any) -> Any:
+        if name in ("close", "shutdown"):
+            return await self._coopy_worker.close()
+        function = getattr(control(self._coopy_system), name)
+        return await asyncio.get_running_loop().run_in_executor(None, function)
+
+    controlled.__name__ = name
+    controlled.__doc__ = f"As ``coopy.control(system).{name}()``, without holding up the loop."
+    return controlled
+
+
+_built: dict[tuple[type, frozenset[str]], type[Proxy]] = {}
+
+
+def _build(cls: type, taken: frozenset[str]) -> type[Proxy]:
+    methods = _Methods(cls)
+    members: dict[str, Any] = {
+        "__slots__": (),
+        "__module__": cls.__module__,
+        "__qualname__": f"Async{cls.__qualname__}",
+        "__doc__": cls.__doc__,
+        "_coopy_domain": cls,
+        "_coopy_methods": methods,
+        # len(system) or system[key] can't wait; a special method is called by name.
+        **{name: method for name, method in methods.items() if not name.startswith("__")},
+        **{name: member for name, member in proxy.statics_of(cls).items() if not name.startswith("__")},
+        **{name: _control(name) for name in proxy.CONTROLS if name not in taken},
+    }
+    return type(f"Async{cls.__name__}", (Proxy,), members)
+
+
+def attach(system: Any, worker: Worker) -> Proxy:
+    """The system as a loop sees it."""
+    engine = system._coopy_engine
+    domain = engine.machine.domain
+    cls = system.__class__
+    taken = frozenset(name for name in proxy.CONTROLS if proxy.has(cls, domain, name))
+    if (cls, taken) not in _built:
+        _built[cls, taken] = _build(cls, taken)
+    found = object.__new__(_built[cls, taken])
+    object.__setattr__(found, "_coopy_engine", engine)
+    object.__setattr__(found, "_coopy_system", system)
+    object.__setattr__(found, "_coopy_worker", worker)
+    worker.system = system
+    # A system that is forgotten is closed, as its thread would keep it otherwise.
+    weakref.finalize(found, worker.stop).atexit = False
+    return found
+
+
+def refuse_missing(system: Proxy, protocol: Any) -> None:
+    """Refuses a protocol that names methods which the system does not have."""
+    members = vars(protocol) if protocol is not None else {}
+    named = (name for name, member in members.items() if isinstance(member, FunctionType) and not name.startswith("_"))
+    missing = [f"{name}()" for name in sorted(named) if not hasattr(type(system), name)]
+    if missing:
+        cls = system._coopy_system.__class__.__qualname__
+        raise UsageError(
+            f"{protocol.__qualname__} names {', '.join(missing)}, which {cls} does not have. Write the protocol again, "
+            f"with coopy stub. The system was closed again."
+        )
