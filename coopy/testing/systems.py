@@ -1,0 +1,462 @@
+"""Systems that were opened for a test, in a directory or in memory, and what is done with them."""
+
+from __future__ import annotations
+
+import errno as _errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, overload
+
+from coopy.control import Control, control
+from coopy.disk import dirlock, manifest
+from coopy.disk.fs import Calls
+from coopy.disk.manifest import SECRET_BYTES, SYSTEM_BYTES, Manifest
+from coopy.errors import CoopyError, UsageError
+from coopy.ground import action, looking, paths
+from coopy.ground.storage import MemoryEntries, SnapshotStore
+from coopy.ground.words import shown
+from coopy.opening import open_as
+from coopy.spine import proxy
+from coopy.spine.engine import Engine
+from coopy.spine.replay import Progress, restore
+from coopy.system import System, begin
+from coopy.testing.clock import Clock, ClockedEngine
+from coopy.testing.faults import FAULTS, Disk, FailingLog, FailingSnapshots
+from coopy.values import digest
+from coopy.values.codec import Codec
+
+__coopy_inside__ = True  # See `coopy.spine.calling`.
+T = TypeVar("T")
+
+OF_A_DIRECTORY = frozenset(
+    {"create", "durability", "fork", "segment_bytes", "self_check", "snapshot_growth", "snapshot_replay", "wait"}
+)
+"""Options of `init_system` that mean nothing without a directory."""
+
+
+# A place that no directory can have.
+_NOWHERE = os.path.join(os.devnull, "memory")
+
+
+def _secret(seed: int | str) -> bytes:
+    if not isinstance(seed, (int, str)):
+        raise UsageError(f"seed={shown(seed)}: must be a number or a text")
+    return hashlib.blake2b(repr(seed).encode(), digest_size=SECRET_BYTES, person=b"coopy seed").digest()
+
+
+class _Opened(System):
+    """A system that was opened for a test. ``left`` is the one that crashed before it, ``again`` opens the next."""
+
+    faults: dict[str, int]
+
+    def __init__(
+        self,
+        *parts: Any,
+        clock: Clock | None,
+        seed: int | str | None,
+        left: _Opened | None,
+        again: Callable[[_Opened], Any],
+        **options: Any,
+    ) -> None:
+        self.clock = clock
+        self.secret = None if seed is None else _secret(seed)
+        self.left = left
+        self.again = again
+        super().__init__(*parts, **options)
+        self.left = None
+
+    def start(self, progress: Progress | None) -> None:
+        super().start(progress)
+        if self.clock is not None:
+            try:
+                self.clock.follow(action.instant_of(self.engine.machine.header), str(self))
+            except UsageError:
+                self.abandon()
+                raise
+
+    def cut_power(self) -> None:
+        """Takes from what is there what no sync has covered. Raises `UsageError`."""
+        raise NotImplementedError
+
+    def _engine(self, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
+        engine = super()._engine(snapshots, codec, secret)
+        if self.clock is None:
+            return engine
+        kind = type(engine)
+        clocked = type(kind.__name__, (ClockedEngine, kind), {}) if kind is not Engine else ClockedEngine
+        made: ClockedEngine = clocked(self._journal, snapshots, codec, secret)
+        made.clock = self.clock
+        return made
+
+    def _now(self) -> int:
+        return super()._now() if self.clock is None else self.clock.stamp()
+
+    def _proxy_class(self, shadowed: frozenset[str]) -> type:
+        return proxy.build(self._cls, shadowed, True) if self.clock is not None else super()._proxy_class(shadowed)
+
+    def __str__(self) -> str:
+        return self.basedir
+
+
+class _InDirectory(_Opened):
+    def __init__(self, *parts: Any, **options: Any) -> None:
+        self.disk = Disk()
+        self.faults = self.disk.faults
+        super().__init__(*parts, calls=self.disk, **options)
+
+    def cut_power(self) -> None:
+        self.disk.cut_power()
+        dirlock.forget_boot(self.basedir)
+
+    def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
+        found = super()._hold(calls, durability, segment_bytes)
+        if self.secret not in (None, found.secret):
+            self.abandon()
+            raise UsageError(
+                f"{self.basedir} was begun with another seed, or with none, and draws from it for good. Nothing was changed. "
+                f"Leave the seed out, or choose a new directory."
+            )
+        return found
+
+    def _begun(self, calls: Calls) -> Manifest:
+        return manifest.read(calls, self.basedir) or begin(calls, self.basedir, self._cls, self.secret)
+
+
+class _NoDirectory(Control):
+    @property
+    def basedir(self) -> str:
+        self._refuse()
+
+    def basedir_abspath(self) -> list[str]:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise UsageError("a system in memory has no directory. Use coopy.testing.open_system() for one that has.")
+
+    def __repr__(self) -> str:
+        return f"<control of {self._system}, {'closed' if self.closed else f'action {self.index}'}>"
+
+
+class _InMemory(_Opened):
+    _control = _NoDirectory
+    _journal: FailingLog
+    _snapshots: FailingSnapshots
+
+    def __init__(self, *parts: Any, **options: Any) -> None:
+        self.faults = {}
+        # A child's memory is not ours.
+        super().__init__(*parts, **{**options, "fork": False})
+
+    def cut_power(self) -> None:
+        raise UsageError(
+            "a system in memory has no disk to lose its power. Use coopy.testing.open_system(..., durability='buffered')."
+        )
+
+    def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
+        left = self.left
+        if isinstance(left, _InMemory):
+            self._journal, self._snapshots = left._journal.left(self.faults), left._snapshots.left(self.faults)
+            self._entries = MemoryEntries(left._entries.read())
+            return left._manifest
+        self._journal, self._snapshots = FailingLog(self.faults), FailingSnapshots(self.faults)
+        self._entries = MemoryEntries()
+        return Manifest(os.urandom(SYSTEM_BYTES), self.secret or os.urandom(SECRET_BYTES))
+
+    def _let_go(self) -> None:
+        pass
+
+    def _start_shadow(self) -> None:
+        # It reads the directory, and here is none.
+        pass
+
+    def _stay_deterministic(self) -> None:
+        # No directory has to remember it: whatever opens the system again has the same options.
+        pass
+
+    def __str__(self) -> str:
+        return f"a {self._cls.__qualname__} in memory"
+
+
+@overload
+def memory_system(obj: type[T], *, clock: Clock | None = None, seed: int | str | None = None, **options: Any) -> T: ...
+
+
+@overload
+def memory_system(obj: T, *, clock: Clock | None = None, seed: int | str | None = None, **options: Any) -> T: ...
+
+
+def memory_system(obj: Any, *, clock: Clock | None = None, seed: int | str | None = None, **options: Any) -> Any:
+    """A system without a directory: what `init_system` returns, with its journal and snapshots in memory.
+
+    Args:
+        obj: the domain class, or an instance of it.
+        clock: what stamps its actions and answers its reads; None for the machine's own clock.
+        seed: makes `self._env` draw the same in each run; None for chance.
+        options: those of `init_system` that need no directory. With ``check=True`` there is no second process.
+
+    Raises:
+        UsageError: an option is for a directory; and whatever `init_system` raises.
+    """
+    for name in sorted(OF_A_DIRECTORY & options.keys()):
+        given = shown(options[name])
+        raise UsageError(f"{name}={given}: a system in memory has no directory. Use coopy.testing.open_system().")
+    return _open(_InMemory, obj, _NOWHERE, clock, seed, options)
+
+
+@overload
+def open_system(
+    obj: type[T], basedir: str | os.PathLike[str], *, clock: Clock | None = None, seed: int | str | None = None, **options: Any
+) -> T: ...
+
+
+@overload
+def open_system(
+    obj: T, basedir: str | os.PathLike[str], *, clock: Clock | None = None, seed: int | str | None = None, **options: Any
+) -> T: ...
+
+
+def open_system(
+    obj: Any, basedir: str | os.PathLike[str], *, clock: Clock | None = None, seed: int | str | None = None, **options: Any
+) -> Any:
+    """As `init_system`, with a clock, a seed, and a disk for `failing` and for `crash` with ``power=True``.
+
+    ``clock`` and ``seed`` are as for `memory_system`; a directory keeps its seed. Raises `UsageError` if it has
+    another, and whatever `init_system` raises.
+    """
+    return _open(_InDirectory, obj, basedir, clock, seed, options)
+
+
+def _open(
+    kind: type[_Opened],
+    obj: Any,
+    basedir: str | os.PathLike[str],
+    clock: Clock | None,
+    seed: int | str | None,
+    options: dict[str, Any],
+) -> Any:
+    return _again(kind, obj, basedir, clock, seed, options, None)
+
+
+def _again(
+    kind: type[_Opened],
+    obj: Any,
+    basedir: str | os.PathLike[str],
+    clock: Clock | None,
+    seed: int | str | None,
+    options: dict[str, Any],
+    left: _Opened | None,
+) -> Any:
+    """Opens a system, after another with the same options, if ``left`` is one."""
+    looking.refuse("coopy.testing")
+    again = partial(_again, kind, obj, basedir, clock, seed, options)
+    return open_as(partial(kind, clock=clock, seed=seed, left=left, again=again), obj, basedir, **options)
+
+
+def _system_of(system: object, what: str) -> _Opened:
+    found = control(system)._system
+    if not isinstance(found, _Opened):
+        raise UsageError(
+            f"{what}: {found.basedir} was opened by init_system(), on a disk that can't be told to fail. Open it with "
+            f"coopy.testing.open_system() or memory_system()."
+        )
+    return found
+
+
+# -- what is done with them
+
+
+def crash(system: T, *, power: bool = False) -> T:
+    """Ends a system as ``kill -9`` would, and opens it again, with the same options.
+
+    What the operating system has is there: every action that was called. With ``power``, what a power cut
+    leaves at the least: what a sync has covered, which with ``durability="sync"`` is every action as well. The
+    old proxy raises `SystemClosed` from now on.
+
+    Raises:
+        UsageError: the system is closed, runs an action of the caller, was not opened by `coopy.testing`,
+            or has no disk to lose its power.
+        Whatever opening it raises.
+    """
+    found = _system_of(system, "crash()")
+    if power and isinstance(found, _InMemory):
+        found.cut_power()
+    found.engine.run(lambda: _abandon(found))
+    if power:
+        found.cut_power()
+    reopened: T = found.again(found)
+    return reopened
+
+
+@contextmanager
+def failing(system: object, what: str, errno: int = _errno.ENOSPC) -> Iterator[None]:
+    """While it lasts, the disk of a system refuses.
+
+    Args:
+        what: "append": calls raise `JournalError` and change nothing. "sync": calls raise `JournalError`, and so does
+            everything afterwards, until the system is opened again (`crash` does). "snapshot": taking one
+            raises `SnapshotError`.
+        errno: of the OSError, ``errno.ENOSPC`` or ``errno.EIO`` for example.
+
+    Raises `UsageError` for anything else, and for a system that was not opened by `coopy.testing`.
+    """
+    if what not in FAULTS:
+        raise UsageError(f"failing({shown(what)}): must be one of {', '.join(map(repr, FAULTS))}")
+    faults = _system_of(system, "failing()").faults
+    faults[what] = errno
+    try:
+        yield
+    finally:
+        faults.pop(what, None)
+
+
+class _From:
+    """The snapshots of a store, of which one is always the one to begin with."""
+
+    def __init__(self, snapshots: SnapshotStore, index: int) -> None:
+        self._snapshots = snapshots
+        self._index = index
+
+    def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
+        return self._snapshots.latest(self._index)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._snapshots, name)
+
+
+def assert_replays(system: object) -> None:
+    """Replays every recorded action, and what a restart would replay, and compares with the state that there is.
+
+    The first begins with the oldest snapshot, the second with the newest. States are compared by `coopy.values.digest`, in which
+    order, types and shared objects count. Calls wait meanwhile.
+
+    Raises:
+        AssertionError: the states differ; names the places.
+        SystemClosed, ReplayError, StorageError: it is closed, or can't be replayed at all.
+    """
+    __tracebackhide__ = True
+    found: Any = control(system)._system
+    with paths.reads(found.basedir):
+        found.engine.run(lambda: _compare_with_replay(found))
+
+
+def _compare_with_replay(found: System) -> None:
+    __tracebackhide__ = True
+    # Rebuilds what an interrupted call has left, and raises if the system takes no more calls.
+    found.engine.examine(_nothing)
+    live = found.engine.machine
+    if live.running:
+        raise UsageError("assert_replays(): not inside an action of the system itself; it has not ended yet")
+    expected = digest.digest(live.domain)
+    indexes = found._snapshots.indexes()
+    for index in sorted({indexes[0], indexes[-1]}):
+        past, codec = proxy.Past(found._cls), Codec(found._cls)
+        codec.proxy = past.proxy
+        replayed = restore(
+            found.engine.log,
+            _From(found._snapshots, index),
+            codec,
+            live.secret,
+            deterministic=found.engine.deterministic,
+            until=live.applied,
+            begin=past.begin,
+        )
+        if digest.digest(replayed.domain) != expected:
+            raise AssertionError(_difference(live.domain, replayed.domain, found, index, live.applied))
+
+
+def _abandon(found: Any) -> None:
+    if found.engine.machine.running:
+        raise UsageError("crash(): a system can't be crashed inside one of its own actions; it goes on")
+    if found._closed:
+        raise UsageError(f"crash(): {found} is closed already. Nothing was changed.")
+    found.abandon()
+
+
+def _nothing(domain: object) -> None:
+    pass
+
+
+def _difference(live: object, replayed: object, system: System, first: int, last: int) -> str:
+    one, other = digest.digests(live), digest.digests(replayed)
+    places = sorted(place for place in {*one, *other} if one.get(place) != other.get(place))
+    where = ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
+    begin = f"the snapshot of action {first}" if first else "the first state"
+    return (
+        f"{system._cls.__qualname__} does not come to its state again: replaying from {begin} to action {last} differs at "
+        f"{where or 'objects that several places share'}. Something was changed outside any action, or a method depends on "
+        f"what is not in its arguments, its clock or its env. A system opened with check=True says which call it was."
+    )
+
+
+class Systems:
+    """The systems of one test: opened in one folder, with one clock, and closed together."""
+
+    def __init__(self, folder: Path, *, check: bool = False) -> None:
+        self.clock = Clock()
+        """The clock of all of them."""
+        self.replays = True
+        """Whether `close` asserts that each system that is still open replays."""
+        self._folder = folder
+        self._check = check
+        self._opened: list[Any] = []
+
+    @overload
+    def open(self, obj: type[T], basedir: str | os.PathLike[str] | None = None, **options: Any) -> T: ...
+
+    @overload
+    def open(self, obj: T, basedir: str | os.PathLike[str] | None = None, **options: Any) -> T: ...
+
+    def open(self, obj: Any, basedir: str | os.PathLike[str] | None = None, **options: Any) -> Any:
+        """A system in a directory under the folder, by default of the lower-cased name of the class; see `open_system`."""
+        name = (obj if isinstance(obj, type) else type(obj)).__name__.lower() if basedir is None else basedir
+        paths.absolute(name)
+        folder = self._folder / name
+        # One that is there keeps the seed it has.
+        seed = None if os.path.lexists(folder / manifest.NAME) else folder.name
+        return self._kept(open_system(obj, folder, **{"clock": self.clock, "seed": seed, "check": self._check, **options}))
+
+    @overload
+    def memory(self, obj: type[T], **options: Any) -> T: ...
+
+    @overload
+    def memory(self, obj: T, **options: Any) -> T: ...
+
+    def memory(self, obj: Any, **options: Any) -> Any:
+        """A system in memory; see `memory_system`."""
+        number = len(self._opened)
+        return self._kept(memory_system(obj, **{"clock": self.clock, "seed": number, "check": self._check, **options}))
+
+    def crash(self, system: T, *, power: bool = False) -> T:
+        """As `coopy.testing.crash`."""
+        reopened: T = self._kept(crash(system, power=power))
+        return reopened
+
+    failing = staticmethod(failing)
+    assert_replays = staticmethod(assert_replays)
+
+    def close(self) -> None:
+        """Asserts, unless ``replays`` is false, that each open system replays; then closes all. Raises the first error."""
+        __tracebackhide__ = True
+        errors: list[Exception] = []
+        for system in self._opened:
+            controls = control(system)
+            if self.replays and not controls.closed:
+                try:
+                    assert_replays(system)
+                except (AssertionError, CoopyError) as error:
+                    errors.append(error)
+            try:
+                controls.close()
+            except CoopyError as error:
+                errors.append(error)
+        self._opened.clear()
+        if errors:
+            raise errors[0]
+
+    def _kept(self, system: Any) -> Any:
+        self._opened.append(system)
+        return system
