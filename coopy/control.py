@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from coopy.errors import UsageError
 from coopy.past import retention
 from coopy.past.retention import Retention
-from coopy.spine import proxy
+from coopy.spine import methods, proxy
 from coopy.spine.engine import Engine
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def control(system: object) -> Control:
     """The controls of a system, whatever its class calls its own methods."""
-    if not proxy.is_proxy(system):
+    if not methods.is_proxy(system):
         raise UsageError(f"control() takes what init_system() returned, not {type(system).__qualname__}")
     found = proxy.control_of(system)
     assert isinstance(found, Control), "every proxy is attached to a Control"

@@ -19,7 +19,7 @@ from coopy.ground import looking, paths
 from coopy.ground.words import shown
 from coopy.past import retention
 from coopy.proof.proving import REFUSE, REPORT
-from coopy.spine import proxy
+from coopy.spine import methods, proxy
 from coopy.spine.replay import Progress
 from coopy.system import System, absent, give_up
 
@@ -372,7 +372,7 @@ def _refuse_absent(basedir: str) -> None:
 
 
 def _class_of(obj: Any) -> type:
-    if proxy.is_proxy(obj):
+    if methods.is_proxy(obj):
         raise UsageError("init_system() takes a domain class or a plain instance; this is a system already")
     cls = obj if isinstance(obj, type) else type(obj)
     if cls.__module__ == "builtins":

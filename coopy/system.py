@@ -44,7 +44,7 @@ from coopy.past.reading import point
 from coopy.past.retention import Retention
 from coopy.proof import beside, proving
 from coopy.proof.proving import REFUSE, REPORT, Divergence, Proving
-from coopy.spine import agreement, proxy
+from coopy.spine import agreement, methods, proxy
 from coopy.spine.agreement import Comparison
 from coopy.spine.delivery import Delivery
 from coopy.spine.engine import Engine, Saver
@@ -189,7 +189,7 @@ class System:
                 if not create:
                     raise absent(basedir)
                 self._first_snapshot(obj, found.secret)
-            shadowed = frozenset(name for name in proxy.CONTROLS if proxy.has(self._cls, obj, name))
+            shadowed = frozenset(name for name in methods.CONTROLS if methods.has(self._cls, obj, name))
             attached = proxy.attach(self._proxy_class(shadowed), self.engine, self._control(self))
             self.engine.proxy = codec.proxy = attached
             # The proxy has the system, not the other way round: once it is closed, it goes with its proxy.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from coopy.spine import proxy
+from coopy.spine import methods
 
 
 class Called:
@@ -16,8 +16,8 @@ class Called:
         self.what: Any = None
         if name is not None:
             function = getattr(self.domain, name)
-            is_read = proxy.kind_of(self.domain, name, function) == "read"
-            self.what = function if is_read else proxy.recorded(name, function, ("what",))
+            is_read = methods.kind_of(self.domain, name, function) == "read"
+            self.what = function if is_read else methods.method_for(name, function, ("what",))
         self.args, self.kwargs = args, kwargs
         self.value: Any = None
         self.error: BaseException | None = None

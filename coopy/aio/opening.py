@@ -16,7 +16,7 @@ from coopy.aio.worker import Worker
 from coopy.errors import JournalError, UsageError
 from coopy.ground import looking
 from coopy.opening import init_system
-from coopy.spine import proxy
+from coopy.spine import methods
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -170,7 +170,7 @@ class Opening(Generic[A]):
             raise
 
     def _opened(self, loop: asyncio.AbstractEventLoop) -> Any:
-        if proxy.is_proxy(self._obj) and self._basedir is None and not self._options:
+        if methods.is_proxy(self._obj) and self._basedir is None and not self._options:
             return self._obj
         options = dict(self._options)
         progress = options.get("progress")

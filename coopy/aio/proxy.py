@@ -16,7 +16,7 @@ from coopy.aio.worker import Call, Worker, answered
 from coopy.control import control
 from coopy.errors import UsageError
 from coopy.ground.words import shown
-from coopy.spine import proxy
+from coopy.spine import methods
 from coopy.spine.calling import INSIDE, without_catching_frame
 from coopy.spine.engine import Engine
 
@@ -65,8 +65,8 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
     def __init__(self, cls: type) -> None:
         super().__init__()
         self._cls = cls
-        for name, function in proxy.functions_of(cls).items():
-            self._add(name, function, proxy.kind_of(cls, name, function))
+        for name, function in methods.functions_of(cls).items():
+            self._add(name, function, methods.kind_of(cls, name, function))
         self._add("__setattr__", cls.__setattr__, "action", ("name", "value"))
         self._add("__delattr__", cls.__delattr__, "action", ("name",))
         self._add("__getattribute__", cls.__getattribute__, "read")
@@ -81,8 +81,8 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
 
     def _add(self, name: str, function: Any, kind: str, parameters: tuple[str, ...] = ()) -> None:
         plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
-        exact = proxy.exact_signature(function) if plain else None
-        myself, signature, args, kwargs, _ = exact or proxy.ANY_SIGNATURE
+        exact = methods.exact_signature(function) if plain else None
+        myself, signature, args, kwargs, _ = exact or methods.ANY_SIGNATURE
         bind = ""
         names: dict[str, Any] = {
             "__name__": __name__,
@@ -93,19 +93,19 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
         }
         names["_coopy_answer"] = _ANSWERS[kind]
         if plain and exact is None:
-            names["_coopy_bind"] = proxy.binder(function)
+            names["_coopy_bind"] = methods.binder(function)
             bind = "\n    _coopy_bind(self, *args, **kwargs)"
         if kind == "action":
-            names["_coopy_what"] = proxy.recorded(name, function, proxy.parameters_of(function) if plain else parameters)
+            names["_coopy_what"] = methods.method_for(name, function, methods.parameters_of(function) if plain else parameters)
         else:
-            reader = proxy.READERS.get(name)
+            reader = methods.READERS.get(name)
             names["_coopy_what"] = reader(function) if reader else function
         template = _ACTION if kind == "action" else _READ
         source = template.format(name=name, self=myself, signature=signature, args=args, kwargs=kwargs, bind=bind)
         filename = f"<coopy.aio {self._cls.__module__}.{self._cls.__qualname__}.{name} {id(self._cls):x}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), names)
-        self[name] = proxy.dressed(names[name], function)
+        self[name] = methods.dressed(names[name], function)
 
 
 # As in the methods of a proxy: wrong arguments fail before anything is recorded, and a debugger can step through.
@@ -219,18 +219,18 @@ _built: dict[tuple[type, frozenset[str]], type[Proxy]] = {}
 
 
 def _build(cls: type, taken: frozenset[str]) -> type[Proxy]:
-    methods = _Methods(cls)
+    found = _Methods(cls)
     members: dict[str, Any] = {
         "__slots__": (),
         "__module__": cls.__module__,
         "__qualname__": f"Async{cls.__qualname__}",
         "__doc__": cls.__doc__,
         "_coopy_domain": cls,
-        "_coopy_methods": methods,
+        "_coopy_methods": found,
         # len(system) or system[key] can't wait; a special method is called by name.
-        **{name: method for name, method in methods.items() if not name.startswith("__")},
-        **{name: member for name, member in proxy.statics_of(cls).items() if not name.startswith("__")},
-        **{name: _control(name) for name in proxy.CONTROLS if name not in taken},
+        **{name: method for name, method in found.items() if not name.startswith("__")},
+        **{name: member for name, member in methods.statics_of(cls).items() if not name.startswith("__")},
+        **{name: _control(name) for name in methods.CONTROLS if name not in taken},
     }
     return type(f"Async{cls.__name__}", (Proxy,), members)
 
@@ -240,7 +240,7 @@ def attach(system: Any, worker: Worker) -> Proxy:
     engine = system._coopy_engine
     domain = engine.machine.domain
     cls = system.__class__
-    taken = frozenset(name for name in proxy.CONTROLS if proxy.has(cls, domain, name))
+    taken = frozenset(name for name in methods.CONTROLS if methods.has(cls, domain, name))
     if (cls, taken) not in _built:
         _built[cls, taken] = _build(cls, taken)
     found = object.__new__(_built[cls, taken])

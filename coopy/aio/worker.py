@@ -16,7 +16,8 @@ from typing import Any, cast
 from coopy.control import control
 from coopy.errors import CoopyError, SystemClosed, UsageError, copy_of
 from coopy.spine.calling import without_catching_frame
-from coopy.spine.engine import Engine, Method
+from coopy.spine.engine import Engine
+from coopy.spine.methods import Method
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 from coopy.errors import CheckFailed, NotRepeatable, SharedArgument, StateChanged
 from coopy.ground.running import current
-from coopy.spine.engine import Call, Engine, Method, with_lock
-from coopy.spine.machine import Function
+from coopy.spine.engine import Call, Engine, with_lock
+from coopy.spine.methods import Function, Method
 from coopy.spine.replay import Progress
 from coopy.values import deep, digest, entities
 from coopy.values.codec import Codec

@@ -50,9 +50,9 @@ from coopy.ground.storage import WRAP, Log, SnapshotStore
 from coopy.migration import MARK
 from coopy.past import history
 from coopy.replication.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
-from coopy.spine.engine import CHUNK, STEP_NS, Engine, Method, Saver, has_unlocked_reads, say_nothing, with_lock
-from coopy.spine.machine import Function, Machine, MissingName
-from coopy.spine.proxy import recorded
+from coopy.spine.engine import CHUNK, STEP_NS, Engine, Saver, say_nothing, with_lock
+from coopy.spine.machine import Machine, MissingName
+from coopy.spine.methods import Function, Method, has_unlocked_reads, method_for
 from coopy.spine.replay import Progress
 from coopy.values.codec import SCALARS, Codec, decode_joined, joined_headers
 from coopy.versions import CODE
@@ -680,7 +680,7 @@ class Replicated(Engine):
         """What the marks of a method say."""
         method = self._marks.get(name)
         if method is None:
-            method = self._marks[name] = recorded(name, function, ())
+            method = self._marks[name] = method_for(name, function, ())
         return method
 
     def _apply_one(self, sent: bytes, name: str | None, args: Any, record: bytes) -> tuple[Any, BaseException | None]:

@@ -63,7 +63,7 @@ from coopy.network.stream import Names, State, Stream
 from coopy.network.wire import NoTLS
 from coopy.replication.follower import Answered, Came, Passed, Replicated, Superseded
 from coopy.replication.outbox import Group
-from coopy.spine import proxy
+from coopy.spine import methods
 from coopy.spine.engine import Engine
 from coopy.spine.machine import Machine
 from coopy.spine.replay import Progress
@@ -1125,8 +1125,8 @@ class ReplicatedSystem(System):
 
     def submit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Sends a call and does not wait."""
-        function = proxy.functions_of(self._cls).get(name)
-        if function is None or proxy.kind_of(self._cls, name, function) != "action":
+        function = methods.functions_of(self._cls).get(name)
+        if function is None or methods.kind_of(self._cls, name, function) != "action":
             raise UsageError(f"submit({shown(name)}): {self._cls.__qualname__} has no method of that name that is recorded")
         answer, found = Answered(), Future[Any]()
         found.set_running_or_notify_cancel()  # It was sent, so it can't be cancelled.
@@ -1137,7 +1137,7 @@ class ReplicatedSystem(System):
             else:
                 found.set_result(answer.value)
 
-        method = proxy.recorded(name, function, ())
+        method = methods.method_for(name, function, ())
         self.engine.submit([self.engine.encode(method, args, kwargs)], [answer], then)
         return found
 

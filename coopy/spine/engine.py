@@ -25,7 +25,6 @@ from threading import RLock
 from types import GeneratorType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from coopy.decorators import READONLY, UNLOCKED
 from coopy.effects import DONE
 from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
 from coopy.ground import action, holding
@@ -35,7 +34,8 @@ from coopy.ground.storage import Log, SnapshotStore, StateWriter, joined
 from coopy.log import error as log_error
 from coopy.migration import MARK
 from coopy.spine.agreement import Comparison
-from coopy.spine.machine import RUNNERS, UNSURE, Function, Machine, MissingName, method_of, running_in
+from coopy.spine.machine import RUNNERS, UNSURE, Machine, MissingName, running_in
+from coopy.spine.methods import Function, Method, has_unlocked_reads, is_undone
 from coopy.spine.replay import Progress, restore
 from coopy.values import trial
 from coopy.values.codec import Codec
@@ -82,35 +82,6 @@ def say_nothing(machine: Machine) -> None:
 
 def _keep_quiet(index: int, said: bytes) -> None:
     pass
-
-
-class Method:
-    """A method of the domain that is recorded when it is called."""
-
-    __slots__ = ("name", "function", "parameters", "abort", "transactional", "parts", "bodies")
-
-    def __init__(
-        self,
-        name: str,
-        function: Function,
-        parameters: tuple[str, ...] = (),
-        abort: bool = False,
-        transactional: bool = False,
-        parts: tuple[str, ...] = (),
-        bodies: Sequence[tuple[int, Method]] = (),
-    ) -> None:
-        self.name = name
-        self.function = function
-        self.parameters = parameters
-        self.abort = abort
-        self.transactional = transactional
-        self.parts = parts
-        self.bodies = bodies
-        """By code version, newest first, if it has any; ``parts`` are those of all of them."""
-
-    def of(self, version: int) -> Method:
-        """The method as a code version has it."""
-        return next((method for first, method in self.bodies if first <= version), self)
 
 
 class Call(Protocol):
@@ -735,7 +706,7 @@ class Engine:
         assert error is not None
         method = method.of(self.machine.code)
         machine = self.machine
-        if machine.outcome == action.RAISED and not _is_undone(method, error):
+        if machine.outcome == action.RAISED and not is_undone(method, error):
             machine.applied = self.log.last + len(batch.records)
             return False
         # What the others have recorded must not be lost when the machine is rebuilt.
@@ -833,7 +804,7 @@ class Engine:
             return error
         method = method.of(machine.code)
         refused = isinstance(error, PrevalentError)
-        if _is_undone(method, error):
+        if is_undone(method, error):
             machine.outcome = action.WITHDRAWN
             try:
                 self._withdraw()
@@ -863,7 +834,7 @@ class Engine:
             # What the method raises by itself it raises again.
             machine = self._rebuild()
             if machine.outcome == action.RAISED or (
-                machine.outcome != action.RETURNED and _is_undone(method.of(machine.code), error)
+                machine.outcome != action.RETURNED and is_undone(method.of(machine.code), error)
             ):
                 return
         machine = self.machine
@@ -951,18 +922,6 @@ def _arguments_of(calls: Iterable[Call]) -> Iterator[tuple[Any, ...]]:
         if call.what is None:
             return
         yield call.args
-
-
-def _is_undone(method: Method, error: BaseException) -> bool:
-    """Whether a call that raised is to leave no trace in the log."""
-    # A PrevalentError is a refusal by coopy.determinism.install in this process; another would not refuse.
-    return method.transactional or method.abort or isinstance(error, PrevalentError)
-
-
-def has_unlocked_reads(cls: type) -> bool:
-    """Whether a class has methods that run beside any other call."""
-    found = (method_of(cls, name, member) for base in cls.__mro__ for name, member in vars(base).items())
-    return any(getattr(each, READONLY, False) and getattr(each, UNLOCKED, False) for each in found)
 
 
 class _AfterHead:

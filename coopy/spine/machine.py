@@ -11,12 +11,11 @@ from __future__ import annotations
 import pickle
 import weakref
 from collections.abc import Callable, Iterable
-from types import FrameType, FunctionType, GeneratorType, MethodType
+from types import FrameType, GeneratorType, MethodType
 from typing import Any, Union, cast
 
 from coopy import migration, versions
 from coopy.clock import clock
-from coopy.decorators import ABORT_EXCEPTION, TRANSACTIONAL
 from coopy.effects import DONE
 from coopy.env import env
 from coopy.errors import (
@@ -36,12 +35,12 @@ from coopy.ground.batch import BATCH, WITHDRAWN, Batches
 from coopy.ground.interruption import DOUBTFUL, INTERRUPTIONS, OUTSIDE, OWN, origin
 from coopy.ground.running import current
 from coopy.migration import MARK
+from coopy.spine.methods import Function, is_withdrawing, method_of
 from coopy.values.codec import joined_headers
 from coopy.versions import CODE
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 __coopy_machine__ = True  # See `coopy.ground.running`.
-Function = Callable[..., Any]
 Decode = Callable[..., "tuple[Any, ...]"]
 
 NOTHING_FOLLOWS = action.header(0, 0, action.UNKNOWN)
@@ -646,28 +645,6 @@ def _mark_withdrawn(arguments: list[Any], outcomes: bytearray, number: int) -> N
         if number == 0:
             outcomes[place] = action.WITHDRAWN
             return
-
-
-def method_of(cls: type, name: str, member: Any) -> Function | None:
-    """What calls a member of a class on an object, or None if the member is not a method."""
-    if isinstance(member, FunctionType):
-        return member
-    if isinstance(member, (staticmethod, classmethod, type)) or not hasattr(type(member), "__get__"):
-        return None
-    if callable(member):
-        return cast(Function, member)  # Of C, or of a decorator.
-    if hasattr(type(member), "__set__") or not callable(getattr(cls, name, None)):
-        return None  # A property, a slot, a cached property.
-
-    def method(domain: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(domain, name)(*args, **kwargs)  # functools.partialmethod and its like.
-
-    return method
-
-
-def is_withdrawing(function: object) -> bool:
-    """Whether a raising call of the function is withdrawn."""
-    return bool(getattr(function, ABORT_EXCEPTION, False) or getattr(function, TRANSACTIONAL, False))
 
 
 def equip(domain: Any) -> None:

@@ -15,43 +15,34 @@ from __future__ import annotations
 import linecache
 import weakref
 from collections.abc import Callable, Iterable
-from types import CodeType, FunctionType, GeneratorType
+from types import FunctionType, GeneratorType
 from typing import Any, NoReturn, cast
 
 from coopy import versions
-from coopy.decorators import ABORT_EXCEPTION, READONLY, READS, TRANSACTIONAL, UNLOCKED
-from coopy.errors import PrevalentError
 from coopy.spine.calling import INSIDE, without_our_frames
-from coopy.spine.engine import Engine, Method
-from coopy.spine.machine import Machine, method_of
+from coopy.spine.engine import Engine
+from coopy.spine.machine import Machine
+from coopy.spine.methods import (
+    ANY_SIGNATURE,
+    CONTROLS,
+    OF_TWO,
+    READERS,
+    Method,
+    binder,
+    binder_of_enabled,
+    dressed,
+    exact_signature,
+    functions_of,
+    is_proxy,
+    kind_of,
+    method_for,
+    parameters_of,
+    refuse_async,
+    statics_of,
+    with_domain,
+)
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
-CONTROLS = ("take_snapshot", "close", "shutdown", "basedir_abspath")
-"""Documented controls, on the proxy unless the class has something of that name."""
-
-# What `object` does itself, or what Python asks of a type and not of an object.
-_NEVER = frozenset(
-    "__new__ __init__ __init_subclass__ __class_getitem__ __subclasshook__ __getattribute__ __getattr__ "
-    "__setattr__ __delattr__ __del__ __reduce__ __reduce_ex__ __getstate__ __setstate__ __getnewargs__ "
-    "__getnewargs_ex__ __copy__ __deepcopy__ __sizeof__ __dir__ __class__ __post_init__ __set_name__ "
-    "__attrs_init__ __attrs_pre_init__ __attrs_post_init__ __prepare__ __mro_entries__ __instancecheck__ "
-    "__subclasscheck__ __replace__ __annotate__ __annotate_func__".split()
-)
-# Methods of containers that change nothing: they carry no mark of ours.
-_LIBRARY_READS = frozenset(
-    "get keys values items copy count index union intersection difference symmetric_difference issubset "
-    "issuperset isdisjoint most_common elements total fromkeys".split()
-)
-_LIBRARIES = frozenset({"builtins", "collections", "collections.abc", "_collections_abc", "typing"})
-_ASYNC = 0x0080 | 0x0100 | 0x0200  # CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
-
-
-class _Omitted:
-    def __repr__(self) -> str:
-        return "<default>"
-
-
-_OMITTED = _Omitted()
 
 
 def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False) -> type:
@@ -156,19 +147,9 @@ def _none() -> None:
     pass
 
 
-def is_proxy(value: object) -> bool:
-    """Whether a value is a proxy of ours."""
-    return hasattr(type(value), "_coopy_engine")
-
-
 def control_of(proxy: object) -> Any:
     """What `attach` was given. Raises AttributeError for anything but a proxy."""
     return type(proxy)._coopy_control.__get__(proxy)  # type: ignore[attr-defined]
-
-
-def has(cls: type, domain: object, name: str) -> bool:
-    """Whether a domain has something of that name, or says that it will."""
-    return hasattr(domain, name) or any(name in vars(base).get("__annotations__", {}) for base in cls.__mro__)
 
 
 _built: dict[tuple[type, frozenset[str], bool], type] = {}
@@ -180,69 +161,17 @@ def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
     versions.check(cls)
     for name, function in names.items():
         for each in (function, *(body.function for body in versions.bodies(function))):
-            _refuse_async(cls, name, each)
-        if (name == "__iter__" and "__next__" in names) or name in _OF_TWO:
+            refuse_async(cls, name, each)
+        if (name == "__iter__" and "__next__" in names) or name in OF_TWO:
             continue
         kind = kind_of(cls, name, function)
         source.add(name, function, "checked" if checked and kind == "read" else kind)
     members = source.compile()
     for name, member in statics_of(cls).items():
         members[name] = member
-    members |= {name: _of_two(function) for name, function in names.items() if name in _OF_TWO}
+    members |= {name: _of_two(function) for name, function in names.items() if name in OF_TWO}
     members |= _common(cls, names, taken)
     return type(cls.__name__, (), members)
-
-
-# -- which methods there are, and of which kind
-
-
-def functions_of(cls: type) -> dict[str, Any]:
-    """The functions of a class, by name, as the method resolution order gives them."""
-    found: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        if base is object:
-            continue
-        for name, member in vars(base).items():
-            found.pop(name, None)
-            if name not in _NEVER:
-                function = method_of(cls, name, member)
-                if function is not None:
-                    found[name] = function
-    return found
-
-
-def statics_of(cls: type) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        for name, member in vars(base).items():
-            if isinstance(member, (staticmethod, classmethod)) and name not in _NEVER:
-                found[name] = staticmethod(getattr(cls, name))
-            else:
-                found.pop(name, None)
-    return found
-
-
-def kind_of(cls: type, name: str, function: Any) -> str:
-    if getattr(function, READONLY, False):
-        return "free" if getattr(function, UNLOCKED, False) else "read"
-    if name == "__getitem__" and hasattr(cls, "__missing__"):
-        return "action"  # Looking up may add: a defaultdict.
-    if name in READS:
-        return "read"
-    home = next((base for base in cls.__mro__ if name in vars(base)), cls)
-    if home.__module__ in _LIBRARIES and name in _LIBRARY_READS:
-        return "read"
-    return "action"
-
-
-def _refuse_async(cls: type, name: str, function: Any) -> None:
-    code = getattr(function, "__code__", None)
-    if isinstance(code, CodeType) and code.co_flags & _ASYNC:
-        raise PrevalentError(
-            f"{code.co_filename}:{code.co_firstlineno}: {cls.__qualname__}.{name} is an async method; an action "
-            f"runs from start to end without waiting, so that replay can repeat it. Make it a plain method, await "
-            f"what it needs before you call it, and pass the result in. Nothing was opened."
-        )
 
 
 # -- the generated source
@@ -301,7 +230,6 @@ def {name}({signature}):{bind}
 """
 _CHECKED = _FREE.replace("read_unlocked", "read")
 _TEMPLATES = {"action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED}
-ANY_SIGNATURE = ("self", "self, /, *args, **kwargs", "args", "kwargs", "*args, **kwargs")
 
 
 class _Source:
@@ -332,9 +260,9 @@ class _Source:
             self._names[f"_coopy_bind_{name}"] = binder(function)
             bind = f"\n    _coopy_bind_{name}(self, *args, **kwargs)"
         elif kind == "action" and versions.bodies(function):
-            self._names[f"_coopy_bind_{name}"] = _binder_of_enabled(name, function)
+            self._names[f"_coopy_bind_{name}"] = binder_of_enabled(name, function)
             bind = f"\n    _coopy_bind_{name}(self, *args, **kwargs)"
-        self._names[f"_coopy_method_{name}"] = recorded(name, function, parameters_of(function) if plain else ())
+        self._names[f"_coopy_method_{name}"] = method_for(name, function, parameters_of(function) if plain else ())
         reader = READERS.get(name)
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
         self._parts.append(
@@ -348,86 +276,6 @@ class _Source:
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), self._names)
         return {name: dressed(self._names[name], function) for name, function in self._functions.items()}
-
-
-def recorded(name: str, function: Any, parameters: tuple[str, ...] = ()) -> Method:
-    """What the engine is told of a function when it is called as an action."""
-    marked = getattr(function, TRANSACTIONAL, False)
-    parts = marked if isinstance(marked, tuple) else ()
-    found = [(version, recorded(name, body)) for version, body in versions.bodies(function)]
-    parts += tuple(dict.fromkeys(part for _, method in found for part in method.parts if part not in parts))
-    return Method(name, function, parameters, getattr(function, ABORT_EXCEPTION, False), bool(marked), parts, found)
-
-
-def exact_signature(function: FunctionType) -> tuple[str, str, str, str, str] | None:
-    """Own name, signature, and arguments as source, for a function whose parameters are all required.
-
-    Wrong arguments then fail at the call, as they would without us, before anything is recorded.
-    """
-    code = function.__code__
-    count = code.co_argcount
-    positional = code.co_varnames[:count]
-    if (
-        count == 0
-        or function.__defaults__
-        or code.co_kwonlyargcount
-        or code.co_flags & 0x0C  # CO_VARARGS, CO_VARKEYWORDS
-        or any(name.startswith("_coopy") or not name.isidentifier() for name in positional)
-    ):
-        return None
-    parts = list(positional)
-    if code.co_posonlyargcount:
-        parts.insert(code.co_posonlyargcount, "/")
-    arguments = ", ".join(positional[1:])
-    return positional[0], ", ".join(parts), f"({arguments},)" if arguments else "()", "_coopy_none", arguments
-
-
-def binder(function: FunctionType) -> FunctionType:
-    """A function with the same parameters that does nothing: calling it checks the arguments."""
-    code = function.__code__
-    empty = (lambda: None).__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)]
-    checked = empty.replace(
-        co_argcount=code.co_argcount,
-        co_posonlyargcount=code.co_posonlyargcount,
-        co_kwonlyargcount=code.co_kwonlyargcount,
-        co_varnames=names,
-        co_nlocals=len(names),
-        co_flags=(empty.co_flags & ~0x0C) | (code.co_flags & 0x0C),
-        co_name=code.co_name,
-    )
-    binder = FunctionType(checked, {}, code.co_name, function.__defaults__)
-    binder.__kwdefaults__ = function.__kwdefaults__
-    binder.__qualname__ = function.__qualname__
-    return binder
-
-
-def _binder_of_enabled(name: str, function: Any) -> Callable[..., None]:
-    """As `binder`, of a method that has code versions: the body that is enabled where it is called."""
-    known: dict[Any, FunctionType] = {}
-
-    def bind(self: Any, /, *args: Any, **kwargs: Any) -> None:
-        body = versions.enabled(self._coopy_engine.machine, name, function)
-        if not hasattr(body, "__wrapped__"):
-            if body not in known:
-                known[body] = binder(body)
-            known[body](self, *args, **kwargs)
-
-    return bind
-
-
-def parameters_of(function: FunctionType) -> tuple[str, ...]:
-    return function.__code__.co_varnames[1 : function.__code__.co_argcount]
-
-
-def dressed(method: FunctionType, function: Any) -> FunctionType:
-    """Gives a generated method the name, the documentation and the signature of the domain's."""
-    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
-        value = getattr(function, name, None)
-        if value is not None:
-            setattr(method, name, value)
-    method.__wrapped__ = function  # type: ignore[attr-defined]
-    return method
 
 
 # -- what every proxy class has
@@ -513,19 +361,6 @@ def _not_to_be_pickled(self: Any, *_: object) -> NoReturn:
     )
 
 
-def _all_of(function: Callable[..., Iterable[Any]]) -> Callable[..., Any]:
-    # What is iterated over later, without the lock, must not be the live object.
-    return lambda domain: iter(list(function(domain)))
-
-
-def _with_domain(function: Callable[..., Any]) -> Callable[..., Any]:
-    # A domain compares itself with its own kind: the other system's domain, not its proxy.
-    def compare(domain: Any, other: Any, *rest: Any) -> Any:
-        return function(domain, other._coopy_engine.machine.domain if is_proxy(other) else other, *rest)
-
-    return compare
-
-
 def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
     """The method of a proxy for an operator of two: both systems are locked, and both are settled."""
 
@@ -534,7 +369,7 @@ def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
         theirs = other._coopy_engine if is_proxy(other) else mine
         try:
             if theirs is mine:
-                return mine.read(_with_domain(function), (other, *rest), _NO_KEYWORDS)
+                return mine.read(with_domain(function), (other, *rest), _NO_KEYWORDS)
             # In one order, whichever of the two is asked: two threads must not wait for each other.
             if id(mine) < id(theirs):
                 return mine.read(lambda domain: theirs.read(lambda two: function(domain, two, *rest), (), {}), (), _NO_KEYWORDS)
@@ -543,18 +378,3 @@ def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
             raise without_our_frames(error)
 
     return dressed(cast(FunctionType, operator), function)
-
-
-_OF_TWO = frozenset(
-    ["__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"]
-    + [
-        f"__{side}{name}__"
-        for side in ("", "r")
-        for name in "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
-    ]
-)
-READERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
-    "__iter__": _all_of,
-    "__reversed__": _all_of,
-    **dict.fromkeys(_OF_TWO, _with_domain),
-}

@@ -16,7 +16,7 @@ from coopy.ground import action
 from coopy.ground.running import current
 from coopy.ground.words import shown
 from coopy.spine.engine import Engine
-from coopy.spine.machine import Function
+from coopy.spine.methods import Function
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from coopy.clock import Clock, clock
 from coopy.errors import UsageError
-from coopy.spine.proxy import is_proxy
+from coopy.spine.methods import is_proxy
 
 
 class MockedClock(Clock):

@@ -15,7 +15,7 @@ from coopy.ground import action, batch
 from coopy.ground.line import Line
 from coopy.ground.storage import MemoryLog, MemorySnapshots
 from coopy.replication.follower import Passed, Replicated, Superseded
-from coopy.spine import proxy
+from coopy.spine import methods, proxy
 from coopy.spine.machine import Machine, construct
 from coopy.values.codec import Codec
 
@@ -251,7 +251,7 @@ class Node:
 
     def encode(self, name: str, *args: Any, **kwargs: Any) -> bytes:
         """The record of a call, as this node would send it."""
-        return self.engine.encode(proxy.recorded(name, getattr(self.cls, name), ()), args, kwargs)
+        return self.engine.encode(methods.method_for(name, getattr(self.cls, name), ()), args, kwargs)
 
     def take(self, *messages: bytes, after: int | None = None) -> None:
         """Applies messages as the line would bring them, for a node that does not follow it."""

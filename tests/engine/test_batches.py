@@ -36,7 +36,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.ground import action
 from coopy.past import history
-from coopy.spine import engine, proxy
+from coopy.spine import engine, methods
 from coopy.spine.machine import MissingName
 from coopy.testing import Clock, memory_system
 
@@ -293,7 +293,7 @@ def test_plain_calls_that_are_taken_together_come_to_what_they_come_to_one_by_on
 
 def test_a_method_that_is_not_there_fails_alone(shop: Any) -> None:
     gone = Called(None, "tea")
-    gone.what = proxy.recorded("gone", Shop.sell, ("what",))
+    gone.what = methods.method_for("gone", Shop.sell, ("what",))
     assert take(shop, *sells("tea"), gone, *sells("milk")) == [1, MissingName, 2]
     assert shop.sold == ["tea", "milk"]
 
@@ -303,7 +303,7 @@ def test_a_single_call_and_a_batch_leave_the_same_records(cls: type, tmp_path: P
     take(batch, *(call for call in every_kind() if call.what is not None))
     for call in every_kind():
         if call.what is not None:
-            run = single._coopy_engine.call if isinstance(call.what, engine.Method) else single._coopy_engine.read
+            run = single._coopy_engine.call if isinstance(call.what, methods.Method) else single._coopy_engine.read
             try:
                 run(call.what, call.args, call.kwargs)
             except Exception as error:

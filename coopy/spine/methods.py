@@ -1,0 +1,279 @@
+"""The methods of a domain class: which there are, of which kind each is, its marks and its parameters.
+
+Proxies are built from this, and engines record by it. It calls no method, and knows no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import CodeType, FunctionType
+from typing import Any, cast
+
+from coopy import versions
+from coopy.decorators import ABORT_EXCEPTION, READONLY, READS, TRANSACTIONAL, UNLOCKED
+from coopy.errors import PrevalentError
+
+__coopy_inside__ = True  # See `coopy.spine.calling`.
+Function = Callable[..., Any]
+
+CONTROLS = ("take_snapshot", "close", "shutdown", "basedir_abspath")
+"""Documented controls, on the proxy unless the class has something of that name."""
+
+# What `object` does itself, or what Python asks of a type and not of an object.
+_NEVER = frozenset(
+    "__new__ __init__ __init_subclass__ __class_getitem__ __subclasshook__ __getattribute__ __getattr__ "
+    "__setattr__ __delattr__ __del__ __reduce__ __reduce_ex__ __getstate__ __setstate__ __getnewargs__ "
+    "__getnewargs_ex__ __copy__ __deepcopy__ __sizeof__ __dir__ __class__ __post_init__ __set_name__ "
+    "__attrs_init__ __attrs_pre_init__ __attrs_post_init__ __prepare__ __mro_entries__ __instancecheck__ "
+    "__subclasscheck__ __replace__ __annotate__ __annotate_func__".split()
+)
+# Methods of containers that change nothing: they carry no mark of ours.
+_LIBRARY_READS = frozenset(
+    "get keys values items copy count index union intersection difference symmetric_difference issubset "
+    "issuperset isdisjoint most_common elements total fromkeys".split()
+)
+_LIBRARIES = frozenset({"builtins", "collections", "collections.abc", "_collections_abc", "typing"})
+_ASYNC = 0x0080 | 0x0100 | 0x0200  # CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
+ANY_SIGNATURE = ("self", "self, /, *args, **kwargs", "args", "kwargs", "*args, **kwargs")
+
+
+class Method:
+    """A method of the domain that is recorded when it is called."""
+
+    __slots__ = ("name", "function", "parameters", "abort", "transactional", "parts", "bodies")
+
+    def __init__(
+        self,
+        name: str,
+        function: Function,
+        parameters: tuple[str, ...] = (),
+        abort: bool = False,
+        transactional: bool = False,
+        parts: tuple[str, ...] = (),
+        bodies: Sequence[tuple[int, Method]] = (),
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.parameters = parameters
+        self.abort = abort
+        self.transactional = transactional
+        self.parts = parts
+        self.bodies = bodies
+        """By code version, newest first, if it has any; ``parts`` are those of all of them."""
+
+    def of(self, version: int) -> Method:
+        """The method as a code version has it."""
+        return next((method for first, method in self.bodies if first <= version), self)
+
+
+# -- which methods there are, and of which kind
+
+
+def functions_of(cls: type) -> dict[str, Any]:
+    """The functions of a class, by name, as the method resolution order gives them."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base is object:
+            continue
+        for name, member in vars(base).items():
+            found.pop(name, None)
+            if name not in _NEVER:
+                function = method_of(cls, name, member)
+                if function is not None:
+                    found[name] = function
+    return found
+
+
+def statics_of(cls: type) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        for name, member in vars(base).items():
+            if isinstance(member, (staticmethod, classmethod)) and name not in _NEVER:
+                found[name] = staticmethod(getattr(cls, name))
+            else:
+                found.pop(name, None)
+    return found
+
+
+def method_of(cls: type, name: str, member: Any) -> Function | None:
+    """What calls a member of a class on an object, or None if the member is not a method."""
+    if isinstance(member, FunctionType):
+        return member
+    if isinstance(member, (staticmethod, classmethod, type)) or not hasattr(type(member), "__get__"):
+        return None
+    if callable(member):
+        return cast(Function, member)  # Of C, or of a decorator.
+    if hasattr(type(member), "__set__") or not callable(getattr(cls, name, None)):
+        return None  # A property, a slot, a cached property.
+
+    def method(domain: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(domain, name)(*args, **kwargs)  # functools.partialmethod and its like.
+
+    return method
+
+
+def kind_of(cls: type, name: str, function: Any) -> str:
+    if getattr(function, READONLY, False):
+        return "free" if getattr(function, UNLOCKED, False) else "read"
+    if name == "__getitem__" and hasattr(cls, "__missing__"):
+        return "action"  # Looking up may add: a defaultdict.
+    if name in READS:
+        return "read"
+    home = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    if home.__module__ in _LIBRARIES and name in _LIBRARY_READS:
+        return "read"
+    return "action"
+
+
+def has_unlocked_reads(cls: type) -> bool:
+    """Whether a class has methods that run beside any other call."""
+    found = (method_of(cls, name, member) for base in cls.__mro__ for name, member in vars(base).items())
+    return any(getattr(each, READONLY, False) and getattr(each, UNLOCKED, False) for each in found)
+
+
+def is_proxy(value: object) -> bool:
+    """Whether a value is a proxy of ours."""
+    return hasattr(type(value), "_coopy_engine")
+
+
+def has(cls: type, domain: object, name: str) -> bool:
+    """Whether a domain has something of that name, or says that it will."""
+    return hasattr(domain, name) or any(name in vars(base).get("__annotations__", {}) for base in cls.__mro__)
+
+
+def refuse_async(cls: type, name: str, function: Any) -> None:
+    code = getattr(function, "__code__", None)
+    if isinstance(code, CodeType) and code.co_flags & _ASYNC:
+        raise PrevalentError(
+            f"{code.co_filename}:{code.co_firstlineno}: {cls.__qualname__}.{name} is an async method; an action "
+            f"runs from start to end without waiting, so that replay can repeat it. Make it a plain method, await "
+            f"what it needs before you call it, and pass the result in. Nothing was opened."
+        )
+
+
+# -- their marks
+
+
+def method_for(name: str, function: Any, parameters: tuple[str, ...] = ()) -> Method:
+    """What the engine is told of a function when it is called as an action."""
+    marked = getattr(function, TRANSACTIONAL, False)
+    parts = marked if isinstance(marked, tuple) else ()
+    found = [(version, method_for(name, body)) for version, body in versions.bodies(function)]
+    parts += tuple(dict.fromkeys(part for _, method in found for part in method.parts if part not in parts))
+    return Method(name, function, parameters, getattr(function, ABORT_EXCEPTION, False), bool(marked), parts, found)
+
+
+def is_withdrawing(function: object) -> bool:
+    """Whether a raising call of the function is withdrawn."""
+    return bool(getattr(function, ABORT_EXCEPTION, False) or getattr(function, TRANSACTIONAL, False))
+
+
+def is_undone(method: Method, error: BaseException) -> bool:
+    """Whether a call that raised is to leave no trace in the log."""
+    # A PrevalentError is a refusal by coopy.determinism.install in this process; another would not refuse.
+    return method.transactional or method.abort or isinstance(error, PrevalentError)
+
+
+# -- their parameters
+
+
+def exact_signature(function: FunctionType) -> tuple[str, str, str, str, str] | None:
+    """Own name, signature, and arguments as source, for a function whose parameters are all required.
+
+    Wrong arguments then fail at the call, as they would without us, before anything is recorded.
+    """
+    code = function.__code__
+    count = code.co_argcount
+    positional = code.co_varnames[:count]
+    if (
+        count == 0
+        or function.__defaults__
+        or code.co_kwonlyargcount
+        or code.co_flags & 0x0C  # CO_VARARGS, CO_VARKEYWORDS
+        or any(name.startswith("_coopy") or not name.isidentifier() for name in positional)
+    ):
+        return None
+    parts = list(positional)
+    if code.co_posonlyargcount:
+        parts.insert(code.co_posonlyargcount, "/")
+    arguments = ", ".join(positional[1:])
+    return positional[0], ", ".join(parts), f"({arguments},)" if arguments else "()", "_coopy_none", arguments
+
+
+def parameters_of(function: FunctionType) -> tuple[str, ...]:
+    return function.__code__.co_varnames[1 : function.__code__.co_argcount]
+
+
+def binder(function: FunctionType) -> FunctionType:
+    """A function with the same parameters that does nothing: calling it checks the arguments."""
+    code = function.__code__
+    empty = (lambda: None).__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)]
+    checked = empty.replace(
+        co_argcount=code.co_argcount,
+        co_posonlyargcount=code.co_posonlyargcount,
+        co_kwonlyargcount=code.co_kwonlyargcount,
+        co_varnames=names,
+        co_nlocals=len(names),
+        co_flags=(empty.co_flags & ~0x0C) | (code.co_flags & 0x0C),
+        co_name=code.co_name,
+    )
+    binder = FunctionType(checked, {}, code.co_name, function.__defaults__)
+    binder.__kwdefaults__ = function.__kwdefaults__
+    binder.__qualname__ = function.__qualname__
+    return binder
+
+
+def binder_of_enabled(name: str, function: Any) -> Callable[..., None]:
+    """As `binder`, of a method that has code versions: the body that is enabled where it is called."""
+    known: dict[Any, FunctionType] = {}
+
+    def bind(self: Any, /, *args: Any, **kwargs: Any) -> None:
+        body = versions.enabled(self._coopy_engine.machine, name, function)
+        if not hasattr(body, "__wrapped__"):
+            if body not in known:
+                known[body] = binder(body)
+            known[body](self, *args, **kwargs)
+
+    return bind
+
+
+def dressed(method: FunctionType, function: Any) -> FunctionType:
+    """Gives a generated method the name, the documentation and the signature of the domain's."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        value = getattr(function, name, None)
+        if value is not None:
+            setattr(method, name, value)
+    method.__wrapped__ = function  # type: ignore[attr-defined]
+    return method
+
+
+# -- what a read hands out instead of the live object
+
+
+def _all_of(function: Callable[..., Iterable[Any]]) -> Callable[..., Any]:
+    # What is iterated over later, without the lock, must not be the live object.
+    return lambda domain: iter(list(function(domain)))
+
+
+def with_domain(function: Callable[..., Any]) -> Callable[..., Any]:
+    # A domain compares itself with its own kind: the other system's domain, not its proxy.
+    def compare(domain: Any, other: Any, *rest: Any) -> Any:
+        return function(domain, other._coopy_engine.machine.domain if is_proxy(other) else other, *rest)
+
+    return compare
+
+
+OF_TWO = frozenset(
+    ["__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"]
+    + [
+        f"__{side}{name}__"
+        for side in ("", "r")
+        for name in "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
+    ]
+)
+READERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    "__iter__": _all_of,
+    "__reversed__": _all_of,
+    **dict.fromkeys(OF_TWO, with_domain),
+}
