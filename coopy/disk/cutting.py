@@ -15,7 +15,7 @@ import os
 from coopy.disk import digests, directory, frame
 from coopy.disk.fs import Calls
 from coopy.disk.segment import HEADER, Segment, frames_upto
-from coopy.ground.storage import WRAP, joined
+from coopy.ground.record import WRAP, joined
 
 
 def cut(calls: Calls, basedir: str, system: bytes, index: int, aside: str) -> None:

@@ -49,7 +49,7 @@ from array import array
 from collections.abc import Iterator
 from itertools import accumulate
 
-from coopy.ground.storage import AMENDMENT_BYTES, PREFIX_BYTES, WRAP, listed, sizes_of
+from coopy.ground.record import AMENDMENT_BYTES, PREFIX_BYTES, WRAP, listed, sizes_of
 
 HEAD = struct.Struct("<BBIQQ")
 MANY_HEAD = struct.Struct("<BI4sIQQI")

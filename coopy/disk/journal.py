@@ -45,7 +45,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed, copy_of
 from coopy.ground.paths import exists, reads
-from coopy.ground.storage import WRAP
+from coopy.ground.record import WRAP
 from coopy.log import warn
 
 SEGMENT_BYTES = 64 * 1024 * 1024

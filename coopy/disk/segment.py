@@ -32,7 +32,7 @@ from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedJournal, ForeignDirectory, UnsupportedFormat
 from coopy.ground.paths import is_file
-from coopy.ground.storage import WRAP
+from coopy.ground.record import WRAP
 
 BLOCK = 32 * 1024
 _ZEROS = bytes(BLOCK)

@@ -34,7 +34,7 @@ from __future__ import annotations
 import struct
 from datetime import datetime, timedelta, timezone
 
-from coopy.ground.storage import AMENDMENT_BYTES, PREFIX_BYTES
+from coopy.ground.record import AMENDMENT_BYTES, PREFIX_BYTES
 
 UNKNOWN, RETURNED, RAISED, WITHDRAWN = range(4)
 OUTCOMES = ("unknown", "returned", "raised", "withdrawn")

@@ -38,7 +38,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from coopy.errors import DamagedLine
-from coopy.ground.storage import joined, listed, sizes_of
+from coopy.ground.record import joined, listed, sizes_of
 
 ACTIONS, BARRIER, WITHDRAWAL = 1, 2, 3
 

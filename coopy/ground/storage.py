@@ -7,49 +7,13 @@ network are three ways to fill in these two interfaces, and one suite of tests
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
 from coopy.errors import DamagedSnapshot, MissingActions, SystemClosed
-
-PREFIX_BYTES = 13
-"""Every record begins with so many bytes that are not pickle. A log wraps them (and, before them,
-bytes of its own, if it likes) as one bytes object of pickle's when it is read."""
-
-WRAP = bytes([0x43, PREFIX_BYTES])
-"""What stands in front of a record that is joined: pickle's opcode SHORT_BINBYTES, and the size of what follows."""
-
-AMENDMENT_BYTES = PREFIX_BYTES + 2
-"""An amendment is so long, and every other record is longer."""
-
-
-def joined(records: Sequence[bytes]) -> tuple[bytes, array[int]]:
-    """Records joined, and the size of each with its WRAP: what `Log.append_all` takes."""
-    sizes = array("I", [len(record) + len(WRAP) for record in records])
-    return WRAP + WRAP.join(records) if records else b"", sizes
-
-
-def listed(sizes: array[int]) -> bytes:
-    """Sizes as they are written: 4 bytes each, little-endian."""
-    return _little_endian(sizes).tobytes()
-
-
-def sizes_of(data: bytes | memoryview) -> array[int]:
-    """The sizes that were written so."""
-    sizes = array("I")
-    sizes.frombytes(data)
-    return _little_endian(sizes)
-
-
-def _little_endian(sizes: array[int]) -> array[int]:
-    if sys.byteorder == "little":
-        return sizes
-    found = array("I", sizes)
-    found.byteswap()
-    return found
+from coopy.ground.record import PREFIX_BYTES, WRAP
 
 
 class Log(Protocol):

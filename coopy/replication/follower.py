@@ -45,8 +45,9 @@ from coopy.ground import action, batch
 from coopy.ground.batch import BATCH, WITHDRAWN
 from coopy.ground.interruption import note
 from coopy.ground.line import Line
+from coopy.ground.record import WRAP, with_headers
 from coopy.ground.running import current
-from coopy.ground.storage import WRAP, Log, SnapshotStore
+from coopy.ground.storage import Log, SnapshotStore
 from coopy.migration import MARK
 from coopy.past import history
 from coopy.replication.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
@@ -73,12 +74,6 @@ assert _INSTANT.size == action.HEADER.size, "an instant is what a header begins 
 
 def _raise(error: BaseException) -> None:
     raise error
-
-
-def _with_headers(headers: list[bytes], joined: bytes, sizes: array[int]) -> bytes:
-    """Joined records with other headers."""
-    call, places = len(WRAP) + action.HEADER.size, [0, *accumulate(sizes)]
-    return b"".join([WRAP + header + joined[place + call : end] for header, place, end in zip(headers, places, places[1:])])
 
 
 def _tell_all(answers: Sequence[Any], error: BaseException) -> None:
@@ -597,7 +592,7 @@ class Replicated(Engine):
             return 0
         if not self._stand_as_sent(joined_headers(headers, arguments)):
             headers = self._made_to_stand(headers)
-            records = _with_headers(headers, records, sizes)
+            records = with_headers(headers, records, sizes)
         values: list[Any] = []
         failure: BaseException | None = None
         asked: list[str] = []

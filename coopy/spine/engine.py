@@ -29,8 +29,9 @@ from coopy.effects import DONE
 from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
 from coopy.ground import action, holding
 from coopy.ground.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, note
+from coopy.ground.record import joined
 from coopy.ground.running import current
-from coopy.ground.storage import Log, SnapshotStore, StateWriter, joined
+from coopy.ground.storage import Log, SnapshotStore, StateWriter
 from coopy.log import error as log_error
 from coopy.migration import MARK
 from coopy.spine.agreement import Comparison

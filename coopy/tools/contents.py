@@ -24,7 +24,7 @@ from coopy.disk.manifest import Manifest
 from coopy.disk.segment import HEADER, Block, NotWhole, Segment
 from coopy.errors import DamagedJournal, DamagedManifest, ForeignDirectory, StorageError, UnsupportedFormat, UsageError
 from coopy.ground import action, paths
-from coopy.ground.storage import PREFIX_BYTES
+from coopy.ground.record import PREFIX_BYTES
 
 WHOLE, TORN, DAMAGED = "whole", "torn", "damaged"
 _TRIES = 10

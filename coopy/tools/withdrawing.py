@@ -39,7 +39,7 @@ from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import UsageError
 from coopy.ground import action, paths
 from coopy.ground.batch import BATCH
-from coopy.ground.storage import PREFIX_BYTES, WRAP, sizes_of
+from coopy.ground.record import PREFIX_BYTES, WRAP, sizes_of
 from coopy.tools import unloaded
 from coopy.tools.contents import WHOLE, Look, Survey, moment, survey
 from coopy.tools.repair import Progress, bytes_of, frames, known, set_aside

@@ -48,7 +48,7 @@ from typing import IO, Any, NoReturn, Protocol, cast
 from coopy import bound, migration
 from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
 from coopy.ground import decimals, fields
-from coopy.ground.storage import PREFIX_BYTES
+from coopy.ground.record import PREFIX_BYTES
 from coopy.migration import Old
 from coopy.values import bytecode, deep, entities
 

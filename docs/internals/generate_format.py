@@ -30,7 +30,7 @@ from coopy.disk import digests, directory, dirlock, frame, manifest, segment
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.ground import action
-from coopy.ground.storage import WRAP, joined
+from coopy.ground.record import WRAP, joined
 from coopy.values import codec
 
 TARGET = ROOT / "docs" / "internals" / "format.md"

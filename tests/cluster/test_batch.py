@@ -12,7 +12,7 @@ import pytest
 from coopy import DamagedLine
 from coopy.ground import batch
 from coopy.ground.batch import ACTIONS, BARRIER, Batch, Batches, pack, unpack
-from coopy.ground.storage import WRAP
+from coopy.ground.record import WRAP
 from coopy.values.codec import decode_joined
 
 RECORDS = [b"%013d" % size + b"N" * (size % 7 + 2) for size in range(5)]

@@ -24,9 +24,9 @@ from coopy import (
     SystemClosed,
     Unavailable,
 )
-from coopy.ground import action, batch
+from coopy.ground import action
 from coopy.ground.line import MemoryLine, MemoryServer
-from coopy.ground.storage import WRAP
+from coopy.ground.record import WRAP
 from coopy.replication import follower, outbox
 from coopy.replication.follower import Answered
 from coopy.replication.outbox import Group

@@ -9,7 +9,7 @@ import pytest
 
 from coopy import EncodingError, OutcomeUnknown, SystemClosed, Unavailable
 from coopy.ground import batch
-from coopy.ground.storage import WRAP
+from coopy.ground.record import WRAP
 from coopy.replication import outbox
 from coopy.replication.outbox import Group, Outbox
 

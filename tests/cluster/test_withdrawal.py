@@ -17,7 +17,7 @@ from coopy import Unavailable, abort_exception, transactional
 from coopy.errors import InterruptedReplay
 from coopy.ground import action, batch
 from coopy.ground.line import MemoryLine, MemoryServer
-from coopy.ground.storage import AMENDMENT_BYTES, WRAP
+from coopy.ground.record import AMENDMENT_BYTES, WRAP
 from coopy.past.history import actions
 from coopy.replication import follower
 

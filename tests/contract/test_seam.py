@@ -15,7 +15,8 @@ from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.ground import action
-from coopy.ground.storage import Log, MemoryLog, MemorySnapshots, SnapshotStore, joined
+from coopy.ground.record import joined
+from coopy.ground.storage import Log, MemoryLog, MemorySnapshots, SnapshotStore
 from coopy.network import shipping
 from coopy.network.connection import Connection
 from coopy.network.shipping import ShippedSnapshots

@@ -28,7 +28,7 @@ from program import environment
 from coopy import control
 from coopy.disk import dirlock, frame
 from coopy.disk.fs import Calls, File
-from coopy.ground.storage import AMENDMENT_BYTES
+from coopy.ground.record import AMENDMENT_BYTES
 
 LIVES = int(os.environ.get("COOPY_POWER_LIVES", "0"))
 FRESH = int(os.environ.get("COOPY_POWER_SEED", random.SystemRandom().randrange(1 << 32)))

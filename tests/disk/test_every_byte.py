@@ -15,7 +15,7 @@ from coopy.disk import frame
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.ground.action import header
-from coopy.ground.storage import joined
+from coopy.ground.record import joined
 
 SEGMENT = "transaction_000000000000001.log"
 

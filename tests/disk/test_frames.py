@@ -19,7 +19,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK, frames_upto, records_behind
 from coopy.ground.action import WITHDRAWN, amendment, header
-from coopy.ground.storage import WRAP, joined
+from coopy.ground.record import WRAP, joined
 from coopy.values.codec import Codec, decode_joined
 
 SYSTEM = bytes(16)

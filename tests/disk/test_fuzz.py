@@ -32,7 +32,7 @@ from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK, HEADER, MAGIC, NotWhole, Segment, frames_upto
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.ground.action import header
-from coopy.ground.storage import WRAP, joined
+from coopy.ground.record import WRAP, joined
 from coopy.values.codec import Codec, decode_joined
 
 T = TypeVar("T")

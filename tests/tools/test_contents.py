@@ -22,7 +22,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import BLOCK, Segment
 from coopy.ground import action
-from coopy.ground.storage import joined
+from coopy.ground.record import joined
 from coopy.tools.contents import Contents, contents, look
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

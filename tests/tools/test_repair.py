@@ -25,7 +25,7 @@ from coopy.disk import frame
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.ground import action
-from coopy.ground.storage import AMENDMENT_BYTES
+from coopy.ground.record import AMENDMENT_BYTES
 from coopy.past.reading import Reading
 from coopy.spine.engine import _AfterHead
 from coopy.tools import repair

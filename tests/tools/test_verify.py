@@ -16,7 +16,7 @@ import coopy
 from coopy import UsageError, control, init_system
 from coopy.disk.frame import OVERHEAD
 from coopy.ground import action
-from coopy.ground.storage import AMENDMENT_BYTES
+from coopy.ground.record import AMENDMENT_BYTES
 from coopy.past.reading import Reading
 from coopy.spine.engine import _AfterHead
 from coopy.tools import verify as module
