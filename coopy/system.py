@@ -40,6 +40,7 @@ from coopy.ground.running import current
 from coopy.ground.storage import EntryStore, Log, SnapshotStore
 from coopy.log import Bar
 from coopy.past import history, retention
+from coopy.past.proxy import codec_of_past
 from coopy.past.reading import point
 from coopy.past.retention import Retention
 from coopy.proof import beside, proving
@@ -340,9 +341,7 @@ class System:
         return True
 
     def _replay_again(self, comparison: Comparison, upto: int) -> None:
-        past, codec = proxy.Past(self._cls), Codec(self._cls)
-        codec.proxy = past.proxy
-        self.engine.past(upto, None, 0, codec, past.begin, comparison)
+        self.engine.past(upto, None, 0, *codec_of_past(self._cls), comparison)
 
     def _actions(self, after: int) -> Iterator[history.Action]:
         log = self._journal.reader()
@@ -561,10 +560,8 @@ class System:
 
     def past(self, until: int | datetime | None) -> Any:
         index, instant, clock_from = point(until, self._journal.last, self._manifest)
-        past, codec = proxy.Past(self._cls), Codec(self._cls)
-        codec.proxy = past.proxy
         with paths.reads(self.basedir):
-            domain = self.engine.past(index, instant, clock_from, codec, past.begin).domain
+            domain = self.engine.past(index, instant, clock_from, *codec_of_past(self._cls)).domain
         versions.leave(domain)
         return domain
 

@@ -20,9 +20,9 @@ from coopy.ground.words import shown
 from coopy.log import Bar
 from coopy.past import history
 from coopy.past.history import Action
+from coopy.past.proxy import codec_of_past
 from coopy.spine.agreement import Comparison, Only
 from coopy.spine.machine import Machine
-from coopy.spine.proxy import Past
 from coopy.spine.replay import Progress, restore
 from coopy.values.codec import Codec
 
@@ -50,11 +50,11 @@ class Reading:
             from coopy.determinism import install
 
             install.install()
-        self.codec = Codec(object if cls is None else cls)
         self._begin: Callable[[Machine], None] | None = None
-        if cls is not None:
-            past = Past(cls)
-            self.codec.proxy, self._begin = past.proxy, past.begin
+        if cls is None:
+            self.codec = Codec(object)
+        else:
+            self.codec, self._begin = codec_of_past(cls)
         with paths.reads(basedir):
             self.snapshots = DiskSnapshots(calls, basedir, found.system)
             self.entries = Digests(calls, basedir)

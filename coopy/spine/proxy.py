@@ -13,15 +13,12 @@ does, so `isinstance` holds.
 from __future__ import annotations
 
 import linecache
-import weakref
 from collections.abc import Callable, Iterable
 from types import FunctionType, GeneratorType
 from typing import Any, NoReturn, cast
 
 from coopy import versions
 from coopy.spine.calling import INSIDE, without_our_frames
-from coopy.spine.engine import Engine
-from coopy.spine.machine import Machine
 from coopy.spine.methods import (
     ANY_SIGNATURE,
     CONTROLS,
@@ -56,95 +53,12 @@ def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False)
     return known
 
 
-def attach(proxy_class: type, engine: Engine | Past, control: object) -> Any:
+def attach(proxy_class: type, engine: Any, control: object) -> Any:
     """A proxy for an engine."""
     proxy: Any = object.__new__(proxy_class)
     object.__setattr__(proxy, "_coopy_engine", engine)
     object.__setattr__(proxy, "_coopy_control", control)
     return proxy
-
-
-class Past:
-    """What the proxy of a past state calls: the plain object, and nothing is recorded.
-
-    A domain that holds its own proxy calls it in its methods, at replay as it did live. It holds
-    the proxy and the proxy holds this: so neither the proxy nor the domain is held from here, and a past state goes
-    with the last reference to it.
-    """
-
-    applied = settled = 0
-    """There is nothing to wait for."""
-
-    def __init__(self, cls: type) -> None:
-        self._cls = cls
-        self._proxy: Callable[[], Any] = _none
-        self._machine: Callable[[], Machine | None] = _none
-        self._domain: Callable[[], Any] = _none
-
-    @property
-    def proxy(self) -> Any:
-        """The proxy. It is the same for as long as somebody has it."""
-        found = self._proxy()
-        if found is None:
-            found = attach(build(self._cls), self, None)
-            self._proxy = weakref.ref(found)
-        return found
-
-    def begin(self, machine: Machine) -> None:
-        """Takes the machine whose domain is called."""
-        self._machine = weakref.ref(machine)
-        domain = machine.domain
-        try:
-            self._domain = weakref.ref(domain)
-        except TypeError:
-            self._domain = lambda: domain  # Its class has slots and no place for weak references.
-
-    @property
-    def log(self) -> Past:
-        """Says that all is settled."""
-        return self
-
-    @property
-    def machine(self) -> Past:
-        """Has the domain; the machine is there only while actions are replayed."""
-        return self
-
-    @property
-    def domain(self) -> Any:
-        """The plain object."""
-        return self._domain()
-
-    @property
-    def code(self) -> int:
-        """The code version that is enabled: the newest for an object that no machine has any more."""
-        machine = self._machine()
-        return versions.own(self._cls) if machine is None else machine.code
-
-    def acquire(self) -> None:
-        """Nobody else has it."""
-
-    def release(self) -> None:
-        """Nobody waits for it."""
-
-    unwind = release
-
-    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Calls the method."""
-        return self.read(method.function, args, kwargs)
-
-    def read(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Calls the function."""
-        domain = self._domain()
-        result = function(domain, *args, **kwargs)
-        if type(result) is GeneratorType:
-            return iter(list(result))
-        return self.proxy if result is domain else result
-
-    read_unlocked = read
-
-
-def _none() -> None:
-    pass
 
 
 def control_of(proxy: object) -> Any:

@@ -20,6 +20,7 @@ from coopy.ground import action, looking, paths
 from coopy.ground.storage import MemoryEntries, SnapshotStore
 from coopy.ground.words import shown
 from coopy.opening import open_as
+from coopy.past.proxy import codec_of_past
 from coopy.spine import proxy
 from coopy.spine.engine import Engine
 from coopy.spine.replay import Progress, restore
@@ -353,8 +354,7 @@ def _compare_with_replay(found: System) -> None:
     expected = digest.digest(live.domain)
     indexes = found._snapshots.indexes()
     for index in sorted({indexes[0], indexes[-1]}):
-        past, codec = proxy.Past(found._cls), Codec(found._cls)
-        codec.proxy = past.proxy
+        codec, begin_replay = codec_of_past(found._cls)
         replayed = restore(
             found.engine.log,
             _From(found._snapshots, index),
@@ -362,7 +362,7 @@ def _compare_with_replay(found: System) -> None:
             live.secret,
             deterministic=found.engine.deterministic,
             until=live.applied,
-            begin=past.begin,
+            begin=begin_replay,
         )
         if digest.digest(replayed.domain) != expected:
             raise AssertionError(_difference(live.domain, replayed.domain, found, index, live.applied))

@@ -538,7 +538,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-past-holds-its-domain",
-        "coopy/spine/proxy.py",
+        "coopy/past/proxy.py",
         "            self._domain = weakref.ref(domain)\n",
         "            self._domain = lambda: domain\n",
         "tests/test_memory.py::test_a_past_that_holds_its_own_proxy_is_gone",
