@@ -4,7 +4,7 @@
         await wiki.create_page("Home", "text")
 
 The thread takes all calls that wait, applies them in order, writes and waits for the disk
-once and tells the loop once (`Engine.begin_all`); meanwhile another applies what has come since. So the
+once and tells the loop once (`coopy.spine.calling.Calling`); meanwhile another applies what has come since. So the
 loop is never held up by the disk, nor by an action that takes long. Reads are answered in the loop, at once, unless there
 is something to wait for; then they queue up behind the calls.
 

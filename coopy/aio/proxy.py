@@ -17,8 +17,7 @@ from coopy.control import control
 from coopy.errors import UsageError
 from coopy.ground.words import shown
 from coopy.spine import methods
-from coopy.spine.calling import INSIDE, without_catching_frame
-from coopy.spine.engine import Engine
+from coopy.spine.calling import INSIDE, Calling, without_catching_frame
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
@@ -28,7 +27,7 @@ class Proxy:
 
     __slots__ = ("_coopy_engine", "_coopy_system", "_coopy_worker", "__weakref__")
 
-    _coopy_engine: Engine
+    _coopy_engine: Calling
     _coopy_system: Any
     _coopy_worker: Worker
 
@@ -171,9 +170,9 @@ _ANSWERS = {"action": None, "read": _answer, "free": _answer_in_a_thread}
 _LATER = object()
 
 
-def _at_once(engine: Engine, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _at_once(engine: Calling, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The answer, if nobody holds the lock and all that could be seen is settled."""
-    # The lock is taken by hand, as in the methods of a proxy: see `Engine.unwind`.
+    # The lock is taken by hand, as in the methods of a proxy: see `Calling.unwind`.
     _coopy_engine, _coopy_holds = engine, False
     try:
         try:

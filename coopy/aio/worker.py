@@ -15,8 +15,7 @@ from typing import Any, cast
 
 from coopy.control import control
 from coopy.errors import CoopyError, SystemClosed, UsageError, copy_of
-from coopy.spine.calling import without_catching_frame
-from coopy.spine.engine import Engine
+from coopy.spine.calling import Calling, without_catching_frame
 from coopy.spine.methods import Method
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
@@ -201,7 +200,7 @@ class Worker:
         else:
             self._tell(_settle, self._ended, None, None)
 
-    def _take_turns(self, engine: Engine) -> None:
+    def _take_turns(self, engine: Calling) -> None:
         """Applies what waits and waits for the disk; while one thread waits, the other applies what has come since."""
         while True:
             with self._turn:
@@ -243,7 +242,7 @@ class Worker:
             return [call for call in batch if call is not None]
         return cast("list[Call]", batch)
 
-    def _finish(self, engine: Engine, begun: Any, batch: list[Call]) -> None:
+    def _finish(self, engine: Calling, begun: Any, batch: list[Call]) -> None:
         """Waits for the disk, and says so. If it fails, so does every call that could have been answered."""
         try:
             for settled in engine.settled(begun, batch):

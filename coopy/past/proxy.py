@@ -7,13 +7,14 @@ they did live, and nothing is recorded.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from types import GeneratorType
 from typing import Any
 
 from coopy import versions
+from coopy.spine.calling import Call, begin_each
 from coopy.spine.machine import Machine
-from coopy.spine.methods import Method
+from coopy.spine.methods import Function, Method
 from coopy.spine.proxy import attach, build
 from coopy.values.codec import Codec
 
@@ -27,6 +28,10 @@ def codec_of_past(cls: type) -> tuple[Codec, Callable[[Machine], None]]:
     return codec, past.begin
 
 
+class _AllSettled:
+    settled = 0
+
+
 class Past:
     """What the proxy of a past state calls: the plain object, and nothing is recorded.
 
@@ -35,8 +40,7 @@ class Past:
     with the last reference to it.
     """
 
-    applied = settled = 0
-    """There is nothing to wait for."""
+    looks_at_reads = False
 
     def __init__(self, cls: type) -> None:
         self._cls = cls
@@ -63,13 +67,8 @@ class Past:
             self._domain = lambda: domain  # Its class has slots and no place for weak references.
 
     @property
-    def log(self) -> Past:
-        """Says that all is settled."""
-        return self
-
-    @property
     def machine(self) -> Past:
-        """Has the domain; the machine is there only while actions are replayed."""
+        """The past state; there is a machine only while actions are replayed."""
         return self
 
     @property
@@ -77,25 +76,39 @@ class Past:
         """The plain object."""
         return self._domain()
 
+    applied = 0
+    """There is nothing to wait for: see ``log``."""
+
     @property
     def code(self) -> int:
         """The code version that is enabled: the newest for an object that no machine has any more."""
         machine = self._machine()
         return versions.own(self._cls) if machine is None else machine.code
 
-    def acquire(self) -> None:
-        """Nobody else has it."""
+    log = _AllSettled
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Does nothing: a past state has no lock."""
+        return True
 
     def release(self) -> None:
-        """Nobody waits for it."""
+        """Does nothing."""
 
     unwind = release
 
-    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Calls the method."""
         return self.read(method.function, args, kwargs)
 
-    def read(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def begin_all(self, calls: Sequence[Call]) -> None:
+        """Takes calls in order."""
+        begin_each(self, calls)
+
+    def settled(self, begun: None, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+        """Yields all of them: nothing is waited for."""
+        yield calls
+
+    def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Calls the function."""
         domain = self._domain()
         result = function(domain, *args, **kwargs)
@@ -103,7 +116,9 @@ class Past:
             return iter(list(result))
         return self.proxy if result is domain else result
 
-    read_unlocked = read
+    def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls the function."""
+        return self.read(function, args, kwargs)
 
 
 def _none() -> None:

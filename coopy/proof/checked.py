@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 
 from coopy.errors import CheckFailed, NotRepeatable, SharedArgument, StateChanged
 from coopy.ground.running import current
-from coopy.spine.engine import Call, Engine, with_lock
+from coopy.spine.calling import Call, begin_each
+from coopy.spine.engine import Engine, with_lock
 from coopy.spine.methods import Function, Method
 from coopy.spine.replay import Progress
 from coopy.values import deep, digest, entities
@@ -126,14 +127,7 @@ class CheckedEngine(Engine):
         return False, self.log.last, result
 
     def begin_all(self, calls: Sequence[Call]) -> Any:
-        for each in calls:
-            try:
-                if type(each.what) is Method:
-                    each.value = self.call(each.what, each.args, each.kwargs, False)
-                elif each.what is not None:
-                    each.value = self.read(each.what, each.args, each.kwargs, False)
-            except BaseException as error:
-                each.error = error
+        begin_each(self, calls)
         return self.log.last
 
     def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -51,6 +51,7 @@ from coopy.ground.storage import Log, SnapshotStore
 from coopy.migration import MARK
 from coopy.past import history
 from coopy.replication.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
+from coopy.spine.calling import Call
 from coopy.spine.engine import CHUNK, STEP_NS, Engine, Saver, say_nothing, with_lock
 from coopy.spine.machine import Machine, MissingName
 from coopy.spine.methods import Function, Method, has_unlocked_reads, method_for
@@ -251,7 +252,7 @@ class Replicated(Engine):
         check_size(method.name, record)
         return record
 
-    def begin_all(self, calls: Sequence[Any]) -> list[Group]:
+    def begin_all(self, calls: Sequence[Call]) -> list[Group]:
         """Sends calls in order, and answers reads among them. What is to be `settled`, in groups."""
         groups = []
         at_once: list[Any] = []
@@ -275,7 +276,7 @@ class Replicated(Engine):
             groups.insert(0, Group((), at_once))
         return groups
 
-    def _encoded(self, calls: Sequence[Any]) -> Iterator[tuple[list[Any], list[bytes]]]:
+    def _encoded(self, calls: Sequence[Call]) -> Iterator[tuple[list[Any], list[bytes]]]:
         """Some of the calls at a time with their records. No record: it is answered; it was a read, or can't be sent."""
         rest = iter(calls)
         while chunk := list(islice(rest, CHUNK)):
@@ -313,9 +314,9 @@ class Replicated(Engine):
             _tell_all(answers, error)
             return Group((), answers)
 
-    def settled(self, groups: list[Group], calls: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    def settled(self, begun: list[Group], calls: Sequence[Call]) -> Iterator[Sequence[Any]]:
         """The calls that `begin_all` has begun, a group at a time, as they are answered."""
-        for group in groups:
+        for group in begun:
             if group.records:
                 try:
                     self._wait(group, self.timeout_s)

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Lock, RLock
-from typing import Any, Protocol
 
 from coopy.errors import EncodingError, OutcomeUnknown, SystemClosed, Unavailable, copy_of
 from coopy.ground import batch
 from coopy.ground.line import Line
 from coopy.network.limits import Sparing
+from coopy.spine.calling import Answer
 
 IN_FLIGHT_MAX = 2
 BATCH_BYTES_MAX = 1024 * 1024
@@ -26,13 +26,6 @@ WAITING_MAX = 100_000
 RECORD_BYTES_MAX = 8 * 1000 * 1000
 RETRY_S = 0.2
 RETRY_S_MAX = 0.5
-
-
-class Answer(Protocol):
-    """Who is told how a call ended."""
-
-    value: Any
-    error: BaseException | None
 
 
 class Group:

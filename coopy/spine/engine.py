@@ -23,7 +23,7 @@ from functools import wraps
 from itertools import islice, repeat
 from threading import RLock
 from types import GeneratorType
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from coopy.effects import DONE
 from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
@@ -35,6 +35,7 @@ from coopy.ground.storage import Log, SnapshotStore, StateWriter
 from coopy.log import error as log_error
 from coopy.migration import MARK
 from coopy.spine.agreement import Comparison
+from coopy.spine.calling import Call
 from coopy.spine.machine import RUNNERS, UNSURE, Machine, MissingName, running_in
 from coopy.spine.methods import Function, Method, has_unlocked_reads, is_undone
 from coopy.spine.replay import Progress, restore
@@ -83,17 +84,6 @@ def say_nothing(machine: Machine) -> None:
 
 def _keep_quiet(index: int, said: bytes) -> None:
     pass
-
-
-class Call(Protocol):
-    """A call in a batch: what it calls, and then what came of it."""
-
-    what: Any
-    """A `Method`; a function that changes nothing; or None, if nothing is to be called any more."""
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    value: Any
-    error: BaseException | None
 
 
 def with_lock(method: Callable[Concatenate[E, P], R]) -> Callable[Concatenate[E, P], R]:

@@ -18,7 +18,7 @@ from types import FunctionType, GeneratorType
 from typing import Any, NoReturn, cast
 
 from coopy import versions
-from coopy.spine.calling import INSIDE, without_our_frames
+from coopy.spine.calling import INSIDE, Calling, without_our_frames
 from coopy.spine.methods import (
     ANY_SIGNATURE,
     CONTROLS,
@@ -53,8 +53,8 @@ def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False)
     return known
 
 
-def attach(proxy_class: type, engine: Any, control: object) -> Any:
-    """A proxy for an engine."""
+def attach(proxy_class: type, engine: Calling, control: object) -> Any:
+    """Returns a proxy whose methods are calls of an engine."""
     proxy: Any = object.__new__(proxy_class)
     object.__setattr__(proxy, "_coopy_engine", engine)
     object.__setattr__(proxy, "_coopy_control", control)
@@ -100,7 +100,7 @@ def {name}({signature}):{bind}
         raise _coopy_without_our_frames(_coopy_error)
 """
 # What a reader sees is settled as long as these two indexes agree; the lock is held for the
-# comparison. It is taken by hand because `with` takes twice as long, and has a gap: see `Engine.unwind`,
+# comparison. It is taken by hand because `with` takes twice as long, and has a gap: see `Calling.unwind`,
 # which is told that it is held by the variable `_coopy_holds`; here that is the machine.
 _READ = """
 def {name}({signature}):{bind}

@@ -74,6 +74,13 @@ def test_the_spine_is_a_closed_list() -> None:
     assert {path.stem for path in (PACKAGE / "spine").glob("*.py")} - {"__init__"} == SPINE
 
 
+@pytest.mark.parametrize("name", ["coopy.aio", "coopy.past.proxy", "coopy.spine.proxy"])
+def test_a_proxy_is_built_on_what_it_asks_of_an_engine_and_on_no_engine(name: str) -> None:
+    [path] = [path for path in MODULES if name_of(path) == name]
+    assert "coopy.spine.calling" in imports(path)
+    assert not {"coopy.spine.engine", "coopy.replication.follower", "coopy.proof.checked"} & set(imports(path))
+
+
 @pytest.mark.parametrize("organ", ORGANS)
 def test_an_organ_knows_nothing_of_the_spine(organ: str) -> None:
     assert {other for one, other in arrows() if one == organ} <= ORGANS[organ]
