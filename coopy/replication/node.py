@@ -61,6 +61,7 @@ from coopy.network.server.supervisor import Supervisor
 from coopy.network.shipping import ShippedSnapshots
 from coopy.network.stream import Names, State, Stream
 from coopy.network.wire import NoTLS
+from coopy.replication.control import ClusterControl
 from coopy.replication.follower import Answered, Came, Passed, Replicated, Superseded
 from coopy.replication.outbox import Group
 from coopy.spine import methods
@@ -1178,53 +1179,6 @@ class ReplicatedSystem(System):
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             supervisor.stop()
-
-
-class ClusterControl(Control):
-    """What can be done with a node besides calling its methods."""
-
-    _system: ReplicatedSystem
-
-    @property
-    def cluster(self) -> Membership:
-        """The nodes, and what can be done with them."""
-        return self._system.membership
-
-    def sync(self, timeout: float | None = None) -> None:
-        """Returns when this node has applied every call that was answered anywhere before.
-
-        ``timeout`` in seconds; by default that of the system. Raises `Unavailable`.
-        """
-        self._system.sync(timeout)
-
-    def submit(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Sends a call and does not wait; see `coopy.Control`."""
-        return self._system.submit(method, args, kwargs)
-
-    def status(self) -> dict[str, Any]:
-        """How this node is, and what it knows of the others.
-
-        ``self``, ``state`` (starting, catching up, ready, behind, quarantined, stalled, stopped, closing; ``problem`` says why), ``role``,
-        ``leader``, ``has_quorum``, ``partner_nodes_count``, ``partner_node_status_server_X`` (2: heard of in the last ten
-        seconds; 0: not), ``readonly_nodes_count``, ``log_len`` and ``log_bytes`` (messages that the servers keep),
-        ``last_applied`` (index of the last action), ``commit_idx`` and ``position`` (the last message of the line, and the last
-        that was applied here), ``uptime`` (s), ``incarnation``, ``problem``, ``server_pid``, ``connected_to``, ``digest``;
-        ``snapshot``, ``divergence`` and ``self_check`` as on one machine, see `coopy.Control.status`.
-        """
-        return self._system.status()
-
-    def on_ready(self, function: Callable[[], object]) -> None:
-        """Calls a function once, when the node is ready; at once if it is. What it raises is logged."""
-        self._system.on_ready = function
-        self._system.tell_if_ready()
-
-    def on_state_changed(self, function: Callable[[str, str], object]) -> None:
-        """Calls a function with the state before and the state after."""
-        self._system.on_state_changed = function
-
-    def on_leader_changed(self, function: Callable[[str | None, str | None], object]) -> None:
-        """Calls a function with the name of the leading node before and after; None: none."""
-        self._system.on_leader_changed = function
 
 
 def _own_password(place: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 import coopy
 from coopy.network.membership import Membership
-from coopy.replication.node import ClusterControl
+from coopy.replication.control import ClusterControl
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "from-pysyncobj.md").read_text()
 
