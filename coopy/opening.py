@@ -198,7 +198,8 @@ def init_system(
         raise UsageError(f"node={shown(node)}: is for one of a cluster, and there is no cluster=[...]. Nothing was opened.")
     if master or replication or cluster:
         # The extra [cluster] may not be there, and few need it.
-        from coopy.replication.node import ReplicatedSystem, role
+        from coopy.replication.node import ReplicatedSystem
+        from coopy.replication.role import role
 
         found = role(
             master=master,

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any
 
 from coopy import log, versions
-from coopy.control import Control
 from coopy.disk import cutting, directory, manifest
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
@@ -44,19 +41,19 @@ from coopy.errors import (
     Unavailable,
     UsageError,
 )
-from coopy.ground import action, paths
+from coopy.ground import action
 from coopy.ground.storage import SnapshotStore
 from coopy.ground.words import shown
 from coopy.log import Bar
 from coopy.network import room as rooms
 from coopy.network import shipping, stream
-from coopy.network.address import PORT_MAX, Address, parse
+from coopy.network.address import Address, parse
 from coopy.network.connection import Connection
 from coopy.network.limits import Together, TokenBucket
-from coopy.network.membership import NODES_MAX, Membership, replicas
+from coopy.network.membership import Membership, replicas
 from coopy.network.room import Facts, Room, Turn
-from coopy.network.server import folder, loopback, proof
-from coopy.network.server.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, TLS, Settings, replica_prefix, tls_of
+from coopy.network.server import folder, proof
+from coopy.network.server.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, Settings, replica_prefix
 from coopy.network.server.supervisor import Supervisor
 from coopy.network.shipping import ShippedSnapshots
 from coopy.network.stream import Names, State, Stream
@@ -64,6 +61,7 @@ from coopy.network.wire import NoTLS
 from coopy.replication.control import ClusterControl
 from coopy.replication.follower import Answered, Came, Passed, Replicated, Superseded
 from coopy.replication.outbox import Group
+from coopy.replication.role import CLUSTER, MASTER, REPLICATION, Role, context
 from coopy.spine import methods
 from coopy.spine.engine import Engine
 from coopy.spine.machine import Machine
@@ -71,7 +69,6 @@ from coopy.spine.replay import Progress
 from coopy.system import System, begin
 from coopy.values.codec import Codec
 
-DEFAULT_PASSWORD = "copynet"
 OPEN_S = 120.0
 ASK_S = 2.0
 ANSWER_S = 0.5
@@ -105,105 +102,6 @@ NEEDED_RATE = 0.1, 2.0
 WANTED_RATE = 1 / 300, 3.0
 """So many snapshots are made for others: such without which they can't go on, and newer ones."""
 FIRST_BYTES = 1024 * 1024
-
-MASTER, REPLICATION, CLUSTER = "master", "replica", "node"
-
-
-class Role(NamedTuple):
-    """What a node is, and where the others are."""
-
-    kind: str
-    node: Address
-    nodes: tuple[Address, ...]
-    password: str
-    replica_password: str | None
-    tls: TLS | None
-    server: str | None
-    timeout_s: float
-    advice: str
-    """What to do when the others have another password."""
-
-    @property
-    def writes(self) -> bool:
-        return self.kind != REPLICATION
-
-
-def role(
-    *,
-    master: bool,
-    replication: bool,
-    cluster: Sequence[str],
-    node: str | None,
-    host: str,
-    port: int,
-    password: str,
-    replica_password: str | None,
-    tls: TLS | bool,
-    server: str | None,
-    timeout: float,
-    basedir: str,
-) -> Role:
-    """What the arguments of `init_system` ask for. Raises `UsageError`."""
-    given = [name for name, value in (("master", master), ("replication", replication), ("cluster", bool(cluster))) if value]
-    if len(given) != 1:
-        raise UsageError(f"{' and '.join(given)}: a node has one role. Nothing was opened. Leave the others out.")
-    if not isinstance(password, str) or not password:
-        raise UsageError("password: must be text, and not empty")
-    if server is not None and server.partition("://")[0] not in ("nats", "tls"):
-        raise UsageError("server: must be a URL that begins with nats:// or tls://. Nothing was opened.")
-    if not isinstance(timeout, (int, float)) or not 0 < timeout < 1e6:
-        raise UsageError(f"timeout={shown(timeout)}: must be seconds, more than 0")
-    if cluster:
-        if isinstance(cluster, str):
-            raise UsageError(f"cluster={shown(cluster)}: must be a list of addresses, as in ['a:5466', 'b:5466', 'c:5466']")
-        nodes = tuple(parse(each) for each in cluster)
-        if len(set(nodes)) != len(nodes):
-            raise UsageError(f"cluster={list(cluster)!r}: names a node twice")
-        if len(nodes) > NODES_MAX:
-            raise UsageError(f"cluster: {len(nodes)} nodes; {NODES_MAX} are the most")
-        if node is None:
-            raise UsageError(f"node=: which of {', '.join(map(str, nodes))} this one is must be said")
-        own = parse(node)
-        if own not in nodes:
-            raise UsageError(f"node={shown(node)}: is not among the nodes of the cluster: {', '.join(map(str, nodes))}")
-    else:
-        if not isinstance(port, str) and not (isinstance(port, int) and 1 <= port <= PORT_MAX):
-            raise UsageError(f"port={shown(port)}: must be a number from 1 to {PORT_MAX}. Nothing was opened.")
-        own = parse(str(Address(host, port)))
-        nodes = (own,)
-    for name, given_password in (("password", password), ("replica_password", replica_password)):
-        if given_password == DEFAULT_PASSWORD and server is None and not all(each.is_loopback for each in nodes):
-            raise UsageError(
-                f"{name}: {', '.join(str(each) for each in nodes if not each.is_loopback)} can be reached from other machines, and "
-                f"the documented password is known to everybody. Nothing was opened. Give a {name}= of your own to all nodes."
-            )
-    kind = MASTER if master else REPLICATION if replication else CLUSTER
-    certificates = _certificates(tls, basedir, serves=kind != REPLICATION and server is None)
-    advice = "Give the password= that the other side was opened with."
-    if server is None:
-        if password == DEFAULT_PASSWORD:
-            password = loopback.for_user(loopback.find_or_make(), NODE if kind == CLUSTER else REPLICA)
-            advice = (
-                f"No password= was given here, so that of this user (id {os.geteuid()}) was taken, from {loopback.path()}: those who "
-                f"are not opened by the same user, with the same HOME and XDG_RUNTIME_DIR, have another. Give a password= of your own to "
-                f"all."
-            )
-        if replica_password == DEFAULT_PASSWORD:
-            replica_password = loopback.for_user(loopback.find_or_make(), REPLICA)
-    return Role(kind, own, nodes, password, replica_password, certificates, server, float(timeout), advice)
-
-
-def _certificates(tls: TLS | bool, basedir: str, serves: bool) -> TLS | None:
-    """The files, all there and such that they can be used. Raises `UsageError`."""
-    if not tls:
-        return None
-    if not isinstance(tls, (TLS, bool)):
-        raise UsageError(f"tls={shown(tls)}: must be True, or a coopy.network.server.configuration.TLS. Nothing was opened.")
-    found = tls_of(os.path.join(basedir, "tls"), serves=serves) if isinstance(tls, bool) else tls
-    if serves and not (found.certificate and found.key):
-        raise UsageError("tls: a node that others connect to needs a certificate and its key. Nothing was opened.")
-    _context(found)
-    return found
 
 
 class ReplicatedSystem(System):
@@ -274,11 +172,11 @@ class ReplicatedSystem(System):
         os.makedirs(place, 0o700, exist_ok=True)
         own = self._role
         others = [each for each in own.nodes if each != own.node]
-        remembered = _remembered(place) or ()
+        remembered = folder.remembered(place) or ()
         # One that was alone is started as one of several to become so.
         nodes = self._asked_for_members(others) or (remembered if len(remembered) > 1 else own.nodes)
         if own.node not in nodes:
-            _remember(place, nodes)
+            folder.remember(place, nodes)
             raise NotAMember(
                 f"{own.node} is not a member of the cluster; these are: {', '.join(map(str, nodes))}. Nothing was opened and "
                 f"its server was not started. Let it join again with `coopy cluster add {own.node}` at one of the others."
@@ -328,16 +226,16 @@ class ReplicatedSystem(System):
         """By what a connection knows the other side for the right one, and what to do if it is another."""
         own = self._role
         if own.tls is not None or user is None or password is None:
-            return {"tls": _context(own.tls), "advice": own.advice}
+            return {"tls": context(own.tls), "advice": own.advice}
         return {"tls": proof.context(user, password), "tls_name": proof.name(user), "advice": own.advice}
 
     def _start_server(self) -> None:
         own = self._role
         place = os.path.join(self.basedir, "server")
         os.makedirs(place, 0o700, exist_ok=True)
-        _set_store_aside(place, "alone" if len(self._nodes) == 1 else "cluster")
+        folder.set_store_aside(place, "alone" if len(self._nodes) == 1 else "cluster")
         if own.kind == MASTER:
-            node_password = _own_password(place)
+            node_password = folder.own_password(place)
             replica_password: str | None = own.password
         else:
             node_password, replica_password = own.password, own.replica_password
@@ -938,7 +836,7 @@ class ReplicatedSystem(System):
             return
         if nodes != self._nodes:
             self._nodes = nodes
-            _remember(os.path.join(self.basedir, "server"), nodes)
+            folder.remember(os.path.join(self.basedir, "server"), nodes)
         if self._role.node not in nodes:
             self.engine.fail(
                 NotAMember(f"{self._id} was removed from the cluster; what it has is whole. It follows the others no more")
@@ -1181,33 +1079,6 @@ class ReplicatedSystem(System):
             supervisor.stop()
 
 
-def _own_password(place: str) -> str:
-    """The password by which a master talks to its own server; made once."""
-    path = os.path.join(place, "secret")
-    found = folder.read(path)
-    if found is None:
-        found = secrets.token_urlsafe(32)
-        folder.write(path, found)
-    return found
-
-
-def _set_store_aside(place: str, kind: str) -> None:
-    """Moves what a server of the other kind has stored out of the way: one of a cluster would delete it.
-
-    What it holds is in this node's journal; the system goes on in a line that begins where it ended.
-    """
-    path, store = os.path.join(place, "kind"), os.path.join(place, "store")
-    before = folder.read(path)
-    if before == kind:
-        return
-    # Without a word from before nothing is known against the store, and it may hold what the journal does not.
-    if before is not None and paths.exists(store):
-        os.rename(store, f"{store}-{before}-{time.time_ns()}")
-        # Before the word: with that alone on disk the store would be taken for one of this kind.
-        folder.sync(place)
-    folder.write(path, kind)
-
-
 def _answers(address: Address) -> bool:
     """Whether somebody takes connections there."""
     try:
@@ -1215,29 +1086,6 @@ def _answers(address: Address) -> bool:
     except OSError:
         return False
     return True
-
-
-def _remembered(place: str) -> tuple[Address, ...] | None:
-    """The members as this node knew them last."""
-    found = folder.read(os.path.join(place, "members"))
-    return None if found is None else tuple(parse(each) for each in found.split())
-
-
-def _remember(place: str, nodes: Sequence[Address]) -> None:
-    folder.write(os.path.join(place, "members"), "\n".join(map(str, nodes)) + "\n")
-
-
-def _context(tls: TLS | None) -> ssl.SSLContext | None:
-    if tls is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=tls.authority)
-        if tls.certificate:
-            context.load_cert_chain(tls.certificate, tls.key)
-    except OSError as error:
-        files = ", ".join(filter(None, (tls.certificate, tls.key, tls.authority)))
-        raise UsageError(f"tls: {files}: {error.strerror or error}. Nothing was opened. All must be PEM files.") from error
-    return context
 
 
 def _sequence_of(state: memoryview) -> int:

@@ -113,7 +113,7 @@ GIVEN = {
     "coopy.opening": {"master"},
     # A method of the library that is overridden.
     "coopy.network.connection": {"info"},
-    "coopy.replication.node": {"master"},
+    "coopy.replication.role": {"master"},
     "coopy.tests.utils": {"utils"},
     # Of a syntax tree; and what a finding calls a function that a method uses.
     "coopy.determinism.check": {"parent", "helper"},

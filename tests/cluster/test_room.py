@@ -20,6 +20,7 @@ from coopy.network.room import Facts, Room, Turn
 from coopy.network.server.configuration import REPLICA_PAYLOAD_BYTES_MAX
 from coopy.network.stream import Names, State, Stream
 from coopy.replication import node as nodes
+from coopy.replication import role as roles
 
 
 class Bucket:
@@ -160,7 +161,7 @@ def beginning(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(nodes, "OPEN_S", 1.0)
     node = nodes.ReplicatedSystem.__new__(nodes.ReplicatedSystem)
     node._cls = Bank
-    node._role = nodes.role(
+    node._role = roles.role(
         master=False,
         replication=True,
         cluster=(),
@@ -278,7 +279,7 @@ def test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied(monk
     node.engine = SimpleNamespace(position=10**12, machine=machine, newest_digests=lambda number: digests)
     said = len(json.dumps({"node": "n" * 255, **node._facts()}))
     assert said < min(QUESTION_BYTES_MAX, REPLICA_PAYLOAD_BYTES_MAX) / 2
-    node._role = node._role._replace(kind=nodes.MASTER)
+    node._role = node._role._replace(kind=roles.MASTER)
     assert len(node._facts()["digests"]) == nodes.DIGESTS_SAID
 
 

@@ -1220,15 +1220,15 @@ MUTANTS = [
     ),
     Mutant(
         "the-word-for-the-store-is-on-disk-before-the-store-is-moved",
-        "coopy/replication/node.py",
-        "        folder.sync(place)\n",
+        "coopy/network/server/folder.py",
+        "        sync(place)\n",
         "",
         "tests/network/test_folder.py::test_the_store_of_another_kind_is_moved_and_that_is_on_disk_before_the_word",
     ),
     # -- passwords, and who is told them
     Mutant(
         "the-documented-password-is-taken-as-it-is",
-        "coopy/replication/node.py",
+        "coopy/replication/role.py",
         "        if password == DEFAULT_PASSWORD:\n",
         "        if False:\n",
         "tests/cluster/test_two_users.py::test_the_documented_password_opens_nothing",

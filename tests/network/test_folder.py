@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from coopy.network.server import folder
-from coopy.replication.node import _own_password, _remembered, _set_store_aside
 
 
 class Watched:
@@ -76,28 +75,28 @@ def test_a_file_that_a_power_cut_left_empty_is_none(tmp_path: Path) -> None:
     for name in ("kind", "secret", "members"):
         (tmp_path / name).touch()
     (tmp_path / "store").mkdir()
-    _set_store_aside(str(tmp_path), "alone")
+    folder.set_store_aside(str(tmp_path), "alone")
     assert os.path.isdir(tmp_path / "store") and folder.read(str(tmp_path / "kind")) == "alone"
-    password = _own_password(str(tmp_path))
-    assert len(password) > 40 and _own_password(str(tmp_path)) == password
-    assert _remembered(str(tmp_path)) is None
+    password = folder.own_password(str(tmp_path))
+    assert len(password) > 40 and folder.own_password(str(tmp_path)) == password
+    assert folder.remembered(str(tmp_path)) is None
 
 
 def test_the_store_of_another_kind_is_moved_and_that_is_on_disk_before_the_word(tmp_path: Path, watched: Watched) -> None:
-    _set_store_aside(str(tmp_path), "alone")
+    folder.set_store_aside(str(tmp_path), "alone")
     (tmp_path / "store").mkdir()
     watched.calls.clear()
-    _set_store_aside(str(tmp_path), "cluster")
+    folder.set_store_aside(str(tmp_path), "cluster")
     assert watched.calls == ["open", "fsync folder", "open", "fsync", "replace", "open", "fsync folder"]
     assert [each.name.rpartition("-")[0] for each in tmp_path.glob("store*")] == ["store-alone"]
-    _set_store_aside(str(tmp_path), "cluster")
+    folder.set_store_aside(str(tmp_path), "cluster")
     assert len(list(tmp_path.glob("store*"))) == 1
 
 
 def test_a_store_of_another_kind_that_can_not_be_seen_is_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _set_store_aside(str(tmp_path), "alone")
+    folder.set_store_aside(str(tmp_path), "alone")
     (tmp_path / "store").mkdir()
     with monkeypatch.context() as patched:
         for name in ("stat", "lstat"):
@@ -109,7 +108,7 @@ def test_a_store_of_another_kind_that_can_not_be_seen_is_not_passed_over(
 
             patched.setattr(os, name, refuse)
         with pytest.raises(OSError):
-            _set_store_aside(str(tmp_path), "cluster")
+            folder.set_store_aside(str(tmp_path), "cluster")
     assert folder.read(str(tmp_path / "kind")) == "alone"
-    _set_store_aside(str(tmp_path), "cluster")
+    folder.set_store_aside(str(tmp_path), "cluster")
     assert not (tmp_path / "store").exists() and len(list(tmp_path.glob("store-alone-*"))) == 1

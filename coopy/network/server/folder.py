@@ -10,7 +10,13 @@ stays. An empty file counts as none: a release before this one could leave that.
 from __future__ import annotations
 
 import os
+import secrets
 import sys
+import time
+from collections.abc import Sequence
+
+from coopy.ground import paths
+from coopy.network.address import Address, parse
 
 
 def read(path: str) -> str | None:
@@ -53,3 +59,43 @@ def _sync(fd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
     else:
         os.fsync(fd)
+
+
+# -- what a node remembers beside its server
+
+
+def own_password(place: str) -> str:
+    """The password by which a master talks to its own server; made once."""
+    path = os.path.join(place, "secret")
+    found = read(path)
+    if found is None:
+        found = secrets.token_urlsafe(32)
+        write(path, found)
+    return found
+
+
+def set_store_aside(place: str, kind: str) -> None:
+    """Moves what a server of the other kind has stored out of the way: one of a cluster would delete it.
+
+    What it holds is in this node's journal; the system goes on in a line that begins where it ended.
+    """
+    path, store = os.path.join(place, "kind"), os.path.join(place, "store")
+    before = read(path)
+    if before == kind:
+        return
+    # Without a word from before nothing is known against the store, and it may hold what the journal does not.
+    if before is not None and paths.exists(store):
+        os.rename(store, f"{store}-{before}-{time.time_ns()}")
+        # Before the word: with that alone on disk the store would be taken for one of this kind.
+        sync(place)
+    write(path, kind)
+
+
+def remembered(place: str) -> tuple[Address, ...] | None:
+    """The members as this node knew them last."""
+    found = read(os.path.join(place, "members"))
+    return None if found is None else tuple(parse(each) for each in found.split())
+
+
+def remember(place: str, nodes: Sequence[Address]) -> None:
+    write(os.path.join(place, "members"), "\n".join(map(str, nodes)) + "\n")
