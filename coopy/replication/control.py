@@ -9,17 +9,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, cast
 
-from coopy.network.membership import Membership
-from coopy.system import Control
+from coopy.control import Cluster, Control
 
 
 class Controlled(Protocol):
     """What the controls ask of a node beside what they ask of any system."""
 
-    membership: Membership
     on_ready: Callable[[], object]
     on_state_changed: Callable[[str, str], object]
     on_leader_changed: Callable[[str | None, str | None], object]
+
+    @property
+    def membership(self) -> Cluster: ...
 
     def sync(self, timeout_s: float | None) -> None: ...
 
@@ -38,7 +39,7 @@ class ClusterControl(Control):
         return cast(Controlled, self._system)
 
     @property
-    def cluster(self) -> Membership:
+    def cluster(self) -> Cluster:
         """The nodes, and what can be done with them."""
         return self._node.membership
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -24,7 +23,6 @@ from coopy.disk.manifest import Manifest
 from coopy.disk.segment import Segment
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import (
-    AuthenticationFailed,
     ClusterError,
     CoopyError,
     DamagedLine,
@@ -45,23 +43,17 @@ from coopy.ground import action
 from coopy.ground.storage import SnapshotStore
 from coopy.ground.words import shown
 from coopy.log import Bar
-from coopy.network import room as rooms
-from coopy.network import shipping, stream
-from coopy.network.address import Address, parse
-from coopy.network.connection import Connection
+from coopy.network.address import parse
 from coopy.network.limits import Together, TokenBucket
-from coopy.network.membership import Membership, replicas
-from coopy.network.room import Facts, Room, Turn
-from coopy.network.server import folder, proof
-from coopy.network.server.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, Settings, replica_prefix
-from coopy.network.server.supervisor import Supervisor
-from coopy.network.shipping import ShippedSnapshots
-from coopy.network.stream import Names, State, Stream
-from coopy.network.wire import NoTLS
+from coopy.network.membership import replicas
+from coopy.network.room import Facts
+from coopy.network.stream import Names, State
 from coopy.replication.control import ClusterControl
 from coopy.replication.follower import Answered, Came, Passed, Replicated, Superseded
+from coopy.replication.jetstream import JetStream
 from coopy.replication.outbox import Group
-from coopy.replication.role import CLUSTER, MASTER, REPLICATION, Role, context
+from coopy.replication.role import CLUSTER, Role
+from coopy.replication.servers import Members, OwnServer, Servers
 from coopy.spine import methods
 from coopy.spine.engine import Engine
 from coopy.spine.machine import Machine
@@ -71,8 +63,7 @@ from coopy.values.codec import Codec
 
 OPEN_S = 120.0
 ASK_S = 2.0
-ANSWER_S = 0.5
-MAKE_S = 2.0
+LEADER_S = 5.0
 SAY_S = 0.5
 LOOK_S = 1.0
 FLUSH_S = 5.0
@@ -110,15 +101,20 @@ class ReplicatedSystem(System):
     engine: Replicated
     _journal: Journal
 
-    def __init__(self, *parts: Any, role: Role, **options: Any) -> None:
+    def __init__(
+        self,
+        *parts: Any,
+        role: Role,
+        servers: Callable[[Role, Names, str], Servers] = JetStream,
+        **options: Any,
+    ) -> None:
         if options.get("check"):
             raise UsageError("check=True: looks after a system on one machine. Nothing was opened. Leave it out here.")
         self._role = role
         self._nodes = role.nodes
         self._control = ClusterControl
         self._pid = os.getpid()
-        self._supervisor: Supervisor | None = None
-        self._connection: Connection | None = None
+        self._left = False
         self._founding = False
         self._founded = threading.Event()
         self._mends: list[float] = []
@@ -144,6 +140,7 @@ class ReplicatedSystem(System):
         self.on_ready: Callable[[], object] = _nothing
         cls = parts[0] if isinstance(parts[0], type) else type(parts[0])
         self._names = Names(re.sub(r"[^A-Za-z0-9_-]", "_", cls.__name__.lower())[:64])
+        self._servers = servers(role, self._names, parts[1])
         super().__init__(*parts, **options)
 
         if not self._role.writes:
@@ -159,161 +156,24 @@ class ReplicatedSystem(System):
             raise
 
     def _begun(self, calls: Calls) -> Manifest:
-        if self._role.writes and self._role.server is None:
-            if self._role.kind == CLUSTER:
-                self._nodes = self._members_now()
-            self._start_server()
-        self._connect()
+        servers = self._servers
+        self._nodes = servers.open()
+        self._room, self._line, self._sparing = servers.room, servers.line, servers.sparing
+        self._founder = servers.turn("founder", FOUNDER_S)
+        self._snapshotting = servers.turn("snapshotting", SHIP_S)
         return self._agreed(calls)
 
-    def _members_now(self) -> tuple[Address, ...]:
-        """The members as the others know them, or as this node knew them last. Raises `NotAMember`."""
-        place = os.path.join(self.basedir, "server")
-        os.makedirs(place, 0o700, exist_ok=True)
-        own = self._role
-        others = [each for each in own.nodes if each != own.node]
-        remembered = folder.remembered(place) or ()
-        # One that was alone is started as one of several to become so.
-        nodes = self._asked_for_members(others) or (remembered if len(remembered) > 1 else own.nodes)
-        if own.node not in nodes:
-            folder.remember(place, nodes)
-            raise NotAMember(
-                f"{own.node} is not a member of the cluster; these are: {', '.join(map(str, nodes))}. Nothing was opened and "
-                f"its server was not started. Let it join again with `coopy cluster add {own.node}` at one of the others."
-            )
-        return nodes
-
-    def _asked_for_members(self, others: Sequence[Address]) -> tuple[Address, ...] | None:
-        """What the first says that lets this node in. Raises `AuthenticationFailed` if nobody does, and one has another password."""
-        refused: AuthenticationFailed | None = None
-        for each in others:
-            if not _answers(each):
-                continue
-            connection = self._connected_to([f"{self._scheme}://{each}"], NODE, self._role.password)
-            try:
-                connection.open(ASK_S)
-            except AuthenticationFailed as error:
-                # At the address of a node that is away may be anybody, and the others can do without it. With another password it
-                # is a node all the same, and who started this one has to hear of that.
-                if isinstance(error.__cause__, NoTLS):
-                    log.warn("%s: %s", self._id, error)
-                else:
-                    refused = error
-                continue
-            except Unavailable:
-                continue
-            if refused is not None:
-                log.warn("%s: %s", self._id, refused)
-            try:
-                facts = connection.run(Room(connection, self._names, self._id, writes=True).read("members"), ASK_S)
-            except Unavailable:
-                return None
-            finally:
-                connection.close()
-            return None if facts is None else tuple(parse(each) for each in facts["nodes"])
-        if refused is not None:
-            raise refused
-        return None
-
     @property
-    def _scheme(self) -> str:
-        return "nats" if self._role.tls is None else "tls"
-
-    def _connected_to(self, urls: list[str], user: str, password: str) -> Connection:
-        return Connection(urls, user, password, name=f"coopy {self._id}", **self._recognised(user, password))
-
-    def _recognised(self, user: str | None, password: str | None) -> dict[str, Any]:
-        """By what a connection knows the other side for the right one, and what to do if it is another."""
-        own = self._role
-        if own.tls is not None or user is None or password is None:
-            return {"tls": context(own.tls), "advice": own.advice}
-        return {"tls": proof.context(user, password), "tls_name": proof.name(user), "advice": own.advice}
-
-    def _start_server(self) -> None:
-        own = self._role
-        place = os.path.join(self.basedir, "server")
-        os.makedirs(place, 0o700, exist_ok=True)
-        folder.set_store_aside(place, "alone" if len(self._nodes) == 1 else "cluster")
-        if own.kind == MASTER:
-            node_password = folder.own_password(place)
-            replica_password: str | None = own.password
-        else:
-            node_password, replica_password = own.password, own.replica_password
-        tls, replica_tls = own.tls, None
-        if tls is None:
-            tls = proof.files(place, NODE, node_password, own.node.host)
-            if replica_password is not None:
-                replica_tls = proof.files(place, REPLICA, replica_password, own.node.host)
-        self._supervisor = Supervisor(
-            Settings(
-                directory=place,
-                name=str(own.node),
-                listen=own.node,
-                peers=self._nodes if len(self._nodes) > 1 else (),
-                node_password=node_password,
-                replica_password=replica_password,
-                subject=self._names.subject,
-                tls=tls,
-                replica_tls=replica_tls,
-            )
-        )
-        self._supervisor.start()
-
-    def _connect(self) -> None:
-        own = self._role
-        urls = [own.server] if own.server else [f"{self._scheme}://{each}" for each in (own.node, *self._nodes)]
-        if self._supervisor is not None:
-            urls[0] = self._supervisor.url
-        user: str | None = NODE
-        password: str | None = own.password
-        inbox, api = "_INBOX", "$JS.API"
-        if own.server:
-            user = password = None
-        elif own.kind == REPLICATION:
-            user, inbox, api = REPLICA, REPLICA_INBOX, replica_prefix(self._names.subject)
-        elif self._supervisor is not None:
-            password = self._supervisor.settings.node_password
-        self._connection = Connection(
-            list(dict.fromkeys(urls)),
-            user,
-            password,
-            name=f"coopy {self._id}",
-            inbox=inbox,
-            api=api,
-            **self._recognised(user, password),
-        )
-        try:
-            self._connection.open(OPEN_S if own.writes else min(own.timeout_s, OPEN_S))
-        except BaseException:
-            self._connection = None
-            raise
-        self._sparing = self._connection.sparing
-        self._room = Room(self._connection, self._names, self._id, writes=own.writes)
-        self._founder = Turn(self._room, "founder", FOUNDER_S)
-        self._snapshotting = Turn(self._room, "snapshotting", SHIP_S)
-        # What asks a stream's leader is done by servers in one queue for all, which anybody could fill.
-        asks = None if own.writes or own.server else self._room.asked
-        self._line = Stream(self._connection, self._names, writes=own.writes, asks=asks)
-        self._shipped = ShippedSnapshots(self._connection, self._names)
-        self.membership = Membership(self._connection, self._names, self._room, self._as_system)
-
-    def _as_system(self) -> Connection:
-        if self._supervisor is None:
-            raise UsageError("the servers are not coopy's own: change their number with their own tools")
-        found = self._supervisor
-        return self._connected_to([found.url], SYSTEM, found.settings.node_password)
+    def membership(self) -> Members:
+        return self._servers.members
 
     @property
     def _id(self) -> str:
         """The name of this node."""
-        if self._role.kind == REPLICATION:
-            return f"{os.uname().nodename}:{os.getpid()}"
-        return str(self._role.node)
+        return self._role.id
 
     def _agreed(self, calls: Calls) -> Manifest:
         """The manifest of the system that all nodes are of. Makes its things on the servers if they are not there."""
-        connection = self._connection
-        assert connection is not None
         bar = Bar(f"waiting for {'a majority of ' if len(self._nodes) > 1 else ''}{', '.join(map(str, self._nodes))}")
         began = time.monotonic()
         deadline = began + OPEN_S
@@ -324,8 +184,7 @@ class ReplicatedSystem(System):
             while True:
                 try:
                     if time.monotonic() >= turn:
-                        for make in (rooms.make, shipping.make):
-                            connection.run(make(connection, self._names, replicas(len(self._nodes))), MAKE_S)
+                        self._servers.make(replicas(len(self._nodes)))
                     found = self._genesis(calls)
                     if found is not None:
                         return found
@@ -430,7 +289,6 @@ class ReplicatedSystem(System):
 
     def _join(self, progress: Progress) -> None:
         engine, room = self.engine, self._room
-        assert self._connection is not None
         if self._founding:
             self._found()
         self._room.enter()
@@ -478,16 +336,15 @@ class ReplicatedSystem(System):
     def _found(self) -> None:
         """Gives the others what they begin with, and then says that the system has begun."""
         engine = self.engine
-        assert self._connection is not None
         if engine.unapplied is not None:
             engine.leave_unapplied_out(engine.position)  # The others begin with the state of this node.
         if engine.machine.applied not in self._snapshots.indexes():
             self.take_snapshot()
         # A directory that has followed another line before goes on counting.
-        connection, number, first = self._connection, replicas(len(self._nodes)), engine.machine.batches.sequence + 1
+        first = engine.machine.batches.sequence + 1
         # What was left of a batch that was begun was answered to nobody, and is in no line any more.
         engine.position = first - 1
-        connection.insist(lambda: stream.make(connection, self._names, number, first), OPEN_S)
+        self._servers.make_line(replicas(len(self._nodes)), first)
         if not self._founder.renew():
             raise self._not_the_founder()
         self._ship()
@@ -507,11 +364,10 @@ class ReplicatedSystem(System):
 
     def _look(self, timeout_s: float) -> State:
         """What the leader says of the stream. Raises `Unavailable`."""
-        assert self._connection is not None
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                self._line_state = self._connection.run(self._line.state(), 5)
+                self._line_state = self._servers.state(LEADER_S)
                 return self._line_state
             except ClusterError as error:
                 if time.monotonic() > deadline:
@@ -528,10 +384,10 @@ class ReplicatedSystem(System):
         sequence = _sequence_of(data)
         shipped, revision = self._room.get("shipped")
         if shipped is None or shipped["index"] < index:
-            self._shipped.write(index, lambda file: _in_pieces(file, data))
+            self._servers.shipped.write(index, lambda file: _in_pieces(file, data))
             self._room.put("shipped", {"index": index, "sequence": sequence}, revision)
-            for old in self._shipped.indexes()[:-2]:
-                self._shipped.forget(old + 1)
+            for old in self._servers.shipped.indexes()[:-2]:
+                self._servers.shipped.forget(old + 1)
         return {"index": index, "sequence": sequence}
 
     def _snapshots_for(self, asked: list[Facts]) -> list[Facts]:
@@ -592,9 +448,9 @@ class ReplicatedSystem(System):
     def _fetched(self, index: int) -> tuple[int, memoryview] | None:
         """The snapshot of that index. None if another has taken its place, or the server that answers is behind."""
         bar = Bar(f"fetching the snapshot of action {index}")
-        self._shipped.progress = bar.loading
+        self._servers.shipped.progress = bar.loading
         try:
-            found = self._shipped.latest(index)
+            found = self._servers.shipped.latest(index)
         finally:
             bar.finish()
         # An older one would be taken again and again: what the node did wrong it would do again.
@@ -787,7 +643,7 @@ class ReplicatedSystem(System):
         upto = min(self._safe, state.first + quarter) if state.bytes > LINE_BYTES_MAX else everybody
         if upto > state.first:
             try:
-                self._line.forget(upto)
+                self._servers.line.forget(upto)
             except (ClusterError, SystemClosed) as error:
                 self._sparing.warn("not forgotten", "%s: the line keeps what all nodes have: %s", self._id, error)
 
@@ -796,7 +652,7 @@ class ReplicatedSystem(System):
 
         ``state``: what the stream's leader said, None if there is none. ``moves``: whether anything came since it was asked last.
         """
-        supervisor = self._supervisor
+        supervisor = self._servers.own
         if supervisor is None or not self._lags(supervisor, state, moves):
             return None
         if lagging is None:
@@ -816,7 +672,7 @@ class ReplicatedSystem(System):
             supervisor.stop()  # The node was closed just before.
         return None
 
-    def _lags(self, supervisor: Supervisor, state: State | None, moves: bool) -> bool:
+    def _lags(self, supervisor: OwnServer, state: State | None, moves: bool) -> bool:
         if not supervisor.running:
             return True
         if state is None or (self.engine.outbox.problem is not None and not moves):
@@ -836,16 +692,16 @@ class ReplicatedSystem(System):
             return
         if nodes != self._nodes:
             self._nodes = nodes
-            folder.remember(os.path.join(self.basedir, "server"), nodes)
+            self._servers.remember(nodes)
         if self._role.node not in nodes:
             self.engine.fail(
                 NotAMember(f"{self._id} was removed from the cluster; what it has is whole. It follows the others no more")
             )
             self._set_state("stopped")
             self._ended.set()
-            if self._supervisor is not None:
-                self._supervisor.stop()
-        elif self._supervisor is not None and state.replicas < replicas(len(nodes)) and self._leader == self._id:
+            if self._servers.own is not None:
+                self._servers.own.stop()
+        elif self._servers.own is not None and state.replicas < replicas(len(nodes)) and self._leader == self._id:
             try:
                 self.membership.grow({self._id, *self._room.alive()})
             except (ClusterError, SystemClosed) as error:
@@ -853,12 +709,7 @@ class ReplicatedSystem(System):
 
     def _leading(self, state: State) -> str | None:
         """The name of the node that leads; None while the servers don't agree on one."""
-        # A node that took itself for it then would carry out effects that another does as well.
-        if state.leader and self._role.server is not None:
-            # It is the name of a server of the user's, not of a node: the first of those that are heard.
-            there = {self._id, *self._room.alive()}
-            return next((str(each) for each in sorted(self._nodes) if str(each) in there), None)
-        return state.leader or (None if state.peers else str(self._role.node))
+        return self._servers.leading(state, self._nodes, {self._id, *self._room.alive()})
 
     def _lead_is(self, leader: str | None) -> None:
         before, self._leader = self._leader, leader
@@ -961,14 +812,13 @@ class ReplicatedSystem(System):
 
     def _line_for(self, asked: list[Facts]) -> list[Facts]:
         """Answers replicas: what the stream's leader says of it, and whether it has a message."""
-        assert self._connection is not None
-        state = self._connection.run(self._line.state(), ASK_S) if self._looks.take() else None
+        state = self._servers.state(ASK_S) if self._looks.take() else None
         found = []
         for each in asked:
             sequence = each.get("sequence")
             answer: Facts = {"state": state}
             if isinstance(sequence, int) and 0 < sequence < 1 << 63 and state is not None and self._looks.take():
-                answer["there"] = self._connection.run(self._line.is_there(sequence), ASK_S)
+                answer["there"] = self._servers.is_there(sequence, ASK_S)
             unanswered = state is None or sequence is not None and "there" not in answer
             found.append({"error": "too many ask", "retry_s": 0.2} if unanswered else answer)
         return found
@@ -1012,8 +862,8 @@ class ReplicatedSystem(System):
             "problem": str(engine.failure or stalled or self._unserved or engine.outbox.problem or "") or None,
             "self_code_version": engine.machine.own_code,
             "enabled_code_version": engine.machine.code,
-            "server_pid": None if self._supervisor is None else self._supervisor.pid,
-            "connected_to": None if self._connection is None else self._connection.url,
+            "server_pid": None if self._servers.own is None else self._servers.own.pid,
+            "connected_to": self._servers.url,
             "digest": engine.newest_digests(1),
             **self._proofs(),
         }
@@ -1066,26 +916,11 @@ class ReplicatedSystem(System):
     def _leave(self) -> None:
         self._ended.set()
         self._founded.set()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            engine = getattr(self, "engine", None)
-            if engine is not None:
-                engine.outbox.close(SystemClosed(f"the system in {self.basedir} is closed"))
-            self._room.close()
-            self._line.close()
-            connection.close()
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None:
-            supervisor.stop()
-
-
-def _answers(address: Address) -> bool:
-    """Whether somebody takes connections there."""
-    try:
-        socket.create_connection(address, ANSWER_S).close()
-    except OSError:
-        return False
-    return True
+        engine = getattr(self, "engine", None)
+        if engine is not None and not self._left:
+            self._left = True
+            engine.outbox.close(SystemClosed(f"the system in {self.basedir} is closed"))
+        self._servers.close()
 
 
 def _sequence_of(state: memoryview) -> int:

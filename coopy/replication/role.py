@@ -37,6 +37,13 @@ class Role(NamedTuple):
     def writes(self) -> bool:
         return self.kind != REPLICATION
 
+    @property
+    def id(self) -> str:
+        """The name of this node."""
+        if self.kind == REPLICATION:
+            return f"{os.uname().nodename}:{os.getpid()}"
+        return str(self.node)
+
 
 def role(
     *,

@@ -161,8 +161,8 @@ def test_a_replica_goes_on_from_its_own_directory(pair: Pair) -> None:
         master.deposit("x")
     control(replica).sync()
     pair.close(replica)
-    shipped = control(master)._system._shipped.indexes()
-    control(master)._system._shipped.forget(shipped[-1] + 1)
+    shipped = control(master)._system._servers.shipped.indexes()
+    control(master)._system._servers.shipped.forget(shipped[-1] + 1)
     master.deposit("x")
     replica = pair.replica()
     assert replica.balance("x") == 4

@@ -176,7 +176,7 @@ def beginning(monkeypatch: pytest.MonkeyPatch) -> Any:
         basedir="",
     )
     node._nodes = node._role.nodes
-    node._connection = cast(Any, object())
+    node._servers = cast(Any, SimpleNamespace())
     return node
 
 
@@ -252,7 +252,7 @@ def test_a_server_that_is_behind_gives_no_older_snapshot_for_the_one_that_was_as
     node._room = facts.room("one")
     node._room.put("shipped", {"index": 7, "sequence": 5}, 0)
     node._ended = threading.Event()
-    node._shipped = cast(Any, SimpleNamespace(latest=lambda upto: shipped.pop(), progress=None))
+    node._servers.shipped = SimpleNamespace(latest=lambda upto: shipped.pop(), progress=None)
     monkeypatch.setattr(nodes, "RETRY_S", 0.001)
     monkeypatch.setattr(node, "_look", lambda timeout_s: State(1, 5, 0, 1, None, ()))
     assert node._fetch_snapshot(5) == (7, b"new")
@@ -284,23 +284,22 @@ def test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied(monk
 
 
 class Leader:
-    """A stream's leader, which says what it has, and is asked through the nodes."""
+    """The servers of a stream, whose leader says what it has, and is asked through the nodes."""
 
     def __init__(self) -> None:
         self.state_, self.looks = State(5, 9, 100, 3, "a:1", (("b:1", True, False, 0),)), 0
 
-    async def state(self) -> State:
+    def state(self, timeout_s: float) -> State:
         self.looks += 1
         return self.state_
 
-    async def is_there(self, sequence: int) -> bool:
+    def is_there(self, sequence: int, timeout_s: float) -> bool:
         self.looks += 1
         return 5 <= sequence <= 9
 
 
 def asked_of(leader: Leader, node: Any, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    node._line = leader
-    node._connection = SimpleNamespace(run=lambda work, timeout_s: asyncio.run(work))
+    node._servers = leader
     node._looks = TokenBucket(10, 10, clock)
 
 

@@ -115,10 +115,10 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
 
 def lagging(system: ReplicatedSystem) -> Callable[[], Any]:
     """What the leader says of the stream, but that the copy of this node's server does not catch up."""
-    state = system._line.state
+    state = system._servers.state
 
-    async def said() -> State:
-        found = await state()
+    def said(timeout_s: float) -> State:
+        found = state(timeout_s)
         return found._replace(peers=((system._id, False, False, 5000),))
 
     return said
@@ -132,7 +132,7 @@ def test_a_server_whose_copy_does_not_catch_up_is_started_again_and_the_node_goe
     before = control(bank).status()["server_pid"]
     with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "coopy"):
         trio.impatient(number, patched, 0)
-        patched.setattr(system._line, "state", lagging(system))
+        patched.setattr(system._servers, "state", lagging(system))
         until(lambda: "its server has not caught up or taken anything for 0 s, and is started again" in caplog.text)
     until(lambda: control(bank).status()["server_pid"] not in (None, before))
     assert not lives(before)
@@ -147,12 +147,12 @@ def test_a_server_that_can_not_be_started_again_is_tried_again_and_the_node_goes
 ) -> None:
     number = (trio.leader() + 1) % 3
     system, bank = trio.system(number), trio.banks[number]
-    supervisor = system._supervisor
+    supervisor: Any = system._servers.own
     assert supervisor is not None
     before = supervisor.pid
     with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "coopy"):
         trio.impatient(number, patched, 0)
-        patched.setattr(system._line, "state", lagging(system))
+        patched.setattr(system._servers, "state", lagging(system))
         patched.setattr(supervisor, "_binary", "/nowhere/nats-server")
         until(lambda: "could not be started" in caplog.text)
         assert supervisor.pid is None
@@ -174,7 +174,7 @@ def test_where_the_servers_are_the_user_s_one_node_leads_and_all_say_the_same(
     said = State(1, 1, 0, 3, "a server", (("another server", True, False, 0), ("a third", True, False, 0)))
     for system in trio.systems():
         until(lambda: len(system._room.alive()) == 2)
-        monkeypatch.setattr(system, "_role", system._role._replace(server="nats://there"))
+        monkeypatch.setattr(system._servers, "_role", system._role._replace(server="nats://there"))
     assert {system._leading(said) for system in trio.systems()} == {trio.addresses[0]}
 
 
@@ -184,14 +184,14 @@ def test_no_node_takes_itself_for_the_leading_one_while_the_servers_have_none(
     leader = trio.leader()
     system, bank = trio.system(leader), trio.banks[leader]
     until(lambda: control(bank).status()["has_quorum"] and system._delivers())
-    state = system._line.state
+    state = system._servers.state
 
-    async def said() -> State:
-        found = await state()
+    def said(timeout_s: float) -> State:
+        found = state(timeout_s)
         return found._replace(leader=None, peers=((system._id, False, False, 0), *found.peers))
 
     with monkeypatch.context() as patched:
-        patched.setattr(system._line, "state", said)
+        patched.setattr(system._servers, "state", said)
         until(lambda: control(bank).status()["leader"] is None)
         assert not control(bank).status()["has_quorum"] and not system._delivers()
     trio.leader()

@@ -1263,7 +1263,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-stranger-at-an-absent-node-s-address-stops-who-starts",
-        "coopy/replication/node.py",
+        "coopy/replication/jetstream.py",
         "                if isinstance(error.__cause__, NoTLS):\n",
         "                if False:\n",
         "tests/network/test_proof.py::test_a_node_asks_the_others_for_the_members_though_a_stranger_has_the_address_of_one",
