@@ -3,10 +3,13 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-cluster test quick test-all crash faults fuzz simulate strangers mutants moments memory bench bench-all bench-cluster coverage typecheck clean
 
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+DEMO_VENV ?= .venv-demo
+# What the package itself needs, as pyproject.toml says it.
+CORE := $(shell sed -n 's/^dependencies = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 RUNS ?= 200
 LIVES ?= 2000
 LOOKS ?= 2000
@@ -16,23 +19,33 @@ MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
 SECONDS ?= 600
 EVERY ?= 1
-VERSIONS ?= 3.10 3.11 3.12 3.13
+VERSIONS ?= 3.10 3.11 3.12 3.13 3.14
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|' 2>/dev/null \
 		|| grep -E '^[a-z-]+:.*## ' Makefile
 
-# The virtual environment is made again when what it should hold has changed.
-$(VENV)/.installed: pyproject.toml requirements.txt
+define new_venv
 	@test -n "$(PYTHON)" || { echo "No Python 3.10 or newer was found. Install one, or run: make PYTHON=/path/to/python3 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv --clear $(1)
+endef
+
+# The virtual environment is made again when what it should hold has changed.
+$(VENV)/.installed: pyproject.toml requirements.txt
+	$(call new_venv,$(VENV))
 	@echo "installing coopy and what its tests need into $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-demo: $(VENV)/.installed  ## the main job: write, kill -9 while writing, open again, find everything
-	@$(BIN)/python examples/demo.py
+# The demo needs no more than coopy itself does, so that the first minute with the project is no minute of waiting.
+$(DEMO_VENV)/.installed: pyproject.toml
+	$(call new_venv,$(DEMO_VENV))
+	@$(DEMO_VENV)/bin/python -m pip install -q --disable-pip-version-check $(CORE)
+	@touch $@
+
+demo: $(DEMO_VENV)/.installed  ## the main job: write, kill -9 while writing, open again, find everything
+	@PYTHONPATH=. $(DEMO_VENV)/bin/python examples/demo.py
 
 demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that leads, go on, start it again, compare
 	@$(BIN)/python examples/cluster_demo.py
@@ -43,7 +56,7 @@ test: $(VENV)/.installed  ## all tests, with 20 kills, 80 lives with the power c
 quick: $(VENV)/.installed  ## the tests that are quick, of every part: in less than a minute, many times a day
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-all:  ## the tests under each Python from 3.10 to 3.13 that is found
+test-all:  ## the tests under each Python from 3.10 to 3.14 that is found
 	@failed=; for v in $(VERSIONS); do \
 		python=; for p in python$$v "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$v.*/bin/python; do \
 			if "$$p" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$v')" 2>/dev/null; then python=$$p; break; fi; \
@@ -105,4 +118,4 @@ typecheck: $(VENV)/.installed  ## mypy --strict
 	@$(BIN)/python -m mypy --strict coopy
 
 clean:  ## removes what the other targets made
-	rm -rf .venv .venv-3.* .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache
+	rm -rf .venv .venv-3.* .venv-demo .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache

@@ -130,3 +130,17 @@ def test_make_without_a_target_lists_every_target() -> None:
     assert phony is not None
     for target in phony[1].split():
         assert re.search(rf"^ +make {target} +\S", ran.stdout, re.M), f"make says nothing of {target}"
+
+
+def test_the_demo_installs_what_the_package_needs_and_nothing_else() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    asked = ["make", "--dry-run", "demo", "DEMO_VENV=not-there"]
+    ran = subprocess.run(asked, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    (installs,) = [line for line in ran.stdout.splitlines() if "pip install" in line]
+    needed = re.search(r"^dependencies = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(), re.M)
+    assert needed is not None
+    assert installs.split("--disable-pip-version-check ")[1] == needed[1]
+    assert "requirements.txt" not in ran.stdout
