@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz simulate strangers mutants moments memory bench bench-all bench-cluster coverage typecheck clean
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz simulate strangers mutants moments memory bench bench-all bench-cluster coverage check layers clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -50,7 +50,7 @@ demo: $(DEMO_VENV)/.installed  ## the main job: write, kill -9 while writing, op
 demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that leads, go on, start it again, compare
 	@$(BIN)/python examples/cluster_demo.py
 
-test: $(VENV)/.installed  ## all tests, with 20 kills, 80 lives with the power cut and five faults of a cluster
+test: check  ## what `make check` looks at, and all tests, with 20 kills, 80 lives with the power cut and five faults of a cluster
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(VENV)/.installed  ## the tests that are quick, of every part: in less than a minute, many times a day
@@ -108,14 +108,15 @@ bench-cluster: $(VENV)/.installed  ## three nodes on this machine, against the r
 	@$(BIN)/python -m benchmarks.cluster
 
 coverage: $(VENV)/.installed  ## the tests with coverage; a report in htmlcov/
-	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m coverage run -m pytest
-	@$(BIN)/python -m coverage combine -q
-	@$(BIN)/python -m coverage html -q
-	@$(BIN)/python -m coverage report --fail-under 95
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report html --cov-report term --cov-fail-under 95
 
-typecheck: $(VENV)/.installed  ## mypy --strict
+check: $(VENV)/.installed  ## the formatter, the linter and the types; seconds, and before each commit
+	@$(BIN)/python -m ruff format --check -q . || { echo "not formatted: run $(BIN)/ruff format"; exit 1; }
+	@$(BIN)/python -m ruff check -q .
 	@$(BIN)/python -m mypy --strict coopy
 
+layers: $(VENV)/.installed  ## the house in figures: rooms, arrows, and three walks through it
+	@$(BIN)/python tests/architecture/layers.py
+
 clean:  ## removes what the other targets made
-	rm -rf .venv .venv-3.* .venv-demo .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache
+	rm -rf .venv .venv-3.* .venv-demo .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -37,7 +37,7 @@ class Row:
         self.ours = statistics.median(ours)
         self.raw = statistics.median(raw)
         # Round by round: the machine's speed drifts, a pair measured in turn drifts with it.
-        self.ratio = statistics.median(mine / limit for mine, limit in zip(ours, raw))
+        self.ratio = statistics.median(mine / limit for mine, limit in zip(ours, raw, strict=True))
         self.goal = goal
         self.holds = self.ratio >= goal if rate else self.ratio <= goal
         self.rate = rate

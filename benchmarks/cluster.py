@@ -357,7 +357,7 @@ class Cluster:
 
         nodes = [f"127.0.0.1:{port}" for port in free_ports(3)]
         paths = [os.path.join(directory, f"{kind}{number}") if own else directory for number in range(3)]
-        self.nodes = [Process(kind, path, node, *nodes, *more) for path, node in zip(paths, nodes)]
+        self.nodes = [Process(kind, path, node, *nodes, *more) for path, node in zip(paths, nodes, strict=True)]
 
     def __enter__(self) -> Cluster:
         try:

@@ -31,7 +31,7 @@ class Plain:
     """A dict alone: a range is a look at every key."""
 
     def __init__(self, keys: list[int]) -> None:
-        self.index = {key: None for key in keys}
+        self.index = dict.fromkeys(keys)
 
     def insert(self, key: int) -> None:
         self.index[key] = None
@@ -48,7 +48,7 @@ class Bisected:
     """A dict and a sorted list of its keys."""
 
     def __init__(self, keys: list[int]) -> None:
-        self.index = {key: None for key in keys}
+        self.index = dict.fromkeys(keys)
         self.keys = sorted(self.index)
 
     def insert(self, key: int) -> None:
@@ -68,7 +68,7 @@ class Sorted:
     """A SortedDict."""
 
     def __init__(self, keys: list[int]) -> None:
-        self.index: Any = SortedDict({key: None for key in keys})
+        self.index: Any = SortedDict(dict.fromkeys(keys))
 
     def insert(self, key: int) -> None:
         self.index[key] = None

@@ -6,6 +6,7 @@ bare call.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import mmap
 import os
@@ -172,10 +173,8 @@ class Chained(Parked):
         return int(slot[2])
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(IndexError):
             self._served.popleft()[4].release()
-        except IndexError:
-            pass
 
 
 class Mapped(Synced):

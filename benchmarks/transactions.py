@@ -6,6 +6,7 @@ python -m benchmarks.transactions [--objects N ...] [--rounds N] [--dir DIR]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 from typing import Any
@@ -50,10 +51,8 @@ class Bank:
 
 
 def attempt(method: Any, number: int) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         method(number)
-    except ValueError:
-        pass
 
 
 def measure(count: int, rounds: int, folder: str) -> None:

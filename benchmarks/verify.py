@@ -65,7 +65,7 @@ STATES: dict[str, Callable[[], Any]] = {
 
 
 def row(what: str, ours: list[float], raw: list[float]) -> None:
-    ratio = statistics.median(mine / limit for mine, limit in zip(ours, raw))
+    ratio = statistics.median(mine / limit for mine, limit in zip(ours, raw, strict=True))
     verdict = "holds" if ratio <= GOAL else "falls short"
     print(f"{what:<46} {statistics.median(ours):>9.3f} {statistics.median(raw):>9.3f} s {ratio:>6.2f}  <= {GOAL:g} {verdict}")
 

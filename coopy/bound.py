@@ -313,7 +313,7 @@ def _without(value: Any, names: Iterable[str]) -> dict[str, Any] | None:
 
 
 _RLOCK: type = type(threading.RLock())
-_RLOCK_IN_PYTHON: Any = getattr(threading, "_RLock")
+_RLOCK_IN_PYTHON: Any = threading._RLock
 _OF_CONDITIONS = frozenset(vars(threading.Condition()))
 _LOCKS: dict[type, Reducer] = {
     type(threading.Lock()): _reduced_lock,
@@ -428,7 +428,7 @@ class _Search:
         elif cls is list or cls is tuple:
             yield from ((f"[{place}]", each) for place, each in enumerate(value))
         elif isinstance(value, tuple) and hasattr(cls, "_fields"):
-            yield from ((f".{name}", each) for name, each in zip(cls._fields, value))
+            yield from ((f".{name}", each) for name, each in zip(cls._fields, value, strict=False))
             yield "", cls
         elif cls is functools.partial:
             yield ".func", value.func
@@ -465,7 +465,7 @@ class _Search:
         yield from (("" if each is cls else f"{places}[{place}]", each) for place, each in enumerate(args))
         fields = getattr(cls, "__dataclass_fields__", ())
         if isinstance(state, list) and len(state) == len(fields):
-            state = dict(zip(fields, state))  # As frozen ones with slots keep them.
+            state = dict(zip(fields, state, strict=False))  # As frozen ones with slots keep them.
         # Slots come beside the attributes.
         states = state if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict) else (state,)
         for each in states:
@@ -488,7 +488,7 @@ def _items_of(pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
 
 
 def _parts_of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:
             held = cell.cell_contents
         except ValueError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import queue
@@ -180,10 +181,8 @@ class Node:
         """kill -9 of its process and of all beneath it; how many there were."""
         pids = [self.process.pid, *_beneath(self.process.pid)]
         for pid in pids:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self.process.wait()
         return len(pids)
 
@@ -511,10 +510,10 @@ def verdict(nodes: list[Node], load: Load, finals: list[dict[str, Any]]) -> int:
         print(f"   {GREEN if holds else RED}{'ok   ' if holds else 'WRONG'}{PLAIN} {text}")
 
     print(f"{BOLD}What is there{PLAIN}")
-    for node, final in zip(nodes, finals):
+    for node, final in zip(nodes, finals, strict=True):
         print(f"   {node.address}  action {final['index']:,}  digest {final['digest'][:32]}")
     check(len({(each["index"], each["digest"]) for each in finals}) == 1, "all three have the same state at the same action")
-    for node, final in zip(nodes, finals):
+    for node, final in zip(nodes, finals, strict=True):
         there = collections.Counter(final["receipts"])
         missing = load.acknowledged - there.keys()
         twice = [number for number, count in there.items() if count > 1]

@@ -19,6 +19,8 @@ try:
 except ImportError:
     sys.exit("This example needs Pyro5. Install it with: pip install Pyro5")
 
+import contextlib
+
 from coopy import init_system, readonly
 
 HOST, PORT, NAME = "127.0.0.1", 5460, "wiki"
@@ -58,10 +60,8 @@ class RemoteWiki:
 def main(directory: str, port: int) -> None:
     with init_system(Wiki, directory) as wiki, Pyro5.api.Daemon(host=HOST, port=port) as daemon:
         print(f"serving {directory} as {daemon.register(RemoteWiki(wiki), NAME)}", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             daemon.requestLoop()
-        except KeyboardInterrupt:
-            pass
 
 
 if __name__ == "__main__":

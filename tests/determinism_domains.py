@@ -266,7 +266,7 @@ class EveryKindOfMethod:
     def decorated_silently(self) -> float:
         return time.time()  # decorated_silently
 
-    assigned = lambda self: time.time()  # noqa: E731  # assigned
+    assigned = lambda self: time.time()  # assigned
 
     def generated(self) -> Iterator[float]:
         yield time.time()  # generated

@@ -156,7 +156,7 @@ def test_outside_a_system_the_newest_body_runs() -> None:
 
 
 def test_a_new_system_begins_with_the_highest_version(tmp_path: Path, deploy: Classes) -> None:
-    for again in range(2):
+    for _ in range(2):
         with init_system(deploy(Wiki3), tmp_path / "wiki") as wiki:
             assert (control(wiki).code_version, control(wiki).own_code_version) == (3, 3)
             assert list(wiki.add("a"))[-1] == "a by 3"
@@ -735,7 +735,7 @@ def switch(node: Node, version: int) -> None:
 
 
 def test_nodes_are_upgraded_one_by_one_and_switched_at_once(server: MemoryServer, deploy: Classes) -> None:
-    nodes = [Node(line, name, cls=deploy(Wiki0)) for line, name in zip(server.ends(2), "ab")]
+    nodes = [Node(line, name, cls=deploy(Wiki0)) for line, name in zip(server.ends(2), "ab", strict=True)]
     nodes[0].bank.add("a")
     for place, node in enumerate(nodes):
         nodes[place] = upgraded(node, server, deploy(Wiki1))
@@ -766,7 +766,7 @@ def test_a_node_takes_the_marks_of_the_body_that_is_enabled(server: MemoryServer
 
 
 def test_a_node_that_was_not_upgraded_stops_before_the_switch(server: MemoryServer, deploy: Classes) -> None:
-    old, new = (Node(line, name, cls=deploy(Wiki0)) for line, name in zip(server.ends(2), "ab"))
+    old, new = (Node(line, name, cls=deploy(Wiki0)) for line, name in zip(server.ends(2), "ab", strict=True))
     old.bank.add("a")
     new.engine.sync()
     new = upgraded(new, server, deploy(Wiki1))

@@ -70,7 +70,7 @@ def stored(*calls: Given) -> list[Given]:
     data = b"".join(HEADER + CODEC.encode_call(*call)[0] for call in calls)
     headers, names, arguments = decode_joined(data)
     assert len(headers) == len(names) == len(arguments) == len(calls)
-    found = [CODEC.decode_call(args) if name is None else (name, args) for name, args in zip(names, arguments)]
+    found = [CODEC.decode_call(args) if name is None else (name, args) for name, args in zip(names, arguments, strict=True)]
     return [(call[0], call[1], call[2] if len(call) > 2 else {}) for call in found]
 
 
@@ -103,11 +103,13 @@ PLAIN = st.lists(st.tuples(st.sampled_from(["keep", "h", "x" * 300]), st.lists(S
 @example([("keep", (codec._BETWEEN, 1)), ("keep", (b"C" + codec._BETWEEN_OPCODES, codec._BETWEEN_OPCODES.decode("latin-1")))])
 @example([("keep", ("x" * 2000, number)) for number in range(64)])
 def test_plain_calls_encoded_together_are_decoded_as_they_were_encoded(calls: list[tuple[str, tuple[Any, ...]]]) -> None:
-    encoded = CODEC.encode_plain(*map(list, zip(*calls)))
+    encoded = CODEC.encode_plain(*map(list, zip(*calls, strict=True)))
     assert encoded is not None and len(encoded) == len(calls)
     single = [CODEC.encode_call(*call, {})[0] for call in calls]
-    headers, names, arguments = decode_joined(b"".join(HEADER + data for pair in zip(encoded, single) for data in pair))
-    found = list(zip(names, arguments))
+    headers, names, arguments = decode_joined(
+        b"".join(HEADER + data for pair in zip(encoded, single, strict=True) for data in pair)
+    )
+    found = list(zip(names, arguments, strict=True))
     assert repr(found[::2]) == repr(calls)
 
 
@@ -146,7 +148,7 @@ def test_plain_scalars_are_stored_inline_and_the_rest_is_not() -> None:
 def test_plain_scalars_are_not_copied() -> None:
     values = ("a text", b"some bytes", 10**40, 2.5, ("a", ("tuple", 1)), "x" * 100_000)
     _, args, _ = CODEC.encode_call("keep", values, {})
-    assert all(given is passed for given, passed in zip(values, args))
+    assert all(given is passed for given, passed in zip(values, args, strict=True))
     _, _, kwargs = CODEC.encode_call("keep", (), {"name": values[0]})
     assert kwargs["name"] is values[0]
 

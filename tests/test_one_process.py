@@ -263,7 +263,7 @@ def test_what_is_open_is_listed_until_it_is_closed(tmp_path: Path) -> None:
     two, one = init_system(Counter, tmp_path / "two"), init_system(Counter, tmp_path / "one")
     one.add()
     assert [each.basedir for each in coopy.opened()] == [str(tmp_path / "one"), str(tmp_path / "two")]
-    assert [each.system is system for each, system in zip(coopy.opened(), (one, two))] == [True, True]
+    assert [each.system is system for each, system in zip(coopy.opened(), (one, two), strict=True)] == [True, True]
     assert [each.index for each in coopy.opened()] == [1, 0]
     control(one).close()
     assert [each.basedir for each in coopy.opened()] == [str(tmp_path / "two")]

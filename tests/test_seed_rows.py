@@ -81,7 +81,7 @@ class Todo:
         self.tasks: list[dict[str, str]] = []
 
     def add_task(self, name: str, description: str) -> None:
-        task = dict(name=name, description=description)
+        task = {"name": name, "description": description}
         self.tasks.append(task)
 
 
@@ -118,16 +118,16 @@ def test_row_02_init_system_is_imported_from_coopy() -> None:
 
 
 def test_row_03_init_system_has_the_documented_signature() -> None:
-    documented = dict(
-        obj=inspect.Parameter.empty,
-        basedir=None,
-        snapshot_time=0,
-        master=False,
-        replication=False,
-        port=5466,
-        host="127.0.0.1",
-        password="copynet",
-    )
+    documented = {
+        "obj": inspect.Parameter.empty,
+        "basedir": None,
+        "snapshot_time": 0,
+        "master": False,
+        "replication": False,
+        "port": 5466,
+        "host": "127.0.0.1",
+        "password": "copynet",
+    }
     parameters = inspect.signature(init_system).parameters.values()
     positional = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
     assert positional == documented

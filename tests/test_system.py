@@ -96,9 +96,14 @@ def segments(basedir: Path) -> list[int]:
 
 def opened(basedir: Path, calls: Calls, **options: Any) -> Any:
     """A system of a counter whose disk is ``calls``."""
-    settings: dict[str, Any] = dict(
-        durability="sync", check=False, kept=Retention(), snapshot_growth=0, fork=False, segment_bytes=1 << 20
-    )
+    settings: dict[str, Any] = {
+        "durability": "sync",
+        "check": False,
+        "kept": Retention(),
+        "snapshot_growth": 0,
+        "fork": False,
+        "segment_bytes": 1 << 20,
+    }
     system = System(Counter, str(basedir), calls=calls, **{**settings, **options})
     system.start(None)
     return system.proxy

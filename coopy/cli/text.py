@@ -84,14 +84,13 @@ def width() -> int:
 
 def size(number: int) -> str:
     """Bytes, in the unit that suits them."""
-    amount = float(number)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            break
+    if number < 1024:
+        return f"{number} B"
+    amount, units = number / 1024, ["KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
         amount /= 1024
-    else:
-        unit = "TiB"
-    return f"{number} B" if unit == "B" else f"{amount:,.1f} {unit}"
+        del units[0]
+    return f"{amount:,.1f} {units[0]}"
 
 
 def count(number: int, one: str, more: str = "") -> str:
@@ -181,10 +180,11 @@ def print_json(said: object) -> None:
 
 def table(rows: list[tuple[str, ...]], right: frozenset[int] = frozenset()) -> list[str]:
     """Rows as lines of columns; those of ``right`` end at their right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(wide) if place in right else cell.ljust(wide) for place, (cell, wide) in enumerate(zip(row, widths))
+            cell.rjust(wide) if place in right else cell.ljust(wide)
+            for place, (cell, wide) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]

@@ -912,7 +912,7 @@ class _Source:
     def silences(self, line: int, code: str) -> bool:
         """Whether a comment there, or where the statement begins, says that it is to be ignored."""
         places = {line, self._begins.get(line, line)}
-        return any([self._ignores[place].silences(code) for place in places if place in self._ignores])
+        return any(self._ignores[place].silences(code) for place in places if place in self._ignores)
 
     def reads(self, node: ast.AST) -> None:
         """Notes that this is read, so that the comments in it can be judged."""
@@ -1389,7 +1389,7 @@ def _defaults(arguments: ast.arguments) -> Iterator[tuple[str, ast.expr]]:
 def _default_values(function: FunctionType) -> dict[str, object]:
     code, values = function.__code__, function.__defaults__ or ()
     positional = code.co_varnames[: code.co_argcount]
-    return {**dict(zip(positional[len(positional) - len(values) :], values)), **(function.__kwdefaults__ or {})}
+    return {**dict(zip(positional[len(positional) - len(values) :], values, strict=True)), **(function.__kwdefaults__ or {})}
 
 
 def _factories(cls: type) -> dict[str, object]:

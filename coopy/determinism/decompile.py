@@ -350,7 +350,7 @@ class _Decompiler:
         values = self._expressions(count)
         found = self._popped(1 if name.startswith("CALL_FUNCTION") else 2)
         positional = values[: count - len(names)]
-        keywords = [ast.keyword(arg=each, value=value) for each, value in zip(names, values[count - len(names) :])]
+        keywords = [ast.keyword(arg=each, value=value) for each, value in zip(names, values[count - len(names) :], strict=True)]
         self._push(ast.Call, func=self._callee(found), args=positional, keywords=keywords)
 
     def _callee(self, found: list[_Item]) -> ast.expr:

@@ -32,6 +32,7 @@ any action, names that are held where `_Holders` does not look.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import importlib
@@ -592,10 +593,9 @@ class _Holders:
         for name, value in members.items():
             new = self._look_at(value)
             if new is not value:
-                try:
+                # A class of C.
+                with contextlib.suppress(TypeError):
                     type.__setattr__(cls, name, new)
-                except TypeError:
-                    pass  # A class of C.
         fields = [*members.get("__dataclass_fields__", {}).values()]
         fields += [getattr(each, "default", None) for each in members.get("__attrs_attrs__", ())]
         for field in fields:
@@ -624,7 +624,7 @@ class _Holders:
             return
         if function.__defaults__:
             defaults = tuple(map(self._new, function.__defaults__))
-            if any(new is not old for new, old in zip(defaults, function.__defaults__)):
+            if any(new is not old for new, old in zip(defaults, function.__defaults__, strict=True)):
                 function.__defaults__ = defaults
         if function.__kwdefaults__:
             self._items(function.__kwdefaults__, list(function.__kwdefaults__.items()))

@@ -21,6 +21,7 @@ nothing goes on that nobody waits for.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import gc
 import os
 import select
@@ -258,10 +259,9 @@ class _Child:
     def kill(self) -> None:
         """Ends the child; that it did is for who waits for it to see."""
         if self.is_ours and self._pids and not self._statuses:
-            try:
+            # It has ended by itself.
+            with contextlib.suppress(OSError):
                 os.kill(self._pids[0], signal.SIGKILL)
-            except OSError:
-                pass  # It has ended by itself.
 
     def _end(self) -> None:
         """Kills the child, and waits a moment for its end."""
@@ -281,10 +281,9 @@ class _Child:
 
     def _look(self) -> bool:
         """Whether the child has come to its end."""
-        try:
+        # As if it still ran.
+        with contextlib.suppress(OSError):
             self._is_over()
-        except OSError:
-            pass  # As if it still ran.
         if self._statuses:
             self._failed(self._pids[0])
         return bool(self._statuses)
@@ -326,10 +325,9 @@ class _Child:
 
     def _keep_showing_life(self) -> None:
         """In the child: starts a thread that says that the child goes on, and ends the child when the parent has ended."""
-        try:
+        # There can't be one more: then it has STUCK_S.
+        with contextlib.suppress(RuntimeError):
             _thread.start_new_thread(_show_life, (self._pipe[0], self._owner, threading.get_ident()))
-        except RuntimeError:
-            pass  # There can't be one more: then it has STUCK_S.
 
     def _unblock(self) -> None:
         if self._masks:
@@ -339,10 +337,9 @@ class _Child:
         """Closes some ends of the pipe; what has been closed is not in the list any more."""
         while count > 0:
             count -= 1
-            try:
+            # Whatever the system answers, the number is free.
+            with contextlib.suppress(OSError):
                 deque(map(os.close, map(self._pipe.pop, (place,))), 0)
-            except OSError:
-                pass  # Whatever the system answers, the number is free.
 
 
 class _Life(list[Any]):
@@ -405,10 +402,9 @@ def _leave_the_program() -> None:
                 signal.signal(number, signal.SIG_DFL)
             except (OSError, ValueError):
                 continue  # Not ours to set.
-    try:
+    # In a subinterpreter, which has none.
+    with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)
-    except ValueError:
-        pass  # In a subinterpreter, which has none.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

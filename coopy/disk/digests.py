@@ -12,6 +12,7 @@ index other actions have then; so entries beyond the end of the journal are pass
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import zlib
@@ -64,10 +65,8 @@ class Digests:
 
 def set_aside(calls: Calls, basedir: str, aside: str) -> None:
     """Moves the file into another directory: its states are of actions that are about to be others. Raises OSError."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         calls.rename(os.path.join(basedir, NAME), os.path.join(aside, NAME))
-    except FileNotFoundError:
-        pass
 
 
 def _packed(entry: Entry) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -40,19 +41,16 @@ def make(calls: Calls, path: str) -> None:
             sync_above(calls, each)
         except OSError:
             # Who comes next would take it for one that lasts.
-            try:
+            with contextlib.suppress(OSError):
                 calls.remove_directory(each)
-            except OSError:
-                pass
             raise
 
 
 def sync_above(calls: Calls, path: str) -> None:
     """Makes the name of a directory durable. Raises OSError."""
-    try:
+    # A directory that can be passed through, but not read, can't be synced either.
+    with contextlib.suppress(PermissionError):
         calls.sync_directory(os.path.dirname(path))
-    except PermissionError:
-        pass  # A directory that can be passed through, but not read, can't be synced either.
 
 
 def make_aside(calls: Calls, path: str) -> str:

@@ -19,6 +19,7 @@ is in another boot, and whatever is found here, an older line, a torn one, or ze
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -111,10 +112,8 @@ class DirectoryLock:
         mode = os.fstat(file).st_mode
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             # Who may open it may lock it. It is as it was made by a coopy of before; another's can't be changed.
-            try:
+            with contextlib.suppress(PermissionError):
                 os.fchmod(file, stat.S_IRUSR | stat.S_IWUSR)
-            except PermissionError:
-                pass
         _, boot, place, self._line = _parsed(os.pread(file, _BYTES_MAX, 0))
         self.earlier_boot = boot if place == self._place else None
         self._write()
@@ -130,10 +129,9 @@ class DirectoryLock:
         if not boot:
             return
         self._line = b"%s %d %d:%d\n" % (boot.encode(), time.time_ns(), *self._place)
-        try:
+        # What it does not say it can't be wrong about.
+        with contextlib.suppress(OSError):
             self._write()
-        except OSError:
-            pass  # What it does not say it can't be wrong about.
 
     def _write(self) -> None:
         file, data = self._file.fileno(), b"%d\n" % self._pid + self._line
@@ -206,17 +204,15 @@ class _Held(Descriptor):
         return super().fileno()
 
     def close(self) -> None:
-        try:
+        # Somebody else has closed it, and so has given the lock back.
+        with contextlib.suppress(OSError):
             super().close()
-        except OSError:
-            pass  # Somebody else has closed it, and so has given the lock back.
 
     def unlock(self) -> None:
-        if self.is_open:
-            try:
+        # It may be one that can't be locked.
+        with contextlib.suppress(OSError):
+            if self.is_open:
                 fcntl.flock(self, fcntl.LOCK_UN)
-            except OSError:
-                pass  # It is one that can't be locked.
 
 
 def holder(directory: str) -> int | None:

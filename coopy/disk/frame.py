@@ -43,6 +43,7 @@ killed process all are there.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from array import array
@@ -108,7 +109,7 @@ class Frame:
             return [frames[start : start + self.size]]
         sizes = sizes_of(frames[offset + MANY_HEAD.size : start])
         places = list(accumulate(sizes, initial=start - len(WRAP)))
-        return [frames[place + len(WRAP) : end] for place, end in zip(places, places[1:])]
+        return [frames[place + len(WRAP) : end] for place, end in itertools.pairwise(places)]
 
 
 def pack(record: bytes, index: int, synced: int) -> bytes:

@@ -14,6 +14,7 @@ that is 1.8 times the calls per second, alone it saves half a microsecond a call
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -214,10 +215,8 @@ class File:
             self.calls.allocate(self._fd, self.size, size - self.size)
         except OSError:
             # A file system may have taken part of the space: give it back. What can't be given back is zeros at the end.
-            try:
+            with contextlib.suppress(OSError):
                 self.calls.truncate(self._fd, self.size)
-            except OSError:
-                pass
             raise
         self.size = size
         if self._map is not None:
@@ -261,10 +260,8 @@ class File:
 
 
 def remove_if_there(calls: Calls, path: str) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         calls.remove(path)
-    except FileNotFoundError:
-        pass
 
 
 def _filesystem(device: int) -> str:

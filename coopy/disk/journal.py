@@ -27,6 +27,8 @@ counts, too.
 from __future__ import annotations
 
 import errno
+import functools
+import itertools
 import mmap
 import os
 import threading
@@ -200,7 +202,7 @@ class Journal:
             else:
                 self._segment.file.write(offset, data)
         except BaseException as error:
-            raise self._undone(offset, data, block_end, error)
+            self._undo(offset, len(data), block_end, error)
         self.last = index
         self._tail = end
         self._amended = False
@@ -246,7 +248,7 @@ class Journal:
             else:
                 self._segment.file.write(offset, frames)
         except BaseException as error:
-            raise self._undone(offset, frames, block_end, error)
+            self._undo(offset, len(frames), block_end, error)
         self.last = last
         self._tail = end
         self._amended = False
@@ -270,21 +272,19 @@ class Journal:
         try:
             self._segment.file.write(offset, data)
         except BaseException as error:
-            raise self._undone(offset, data, block_end, error)
+            self._undo(offset, len(data), block_end, error)
         self._amended = True
         self._tail = offset + len(data)
         self._block_end = block_end
 
-    def _undone(self, offset: int, data: bytes, block_end: int, error: BaseException) -> BaseException:
-        """What to raise for a frame that was not written, once it is cut off."""
-        if self._erase(offset, len(data)):
+    def _undo(self, offset: int, size: int, block_end: int, error: BaseException) -> NoReturn:
+        """Cuts off a frame that was not written whole, and raises the reason."""
+        if self._erase(offset, size):
             # Room was made for this frame. If it is longer than a block, others must not go on to where it would have ended.
             self._block_end = self._limit = min(block_end, offset // BLOCK * BLOCK + BLOCK)
-        if not isinstance(error, OSError):
-            return error
-        refusal = self._refused(error)
-        refusal.__cause__ = error
-        return refusal
+        if isinstance(error, OSError):
+            raise self._refused(error) from error
+        raise error
 
     def _erase(self, offset: int, size: int) -> bool:
         """Puts back the zeros of what was not written whole, and looks whether they are there. Whether they are."""
@@ -512,7 +512,7 @@ class Journal:
     def bytes_since(self, index: int) -> int:
         """About how many bytes the journal has behind an action: as if all of one segment were of one size."""
         found = 0
-        for first, following in zip(self._firsts, [*self._firsts[1:], self.last + 1]):
+        for first, following in zip(self._firsts, [*self._firsts[1:], self.last + 1], strict=True):
             if following <= max(first, index + 1):
                 continue  # It is empty, or was before.
             if first == self._firsts[-1]:
@@ -566,7 +566,7 @@ class Journal:
             if max(end.synced for end in ends) >= first - 1:
                 break
         # Each was begun behind a whole one. One that is not whole now is where a power cut left the end.
-        for number, (end, behind) in enumerate(zip(ends, ends[1:]), 1):
+        for number, (end, behind) in enumerate(itertools.pairwise(ends), 1):
             if end.last < behind.segment.first - 1 and end.damage is None:
                 if self._same_boot:
                     ends[number - 1] = end._replace(damage=self._damage_behind(end))
@@ -667,7 +667,7 @@ class Journal:
                 self._calls.rename(path, os.path.join(folder, os.path.basename(path)))
             self._aside.remove(first)
         for each in (folder, self._basedir):
-            self._made_durable(lambda: self._calls.sync_directory(each))
+            self._made_durable(functools.partial(self._calls.sync_directory, each))
 
     def _whole_blocks(self) -> int:
         """What the last segment has to be long, whatever has become of it: an append must not run out of it."""

@@ -21,6 +21,7 @@ turned deterministic, for good, and when its clock is put back.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import zlib
@@ -133,10 +134,8 @@ def create(
         _write(calls, directory, manifest)
     except BaseException:
         # What may not last must not be taken for a system by who comes next.
-        try:
+        with contextlib.suppress(OSError):
             remove_if_there(calls, path)
-        except OSError:
-            pass
         raise
     return manifest
 

@@ -21,6 +21,7 @@ journal's work; what a record means is nobody's here.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import struct
@@ -120,10 +121,9 @@ class Segment:
     def discard(self) -> None:
         """Removes a prepared segment that has not appeared."""
         self.close()
-        try:
+        # The next one that is prepared, or the next opening, removes it.
+        with contextlib.suppress(OSError):
             remove_if_there(self.file.calls, self.file.path)
-        except OSError:
-            pass  # The next one that is prepared, or the next opening, removes it.
 
     def blocks(self) -> Iterator[Block]:
         """The frames, block by block. Raises `NotWhole` at the first that is not, after those before it."""

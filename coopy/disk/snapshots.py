@@ -22,6 +22,7 @@ same state.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import time
@@ -102,10 +103,9 @@ class DiskSnapshots:
         except BaseException:
             file.close()
             for left in [temporary, path] if is_new else [temporary]:
-                try:
+                # A half one is swept away by the next opening, and a whole one does no harm.
+                with contextlib.suppress(OSError):
                     remove_if_there(self._calls, left)
-                except OSError:
-                    pass  # A half one is swept away by the next opening, and a whole one does no harm.
             raise
 
     def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:

@@ -205,7 +205,7 @@ def _has_by_itself(cls: Any, name: str) -> bool:
 def as_dict(stored: Layout | None, state: Any) -> Any:
     """The attributes by name, of a state that was kept in whatever way; the state itself where that is not known."""
     if isinstance(stored, list) and stored[0] in (LIST, TUPLE) and isinstance(state, (list, tuple)):
-        return dict(zip(stored[1:], state))
+        return dict(zip(stored[1:], state, strict=False))
     if isinstance(state, tuple) and len(state) == 2 and all(each is None or isinstance(each, dict) for each in state):
         return {**(state[0] or {}), **(state[1] or {})}
     return state

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -64,10 +65,8 @@ class Alarm:
 
     def set(self) -> None:
         """Has the thread that waits go on, or the next that will wait. Does nothing if it is set."""
-        try:
+        with suppress(RuntimeError):
             self._lock.release()
-        except RuntimeError:
-            pass
 
     def is_set(self) -> bool:
         """Returns whether it is set, and nobody has gone on for it."""

@@ -103,7 +103,7 @@ def _handles_a_signal(frame: FrameType) -> bool:
         if isinstance(value, int) and 0 < value < _SIGNALS_MAX:
             handler: Any = signal.getsignal(value)
             handler = getattr(handler, "__func__", None) or getattr(handler, "func", handler)
-            own = getattr(handler, "__code__", None) or getattr(getattr(type(handler), "__call__", None), "__code__", None)
+            own = getattr(handler, "__code__", None) or getattr(getattr(type(handler), "__call__", None), "__code__", None)  # noqa: B004
             if own is code:
                 return True
     return False
@@ -175,6 +175,6 @@ def note(error: BaseException, text: str) -> None:
         if hasattr(error, "add_note"):
             error.add_note(text)
         else:
-            setattr(error, "__notes__", [*getattr(error, "__notes__", ()), text])
+            setattr(error, "__notes__", [*getattr(error, "__notes__", ()), text])  # noqa: B010 - Python 3.10 knows no such attribute
     except Exception:
         pass  # A class that takes no attributes.

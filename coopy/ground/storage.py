@@ -7,6 +7,7 @@ network are three ways to fill in these two interfaces, and one suite of tests
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -190,7 +191,7 @@ class MemoryLog:
 
     def append_all(self, joined: bytes, sizes: array[int]) -> None:
         ends = list(accumulate(sizes, initial=0))
-        for start, end in zip(ends, ends[1:]):
+        for start, end in itertools.pairwise(ends):
             self.append(joined[start + len(WRAP) : end])
 
     def amend(self, record: bytes) -> None:

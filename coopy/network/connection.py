@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import ssl
 import threading
@@ -280,7 +281,7 @@ class Connection:
             return waiting.result(timeout_s)
         except (concurrent.futures.TimeoutError, asyncio.TimeoutError) as error:
             waiting.cancel()
-            raise Unavailable(f"{', '.join(self._urls)}: no answer in time ({error or 'within %s s' % timeout_s})") from error
+            raise Unavailable(f"{', '.join(self._urls)}: no answer in time ({error or f'within {timeout_s} s'})") from error
         except (self._nats.errors.Error, OSError) as error:
             raise Unavailable(f"{', '.join(self._urls)}: {error or type(error).__name__}") from error
 
@@ -300,10 +301,9 @@ class Connection:
 
     def soon(self, function: Callable[..., object], *args: Any) -> None:
         """Calls a function in the loop."""
-        try:
+        # Closed: nobody waits any more.
+        with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:
-            pass  # Closed: nobody waits any more.
 
     def close(self) -> None:
         """Ends the connection and its thread. Closing twice is fine."""
@@ -311,12 +311,10 @@ class Connection:
             return
         self._leaving = True
         self.sparing.close()
-        try:
+        # A connection over TLS that was lost just now is written to once more, and has nothing left to write with
+        # (an AttributeError in asyncio.sslproto). Whatever it is, nothing more is said here.
+        with contextlib.suppress(Exception):
             self.run(asyncio.wait_for(self.client.close(), 2), 3)
-        except Exception:
-            # A connection over TLS that was lost just now is written to once more, and has nothing left to write with
-            # (an AttributeError in asyncio.sslproto). Whatever it is, nothing more is said here.
-            pass
         self._stop()
 
     def _stop(self) -> None:

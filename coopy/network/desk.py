@@ -14,6 +14,7 @@ Who is told to ask again, or that nobody responds, asks again a little later; se
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -169,9 +170,9 @@ class Desk:
             kind.left -= 1
         peer = _peer(message)
         if not kind.peers.take(peer):
-            self._refuse(kind, message, peer, "more often than %g times a second" % kind.rate)
+            self._refuse(kind, message, peer, f"more often than {kind.rate:g} times a second")
         elif len(message.data) > QUESTION_BYTES_MAX:
-            self._refuse(kind, message, peer, "with more than %d bytes" % QUESTION_BYTES_MAX)
+            self._refuse(kind, message, peer, f"with more than {QUESTION_BYTES_MAX} bytes")
         elif kind.hears is not None:
             facts = _read(message.data)
             if facts is not None:
@@ -184,7 +185,7 @@ class Desk:
                         kind.works = True
                         threading.Thread(target=self._work, args=(kind,), name=f"coopy {kind.name}", daemon=True).start()
                     return
-            self._refuse(kind, message, peer, "while %d wait" % WAITING_MAX)
+            self._refuse(kind, message, peer, f"while {WAITING_MAX} wait")
 
     def _refuse(self, kind: _Kind, message: Delivered, peer: bytes, why: str) -> None:
         if message.reply:
@@ -225,10 +226,9 @@ class Desk:
             said = [_publication(reply, nonsense if facts is None else next(found)) for reply, facts in read]
             wire = self._wire
             if wire is not None:
-                try:
+                # They ask again.
+                with contextlib.suppress(OSError):
                     wire.say(b"".join(said))
-                except OSError:
-                    pass  # They ask again.
 
 
 def _peer(message: Delivered) -> bytes:

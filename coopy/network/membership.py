@@ -8,6 +8,7 @@ as well, by the user "system", after the node has stopped.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable, Coroutine
@@ -115,10 +116,9 @@ class Membership:
             return self._change(left, revision)
         found = self._change(left, revision)
         for name in self._streams:
-            try:
+            # A server that is off the list is replaced by those that lead.
+            with contextlib.suppress(Unavailable):
                 self._connection.insist(lambda name=name: self._move_away(name, node), MOVE_S)  # type: ignore[misc]
-            except Unavailable:
-                pass  # A server that is off the list is replaced by those that lead.
         self._forget_server(node)
         return found
 

@@ -8,6 +8,7 @@ one node of all; replicas may ask, too, see `coopy.network.desk`. All of it is J
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import threading
@@ -107,10 +108,9 @@ class Room:
     async def _said(self, subject: str, data: bytes) -> None:
         from nats.errors import Error
 
-        try:
+        # It is said again.
+        with contextlib.suppress(Error, OSError):
             await self._connection.client.publish(subject, data)
-        except (Error, OSError):
-            pass  # It is said again.
 
     def enter(self) -> None:
         """Listens to the others from now on."""

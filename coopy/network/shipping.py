@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import tempfile
@@ -127,10 +128,9 @@ class ShippedSnapshots:
             # One that answers may be behind another.
             asked = {"next_by_subj": f"$O.{self._names.stream}.C.{entry['nuid']}", "seq": following}
             limits = {"batch": FETCH_BYTES // CHUNK, "max_bytes": FETCH_BYTES}
-            try:
+            # While the servers agree on a leader.
+            with contextlib.suppress(Unavailable, asyncio.TimeoutError):
                 await self._connection.fetch(self._stream, {**asked, **limits}, take)
-            except (Unavailable, asyncio.TimeoutError):
-                pass  # While the servers agree on a leader.
             stalled = stalled + 1 if len(data) == before else 0
             if stalled > STALLS_MAX:
                 raise Unavailable(f"{self._where()}: the servers have {len(data)} of the {entry['size']} bytes of a snapshot")

@@ -15,6 +15,7 @@ that sequence on and then status 204, or with 404 if there is none (ADR-31).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import threading
@@ -123,10 +124,9 @@ class Stream:
                 token = b"%d" % self._token
                 self._unanswered[token] = sent, time.monotonic() + SEND_S
                 headers = HEADERS % (name.encode(), self._names.stream.encode())
-                try:
+                # Who reads finds out, too, and says so to all that were not answered.
+                with contextlib.suppress(OSError):
                     self._wire.publish(self._names.line.encode(), b"%s.%s" % (self._inbox, token), headers, data)
-                except OSError:
-                    pass  # Who reads finds out, too, and says so to all that were not answered.
         if found is not None:
             sent.set_exception(found)
         return sent
@@ -409,10 +409,8 @@ class Stream:
                 wire.close()
             self._bell.close()
         self._no_answers(float("inf"), "the connection was closed before the acknowledgement came")
-        try:
+        with contextlib.suppress(ClusterError, SystemClosed):
             self._connection.run(self._end(), ANSWER_S)
-        except (ClusterError, SystemClosed):
-            pass
 
     async def _end(self) -> None:
         for task in [self._poller, self._filling]:

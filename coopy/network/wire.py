@@ -10,6 +10,7 @@ at once is sent by who reads.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -76,10 +77,9 @@ class Bell:
 
     def ring(self) -> None:
         with self._lock:
-            try:
+            # Full: it rings. Closed: nobody waits any more.
+            with contextlib.suppress(OSError):
                 self._out.send(b"!")
-            except OSError:
-                pass  # Full: it rings. Closed: nobody waits any more.
 
     def wait(self, timeout_s: float) -> None:
         """Returns when it rings, or the time is over."""
@@ -374,9 +374,7 @@ class Wire:
     def close(self) -> None:
         """Closing twice is fine. To be called by who reads, or when nobody does."""
         with self._lock:  # A moment after, the descriptor may be that of a file: nobody may be about to send to it.
-            try:
+            with contextlib.suppress(OSError):
                 # A forked child may have the socket, too; for the other side it ends now.
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             self._socket.close()

@@ -49,7 +49,7 @@ def actions(log: Log, codec: Codec, after: int) -> Iterator[Action]:
         for _, records in log.read(after):
             headers, names, arguments = decode_joined(records)
             joined_headers(headers, arguments)
-            for header, name, args in zip(headers, names, arguments):
+            for header, name, args in zip(headers, names, arguments, strict=True):
                 if held is not None:
                     held.outcome = header[action.OUTCOME]
                     yield held

@@ -9,6 +9,7 @@ Does not know where entries are kept, and forks nothing: what is to run in a chi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -250,10 +251,9 @@ class Proving:
             self._index, self._digest = index, found.digest
 
     def _trying(self, function: Callable[[], object]) -> None:
-        try:
+        # It is not needed; calls and closing say what the disk refuses.
+        with contextlib.suppress(OSError):
             function()
-        except OSError:
-            pass  # It is not needed; calls and closing say what the disk refuses.
 
 
 def _encoded(text: str | None) -> bytes | None:
@@ -305,4 +305,4 @@ def quietly() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(nowhere, number)
-    sys.stdout = sys.stderr = open(nowhere, "w")  # noqa: SIM115
+    sys.stdout = sys.stderr = open(nowhere, "w")

@@ -12,6 +12,7 @@ is the same when all is read again.
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
 from dataclasses import asdict, dataclass
@@ -230,7 +231,7 @@ def behind_a_torn_end(looks: list[Look], all_kept: bool = False) -> list[Look]:
             return []
         if max(one.synced for one in unsynced) >= each.first - 1:
             break
-    for number, (each, behind) in enumerate(zip(unsynced, unsynced[1:]), 1):
+    for number, (each, behind) in enumerate(itertools.pairwise(unsynced), 1):
         if each.last < behind.first - 1 and not each.proven:
             return unsynced[number:]
     return []
@@ -412,7 +413,7 @@ def _damages(live: list[Look], states: list[SnapshotFile]) -> list[Damage]:
         elif each.stop is not None and (each.proven or each is not live[-1]):
             offset, index = each.stop
             found.append(Damage("frame", each.name, offset, index, f"this is not the whole frame of action {index}"))
-    for each, following in zip(live, live[1:]):
+    for each, following in itertools.pairwise(live):
         if each.last >= following.first:
             text = f"action {following.first} and later ones are in the segment before it as well"
             found.append(Damage("overlap", following.name, None, following.first, text))

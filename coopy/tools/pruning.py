@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from typing import NamedTuple
@@ -59,7 +60,7 @@ def _pruned(basedir: str, rule: Retention, dry_run: bool) -> Pruned:
             paths = [directory.snapshot_path(basedir, index) for index in gone]
             paths += [
                 directory.segment_path(basedir, first)
-                for first, following in zip(firsts, firsts[1:])
+                for first, following in itertools.pairwise(firsts)
                 if following <= oldest + 1
             ]
             taken = sum(os.stat(path).st_blocks * 512 for path in paths)

@@ -361,7 +361,7 @@ def _begins_behind(data: bytes, pieces: list[_Piece], index: int) -> int:
 def _evidence(found: Survey, data: list[bytes]) -> Iterator[int]:
     """Indexes that something says were kept."""
     yield from (each.index for each in found.snapshots)
-    for look, bytes_of_it in zip(found.live, data):
+    for look, bytes_of_it in zip(found.live, data, strict=True):
         yield max(look.last, look.synced)
         if look.damage is None:
             yield look.first - 1

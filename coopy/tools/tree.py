@@ -107,7 +107,7 @@ def _parts(value: object) -> Iterator[Pair]:
         for key, each in dict.items(value):
             yield f"[{shown(key, _KEY_CHARS)}]", each
     elif fields:
-        for name, each in zip(fields, tuple.__iter__(value)):  # type: ignore[arg-type]
+        for name, each in zip(fields, tuple.__iter__(value), strict=False):  # type: ignore[arg-type]
             yield f".{name}", each
     elif isinstance(value, (list, tuple, deque)):
         for place, each in enumerate(_items(value)):
@@ -467,7 +467,9 @@ def _compared(place: _Place, old: Any, new: Any) -> list[Work] | None:
     elif isinstance(old, (list, tuple, deque)):
         fields = getattr(type(old), "_fields", ()) if isinstance(old, tuple) else ()
         if fields:
-            _by_key(work, place, dict(zip(fields, old)), dict(zip(fields, new)), lambda name: f".{name}")
+            _by_key(
+                work, place, dict(zip(fields, old, strict=False)), dict(zip(fields, new, strict=False)), lambda name: f".{name}"
+            )
         else:
             _by_position(work, place, list(_items(old)), list(_items(new)))
     elif not olds and not news and not hasattr(old, "__dict__"):
@@ -538,7 +540,7 @@ def _blocks(olds: list[Any], news: list[Any]) -> Iterator[tuple[str, int, int, i
     if between and amid and max(len(between), len(amid)) <= _MATCH_ITEMS_MAX:
         found = difflib.SequenceMatcher(None, between, amid, autojunk=False).get_opcodes()
         moved = sum(last - first + stop - begin for kind, first, last, begin, stop in found if kind != "equal")
-        if len(between) == len(amid) and moved >= sum(old != new for old, new in zip(between, amid)):
+        if len(between) == len(amid) and moved >= sum(old != new for old, new in zip(between, amid, strict=True)):
             found = [("replace", 0, len(between), 0, len(amid))]  # Nothing came or went: they were changed in place.
         for kind, first, last, begin, stop in found:
             yield kind, start + first, start + last, start + begin, start + stop
@@ -550,7 +552,7 @@ def _blocks(olds: list[Any], news: list[Any]) -> Iterator[tuple[str, int, int, i
 def _only_pair(olds: list[Any], news: list[Any]) -> int | None:
     """The place of the only items that are not the same scalar, in two lists of one length; None if there are more, or none."""
     found = None
-    for place, (old, new) in enumerate(zip(olds, news)):
+    for place, (old, new) in enumerate(zip(olds, news, strict=False)):
         if not _same_scalar(old, new):
             if found is not None:
                 return None

@@ -117,7 +117,7 @@ def verify(basedir: str | os.PathLike[str], cls: type, *, twice: bool = False, p
             f"was read. Put the class into a module that can be imported."
         )
     basedir = paths.absolute(basedir)
-    for tries in range(_TRIES):
+    for _ in range(_TRIES):
         paths.refuse_missing(basedir)
         with paths.reads(basedir):
             names = set(os.listdir(basedir))

@@ -176,7 +176,7 @@ def _save_cached_property(pickler: Any, value: Any) -> None:
 
 def _is_bound(cell: Any) -> bool:
     try:
-        cell.cell_contents
+        cell.cell_contents  # noqa: B018 - an empty cell raises
     except ValueError:
         return False
     return True

@@ -107,7 +107,7 @@ def _dumps_each(names: Iterable[str], arguments: Iterable[tuple[Any, ...]]) -> l
     """The opcodes of each call. What is large is written in parts: then they are more than the calls."""
     found: list[bytes] = []
     pickler = _pickler_of_scalars(found.append)
-    for call in zip(names, arguments):
+    for call in zip(names, arguments, strict=True):
         pickler.dump(call)
     return [each[_BODY] for each in found]
 
@@ -427,7 +427,7 @@ class Codec:
         name, args = call[0], call[1]
         kwargs: Mapping[str, Any] = call[2] if len(call) > 2 else {}
         labels = [parameters[i] if i < len(parameters) else f"#{i + 1}" for i in range(len(args))]
-        for label, value in [*zip(labels, args), *kwargs.items()]:
+        for label, value in [*zip(labels, args, strict=False), *kwargs.items()]:
             try:
                 self._read_back(self._encoded(value, domain), value, domain)
             except Exception as error:
@@ -799,7 +799,7 @@ def _module_aliases(cls: type) -> dict[str, str]:
     names = {"__mp_main__", *([module_of_program(path)] if path else [])}
     if spec is not None:
         names.add(spec.name)
-    return {name: "__main__" for name in names}
+    return dict.fromkeys(names, "__main__")
 
 
 def module_of_program(path: str) -> str:

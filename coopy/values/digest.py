@@ -105,7 +105,7 @@ def members(state: object) -> Iterator[tuple[str, Any]]:
         except Exception as error:
             walk.refuse(error)
         if not apart.unordered:
-            yield from ((place, value) for place, value in zip(walk.places(apart), apart.children) if place)
+            yield from ((place, value) for place, value in zip(walk.places(apart), apart.children, strict=True) if place)
     finally:
         walk.end()
 
@@ -273,7 +273,7 @@ class _Walk:
         """Numbers objects if all of them are new and none is there twice."""
         numbers = self._numbers
         first = len(numbers)
-        fresh = dict(zip(map(id, values), range(first, first + len(values))))
+        fresh = dict(zip(map(id, values), range(first, first + len(values)), strict=True))
         if len(fresh) < len(values) or not numbers.keys().isdisjoint(fresh):
             return False
         numbers.update(fresh)
@@ -588,7 +588,7 @@ class _Walk:
                     f"changed. Keep what can be pickled in the state, or leave it out in __getstate__."
                 ) from found
             self._kept.append(apart.children)
-            for label, child in zip(self.places(apart), apart.children):
+            for label, child in zip(self.places(apart), apart.children, strict=True):
                 queue.append((child, number, label or ".<key>"))
 
 

@@ -191,7 +191,7 @@ def table(text: str) -> str:
         head = ["member", "what it holds"]
         found = [re.split(r"\s{2,}", line, maxsplit=1) for line in lines]
     rows: list[list[str]] = []
-    for line, row in zip(lines[len(lines) - len(found) :], found):
+    for line, row in zip(lines[len(lines) - len(found) :], found, strict=True):
         if row and row[0]:
             rows.append(row)
         else:
@@ -325,7 +325,7 @@ def fields(data: bytes, at: int, sizes: list[int], names: list[str], said: list[
 def call_parts(data: bytes, at: int, end: int) -> Iterator[Part]:
     """The opcodes of a call, each with its argument."""
     found = list(pickletools.genops(data[at:end] + b"."))
-    for (opcode, argument, place), (_, _, following) in zip(found, found[1:]):
+    for (opcode, argument, place), (_, _, following) in zip(found, found[1:], strict=True):
         assert place is not None and following is not None
         name = "call" if place == 0 else ""
         if isinstance(argument, bytes):

@@ -409,7 +409,7 @@ def test_a_refused_write_fails_the_calls_it_was_of_and_changes_nothing(tmp_path:
             calls.failing = "pwrite after half"
             names = [f"page {number}" for number in range(100)]
             ended = await asyncio.gather(*map(notes.create_page, names), return_exceptions=True)
-            there = [name for name, each in zip(names, ended) if isinstance(each, int)]
+            there = [name for name, each in zip(names, ended, strict=True) if isinstance(each, int)]
             refused = [each for each in ended if not isinstance(each, int)]
             assert refused and {type(each) for each in refused} == {JournalError}
             assert len(set(map(id, refused))) == len(refused), "each has an exception of its own"

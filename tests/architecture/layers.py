@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,7 @@ def row_of(room: str) -> int:
     raise LookupError(f"{room} has no row; give it one in ROWS of tests/architecture/layers.py")
 
 
-@lru_cache(maxsize=None)
+@cache
 def imports(path: Path, everywhere: bool = True) -> tuple[str, ...]:
     """Returns what a module imports, modules by their whole names; with ``everywhere`` also what its functions import."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

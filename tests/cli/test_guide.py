@@ -73,5 +73,5 @@ def test_the_guide_has_a_section_for_every_command() -> None:
 
     from coopy.cli.app import app
 
-    commands = getattr(typer.main.get_command(app), "commands")
+    commands = typer.main.get_command(app).commands
     assert set(re.findall(r"^## (\w+):", GUIDE.read_text(), re.M)) == set(commands)

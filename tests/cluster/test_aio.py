@@ -27,7 +27,7 @@ def server() -> MemoryServer:
 
 @pytest.fixture
 def nodes(server: MemoryServer) -> Iterator[list[Node]]:
-    found = [Node(line, name) for line, name in zip(server.ends(2), "ab")]
+    found = [Node(line, name) for line, name in zip(server.ends(2), "ab", strict=True)]
     yield found
     for each in found:
         each.line.close()
@@ -102,7 +102,7 @@ def test_a_read_among_them_is_answered_and_not_recorded(nodes: list[Node]) -> No
 
 
 def test_who_only_reads_refuses_each_call(server: MemoryServer) -> None:
-    writer, reader = (Node(line, name, only_reads=name == "b") for line, name in zip(server.ends(2), "ab"))
+    writer, reader = (Node(line, name, only_reads=name == "b") for line, name in zip(server.ends(2), "ab", strict=True))
     take(writer, *deposits("x"))
     reader.engine.reach(writer.line.last(), 10)
     assert take(reader, *deposits("x", "x"), Called("balance", "x")) == [ReadOnlyNode, ReadOnlyNode, 1]

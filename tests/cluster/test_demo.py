@@ -13,7 +13,7 @@ import pytest
 from program import ROOT, environment
 
 sys.path.insert(0, f"{ROOT}/examples")
-import cluster_demo  # noqa: E402
+import cluster_demo
 
 sys.path.remove(f"{ROOT}/examples")
 DEMO = Path(cluster_demo.__file__)

@@ -41,7 +41,7 @@ def server() -> MemoryServer:
 
 @pytest.fixture
 def nodes(server: MemoryServer) -> Iterator[list[Node]]:
-    found = [Node(line, name) for line, name in zip(server.ends(3), "abc")]
+    found = [Node(line, name) for line, name in zip(server.ends(3), "abc", strict=True)]
     yield found
     for each in found:
         each.line.close()
@@ -268,13 +268,13 @@ def test_a_node_killed_anywhere_in_a_batch_goes_on_where_it_was(server: MemorySe
     assert again.engine.reach(server.last, 10)
     assert again.state == node.state
     # How a withdrawn call ended was not recorded by who was killed in it; the record after it says so.
-    assert [each[: len(other)] for each, other in zip(node.records, again.records)] == again.records
+    assert [each[: len(other)] for each, other in zip(node.records, again.records, strict=False)] == again.records
     again.line.close()
 
 
 def test_a_snapshot_and_a_restart_keep_what_was_applied(nodes: list[Node], server: MemoryServer) -> None:
     node = nodes[0]
-    for number in range(5):
+    for _ in range(5):
         node.bank.deposit("x")
     node.engine.take_snapshot(lambda save: lambda: save())
     node.line.close()
@@ -423,7 +423,7 @@ def test_a_batch_of_a_process_that_is_gone_is_not_taken_for_one_of_the_next(serv
 
 
 def test_a_process_that_another_has_followed_is_refused_and_told(server: MemoryServer) -> None:
-    first, watching = [Node(line, name) for line, name in zip(server.ends(2), "ab")]
+    first, watching = [Node(line, name) for line, name in zip(server.ends(2), "ab", strict=True)]
     first.bank.deposit("x")
     second = first.copy(server.ends(1)[0])
     second.bank.deposit("x")

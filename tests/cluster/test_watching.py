@@ -37,7 +37,7 @@ class Trio:
     def open(self, *numbers: int) -> None:
         with ThreadPoolExecutor(3) as together:
             found = [together.submit(self._opened, number) for number in numbers]
-        for number, each in zip(numbers, found):
+        for number, each in zip(numbers, found, strict=True):
             self.banks[number] = each.result()
 
     def _opened(self, number: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -188,10 +189,8 @@ def test_what_one_node_fails_at_is_withdrawn_on_all(
 ) -> None:
     nodes = [start("a", small=True), start("b"), start("c")]
     nodes[1].bank.log(what="before")
-    try:
+    with contextlib.suppress(MemoryError, ValueError):
         getattr(nodes[caller].bank, name)(*args, **kwargs)
-    except (MemoryError, ValueError):
-        pass
     nodes[2].bank.log(what="after")
     agree(server, *nodes)
     assert [what for what, _ in history(nodes[0])] == ["before", "after"]
@@ -614,10 +613,8 @@ class Life:
         node = self.nodes[self.chance.choice("abc")]
         what = self.chance.random()
         if what < 0.75:
-            try:
+            with contextlib.suppress(MemoryError, ValueError):
                 self.call(node)
-            except (MemoryError, ValueError):
-                pass
         elif what < 0.85:
             node.engine.run(lambda: self.save(node.engine))
         else:

@@ -20,7 +20,6 @@ from coopy.spine.machine import Machine, construct
 from coopy.spine.methods import Method, method_for
 from coopy.testing import Clock, memory_system
 
-
 inside: list[Callable[[], object]] = []
 """Called by an action while it runs."""
 

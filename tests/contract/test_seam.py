@@ -51,7 +51,7 @@ def numbers(log: Log, after: int = 0) -> list[tuple[int, Any]]:
     for first, records in log.read(after):
         _, names, arguments = decode_joined(records)
         index = first - (arguments[0] is not None)
-        for name, args in zip(names, arguments):
+        for name, args in zip(names, arguments, strict=True):
             if args is not None:
                 index += 1
                 found.append((index, args[0] if name else args))
@@ -157,12 +157,12 @@ def test_a_closed_log_refuses_records_and_is_settled_no_more(log: Log) -> None:
 
 
 def test_a_reader_reads_what_was_there_while_others_append(log: Log) -> None:
-    for number in range(1, 51):
+    for _ in range(1, 51):
         log.append(record("x" * 100_000))
     reader = log.reader()
     reading = reader.read(0)
     next(reading)
-    for number in range(51, 1001):
+    for _ in range(51, 1001):
         log.append(record("x" * 100_000))
     assert reader.last >= 50
     assert [index for index, _ in numbers(reader)] == list(range(1, reader.last + 1))

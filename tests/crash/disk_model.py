@@ -22,7 +22,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from coopy.disk import dirlock
 from coopy.disk.fs import Calls
@@ -71,7 +71,7 @@ class Said(NamedTuple):
     what: object
 
 
-Note = Union[Write, Resize, SyncBegun, SyncDone, SyncFailed, Link, DirectorySynced, Said]
+Note = Write | Resize | SyncBegun | SyncDone | SyncFailed | Link | DirectorySynced | Said
 
 
 class Recorder(Calls):

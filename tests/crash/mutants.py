@@ -588,7 +588,7 @@ MUTANTS = [
     Mutant(
         "half-a-block-of-a-batch-is-left",
         JOURNAL,
-        "            raise self._undone(offset, frames, block_end, error)\n",
+        "            self._undo(offset, len(frames), block_end, error)\n",
         "            self._block_end = block_end\n            raise self._refused(error) from error\n",
         "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
     ),
@@ -596,8 +596,8 @@ MUTANTS = [
     Mutant(
         "no-room-for-a-frame-is-no-error",
         JOURNAL,
-        "            raise self._undone(offset, data, block_end, error)\n        self.last = index\n",
-        "            self._undone(offset, data, block_end, error)\n        self.last = index\n",
+        "            self._undo(offset, len(data), block_end, error)\n        self.last = index\n",
+        "            self._erase(offset, len(data))\n        self.last = index\n",
         "tests/crash/test_guards.py::test_a_call_for_which_there_is_no_room_is_refused_and_has_changed_nothing",
     ),
     Mutant(
@@ -610,7 +610,7 @@ MUTANTS = [
     Mutant(
         "half-a-frame-is-left",
         JOURNAL,
-        "        if self._erase(offset, len(data)):\n",
+        "        if self._erase(offset, size):\n",
         "        if True:\n",
         "tests/engine/test_failures.py::test_an_append_that_fails_changes_nothing_and_the_next_call_succeeds",
     ),
@@ -624,7 +624,7 @@ MUTANTS = [
     Mutant(
         "a-part-of-the-room-is-kept",
         "coopy/disk/fs.py",
-        "            try:\n                self.calls.truncate(self._fd, self.size)\n            except OSError:\n                pass\n            raise\n",
+        "            with contextlib.suppress(OSError):\n                self.calls.truncate(self._fd, self.size)\n            raise\n",
         "            raise\n",
         "tests/crash/test_guards.py::test_room_that_was_only_partly_there_is_given_back",
     ),
@@ -646,7 +646,7 @@ MUTANTS = [
     Mutant(
         "why-there-was-no-room-is-hidden",
         "coopy/disk/fs.py",
-        "            try:\n                self.calls.truncate(self._fd, self.size)\n            except OSError:\n                pass\n",
+        "            with contextlib.suppress(OSError):\n                self.calls.truncate(self._fd, self.size)\n",
         "            self.calls.truncate(self._fd, self.size)\n",
         "tests/disk/test_refusals.py::test_space_that_can_not_be_given_back_does_not_hide_why_it_was_not_taken",
     ),
@@ -681,8 +681,8 @@ MUTANTS = [
     Mutant(
         "a-manifest-that-may-not-last-is-left",
         "coopy/disk/manifest.py",
-        "            remove_if_there(calls, path)\n        except OSError",
-        "            pass\n        except OSError",
+        "            remove_if_there(calls, path)\n        raise\n    return manifest\n",
+        "            pass\n        raise\n    return manifest\n",
         "tests/disk/test_refusals.py::test_a_system_that_was_not_begun_has_no_manifest",
     ),
     Mutant(
@@ -1797,8 +1797,8 @@ def check_unmutated(mutants: Sequence[Mutant], root: Path) -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join(" | ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
 def hunt(mutants: Sequence[Mutant]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -223,10 +224,8 @@ def test_a_signal_to_the_group_ends_the_child_without_a_word_and_the_parent_says
         os.killpg(process.pid, number)
         said, _ = process.communicate(timeout=60)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
     assert process.returncode == 0
     assert said.count("handled by parent") == 1 and "handled by child" not in said

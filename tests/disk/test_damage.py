@@ -23,7 +23,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import pytest
 from faults import open_with
@@ -57,7 +57,7 @@ SNAPSHOT_0 = "snapshot_000000000000000.dat"
 SNAPSHOT_4 = "snapshot_000000000000004.dat"
 
 Change = Callable[[Path], None]
-Refusal = Optional[type[CoopyError]]
+Refusal = type[CoopyError] | None
 
 
 class Book:

@@ -5,6 +5,7 @@ So does Linux. Whoever opens the directory after that goes on behind what was th
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import random
 import shutil
@@ -88,10 +89,8 @@ class Home:
 
     def call(self, method: str = "add", size: int = 0) -> None:
         self._token += 1
-        try:
+        with contextlib.suppress(KeyError):
             getattr(self.ledger, method)(self._token, "x" * size)
-        except KeyError:
-            pass
         if self.durability == "sync" and method != "undo":
             self.acknowledged.append(self._token)
 

@@ -322,7 +322,7 @@ def read(journal: Journal, after: int = 0) -> list[tuple[int, bytes, object, obj
     for first, data in journal.read(after):
         headers, names, arguments = decode_joined(data)
         index = first - (arguments[0] is not None)
-        for head, name, args in zip(headers, names, arguments):
+        for head, name, args in zip(headers, names, arguments, strict=True):
             index += args is not None
             found.append((index, head[-13:], name, args))
     return found

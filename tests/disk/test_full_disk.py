@@ -171,7 +171,7 @@ class Clerk:
         self.basedir = basedir
         self.acknowledged: list[tuple[int, int]] = []
         self._way = way
-        self._how: dict[str, Any] = dict(durability=durability, segment_bytes=segment_bytes, fork=fork, keep=keep)
+        self._how: dict[str, Any] = {"durability": durability, "segment_bytes": segment_bytes, "fork": fork, "keep": keep}
         self.open()
 
     def open(self) -> None:

@@ -484,7 +484,7 @@ def are_calls(headers: list[bytes], names: list[Any], arguments: list[Any]) -> b
     """Whether what was decoded has the kinds that a call has."""
     return all(
         type(args) is tuple if type(name) is str else name is None and type(args) in (bytes, type(None))
-        for name, args in zip(names, arguments)
+        for name, args in zip(names, arguments, strict=True)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 import os
 import re
@@ -105,11 +106,9 @@ def served(here: Path, server: str, ended: int = signal.SIGTERM) -> Iterator[Ser
         process.send_signal(ended)
         process.wait(PATIENCE_S)
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             # What is left of its group, which is its own: a reloader's child, say.
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait(PATIENCE_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import sys
@@ -86,10 +87,8 @@ def written(code: Code, tmp_path: Path, *steps: Callable[[Any, ModuleType], obje
     module = code(FIRST)
     wiki = opened(module, tmp_path)
     for step in steps:
-        try:
+        with contextlib.suppress(KeyError):
             step(wiki, module)
-        except KeyError:
-            pass
     if snapshot:
         control(wiki).take_snapshot()
     control(wiki).close()

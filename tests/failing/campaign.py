@@ -226,7 +226,9 @@ def table(rows: dict[tuple[str, Setting], Row]) -> str:
         lines.append(line)
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
-        "  ".join(cell.rjust(width) if n else cell.ljust(width) for n, (cell, width) in enumerate(zip(line, widths)))
+        "  ".join(
+            cell.rjust(width) if n else cell.ljust(width) for n, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
     )
 

@@ -496,7 +496,7 @@ def _of_an_old_release(world: World) -> None:
 
 def _import(world: World) -> None:
     if world.does(lambda: import_directory(Ledger, world.root / "old", world.home), "Nothing was imported", "may not last"):
-        world.told = {token: ACKNOWLEDGED for token in range(1, 6)}
+        world.told = dict.fromkeys(range(1, 6), ACKNOWLEDGED)
     elif world.home.exists() and not world.vanished and "may not last" not in world.errors[-1]:
         raise Violation(f"it is there after all; {world.errors[-1]}")
 
@@ -507,7 +507,7 @@ def _import_checked(world: World) -> None:
             shutil.rmtree(world.home)  # As the error says.
         if not world.does(lambda: import_directory(Ledger, world.root / "old", world.home)):
             raise Violation(f"it can't be imported any more: {world.errors[-1]}")
-        world.told = {token: ACKNOWLEDGED for token in range(1, 6)}
+        world.told = dict.fromkeys(range(1, 6), ACKNOWLEDGED)
     left = sorted(path.name for path in world.root.iterdir())
     if left != ["ledger", "old"]:
         raise Violation(f"left lying about: {left}")
@@ -588,7 +588,7 @@ def _asyncio(world: World) -> None:
     done = world.does(
         lambda: answers.extend(asyncio.run(main())), "Nothing was opened", "not opened", "No system was begun", "open it again"
     )
-    for token, answer in zip(tokens, answers):
+    for token, answer in zip(tokens, answers, strict=True):
         world.refuses = False
         world.tell(token, world.verdict(answer) if isinstance(answer, BaseException) else ACKNOWLEDGED)
     if not done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import random
@@ -240,14 +241,14 @@ class World:
                 # Of this directory, and not of a copy that is being made.
                 self.refuses = str(error.filename).startswith(str(self.home))
             if not any(word.lower() in str(error).lower() for word in (*words, *UNCHANGED)):
-                raise Violation(f"the error does not say what holds: {told(error)}")
+                raise Violation(f"the error does not say what holds: {told(error)}") from error
             if (
                 isinstance(error, StorageError)
                 and not isinstance(error, Unreadable)
                 and not self.is_damaged
                 and not self._vanished(error)
             ):
-                raise Violation(f"not true: {told(error)}")
+                raise Violation(f"not true: {told(error)}") from error
             return False
         return True
 
@@ -339,7 +340,7 @@ class World:
             again.add(1 << 30)
         else:
             # What is acknowledged now must last as well.
-            self.told = {token: ACKNOWLEDGED for token in found}
+            self.told = dict.fromkeys(found, ACKNOWLEDGED)
             self.ledger, self.refuses = again, False
             self.lost_by_hand.clear()
             self._take_calls("opened again")
@@ -432,17 +433,13 @@ class World:
         """Lets go whatever a violation has left."""
         self.failing.disarm()
         if self.ledger is not None:
-            try:
+            with contextlib.suppress(Exception):
                 control(self.ledger)._system.abandon()
-            except Exception:
-                pass
             self.ledger = None
         for _ in range(100):
             for pid in self._left():
-                try:
+                with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
-                except ChildProcessError:
-                    pass
             if not self._left():
                 break
             time.sleep(0.01)

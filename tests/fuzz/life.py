@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,10 +176,8 @@ class Life:
 
     def _let_go(self) -> None:
         if self.live is not None:
-            try:
+            with suppress(Exception):
                 control(self.live)._system.abandon()
-            except Exception:
-                pass
             self.live = None
 
     def _open(self) -> None:
@@ -223,10 +221,8 @@ class Life:
                     life._image("before its amendment")
                 super().amend(record)
 
-        try:
+        with suppress(TypeError):
             journal.__class__ = Hooked
-        except TypeError:
-            pass
 
     # -- calls
 
@@ -308,7 +304,7 @@ class Life:
         error: BaseException | None = None
         result: Any = None
         try:
-            result = through(lambda: method(*arguments))
+            result = through(lambda: method(*arguments))  # noqa: F821 - it is deleted below
         except Hang:
             raise
         except BaseException as problem:
@@ -573,10 +569,8 @@ class Life:
             for each in dict.fromkeys(asked):
                 self.model.apply(each)
             Ward.asks = asks
-            try:
+            with suppress(RecursionError):
                 self.live.sink(0, None, 5000)
-            except RecursionError:
-                pass
             found = self.live.look()
             outside.settle()
             Ward.asks = None

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import cache, partial
 from typing import Any
 
 import test_bound
@@ -319,7 +319,7 @@ VALUES: dict[str, Callable[[], Any]] = {**PLAIN, **MADE_HERE, **BOUND, **LOCKS, 
 assert len(VALUES) == 1 + len(PLAIN) + len(MADE_HERE) + len(BOUND) + len(LOCKS) + len(ODD), "each value has a name of its own"
 
 
-@lru_cache(maxsize=None)
+@cache
 def in_state(name: str) -> str:
     """How a snapshot of a state ends that has a value of that name in it."""
     if name in BOUND:

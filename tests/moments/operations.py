@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -231,10 +231,8 @@ def _interrupted(trial: Trial) -> None:
     """Interrupts a call in the middle of its method."""
     trial.witness.doubtful.add("early")
     Interrupter.error = KeyboardInterrupt()
-    try:
+    with suppress(KeyboardInterrupt):
         trial.system.trip("early", 3)
-    except KeyboardInterrupt:
-        pass
 
 
 def _snapshot(trial: Trial) -> None:
@@ -273,7 +271,7 @@ def _asyncio(trial: Trial) -> None:
 
 def _hopeful(trial: Trial) -> None:
     """The effect of a call that counts is carried out."""
-    for turn in range(300):
+    for _ in range(300):
         keys = [entry[0] for entry in trial.system.state()[5]]
         if "op" not in keys or "op" in CARRIED:
             return
@@ -284,7 +282,7 @@ def _hopeful(trial: Trial) -> None:
 def _unmapped(trial: Trial) -> None:
     """Has the journal written by a system call, as where no map of a file can be trusted."""
     mappable = Calls.mappable
-    setattr(Calls, "mappable", lambda calls, fd: False)
+    Calls.mappable = lambda calls, fd: False
     trial.ends.append(lambda: setattr(Calls, "mappable", mappable))
 
 
@@ -321,7 +319,7 @@ def _crowd(trial: Trial) -> None:
         time.sleep(0.0002)
         sync(calls, fd)
 
-    setattr(Calls, "sync_data", slow)
+    Calls.sync_data = slow
     trial.ends.append(lambda: setattr(Calls, "sync_data", sync))
     started = threading.Barrier(4)
 

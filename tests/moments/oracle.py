@@ -6,6 +6,7 @@ The process is looked at, too: what an interrupt leaks is felt much later.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import shutil
@@ -295,10 +296,9 @@ def _open_files() -> list[str]:
     folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
     found = []
     for name in os.listdir(folder):
-        try:
+        # The one that lists them.
+        with contextlib.suppress(OSError):
             found.append(f"{name} {os.readlink(os.path.join(folder, name)) if folder.startswith('/proc') else ''}")
-        except OSError:
-            pass  # The one that lists them.
     return found
 
 

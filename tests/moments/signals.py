@@ -138,7 +138,7 @@ class Shooter:
         return held
 
     def _fire(self, function: Callable[[], Any], after_s: tuple[float, ...]) -> None:
-        for timer, delay in zip(self._timers, after_s):
+        for timer, delay in zip(self._timers, after_s, strict=True):
             timer.set(delay)
         _target(function)
 

@@ -226,7 +226,7 @@ def test_a_server_that_ends_by_itself_is_started_again_with_a_warning_and_a_word
         for _ in range(2):
             before = supervisor.pid
             os.kill(before, signal.SIGKILL)
-            until(lambda: supervisor.pid not in (None, before))  # noqa: B023
+            until(lambda: supervisor.pid not in (None, before))
     assert len(told) == 2 and "signal 9" in told[0]
     assert [record.levelname for record in caplog.records if "ended by itself" in record.getMessage()] == ["WARNING"] * 2
 

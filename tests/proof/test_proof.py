@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import StateDiverged, UsageError, control, init_system, system
+from coopy import StateDiverged, UsageError, control, init_system
 from coopy.disk.digests import NAME, Digests
 from coopy.disk.fs import Calls
 from coopy.ground.storage import ENTRIES_MAX, Entry, MemoryEntries

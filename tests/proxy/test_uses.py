@@ -517,7 +517,7 @@ def test_tools_see_the_domain_class(tmp_path: Path) -> None:
         assert lines[code.co_firstlineno - 1].startswith("def put(self, item):"), "a debugger can step through it"
         assert plain.kind == "plain"
         with pytest.raises(AttributeError, match="nothing"):
-            plain.nothing
+            plain.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("use", [copy.copy, copy.deepcopy, pickle.dumps])

@@ -16,7 +16,6 @@ are as they are.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import signal

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,10 +121,8 @@ class _Life:
         assert self.process.stdin is not None
         with self._lock:
             self.hung_up = True
-            try:
+            with suppress(OSError):
                 self.process.stdin.close()
-            except OSError:
-                pass
 
     def close(self) -> None:
         """Lets go of the pipes of a process that has ended."""
@@ -201,10 +199,8 @@ class Node:
         life = self._life
         if life is not None:
             life.hang_up()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 life.process.wait(STOPPING_S)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def _bury(self) -> None:

@@ -13,6 +13,7 @@ filter of four instructions which throws dice for each packet that leaves a node
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import secrets
@@ -180,7 +181,5 @@ def end(network: Network, number: int, patience_s: float = 10.0) -> None:
 def send(pids: Sequence[int], number: signal.Signals) -> None:
     """Sends a signal to those of the processes that are still there."""
     for pid in pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        except ProcessLookupError:
-            pass

@@ -331,7 +331,7 @@ def guesses(me: Stranger) -> Iterator[None]:
 def files(me: Stranger) -> Iterator[None]:
     """Looks for secrets in all that another user can read of the node's: files, command lines, environments."""
     while True:
-        found = [each for each in me.directory.rglob("*")] if os.access(me.directory, os.R_OK | os.X_OK) else []
+        found = list(me.directory.rglob("*")) if os.access(me.directory, os.R_OK | os.X_OK) else []
         for process in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
             if process.isdigit() and int(process) != os.getpid():
                 found += [Path("/proc", process, name) for name in ("cmdline", "environ")]

@@ -176,7 +176,7 @@ def a_long_history(chance: random.Random, model: checker.Model, count: int, proc
     state = model.first
     history = []
     free = [0] * processes
-    for number in range(count):
+    for _ in range(count):
         process = free.index(min(free))
         invoke = free[process] + chance.randrange(1, 20)
         instant = invoke + chance.randrange(0, 100)

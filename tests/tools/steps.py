@@ -85,7 +85,9 @@ class Journaling(Disk):
         for link, unsynced in self._pending:
             if any(os.path.dirname(name) == path for name, _ in link.names[:2]):
                 inside = {name for name, inode in link.names[2:] if inode is None and name not in self._names}
-                lost = {other for (name, _), (other, _) in zip(link.names[2::2], link.names[3::2]) if name in inside}
+                lost = {
+                    other for (name, _), (other, _) in zip(link.names[2::2], link.names[3::2], strict=False) if name in inside
+                }
                 _link(self._names, Link(tuple(pair for pair in link.names if pair[0] not in lost)))
             else:
                 rest.append((link, unsynced))

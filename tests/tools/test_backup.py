@@ -21,7 +21,6 @@ from coopy import DamagedJournal, DirectoryInUse, ForeignDirectory, StorageError
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.past.reading import Reading
-from coopy.past.retention import Retention
 from coopy.tools import backup as module
 from coopy.tools.backup import backup
 from coopy.tools.contents import contents

@@ -237,7 +237,7 @@ def test_segments_behind_a_torn_end_are_torn_as_well(tmp_path: Path, monkeypatch
     # The calls come faster than the sync of the segment that is full.
     monkeypatch.setattr("coopy.proof.proving.Proving.look", lambda self, machine: False)
     system = opened(tmp_path, durability="buffered")
-    for number in range(8):
+    for _ in range(8):
         system.sell("x" * 140_000)
     copy = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     control(system)._system.abandon()
@@ -382,7 +382,7 @@ def test_what_is_appended_while_it_is_read_is_not_taken_for_damage(tmp_path: Pat
 
 def test_what_is_pruned_while_it_is_read_is_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as system:
-        for number in range(20):
+        for _ in range(20):
             system.sell("x" * 140_000)
         system.take_snapshot()
         real, pruned = Segment.open, []

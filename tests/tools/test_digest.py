@@ -136,7 +136,7 @@ def text(value: str) -> str:
 
 def ring(*names: str) -> Node:
     nodes = [Node(name) for name in names]
-    for node, following in zip(nodes, nodes[1:] + nodes[:1]):
+    for node, following in zip(nodes, nodes[1:] + nodes[:1], strict=True):
         node.following = following
     return nodes[0]
 
@@ -175,7 +175,12 @@ def without(value: Any) -> Any:
 
 
 NAN = float("nan")
-NINE: Callable[[], list[Any]] = lambda: [[number] for number in range(9)]
+
+
+def nine() -> list[Any]:
+    return [[number] for number in range(9)]
+
+
 UTC = dt.timezone.utc
 EAST = dt.timezone(dt.timedelta(hours=1))
 NOON = dt.datetime(2020, 1, 1, 12)
@@ -185,7 +190,7 @@ EQUAL: dict[str, Callable[[], tuple[Any, Any]]] = {
     "equal bytes, one object and two": lambda: (both(bytes(300)), [bytes(300), bytes(300)]),
     "big numbers": lambda: ([1 << 200] * 2, [1 << 200, int("1" + "0" * 200, 2)]),
     "equal tuples, one object and two": lambda: (both((1, text("x"))), [(1, "x"), (1, text("x"))]),
-    "nested tuples, shared and not": lambda: (both((1, (2, (3,)))), [(1, (2, (3,))), (1, (2, tuple([3])))]),
+    "nested tuples, shared and not": lambda: (both((1, (2, (3,)))), [(1, (2, (3,))), (1, (2, (3,)))]),
     "tuples around one list, shared and not": lambda: (
         (lambda inner: both((1, inner)))([1]),
         (lambda inner: [(1, inner), (1, inner)])([1]),
@@ -262,8 +267,8 @@ UNEQUAL: dict[str, Callable[[], tuple[Any, ...]]] = {
     "one object and two": lambda: (both(Plain(a=1)), [Plain(a=1), Plain(a=1)]),
     "one set and two": lambda: (both({1}), [{1}, {1}]),
     "one list in two tuples and two": lambda: ((lambda inner: [(inner,), (inner,)])([]), [([],), ([],)]),
-    "one list among many and another": lambda: ([*NINE(), *both([])], [*NINE(), [], []]),
-    "one list before many and another": lambda: ((lambda one: [one, [*NINE(), one]])([]), [[], [*NINE(), []]]),
+    "one list among many and another": lambda: ([*nine(), *both([])], [*nine(), [], []]),
+    "one list before many and another": lambda: ((lambda one: [one, [*nine(), one]])([]), [[], [*nine(), []]]),
     "which is shared": lambda: ((lambda a, b: [a, b, a])([], []), (lambda a, b: [a, b, b])([], [])),
     "cells": lambda: ((lambda f: [f, f])(counter()), [counter(), counter()]),
     "attributes": lambda: (Plain(a=1), Plain(b=1), Plain(a=1, b=None), Plain(), Plain(a=2), Plain(a=[1])),
@@ -372,7 +377,9 @@ def test_copies_have_the_digest_of_what_they_are_copies_of(state: Any) -> None:
 @given(st.lists(hashable, unique_by=repr, min_size=2, max_size=6))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_a_set_has_the_digest_of_a_set_filled_the_other_way_round(elements: list[Any]) -> None:
-    held: Callable[[list[Any]], Any] = lambda order: [set(order), {Frozen(each) for each in order}, frozenset(order)]
+    def held(order: list[Any]) -> Any:
+        return [set(order), {Frozen(each) for each in order}, frozenset(order)]
+
     # What is equal and not the same, 1 and True, is there once, as it came first.
     if len(set(elements)) == len(elements):
         assert digest(held(elements)) == digest(held(elements[::-1]))

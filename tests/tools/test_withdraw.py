@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import subprocess
@@ -21,7 +20,7 @@ from faults import open_with
 from tools.steps import Crash, Crashing, Journaling, Noting, Quick, put
 
 import coopy
-from coopy import DirectoryInUse, ReplayDiverged, UsageError, control, init_system
+from coopy import DirectoryInUse, ReplayDiverged, UsageError, control
 from coopy.disk import frame
 from coopy.disk.segment import BLOCK, HEADER
 from coopy.errors import (
@@ -33,7 +32,6 @@ from coopy.errors import (
     ReplayError,
     UndecodableAction,
 )
-from coopy.ground import action
 from coopy.migration import Call, Migration
 from coopy.tools import repair, withdrawing
 from coopy.tools.contents import contents

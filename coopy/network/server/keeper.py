@@ -20,6 +20,7 @@ the thread that started it ends (Linux), however it ends.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -49,11 +50,10 @@ def main(owner: int, lock: str, grace_s: float, command: list[str]) -> int:
     if pid == 0:
         become(command, keeper, die_with, lock_fd, writing)
     os.close(writing)
-    try:
+    # For people, and for a message; the lock itself needs no room.
+    with contextlib.suppress(OSError):
         # Always as long, so that a file that has its place on a full disk keeps it.
         os.pwrite(lock_fd, b"%-19d\n" % pid, 0)
-    except OSError:
-        pass  # For people, and for a message; the lock itself needs no room.
     say(b"p %d" % pid)
     return watch(owner, pid, reading, grace_s)
 
@@ -110,10 +110,9 @@ def become(command: list[str], keeper: int, die_with: Callable[[], object] | Non
 
 def allow_descriptors() -> None:
     """Lets this process have as many files and connections as it may; the configuration counts on that."""
-    try:
+    # Where the system has another bound of its own, as macOS has, the server finds that itself.
+    with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    except (OSError, ValueError):
-        pass  # Where the system has another bound of its own, as macOS has, the server finds that itself.
 
 
 def watch(owner: int, pid: int, output: int, grace_s: float) -> int:
@@ -168,10 +167,8 @@ def say_dropped(about_peers: int) -> None:
 
 
 def say(line: bytes) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError, BrokenPipeError):
         os.write(1, line + b"\n")
-    except (BlockingIOError, BrokenPipeError):
-        pass
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ the pipe and must close it; that is done here too. A server that ends by itself 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -466,7 +467,5 @@ def _reachable(host: str) -> str:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 9)
-    except ProcessLookupError:
-        pass
