@@ -173,9 +173,15 @@ def files() -> list[Path]:
     return [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".md")]
 
 
-def test_the_distribution_has_every_package_and_the_version_that_the_code_says() -> None:
+def test_the_distribution_has_every_package() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     listed = re.search(r"^packages = (\[.*?\])", project, re.M | re.S)
     assert listed is not None
     assert sorted(ast.literal_eval(listed[1])) == [name_of(path) for path in MODULES if path.name == "__init__.py"]
-    assert f'version = "{coopy.__version__}"' in project.splitlines()
+
+
+def test_the_version_stands_in_one_place_and_the_changelog_knows_it() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    assert 'dynamic = ["version"]' in project.splitlines()
+    assert not re.search(r'^version = "', project, re.M)
+    assert (ROOT / "CHANGELOG.md").read_text().split("## ")[1].startswith(f"{coopy.__version__} ")
