@@ -69,7 +69,7 @@ class UsageError(CoopyError, ValueError):
 class PrevalentError(UsageError):
     """The domain class does something that replay cannot repeat.
 
-    ``findings`` holds one `coopy.determinism.check.Finding` per place.
+    ``findings`` holds one `coopy.determinism.rules.Finding` per place.
     """
 
     def __init__(self, message: str, findings: tuple[object, ...] = ()) -> None:

@@ -19,8 +19,9 @@ import determinism_domains as domains
 import pytest
 from program import run, write
 
-from coopy.determinism import check
-from coopy.determinism.check import DeterminismWarning, Finding, findings, validate
+from coopy.determinism import check, rules
+from coopy.determinism.check import findings, validate
+from coopy.determinism.rules import DeterminismWarning, Finding
 from coopy.errors import PrevalentError, UsageError
 
 _numbers = itertools.count()
@@ -174,75 +175,75 @@ ERRORS = [
 
 # head of the module, the statement, code, what is found in it
 WARNINGS = [
-    ("import time", "time.sleep(1)", check.WAITING, "time.sleep()"),
-    ("import time", "time.localtime(seconds)", check.TIME_ZONE, "time.localtime()"),
-    ("import time", "map(time.localtime, more)", check.TIME_ZONE, "time.localtime"),
-    ("import time", "time.ctime(seconds)", check.TIME_ZONE, "time.ctime()"),
-    ("import time", "time.mktime(more)", check.TIME_ZONE, "time.mktime()"),
+    ("import time", "time.sleep(1)", rules.WAITING, "time.sleep()"),
+    ("import time", "time.localtime(seconds)", rules.TIME_ZONE, "time.localtime()"),
+    ("import time", "map(time.localtime, more)", rules.TIME_ZONE, "time.localtime"),
+    ("import time", "time.ctime(seconds)", rules.TIME_ZONE, "time.ctime()"),
+    ("import time", "time.mktime(more)", rules.TIME_ZONE, "time.mktime()"),
     (
         "from datetime import datetime",
         "datetime.fromtimestamp(seconds)",
-        check.TIME_ZONE,
+        rules.TIME_ZONE,
         "datetime.fromtimestamp()",
     ),
-    ("", "open(name)", check.FILES, "open()"),
-    ("import io", "io.open(name)", check.FILES, "open()"),
-    ("import os", "os.listdir(name)", check.FILES, "os.listdir()"),
-    ("import os", "os.path.exists(name)", check.FILES, "os.path.exists()"),
-    ("from os.path import getsize", "getsize(name)", check.FILES, "os.path.getsize()"),
-    ("from pathlib import Path", "Path(name).read_text()", check.FILES, "Path.read_text()"),
-    ("from pathlib import Path", "(Path(name) / 'x').write_text('')", check.FILES, "Path.write_text()"),
+    ("", "open(name)", rules.FILES, "open()"),
+    ("import io", "io.open(name)", rules.FILES, "open()"),
+    ("import os", "os.listdir(name)", rules.FILES, "os.listdir()"),
+    ("import os", "os.path.exists(name)", rules.FILES, "os.path.exists()"),
+    ("from os.path import getsize", "getsize(name)", rules.FILES, "os.path.getsize()"),
+    ("from pathlib import Path", "Path(name).read_text()", rules.FILES, "Path.read_text()"),
+    ("from pathlib import Path", "(Path(name) / 'x').write_text('')", rules.FILES, "Path.write_text()"),
     (
         "from pathlib import Path; ROOT = Path('x')",
         "(ROOT / name).touch()",
-        check.FILES,
+        rules.FILES,
         "Path.touch()",
     ),
-    ("import pathlib", "p = pathlib.Path(name); p.unlink()", check.FILES, "Path.unlink()"),
-    ("import pathlib", "pathlib.Path.cwd()", check.FILES, "Path.cwd()"),
-    ("import shutil", "shutil.rmtree(name)", check.FILES, "shutil.rmtree()"),
-    ("import socket", "socket.socket()", check.NETWORK, "socket.socket()"),
-    ("import socket", "socket.gethostname()", check.NETWORK, "socket.gethostname()"),
+    ("import pathlib", "p = pathlib.Path(name); p.unlink()", rules.FILES, "Path.unlink()"),
+    ("import pathlib", "pathlib.Path.cwd()", rules.FILES, "Path.cwd()"),
+    ("import shutil", "shutil.rmtree(name)", rules.FILES, "shutil.rmtree()"),
+    ("import socket", "socket.socket()", rules.NETWORK, "socket.socket()"),
+    ("import socket", "socket.gethostname()", rules.NETWORK, "socket.gethostname()"),
     (
         "import urllib.request",
         "urllib.request.urlopen(name)",
-        check.NETWORK,
+        rules.NETWORK,
         "urllib.request.urlopen()",
     ),
     (
         "import http.client",
         "http.client.HTTPConnection(name)",
-        check.NETWORK,
+        rules.NETWORK,
         "http.client.HTTPConnection()",
     ),
-    ("", "import requests; requests.get(name)", check.NETWORK, "requests.get()"),
-    ("", "from requests import get; get(name)", check.NETWORK, "requests.get()"),
-    ("import subprocess", "subprocess.run([name])", check.PROCESSES, "subprocess.run()"),
-    ("import subprocess", "subprocess.Popen([name])", check.PROCESSES, "subprocess.Popen()"),
-    ("import os", "os.system(name)", check.PROCESSES, "os.system()"),
-    ("import os", "os.environ['HOME']", check.ENVIRONMENT, "os.environ"),
-    ("import os", "os.environ.get(name)", check.ENVIRONMENT, "os.environ"),
-    ("from os import environ as e", "e.get(name)", check.ENVIRONMENT, "os.environ"),
-    ("import os", "os.getenv(name)", check.ENVIRONMENT, "os.getenv()"),
-    ("import os", "os.getpid()", check.ENVIRONMENT, "os.getpid()"),
-    ("", "input()", check.CONSOLE, "input()"),
-    ("", "id(name)", check.IDENTITY, "id()"),
-    ("", "hash(name)", check.IDENTITY, "hash()"),
-    ("", "sorted(name, key=hash)", check.IDENTITY, "hash"),
-    ("import threading", "threading.Thread(target=repr).start()", check.THREADS, "threading.Thread()"),
+    ("", "import requests; requests.get(name)", rules.NETWORK, "requests.get()"),
+    ("", "from requests import get; get(name)", rules.NETWORK, "requests.get()"),
+    ("import subprocess", "subprocess.run([name])", rules.PROCESSES, "subprocess.run()"),
+    ("import subprocess", "subprocess.Popen([name])", rules.PROCESSES, "subprocess.Popen()"),
+    ("import os", "os.system(name)", rules.PROCESSES, "os.system()"),
+    ("import os", "os.environ['HOME']", rules.ENVIRONMENT, "os.environ"),
+    ("import os", "os.environ.get(name)", rules.ENVIRONMENT, "os.environ"),
+    ("from os import environ as e", "e.get(name)", rules.ENVIRONMENT, "os.environ"),
+    ("import os", "os.getenv(name)", rules.ENVIRONMENT, "os.getenv()"),
+    ("import os", "os.getpid()", rules.ENVIRONMENT, "os.getpid()"),
+    ("", "input()", rules.CONSOLE, "input()"),
+    ("", "id(name)", rules.IDENTITY, "id()"),
+    ("", "hash(name)", rules.IDENTITY, "hash()"),
+    ("", "sorted(name, key=hash)", rules.IDENTITY, "hash"),
+    ("import threading", "threading.Thread(target=repr).start()", rules.THREADS, "threading.Thread()"),
     (
         "import concurrent.futures",
         "concurrent.futures.ThreadPoolExecutor()",
-        check.THREADS,
+        rules.THREADS,
         "concurrent.futures.ThreadPoolExecutor()",
     ),
-    ("", "yield from set(name)", check.SET_ORDER, "set(name), a set"),
-    ("", "for x in set(name).copy(): repr(x)", check.SET_ORDER, "set(name).copy(), a set"),
-    ("", "for x in {'a', 'b'}: repr(x)", check.SET_ORDER, "{'a', 'b'}, a set"),
-    ("", "list(set(name))", check.SET_ORDER, "set(name), a set"),
-    ("", "[x for x in frozenset(name)]", check.SET_ORDER, "frozenset(name), a set"),
-    ("", "for x in {y for y in name}: repr(x)", check.SET_ORDER, "{y for y in name}, a set"),
-    ("", "for i, x in enumerate(set(name)): repr(x)", check.SET_ORDER, "set(name), a set"),
+    ("", "yield from set(name)", rules.SET_ORDER, "set(name), a set"),
+    ("", "for x in set(name).copy(): repr(x)", rules.SET_ORDER, "set(name).copy(), a set"),
+    ("", "for x in {'a', 'b'}: repr(x)", rules.SET_ORDER, "{'a', 'b'}, a set"),
+    ("", "list(set(name))", rules.SET_ORDER, "set(name), a set"),
+    ("", "[x for x in frozenset(name)]", rules.SET_ORDER, "frozenset(name), a set"),
+    ("", "for x in {y for y in name}: repr(x)", rules.SET_ORDER, "{y for y in name}, a set"),
+    ("", "for i, x in enumerate(set(name)): repr(x)", rules.SET_ORDER, "set(name), a set"),
 ]
 
 # head of the module, statements in which nothing is to be found
@@ -338,7 +339,7 @@ def test_what_replay_cannot_repeat_is_an_error(domain, head, statement, what, in
     file = sys.modules[wiki.__module__].__file__
     finding = _one(wiki)
     assert finding == Finding(finding.code, "error", file, line, finding.column, "Wiki.create", what, instead)
-    assert finding.code in (check.TIME, check.CHANCE, check.IDENTIFIER, check.GENERATOR)
+    assert finding.code in (rules.TIME, rules.CHANCE, rules.IDENTIFIER, rules.GENERATOR)
 
 
 @pytest.mark.parametrize("head, statement, code, what", WARNINGS, ids=map(_shown, WARNINGS))
@@ -1283,12 +1284,12 @@ COMMENTS = [
 def test_a_comment_that_names_no_code_or_silences_nothing_is_found_by_check_alone(domain, statement, rest, said):
     wiki = domain(f"{statement}  # coopy: ignore{rest}", "import time")
     found = check.check([wiki])
-    of_comments = [each for each in found if each.code in check.COMMENT_CODES]
+    of_comments = [each for each in found if each.code in rules.COMMENT_CODES]
     told = [f"{each.code} {each.message}".replace("the comment ", "") if each in of_comments else each.code for each in found]
     assert told == said
     assert {each.column for each in of_comments} <= {len(f"        {statement}  ") + 1}
     assert {(each.severity, each.line) for each in of_comments} <= {("warning", 4)}
-    assert not {each.code for each in findings(wiki)} & set(check.COMMENT_CODES)
+    assert not {each.code for each in findings(wiki)} & set(rules.COMMENT_CODES)
 
 
 def test_an_unknown_code_is_told_with_the_codes_there_are(domain):
@@ -1342,7 +1343,7 @@ def test_several_classes_name_a_place_they_share_once_by_file_and_line():
 
 
 def test_each_code_has_its_line_in_the_table_of_the_module_and_in_that_of_the_guide():
-    known = [*check.ERROR_CODES, *check.WARNING_CODES, *check.COMMENT_CODES]
+    known = [*rules.ERROR_CODES, *rules.WARNING_CODES, *rules.COMMENT_CODES]
     severities = {"1": "error", "2": "warning", "3": "warning"}
     rows = [(code, severities[code[3]]) for code in known]
     assert re.findall(r"^    (CPY\d+)  (\w+) ", str(check.__doc__), re.M) == rows
@@ -1354,7 +1355,7 @@ def test_a_code_is_the_same_in_every_release():
     kinds = "TIME CHANCE IDENTIFIER START GENERATOR".split()
     kinds += "FILES NETWORK PROCESSES ENVIRONMENT CONSOLE SET_ORDER IDENTITY THREADS WAITING TIME_ZONE".split()
     numbers = [*range(101, 106), *range(201, 211)]
-    assert [getattr(check, kind) for kind in kinds] == [f"CPY{number}" for number in numbers]
+    assert [getattr(rules, kind) for kind in kinds] == [f"CPY{number}" for number in numbers]
 
 
 # -- validation
@@ -1436,10 +1437,10 @@ ASKS = """
 def test_each_thing_a_deterministic_system_may_ask_is_answered_at_replay_as_it_was_live(tmp_path):
     script = write(tmp_path / "asks.py", ASKS)
     questions = []
-    for dotted, rule in check._RULES.items():
+    for dotted, rule in rules.RULES.items():
         module, _, name = dotted.partition(".")
         # Later versions of Python have more of them.
-        if rule.code in check.ANSWERED and hasattr(importlib.import_module(module), name.partition(".")[0]):
+        if rule.code in rules.ANSWERED and hasattr(importlib.import_module(module), name.partition(".")[0]):
             made = ".random()" if name.endswith("Random") else ""
             questions.append(f"{dotted}({GIVEN.get(dotted, '')}){made}")
     live = run(script, *questions).splitlines()

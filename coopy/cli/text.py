@@ -18,7 +18,7 @@ from coopy.past.history import Action
 from coopy.tools import tree
 
 if TYPE_CHECKING:
-    from coopy.determinism.check import Finding
+    from coopy.determinism.rules import Finding
 
 _COLOURS = {"name": "36", "type": "33", "value": "", "note": "2", "good": "32", "bad": "31", "odd": "33", "strong": "1"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

@@ -50,7 +50,7 @@ from datetime import date, datetime, timezone, tzinfo
 from types import BuiltinMethodType, CellType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
-from coopy.determinism.check import DeterminismWarning
+from coopy.determinism.rules import DeterminismWarning
 from coopy.env import Draws
 from coopy.errors import PrevalentError, UsageError
 from coopy.ground import action, words

@@ -116,7 +116,8 @@ GIVEN = {
     "coopy.replication.role": {"master"},
     "coopy.tests.utils": {"utils"},
     # Of a syntax tree; and what a finding calls a function that a method uses.
-    "coopy.determinism.check": {"parent", "helper"},
+    "coopy.determinism.check": {"helper"},
+    "coopy.determinism.source": {"parent"},
 }
 
 

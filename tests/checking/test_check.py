@@ -12,7 +12,7 @@ import pytest
 
 import coopy
 from coopy import control, init_system
-from coopy.determinism.check import DeterminismWarning
+from coopy.determinism.rules import DeterminismWarning
 from coopy.errors import CheckFailed, NotRepeatable, PrevalentError, SharedArgument, StateChanged, UsageError
 from coopy.values.digest import digest
 

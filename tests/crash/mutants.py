@@ -495,7 +495,7 @@ MUTANTS = [
     ),
     Mutant(
         "the-package-of-a-class-is-not-its-own",
-        "coopy/determinism/check.py",
+        "coopy/determinism/names.py",
         "        if package in self._packages:\n            return True\n",
         "",
         "tests/test_determinism.py::test_a_domain_that_is_installed_is_read_with_its_package",

@@ -22,8 +22,8 @@ from program import run, write
 
 import coopy
 from coopy import control, init_system, readonly
-from coopy.determinism.check import DeterminismWarning
 from coopy.determinism.install import Use, refused, warned, watch
+from coopy.determinism.rules import DeterminismWarning
 from coopy.errors import PrevalentError
 
 HERE = Path(__file__)

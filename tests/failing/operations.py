@@ -588,7 +588,7 @@ def _asyncio(world: World) -> None:
     done = world.does(
         lambda: answers.extend(asyncio.run(main())), "Nothing was opened", "not opened", "No system was begun", "open it again"
     )
-    for token, answer in zip(tokens, answers, strict=True):
+    for token, answer in zip(tokens, answers, strict=False):
         world.refuses = False
         world.tell(token, world.verdict(answer) if isinstance(answer, BaseException) else ACKNOWLEDGED)
     if not done:
