@@ -178,6 +178,6 @@ def test_a_worker_that_hangs_or_dies_ends_its_task_and_no_other(tmp_path: Path) 
     endings = {ending.task: ending for ending in watch.run(tasks, work, tmp_path, 1)}
     assert list(endings) == tasks
     assert endings["sleeps"].hung.startswith("working: all its threads sleep")
-    assert endings["dies"].died == "working: the process died"
+    assert endings["dies"].died == "working: the process died, by signal 9"
     assert all(endings[each].value for each in ("works", "works too", "breaks", "goes on"))
     assert endings["breaks"].value != endings["goes on"].value

@@ -139,7 +139,7 @@ def _hear(worker: _Worker) -> Iterator[Ending]:
     if not data:
         worker.ended = True
         if worker.busy:
-            yield Ending(worker.tasks.pop(0), None, "", f"{worker.phase}: the process died", worker.said)
+            yield Ending(worker.tasks.pop(0), None, "", f"{worker.phase}: the process died, {_status(worker)}", worker.said)
         return
     *lines, worker.rest = (worker.rest + data).split(b"\n")
     for line in lines:
@@ -187,6 +187,15 @@ def _innermost(stack: str) -> str:
         if path.startswith(PACKAGE):
             return f"{path[len(PACKAGE) :]}:{line} {name}"
     return "elsewhere"
+
+
+def _status(worker: _Worker) -> str:
+    """How a worker that has ended has come to that, without waiting for it: `_end` does."""
+    found = os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
+    if found is None:
+        return "and nobody knows how"
+    ended = "with status" if found.si_code == os.CLD_EXITED else "by signal"
+    return f"{ended} {found.si_status}"
 
 
 def _end(worker: _Worker) -> None:
