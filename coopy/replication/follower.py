@@ -56,6 +56,7 @@ from coopy.spine.engine import CHUNK, STEP_NS, Engine, Saver, say_nothing, with_
 from coopy.spine.machine import Machine, MissingName
 from coopy.spine.methods import Function, Method, has_unlocked_reads, method_for
 from coopy.spine.replay import Progress
+from coopy.spine.section import Section
 from coopy.values.codec import SCALARS, Codec, decode_joined, joined_headers
 from coopy.versions import CODE
 
@@ -505,10 +506,15 @@ class Replicated(Engine):
     def _mark_message(self, name: str, args: tuple[Any, ...]) -> None:
         """Records an action that says what message of the line was met, and applies it."""
         machine = self.machine
-        header = _pack(self._instant, self._offset_of(machine.header), machine.outcome)
         call, args, _ = self._codec.encode_call(name, args, {})
-        self.log.append(header + call)
-        machine.apply(header, machine.methods[name], args, {})
+        offset, function = self._offset_of(machine.header), machine.methods[name]
+        section = Section(self, self._codec, True)
+        _, failure = section.one(self.instant, offset, call, Method(name, function), function, args, {})
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                failure = None  # Its traceback has this frame.
 
     @staticmethod
     def _offset_of(header: bytes) -> int:
@@ -560,16 +566,18 @@ class Replicated(Engine):
         """Applies a part of the actions of a batch, and adds to ``results`` what each comes to."""
         records = joined[places[part.start] : places[part.stop]]
         applied = self._apply_plain(headers[part], names[part], arguments[part], records, sizes[part], answers[part], results)
+        section = Section(self, self._codec, True)
         for number in range(part.start + applied, part.stop):
             if self.unapplied is not None:
                 break
             record = joined[places[number] + len(WRAP) : places[number + 1]]
-            value, error = self._apply_one(headers[number], names[number], arguments[number], record)
+            value, failure = self._apply_one(section, headers[number], names[number], arguments[number], record)
             if answers:
-                answers[number].value, answers[number].error = value, error
+                answers[number].value, answers[number].error = value, failure
             results.append(
-                type(error).__name__ if error is not None else value if type(value) in SCALARS else type(value).__name__
+                type(failure).__name__ if failure is not None else value if type(value) in SCALARS else type(value).__name__
             )
+            failure = None  # Its traceback has this frame.
         if self.unapplied is not None:
             raise _NotApplied
 
@@ -583,49 +591,38 @@ class Replicated(Engine):
         answers: Sequence[Any],
         results: list[Any],
     ) -> int:
-        """Applies actions as `_apply_one` does each, up to the first that raises, and appends them together. How many.
+        """Applies actions in order, up to the first that raises, and appends them together. Returns how many were begun.
 
-        That is 0 if one of them needs more. The lock is held: nobody sees what is not in the journal yet.
+        That is 0 if anything must be done before one of them but to call it. The lock is held: nobody sees what is not in the
+        journal yet.
         """
-        machine, last = self._current(), self.log.last
+        self._current()
         methods = self._plain_methods(set(names))
         if methods is None:
             return 0
         if not self._stand_as_sent(joined_headers(headers, arguments)):
             headers = self._made_to_stand(headers)
             records = with_headers(headers, records, sizes)
-        values: list[Any] = []
-        failure: BaseException | None = None
-        asked: list[str] = []
-        ask, machine.asked = machine.asked, asked.append
+        section = self._section = Section(self, self._codec, False)
         try:
-            machine.apply_all(headers, map(methods.__getitem__, names), arguments, values)
-        except BaseException as error:
-            failure = error
-        machine.asked = ask
-        begun = len(values) + (failure is not None)
-        types = set(map(type, values))
-        if type(machine.domain) in types:
-            domain, proxy = machine.domain, self.proxy
-            values = [value if value is not domain else proxy for value in values]
-        # If the journal takes some only, those are not applied again; who called waits for the whole batch.
-        for answer, value in zip(answers, values):
-            answer.value = value
-        try:
-            self.log.append_all(records if begun == len(sizes) else records[: sum(sizes[:begun])], sizes[:begun])
+            values, failure = section.many(headers, map(methods.__getitem__, names), arguments)
+            begun = len(values) + (failure is not None)
+            # If the journal takes only some of them, those are not applied again; their callers wait for the whole batch.
+            for answer, value in zip(answers, values):
+                answer.value = value
+            if begun:
+                self.instant = action.instant_of(headers[begun - 1])
+                section.write_joined(records if begun == len(sizes) else records[: sum(sizes[:begun])], sizes[:begun])
         finally:
-            written = self.log.last - last
-            if written:
-                self._instant = action.instant_of(headers[written - 1])
-            for name in asked:
-                if ask is not None and int(name.partition(".")[0]) <= self.log.last:
-                    ask(name)
+            self._end_section(section)
+        if section.problem is not None:
+            raise section.problem
+        types = set(map(type, values))
         results += (
             values if types <= SCALARS else [value if type(value) in SCALARS else type(value).__name__ for value in values]
         )
         if failure is not None:
-            method = self._marks[cast(str, names[begun - 1])]
-            failure = self._failed(method, self.log.last, failure, None)
+            self.failed(self._marks[cast(str, names[begun - 1])], self.log.last, failure, None)
             results.append(type(failure).__name__)
             if answers:
                 answers[begun - 1].error = failure
@@ -641,11 +638,11 @@ class Replicated(Engine):
             *chain.from_iterable(_MANY_INSTANTS.iter_unpack(joined[:many])),
             *chain.from_iterable(_INSTANT.iter_unpack(joined[many:])),
         ]
-        return instants[0] >= self._instant and sorted(instants) == instants
+        return instants[0] >= self.instant and sorted(instants) == instants
 
     def _made_to_stand(self, headers: list[bytes]) -> list[bytes]:
         """Headers such that no instant is before another's and that each says of the action before that it returned."""
-        made, instant, outcome = [], self._instant, self.machine.outcome
+        made, instant, outcome = [], self.instant, self.machine.outcome
         for header in headers:
             own, offset, _ = _unpack(header)
             if own > instant:
@@ -679,7 +676,9 @@ class Replicated(Engine):
             method = self._marks[name] = method_for(name, function, ())
         return method
 
-    def _apply_one(self, sent: bytes, name: str | None, args: Any, record: bytes) -> tuple[Any, BaseException | None]:
+    def _apply_one(
+        self, section: Section, sent: bytes, name: str | None, args: Any, record: bytes
+    ) -> tuple[Any, BaseException | None]:
         machine = self._current()
         kwargs: dict[str, Any] = {}
         if name is None:
@@ -700,18 +699,8 @@ class Replicated(Engine):
                 cls = type(machine.domain).__qualname__
                 raise MissingMethod(machine.applied + 1, name, f"sent by another node to {self.node}", cls, "") from None
         instant, offset, _ = _unpack(sent[-13:])
-        if instant < self._instant:
-            instant = self._instant
-        header = _pack(instant, offset, machine.outcome)
-        method = self._mark(name, function)
-        parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
-        index = self.log.append(header + record[action.HEADER.size :])
-        self._instant = instant
-        try:
-            value = machine.apply(header, function, args, kwargs)
-        except BaseException as error:
-            return None, self._failed(method, index, error, parts)
-        return (value if value is not machine.domain else self.proxy), None
+        call = record[action.HEADER.size :]
+        return section.one(instant, offset, call, self._mark(name, function), function, args, kwargs)
 
     def _interrupted(self, method: Method, index: int, error: BaseException, is_doubtful: bool) -> None:
         """Applies an action again that was interrupted: the others have it, so it counts, unless it can't be applied here."""
@@ -820,10 +809,10 @@ class Replicated(Engine):
         """Records an action as withdrawn, and does not run it."""
         machine = self._current()
         instant, offset, _ = _unpack(sent[-13:])
-        instant = max(instant, self._instant)
+        instant = max(instant, self.instant)
         header = _pack(instant, offset, machine.outcome)
         index = self.log.append(header + record[action.HEADER.size :])
-        self._instant = instant
+        self.instant = instant
         machine.header, machine.index, machine.outcome = header, index, action.WITHDRAWN
         self._withdraw()
         self._forget(index)
@@ -841,7 +830,7 @@ class Replicated(Engine):
         if found is None:
             raise MissingActions("snapshots", index - 1, index - 1, "No snapshot of this node is so old.")
         if found[0] == index - 1:
-            return action.amendment(self._instant, self._offset, found[1][action.HEADER.size - 1])
+            return action.amendment(self.instant, self._offset, found[1][action.HEADER.size - 1])
         for _ in self.log.read(found[0]):
             break
         before = next(history.actions(self.log, self._codec, index - 2))
@@ -875,7 +864,7 @@ class Replicated(Engine):
         self.log = log
         self._snapshots = snapshots
         self._saved = -1
-        self._instant = 0
+        self.instant = 0
         self.unapplied = None
 
     def close(self) -> None:

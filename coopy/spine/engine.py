@@ -26,10 +26,9 @@ from types import GeneratorType
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from coopy.effects import DONE
-from coopy.errors import JournalError, PrevalentError, UsageError, copy_of
+from coopy.errors import JournalError, PrevalentError, UsageError
 from coopy.ground import action, holding
 from coopy.ground.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, note
-from coopy.ground.record import joined
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore, StateWriter
 from coopy.log import error as log_error
@@ -39,6 +38,7 @@ from coopy.spine.calling import Call
 from coopy.spine.machine import RUNNERS, UNSURE, Machine, MissingName, running_in
 from coopy.spine.methods import Function, Method, has_unlocked_reads, is_undone
 from coopy.spine.replay import Progress, restore
+from coopy.spine.section import Section
 from coopy.values import trial
 from coopy.values.codec import Codec
 from coopy.versions import CODE
@@ -140,12 +140,12 @@ class Engine:
         "last_look",
         "said_with_snapshot",
         "told_with_snapshot",
-        "_instant",
+        "instant",
         "_offset",
         "_offset_until",
         "_saved",
         "_snapshot_lock",
-        "_unwritten",
+        "_section",
         "_is_seen_at_once",
         "__weakref__",
     )
@@ -184,12 +184,12 @@ class Engine:
         self._snapshots = snapshots
         self._codec = codec
         self._secret = secret
-        self._instant = 0
+        self.instant = 0
         self._offset = 0
         self._offset_until = 0
         self._saved = -1
         self._snapshot_lock = RLock()
-        self._unwritten: _Unwritten | None = None
+        self._section: Section | None = None
         self._is_seen_at_once = False
 
     @with_lock
@@ -209,6 +209,7 @@ class Engine:
         header: Any = None
         index = 0
         _coopy_holds = False
+        # What `Section.one` does stands here once more: a method more would cost each call 3 %.
         # The lock is taken by hand, as in the methods of a proxy: see `unwind`.
         try:
             try:
@@ -233,13 +234,13 @@ class Engine:
                         instant = _time_ns()
                         if instant >= self._offset_until:
                             instant = self._stamp(instant)
-                        if instant < self._instant:
+                        if instant < self.instant:
                             instant = self._not_before(instant)
                         header = _pack(instant, self._offset, machine.outcome)
                         function = machine.methods[method.name]
                         parts = self._codec.dump_parts(machine.domain, method.parts) if method.parts else None
                         index = log.append(header + call)
-                        self._instant = instant
+                        self.instant = instant
                         result = machine.apply(header, function, args, kwargs)
                     _coopy_holds = False
                     self.release()
@@ -252,7 +253,8 @@ class Engine:
                         self.unwind()
                         _coopy_holds = False
                         raise
-                    failure = self._failed(method, index, error, parts)
+                    self.failed(method, index, error, parts)
+                    failure = error
                     _coopy_holds = False
                     self.release()
             except RecursionError:
@@ -428,13 +430,14 @@ class Engine:
     @with_lock
     def record(self, name: str, args: tuple[Any, ...], function: Function) -> None:
         """Records an action of the system's own and applies it. Nothing is waited for."""
-        machine = self.machine
-        instant = max(self._stamp(_time_ns()), self._instant)
-        header = _pack(instant, self._offset, machine.outcome)
         call, args, _ = self._codec.encode_call(name, args, {})
-        self.log.append(header + call)
-        self._instant = instant
-        machine.apply(header, function, args, {})
+        section = Section(self, self._codec, True)
+        _, failure = section.one(*self._stamped(), call, Method(name, function), function, args, {})
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                failure = None  # Its traceback has this frame, which has the machine.
 
     @with_lock
     def enable(self, version: int) -> int:
@@ -446,7 +449,7 @@ class Engine:
     def put_clock_back(self) -> int:
         """Records an action that has the time of this machine's clock, though the one before it is later, and returns its index."""
         before = action.utc_time(self._current().header)
-        self._instant = 0
+        self.instant = 0
         self.record(action.CLOCK, (f"{before:%Y-%m-%d %H:%M:%S} UTC",), self.machine.methods[action.CLOCK])
         return self.log.last
 
@@ -560,7 +563,7 @@ class Engine:
             raise UsageError("a system can't be closed inside one of its own actions; it is still open")
         amendment = None
         if machine.applied == log.last and machine.outcome != action.UNKNOWN:
-            amendment = action.amendment(self._instant, self._offset, machine.outcome)
+            amendment = action.amendment(self.instant, self._offset, machine.outcome)
         log.close(amendment)
         if machine.applied == log.last:
             self.last_look(machine)
@@ -579,37 +582,41 @@ class Engine:
     def _begin(self, rest: Iterator[Call]) -> int | None:
         """Takes calls for as long as the lock may be held. Returns the index of the last action if there are no more."""
         assert not self.machine.running, "a batch begins outside any action: its calls would have to be part of it"
-        batch = self._unwritten = _Unwritten(self.log)
+        section = self._section = Section(self, self._codec, self._is_seen_at_once)
         until = _time_ns() + HELD_NS
         try:
             while chunk := list(islice(rest, CHUNK)):
                 methods = [call.what for call in chunk]
                 encoded = self._encoded_together(methods, chunk)
-                begun = self._begin_together(methods, chunk, encoded, batch) if encoded is not None else 0
+                begun = self._begin_together(methods, chunk, encoded, section) if encoded is not None else 0
                 if begun < len(chunk):
-                    self._begin_each(chunk[begun:], repeat(None) if encoded is None else encoded[begun:], batch)
+                    self._begin_each(chunk[begun:], repeat(None) if encoded is None else encoded[begun:], section)
                 if _time_ns() > until:
                     return None
         finally:
-            self._unwritten = None
-            batch.write()
-            for name in batch.asked:
-                self.asked(name)
+            self._end_section(section)
         return self.log.last
 
+    def _end_section(self, section: Section) -> None:
+        """Writes what was run, and then passes on what it has asked for."""
+        self._section = None
+        section.write()
+        for name in section.asked:
+            self.asked(name)
+
     def _encoded_together(self, methods: list[Any], calls: list[Call]) -> list[bytes] | None:
-        """The opcodes of some calls, if all of them are recorded and hold plain scalars and nothing else."""
+        """Returns the opcodes of some calls, if all of them are recorded and hold plain scalars and nothing else."""
         if {Method}.issuperset(map(type, methods)) and not [call for call in calls if call.kwargs]:
             return self._codec.encode_plain([each.name for each in methods], [call.args for call in calls])
         return None
 
-    def _begin_together(self, methods: list[Method], calls: list[Call], encoded: list[bytes], batch: _Unwritten) -> int:
-        """Takes calls in order, up to the first that raises, or that nobody waits for any more. How many.
+    def _begin_together(self, methods: list[Method], calls: list[Call], encoded: list[bytes], section: Section) -> int:
+        """Runs calls in order until one raises, or nobody waits for one any more. Returns how many were begun.
 
-        Takes none if there is anything to be done before one of them.
+        That is 0 if anything must be done before one of them but to call it.
         """
         machine, now = self.machine, _time_ns()
-        if self._is_seen_at_once or not self._is_in_step(batch):
+        if self._is_seen_at_once or not section.is_in_step():
             return 0
         if now >= self._offset_until:
             now = self._stamp(now)
@@ -624,90 +631,48 @@ class Engine:
                 functions[each] = machine.methods[each.name]
             except MissingName:
                 return 0  # Those before it are applied.
-        first, offset = max(now, self._instant), self._offset
+        first, offset = max(now, self.instant), self._offset
         instants = range(first, first + STEP_NS * len(calls), STEP_NS)
         headers = [_pack(instant, offset, action.RETURNED) for instant in instants]
         headers[0] = _pack(first, offset, machine.outcome)
-        values: list[Any] = []
-        failure = None
-        try:
-            machine.apply_all(headers, [functions[each] for each in methods], _arguments_of(calls), values)
-        except BaseException as error:
-            failure = error
-        domain, proxy = machine.domain, self.proxy
+        values, failure = section.many(headers, [functions[each] for each in methods], _arguments_of(calls))
         for call, value in zip(calls, values):
-            call.value = value if value is not domain else proxy
+            call.value = value
         done = len(values)
         begun = done + (failure is not None)
         if begun:
-            batch.recorded += calls[:begun]
-            batch.records += [header + data for header, data in zip(headers[:begun], encoded)]
-            self._instant = instants[begun - 1]
+            records = [header + data for header, data in zip(headers[:begun], encoded)]
+            section.add(records, calls[:begun], instants[begun - 1])
         if failure is not None:
             calls[done].error, failure = failure, None  # Its traceback has this frame.
-            self._failed_in_batch(batch, calls[done], methods[done], None)
+            try:
+                section.failed(methods[done], cast(BaseException, calls[done].error), None)
+            except BaseException as error:
+                calls[done].error = error
         return begun
 
-    def _begin_each(self, calls: list[Call], encoded: Iterable[bytes | None], batch: _Unwritten) -> None:
-        """Takes calls in order, one by one. None is a call that is to be encoded when its turn has come."""
-        # What a read without the lock can see of an action that runs has to be in the log before.
-        add = self.log.append if self._is_seen_at_once else batch.records.append
-        unsure = not self._is_in_step(batch)
+    def _begin_each(self, calls: list[Call], encoded: Iterable[bytes | None], section: Section) -> None:
+        """Takes calls in order, one by one. None is a call that is encoded when its turn has come."""
         for call, data in zip(calls, encoded):
-            method, parts, is_recorded = call.what, None, False
+            method = call.what
             try:
-                if unsure:
+                if not section.is_in_step():
                     self._caught_up()
-                    unsure = False
                 if type(method) is Method:
                     args, kwargs = call.args, call.kwargs
                     if data is None:
                         data, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
-                    # After it was encoded, as in `call`.
-                    instant = _time_ns()
-                    if instant >= self._offset_until:
-                        instant = self._stamp(instant)
-                    if self._instant > instant:
-                        instant = self._instant
-                    machine = self.machine
-                    if method.parts:
-                        parts = self._codec.dump_parts(machine.domain, method.parts)
-                    header = _pack(instant, self._offset, machine.outcome)
-                    function = machine.methods[method.name]
-                    add(header + data)
-                    is_recorded = True
-                    batch.recorded.append(call)
-                    self._instant = instant
-                    value = machine.apply(header, function, args, kwargs)
-                    call.value = value if value is not machine.domain else self.proxy
+                        # Encoding may have called the system, as in `call`: it comes before the instant is taken.
+                        if not section.is_in_step():
+                            self._caught_up()
+                    instant, offset = self._stamped()
+                    function = self.machine.methods[method.name]
+                    call.value, call.error = section.one(instant, offset, data, method, function, args, kwargs, call)
                 elif method is not None:
-                    batch.reads.append((call, len(batch.records)))
+                    section.add_read(call)
                     call.value = self._returned(method(self.machine.domain, *call.args, **call.kwargs))
             except BaseException as error:
                 call.error = error
-                unsure = not is_recorded or self._failed_in_batch(batch, call, method, parts)
-
-    def _is_in_step(self, batch: _Unwritten) -> bool:
-        """Whether the log takes records, and the machine is where the log will be behind those of a batch."""
-        return self.log.settled >= 0 and self.machine.applied == self.log.last + len(batch.records)
-
-    def _failed_in_batch(self, batch: _Unwritten, call: Call, method: Method, parts: bytes | None) -> bool:
-        """Sees to what the method of a recorded call raised. Whether the machine may be behind the log now."""
-        error = call.error
-        assert error is not None
-        method = method.of(self.machine.code)
-        machine = self.machine
-        if machine.outcome == action.RAISED and not is_undone(method, error):
-            machine.applied = self.log.last + len(batch.records)
-            return False
-        # What the others have recorded must not be lost when the machine is rebuilt.
-        batch.write()
-        if call.error is error:
-            try:
-                call.error = self._failed(method, self.log.last, error, parts)
-            except BaseException as failure:
-                call.error = failure
-        return True
 
     @with_lock
     def _put_right(self) -> Machine:
@@ -726,9 +691,9 @@ class Engine:
         log = self.log
         if log.settled < 0:
             log.wait(log.last + 1)
-        if self._unwritten is not None:
-            # Called by what a batch encodes, say, and its last actions are not in the log yet.
-            self._unwritten.write()
+        if self._section is not None:
+            # Called by what one of many calls encodes, say, and the last actions are not in the log yet.
+            self._section.write()
         machine = self.machine
         if machine.applied == log.last:
             return machine
@@ -765,7 +730,7 @@ class Engine:
         self.machine.asked = self._ask
         for name in self.machine.effects:
             self.asked(name)
-        self._instant = max(self._instant, action.instant_of(self.machine.header))
+        self.instant = max(self.instant, action.instant_of(self.machine.header))
         if self.machine.outcome == action.WITHDRAWN and self.log.settled >= 0:
             # So it may have been found just now.
             try:
@@ -776,23 +741,23 @@ class Engine:
 
     def _ask(self, name: str) -> None:
         """Passes on what an action asks for, once the action is in the log."""
-        if self._unwritten is None:
+        if self._section is None:
             self.asked(name)
         else:
-            self._unwritten.asked.append(name)
+            self._section.asked.append(name)
 
-    def _failed(self, method: Method, index: int, error: BaseException, parts: bytes | None) -> BaseException:
-        """What is to be raised for what the method raised, with memory and log as the marks say."""
+    def failed(self, method: Method, index: int, error: BaseException, parts: bytes | None) -> None:
+        """Puts memory and log right after an action of the log has raised, as the marks of its method say."""
         machine = self.machine
         machine.running = False
         if current.machine is machine:
             current.machine = running_in(sys._getframe(1))
         if machine.index == index and machine.outcome == action.RETURNED:
             note(error, _COUNTS.format(method.name, index))
-            return error
+            return
         if machine.index != index or machine.outcome != action.RAISED:
             self._interrupted(method, index, error, machine.index == index and machine.is_doubtful)
-            return error
+            return
         method = method.of(machine.code)
         refused = isinstance(error, PrevalentError)
         if is_undone(method, error):
@@ -807,12 +772,11 @@ class Engine:
             except Exception:
                 # What can be pickled can't always be loaded: the journal has it all the same.
                 self._rebuild()
-                return error
+                return
         elif method.transactional or refused:
             self._rebuild()
-            return error
+            return
         machine.applied = index
-        return error
 
     def _recorded_last(self) -> int:
         """Index of an action that is recorded and was not begun, as something was raised in between; 0 if there is none."""
@@ -841,7 +805,14 @@ class Engine:
 
     def _withdraw(self) -> None:
         """Records that the last action is withdrawn."""
-        self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))
+        self.log.amend(action.amendment(self.instant, self._offset, action.WITHDRAWN))
+
+    def _stamped(self) -> tuple[int, int]:
+        """Returns the instant that an action gets that is recorded now, unless the one before it has a later one, and the UTC offset."""
+        instant = _time_ns()
+        if instant >= self._offset_until:
+            instant = self._stamp(instant)
+        return instant, self._offset
 
     def _stamp(self, instant: int) -> int:
         """Reads the UTC offset of local time, which is looked at once a second. The instant that the action gets."""
@@ -857,9 +828,9 @@ class Engine:
 
     def _not_before(self, instant: int) -> int:
         """The instant that an action gets whose clock says ``instant``: not one before that of the last action."""
-        if instant + action.AHEAD_NS < self._instant:
-            self.is_ahead(self._instant, instant)
-        return max(instant, self._instant)
+        if instant + action.AHEAD_NS < self.instant:
+            self.is_ahead(self.instant, instant)
+        return max(instant, self.instant)
 
     def _returned(self, result: Any) -> Any:
         if result is self.machine.domain:
@@ -867,44 +838,8 @@ class Engine:
         return iter(list(result)) if type(result) is GeneratorType else result
 
 
-_ACTIONS = RUNNERS | {Engine.call.__code__}
+_ACTIONS = RUNNERS | {Engine.call.__code__, Section.one.__code__}
 """Code that is on the stack while an action runs, or is about to."""
-
-
-class _Unwritten:
-    """Calls that are applied and not written yet. Guarded by the lock of the engine."""
-
-    __slots__ = ("records", "recorded", "reads", "asked", "_log")
-
-    def __init__(self, log: Log) -> None:
-        self.records: list[bytes] = []
-        self.recorded: list[Call] = []
-        """The calls that the records are of, in the same order."""
-        self.reads: list[tuple[Call, int]] = []
-        """Calls that have recorded nothing, and how many of the records they could see."""
-        self.asked: list[str] = []
-        """Names of the effects that were asked for."""
-        self._log = log
-
-    def write(self) -> None:
-        """Appends the records. If that fails, each call that is not in the log then, or saw one of those, gets the error."""
-        log = self._log
-        before = log.last
-        try:
-            if self.records:
-                log.append_all(*joined(self.records))
-        except BaseException as error:
-            written = log.last - before
-            for call in self.recorded[written:]:
-                call.error = copy_of(error)
-            for call, seen in self.reads:
-                if seen > written:
-                    call.error = copy_of(error)
-            self.asked = [name for name in self.asked if int(name.partition(".")[0]) <= log.last]
-        finally:
-            self.records.clear()
-            self.recorded.clear()
-            self.reads.clear()
 
 
 def _arguments_of(calls: Iterable[Call]) -> Iterator[tuple[Any, ...]]:

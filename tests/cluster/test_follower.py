@@ -329,7 +329,7 @@ def test_what_is_applied_together_is_what_is_applied_one_by_one(
         told = [list(value) if hasattr(value, "__next__") else value if value is not each.bank else "bank" for value in values]
         errors = [repr(one.error) for one in answers]
         engine = each.engine
-        found.append((each.records, each.state, engine.digests, engine.machine.besides(), engine._instant, asked, told, errors))
+        found.append((each.records, each.state, engine.digests, engine.machine.besides(), engine.instant, asked, told, errors))
     assert found[0] == found[1]
     assert len(found[0][0]) == 2 * len(calls) + 2
 
@@ -357,7 +357,7 @@ def test_what_the_journal_does_not_take_is_neither_done_nor_asked_for_yet(server
         node.take(message)
     assert all(int(name.partition(".")[0]) <= last for name, last in asked)
     written = [action.instant_of(each[2:15]) for each in node.records]
-    assert node.engine._instant == (max(written[1:], default=0) or 1)
+    assert node.engine.instant == (max(written[1:], default=0) or 1)
     node.take(message)
     assert {name for name, _ in asked} == {"3.0"}
     assert len(node.records) == 4

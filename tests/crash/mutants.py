@@ -59,6 +59,7 @@ APPLY = "result = machine.apply(header, function, args, kwargs)"
 APPEND = "index = log.append(header + call)"
 LIVES = "tests/crash/test_power_cut.py::test_nothing_acknowledged_is_lost_in_the_lives_that_are_always_run"
 ENGINE, JOURNAL, SNAPSHOTS = "coopy/spine/engine.py", "coopy/disk/journal.py", "coopy/disk/snapshots.py"
+SECTION = "coopy/spine/section.py"
 FRAME = "coopy/disk/frame.py"
 ROOM_PY, ROOM = "coopy/network/room.py", "tests/cluster/test_room.py"
 LIMITS = "coopy/network/limits.py"
@@ -361,14 +362,14 @@ MUTANTS = [
     Mutant(
         "instants-go-back-with-the-wall-clock",
         ENGINE,
-        "                    if instant < self._instant:\n",
+        "                    if instant < self.instant:\n",
         "                    if False:\n",
         "tests/engine/test_replay.py::test_stamps_never_go_back_when_the_wall_clock_does",
     ),
     Mutant(
         "a-withdrawal-is-not-recorded",
         ENGINE,
-        "        self.log.amend(action.amendment(self._instant, self._offset, action.WITHDRAWN))\n",
+        "        self.log.amend(action.amendment(self.instant, self._offset, action.WITHDRAWN))\n",
         "        pass\n",
         "tests/crash/test_guards.py::test_a_withdrawn_call_does_not_come_back_when_its_code_does_something_else",
     ),
@@ -404,22 +405,22 @@ MUTANTS = [
     Mutant(
         "the-lock-is-free-before-a-batch-is-written",
         ENGINE,
-        "            self._unwritten = None\n            batch.write()\n",
-        "            self._unwritten = None\n            self.release()\n            batch.write()\n            self.acquire()\n",
+        "        self._section = None\n        section.write()\n",
+        "        self._section = None\n        self.release()\n        section.write()\n        self.acquire()\n",
         "tests/engine/test_batches.py::test_nobody_gets_the_lock_before_what_was_applied_is_written",
     ),
     Mutant(
         "an-unlocked-read-sees-what-is-not-in-the-log",
-        ENGINE,
-        "self.log.append if self._is_seen_at_once else batch.records.append",
-        "batch.records.append",
+        SECTION,
+        "owner.log.append if at_once else self._records.append",
+        "self._records.append",
         "tests/engine/test_batches.py::test_an_action_that_an_unlocked_read_can_see_is_in_the_log_before_it_runs",
     ),
     Mutant(
         "an-unlocked-read-sees-what-is-taken-together-and-not-in-the-log",
         ENGINE,
-        "        if self._is_seen_at_once or not self._is_in_step(batch):\n",
-        "        if not self._is_in_step(batch):\n",
+        "        if self._is_seen_at_once or not section.is_in_step():\n",
+        "        if not section.is_in_step():\n",
         "tests/engine/test_batches.py::test_an_action_that_an_unlocked_read_can_see_is_in_the_log_before_it_runs",
     ),
     Mutant(
@@ -432,27 +433,27 @@ MUTANTS = [
     Mutant(
         "a-call-that-raised-among-others-is-not-withdrawn",
         ENGINE,
-        "            self._failed_in_batch(batch, calls[done], methods[done], None)\n",
-        "",
+        "                section.failed(methods[done], cast(BaseException, calls[done].error), None)\n",
+        "                pass\n",
         "tests/engine/test_batches.py::test_plain_calls_that_are_taken_together_come_to_what_they_come_to_one_by_one",
     ),
     Mutant(
         "a-rebuild-in-a-batch-loses-what-was-not-written",
-        ENGINE,
-        "        batch.write()\n        if call.error is error:\n",
-        "        if call.error is error:\n",
+        SECTION,
+        "            self.write()\n            if self.problem is not None:\n",
+        "            if self.problem is not None:\n",
         "tests/engine/test_batches.py::test_a_batch_comes_to_what_its_calls_come_to_one_by_one",
     ),
     Mutant(
         "a-call-that-was-not-written-is-answered",
-        ENGINE,
-        "            for call in self.recorded[written:]:\n",
-        "            for call in self.recorded[written + 1 :]:\n",
+        SECTION,
+        "            for call in self._calls[written:]:\n",
+        "            for call in self._calls[written + 1 :]:\n",
         "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
     ),
     Mutant(
         "a-read-of-what-was-not-written-is-answered",
-        ENGINE,
+        SECTION,
         "                if seen > written:\n",
         "                if False:\n",
         "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
@@ -581,7 +582,7 @@ MUTANTS = [
     Mutant(
         "an-effect-is-asked-for-before-its-action-is-written",
         ENGINE,
-        "        if self._unwritten is None:\n            self.asked(name)\n",
+        "        if self._section is None:\n            self.asked(name)\n",
         "        if True:\n            self.asked(name)\n",
         "tests/engine/test_batches.py::test_an_effect_is_asked_for_when_its_action_is_in_the_log",
     ),
@@ -1547,7 +1548,7 @@ MUTANTS = [
             Edit(
                 ENGINE,
                 "                        instant = _time_ns()\n                        if instant >= self._offset_until:\n"
-                "                            instant = self._stamp(instant)\n                        if instant < self._instant:\n"
+                "                            instant = self._stamp(instant)\n                        if instant < self.instant:\n"
                 "                            instant = self._not_before(instant)\n",
                 "                        instant = began\n",
             ),

@@ -39,6 +39,7 @@ from coopy.past import history
 from coopy.spine import engine, methods
 from coopy.spine.machine import MissingName
 from coopy.testing import Clock, memory_system
+from coopy.values.codec import decode_joined
 
 sent: list[str] = []
 armed: list[BaseException] = []
@@ -289,6 +290,94 @@ def test_plain_calls_that_are_taken_together_come_to_what_they_come_to_one_by_on
         control(shop).close()
         assert restored(cls, tmp_path / name).sold == sold
         assert list(effects) == ["8.0", "10.0"]
+
+
+def take_alone(found: Any, call: Called) -> None:
+    """Takes a call by `Engine.call`, as a proxy does."""
+    try:
+        call.value = found.call(call.what, call.args, call.kwargs)
+    except BaseException as error:
+        call.error = error
+
+
+def table() -> list[Called]:
+    """Calls that end in every way: each plain enough to be taken together with others, unless it is for one alone."""
+    return [
+        *sells("tea", "milk", "tea", 1, 2.5, None, True, b"bytes"),
+        Called("itself"),
+        Called("all"),
+        Called("order", "cake"),
+        Called("order_and_fail", "pie"),
+        Called("careful", "bread"),
+        Called("careful", "bread"),
+        Called("whole", "no"),
+        Called("whole_parts", "no"),
+        Called("interrupted", "rice"),
+        Called("interrupted", "oats"),
+        *sells("salt", "x" * 5000, "tea"),
+        Called("sell", "too", "many"),
+        Called("whole_parts", "at the end"),
+    ]
+
+
+WAYS = ("alone", "by one", "by many")
+
+
+def come_to(shop: Any, way: str) -> Any:
+    """What the table comes to, taken one way: how each call ended, its notes, and what was recorded and asked for."""
+    found, asked = shop._coopy_engine, []
+    found.asked = asked.append
+    calls = table()
+    armed[:] = [SystemExit(), MemoryError()]
+    if way == "alone":
+        for call in calls:
+            take_alone(found, call)
+    else:
+        list(found.settled(found.begin_all(calls), calls))
+    ended = [
+        (
+            list(call.value) if isinstance(call.value, type(iter([]))) else "the shop" if call.value is shop else call.value,
+            repr(call.error),
+            getattr(call.error, "__notes__", []),
+        )
+        for call in calls
+    ]
+    records = b"".join(bytes(data) for _, data in found.log.read(0))
+    actions = [
+        (each.index, each.method, each.args, each.kwargs, each.outcome) for each in history.actions(found.log, found._codec, 0)
+    ]
+    return ended, actions, without_instants(records), set(asked), list(found.machine.effects), shop.sold, found.machine.outcome
+
+
+def without_instants(records: bytes) -> list[Any]:
+    headers, names, arguments = decode_joined(records)
+    return [(header[-5:], name, args) for header, name, args in zip(headers, names, arguments)]
+
+
+def test_a_call_comes_to_the_same_alone_by_one_and_by_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "CHUNK", 4)  # Those among which one has parts to be put back are not taken together.
+    together = engine.Engine._begin_together
+    ways: dict[str, Any] = {}
+    for way in WAYS:
+        taken: list[int] = []
+
+        def begin(self: Any, names: Any, calls: Any, encoded: Any, section: Any, way: str = way, taken: Any = taken) -> int:
+            found = 0 if way == "by one" else together(self, names, calls, encoded, section)
+            taken.append(found)
+            return found
+
+        monkeypatch.setattr(engine.Engine, "_begin_together", begin)
+        shop = open_with(Calls(), Shop, tmp_path / way)
+        ways[way] = come_to(shop, way)
+        assert bool(sum(taken)) is (way == "by many")
+        sold = shop.sold
+        control(shop).close()
+        assert restored(Shop, tmp_path / way).sold == sold
+    for one, other, third in zip(*(ways[way] for way in WAYS)):
+        assert one == other == third
+    ended = [each for each, _, _ in ways["alone"][0]]
+    assert ended[:3] == [1, 2, None] and ended[8] == "the shop"
+    assert {note.partition(":")[0] for _, _, notes in ways["alone"][0] for note in notes} == {"interrupted() was interrupted"}
 
 
 def test_a_method_that_is_not_there_fails_alone(shop: Any) -> None:
