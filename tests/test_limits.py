@@ -37,6 +37,18 @@ def test_a_bucket_lets_its_burst_pass_at_once_and_then_its_rate(clock: Clock) ->
     assert [bucket.take() for _ in range(12)] == [True] * 10 + [False] * 2
 
 
+@pytest.mark.parametrize("rate", [3.0, 7.0, 100.0])
+def test_whoever_waits_as_long_as_is_said_has_waited_long_enough(clock: Clock, rate: float) -> None:
+    bucket = TokenBucket(rate, 1, clock)
+    for _ in range(1000):
+        waits = 0
+        while not bucket.take():
+            before, clock.now = clock.now, clock.now + bucket.wait_s()
+            assert clock.now > before, "time passes"
+            waits += 1
+        assert waits <= 2
+
+
 def test_what_is_refused_costs_nothing(clock: Clock) -> None:
     bucket = TokenBucket(1, 5, clock)
     assert not bucket.take(6) and bucket.take(5)

@@ -18,8 +18,13 @@ from coopy import log
 T = TypeVar("T")
 
 LINE_S = 60.0
+"""A person reads a line a minute; what comes meanwhile is counted."""
 CAUSES_MAX = 50
+"""Of ours there are some twenty; what is beyond comes from words that the other side chooses."""
 PEERS_MAX = 1000
+"""Buckets take some hundred bytes each, and honest peers are a handful."""
+WAIT_S_MIN = 0.001
+"""Whoever waits for less would wait again: rounded, a token may still lack its last digit."""
 
 
 class TokenBucket:
@@ -48,7 +53,8 @@ class TokenBucket:
         """How long it takes until so many may pass, if nobody else takes any."""
         with self._lock:
             self._fill()
-            return max(0.0, (number - self._tokens) / self.rate)
+            lacking = number - self._tokens
+            return 0.0 if lacking <= 0 else max(lacking / self.rate, WAIT_S_MIN)
 
     @property
     def is_full(self) -> bool:

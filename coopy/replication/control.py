@@ -10,25 +10,28 @@ from concurrent.futures import Future
 from typing import Any, Protocol, cast
 
 from coopy.control import Cluster, Control
+from coopy.replication.outlook import Outlook
+from coopy.replication.servers import Servers
+from coopy.replication.states import Life
 
 
 class Controlled(Protocol):
     """What the controls ask of a node beside what they ask of any system."""
 
-    on_ready: Callable[[], object]
-    on_state_changed: Callable[[str, str], object]
-    on_leader_changed: Callable[[str | None, str | None], object]
+    @property
+    def servers(self) -> Servers: ...
 
     @property
-    def membership(self) -> Cluster: ...
+    def life(self) -> Life: ...
+
+    @property
+    def outlook(self) -> Outlook: ...
 
     def sync(self, timeout_s: float | None) -> None: ...
 
     def submit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]: ...
 
     def status(self) -> dict[str, Any]: ...
-
-    def tell_if_ready(self) -> None: ...
 
 
 class ClusterControl(Control):
@@ -41,7 +44,7 @@ class ClusterControl(Control):
     @property
     def cluster(self) -> Cluster:
         """The nodes, and what can be done with them."""
-        return self._node.membership
+        return self._node.servers.members
 
     def sync(self, timeout: float | None = None) -> None:
         """Returns when this node has applied every call that was answered anywhere before.
@@ -68,13 +71,13 @@ class ClusterControl(Control):
 
     def on_ready(self, function: Callable[[], object]) -> None:
         """Calls a function once, when the node is ready; at once if it is. What it raises is logged."""
-        self._node.on_ready = function
-        self._node.tell_if_ready()
+        self._node.life.on_ready = function
+        self._node.life.tell_if_ready()
 
     def on_state_changed(self, function: Callable[[str, str], object]) -> None:
         """Calls a function with the state before and the state after."""
-        self._node.on_state_changed = function
+        self._node.life.on_state_changed = function
 
     def on_leader_changed(self, function: Callable[[str | None, str | None], object]) -> None:
         """Calls a function with the name of the leading node before and after; None: none."""
-        self._node.on_leader_changed = function
+        self._node.outlook.on_leader_changed = function

@@ -38,6 +38,14 @@ class Role(NamedTuple):
         return self.kind != REPLICATION
 
     @property
+    def word(self) -> str:
+        return self.kind
+
+    @property
+    def joins_others(self) -> bool:
+        return self.kind == CLUSTER
+
+    @property
     def id(self) -> str:
         """The name of this node."""
         if self.kind == REPLICATION:

@@ -16,7 +16,7 @@ from network.servers import until
 from program import free_port
 
 from coopy import control, init_system, replay
-from coopy.replication import node as nodes
+from coopy.replication import watching
 
 MB = 1024 * 1024
 
@@ -74,7 +74,7 @@ def test_a_replica_on_a_full_disk_waits_and_goes_on_when_there_is_room(tmp_path:
 def test_a_master_on_a_full_disk_takes_what_waits_when_there_is_room(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(nodes, "LAGGING_S", 2)
+    monkeypatch.setattr(watching, "LAGGING_S", 2)
     options: dict[str, Any] = {"password": "secret", "validation": "off", "segment_bytes": MB}
     master = init_system(Bank, small_disk / "master", master=True, port=free_port(), **options)
     try:

@@ -116,7 +116,7 @@ def states(system: Any) -> list[str]:
 def forget_the_line(master: Any) -> None:
     """All but the newest message."""
     system = control(master)._system
-    system._line.forget(system.engine.position - 1)
+    system.servers.line.forget(system.engine.position - 1)
 
 
 def test_a_replica_follows_and_refuses_to_write(pair: Pair) -> None:
@@ -161,8 +161,8 @@ def test_a_replica_goes_on_from_its_own_directory(pair: Pair) -> None:
         master.deposit("x")
     control(replica).sync()
     pair.close(replica)
-    shipped = control(master)._system._servers.shipped.indexes()
-    control(master)._system._servers.shipped.forget(shipped[-1] + 1)
+    shipped = control(master)._system.servers.shipped.indexes()
+    control(master)._system.servers.shipped.forget(shipped[-1] + 1)
     master.deposit("x")
     replica = pair.replica()
     assert replica.balance("x") == 4

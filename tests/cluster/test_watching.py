@@ -21,7 +21,7 @@ from program import free_port
 from coopy import control, init_system
 from coopy.errors import Diverged
 from coopy.network.stream import State
-from coopy.replication import node as nodes
+from coopy.replication import watching
 from coopy.replication.node import ReplicatedSystem
 
 
@@ -69,7 +69,7 @@ class Trio:
 
         def agreed() -> bool:
             said.clear()
-            said.update(system._leader for system in self.systems())
+            said.update(system.outlook.leader for system in self.systems())
             return len(said) == 1 and None not in said
 
         until(agreed)
@@ -79,21 +79,21 @@ class Trio:
         """Has that node lead; the servers may choose another all the same, and are asked again then."""
         while self.leader() != number:
             system = self.system(number)
-            system.membership.transfer(self.addresses[number])
-            until(lambda: system._look(20).leader)
+            system.servers.members.transfer(self.addresses[number])
+            until(lambda: system.outlook.look(20).leader)
             with contextlib.suppress(pytest.fail.Exception):
                 until(lambda: self.leader() == number, 3)
 
     def impatient(self, number: int, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         """Has a node start its server again so soon, and the others not at all: they need their time to agree on who leads."""
-        monkeypatch.setattr(nodes, "LAGGING_S", seconds)
+        monkeypatch.setattr(watching, "LAGGING_S", seconds)
         for other in self.banks:
             if other != number:
-                monkeypatch.setattr(self.system(other), "_look_after_server", lambda *said: None)
+                monkeypatch.setattr(self.system(other).watching, "_look_after_server", lambda *said: None)
 
     def first(self) -> int:
         """The sequence with which the line begins."""
-        return min(system._look(20).first for system in self.systems())
+        return min(system.outlook.look(20).first for system in self.systems())
 
     def are_equal(self) -> bool:
         for bank in self.banks.values():
@@ -115,11 +115,11 @@ def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
 
 def lagging(system: ReplicatedSystem) -> Callable[[], Any]:
     """What the leader says of the stream, but that the copy of this node's server does not catch up."""
-    state = system._servers.state
+    state = system.servers.state
 
     def said(timeout_s: float) -> State:
         found = state(timeout_s)
-        return found._replace(peers=((system._id, False, False, 5000),))
+        return found._replace(peers=((system.name, False, False, 5000),))
 
     return said
 
@@ -132,7 +132,7 @@ def test_a_server_whose_copy_does_not_catch_up_is_started_again_and_the_node_goe
     before = control(bank).status()["server_pid"]
     with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "coopy"):
         trio.impatient(number, patched, 0)
-        patched.setattr(system._servers, "state", lagging(system))
+        patched.setattr(system.servers, "state", lagging(system))
         until(lambda: "its server has not caught up or taken anything for 0 s, and is started again" in caplog.text)
     until(lambda: control(bank).status()["server_pid"] not in (None, before))
     assert not lives(before)
@@ -147,12 +147,12 @@ def test_a_server_that_can_not_be_started_again_is_tried_again_and_the_node_goes
 ) -> None:
     number = (trio.leader() + 1) % 3
     system, bank = trio.system(number), trio.banks[number]
-    supervisor: Any = system._servers.own
+    supervisor: Any = system.servers.own
     assert supervisor is not None
     before = supervisor.pid
     with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "coopy"):
         trio.impatient(number, patched, 0)
-        patched.setattr(system._servers, "state", lagging(system))
+        patched.setattr(system.servers, "state", lagging(system))
         patched.setattr(supervisor, "_binary", "/nowhere/nats-server")
         until(lambda: "could not be started" in caplog.text)
         assert supervisor.pid is None
@@ -173,9 +173,11 @@ def test_where_the_servers_are_the_user_s_one_node_leads_and_all_say_the_same(
 ) -> None:
     said = State(1, 1, 0, 3, "a server", (("another server", True, False, 0), ("a third", True, False, 0)))
     for system in trio.systems():
-        until(lambda: len(system._room.alive()) == 2)
-        monkeypatch.setattr(system._servers, "_role", system._role._replace(server="nats://there"))
-    assert {system._leading(said) for system in trio.systems()} == {trio.addresses[0]}
+        until(lambda: len(system.servers.room.alive()) == 2)
+        monkeypatch.setattr(system.servers, "_role", system._role._replace(server="nats://there"))
+    assert {system.servers.leading(said, system.outlook.nodes, system.outlook.there) for system in trio.systems()} == {
+        trio.addresses[0]
+    }
 
 
 def test_no_node_takes_itself_for_the_leading_one_while_the_servers_have_none(
@@ -184,14 +186,14 @@ def test_no_node_takes_itself_for_the_leading_one_while_the_servers_have_none(
     leader = trio.leader()
     system, bank = trio.system(leader), trio.banks[leader]
     until(lambda: control(bank).status()["has_quorum"] and system._delivers())
-    state = system._servers.state
+    state = system.servers.state
 
     def said(timeout_s: float) -> State:
         found = state(timeout_s)
-        return found._replace(leader=None, peers=((system._id, False, False, 0), *found.peers))
+        return found._replace(leader=None, peers=((system.name, False, False, 0), *found.peers))
 
     with monkeypatch.context() as patched:
-        patched.setattr(system._servers, "state", said)
+        patched.setattr(system.servers, "state", said)
         until(lambda: control(bank).status()["leader"] is None)
         assert not control(bank).status()["has_quorum"] and not system._delivers()
     trio.leader()
@@ -209,20 +211,21 @@ def test_what_another_node_says_while_this_one_compares_is_taken_afterwards(trio
 
         def __iter__(self) -> Iterator[int]:
             found = super().__iter__()
-            thread = threading.Thread(target=system._heard_from, args=("another", said))
+            thread = threading.Thread(target=system.comparing.hear, args=("another", said))
             thread.start()
             thread.join(0.3)
             return found
 
     theirs = Disturbed({10**8 + number: {"another": 1} for number in range(5002)})
-    with system._comparing:
-        system._theirs, before = theirs, system._theirs
+    comparing = system.comparing
+    with comparing._comparing:
+        comparing._theirs, before = theirs, comparing._theirs
     try:
-        system._compare()
+        comparing.compare(system.engine)
         until(lambda: 10**9 in theirs)
     finally:
-        with system._comparing:
-            system._theirs = before
+        with comparing._comparing:
+            comparing._theirs = before
     assert system.engine.failure is None
 
 
@@ -234,8 +237,8 @@ def all_is_safe(trio: Trio) -> bool:
     systems = trio.systems()
     last = max(system.engine.position for system in systems)
     return all(
-        system._safe == last
-        and all(system._room.said(other._id).get("safe") == last for other in systems if other is not system)
+        system.watching.safe == last
+        and all(system.servers.room.said(other.name).get("safe") == last for other in systems if other is not system)
         for system in systems
     )
 
@@ -243,15 +246,15 @@ def all_is_safe(trio: Trio) -> bool:
 def flush(trio: Trio) -> int:
     """Has all nodes flush, on what the servers say now; with which message the line begins then."""
     for system in trio.systems():
-        system._look(20)
-        system._flush()
+        system.outlook.look(20)
+        system.watching.flush()
     return trio.first()
 
 
 def test_a_line_that_grows_forgets_what_all_have_and_in_the_end_what_one_lacks(
     trio: Trio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes, "FLUSH_S", 0)
+    monkeypatch.setattr(watching, "FLUSH_S", 0)
     leader = trio.leader()
     away = (leader + 1) % 3
     bank = trio.banks[leader]
@@ -260,7 +263,7 @@ def test_a_line_that_grows_forgets_what_all_have_and_in_the_end_what_one_lacks(
     until(lambda: all_is_safe(trio))
     assert flush(trio) == 1, "it is short yet"
 
-    monkeypatch.setattr(nodes, "KEPT_BYTES", 0)
+    monkeypatch.setattr(watching, "KEPT_BYTES", 0)
     position = trio.system(leader).engine.position
     until(lambda: flush(trio) > 1)
     assert trio.first() <= position, "some is left for those who were away for a while"
@@ -271,7 +274,7 @@ def test_a_line_that_grows_forgets_what_all_have_and_in_the_end_what_one_lacks(
     until(lambda: all_is_safe(trio))
     assert flush(trio) <= position + 1, "one that is not heard lacks the rest"
 
-    monkeypatch.setattr(nodes, "LINE_BYTES_MAX", 0)
+    monkeypatch.setattr(watching, "LINE_BYTES_MAX", 0)
     until(lambda: flush(trio) > position + 1)
     monkeypatch.undo()
     trio.open(away)
@@ -369,13 +372,12 @@ def raising(told: list[Any]) -> Callable[..., None]:
 @contextlib.contextmanager
 def telling(system: ReplicatedSystem) -> Iterator[None]:
     """Undoes what was asked to be told."""
-    names = ("on_ready", "on_state_changed", "on_leader_changed")
-    before = {name: getattr(system, name) for name in names}
+    life, outlook = system.life, system.outlook
+    before = life.on_ready, life.on_state_changed, outlook.on_leader_changed
     try:
         yield
     finally:
-        for name, function in before.items():
-            setattr(system, name, function)
+        life.on_ready, life.on_state_changed, outlook.on_leader_changed = before
 
 
 def test_who_leads_is_told_to_a_function_that_raises_and_told_again(trio: Trio, caplog: pytest.LogCaptureFixture) -> None:
@@ -403,7 +405,7 @@ def test_states_are_told_to_functions_that_raise_and_the_node_goes_on(trio: Trio
         control(bank).on_ready(raising(ready))
         assert ready == [()], "it is ready already"
         control(bank).on_state_changed(raising(states))
-        system.on_ready = raising(ready)
+        system.life.on_ready = raising(ready)
         system.engine.trouble = Diverged("a method looked at the weather", 1)
         until(lambda: len(states) == 2 and len(ready) == 2)
     assert states == [("ready", "quarantined"), ("quarantined", "ready")]

@@ -132,7 +132,7 @@ def test_a_replica_that_can_not_apply_it_waits_and_is_read_as_before(pair: Pair)
     engine = control(replica)._system.engine
     SMALL.clear()
     message = batch.withdrawal("z", engine.machine.batches.sequence, engine.unapplied.action)
-    control(master)._system._line.send(message, "withdrawal")
+    control(master)._system.servers.line.send(message, "withdrawal")
     until(lambda: control(replica).status()["state"] == "ready")
     agree(master, replica)
     assert (master.size(), replica.size()) == (3, 3)

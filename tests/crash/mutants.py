@@ -62,6 +62,7 @@ ENGINE, JOURNAL, SNAPSHOTS = "coopy/spine/engine.py", "coopy/disk/journal.py", "
 SECTION = "coopy/spine/section.py"
 FRAME = "coopy/disk/frame.py"
 ROOM_PY, ROOM = "coopy/network/room.py", "tests/cluster/test_room.py"
+PARTS = "tests/cluster/test_parts.py"
 LIMITS = "coopy/network/limits.py"
 DESK_PY, DESK = "coopy/network/desk.py", "tests/network/test_desk.py"
 STRANGERS = (
@@ -1309,10 +1310,38 @@ MUTANTS = [
     ),
     Mutant(
         "a-bug-of-a-node-that-begins-is-taken-for-disagreement",
-        "coopy/replication/node.py",
+        "coopy/replication/founding.py",
         "                except ClusterError as error:\n                    # Right after a start",
         "                except Exception as error:\n                    # Right after a start",
-        f"{ROOM}::test_what_is_wrong_in_a_node_that_begins_is_raised_at_once_and_not_taken_for_disagreement",
+        f"{PARTS}::test_what_is_wrong_in_a_node_that_begins_is_raised_at_once_and_not_taken_for_disagreement",
+    ),
+    Mutant(
+        "a-node-that-has-stopped-becomes-ready",
+        "coopy/replication/states.py",
+        "            if state not in TABLE[before].follow:\n",
+        "            if False:\n",
+        f"{PARTS}::test_a_state_that_is_said_too_late_changes_nothing_and_tells_nobody",
+    ),
+    Mutant(
+        "a-minority-that-differs-is-believed",
+        "coopy/replication/comparing.py",
+        "are_most = max(map(wrong.count, wrong)) > number // 2",
+        "are_most = len(wrong) > 0",
+        f"{PARTS}::test_it_is_this_node_that_is_wrong_if_a_majority_or_all_others_came_to_something_else",
+    ),
+    Mutant(
+        "a-node-without-a-state-does-not-stand-back",
+        "coopy/replication/founding.py",
+        " or self._stands_back(local is not None)",
+        "",
+        f"{PARTS}::test_a_node_that_has_a_state_founds_and_those_that_have_none_stand_back",
+    ),
+    Mutant(
+        "the-line-forgets-what-a-node-that-is-away-lacks",
+        "coopy/replication/watching.py",
+        '.get("safe", 0)',
+        '.get("safe", 10**9)',
+        f"{PARTS}::test_the_line_forgets_what_all_have_and_what_is_too_much",
     ),
     # -- bounds
     Mutant(
@@ -1416,24 +1445,24 @@ MUTANTS = [
     ),
     Mutant(
         "each-who-asks-has-a-message-put-into-the-line",
-        "coopy/replication/node.py",
+        "coopy/replication/answering.py",
         "        while not self._rounds.take():\n",
         "        while False:\n",
-        f"{ROOM}::test_whoever_asks_how_far_the_line_goes_without_end_makes_it_grow_slowly",
+        f"{PARTS}::test_whoever_asks_how_far_the_line_goes_without_end_makes_it_grow_slowly",
     ),
     Mutant(
         "each-who-asks-has-a-snapshot-made",
-        "coopy/replication/node.py",
-        "            if not (self._needed if needed else self._wanted).take():\n",
+        "coopy/replication/sharing.py",
+        "            if not (self._needed if is_needed else self._wanted).take():\n",
         "            if False:\n",
-        f"{ROOM}::test_whoever_asks_for_snapshots_without_end_has_few_made",
+        f"{PARTS}::test_whoever_asks_for_snapshots_without_end_has_few_made",
     ),
     Mutant(
         "an-older-snapshot-does-as-well",
-        "coopy/replication/node.py",
+        "coopy/replication/sharing.py",
         "return found if found is not None and found[0] == index else None",
         "return found",
-        f"{ROOM}::test_a_server_that_is_behind_gives_no_older_snapshot_for_the_one_that_was_asked_for",
+        f"{PARTS}::test_a_server_that_is_behind_gives_no_older_snapshot_for_the_one_that_was_asked_for",
     ),
     Mutant(
         "what-a-replica-asks-is-unpickled",
@@ -1462,7 +1491,7 @@ MUTANTS = [
         "coopy/replication/node.py",
         "        if not self._role.writes:\n            return facts  #",
         "        if False:\n            return facts  #",
-        f"{ROOM}::test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied",
+        f"{PARTS}::test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied",
     ),
     Mutant(
         "a-replica-may-fill-the-queue-in-which-nodes-are-answered",
@@ -1473,10 +1502,10 @@ MUTANTS = [
     ),
     Mutant(
         "each-who-asks-of-the-line-has-its-leader-asked",
-        "coopy/replication/node.py",
+        "coopy/replication/answering.py",
         "if self._looks.take() else None",
         "if True else None",
-        f"{ROOM}::test_whoever_asks_of_the_line_without_end_has_the_leader_asked_seldom",
+        f"{PARTS}::test_whoever_asks_of_the_line_without_end_has_the_leader_asked_seldom",
     ),
     # -- interrupts, and failures in the middle of a step
     Mutant(

@@ -212,7 +212,7 @@ def test_a_node_asks_the_others_for_the_members_though_a_stranger_has_the_addres
         stranger, other = Listener(says(INFO % b"")), Listener(shows_a_certificate(tmp_path, "guessed"))
         try:
             away = [parse(f"127.0.0.1:{each.port}") for each in (stranger, other)]
-            asked = found._system._servers._asked_for_members
+            asked = found._system.servers._asked_for_members
             assert asked([*away, parse(at)]) == (parse(at),)
             assert "it speaks no TLS, so it is no node of this release" in caplog.text and "refused the password" in caplog.text
             assert asked([away[0]]) is None
