@@ -30,7 +30,7 @@ from benchmarks.__main__ import Row
 from benchmarks.workload import NAMES, Bank, Store
 from coopy import control
 from coopy.network.server import proof
-from coopy.network.server.configuration import NODE
+from coopy.network.subjects import NODE
 
 PASSWORD, REPLICA_PASSWORD = "password of nodes", "password of replicas"
 RAW = "RAW"

@@ -248,7 +248,7 @@ def _door(at: str, directory: str | None, password_file: str | None, tls: str | 
 def _this_users(where: Address) -> str | None:
     """The password of nodes on this machine that this user gave none, unless the node there has another."""
     from coopy.network.server import loopback
-    from coopy.network.server.configuration import NODE
+    from coopy.network.subjects import NODE
     from coopy.tools.cluster import Door
 
     found = loopback.find() if where.is_loopback else None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from coopy.errors import AuthenticationFailed, ClusterError, SystemClosed, Unavailable, UsageError
 from coopy.network.limits import Sparing
+from coopy.network.subjects import API, INBOX, direct_get
 from coopy.network.wire import Bell, NoTLS, Wire
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class Connection:
         password: str | None,
         *,
         name: str = "coopy",
-        inbox: str = "_INBOX",
-        api: str = "$JS.API",
+        inbox: str = INBOX,
+        api: str = API,
         tls: ssl.SSLContext | None = None,
         tls_name: str | None = None,
         advice: str = "Give the password= that the other side was opened with.",
@@ -239,7 +240,7 @@ class Connection:
 
         subscription = await self.client.subscribe(self.client.new_inbox(), cb=answer, pending_bytes_limit=128 << 20)
         try:
-            subject = f"{self._api}.DIRECT.GET.{stream}"
+            subject = direct_get(stream, self._api)
             await self.client.publish(subject, json.dumps(asked).encode(), reply=subscription.subject)
             await asyncio.wait_for(ended, REQUEST_S)
         finally:

@@ -22,6 +22,7 @@ from typing import Any
 
 from coopy.network.connection import RECONNECT_S, Connection
 from coopy.network.limits import Buckets, TokenBucket
+from coopy.network.subjects import Names
 from coopy.network.wire import Bell, Delivered, Wire
 
 CREDIT = 500
@@ -60,9 +61,9 @@ class _Kind:
 class Desk:
     """The questions that a node answers. ``open`` once there are some."""
 
-    def __init__(self, connection: Connection, subject: str, node: str) -> None:
+    def __init__(self, connection: Connection, names: Names, node: str) -> None:
         self._connection = connection
-        self._subject = subject
+        self._names = names
         self._node = node
         self._kinds: list[_Kind] = []
         self._numbers = 1
@@ -78,13 +79,13 @@ class Desk:
 
         It runs in a thread of its own. ``rate`` and ``burst``: for each connection that asks, see `TokenBucket`.
         """
-        kind = _Kind(what, f"{self._subject}.ask.{what} nodes", rate, burst)
+        kind = _Kind(what, f"{self._names.ask(what)} nodes", rate, burst)
         kind.answers = answers
         self._add(kind)
 
     def hear(self, what: str, hears: Callable[[Facts], None], rate: float, burst: float) -> None:
         """Has this node, and each other, hear what is said; in a thread of this desk."""
-        kind = _Kind(what, f"{self._subject}.ask.{what}", rate, burst)
+        kind = _Kind(what, self._names.ask(what), rate, burst)
         kind.hears = hears
         self._add(kind)
 

@@ -18,7 +18,7 @@ from coopy.errors import ClusterError, Unavailable, UsageError
 from coopy.network.address import parse
 from coopy.network.connection import Connection
 from coopy.network.room import Facts, Room
-from coopy.network.stream import Names
+from coopy.network.subjects import SERVER_REMOVE, Names, peer_remove, step_down
 
 CHANGE_S = 60.0
 REQUEST_S = 5.0
@@ -44,10 +44,6 @@ class Membership:
         self._room = room
         self._system = system
 
-    @property
-    def _streams(self) -> tuple[str, str, str]:
-        return self._names.stream, f"KV_{self._names.stream}", f"OBJ_{self._names.stream}"
-
     def nodes(self) -> list[str]:
         """The addresses of the members. Raises `Unavailable`."""
         return self._read()[0]
@@ -62,7 +58,7 @@ class Membership:
 
     async def _health(self) -> list[Health]:
         found = []
-        for name in self._streams:
+        for name in self._names.streams:
             state = await self._connection.stream_api.stream_info(name)
             cluster = state.cluster
             peers = [] if cluster is None else cluster.replicas or []
@@ -108,14 +104,14 @@ class Membership:
             raise UsageError(f"{node} is the last member. Stop it, if the system is not needed any more.")
         self._refuse_unhealthy(left, node)
         # A node that hears that it is removed stops its server: by then nothing may be on that one alone.
-        for name in self._streams:
+        for name in self._names.streams:
             self._insist(lambda name=name: self._hand_over(name, left))  # type: ignore[misc]
         if len(left) == 1:
             # Of two servers both must agree to that.
             self._forget_server(node)
             return self._change(left, revision)
         found = self._change(left, revision)
-        for name in self._streams:
+        for name in self._names.streams:
             # A server that is off the list is replaced by those that lead.
             with contextlib.suppress(Unavailable):
                 self._connection.insist(lambda name=name: self._move_away(name, node), MOVE_S)  # type: ignore[misc]
@@ -145,7 +141,7 @@ class Membership:
             if cluster is not None and cluster.leader == node:
                 return
             body = json.dumps({"placement": {"preferred": node}}).encode()
-        await self._request(f"STREAM.LEADER.STEPDOWN.{name}", body)
+        await self._request(step_down(name), body)
 
     def step_down(self) -> None:
         """Has another node lead; calls wait for less than a second. Raises `ClusterError`."""
@@ -182,7 +178,7 @@ class Membership:
 
     def _resize(self, nodes: list[str]) -> None:
         wanted = replicas(len(nodes))
-        for name in self._streams:
+        for name in self._names.streams:
             self._insist(lambda name=name: self._set_replicas(name, wanted))  # type: ignore[misc]
 
     async def _set_replicas(self, name: str, wanted: int) -> None:
@@ -207,7 +203,7 @@ class Membership:
             if peer.name in left and peer.current
         ]
         if current:
-            await self._request(f"STREAM.LEADER.STEPDOWN.{name}", json.dumps({"placement": {"preferred": current[0]}}).encode())
+            await self._request(step_down(name), json.dumps({"placement": {"preferred": current[0]}}).encode())
         elif not staying:
             await self._set_replicas(name, 2)
         raise Unavailable(f"{name}: {', '.join(left)} did not come to lead")
@@ -218,7 +214,7 @@ class Membership:
         cluster = found.cluster
         if cluster is None or node not in {cluster.leader, *(peer.name for peer in cluster.replicas or [])}:
             return
-        await self._request(f"STREAM.PEER.REMOVE.{name}", json.dumps({"peer": node}).encode())
+        await self._request(peer_remove(name), json.dumps({"peer": node}).encode())
         await asyncio.sleep(0.5)
 
     def _forget_server(self, node: str) -> None:
@@ -228,9 +224,7 @@ class Membership:
         try:
 
             async def ask() -> Facts:
-                answer = await system.client.request(
-                    "$JS.API.SERVER.REMOVE", json.dumps({"peer": node}).encode(), timeout=REQUEST_S
-                )
+                answer = await system.client.request(SERVER_REMOVE, json.dumps({"peer": node}).encode(), timeout=REQUEST_S)
                 found: Facts = json.loads(answer.data)
                 return found
 
@@ -249,11 +243,11 @@ class Membership:
         finally:
             system.close()
 
-    async def _request(self, what: str, body: bytes) -> None:
-        answer = await self._connection.client.request(f"$JS.API.{what}", body, timeout=REQUEST_S)
+    async def _request(self, subject: str, body: bytes) -> None:
+        answer = await self._connection.client.request(subject, body, timeout=REQUEST_S)
         error = json.loads(answer.data).get("error")
         if error is not None:
-            raise Unavailable(f"{what}: {error.get('description')}")
+            raise Unavailable(f"{subject}: {error.get('description')}")
 
     def _insist(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._connection.insist(work, CHANGE_S)

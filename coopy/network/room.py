@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from coopy.errors import ClusterError, SystemClosed, Unavailable
 from coopy.network.connection import Connection
 from coopy.network.desk import Answers, Desk
-from coopy.network.stream import Names
+from coopy.network.subjects import Names
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -45,9 +45,9 @@ class Room:
         self._names = names
         self.node = node
         self._writes = writes
-        self._stream = f"KV_{names.stream}"
+        self._stream = names.facts
         self._heard: dict[str, tuple[float, Facts]] = {}
-        self._desk = Desk(connection, names.subject, node) if writes else None
+        self._desk = Desk(connection, names, node) if writes else None
         self.heard: Callable[[str, Facts], None] = lambda node, facts: None
         """Told, in the loop, what a node says of itself."""
 
@@ -68,7 +68,7 @@ class Room:
             removed = "KV-Operation" in headers
             found.append((None if removed else json.loads(data), int(headers["Nats-Sequence"])))
 
-        await self._connection.fetch(self._stream, {"last_by_subj": f"$KV.{self._names.stream}.{key}"}, take)
+        await self._connection.fetch(self._stream, {"last_by_subj": self._names.fact(key)}, take)
         return found[-1] if found else (None, 0)
 
     def put(self, key: str, facts: Facts, revision: int) -> bool:
@@ -79,7 +79,7 @@ class Room:
         from nats.js.errors import APIError
 
         expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
-        subject = f"$KV.{self._names.stream}.{key}"
+        subject = self._names.fact(key)
         try:
             await self._connection.stream_api.publish(subject, json.dumps(facts).encode(), headers=expected)
         except APIError as error:
@@ -102,7 +102,7 @@ class Room:
     def say(self, facts: Facts) -> None:
         """Tells everybody how this node is."""
         data = json.dumps({"node": self.node, **facts}).encode()
-        subject = f"{self._names.out}.alive" if self._writes else f"{self._names.subject}.ask.alive"
+        subject = self._names.alive if self._writes else self._names.ask("alive")
         self._connection.soon(lambda: self._connection.loop.create_task(self._said(subject, data)))
 
     async def _said(self, subject: str, data: bytes) -> None:
@@ -120,7 +120,7 @@ class Room:
             self._desk.open()
 
     async def _enter(self) -> None:
-        await self._connection.client.subscribe(f"{self._names.out}.alive", cb=self._listen)
+        await self._connection.client.subscribe(self._names.alive, cb=self._listen)
 
     async def _listen(self, message: Msg) -> None:
         try:
@@ -192,9 +192,7 @@ class Room:
         from nats.errors import Error, NoRespondersError
 
         try:
-            answer = await self._connection.client.request(
-                f"{self._names.subject}.ask.{what}", json.dumps(facts).encode(), timeout=timeout_s
-            )
+            answer = await self._connection.client.request(self._names.ask(what), json.dumps(facts).encode(), timeout=timeout_s)
         except NoRespondersError as error:
             raise _Nobody(f"no node answers the question for {what}: {error}") from error
         except Error as error:
@@ -285,6 +283,6 @@ async def make(connection: Connection, names: Names, replicas: int) -> None:
 
     api = connection.stream_api
     try:
-        await api.stream_info(f"KV_{names.stream}")
+        await api.stream_info(names.facts)
     except NotFoundError:
-        await api.create_key_value(KeyValueConfig(bucket=names.stream, replicas=replicas, direct=True))
+        await api.create_key_value(KeyValueConfig(bucket=names.bucket, replicas=replicas, direct=True))

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 from coopy.errors import DamagedSnapshot, Unavailable
 from coopy.ground.storage import StateWriter, Trial
 from coopy.network.connection import Connection
-from coopy.network.stream import Names
+from coopy.network.subjects import Names
 
 if TYPE_CHECKING:
     from nats.js.object_store import ObjectStore
@@ -40,7 +40,7 @@ class ShippedSnapshots:
     def __init__(self, connection: Connection, names: Names, progress: Progress | None = None) -> None:
         self._connection = connection
         self._names = names
-        self._stream = f"OBJ_{names.stream}"
+        self._stream = names.snapshots
         self.progress = progress
 
     def indexes(self) -> list[int]:
@@ -94,7 +94,7 @@ class ShippedSnapshots:
         await (await self._bucket()).delete(f"{index:015d}")
 
     async def _bucket(self) -> ObjectStore:
-        return await self._connection.stream_api.object_store(self._names.stream)
+        return await self._connection.stream_api.object_store(self._names.bucket)
 
     def _entries(self) -> dict[int, dict[str, Any]]:
         return self._connection.insist(self._read_entries, 30)
@@ -107,7 +107,7 @@ class ShippedSnapshots:
             if not entry.get("deleted") and entry["name"].isdigit():
                 found[int(entry["name"])] = entry
 
-        await self._connection.fetch(self._stream, {"multi_last": [f"$O.{self._names.stream}.M.>"], "batch": 1000}, take)
+        await self._connection.fetch(self._stream, {"multi_last": [self._names.entries], "batch": 1000}, take)
         return found
 
     async def _chunks(self, entry: dict[str, Any], size: int) -> bytearray:
@@ -126,7 +126,7 @@ class ShippedSnapshots:
         while len(data) < min(size, entry["size"]):
             before = len(data)
             # One that answers may be behind another.
-            asked = {"next_by_subj": f"$O.{self._names.stream}.C.{entry['nuid']}", "seq": following}
+            asked = {"next_by_subj": self._names.chunks(entry["nuid"]), "seq": following}
             limits = {"batch": FETCH_BYTES // CHUNK, "max_bytes": FETCH_BYTES}
             # While the servers agree on a leader.
             with contextlib.suppress(Unavailable, asyncio.TimeoutError):
@@ -141,7 +141,7 @@ class ShippedSnapshots:
         return data
 
     def _where(self) -> str:
-        return f"the bucket {self._names.stream}"
+        return f"the bucket {self._names.bucket}"
 
 
 class _Spooled:
@@ -165,6 +165,6 @@ async def make(connection: Connection, names: Names, replicas: int) -> None:
 
     api = connection.stream_api
     try:
-        await api.stream_info(f"OBJ_{names.stream}")
+        await api.stream_info(names.snapshots)
     except NotFoundError:
-        await api.create_object_store(names.stream, ObjectStoreConfig(replicas=replicas))
+        await api.create_object_store(names.bucket, ObjectStoreConfig(replicas=replicas))

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from coopy.errors import ClusterError, DamagedLine, MissingActions, OutcomeUnknown, SystemClosed, Unavailable, copy_of
 from coopy.ground.line import Message
 from coopy.network.connection import RECONNECT_S, Connection
+from coopy.network.subjects import Names
 from coopy.network.wire import Bell, Delivered, Wire, header, status
 
 POLL_S = 1.0
@@ -47,34 +48,6 @@ _OUT, _ANSWERS, _ELECTED = 1, 2, 3
 
 
 Asks = Callable[[str, dict[str, Any], float], Coroutine[Any, Any, dict[str, Any]]]
-
-
-class Names(NamedTuple):
-    """What things of one system are called on the server."""
-
-    id: str
-
-    @property
-    def stream(self) -> str:
-        return f"COOPY_{self.id}"
-
-    @property
-    def subject(self) -> str:
-        """What every subject of the system begins with."""
-        return f"coopy.{self.id}"
-
-    @property
-    def line(self) -> str:
-        return f"{self.subject}.line"
-
-    @property
-    def out(self) -> str:
-        return f"{self.subject}.out"
-
-    @property
-    def elected(self) -> str:
-        """The subject on which the servers say that another of them leads the stream (docs.nats.io, "JetStream Advisories")."""
-        return f"$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.{self.stream}"
 
 
 class Stream:

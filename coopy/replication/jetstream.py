@@ -23,10 +23,11 @@ from coopy.network.limits import Sparing
 from coopy.network.membership import Membership
 from coopy.network.room import Room, Turn
 from coopy.network.server import folder, proof
-from coopy.network.server.configuration import NODE, REPLICA, REPLICA_INBOX, SYSTEM, Settings, replica_prefix
+from coopy.network.server.configuration import Settings
 from coopy.network.server.supervisor import Supervisor
 from coopy.network.shipping import ShippedSnapshots
-from coopy.network.stream import Names, State, Stream
+from coopy.network.stream import State, Stream
+from coopy.network.subjects import API, INBOX, NODE, REPLICA, REPLICA_INBOX, SYSTEM, Names
 from coopy.network.wire import NoTLS
 from coopy.replication.role import CLUSTER, MASTER, REPLICATION, Role, context
 
@@ -184,11 +185,11 @@ class JetStream:
             urls[0] = self.own.url
         user: str | None = NODE
         password: str | None = own.password
-        inbox, api = "_INBOX", "$JS.API"
+        inbox, api = INBOX, API
         if own.server:
             user = password = None
         elif own.kind == REPLICATION:
-            user, inbox, api = REPLICA, REPLICA_INBOX, replica_prefix(self._names.subject)
+            user, inbox, api = REPLICA, REPLICA_INBOX, self._names.replica_api
         elif self.own is not None:
             password = self.own.settings.node_password
         connection = self._connection = Connection(

@@ -9,7 +9,6 @@ end. If the line does not reach back so far, it takes a shipped snapshot first (
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from coopy.ground.words import shown
 from coopy.log import Bar
 from coopy.network.limits import Together
 from coopy.network.room import Facts
-from coopy.network.stream import Names
+from coopy.network.subjects import Names
 from coopy.replication import states
 from coopy.replication.answering import Answering
 from coopy.replication.comparing import Comparing
@@ -81,7 +80,7 @@ class ReplicatedSystem(System):
         self._pid = os.getpid()
         self._has_left = False
         self._ended = threading.Event()
-        self.servers = servers(role, Names(re.sub(r"[^A-Za-z0-9_-]", "_", cls.__name__.lower())[:64]), parts[1])
+        self.servers = servers(role, Names.of_class(cls), parts[1])
         self.life = Life(self._call_back)
         self.outlook = Outlook(role, self.servers, self._call_back, self._is_led)
         self.comparing = Comparing(self.outlook, has_vote=role.writes)

@@ -12,7 +12,8 @@ from coopy.ground.words import shown
 from coopy.network.address import PORT_MAX, Address, parse
 from coopy.network.membership import NODES_MAX
 from coopy.network.server import loopback
-from coopy.network.server.configuration import NODE, REPLICA, TLS, tls_of
+from coopy.network.server.configuration import TLS, tls_of
+from coopy.network.subjects import NODE, REPLICA
 
 DEFAULT_PASSWORD = "copynet"
 

@@ -27,8 +27,8 @@ from coopy.network.connection import Connection
 from coopy.network.membership import Membership, replicas
 from coopy.network.room import Facts, Room
 from coopy.network.server import folder, proof
-from coopy.network.server.configuration import NODE, SYSTEM, TLS
-from coopy.network.stream import Names
+from coopy.network.server.configuration import TLS
+from coopy.network.subjects import ALIVE_OF_ALL, NODE, STREAM_NAMES, SYSTEM, Names
 
 OPEN_S = 5.0
 ASK_S = 2.0
@@ -240,7 +240,7 @@ class Visit:
         except ClusterError:
             problems.append("the servers do not say who the members are: there is no majority of them, or no leader yet")
         found = []
-        for name in (self._names.stream, f"KV_{self._names.stream}", f"OBJ_{self._names.stream}"):
+        for name in self._names.streams:
             try:
                 found.append(self._connection.run(self._stream(name), ASK_S))
             except ClusterError:
@@ -356,21 +356,21 @@ def _system(connection: Connection, wanted: str | None) -> str:
 
 
 async def _stored(connection: Connection) -> set[str]:
-    answer = await connection.client.request("$JS.API.STREAM.NAMES", b"{}", timeout=ASK_S)
+    answer = await connection.client.request(STREAM_NAMES, b"{}", timeout=ASK_S)
     said = json.loads(answer.data)
     if "error" in said:
         raise Unavailable(str(said["error"].get("description")))
-    prefix = Names("").stream
-    return {name[len(prefix) :] for name in said.get("streams") or [] if name.startswith(prefix)}
+    found = map(Names.of_stream, said.get("streams") or [])
+    return {each.id for each in found if each is not None}
 
 
 async def _heard(connection: Connection) -> set[str]:
     found = set()
 
     async def heard(message: Any) -> None:
-        found.add(message.subject.split(".")[1])
+        found.add(Names.of_alive(message.subject).id)
 
-    subscription = await connection.client.subscribe("coopy.*.out.alive", cb=heard)
+    subscription = await connection.client.subscribe(ALIVE_OF_ALL, cb=heard)
     await asyncio.sleep(HEAR_S)
     await subscription.unsubscribe()
     return found

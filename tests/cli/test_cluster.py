@@ -147,7 +147,8 @@ def test_what_can_not_be_is_refused_in_one_paragraph(alone: Alone, coopy: Coopy,
 
 
 def test_several_systems_of_one_server_are_told_apart_by_name(alone: Alone, coopy: Coopy) -> None:
-    from coopy.network.stream import Names, make
+    from coopy.network.stream import make
+    from coopy.network.subjects import Names
 
     connection = control(alone.bank)._system.servers._connected
     connection.run(make(connection, Names("shop"), 1))

@@ -16,7 +16,8 @@ from coopy import DamagedLine, MissingActions, SystemClosed, Unavailable
 from coopy.ground.line import Line, MemoryServer, Message
 from coopy.network import stream
 from coopy.network.connection import Connection
-from coopy.network.stream import Names, Stream
+from coopy.network.stream import Stream
+from coopy.network.subjects import Names
 from coopy.network.wire import header
 
 TIMEOUT_S = 10.0

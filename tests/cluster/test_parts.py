@@ -34,7 +34,8 @@ from coopy.errors import (
 from coopy.network.desk import QUESTION_BYTES_MAX
 from coopy.network.room import Facts
 from coopy.network.server.configuration import REPLICA_PAYLOAD_BYTES_MAX
-from coopy.network.stream import Names, State, Stream
+from coopy.network.stream import State, Stream
+from coopy.network.subjects import Names
 from coopy.replication import founding, mending, node, states, watching
 from coopy.replication.answering import Answering
 from coopy.replication.comparing import KEPT_MAX, Comparing

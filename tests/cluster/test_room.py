@@ -11,7 +11,7 @@ from network.servers import until
 
 from coopy.network import room as rooms
 from coopy.network.room import Room, Turn
-from coopy.network.stream import Names
+from coopy.network.subjects import Names
 
 
 @pytest.fixture

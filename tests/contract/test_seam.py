@@ -20,7 +20,7 @@ from coopy.ground.storage import Log, MemoryLog, MemorySnapshots, SnapshotStore
 from coopy.network import shipping
 from coopy.network.connection import Connection
 from coopy.network.shipping import ShippedSnapshots
-from coopy.network.stream import Names
+from coopy.network.subjects import Names
 from coopy.values.codec import Codec, decode_joined
 
 SYSTEM = b"0123456789abcdef"

@@ -1473,9 +1473,9 @@ MUTANTS = [
     ),
     Mutant(
         "a-replica-may-send-into-the-line",
-        "coopy/network/server/configuration.py",
-        'return [*asked, (f"{subject}.ask.>",) * 2]',
-        'return [*asked, (f"{subject}.ask.>",) * 2, (f"{subject}.line",) * 2]',
+        "coopy/network/subjects.py",
+        'return [*asked, (self.ask(">"),) * 2]',
+        'return [*asked, (self.ask(">"),) * 2, (self.line,) * 2]',
         STRANGERS,
     ),
     Mutant(
@@ -1495,9 +1495,9 @@ MUTANTS = [
     ),
     Mutant(
         "a-replica-may-fill-the-queue-in-which-nodes-are-answered",
-        "coopy/network/server/configuration.py",
-        'return [f"DIRECT.GET.{stream}{more}" for',
-        'return ["STREAM.NAMES"] + [f"DIRECT.GET.{stream}{more}" for',
+        "coopy/network/subjects.py",
+        'return [*asked, (self.ask(">"),) * 2]',
+        'return [(STREAM_NAMES, f"{self.replica_api}.STREAM.NAMES"), *asked, (self.ask(">"),) * 2]',
         "tests/network/test_hostile.py::test_no_subject_that_a_replica_sends_to_changes_or_tells_anything_it_may_not",
     ),
     Mutant(

@@ -20,7 +20,8 @@ from network.servers import REPLICA, free_port, running, settings, until
 
 from coopy.errors import UsageError
 from coopy.network.address import Address, parse
-from coopy.network.server.configuration import PASSWORD_LENGTH_MAX, REPLICA_INBOX, TLS, Settings, replica_prefix, text
+from coopy.network.server.configuration import PASSWORD_LENGTH_MAX, TLS, Settings, text
+from coopy.network.subjects import REPLICA_INBOX, Names
 
 # -- addresses
 
@@ -294,7 +295,7 @@ async def read_as_replica(url: str, **options: object) -> None:
     guest = await nats.connect(
         url, user="replica", password=REPLICA, inbox_prefix=REPLICA_INBOX.encode(), connect_timeout=5, **options
     )
-    js = guest.jetstream(prefix=replica_prefix("coopy.shop"))
+    js = guest.jetstream(prefix=Names("shop").replica_api)
     for target in ("coopy.shop.line", "$JS.API.STREAM.PURGE.COOPY_shop", "$JS.API.STREAM.DELETE.COOPY_shop"):
         for request in ("DIRECT.GET", "STREAM.MSG.GET"):  # The second it may not send at all.
             await guest.publish(f"coopy.shop.api.{request}.COOPY_shop", json.dumps({"seq": 9}).encode(), reply=target)

@@ -16,9 +16,8 @@ from coopy.network import room as rooms
 from coopy.network.connection import Connection
 from coopy.network.desk import CREDIT, MESSAGES_S, Desk, _peer
 from coopy.network.room import Room
-from coopy.network.server.configuration import REPLICA_INBOX
 from coopy.network.server.supervisor import Supervisor
-from coopy.network.stream import Names
+from coopy.network.subjects import REPLICA_INBOX, Names
 from coopy.network.wire import Bell, Delivered, Wire
 
 NAMES = Names("shop")
@@ -40,7 +39,7 @@ def connection(server: Supervisor) -> Iterator[Connection]:
 
 @pytest.fixture
 def desk(connection: Connection) -> Iterator[Desk]:
-    found = Desk(connection, NAMES.subject, "node")
+    found = Desk(connection, NAMES, "node")
     yield found
     found.close()
 

@@ -22,18 +22,16 @@ from network.servers import NODE, REPLICA, running, settings
 from coopy.network.server.configuration import (
     PAYLOAD_BYTES_MAX,
     REPLICA_CONNECTIONS_MAX,
-    REPLICA_INBOX,
     REPLICA_PAYLOAD_BYTES_MAX,
     REPLICA_SUBSCRIPTIONS_MAX,
     connections_max,
-    replica_prefix,
-    streams,
 )
 from coopy.network.server.supervisor import Supervisor
+from coopy.network.subjects import REPLICA_INBOX, Names
 
 SUBJECT = "coopy.shop"
-LINE, KV, OBJECTS = streams(SUBJECT)
-PREFIX = replica_prefix(SUBJECT)
+LINE, KV, OBJECTS = Names("shop").streams
+PREFIX = Names("shop").replica_api
 OTHER = "COOPY_other"
 MB = 1 << 20
 

@@ -28,7 +28,8 @@ from coopy.network import stream
 from coopy.network import wire as wires
 from coopy.network.address import parse
 from coopy.network.connection import Connection
-from coopy.network.stream import Names, Stream
+from coopy.network.stream import Stream
+from coopy.network.subjects import Names
 from coopy.network.wire import Bell, Delivered, NoTLS, Wire, header, status
 
 TIMEOUT_S = 10.0

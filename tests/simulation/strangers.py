@@ -47,14 +47,14 @@ if __name__ == "__main__":
 
 from program import environment, free_port
 
-from coopy.network.server.configuration import NODE, REPLICA, REPLICA_INBOX, replica_prefix, streams
-from coopy.network.stream import Names
+from coopy.network.subjects import NODE, REPLICA, REPLICA_INBOX, Names
 from coopy.network.wire import Bell, Wire
 
 PASSWORD = "what the replicas know"
 STATE = "what only the state knows"
 NOBODY = 65534
-SUBJECT = Names("diary").subject
+NAMES = Names("diary")
+SUBJECT = NAMES.subject
 INBOX = REPLICA_INBOX + ".stranger"
 QUIET_S, LOUD_S, SETTLE_S = 4.0, 12.0, 0.5
 TIMES_MAX = 2.0
@@ -390,7 +390,7 @@ def signs(me: Stranger) -> Iterator[None]:
 
 
 def reads(me: Stranger) -> Iterator[None]:
-    prefix, (line, _, objects) = replica_prefix(SUBJECT), streams(SUBJECT)
+    prefix, (line, _, objects) = NAMES.replica_api, NAMES.streams
     return flood(
         me,
         100,
@@ -404,7 +404,7 @@ def reads(me: Stranger) -> Iterator[None]:
 
 def forgeries(me: Stranger) -> Iterator[None]:
     """As a replica: to wherever a node might load what it gets, and with answers that are to go there."""
-    prefix, (line, bucket, _) = replica_prefix(SUBJECT), streams(SUBJECT)
+    prefix, (line, bucket, _) = NAMES.replica_api, NAMES.streams
     places = [
         f"{SUBJECT}.line",
         f"{SUBJECT}.out",

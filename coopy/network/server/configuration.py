@@ -7,7 +7,7 @@ Who may do what. Two accounts keep those who may write apart from those who may 
     account   user     may
     SYS       system   look at the servers and change who belongs to the cluster
     COOPY     node     everything: the streams are in this account
-    REPLICA   replica  what COOPY exports, see `_exports`
+    REPLICA   replica  what COOPY exports, see `coopy.network.subjects`
 
 A list of permissions inside one account would not be enough. A server sends its answers and what
 it delivers under the account's own authority, to whatever subject the asker names: who may only read, in the
@@ -30,10 +30,8 @@ from urllib.parse import quote
 
 from coopy.errors import UsageError
 from coopy.network.address import Address
+from coopy.network.subjects import NODE, REPLICA, SYSTEM, Names
 
-NODE, REPLICA, SYSTEM = "node", "replica", "system"
-REPLICA_INBOX = "_INBOX_replica"
-"""The inbox prefix that a replica must connect with."""
 PAYLOAD_BYTES_MAX = 8 << 20
 CONNECTIONS_MAX = 16384
 """Whoever can reach the port takes one without a password, for as long as `_AUTHENTICATION_S`."""
@@ -103,30 +101,6 @@ class Settings:
     """0: as much as the server thinks right, three quarters of what is free."""
 
 
-def identity(subject: str) -> str:
-    """The id in "coopy.<id>". Raises `UsageError`."""
-    found = re.fullmatch(r"coopy\.([A-Za-z0-9_-]{1,64})", subject)
-    if not found:
-        raise UsageError(f"subject={subject!r}: must be 'coopy.' and up to 64 letters, digits, '_' and '-'")
-    return found[1]
-
-
-def streams(subject: str) -> tuple[str, str, str]:
-    """The streams of a system that a replica may read: the line, the key-value bucket, the object bucket."""
-    name = f"COOPY_{identity(subject)}"
-    return name, f"KV_{name}", f"OBJ_{name}"
-
-
-def replica_prefix(subject: str) -> str:
-    """A replica finds JetStream under this: ``connection.jetstream(prefix=...)``."""
-    return f"{subject}.api"
-
-
-def published_subject(subject: str) -> str:
-    """What the nodes tell everybody, replicas too, goes out on this and on what is below it."""
-    return f"{subject}.out"
-
-
 def connections_max() -> int:
     """How many may be connected at once: half of the descriptors that a process may have. The rest is for files and routes."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -140,7 +114,7 @@ def text(settings: Settings) -> str:
             _check_password(what, password)
     if settings.replica_password == settings.node_password:
         raise UsageError("a replica's password must be another than that of the nodes: it may only read")
-    name = streams(settings.subject)[0]
+    name = Names.of_subject(settings.subject).stream
     lines = [
         f"server_name: {_quoted(settings.name)}",
         f"listen: {_quoted(str(settings.listen))}",
@@ -177,9 +151,8 @@ def _accounts(settings: Settings) -> list[str]:
     ]
     if settings.replica_password is None:
         return [*lines, "  }", "}", "system_account: SYS"]
-    exports = _exports(settings.subject)
-    published = published_subject(settings.subject)
-    heard = [f"{REPLICA_INBOX}.>", published, f"{published}.>"]
+    names = Names.of_subject(settings.subject)
+    exports, heard = names.sent, names.heard
     lines += ["    exports: ["]
     lines += [f"      {{ stream: {_quoted(subject)}, accounts: [REPLICA] }}" for subject in heard]
     # Where an answer is to go is forgotten once it was given; where it is not, or may be of many messages, after a time. The
@@ -211,23 +184,6 @@ def _accounts(settings: Settings) -> list[str]:
         for there, here in exports
     ]
     return [*lines, "    ]", "  }", "}", "system_account: SYS"]
-
-
-def _exports(subject: str) -> list[tuple[str, str]]:
-    """What a replica may send: the subject in the account of the streams, and what the replica calls it."""
-    prefix = replica_prefix(subject)
-    asked = [(f"$JS.API.{request}", f"{prefix}.{request}") for request in _reading(subject)]
-    return [*asked, (f"{subject}.ask.>",) * 2]
-
-
-def _reading(subject: str) -> list[str]:
-    """Requests of the JetStream API that change nothing, and that the streams themselves answer.
-
-    Those that a server answers, as STREAM.INFO, stand in one queue for all who ask. Full, it is emptied: so a replica that asked
-    without end kept the nodes from being answered, and the server's memory grew by gigabytes (run, and it did). Taking the next
-    message of a consumer changes something.
-    """
-    return [f"DIRECT.GET.{stream}{more}" for stream in streams(subject) for more in ("", ".>")]
 
 
 def _cluster(settings: Settings, name: str) -> list[str]:

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from coopy.errors import UsageError
 from coopy.network.server import folder
-from coopy.network.server.configuration import NODE, REPLICA, SYSTEM, TLS
+from coopy.network.server.configuration import TLS
+from coopy.network.subjects import NODE, REPLICA, SYSTEM
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
