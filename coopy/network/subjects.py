@@ -182,6 +182,10 @@ class Names(NamedTuple):
         """What a replica calls `API`: ``connection.jetstream(prefix=...)``."""
         return f"{self.subject}.api"
 
+    def way(self, user: str | None) -> tuple[str, str]:
+        """Returns what a user's inboxes begin with, and what it calls `API`."""
+        return (REPLICA_INBOX, self.replica_api) if user == REPLICA else (INBOX, API)
+
     @property
     def heard(self) -> list[str]:
         """What a replica may hear."""

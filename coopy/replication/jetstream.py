@@ -27,9 +27,9 @@ from coopy.network.server.configuration import Settings
 from coopy.network.server.supervisor import Supervisor
 from coopy.network.shipping import ShippedSnapshots
 from coopy.network.stream import State, Stream
-from coopy.network.subjects import API, INBOX, NODE, REPLICA, REPLICA_INBOX, SYSTEM, Names
+from coopy.network.subjects import NODE, REPLICA, SYSTEM, Names
 from coopy.network.wire import NoTLS
-from coopy.replication.role import CLUSTER, MASTER, REPLICATION, Role, context
+from coopy.replication.role import Role, context
 
 OPEN_S = 120.0
 """A cluster that was started all at once has agreed on a leader long before; a machine may be slow."""
@@ -77,8 +77,8 @@ class JetStream:
     def open(self) -> tuple[Address, ...]:
         own = self._role
         nodes = own.nodes
-        if own.writes and own.server is None:
-            if own.kind == CLUSTER:
+        if own.where.starts_one:
+            if own.joins_others:
                 nodes = self._members_now()
             self._start_server(nodes)
         self._connect(nodes)
@@ -153,11 +153,7 @@ class JetStream:
         own, place = self._role, self._place
         os.makedirs(place, 0o700, exist_ok=True)
         folder.set_store_aside(place, "alone" if len(nodes) == 1 else "cluster")
-        if own.kind == MASTER:
-            node_password = folder.own_password(place)
-            replica_password: str | None = own.password
-        else:
-            node_password, replica_password = own.password, own.replica_password
+        node_password, replica_password = own.server_passwords(lambda: folder.own_password(place))
         tls, replica_tls = own.tls, None
         if tls is None:
             tls = proof.files(place, NODE, node_password, own.node.host)
@@ -180,18 +176,11 @@ class JetStream:
 
     def _connect(self, nodes: Sequence[Address]) -> None:
         own = self._role
-        urls = [own.server] if own.server else [f"{self._scheme}://{each}" for each in (own.node, *nodes)]
+        user, urls = own.where.user, own.where.urls(self._scheme, [own.node, *nodes])
+        password = None if user is None else own.password
         if self.own is not None:
-            urls[0] = self.own.url
-        user: str | None = NODE
-        password: str | None = own.password
-        inbox, api = INBOX, API
-        if own.server:
-            user = password = None
-        elif own.kind == REPLICATION:
-            user, inbox, api = REPLICA, REPLICA_INBOX, self._names.replica_api
-        elif self.own is not None:
-            password = self.own.settings.node_password
+            urls[0], password = self.own.url, self.own.settings.node_password
+        inbox, api = self._names.way(user)
         connection = self._connection = Connection(
             list(dict.fromkeys(urls)),
             user,
@@ -208,7 +197,7 @@ class JetStream:
             raise
         self.room = Room(connection, self._names, own.id, writes=own.writes)
         # What asks a stream's leader is done by servers in one queue for all, which anybody could fill.
-        asks = None if own.writes or own.server else self.room.asked
+        asks = None if own.where.asks_leader else self.room.asked
         self.line = Stream(connection, self._names, writes=own.writes, asks=asks)
         self.shipped = ShippedSnapshots(connection, self._names)
         self.members = Membership(connection, self._names, self.room, self._as_system)
@@ -240,7 +229,7 @@ class JetStream:
 
     def leading(self, state: State, nodes: Sequence[Address], there: Iterable[str]) -> str | None:
         # A node that took itself for it then would carry out effects that another does as well.
-        if state.leader and self._role.server is not None:
+        if state.leader and not self._role.where.names_nodes:
             # It is the name of a server of the user's, not of a node: the first of those that are heard.
             return next((str(each) for each in sorted(nodes) if str(each) in there), None)
         return state.leader or (None if state.peers else str(self._role.node))

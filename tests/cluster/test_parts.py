@@ -31,6 +31,7 @@ from coopy.errors import (
     SystemClosed,
     Unavailable,
 )
+from coopy.network.address import parse
 from coopy.network.desk import QUESTION_BYTES_MAX
 from coopy.network.room import Facts
 from coopy.network.server.configuration import REPLICA_PAYLOAD_BYTES_MAX
@@ -43,6 +44,7 @@ from coopy.replication.control import ClusterControl
 from coopy.replication.follower import Came, Passed, Superseded, Unapplied
 from coopy.replication.founding import Founding
 from coopy.replication.mending import Mending
+from coopy.replication.role import Elsewhere, Here, There, Where
 from coopy.replication.sharing import Sharing
 from coopy.replication.states import BEHIND, CLOSING, QUARANTINED, READY, STALLED, STARTING, STOPPED, TABLE, Life
 from coopy.replication.watching import Watching
@@ -137,6 +139,56 @@ def test_why_a_node_is_stalled_is_said_while_it_is() -> None:
     assert (found.state, found.problem, found.stalled_at) == (STALLED, "the disk is full", 7)
     found.becomes(READY)
     assert found.problem is None
+
+
+# -- the roles
+
+
+SERVER = {"server": "nats://there:4222"}
+
+
+@pytest.mark.parametrize(
+    ("given", "word", "writes", "joins", "where"),
+    [
+        ({"master": True}, "master", True, False, Here()),
+        ({"cluster": ["a:1", "b:1"], "node": "a:1"}, "node", True, True, Here()),
+        ({"replication": True}, "replica", False, False, There()),
+        ({"master": True, **SERVER}, "master", True, False, Elsewhere("nats://there:4222")),
+        ({"cluster": ["a:1"], "node": "a:1", **SERVER}, "node", True, True, Elsewhere("nats://there:4222")),
+        ({"replication": True, **SERVER}, "replica", False, False, Elsewhere("nats://there:4222")),
+    ],
+    ids=str,
+)
+def test_a_role_is_chosen_once_and_says_what_follows_from_it(
+    given: dict[str, Any], word: str, writes: bool, joins: bool, where: Where
+) -> None:
+    found = of_arguments(**given)
+    assert (found.word, found.writes, found.joins_others, found.where) == (word, writes, joins, where)
+    assert "a password" not in repr(found)
+
+
+def test_a_master_s_password_is_that_of_replicas_and_members_have_their_own() -> None:
+    made = of_arguments(master=True).server_passwords(lambda: "made")
+    assert made == ("made", "a password")
+    given = of_arguments(cluster=["a:1"], node="a:1", replica_password="theirs").server_passwords(lambda: "made")
+    assert given == ("a password", "theirs")
+
+
+@pytest.mark.parametrize(
+    ("given", "user", "urls", "asks"),
+    [
+        ({"master": True}, "node", ["tls://a:1", "tls://b:1"], True),
+        ({"replication": True}, "replica", ["tls://a:1", "tls://b:1"], False),
+        ({"replication": True, **SERVER}, None, ["nats://there:4222"], True),
+        ({"master": True, **SERVER}, None, ["nats://there:4222"], True),
+    ],
+    ids=str,
+)
+def test_where_the_servers_are_says_as_whom_a_node_goes_to_them(
+    given: dict[str, Any], user: str | None, urls: list[str], asks: bool
+) -> None:
+    where = of_arguments(**given).where
+    assert (where.user, where.urls("tls", [parse("a:1"), parse("b:1")]), where.asks_leader) == (user, urls, asks)
 
 
 # -- founding

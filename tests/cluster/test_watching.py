@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from coopy.errors import Diverged
 from coopy.network.stream import State
 from coopy.replication import watching
 from coopy.replication.node import ReplicatedSystem
+from coopy.replication.role import Elsewhere
 
 
 class Trio:
@@ -174,7 +176,7 @@ def test_where_the_servers_are_the_user_s_one_node_leads_and_all_say_the_same(
     said = State(1, 1, 0, 3, "a server", (("another server", True, False, 0), ("a third", True, False, 0)))
     for system in trio.systems():
         until(lambda: len(system.servers.room.alive()) == 2)
-        monkeypatch.setattr(system.servers, "_role", system._role._replace(server="nats://there"))
+        monkeypatch.setattr(system.servers, "_role", replace(system._role, where=Elsewhere("nats://there")))
     assert {system.servers.leading(said, system.outlook.nodes, system.outlook.there) for system in trio.systems()} == {
         trio.addresses[0]
     }
