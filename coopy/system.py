@@ -39,12 +39,13 @@ from coopy.ground.interruption import NOT_ASIDE
 from coopy.ground.running import current
 from coopy.ground.storage import EntryStore, Log, SnapshotStore
 from coopy.log import Bar
+from coopy.options import REFUSE, Settings
 from coopy.past import history, retention
 from coopy.past.proxy import codec_of_past
 from coopy.past.reading import point
 from coopy.past.retention import Retention
 from coopy.proof import beside, proving
-from coopy.proof.proving import REFUSE, REPORT, Divergence, Proving
+from coopy.proof.proving import Divergence, Proving
 from coopy.spine import agreement, methods, proxy
 from coopy.spine.agreement import Comparison
 from coopy.spine.delivery import Delivery
@@ -125,19 +126,7 @@ class System:
         self,
         obj: Any,
         basedir: str,
-        *,
-        durability: str,
-        check: bool,
-        kept: Retention,
-        snapshot_growth: int,
-        fork: bool,
-        segment_bytes: int,
-        deterministic: bool = False,
-        create: bool = True,
-        snapshot_replay: float = 0,
-        wait_s: float = 0,
-        on_divergence: str | Callable[[dict[str, Any]], object] = REPORT,
-        self_check: bool = True,
+        settings: Settings,
         calls: Calls | None = None,
     ) -> None:
         self.basedir = basedir
@@ -145,27 +134,28 @@ class System:
         self.on_code_version_changed: Callable[[int, int], object] = lambda before, after: None
         self._telling = threading.RLock()
         self._cls: type = obj if isinstance(obj, type) else type(obj)
-        self._check = check
+        self._settings = settings
+        self._check = settings.check
         self._unwatch: Callable[[], None] = lambda: None
         self._shadow: Shadow | None = None
-        self._kept = kept
-        self._fork = fork
+        self._kept = retention.retention(settings.keep, settings.keep_for)
+        self._fork = bool(settings.fork)
         # Since the newest snapshot: bytes of the journal, and seconds that actions took.
-        self._growth_max = snapshot_growth
+        self._growth_max = settings.snapshot_growth
         self._grown = 0
-        self._replay_max_s = snapshot_replay
-        self._replay_due_s = snapshot_replay
+        self._replay_max_s = settings.snapshot_replay
+        self._replay_due_s = settings.snapshot_replay
         self._acted_s = 0.0
         self._wake = holding.Alarm()
         self._pruning = threading.RLock()
-        self._wait_s = wait_s
         self._told_of_clock = False
         self._opened_at = time.monotonic()
-        self._refuses = check or on_divergence == REFUSE
+        on_divergence = settings.on_divergence
+        self._refuses = settings.check or on_divergence == REFUSE
         self._on_diverged: Callable[[dict[str, Any]], object] = on_divergence if callable(on_divergence) else _ignore
         self._divergence: dict[str, Any] | None = None
         self._self_check: dict[str, Any] | None = None
-        self._checks_itself = self_check and fork
+        self._checks_itself = settings.self_check and self._fork
         self._snapshot: dict[str, Any] = {"index": None, "when": None, "bytes": None, "seconds": None, "problem": None}
         self._beside: beside.Beside | None = None
         self._check_due = 0.0
@@ -175,10 +165,10 @@ class System:
         # Known before it holds anything: see `give_up`.
         _open_systems.add(self)
         try:
-            found = self._manifest = self._hold(self._calls, durability, segment_bytes)
+            found = self._manifest = self._hold(self._calls, settings.durability, settings.segment_bytes)
             codec = self._codec()
             self.engine = self._engine(self._snapshots, codec, found.secret)
-            self.engine.deterministic = deterministic or found.deterministic
+            self.engine.deterministic = bool(settings.deterministic) or found.deterministic
             if self.engine.deterministic:
                 from coopy.determinism.install import install
 
@@ -187,7 +177,7 @@ class System:
                 if self._journal.last:
                     self._journal.abandon()
                     raise MissingActions(basedir, 0, 0, "There is no snapshot. Put the files back from a backup.")
-                if not create:
+                if not settings.create:
                     raise absent(basedir)
                 self._first_snapshot(obj, found.secret)
             shadowed = frozenset(name for name in methods.CONTROLS if methods.has(self._cls, obj, name))
@@ -199,8 +189,8 @@ class System:
                 basedir,
                 self._entries,
                 self._refuses,
-                proving.SNAPSHOT_S if fork else proving.LOOK_S,
-                beside.apart if fork else beside.here,
+                proving.SNAPSHOT_S if self._fork else proving.LOOK_S,
+                beside.apart if self._fork else beside.here,
             )
             self.engine.last_look, self.engine.said_with_snapshot = proves.last_look, proves.with_snapshot
             self.engine.told_with_snapshot = proves.told_with_snapshot
@@ -237,7 +227,7 @@ class System:
 
     def _take_lock(self) -> None:
         """Locks the directory; waits for another process to leave it. Raises `DirectoryInUse`."""
-        until, has_collected = time.monotonic() + self._wait_s, False
+        until, has_collected = time.monotonic() + self._settings.wait, False
         while True:
             try:
                 self._lock = DirectoryLock(self.basedir)

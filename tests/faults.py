@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coopy.disk.fs import Calls
-from coopy.past.retention import Retention
+from coopy.options import Settings
 from coopy.system import System
 
 
@@ -24,17 +24,8 @@ def open_with(
     segment_bytes: int = 1 << 20,
 ) -> Any:
     """A system on a disk of our own."""
-    system = System(
-        obj,
-        str(basedir),
-        durability=durability,
-        check=check,
-        kept=Retention(keep),
-        snapshot_growth=0,
-        fork=False,
-        segment_bytes=segment_bytes,
-        calls=calls,
-    )
+    given = {"durability": durability, "check": check, "keep": keep, "fork": False, "segment_bytes": segment_bytes}
+    system = System(obj, str(basedir), Settings.of("open_with", given), calls=calls)
     system.start(None)
     return system.proxy
 

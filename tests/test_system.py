@@ -41,7 +41,7 @@ from coopy import (
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.ground import collector
-from coopy.past.retention import Retention
+from coopy.options import Settings
 from coopy.system import System
 
 PATIENCE_S = 20
@@ -96,15 +96,8 @@ def segments(basedir: Path) -> list[int]:
 
 def opened(basedir: Path, calls: Calls, **options: Any) -> Any:
     """A system of a counter whose disk is ``calls``."""
-    settings: dict[str, Any] = {
-        "durability": "sync",
-        "check": False,
-        "kept": Retention(),
-        "snapshot_growth": 0,
-        "fork": False,
-        "segment_bytes": 1 << 20,
-    }
-    system = System(Counter, str(basedir), calls=calls, **{**settings, **options})
+    settings = Settings.of("opened", {"fork": False, "segment_bytes": 1 << 20, **options})
+    system = System(Counter, str(basedir), settings, calls=calls)
     system.start(None)
     return system.proxy
 

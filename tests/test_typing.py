@@ -15,6 +15,8 @@ pytest.importorskip("mypy", reason="mypy is not installed")
 SNIPPET = """
 from datetime import datetime
 import coopy
+import coopy.aio
+import coopy.testing
 from coopy import abort_exception, control, init_system, readonly, replay, transactional, unlocked
 
 class Wiki:
@@ -43,6 +45,24 @@ init_system(Wiki).page(5)  # E: [arg-type]
 init_system(Wiki).pages["a"] = 5  # E: [assignment]
 init_system(Wiki, snapshot_time="often")  # E: [call-overload]
 replay(Wiki(), "data")  # E: [arg-type]
+
+init_system(Wiki, "data", 60, keep=3, keep_for=7.5, fork=None, progress=print, on_divergence=print, check=True)
+init_system(Wiki, "data", 60, True, port=7000, tls=True, cluster=["a:1", "b:1", "c:1"], node="a:1", timeout=5)
+coopy.open(Wiki(), master=True, validation="strict")
+init_system(Wiki, durabilty="sync")  # E: [call-overload]
+init_system(Wiki, durability="often")  # E: [call-overload]
+init_system(Wiki, keep="three")  # E: [call-overload]
+init_system(Wiki, timeout=None)  # E: [call-overload]
+init_system(Wiki(), on_divergence="ignore")  # E: [call-overload]
+coopy.aio.open(Wiki, "data", snapshot_time=60, master=True, tls=True, timeout=5)
+coopy.aio.open(Wiki, "data", on_divergence="refuse", progress=print, self_check=False)
+coopy.aio.open(Wiki, "data", durabilty="sync")  # E: [call-overload]
+coopy.aio.open(Wiki, "data", tls="yes")  # E: [call-overload]
+coopy.aio.open(Wiki, "data", validation="loud")  # E: [call-overload]
+reveal_type(coopy.testing.memory_system(Wiki, seed=1, snapshot_time=60, keep=3))  # N: snippet.Wiki
+reveal_type(coopy.testing.open_system(Wiki(), "data", durability="buffered"))  # N: snippet.Wiki
+coopy.testing.memory_system(Wiki, durability="sync")  # E: [call-overload]
+coopy.testing.open_system(Wiki, "data", cluster=["a:1"])  # E: [call-overload]
 """
 
 

@@ -18,6 +18,7 @@ a task asks of a future: it wakes its task without another turn of the loop.
 
 from __future__ import annotations
 
-from coopy.aio.opening import Opening, Options, System, Untyped, call, close, open, system_of
+from coopy.aio.opening import Opening, System, Untyped, call, close, open, system_of
+from coopy.options import AllOptions as Options
 
 __all__ = ["Opening", "Options", "System", "Untyped", "call", "close", "open", "system_of"]

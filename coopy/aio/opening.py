@@ -8,22 +8,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Coroutine, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, cast, overload
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from coopy.aio.proxy import Proxy, attach, refuse_missing
 from coopy.aio.worker import Worker
 from coopy.errors import JournalError, UsageError
 from coopy.ground import looking
 from coopy.opening import init_system
+from coopy.options import TABLE, show
+from coopy.options import AllOptions as Options
 from coopy.spine import methods
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from typing_extensions import Unpack
-
-    from coopy.network.server.configuration import TLS
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 A = TypeVar("A")
@@ -31,38 +29,6 @@ D = TypeVar("D")
 D_co = TypeVar("D_co", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Options(TypedDict, total=False):
-    """The options of `coopy.init_system`."""
-
-    snapshot_time: float
-    master: bool
-    replication: bool
-    port: int
-    host: str
-    password: str
-    durability: str
-    validation: str
-    check: bool
-    keep: int | None
-    keep_for: float | timedelta | None
-    snapshot_growth: int
-    snapshot_replay: float
-    fork: bool | None
-    progress: Callable[[int, int], object] | None
-    segment_bytes: int
-    deterministic: bool | None
-    create: bool
-    wait: float
-    on_divergence: str | Callable[[dict[str, Any]], object]
-    self_check: bool
-    cluster: Sequence[str]
-    node: str | None
-    replica_password: str | None
-    tls: TLS | None
-    server: str | None
-    timeout: float
 
 
 class System(Protocol[D_co]):
@@ -113,15 +79,21 @@ def open(obj: Any, basedir: Any = None, *, protocol: Any = None, **options: Any)
     Args:
         obj: the domain class, an instance of it, or a system that is open already, which is then
             closed with this one.
-        basedir, options: as for `coopy.init_system`; ``progress`` is called in the loop.
+        basedir: the data directory; as for `coopy.init_system`.
         protocol: a class that says to a type checker what the system's methods are: what
             `coopy stub` writes. Its methods must be there.
+        {options}
+
+    ``progress`` is called in the loop.
 
     Raises, when it is awaited:
         UsageError: there is a method in ``protocol`` that the class does not have.
         Whatever `coopy.init_system` raises.
     """
     return Opening(obj, basedir, protocol, options)
+
+
+show(open, TABLE)
 
 
 class Opening(Generic[A]):

@@ -11,10 +11,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-from coopy.errors import StorageError, Unreadable, UsageError
+from coopy.errors import StorageError, Unreadable
 from coopy.ground import action
 from coopy.ground.storage import Log, SnapshotStore
-from coopy.ground.words import shown
+from coopy.options import checked
 
 _NS = 1_000_000_000
 PRUNED_IN_PART = "All that is to stay is there; of what was to go some may be gone. Free the cause and prune again."
@@ -35,14 +35,8 @@ class Retention(NamedTuple):
 
 def retention(keep: int | None, keep_for: float | timedelta | None) -> Retention:
     """Raises `UsageError`. ``keep_for`` in seconds, or a timedelta."""
-    if keep is not None and (isinstance(keep, bool) or not isinstance(keep, int) or keep < 1):
-        raise UsageError(f"keep={shown(keep)}: must be a whole number of snapshots, at least 1, or None for all")
-    if keep_for is None:
-        return Retention(keep)
-    seconds = keep_for.total_seconds() if isinstance(keep_for, timedelta) else keep_for
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < 1e10:
-        raise UsageError(f"keep_for={shown(keep_for)}: must be seconds, at least 0, or a timedelta, or None for ever")
-    return Retention(keep, int(seconds * _NS))
+    newest, seconds = checked("keep", keep), checked("keep_for", keep_for)
+    return Retention(newest, None if seconds is None else int(seconds * _NS))
 
 
 def oldest_that_stays(snapshots: SnapshotStore, rule: Retention, now: int) -> int | None:

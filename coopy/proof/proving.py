@@ -25,7 +25,6 @@ from coopy.spine import agreement
 from coopy.spine.agreement import Comparison, Difference, Said
 from coopy.spine.machine import Machine
 
-REPORT, REFUSE = "report", "refuse"
 INLINE_S = 0.02
 """Digests that take no longer, together, are compared while a system is opened; others afterwards, in a child."""
 CLOSE_S = 0.5

@@ -380,7 +380,7 @@ class Replicated(Engine):
         # More than any that was used: by a process that sent nothing that arrived, too.
         self.outbox.begin(max(incarnation + 1, time.time_ns()))
 
-    def reach(self, sequence: int, timeout_s: float, progress: Callable[[int, int], None] | None = None) -> bool:
+    def reach(self, sequence: int, timeout_s: float, progress: Callable[[int, int], object] | None = None) -> bool:
         """Waits until the line was followed so far; whether it was in time. Raises why it can't be."""
         start, deadline = self.position, time.monotonic() + timeout_s
         with self._moved:

@@ -72,7 +72,7 @@ class ReplicatedSystem(System):
         servers: Callable[[Role, Names, str], Servers] = JetStream,
         **options: Any,
     ) -> None:
-        if options.get("check"):
+        if parts[2].check:
             raise UsageError("check=True: looks after a system on one machine. Nothing was opened. Leave it out here.")
         cls = parts[0] if isinstance(parts[0], type) else type(parts[0])
         self._role = role

@@ -19,10 +19,7 @@ from coopy.network.membership import NODES_MAX
 from coopy.network.server import loopback
 from coopy.network.server.configuration import TLS, tls_of
 from coopy.network.subjects import NODE, REPLICA
-
-DEFAULT_PASSWORD = "copynet"
-"""The documented one. It stands for that of this user on this machine, see `coopy.network.server.loopback`."""
-
+from coopy.options import PASSWORD, Settings
 
 # -- where the servers are
 
@@ -133,22 +130,11 @@ class Replica(Role):
         return f"{os.uname().nodename}:{os.getpid()}"
 
 
-def role(
-    *,
-    master: bool,
-    replication: bool,
-    cluster: Sequence[str],
-    node: str | None,
-    host: str,
-    port: int,
-    password: str,
-    replica_password: str | None,
-    tls: TLS | bool,
-    server: str | None,
-    timeout: float,
-    basedir: str,
-) -> Role:
-    """Returns what the arguments of `init_system` ask for. Raises `UsageError`."""
+def role(settings: Settings, basedir: str) -> Role:
+    """Returns what the options of `init_system` ask for. Raises `UsageError`."""
+    master, replication, cluster, node = settings.master, settings.replication, settings.cluster, settings.node
+    password, replica_password = settings.password, settings.replica_password
+    host, port, tls, server, timeout = settings.host, settings.port, settings.tls, settings.server, settings.timeout
     given = [name for name, value in (("master", master), ("replication", replication), ("cluster", bool(cluster))) if value]
     if len(given) != 1:
         raise UsageError(f"{' and '.join(given)}: a node has one role. Nothing was opened. Leave the others out.")
@@ -166,14 +152,14 @@ def role(
     certificates = _certificates(tls, basedir, serves=where.starts_one)
     advice = "Give the password= that the other side was opened with."
     if server is None:
-        if password == DEFAULT_PASSWORD:
+        if password == PASSWORD:
             password = loopback.for_user(loopback.find_or_make(), kind.password_of)
             advice = (
                 f"No password= was given here, so that of this user (id {os.geteuid()}) was taken, from {loopback.path()}: those who "
                 f"are not opened by the same user, with the same HOME and XDG_RUNTIME_DIR, have another. Give a password= of your own to "
                 f"all."
             )
-        if replica_password == DEFAULT_PASSWORD:
+        if replica_password == PASSWORD:
             replica_password = loopback.for_user(loopback.find_or_make(), REPLICA)
     return kind(
         node=own,
@@ -216,7 +202,7 @@ def _refuse_documented(nodes: Sequence[Address], **passwords: str | None) -> Non
     """Refuses the password that everybody knows where others than this machine's users can come. Raises `UsageError`."""
     reached = [str(each) for each in nodes if not each.is_loopback]
     for name, password in passwords.items():
-        if password == DEFAULT_PASSWORD and reached:
+        if password == PASSWORD and reached:
             raise UsageError(
                 f"{name}: {', '.join(reached)} can be reached from other machines, and "
                 f"the documented password is known to everybody. Nothing was opened. Give a {name}= of your own to all nodes."

@@ -29,7 +29,7 @@ from coopy.log import warn
 from coopy.spine.machine import NOTHING_FOLLOWS, Machine
 from coopy.values.codec import Codec, decode_joined
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 """Called with the actions done and the actions in all."""
 
 Batch = tuple[list[bytes], list[str | None], list[Any]]

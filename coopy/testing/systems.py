@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from coopy.control import Control, control
 from coopy.disk import dirlock, manifest
@@ -20,6 +20,7 @@ from coopy.ground import action, looking, paths
 from coopy.ground.storage import MemoryEntries, SnapshotStore
 from coopy.ground.words import shown
 from coopy.opening import open_as
+from coopy.options import REPLICATED, TABLE, Settings, show
 from coopy.past.proxy import codec_of_past
 from coopy.spine import proxy
 from coopy.spine.engine import Engine
@@ -30,15 +31,21 @@ from coopy.testing.faults import FAULTS, Disk, FailingLog, FailingSnapshots
 from coopy.values import digest
 from coopy.values.codec import Codec
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from coopy.options import InDirectory as InDirectoryOptions
+    from coopy.options import InMemory as InMemoryOptions
+
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 T = TypeVar("T")
 
-OF_A_DIRECTORY = frozenset(
-    {"create", "durability", "fork", "segment_bytes", "self_check", "snapshot_growth", "snapshot_replay", "wait"}
-)
-"""Options of `init_system` that mean nothing without a directory."""
-
-
+_OF_A_TEST = [
+    name
+    for name, option in TABLE.items()
+    if name == "snapshot_time" or not (option.is_positional or option.group == REPLICATED)
+]
+_IN_MEMORY = [name for name in _OF_A_TEST if not TABLE[name].is_of_directories]
 # A place that no directory can have.
 _NOWHERE = os.path.join(os.devnull, "memory")
 
@@ -103,7 +110,7 @@ class _Opened(System):
         return self.basedir
 
 
-class _InDirectory(_Opened):
+class InDirectory(_Opened):
     def __init__(self, *parts: Any, **options: Any) -> None:
         self.disk = Disk()
         self.faults = self.disk.faults
@@ -142,7 +149,7 @@ class _NoDirectory(Control):
         return f"<control of {self._system}, {'closed' if self.closed else f'action {self.index}'}>"
 
 
-class _InMemory(_Opened):
+class InMemory(_Opened):
     _control = _NoDirectory
     _journal: FailingLog
     _snapshots: FailingSnapshots
@@ -150,7 +157,8 @@ class _InMemory(_Opened):
     def __init__(self, *parts: Any, **options: Any) -> None:
         self.faults = {}
         # A child's memory is not ours.
-        super().__init__(*parts, **{**options, "fork": False})
+        obj, basedir, settings = parts
+        super().__init__(obj, basedir, settings.but(fork=False), **options)
 
     def cut_power(self) -> None:
         raise UsageError(
@@ -159,7 +167,7 @@ class _InMemory(_Opened):
 
     def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
         left = self.left
-        if isinstance(left, _InMemory):
+        if isinstance(left, InMemory):
             self._journal, self._snapshots = left._journal.left(self.faults), left._snapshots.left(self.faults)
             self._entries = MemoryEntries(left._entries.read())
             return left._manifest
@@ -183,11 +191,15 @@ class _InMemory(_Opened):
 
 
 @overload
-def memory_system(obj: type[T], *, clock: Clock | None = None, seed: int | str | None = None, **options: Any) -> T: ...
+def memory_system(
+    obj: type[T], *, clock: Clock | None = None, seed: int | str | None = None, **options: Unpack[InMemoryOptions]
+) -> T: ...
 
 
 @overload
-def memory_system(obj: T, *, clock: Clock | None = None, seed: int | str | None = None, **options: Any) -> T: ...
+def memory_system(
+    obj: T, *, clock: Clock | None = None, seed: int | str | None = None, **options: Unpack[InMemoryOptions]
+) -> T: ...
 
 
 def memory_system(obj: Any, *, clock: Clock | None = None, seed: int | str | None = None, **options: Any) -> Any:
@@ -197,26 +209,40 @@ def memory_system(obj: Any, *, clock: Clock | None = None, seed: int | str | Non
         obj: the domain class, or an instance of it.
         clock: what stamps its actions and answers its reads; None for the machine's own clock.
         seed: makes `self._env` draw the same in each run; None for chance.
-        options: those of `init_system` that need no directory. With ``check=True`` there is no second process.
+        {options}
+
+    With ``check=True`` there is no second process.
 
     Raises:
         UsageError: an option is for a directory; and whatever `init_system` raises.
     """
-    for name in sorted(OF_A_DIRECTORY & options.keys()):
-        given = shown(options[name])
-        raise UsageError(f"{name}={given}: a system in memory has no directory. Use coopy.testing.open_system().")
-    return _open(_InMemory, obj, _NOWHERE, clock, seed, options)
+    for name in sorted(options):
+        if name in _OF_A_TEST and name not in _IN_MEMORY:
+            raise UsageError(
+                f"{name}={shown(options[name])}: a system in memory has no directory. Use coopy.testing.open_system()."
+            )
+    return _again(InMemory, obj, _NOWHERE, clock, seed, Settings.of("memory_system", options, _IN_MEMORY), None)
 
 
 @overload
 def open_system(
-    obj: type[T], basedir: str | os.PathLike[str], *, clock: Clock | None = None, seed: int | str | None = None, **options: Any
+    obj: type[T],
+    basedir: str | os.PathLike[str],
+    *,
+    clock: Clock | None = None,
+    seed: int | str | None = None,
+    **options: Unpack[InDirectoryOptions],
 ) -> T: ...
 
 
 @overload
 def open_system(
-    obj: T, basedir: str | os.PathLike[str], *, clock: Clock | None = None, seed: int | str | None = None, **options: Any
+    obj: T,
+    basedir: str | os.PathLike[str],
+    *,
+    clock: Clock | None = None,
+    seed: int | str | None = None,
+    **options: Unpack[InDirectoryOptions],
 ) -> T: ...
 
 
@@ -225,21 +251,19 @@ def open_system(
 ) -> Any:
     """As `init_system`, with a clock, a seed, and a disk for `failing` and for `crash` with ``power=True``.
 
-    ``clock`` and ``seed`` are as for `memory_system`; a directory keeps its seed. Raises `UsageError` if it has
+    Args:
+        obj, basedir: as for `coopy.init_system`.
+        clock, seed: as for `memory_system`; a directory keeps its seed.
+        {options}
+
+    Raises `UsageError` if it has
     another, and whatever `init_system` raises.
     """
-    return _open(_InDirectory, obj, basedir, clock, seed, options)
+    return _again(InDirectory, obj, basedir, clock, seed, Settings.of("open_system", options, _OF_A_TEST), None)
 
 
-def _open(
-    kind: type[_Opened],
-    obj: Any,
-    basedir: str | os.PathLike[str],
-    clock: Clock | None,
-    seed: int | str | None,
-    options: dict[str, Any],
-) -> Any:
-    return _again(kind, obj, basedir, clock, seed, options, None)
+show(memory_system, _IN_MEMORY)
+show(open_system, _OF_A_TEST)
 
 
 def _again(
@@ -248,13 +272,13 @@ def _again(
     basedir: str | os.PathLike[str],
     clock: Clock | None,
     seed: int | str | None,
-    options: dict[str, Any],
+    settings: Settings,
     left: _Opened | None,
 ) -> Any:
     """Opens a system, after another with the same options, if ``left`` is one."""
     looking.refuse("coopy.testing")
-    again = partial(_again, kind, obj, basedir, clock, seed, options)
-    return open_as(partial(kind, clock=clock, seed=seed, left=left, again=again), obj, basedir, **options)
+    again = partial(_again, kind, obj, basedir, clock, seed, settings)
+    return open_as(partial(kind, clock=clock, seed=seed, left=left, again=again), obj, basedir, settings)
 
 
 def _system_of(system: object, what: str) -> _Opened:
@@ -283,7 +307,7 @@ def crash(system: T, *, power: bool = False) -> T:
         Whatever opening it raises.
     """
     found = _system_of(system, "crash()")
-    if power and isinstance(found, _InMemory):
+    if power and isinstance(found, InMemory):
         found.cut_power()
     found.engine.run(lambda: _abandon(found))
     if power:

@@ -12,6 +12,7 @@ from coopy.disk.fs import Calls
 from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.ground import paths
 from coopy.opening import open_as
+from coopy.options import Settings
 from coopy.spine.replay import Progress
 from coopy.system import System
 from coopy.tools.legacy import Imported, restore_legacy
@@ -79,7 +80,7 @@ def _settle(domain: Any, new: str) -> None:
         made = above
     shutil.rmtree(stage, ignore_errors=True)  # Of an import that was killed.
     try:
-        control(open_as(System, domain, stage, validation="off")).close()
+        control(open_as(System, domain, stage, Settings.of("import_directory", {"validation": "off"}))).close()
         was_there = paths.exists(new)
         os.rename(stage, new)
         try:

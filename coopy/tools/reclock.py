@@ -11,6 +11,7 @@ from coopy.disk import manifest
 from coopy.errors import UsageError
 from coopy.ground import action, paths
 from coopy.opening import open_as
+from coopy.options import Settings
 from coopy.past.reading import Reading
 from coopy.system import System
 
@@ -39,7 +40,9 @@ def reclock(basedir: str, cls: type) -> Reclocked:
     Nothing that was recorded is changed. Raises `UsageError` if the last action is not ahead of the clock, or the directory is
     that of a node; what `coopy.init_system` raises; `JournalError`.
     """
-    with control(open_as(_Reclocking, cls, basedir, validation="off", create=False)) as controls:
+    with control(
+        open_as(_Reclocking, cls, basedir, Settings.of("reclock", {"validation": "off", "create": False}))
+    ) as controls:
         return controls._system.put_clock_back()  # type: ignore[no-any-return, attr-defined]
 
 

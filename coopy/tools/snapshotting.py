@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coopy.control import control
 from coopy.opening import open_as
+from coopy.options import Settings
 from coopy.system import System
 
 
@@ -12,7 +13,7 @@ def snapshot(basedir: str, cls: type) -> int:
 
     Effects that wait are not carried out: they wait for the program whose they are.
     """
-    with control(open_as(_WithoutEffects, cls, basedir, validation="off")) as controls:
+    with control(open_as(_WithoutEffects, cls, basedir, Settings.of("snapshot", {"validation": "off"}))) as controls:
         return controls.take_snapshot()
 
 

@@ -314,7 +314,7 @@ class Codec:
             raise self._unkept(f"the state of {self.domain_class.__qualname__}", state, "state", error) from error
 
     def load_state(
-        self, data: memoryview, version: int | None = None, loading: Callable[[int, int], None] | None = None
+        self, data: memoryview, version: int | None = None, loading: Callable[[int, int], object] | None = None
     ) -> Any:
         """The state that `dump_state` wrote with ``version`` of the class, or today's.
 
@@ -594,7 +594,7 @@ class Codec:
 class _Reader:
     """A file over bytes that tells how far it has been read. Pickle reads it in frames of 64 KiB."""
 
-    def __init__(self, data: memoryview, tell: Callable[[int, int], None]) -> None:
+    def __init__(self, data: memoryview, tell: Callable[[int, int], object]) -> None:
         self._data = data
         self._place = 0
         self._tell = tell

@@ -31,7 +31,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "system",
         "control proof",
         "past",
-        "spine",
+        "options spine",
         "clock determinism disk effects network.server versions",
         "network values",
         "bound decorators env log migration",

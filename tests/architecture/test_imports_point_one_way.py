@@ -41,6 +41,7 @@ ORGANS = {
 # Who knows where bytes are kept.
 KNOW_THE_DISK = {
     "coopy.opening",
+    "coopy.options",
     "coopy.past",
     "coopy.proof",
     "coopy.replication",
@@ -109,8 +110,8 @@ def test_the_front_door_gathers_and_does_nothing_else() -> None:
 NOT_OURS = frozenset("transaction checkpoint master slave parent info helper util utils manager".split())
 GIVEN = {
     # The documented interface has them.
-    "coopy.aio.opening": {"master"},
     "coopy.opening": {"master"},
+    "coopy.options": {"master"},
     # A method of the library that is overridden.
     "coopy.network.connection": {"info"},
     "coopy.replication.role": {"master"},

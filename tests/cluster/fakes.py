@@ -11,6 +11,7 @@ from coopy.network.address import Address, parse
 from coopy.network.limits import Sparing
 from coopy.network.room import Facts, Room
 from coopy.network.stream import State
+from coopy.options import Settings
 from coopy.replication.outlook import Outlook
 from coopy.replication.role import Role, role
 
@@ -191,21 +192,8 @@ def replica() -> Role:
 
 
 def of_arguments(**given: Any) -> Role:
-    defaults: dict[str, Any] = {
-        "master": False,
-        "replication": False,
-        "cluster": (),
-        "node": None,
-        "host": "127.0.0.1",
-        "port": 7001,
-        "password": "a password",
-        "replica_password": None,
-        "tls": False,
-        "server": None,
-        "timeout": 1.0,
-        "basedir": "",
-    }
-    return role(**{**defaults, **given})
+    defaults = {"host": "127.0.0.1", "port": 7001, "password": "a password", "replica_password": None, "timeout": 1.0}
+    return role(Settings.of("init_system", {**defaults, **given}), "")
 
 
 def outlook(servers: Servers, own: Role, *nodes: str) -> Outlook:

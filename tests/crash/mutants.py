@@ -1186,9 +1186,9 @@ MUTANTS = [
     ),
     Mutant(
         "an-error-of-ours-fails-on-a-large-number",
-        "coopy/past/retention.py",
-        '        raise UsageError(f"keep={shown(keep)}:',
-        '        raise UsageError(f"keep={keep!r}:',
+        "coopy/options.py",
+        '        raise UsageError(f"{name}={shown(value)}: must be a whole',
+        '        raise UsageError(f"{name}={value!r}: must be a whole',
         "tests/test_words.py::test_wrong_use_is_told_whatever_the_value",
     ),
     Mutant(
@@ -1231,7 +1231,7 @@ MUTANTS = [
     Mutant(
         "the-documented-password-is-taken-as-it-is",
         "coopy/replication/role.py",
-        "        if password == DEFAULT_PASSWORD:\n",
+        "        if password == PASSWORD:\n",
         "        if False:\n",
         "tests/cluster/test_two_users.py::test_the_documented_password_opens_nothing",
     ),

@@ -23,7 +23,7 @@ from coopy import abort_exception, control, env, init_system, transactional
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.errors import DamagedManifest, JournalError, PrevalentError, UsageError
-from coopy.past.retention import Retention
+from coopy.options import Settings
 from coopy.system import System
 
 PROGRAM = Path(__file__).parent / "program_of_shop.py"
@@ -276,18 +276,8 @@ def test_a_directory_that_could_not_be_opened_is_not_turned(tmp_path: Path) -> N
     disk = Faulty()
     disk.failing = "rename"
     with pytest.raises(JournalError, match="The system was not opened"):
-        System(
-            Reader,
-            str(tmp_path / "a"),
-            durability="sync",
-            check=False,
-            kept=Retention(),
-            snapshot_growth=0,
-            fork=False,
-            segment_bytes=4096,
-            deterministic=True,
-            calls=disk,
-        ).start(None)
+        settings = Settings.of("System", {"fork": False, "segment_bytes": 4096, "deterministic": True})
+        System(Reader, str(tmp_path / "a"), settings, calls=disk).start(None)
     assert (tmp_path / "a" / "coopy.json").read_bytes() == before
     with opened(tmp_path / "a", Reader, None, validation="off"):
         assert not said(tmp_path / "a")

@@ -23,7 +23,7 @@ from coopy import abort_exception, control, readonly, transactional
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.errors import CoopyError, JournalError, StorageError, Unreadable
-from coopy.past.retention import Retention
+from coopy.options import Settings
 from coopy.system import System
 
 SEGMENT_BYTES = 3 * BLOCK
@@ -131,17 +131,13 @@ class World:
     def opened(
         self, home: Path, calls: Calls, segment_bytes: int = SEGMENT_BYTES, keep: int | None = None, fork: bool = False
     ) -> Any:
-        system = System(
-            Ledger,
-            str(home),
-            durability=self.setting.durability,
-            check=False,
-            kept=Retention(keep),
-            snapshot_growth=0,
-            fork=fork and self.noted is None,
-            segment_bytes=segment_bytes,
-            calls=calls,
-        )
+        given = {
+            "durability": self.setting.durability,
+            "keep": keep,
+            "fork": fork and self.noted is None,
+            "segment_bytes": segment_bytes,
+        }
+        system = System(Ledger, str(home), Settings.of("opened", given), calls=calls)
         system.start(None)
         return system.proxy
 
