@@ -8,13 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from coopy import migration
-from coopy.disk import directory, manifest
-from coopy.disk.fs import Calls
-from coopy.errors import StorageError, UsageError
+from coopy.errors import UsageError
 from coopy.ground import looking, paths
 from coopy.options import PASSWORD, PORT, TABLE, Settings, show
+from coopy.place import DirectoryPlace, is_deterministic, refuse_absent
 from coopy.spine import methods, proxy
-from coopy.system import System, absent, give_up
+from coopy.system import System, give_up
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from coopy.options import Options
 
 T = TypeVar("T")
+Kind = Callable[[Any, str, Settings], System]
+"""Makes a system of an object or its class, a directory and the settings; `open_as` starts it."""
 
 
 @overload
@@ -93,7 +94,7 @@ def init_system(
         "password": password,
     }
     settings = Settings.of("init_system", {**given, **options})
-    kind: Callable[..., System] = System
+    kind: Kind = in_directory
     if settings.is_replicated:
         # The extra [cluster] may not be there, and few need it.
         from coopy.replication.node import ReplicatedSystem
@@ -107,15 +108,20 @@ def init_system(
 show(init_system, TABLE)
 
 
-def open_as(kind: Callable[..., System], obj: Any, basedir: str | os.PathLike[str] | None, settings: Settings) -> Any:
+def in_directory(obj: Any, basedir: str, settings: Settings) -> System:
+    """Returns a system of this machine that lives in a directory, and is not started yet."""
+    return System(obj, DirectoryPlace(basedir, obj if isinstance(obj, type) else type(obj), settings), settings)
+
+
+def open_as(kind: Kind, obj: Any, basedir: str | os.PathLike[str] | None, settings: Settings) -> Any:
     """Opens a system of that kind, and returns its proxy; see `coopy.init_system`."""
     cls = _class_of(obj)
     proxy.build(cls)
     migration.of(cls).check()
     basedir = paths.absolute(cls.__name__.lower() if basedir is None else basedir)
     if not settings.create:
-        _refuse_absent(basedir)
-    deterministic = _is_deterministic(basedir, settings.deterministic)
+        refuse_absent(basedir)
+    deterministic = is_deterministic(basedir, settings.deterministic)
     # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
     from coopy.determinism.check import validate
 
@@ -148,39 +154,6 @@ def _name_of(obj: Any) -> str:
 def init_persistent_system(obj: Any, basedir: str | os.PathLike[str] | None = None) -> Any:
     """As `init_system`, with the documented two arguments."""
     return init_system(obj, basedir)
-
-
-def _is_deterministic(basedir: str, asked: bool | None) -> bool:
-    """Whether actions answer the standard library's clock and chance; sees to it that they can. Raises `UsageError`."""
-    try:
-        found = manifest.read(Calls(), basedir)
-    except (StorageError, OSError):
-        found = None  # Opening it says why.
-    if found is not None and found.deterministic:
-        if asked is False:
-            raise UsageError(
-                f"deterministic=False: the actions in {basedir} were recorded with deterministic=True, and without it "
-                f"replay would give another state. Nothing was opened. Leave it out, or choose another directory."
-            )
-        asked = True
-    if not asked:
-        return False
-    from coopy.determinism.install import install
-
-    install()
-    return True
-
-
-def _refuse_absent(basedir: str) -> None:
-    """Raises `UsageError` where there is no system. Of what looks like a part of one, opening it says what it is."""
-    try:
-        names = Calls().names(basedir)
-    except (FileNotFoundError, NotADirectoryError):
-        raise absent(basedir) from None
-    except OSError:
-        return  # Opening it says why.
-    if not directory.snapshots(names) and not directory.segments(names):
-        raise absent(basedir)
 
 
 def _class_of(obj: Any) -> type:

@@ -3,47 +3,37 @@
 from __future__ import annotations
 
 import errno
-import gc
 import math
 import os
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from coopy import log, versions
 from coopy.control import Control
-from coopy.disk import child, directory, dirlock, manifest, older
-from coopy.disk.digests import Digests
-from coopy.disk.dirlock import DirectoryLock
-from coopy.disk.fs import Calls, remove_if_there
-from coopy.disk.journal import Journal
-from coopy.disk.manifest import Manifest
-from coopy.disk.snapshots import DiskSnapshots
+from coopy.disk import child
 from coopy.errors import (
     CoopyError,
-    DirectoryInUse,
-    ForeignDirectory,
     JournalError,
     MissingActions,
     SnapshotError,
     StorageError,
-    Unreadable,
     UsageError,
 )
 from coopy.ground import action, collector, holding, paths
 from coopy.ground.interruption import NOT_ASIDE
 from coopy.ground.running import current
-from coopy.ground.storage import EntryStore, Log, SnapshotStore
+from coopy.ground.storage import Log, SnapshotStore
 from coopy.log import Bar
 from coopy.options import REFUSE, Settings
 from coopy.past import history, retention
 from coopy.past.proxy import codec_of_past
 from coopy.past.reading import point
 from coopy.past.retention import Retention
+from coopy.place import HeldLog, Place, absent, not_opened
 from coopy.proof import beside, proving
 from coopy.proof.proving import Divergence, Proving
 from coopy.spine import agreement, methods, proxy
@@ -59,15 +49,16 @@ if TYPE_CHECKING:
     from coopy.proof.shadow import Shadow
 
 
-WAIT_STEP_S = 0.02
 LOOKS = 100
 """So often it is looked whether an action runs in the seconds after which a snapshot is due; in between, within these limits."""
 LOOK_S_MIN, LOOK_S_MAX = 0.005, 0.05
 CHECK_REST = 100
 CHECK_ACTIONS_MAX, CHECK_BYTES_MAX = 1_000_000, 256 * 1024 * 1024
 """After a self-check there is none for so many times as long as it took; nor is there one of more actions, or a larger snapshot."""
-MAIN = ("__main__", "__mp_main__")
-"""What the main file of a program is called; the second one in a process that multiprocessing has spawned."""
+
+
+MakesEngine = Callable[[Log, SnapshotStore, Codec, bytes], Engine]
+"""Makes an engine of a log, snapshots, a codec and the system's secret."""
 
 
 def give_up(basedir: str) -> None:
@@ -80,7 +71,7 @@ def give_up(basedir: str) -> None:
 def opened() -> list[Control]:
     """The controls of all systems that are open in this process, in the order of their directories."""
     found = [system for system in list(_open_systems) if system.is_opened and not system._closed]
-    return [system._control(system) for system in sorted(found, key=lambda system: system.basedir)]
+    return [system._controls(system) for system in sorted(found, key=lambda system: system.basedir)]
 
 
 def close_all() -> None:
@@ -100,41 +91,31 @@ def close_all() -> None:
             failure = None  # Its traceback has this frame.
 
 
-class HeldLog(Log, Protocol):
-    """The log of a system that is open."""
-
-    def abandon(self) -> None:
-        """Lets everything go without a word to the disk."""
-        ...
-
-
 class System:
-    """One open directory: its lock, its log and snapshots, its engine and its proxy.
+    """One open system: a place that is held, with an engine and a proxy.
 
-    Where it keeps bytes is `_hold` and `_let_go`, and what time it is `_now`.
+    What differs between kinds of system is given to it: where it lives (`Place`), what takes its calls through, and which
+    controls it has. A node overrides `start`, `close`, `enable_code` and `snapshot_if_due`.
     """
 
-    _control: type[Control] = Control
-    _journal: HeldLog
-    _snapshots: SnapshotStore
-    _entries: EntryStore
-    _lock: DirectoryLock | None = None
     is_opened = False
     """Whether it has been handed to its caller."""
 
     def __init__(
         self,
         obj: Any,
-        basedir: str,
+        place: Place,
         settings: Settings,
-        calls: Calls | None = None,
+        engine: MakesEngine | None = None,
+        controls: type[Control] = Control,
     ) -> None:
-        self.basedir = basedir
+        self.place = place
+        self.basedir = basedir = place.name
         self.opener = threading.get_ident()
         self.on_code_version_changed: Callable[[int, int], object] = lambda before, after: None
         self._telling = threading.RLock()
         self._cls: type = obj if isinstance(obj, type) else type(obj)
-        self._settings = settings
+        self._controls = controls
         self._check = settings.check
         self._unwatch: Callable[[], None] = lambda: None
         self._shadow: Shadow | None = None
@@ -161,13 +142,13 @@ class System:
         self._check_due = 0.0
         self._closing = False
         self._closed = False
-        self._calls = Calls() if calls is None else calls
         # Known before it holds anything: see `give_up`.
         _open_systems.add(self)
         try:
-            found = self._manifest = self._hold(self._calls, settings.durability, settings.segment_bytes)
+            place.take(_weakly(self._on_growth) if self._growth_max else None)
+            found = place.manifest
             codec = self._codec()
-            self.engine = self._engine(self._snapshots, codec, found.secret)
+            self.engine = (engine or engine_for(settings))(place.log, place.snapshots, codec, found.secret)
             self.engine.deterministic = bool(settings.deterministic) or found.deterministic
             if self.engine.deterministic:
                 from coopy.determinism.install import install
@@ -175,19 +156,20 @@ class System:
                 install()
             if not self._snapshots.indexes():
                 if self._journal.last:
-                    self._journal.abandon()
+                    place.abandon()
                     raise MissingActions(basedir, 0, 0, "There is no snapshot. Put the files back from a backup.")
                 if not settings.create:
                     raise absent(basedir)
                 self._first_snapshot(obj, found.secret)
             shadowed = frozenset(name for name in methods.CONTROLS if methods.has(self._cls, obj, name))
-            attached = proxy.attach(self._proxy_class(shadowed), self.engine, self._control(self))
+            built = proxy.build(self._cls, shadowed, self.engine.looks_at_reads)
+            attached = proxy.attach(built, self.engine, controls(self))
             self.engine.proxy = codec.proxy = attached
             # The proxy has the system, not the other way round: once it is closed, it goes with its proxy.
             self._proxy = weakref.ref(attached)
             proves = self._proving = Proving(
                 basedir,
-                self._entries,
+                place.entries,
                 self._refuses,
                 proving.SNAPSHOT_S if self._fork else proving.LOOK_S,
                 beside.apart if self._fork else beside.here,
@@ -195,91 +177,25 @@ class System:
             self.engine.last_look, self.engine.said_with_snapshot = proves.last_look, proves.with_snapshot
             self.engine.told_with_snapshot = proves.told_with_snapshot
             self._delivery = Delivery(
-                self.engine, os.path.basename(basedir), found.system.hex(), is_ours=_weakly(self._delivers)
+                self.engine, os.path.basename(basedir), found.system.hex(), is_ours=_weakly(place.delivers)
             )
             self.engine.asked = self._delivery.asked
         except BaseException as error:
             self.give_up()
-            raise _not_opened(error, basedir)
+            raise not_opened(error, basedir)
 
     @property
     def proxy(self) -> Any:
         """What `init_system` returns. None once the system is closed and nobody has it."""
         return self._proxy()
 
-    def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
-        """Takes the directory, and opens its log and its snapshots."""
-        directory.make(calls, self.basedir)
-        # A directory that is not ours is left as it is, without so much as a lock in it.
-        _refuse_foreign(calls, self.basedir)
-        self._take_lock()
-        try:
-            found = self._begun(calls)
-            _sweep(calls, self.basedir)
-            # A process before may have given a file its name, and not have come to make the name durable.
-            calls.sync_directory(self.basedir)
-            self._entries = Digests(calls, self.basedir)
-            self._open_files(calls, found.system, durability, segment_bytes)
-        except BaseException:
-            self._let_go()
-            raise
-        return found
+    @property
+    def _journal(self) -> HeldLog:
+        return self.place.log
 
-    def _take_lock(self) -> None:
-        """Locks the directory; waits for another process to leave it. Raises `DirectoryInUse`."""
-        until, has_collected = time.monotonic() + self._settings.wait, False
-        while True:
-            try:
-                self._lock = DirectoryLock(self.basedir)
-                return
-            except DirectoryInUse as error:
-                if error.pid == os.getpid():
-                    if has_collected:
-                        raise
-                    # A system of this process that nobody refers to any more may be waiting for the collector.
-                    gc.collect()
-                    has_collected = True
-                elif time.monotonic() >= until:
-                    raise
-                else:
-                    time.sleep(WAIT_STEP_S)
-
-    def _open_files(self, calls: Calls, system: bytes, durability: str, segment_bytes: int) -> None:
-        self._snapshots = DiskSnapshots(calls, self.basedir, system)
-        newest = max(self._snapshots.indexes(), default=0)
-        journal = self._journal = Journal(
-            calls,
-            self.basedir,
-            system,
-            durability=durability,
-            segment_bytes=segment_bytes,
-            floor=max(self._snapshots.indexes(), default=None),
-            grown=_weakly(self._on_growth) if self._growth_max else None,
-            held=self._lock,
-        )
-        if self._growth_max:
-            self._on_growth(journal.bytes_since(newest))
-        if journal.is_whole and self._lock is not None:
-            self._lock.mark()
-
-    def _let_go(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-
-    def _begun(self, calls: Calls) -> Manifest:
-        """The manifest of the directory; makes it a system's if it is none yet."""
-        return manifest.read(calls, self.basedir) or begin(calls, self.basedir, self._cls)
-
-    def _delivers(self) -> bool:
-        """Whether this process carries out what actions ask for."""
-        return True
-
-    def _now(self) -> int:
-        """Nanoseconds since 1970-01-01 UTC."""
-        return time.time_ns()
-
-    def _proxy_class(self, shadowed: frozenset[str]) -> type:
-        return proxy.build(self._cls, shadowed, self._check)
+    @property
+    def _snapshots(self) -> SnapshotStore:
+        return self.place.snapshots
 
     def start(self, progress: Progress | None) -> None:
         """Restores the state."""
@@ -289,14 +205,16 @@ class System:
             self._acted_s = time.monotonic() - self.engine.replay_began
             self._look_at_clock()
             self._code = self.engine.machine.code
-            self._refuse_node()
+            machine = self.engine.machine
+            self.place.accept(machine.header, machine.batches.sequence)
             self._start_shadow()
             self._refuse_uses()
-            self._stay_deterministic()
+            if self.engine.deterministic:
+                self.place.stay_deterministic()
             self._look_at_state()
         except BaseException as error:
             self.abandon()
-            raise _not_opened(error, self.basedir)
+            raise not_opened(error, self.basedir)
         finally:
             bar.finish()
 
@@ -314,7 +232,8 @@ class System:
         """Begins to say what state the system is in, and to compare."""
         import json
 
-        if self._says_between_calls():
+        if self.place.is_alone:
+            # Calls are recorded one after the other, with the lock held.
             self.engine.look = self._proving.look
         if (said := self._proving.uncompared()) is not None:
             if said.took_s <= proving.INLINE_S and self._fork:
@@ -325,10 +244,6 @@ class System:
                     self._was_compared(json.loads(found))
             else:
                 self._run_beside(lambda machine: beside.compared(machine, said), self._was_compared)
-
-    def _says_between_calls(self) -> bool:
-        """Whether calls are recorded one after the other, with the lock held."""
-        return True
 
     def _replay_again(self, comparison: Comparison, upto: int) -> None:
         self.engine.past(upto, None, 0, *codec_of_past(self._cls), comparison)
@@ -381,10 +296,8 @@ class System:
         return size is not None and size <= CHECK_BYTES_MAX and trial.room() > 10 * size
 
     def _size_of(self, index: int) -> int | None:
-        try:
-            return os.stat(directory.snapshot_path(self.basedir, index)).st_size
-        except OSError:
-            return None
+        kept = self.place.kept(index)
+        return None if kept is None else kept[0]
 
     def _was_checked(self, found: dict[str, Any]) -> None:
         """Hears what a child that replays has found."""
@@ -451,17 +364,15 @@ class System:
         if newest != found["index"]:
             found.update(index=newest, seconds=None, when=None, bytes=None)
         if newest is not None and found["bytes"] is None:
-            try:
-                file = os.stat(directory.snapshot_path(self.basedir, newest))
-            except OSError:
-                return found
-            when = datetime.fromtimestamp(file.st_mtime).astimezone().isoformat(timespec="seconds")
-            found.update(when=when, bytes=file.st_size)
+            kept = self.place.kept(newest)
+            if kept is not None:
+                when = datetime.fromtimestamp(kept[1]).astimezone().isoformat(timespec="seconds")
+                found.update(when=when, bytes=kept[0])
         return found
 
     def _look_at_clock(self) -> None:
         """Warns of a clock that was far ahead once: now, and when the first action is recorded."""
-        last, now = action.instant_of(self.engine.machine.header), self._now()
+        last, now = action.instant_of(self.engine.machine.header), self.place.now()
         if last > now + action.AHEAD_NS:
             self._warn_of_clock(last, now)
         # A clock may also be put right while the system is open.
@@ -512,44 +423,32 @@ class System:
 
     def _take_snapshot(self) -> int:
         try:
-            self._refuse_elsewhere()
+            self.place.check()
         except JournalError as error:
             raise SnapshotError(f"the snapshot was not written: {error.strerror}") from error
         if self._fork:
             collector.count_the_young()
         return self.engine.take_snapshot(self._in_a_child if self._fork else _inline)
 
-    def _refuse_elsewhere(self) -> None:
-        """Raises `JournalError` if another directory may lie where this system's was: no file is put there, and none taken away."""
-        if self._lock is not None:
-            self._lock.check()
-
     def _in_a_child(self, save: Saver) -> Callable[[], bytes | None]:
-        return child.start(save, self._sweep_after)
-
-    def _sweep_after(self, pid: int) -> None:
-        """Removes what a child has begun to write and did not finish."""
-        try:
-            _sweep(self._calls, self.basedir, f".{pid}{directory.TEMPORARY}")
-        except OSError as error:
-            log.warn("%s: what a snapshot has left behind is removed at the next opening: %s", self.basedir, error)
+        return child.start(save, self.place.sweep_after)
 
     def prune(self, rule: Retention) -> list[int]:
         """Deletes what need not stay. The indexes of the snapshots that went."""
         if rule.keeps_all:
             return []
         gone: list[int] = []
-        self._refuse_elsewhere()
+        self.place.check()
         with paths.writes(self.basedir, retention.PRUNED_IN_PART):
             holding.run_with(
-                self._pruning, lambda: gone.extend(retention.prune(self._journal, self._snapshots, rule, self._now()))
+                self._pruning, lambda: gone.extend(retention.prune(self._journal, self._snapshots, rule, self.place.now()))
             )
         if gone:
             self._proving.keep_from(min(self._snapshots.indexes(), default=0), self._journal.last)
         return gone
 
     def past(self, until: int | datetime | None) -> Any:
-        index, instant, clock_from = point(until, self._journal.last, self._manifest)
+        index, instant, clock_from = point(until, self._journal.last, self.place.manifest)
         with paths.reads(self.basedir):
             domain = self.engine.past(index, instant, clock_from, *codec_of_past(self._cls)).domain
         versions.leave(domain)
@@ -562,10 +461,10 @@ class System:
             raise UsageError("the code version can't be set inside a method of the domain; nothing was switched")
         versions.refuse_switch(version, machine.code, machine.own_code)
         if version != machine.code:
-            self._enable_code(version)
+            self.enable_code(version)
             self._code_is(version)
 
-    def _enable_code(self, version: int) -> None:
+    def enable_code(self, version: int) -> None:
         """Records that a code version is enabled."""
         self.engine.settle(self.engine.enable(version))
 
@@ -625,14 +524,14 @@ class System:
 
     def abandon(self) -> None:
         """Lets everything go without a word to the disk."""
-        self._journal.abandon()
+        self.place.abandon()
         self._end()
 
     def disown(self) -> None:
         """In a forked child: closes the child's copies. No lock that another thread had is touched."""
         self._closing = self._closed = True
-        self._journal.abandon()
-        self._let_go()
+        self.place.abandon()
+        self.place.release()
 
     def _codec(self) -> Codec:
         if not self._check:
@@ -641,28 +540,12 @@ class System:
 
         return WatchedCodec(self._cls)
 
-    def _engine(self, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
-        if not self._check:
-            return Engine(self._journal, snapshots, codec, secret)
-        from coopy.proof.checked import CheckedEngine
-
-        return CheckedEngine(self._journal, snapshots, codec, secret)
-
-    def _refuse_node(self) -> None:
-        """Refuses the directory of a node: what is recorded outside the line makes it differ from the others."""
-        if self.engine.machine.batches.sequence:
-            raise UsageError(
-                f"{self.basedir} is a node of a replicated system, and was opened as a system of its own. Nothing was "
-                f"changed. Open it as the node it is (master=, replication= or cluster=); read it with coopy.replay(); or begin "
-                f"a system with what it holds: init_system(coopy.replay({self._cls.__qualname__}, {self.basedir!r}), NEW)."
-            )
-
     def _start_shadow(self) -> None:
-        if self._check:
+        if self._check and self.place.path is not None:
             from coopy.proof import shadow
 
             if shadow.possible(self._cls):
-                found = shadow.Shadow(self.basedir, self._cls, self._journal.last)
+                found = shadow.Shadow(self.place.path, self._cls, self._journal.last)
                 self._shadow = self.engine.shadow = found  # type: ignore[attr-defined]
 
     def _refuse_uses(self) -> None:
@@ -670,14 +553,6 @@ class System:
             from coopy.determinism import install
 
             self._unwatch = install.watch(install.refused, self._cls)
-
-    def _stay_deterministic(self) -> None:
-        """Says so in the directory: before the first action that needs it, and not if the state can't be restored."""
-        if self.engine.deterministic and not self._manifest.deterministic:
-            try:
-                self._manifest = manifest.make_deterministic(self._calls, self.basedir, self._manifest)
-            except OSError as error:
-                raise JournalError(error.errno, f"{error.strerror}. The system was not opened.", self.basedir) from error
 
     def _end(self) -> None:
         self._closing = True
@@ -689,7 +564,7 @@ class System:
                 self._beside.end()
             child.reap()
         finally:
-            self._let_go()
+            self.place.release()
         if hasattr(self, "engine"):
             self.engine.let_go()
         # Last: until then closing again goes on with it.
@@ -698,13 +573,11 @@ class System:
 
     def give_up(self) -> None:
         """Lets go of a system that was not opened to its end, as far as it has come. May be done again."""
-        journal = getattr(self, "_journal", None)
-        if journal is not None:
-            journal.abandon()
+        self.place.abandon()
         self._end()
 
     def _first_snapshot(self, obj: Any, secret: bytes) -> None:
-        now = self._now()
+        now = self.place.now()
         header = action.header(now, time.localtime(now // 1_000_000_000).tm_gmtoff, action.UNKNOWN)
         domain = construct(obj, header, secret, self.engine.deterministic) if isinstance(obj, type) else obj
         self.engine.save(Machine(domain, 0, header, secret))
@@ -724,7 +597,7 @@ class System:
             try:
                 threading.Thread(target=_snapshooter, args=arguments, name=name, daemon=True).start()
             except RuntimeError as error:  # There can't be one more.
-                raise _not_opened(OSError(errno.EAGAIN, str(error)), self.basedir) from error
+                raise not_opened(OSError(errno.EAGAIN, str(error)), self.basedir) from error
 
     def look_at_actions(self, since_s: float) -> None:
         """Counts the seconds since the look before to those that actions took, if one runs.
@@ -758,6 +631,15 @@ class System:
         self._grown += size
         if self._grown >= self._growth_max:
             self._wake.set()
+
+
+def engine_for(settings: Settings) -> type[Engine]:
+    """Returns the kind of engine that a system with those settings has on one machine."""
+    if not settings.check:
+        return Engine
+    from coopy.proof.checked import CheckedEngine
+
+    return CheckedEngine
 
 
 def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -804,77 +686,6 @@ def _inline(save: Saver) -> Callable[[], bytes | None]:
     return lambda: said
 
 
-def _refuse_foreign(calls: Calls, basedir: str) -> None:
-    """Refuses what an older release wrote, and a directory without a manifest that holds what looks like a system."""
-    try:
-        if manifest.read(calls, basedir) is not None:
-            return
-    except ForeignDirectory:
-        older.refuse(basedir)
-        raise
-    names = calls.names(basedir)
-    found = [directory.segment_path(basedir, first) for first in directory.segments(names)]
-    found += [directory.snapshot_path(basedir, index) for index in directory.snapshots(names)]
-    if found:
-        if all(map(paths.is_file, found)):
-            older.refuse(basedir)
-        raise ForeignDirectory(
-            f"{basedir} holds segments or snapshots but no coopy.json: the file is lost, or something else wrote them. "
-            f"Nothing was changed. Put coopy.json back from a backup, or choose another directory."
-        )
-
-
-def begin(
-    calls: Calls, basedir: str, cls: type, secret: bytes | None = None, system: bytes | None = None, deterministic: bool = False
-) -> manifest.Manifest:
-    """Makes a directory a system's."""
-    _refuse_foreign(calls, basedir)
-    try:
-        # Who made the directory may not have come to this.
-        directory.sync_above(calls, basedir)
-        domain, program = _made_for(cls)
-        return manifest.create(calls, basedir, domain, secret, system, deterministic, program)
-    except OSError as error:
-        raise JournalError(error.errno, f"{error.strerror}. No system was begun.", basedir) from error
-
-
-def _made_for(cls: type) -> tuple[str, str]:
-    """What names the class for other programs: module:Class, and the file if it is that of a program, which is no module."""
-    main = sys.modules.get(cls.__module__)
-    spec, path = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-    is_there: Any = main
-    for name in cls.__qualname__.split("."):
-        is_there = getattr(is_there, name, None)
-    if cls.__module__ in MAIN and is_there is cls and path:
-        if spec is not None and spec.name not in MAIN:
-            return f"{spec.name}:{cls.__qualname__}", ""  # Of python -m, which runs a module.
-        return f"__main__:{cls.__qualname__}", os.path.abspath(path)
-    return f"{cls.__module__}:{cls.__qualname__}", ""
-
-
-def _not_opened(error: BaseException, basedir: str) -> BaseException:
-    """An error of opening that says which directory it is about."""
-    if not isinstance(error, OSError) or (isinstance(error, CoopyError) and not isinstance(error, Unreadable)):
-        return error
-    return paths.refusal(error, basedir, "The directory was not opened, and what was in it still is.")
-
-
-def absent(basedir: str) -> UsageError:
-    return UsageError(
-        f"{basedir}: there is no system, and create=False. Nothing was made. See that this is the directory that is meant, "
-        f"also from this current directory; to begin a new system, leave create=False out."
-    )
-
-
-def _sweep(calls: Calls, basedir: str, ending: str = directory.TEMPORARY) -> None:
-    """Removes what an earlier process had begun to write and did not finish."""
-    for name in calls.names(basedir):
-        if name.endswith(ending) and name.startswith(("transaction_", "snapshot_", manifest.NAME)):
-            path = os.path.join(basedir, name)
-            if not paths.is_directory(path):
-                remove_if_there(calls, path)
-
-
 _open_systems: weakref.WeakSet[System] = weakref.WeakSet()
 
 
@@ -884,13 +695,12 @@ def _forked() -> None:
     for system in list(_open_systems):
         if system._closed:
             continue
-        if system._lock is not None:
-            dirlock.forked_from.add(system._lock.pid)
+        system.place.forked()
         if system.is_opened or hasattr(system, "engine"):
             _orphan(system.engine)
             system.disown()
         else:
-            system._let_go()
+            system.place.release()
 
 
 def _orphan(engine: Engine) -> None:

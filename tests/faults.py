@@ -10,6 +10,7 @@ from typing import Any
 
 from coopy.disk.fs import Calls
 from coopy.options import Settings
+from coopy.place import DirectoryPlace
 from coopy.system import System
 
 
@@ -25,7 +26,9 @@ def open_with(
 ) -> Any:
     """A system on a disk of our own."""
     given = {"durability": durability, "check": check, "keep": keep, "fork": False, "segment_bytes": segment_bytes}
-    system = System(obj, str(basedir), Settings.of("open_with", given), calls=calls)
+    settings = Settings.of("open_with", given)
+    place = DirectoryPlace(str(basedir), obj if isinstance(obj, type) else type(obj), settings, calls=calls)
+    system = System(obj, place, settings)
     system.start(None)
     return system.proxy
 

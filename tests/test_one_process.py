@@ -17,7 +17,7 @@ from program import environment, write
 import coopy
 import coopy.testing
 from coopy import DirectoryInUse, SystemClosed, UsageError, control, init_system
-from coopy import system as system_module
+from coopy import place as place_module
 from coopy.disk.dirlock import DirectoryLock
 from coopy.ground.paths import absolute
 
@@ -98,7 +98,7 @@ def test_who_waits_opens_as_soon_as_the_other_process_has_left(
         held.stdin.close()
         held.stdout.read()  # Until it ends.
 
-    monkeypatch.setattr(system_module.time, "sleep", leave)
+    monkeypatch.setattr(place_module.time, "sleep", leave)
     with init_system(Counter, tmp_path / "data", wait=3600) as counter:
         assert counter.add() == 1
 
@@ -108,7 +108,7 @@ def test_who_has_waited_long_enough_is_refused_with_the_pid(
 ) -> None:
     assert f"process {held.pid}" in refused(lambda: init_system(Counter, tmp_path / "data"))
     slept: list[float] = []
-    monkeypatch.setattr(system_module.time, "sleep", slept.append)
+    monkeypatch.setattr(place_module.time, "sleep", slept.append)
     assert f"process {held.pid}" in refused(lambda: init_system(Counter, tmp_path / "data", wait=0.05))
     assert slept
 

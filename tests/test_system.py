@@ -42,6 +42,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.ground import collector
 from coopy.options import Settings
+from coopy.place import DirectoryPlace
 from coopy.system import System
 
 PATIENCE_S = 20
@@ -97,7 +98,7 @@ def segments(basedir: Path) -> list[int]:
 def opened(basedir: Path, calls: Calls, **options: Any) -> Any:
     """A system of a counter whose disk is ``calls``."""
     settings = Settings.of("opened", {"fork": False, "segment_bytes": 1 << 20, **options})
-    system = System(Counter, str(basedir), settings, calls=calls)
+    system = System(Counter, DirectoryPlace(str(basedir), Counter, settings, calls=calls), settings)
     system.start(None)
     return system.proxy
 
@@ -602,7 +603,7 @@ def _linger() -> None:
 
 def test_a_child_that_has_not_come_to_close_its_copy_of_the_lock_does_not_hold_the_directory(tmp_path: Path) -> None:
     counter = init_system(Counter, tmp_path)
-    copy = os.dup(control(counter)._system._lock._file.fileno())
+    copy = os.dup(control(counter)._system.place._lock._file.fileno())
     counter.close()
     init_system(Counter, tmp_path).close()
     os.close(copy)

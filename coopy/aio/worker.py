@@ -185,7 +185,8 @@ class Worker:
             del opens, opened  # This frame is in its traceback.
             return
         controls = control(system)
-        self.basedir = controls.basedir
+        # Not what the controls say: a system in memory has no directory, and refuses to name one.
+        self.basedir = controls._system.basedir
         self._tell(_settle, opened, system, None)
         del opens, opened
         engine = system._coopy_engine

@@ -14,8 +14,8 @@ from coopy.disk.manifest import Manifest
 from coopy.disk.segment import Segment
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import ForeignDirectory
+from coopy.place import begin
 from coopy.replication.sharing import in_pieces
-from coopy.system import begin
 
 FIRST_BYTES = 1024 * 1024
 """What the first segment of a directory takes that begins with a snapshot of another node: the next one is as long as others."""

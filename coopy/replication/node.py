@@ -20,12 +20,14 @@ from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.manifest import Manifest
 from coopy.errors import ClusterError, DamagedLine, ReadOnlyNode, SystemClosed, Unavailable, UsageError
-from coopy.ground.storage import SnapshotStore
+from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.words import shown
 from coopy.log import Bar
 from coopy.network.limits import Together
 from coopy.network.room import Facts
 from coopy.network.subjects import Names
+from coopy.options import Settings
+from coopy.place import DirectoryPlace
 from coopy.replication import states
 from coopy.replication.answering import Answering
 from coopy.replication.comparing import Comparing
@@ -63,30 +65,32 @@ class ReplicatedSystem(System):
     """A node. ``servers`` makes its way to the servers, of its role, the names on the servers, and its directory."""
 
     engine: Replicated
-    _journal: Journal
+    place: NodePlace
 
     def __init__(
         self,
-        *parts: Any,
+        obj: Any,
+        basedir: str,
+        settings: Settings,
+        *,
         role: Role,
         servers: Callable[[Role, Names, str], Servers] = JetStream,
-        **options: Any,
     ) -> None:
-        if parts[2].check:
+        if settings.check:
             raise UsageError("check=True: looks after a system on one machine. Nothing was opened. Leave it out here.")
-        cls = parts[0] if isinstance(parts[0], type) else type(parts[0])
+        cls = obj if isinstance(obj, type) else type(obj)
         self._role = role
-        self._control = ClusterControl
-        self._pid = os.getpid()
         self._has_left = False
         self._ended = threading.Event()
-        self.servers = servers(role, Names.of_class(cls), parts[1])
+        self.servers = servers(role, Names.of_class(cls), basedir)
         self.life = Life(self._call_back)
         self.outlook = Outlook(role, self.servers, self._call_back, self._is_led)
         self.comparing = Comparing(self.outlook, has_vote=role.writes)
         self.sharing = Sharing(self, self.outlook, self.life, self.servers, self._ended)
         self._asks = Together(lambda limit_s: int(self.servers.room.ask("sync", {}, limit_s)["sequence"]))
-        super().__init__(*parts, **options)
+        # What a power cut takes from this journal stands in the line.
+        place = NodePlace(self, basedir, cls, settings.but(durability="buffered"))
+        super().__init__(obj, place, settings, self._engine, ClusterControl)
         if not role.writes:
             self.engine.asked = lambda name: None
 
@@ -95,16 +99,14 @@ class ReplicatedSystem(System):
         """The name of this node."""
         return self._role.id
 
+    @property
+    def _journal(self) -> Journal:
+        return self.place.log
+
     # -- taking the directory
 
-    def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
-        try:
-            return super()._hold(calls, durability, segment_bytes)
-        except BaseException:
-            self._leave()
-            raise
-
-    def _begun(self, calls: Calls) -> Manifest:
+    def begun(self, calls: Calls) -> Manifest:
+        """Returns the manifest of the system that all nodes are of; begins it if there is none."""
         servers, self._files = self.servers, Files(calls, self.basedir, self._cls)
         self.outlook.nodes = servers.open()
         self._snapshotting = servers.turn("snapshotting", SHIP_S)
@@ -112,16 +114,14 @@ class ReplicatedSystem(System):
         self.mending = Mending(self.name, self, self.life, self.sharing.fetch, servers.clock, servers.sparing)
         return self.founding.agreed()
 
-    def _open_files(self, calls: Calls, system: bytes, durability: str, segment_bytes: int) -> None:
-        self._segment_bytes = segment_bytes
+    def install_if_empty(self, system: bytes) -> None:
+        """Gives a directory that has no state yet a snapshot of another node, unless this one begins the system."""
         if not self.founding.founds and self._files.is_empty:
             self._files.install(system, *self.sharing.fetch())
-        # What a power cut takes from this journal stands in the line.
-        super()._open_files(calls, system, "buffered", segment_bytes)
 
-    def _engine(self, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
+    def _engine(self, journal: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
         engine = Replicated(
-            self._journal,
+            journal,
             snapshots,
             codec,
             secret,
@@ -139,12 +139,6 @@ class ReplicatedSystem(System):
 
     def _furthest(self) -> int:
         return max((int(facts.get("position", 0)) for facts in self.servers.room.alive().values()), default=0)
-
-    def _refuse_node(self) -> None:
-        pass
-
-    def _says_between_calls(self) -> bool:
-        return False
 
     # -- joining the others
 
@@ -214,13 +208,13 @@ class ReplicatedSystem(System):
         engine = self.engine
         if engine.unapplied is not None:
             engine.leave_unapplied_out(engine.position)  # The others begin with the state of this node.
-        if engine.machine.applied not in self._snapshots.indexes():
+        if engine.machine.applied not in self.place.snapshots.indexes():
             self.take_snapshot()
         # A directory that has followed another line before goes on counting.
         first = engine.machine.batches.sequence + 1
         # What was left of a batch that was begun was answered to nobody, and is in no line any more.
         engine.position = first - 1
-        self.founding.found(self._manifest, engine.deterministic, first, self.sharing.ship)
+        self.founding.found(self.place.manifest, engine.deterministic, first, self.sharing.ship)
 
     # -- what is asked of it by those that share snapshots, mend and watch
 
@@ -233,7 +227,7 @@ class ReplicatedSystem(System):
         return self._closing
 
     def newest_snapshot(self) -> tuple[int, memoryview]:
-        found = self._snapshots.latest()
+        found = self.place.snapshots.latest()
         assert found is not None, "a system has a snapshot as soon as it is open"
         return found
 
@@ -255,7 +249,7 @@ class ReplicatedSystem(System):
         def cut() -> None:
             amendment = self.engine.amendment_before(index)
             self._journal.close()
-            self._files.cut(self._manifest.system, index)
+            self._files.cut(self.place.manifest.system, index)
             self._go_on(amendment)
 
         self.engine.run(cut)
@@ -265,17 +259,17 @@ class ReplicatedSystem(System):
             self._journal.close()
             self._proving.forget()
             self._files.set_aside()
-            self._files.install(self._manifest.system, index, data)
+            self._files.install(self.place.manifest.system, index, data)
             self._go_on()
 
         self.engine.run(begin)
 
     def _go_on(self, amendment: bytes | None = None) -> None:
         """Restores the state from the files there are now."""
-        super()._open_files(self._calls, self._manifest.system, "buffered", self._segment_bytes)
+        self.place.open_again()
         if amendment is not None:
             self._journal.amend(amendment)
-        self.engine.replace(self._journal, self._snapshots)
+        self.engine.replace(self._journal, self.place.snapshots)
 
     def forget_differences(self) -> None:
         self.comparing.forget(self.engine)
@@ -301,10 +295,11 @@ class ReplicatedSystem(System):
     # -- what any system does, done as a node
 
     def _is_led(self) -> None:
-        if self._delivers():
+        if self.delivers():
             self._delivery.look()
 
-    def _delivers(self) -> bool:
+    def delivers(self) -> bool:
+        """Returns whether this node carries out what actions ask for: the one that leads does."""
         return self._role.writes and self.outlook.leads
 
     def snapshot_if_due(self, timed: bool) -> None:
@@ -320,7 +315,7 @@ class ReplicatedSystem(System):
         except (ClusterError, SystemClosed) as error:
             self.servers.sparing.warn("no snapshot", "%s: no snapshot was taken: %s", self.name, error)
 
-    def _enable_code(self, version: int) -> None:
+    def enable_code(self, version: int) -> None:
         if not self._role.writes:
             raise ReadOnlyNode("This is a slave/read-only instance. The code version is set on a node that writes.")
         versions.refuse_if_behind(version, {each: self.servers.room.said(each).get("code") for each in self.outlook.others})
@@ -392,28 +387,13 @@ class ReplicatedSystem(System):
 
     # -- closing
 
-    def abandon(self) -> None:
-        if os.getpid() == self._pid:
-            self._leave()
-        super().abandon()
-
-    def disown(self) -> None:
-        self.engine.failure = SystemClosed(f"the system in {self.basedir} belongs to the process that this one was forked from")
-        super().disown()
-
     def close(self) -> None:
         if not self._closed:
             self.life.becomes(states.CLOSING)
         super().close()
 
-    def _let_go(self) -> None:
-        try:
-            if os.getpid() == self._pid:
-                self._leave()
-        finally:
-            super()._let_go()
-
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Lets go of the connection and of the server."""
         self._ended.set()
         founding, engine = getattr(self, "founding", None), getattr(self, "engine", None)
         if founding is not None:
@@ -422,3 +402,54 @@ class ReplicatedSystem(System):
             self._has_left = True
             engine.outbox.close(SystemClosed(f"the system in {self.basedir} is closed"))
         self.servers.close()
+
+
+class NodePlace(DirectoryPlace):
+    """The directory of a node. What is in it is agreed with the others, and given back with the connection to them."""
+
+    is_alone = False
+
+    def __init__(self, node: ReplicatedSystem, basedir: str, cls: type, settings: Settings) -> None:
+        super().__init__(basedir, cls, settings)
+        self._node = node
+        self._pid = os.getpid()
+
+    def take(self, grown: Callable[[int], None] | None = None) -> None:
+        try:
+            super().take(grown)
+        except BaseException:
+            self._node.leave()
+            raise
+
+    def begun(self) -> Manifest:
+        return self._node.begun(self.calls)
+
+    def open_files(self) -> None:
+        self._node.install_if_empty(self.manifest.system)
+        super().open_files()
+
+    def open_again(self) -> None:
+        """Opens the log and the snapshots of a node that was mended."""
+        super().open_files()
+
+    def accept(self, header: bytes, sequence: int) -> None:
+        pass
+
+    def delivers(self) -> bool:
+        return self._node.delivers()
+
+    def abandon(self) -> None:
+        if os.getpid() == self._pid:
+            self._node.leave()
+        elif hasattr(self._node, "engine"):
+            self._node.engine.failure = SystemClosed(
+                f"the system in {self.name} belongs to the process that this one was forked from"
+            )
+        super().abandon()
+
+    def release(self) -> None:
+        try:
+            if os.getpid() == self._pid:
+                self._node.leave()
+        finally:
+            super().release()

@@ -144,6 +144,8 @@ class ClockedEngine(Engine):
     """An engine that has its time from a clock."""
 
     clock: Clock
+    looks_at_reads = True
+    """Every read is a call into the engine: while it lasts, the clock is put in the place of a running action's."""
 
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         with self._looking():

@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno as _errno
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
 
 from coopy.control import Control, control
 from coopy.disk import dirlock, manifest
-from coopy.disk.fs import Calls
 from coopy.disk.manifest import SECRET_BYTES, SYSTEM_BYTES, Manifest
 from coopy.errors import CoopyError, UsageError
 from coopy.ground import action, looking, paths
@@ -22,10 +22,11 @@ from coopy.ground.words import shown
 from coopy.opening import open_as
 from coopy.options import REPLICATED, TABLE, Settings, show
 from coopy.past.proxy import codec_of_past
+from coopy.place import DirectoryPlace, MemoryPlace, Place
 from coopy.spine import proxy
 from coopy.spine.engine import Engine
-from coopy.spine.replay import Progress, restore
-from coopy.system import System, begin
+from coopy.spine.replay import restore
+from coopy.system import System, engine_for
 from coopy.testing.clock import Clock, ClockedEngine
 from coopy.testing.faults import FAULTS, Disk, FailingLog, FailingSnapshots
 from coopy.values import digest
@@ -56,82 +57,122 @@ def _secret(seed: int | str) -> bytes:
     return hashlib.blake2b(repr(seed).encode(), digest_size=SECRET_BYTES, person=b"coopy seed").digest()
 
 
-class _Opened(System):
-    """A system that was opened for a test. ``left`` is the one that crashed before it, ``again`` opens the next."""
+class _OfATest(Protocol):
+    """A place that has its time from a clock, if it is given one."""
 
-    faults: dict[str, int]
+    clock: Clock | None
+
+
+def _now(place: _OfATest) -> int:
+    return time.time_ns() if place.clock is None else place.clock.stamp()
+
+
+def _follow(place: _OfATest, header: bytes, what: str) -> None:
+    if place.clock is not None:
+        place.clock.follow(action.instant_of(header), what)
+
+
+class _Directory(DirectoryPlace):
+    """A directory on a disk that can be told to fail."""
+
+    def __init__(self, obj: Any, basedir: str, settings: Settings, clock: Clock | None, seed: int | str | None) -> None:
+        self.clock = clock
+        self.disk = Disk()
+        secret = None if seed is None else _secret(seed)
+        super().__init__(basedir, _class_of(obj), settings, calls=self.disk, secret=secret)
+
+    def begun(self) -> Manifest:
+        found = super().begun()
+        if self._secret not in (None, found.secret):
+            raise UsageError(
+                f"{self.name} was begun with another seed, or with none, and draws from it for good. Nothing was changed. "
+                f"Leave the seed out, or choose a new directory."
+            )
+        return found
+
+    def accept(self, header: bytes, sequence: int) -> None:
+        super().accept(header, sequence)
+        _follow(self, header, self.name)
+
+    def now(self) -> int:
+        return _now(self)
+
+
+class _Memory(MemoryPlace):
+    """Memory that can be told to fail. After a crash it has what the one before has left."""
+
+    log: FailingLog
+    snapshots: FailingSnapshots
+
+    def __init__(self, obj: Any, basedir: str, clock: Clock | None, seed: int | str | None, left: Place | None) -> None:
+        self.clock = clock
+        self.said = f"a {_class_of(obj).__qualname__} in memory"
+        self.faults: dict[str, int] = {}
+        if isinstance(left, _Memory):
+            log, snapshots = left.log.left(self.faults), left.snapshots.left(self.faults)
+            super().__init__(basedir, left.manifest, log, snapshots, MemoryEntries(left.entries.read()))
+            return
+        secret = os.urandom(SECRET_BYTES) if seed is None else _secret(seed)
+        manifest = Manifest(os.urandom(SYSTEM_BYTES), secret)
+        super().__init__(basedir, manifest, FailingLog(self.faults), FailingSnapshots(self.faults), MemoryEntries())
+
+    def accept(self, header: bytes, sequence: int) -> None:
+        _follow(self, header, self.said)
+
+    def now(self) -> int:
+        return _now(self)
+
+
+def _class_of(obj: Any) -> type:
+    return obj if isinstance(obj, type) else type(obj)
+
+
+class _Opened(System):
+    """A system that was opened for a test. ``again`` opens the next after a crash; ``clock`` is that of the test."""
 
     def __init__(
         self,
-        *parts: Any,
+        obj: Any,
+        place: Place,
+        settings: Settings,
         clock: Clock | None,
-        seed: int | str | None,
-        left: _Opened | None,
         again: Callable[[_Opened], Any],
-        **options: Any,
+        controls: type[Control] = Control,
     ) -> None:
-        self.clock = clock
-        self.secret = None if seed is None else _secret(seed)
-        self.left = left
         self.again = again
-        super().__init__(*parts, **options)
-        self.left = None
+        super().__init__(obj, place, settings, None if clock is None else partial(_clocked, settings, clock), controls)
 
-    def start(self, progress: Progress | None) -> None:
-        super().start(progress)
-        if self.clock is not None:
-            try:
-                self.clock.follow(action.instant_of(self.engine.machine.header), str(self))
-            except UsageError:
-                self.abandon()
-                raise
+    @property
+    def faults(self) -> dict[str, int]:
+        """What of its disk or its memory fails now, with the error number."""
+        raise NotImplementedError
 
     def cut_power(self) -> None:
         """Takes from what is there what no sync has covered. Raises `UsageError`."""
         raise NotImplementedError
 
-    def _engine(self, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
-        engine = super()._engine(snapshots, codec, secret)
-        if self.clock is None:
-            return engine
-        kind = type(engine)
-        clocked = type(kind.__name__, (ClockedEngine, kind), {}) if kind is not Engine else ClockedEngine
-        made: ClockedEngine = clocked(self._journal, snapshots, codec, secret)
-        made.clock = self.clock
-        return made
-
-    def _now(self) -> int:
-        return super()._now() if self.clock is None else self.clock.stamp()
-
-    def _proxy_class(self, shadowed: frozenset[str]) -> type:
-        return proxy.build(self._cls, shadowed, True) if self.clock is not None else super()._proxy_class(shadowed)
-
     def __str__(self) -> str:
         return self.basedir
 
 
-class InDirectory(_Opened):
-    def __init__(self, *parts: Any, **options: Any) -> None:
-        self.disk = Disk()
-        self.faults = self.disk.faults
-        super().__init__(*parts, calls=self.disk, **options)
+def _clocked(settings: Settings, clock: Clock, *parts: Any) -> Engine:
+    kind = engine_for(settings)
+    clocked = type(kind.__name__, (ClockedEngine, kind), {}) if kind is not Engine else ClockedEngine
+    made: ClockedEngine = clocked(*parts)
+    made.clock = clock
+    return made
+
+
+class _InDirectory(_Opened):
+    place: _Directory
+
+    @property
+    def faults(self) -> dict[str, int]:
+        return self.place.disk.faults
 
     def cut_power(self) -> None:
-        self.disk.cut_power()
+        self.place.disk.cut_power()
         dirlock.forget_boot(self.basedir)
-
-    def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
-        found = super()._hold(calls, durability, segment_bytes)
-        if self.secret not in (None, found.secret):
-            self.abandon()
-            raise UsageError(
-                f"{self.basedir} was begun with another seed, or with none, and draws from it for good. Nothing was changed. "
-                f"Leave the seed out, or choose a new directory."
-            )
-        return found
-
-    def _begun(self, calls: Calls) -> Manifest:
-        return manifest.read(calls, self.basedir) or begin(calls, self.basedir, self._cls, self.secret)
 
 
 class _NoDirectory(Control):
@@ -149,45 +190,20 @@ class _NoDirectory(Control):
         return f"<control of {self._system}, {'closed' if self.closed else f'action {self.index}'}>"
 
 
-class InMemory(_Opened):
-    _control = _NoDirectory
-    _journal: FailingLog
-    _snapshots: FailingSnapshots
+class _InMemory(_Opened):
+    place: _Memory
 
-    def __init__(self, *parts: Any, **options: Any) -> None:
-        self.faults = {}
-        # A child's memory is not ours.
-        obj, basedir, settings = parts
-        super().__init__(obj, basedir, settings.but(fork=False), **options)
+    @property
+    def faults(self) -> dict[str, int]:
+        return self.place.faults
 
     def cut_power(self) -> None:
         raise UsageError(
             "a system in memory has no disk to lose its power. Use coopy.testing.open_system(..., durability='buffered')."
         )
 
-    def _hold(self, calls: Calls, durability: str, segment_bytes: int) -> Manifest:
-        left = self.left
-        if isinstance(left, InMemory):
-            self._journal, self._snapshots = left._journal.left(self.faults), left._snapshots.left(self.faults)
-            self._entries = MemoryEntries(left._entries.read())
-            return left._manifest
-        self._journal, self._snapshots = FailingLog(self.faults), FailingSnapshots(self.faults)
-        self._entries = MemoryEntries()
-        return Manifest(os.urandom(SYSTEM_BYTES), self.secret or os.urandom(SECRET_BYTES))
-
-    def _let_go(self) -> None:
-        pass
-
-    def _start_shadow(self) -> None:
-        # It reads the directory, and here is none.
-        pass
-
-    def _stay_deterministic(self) -> None:
-        # No directory has to remember it: whatever opens the system again has the same options.
-        pass
-
     def __str__(self) -> str:
-        return f"a {self._cls.__qualname__} in memory"
+        return self.place.said
 
 
 @overload
@@ -221,7 +237,7 @@ def memory_system(obj: Any, *, clock: Clock | None = None, seed: int | str | Non
             raise UsageError(
                 f"{name}={shown(options[name])}: a system in memory has no directory. Use coopy.testing.open_system()."
             )
-    return _again(InMemory, obj, _NOWHERE, clock, seed, Settings.of("memory_system", options, _IN_MEMORY), None)
+    return _again(True, obj, _NOWHERE, clock, seed, Settings.of("memory_system", options, _IN_MEMORY), None)
 
 
 @overload
@@ -259,7 +275,7 @@ def open_system(
     Raises `UsageError` if it has
     another, and whatever `init_system` raises.
     """
-    return _again(InDirectory, obj, basedir, clock, seed, Settings.of("open_system", options, _OF_A_TEST), None)
+    return _again(False, obj, basedir, clock, seed, Settings.of("open_system", options, _OF_A_TEST), None)
 
 
 show(memory_system, _IN_MEMORY)
@@ -267,7 +283,7 @@ show(open_system, _OF_A_TEST)
 
 
 def _again(
-    kind: type[_Opened],
+    is_in_memory: bool,
     obj: Any,
     basedir: str | os.PathLike[str],
     clock: Clock | None,
@@ -277,8 +293,16 @@ def _again(
 ) -> Any:
     """Opens a system, after another with the same options, if ``left`` is one."""
     looking.refuse("coopy.testing")
-    again = partial(_again, kind, obj, basedir, clock, seed, settings)
-    return open_as(partial(kind, clock=clock, seed=seed, left=left, again=again), obj, basedir, settings)
+    again = partial(_again, is_in_memory, obj, basedir, clock, seed, settings)
+
+    def kind(obj: Any, basedir: str, settings: Settings) -> System:
+        if not is_in_memory:
+            return _InDirectory(obj, _Directory(obj, basedir, settings, clock, seed), settings, clock, again)
+        place = _Memory(obj, basedir, clock, seed, None if left is None else left.place)
+        # A child's memory is not ours.
+        return _InMemory(obj, place, settings.but(fork=False), clock, again, _NoDirectory)
+
+    return open_as(kind, obj, basedir, settings)
 
 
 def _system_of(system: object, what: str) -> _Opened:
@@ -307,7 +331,7 @@ def crash(system: T, *, power: bool = False) -> T:
         Whatever opening it raises.
     """
     found = _system_of(system, "crash()")
-    if power and isinstance(found, InMemory):
+    if power and isinstance(found, _InMemory):
         found.cut_power()
     found.engine.run(lambda: _abandon(found))
     if power:

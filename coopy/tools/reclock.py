@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from coopy.control import control
 from coopy.disk import manifest
@@ -13,6 +13,7 @@ from coopy.ground import action, paths
 from coopy.opening import open_as
 from coopy.options import Settings
 from coopy.past.reading import Reading
+from coopy.place import DirectoryPlace
 from coopy.system import System
 
 
@@ -41,7 +42,7 @@ def reclock(basedir: str, cls: type) -> Reclocked:
     that of a node; what `coopy.init_system` raises; `JournalError`.
     """
     with control(
-        open_as(_Reclocking, cls, basedir, Settings.of("reclock", {"validation": "off", "create": False}))
+        open_as(_reclocking, cls, basedir, Settings.of("reclock", {"validation": "off", "create": False}))
     ) as controls:
         return controls._system.put_clock_back()  # type: ignore[no-any-return, attr-defined]
 
@@ -53,9 +54,12 @@ def _plan(last: int, header: bytes) -> Reclocked | None:
     return Reclocked(last + 1, action.utc_time(header), action.utc_time(now))
 
 
+def _reclocking(obj: Any, basedir: str, settings: Settings) -> System:
+    return _Reclocking(obj, DirectoryPlace(basedir, obj, settings, is_quiet=True), settings)
+
+
 class _Reclocking(System):
-    def _delivers(self) -> bool:
-        return False
+    place: DirectoryPlace
 
     def _look_at_clock(self) -> None:
         pass
@@ -68,6 +72,8 @@ class _Reclocking(System):
         with paths.writes(self.basedir, "The clock was not put back."):
             # First, so that a look by time knows of it as soon as there is something to know.
             instant = action.nanoseconds(found.after)
-            self._manifest = manifest.put_clock_back(self._calls, self.basedir, self._manifest, found.index, instant)
+            self.place.manifest = manifest.put_clock_back(
+                self.place.calls, self.basedir, self.place.manifest, found.index, instant
+            )
         self.engine.put_clock_back()
         return found

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from coopy.control import control
 from coopy.opening import open_as
 from coopy.options import Settings
+from coopy.place import DirectoryPlace
 from coopy.system import System
 
 
@@ -13,10 +16,9 @@ def snapshot(basedir: str, cls: type) -> int:
 
     Effects that wait are not carried out: they wait for the program whose they are.
     """
-    with control(open_as(_WithoutEffects, cls, basedir, Settings.of("snapshot", {"validation": "off"}))) as controls:
+    with control(open_as(_without_effects, cls, basedir, Settings.of("snapshot", {"validation": "off"}))) as controls:
         return controls.take_snapshot()
 
 
-class _WithoutEffects(System):
-    def _delivers(self) -> bool:
-        return False
+def _without_effects(obj: Any, basedir: str, settings: Settings) -> System:
+    return System(obj, DirectoryPlace(basedir, obj, settings, is_quiet=True), settings)

@@ -17,6 +17,7 @@ from faults import Faulty, Held, open_with
 
 import coopy
 import coopy.aio
+import coopy.testing
 from coopy import DirectoryInUse, JournalError, MissingMethod, SystemClosed, UsageError
 
 
@@ -431,3 +432,15 @@ def test_a_refused_append_fails_alone_and_changes_nothing(tmp_path: Path) -> Non
             assert list(await wiki.pages) == ["b", "c"]
 
     going(main)
+
+
+def test_a_system_in_memory_is_opened_from_a_task_and_closed_with_it() -> None:
+    system = coopy.testing.memory_system(Wiki)
+
+    async def main() -> None:
+        async with coopy.aio.open(system) as wiki:
+            await wiki.create_page("Home", "text")
+            assert await wiki.pages == {"Home": "text"}
+
+    going(main)
+    assert coopy.control(system).closed

@@ -31,7 +31,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "system",
         "control proof",
         "past",
-        "options spine",
+        "options place spine",
         "clock determinism disk effects network.server versions",
         "network values",
         "bound decorators env log migration",

@@ -40,9 +40,9 @@ ORGANS = {
 }
 # Who knows where bytes are kept.
 KNOW_THE_DISK = {
-    "coopy.opening",
     "coopy.options",
     "coopy.past",
+    "coopy.place",
     "coopy.proof",
     "coopy.replication",
     "coopy.system",

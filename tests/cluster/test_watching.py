@@ -187,7 +187,7 @@ def test_no_node_takes_itself_for_the_leading_one_while_the_servers_have_none(
 ) -> None:
     leader = trio.leader()
     system, bank = trio.system(leader), trio.banks[leader]
-    until(lambda: control(bank).status()["has_quorum"] and system._delivers())
+    until(lambda: control(bank).status()["has_quorum"] and system.delivers())
     state = system.servers.state
 
     def said(timeout_s: float) -> State:
@@ -197,7 +197,7 @@ def test_no_node_takes_itself_for_the_leading_one_while_the_servers_have_none(
     with monkeypatch.context() as patched:
         patched.setattr(system.servers, "state", said)
         until(lambda: control(bank).status()["leader"] is None)
-        assert not control(bank).status()["has_quorum"] and not system._delivers()
+        assert not control(bank).status()["has_quorum"] and not system.delivers()
     trio.leader()
 
 

@@ -150,8 +150,8 @@ MUTANTS = [
     ),
     Mutant(
         "growth-is-forgotten-with-the-process",
-        "coopy/system.py",
-        "self._on_growth(journal.bytes_since(newest))",
+        "coopy/place.py",
+        "self._grown(journal.bytes_since(newest))",
         "pass",
         "tests/test_growth.py::test_what_a_snapshot_holds_does_not_count_at_the_next_opening",
     ),
@@ -668,15 +668,15 @@ MUTANTS = [
     ),
     Mutant(
         "the-name-of-a-directory-that-was-there-is-not-synced",
-        "coopy/system.py",
+        "coopy/place.py",
         "        directory.sync_above(calls, basedir)\n",
         "",
         "tests/disk/test_refusals.py::test_the_name_of_a_directory_that_was_there_is_made_to_last_as_a_system_is_begun",
     ),
     Mutant(
         "names-of-a-process-before-are-not-synced",
-        "coopy/system.py",
-        "            calls.sync_directory(self.basedir)\n",
+        "coopy/place.py",
+        "            self.calls.sync_directory(self.name)\n",
         "",
         "tests/disk/test_refusals.py::test_the_name_of_a_directory_that_was_there_is_made_to_last_as_a_system_is_begun",
     ),
@@ -717,7 +717,7 @@ MUTANTS = [
     ),
     Mutant(
         "what-lies-where-the-directory-was-is-pruned",
-        "coopy/system.py",
+        "coopy/place.py",
         "        if self._lock is not None:\n            self._lock.check()\n",
         "",
         "tests/disk/test_dirlock.py::test_a_system_puts_no_file_into_another_directory_and_takes_none_away",
@@ -1036,7 +1036,7 @@ MUTANTS = [
     Mutant(
         "what-a-killed-child-began-to-write-stays",
         "coopy/system.py",
-        "        return child.start(save, self._sweep_after)\n",
+        "        return child.start(save, self.place.sweep_after)\n",
         "        return child.start(save)\n",
         "tests/disk/test_child.py::test_a_snapshot_whose_child_was_killed_leaves_no_file",
     ),
@@ -1137,7 +1137,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-torn-end-is-said-to-be-whole",
-        "coopy/system.py",
+        "coopy/place.py",
         "        if journal.is_whole and self._lock is not None:\n",
         "        if True:\n",
         "tests/disk/test_dirlock.py::test_an_end_that_is_torn_is_not_said_to_be_whole",

@@ -24,6 +24,7 @@ from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.errors import DamagedManifest, JournalError, PrevalentError, UsageError
 from coopy.options import Settings
+from coopy.place import DirectoryPlace
 from coopy.system import System
 
 PROGRAM = Path(__file__).parent / "program_of_shop.py"
@@ -277,7 +278,7 @@ def test_a_directory_that_could_not_be_opened_is_not_turned(tmp_path: Path) -> N
     disk.failing = "rename"
     with pytest.raises(JournalError, match="The system was not opened"):
         settings = Settings.of("System", {"fork": False, "segment_bytes": 4096, "deterministic": True})
-        System(Reader, str(tmp_path / "a"), settings, calls=disk).start(None)
+        System(Reader, DirectoryPlace(str(tmp_path / "a"), Reader, settings, calls=disk), settings).start(None)
     assert (tmp_path / "a" / "coopy.json").read_bytes() == before
     with opened(tmp_path / "a", Reader, None, validation="off"):
         assert not said(tmp_path / "a")

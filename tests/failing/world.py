@@ -24,6 +24,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.errors import CoopyError, JournalError, StorageError, Unreadable
 from coopy.options import Settings
+from coopy.place import DirectoryPlace
 from coopy.system import System
 
 SEGMENT_BYTES = 3 * BLOCK
@@ -137,7 +138,8 @@ class World:
             "fork": fork and self.noted is None,
             "segment_bytes": segment_bytes,
         }
-        system = System(Ledger, str(home), Settings.of("opened", given), calls=calls)
+        settings = Settings.of("opened", given)
+        system = System(Ledger, DirectoryPlace(str(home), Ledger, settings, calls=calls), settings)
         system.start(None)
         return system.proxy
 
