@@ -24,8 +24,8 @@ from typing import Any
 import coopy
 from benchmarks import peers, raw
 from benchmarks.workload import Bank, Store, deposits, gets, rate_of_threads, seconds_of
+from coopy.proof.comparing import Comparing
 from coopy.proof.proving import Proving
-from coopy.system import System
 
 
 class Row:
@@ -214,17 +214,17 @@ def pause(run: Run) -> Iterator[Row]:
 def no_proof() -> Iterator[None]:
     """Systems that are opened meanwhile say nothing of their state, and compare nothing."""
     before = {name: getattr(Proving, name) for name in ("look", "last_look", "with_snapshot", "begin")}
-    checks = System._check_itself
+    checks = Comparing.check_itself
     Proving.look = lambda self, machine: False  # type: ignore[method-assign]
     Proving.last_look = Proving.with_snapshot = lambda self, machine: None  # type: ignore[method-assign, assignment]
     Proving.begin = lambda self, start, last: before["begin"](self, start, -1)  # type: ignore[method-assign]
-    System._check_itself = lambda self, newest: None  # type: ignore[method-assign]
+    Comparing.check_itself = lambda self, newest: None  # type: ignore[method-assign]
     try:
         yield
     finally:
         for name, function in before.items():
             setattr(Proving, name, function)
-        System._check_itself = checks  # type: ignore[method-assign]
+        Comparing.check_itself = checks  # type: ignore[method-assign]
 
 
 def proof(run: Run) -> Iterator[Row]:

@@ -99,3 +99,11 @@ class LiveOnly:
     def __call__(self, record: logging.LogRecord) -> bool:
         """Returns whether the record is to be logged."""
         return not replaying() and (not self._name or f"{record.name}.".startswith(f"{self._name}."))
+
+
+def call_back(name: str, function: Callable[..., object], *args: object) -> None:
+    """Calls what a user wants to be called about the system ``name``; what it raises is logged."""
+    try:
+        function(*args)
+    except Exception as problem:  # Of whatever kind: it is the user's code, and nobody waits for what it raises.
+        error("%s: %r raised %s: %s", name, function, type(problem).__name__, problem)

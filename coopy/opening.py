@@ -108,9 +108,18 @@ def init_system(
 show(init_system, TABLE)
 
 
-def in_directory(obj: Any, basedir: str, settings: Settings) -> System:
-    """Returns a system of this machine that lives in a directory, and is not started yet."""
-    return System(obj, DirectoryPlace(basedir, obj if isinstance(obj, type) else type(obj), settings), settings)
+def in_directory(obj: Any, basedir: str, settings: Settings, *, kind: type[System] = System, is_quiet: bool = False) -> System:
+    """Returns a system of this machine that lives in a directory, and is not started yet.
+
+    With ``is_quiet`` effects that wait are not carried out: they wait for the program whose they are.
+    """
+    cls = obj if isinstance(obj, type) else type(obj)
+    return kind(obj, DirectoryPlace(basedir, cls, settings, is_quiet=is_quiet), settings)
+
+
+def open_for_tool(tool: str, kind: Kind, obj: Any, basedir: str, **options: Any) -> Any:
+    """Opens a system as a tool does, of a class that its program has validated; see `open_as`."""
+    return open_as(kind, obj, basedir, Settings.of(tool, {"validation": "off", **options}))
 
 
 def open_as(kind: Kind, obj: Any, basedir: str | os.PathLike[str] | None, settings: Settings) -> Any:
@@ -135,7 +144,7 @@ def open_as(kind: Kind, obj: Any, basedir: str | os.PathLike[str] | None, settin
         try:
             system = kind(obj, basedir, settings.but(deterministic=deterministic))
             system.start(settings.progress)
-            system.snapshot_by_itself(settings.snapshot_time)
+            system.keeping.by_itself(system, settings.snapshot_time)
             found = system.proxy
             system.is_opened = True
             return found

@@ -12,10 +12,10 @@ import pytest
 
 import coopy.testing
 from coopy import UsageError, control, init_system
-from coopy import system as system_module
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Segment
+from coopy.past import keeping
 
 PATIENCE_S = 60
 
@@ -47,7 +47,7 @@ def opened(directory: Path, **options: Any) -> Any:
 
 
 def grown(log: Any) -> int:
-    found: int = control(log)._system._grown
+    found: int = control(log)._system.keeping.grown
     return found
 
 
@@ -121,11 +121,11 @@ def test_what_a_snapshot_holds_does_not_count_at_the_next_opening(tmp_path: Path
 
 def looking(log: Any, seconds: float) -> Callable[[], None]:
     """A look that finds an action running, and comes so many seconds after the one before."""
-    return lambda: control(log)._system.look_at_actions(seconds)
+    return lambda: control(log)._system.keeping.look_at_actions(seconds)
 
 
 def test_a_snapshot_is_taken_when_actions_took_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system_module, "LOOK_S_MAX", 3600.0)
+    monkeypatch.setattr(keeping, "LOOK_S_MAX", 3600.0)
     with opened(tmp_path, snapshot_replay=1e6) as log:
         system = control(log)._system
         monkeypatch.setitem(globals(), "_work", looking(log, 400_000.0))
@@ -134,13 +134,13 @@ def test_a_snapshot_is_taken_when_actions_took_so_long(tmp_path: Path, monkeypat
             system.snapshot_if_due(False)
             assert snapshots(tmp_path) == expected
         # Outside of any action nothing is counted.
-        before = system._acted_s
-        system.look_at_actions(1e9)
-        assert system._acted_s == before
+        before = system.keeping.acted_s
+        system.keeping.look_at_actions(1e9)
+        assert system.keeping.acted_s == before
 
 
 def test_a_snapshot_that_fails_is_tried_again_when_as_much_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system_module, "LOOK_S_MAX", 3600.0)
+    monkeypatch.setattr(keeping, "LOOK_S_MAX", 3600.0)
     with coopy.testing.open_system(
         Log, tmp_path, durability="buffered", fork=False, validation="off", snapshot_replay=1e6
     ) as log:
@@ -165,7 +165,7 @@ def test_the_replay_of_an_opening_counts(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("coopy.spine.engine.time.monotonic", lambda: float(next(instants)))
     with opened(tmp_path) as log:
         monkeypatch.undo()
-        assert control(log)._system._acted_s >= 10, "the clock goes on by ten seconds at each look"
+        assert control(log)._system.keeping.acted_s >= 10, "the clock goes on by ten seconds at each look"
 
 
 def test_a_thread_looks_and_takes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,15 +95,15 @@ def test_the_thread_for_snapshots_ends_with_its_system_whenever_it_looks(tmp_pat
     shop = init_system(Shop, tmp_path / "shop", snapshot_time=3600)
     (thread,) = set(threading.enumerate()) - before
     system = control(shop)._system
-    let_go = system._let_go
+    let_go = system.place.release
 
     def let_it_look() -> None:
         until = time.monotonic() + 10
-        while system._wake.is_set() and time.monotonic() < until:
+        while system.keeping.wake.is_set() and time.monotonic() < until:
             time.sleep(0.001)
         let_go()
 
-    system._let_go = let_it_look
+    system.place.release = let_it_look
     control(shop).close()
     thread.join(10)
     assert not thread.is_alive()

@@ -446,9 +446,9 @@ def test_what_the_journal_grows_by_while_a_snapshot_is_written_counts_towards_th
             return lambda: [counter.fill(bytes(BLOCK)) for _ in range(3)] and None
 
         counter.fill(bytes(BLOCK))
-        monkeypatch.setattr("coopy.system._inline", slowly)
+        monkeypatch.setattr("coopy.past.keeping._inline", slowly)
         counter.take_snapshot()
-        assert 3 * BLOCK <= control(counter)._system._grown < 4 * BLOCK
+        assert 3 * BLOCK <= control(counter)._system.keeping.grown < 4 * BLOCK
 
 
 # -- one writing process
@@ -896,7 +896,7 @@ def test_no_snapshot_is_taken_by_time_of_what_has_one_already(tmp_path: Path) ->
     disk = WatchedDisk()
     with opened(tmp_path, disk) as counter:
         counter.add()
-        control(counter)._system.snapshot_by_itself(0.001)
+        control(counter)._system.keeping.by_itself(control(counter)._system, 0.001)
         eventually(lambda: snapshots(tmp_path) == [0, 1] and control(counter).status()["snapshot"]["seconds"] is not None)
         before = contents(tmp_path)
         looks = disk.looks
@@ -923,7 +923,7 @@ def test_a_failing_snapshot_by_itself_is_logged_and_tried_again(tmp_path: Path, 
     with opened(tmp_path, disk) as counter:
         counter.add()
         disk.full = True
-        control(counter)._system.snapshot_by_itself(0.005)
+        control(counter)._system.keeping.by_itself(control(counter)._system, 0.005)
         eventually(lambda: "no snapshot was taken" in caplog.text)
         disk.full = False
         eventually(lambda: snapshots(tmp_path) == [0, 1])

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from coopy import versions
+from coopy import log, versions
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.manifest import Manifest
@@ -83,8 +83,8 @@ class ReplicatedSystem(System):
         self._has_left = False
         self._ended = threading.Event()
         self.servers = servers(role, Names.of_class(cls), basedir)
-        self.life = Life(self._call_back)
-        self.outlook = Outlook(role, self.servers, self._call_back, self._is_led)
+        self.life = Life(self._tell)
+        self.outlook = Outlook(role, self.servers, self._tell, self._is_led)
         self.comparing = Comparing(self.outlook, has_vote=role.writes)
         self.sharing = Sharing(self, self.outlook, self.life, self.servers, self._ended)
         self._asks = Together(lambda limit_s: int(self.servers.room.ask("sync", {}, limit_s)["sequence"]))
@@ -102,6 +102,9 @@ class ReplicatedSystem(System):
     @property
     def _journal(self) -> Journal:
         return self.place.log
+
+    def _tell(self, function: Callable[..., object], *args: object) -> None:
+        log.call_back(self.basedir, function, *args)
 
     # -- taking the directory
 
@@ -257,7 +260,7 @@ class ReplicatedSystem(System):
     def begin_anew(self, index: int, data: memoryview) -> None:
         def begin() -> None:
             self._journal.close()
-            self._proving.forget()
+            self._proof.forget()
             self._files.set_aside()
             self._files.install(self.place.manifest.system, index, data)
             self._go_on()

@@ -11,8 +11,7 @@ from coopy.control import control
 from coopy.disk.fs import Calls
 from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.ground import paths
-from coopy.opening import in_directory, open_as
-from coopy.options import Settings
+from coopy.opening import in_directory, open_for_tool
 from coopy.spine.replay import Progress
 from coopy.tools.legacy import Imported, restore_legacy
 
@@ -79,7 +78,7 @@ def _settle(domain: Any, new: str) -> None:
         made = above
     shutil.rmtree(stage, ignore_errors=True)  # Of an import that was killed.
     try:
-        control(open_as(in_directory, domain, stage, Settings.of("import_directory", {"validation": "off"}))).close()
+        control(open_for_tool("import_directory", in_directory, domain, stage)).close()
         was_there = paths.exists(new)
         os.rename(stage, new)
         try:

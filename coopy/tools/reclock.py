@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from coopy.control import control
 from coopy.disk import manifest
 from coopy.errors import UsageError
 from coopy.ground import action, paths
-from coopy.opening import open_as
-from coopy.options import Settings
+from coopy.opening import in_directory, open_for_tool
 from coopy.past.reading import Reading
-from coopy.place import DirectoryPlace
 from coopy.system import System
 
 
@@ -42,7 +41,7 @@ def reclock(basedir: str, cls: type) -> Reclocked:
     that of a node; what `coopy.init_system` raises; `JournalError`.
     """
     with control(
-        open_as(_reclocking, cls, basedir, Settings.of("reclock", {"validation": "off", "create": False}))
+        open_for_tool("reclock", partial(in_directory, kind=_Reclocking, is_quiet=True), cls, basedir, create=False)
     ) as controls:
         return controls._system.put_clock_back()  # type: ignore[no-any-return, attr-defined]
 
@@ -54,12 +53,8 @@ def _plan(last: int, header: bytes) -> Reclocked | None:
     return Reclocked(last + 1, action.utc_time(header), action.utc_time(now))
 
 
-def _reclocking(obj: Any, basedir: str, settings: Settings) -> System:
-    return _Reclocking(obj, DirectoryPlace(basedir, obj, settings, is_quiet=True), settings)
-
-
 class _Reclocking(System):
-    place: DirectoryPlace
+    place: Any  # A directory, whose manifest is written anew.
 
     def _look_at_clock(self) -> None:
         pass

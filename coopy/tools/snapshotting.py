@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from coopy.control import control
-from coopy.opening import open_as
-from coopy.options import Settings
-from coopy.place import DirectoryPlace
-from coopy.system import System
+from coopy.opening import in_directory, open_for_tool
 
 
 def snapshot(basedir: str, cls: type) -> int:
@@ -16,9 +13,5 @@ def snapshot(basedir: str, cls: type) -> int:
 
     Effects that wait are not carried out: they wait for the program whose they are.
     """
-    with control(open_as(_without_effects, cls, basedir, Settings.of("snapshot", {"validation": "off"}))) as controls:
+    with control(open_for_tool("snapshot", partial(in_directory, is_quiet=True), cls, basedir)) as controls:
         return controls.take_snapshot()
-
-
-def _without_effects(obj: Any, basedir: str, settings: Settings) -> System:
-    return System(obj, DirectoryPlace(basedir, obj, settings, is_quiet=True), settings)

@@ -752,7 +752,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-system-without-its-thread-raises-an-error-of-pythons",
-        "coopy/system.py",
+        "coopy/past/keeping.py",
         "            except RuntimeError as error:  # There can't be one more.\n",
         "            except KeyError as error:\n",
         "tests/test_no_threads.py::test_a_system_without_the_thread_for_its_snapshots_is_not_opened",
@@ -1035,8 +1035,8 @@ MUTANTS = [
     ),
     Mutant(
         "what-a-killed-child-began-to-write-stays",
-        "coopy/system.py",
-        "        return child.start(save, self.place.sweep_after)\n",
+        "coopy/past/keeping.py",
+        "        return child.start(save, self._place.sweep_after)\n",
         "        return child.start(save)\n",
         "tests/disk/test_child.py::test_a_snapshot_whose_child_was_killed_leaves_no_file",
     ),
@@ -1056,11 +1056,11 @@ MUTANTS = [
     ),
     Mutant(
         "pruned-before-the-snapshot-is-durable",
-        "coopy/system.py",
+        "coopy/past/keeping.py",
         "        return self.engine.take_snapshot(self._in_a_child if self._fork else _inline)\n",
         "        if self._kept.keep is not None:\n"
-        "            self._snapshots.forget(self._journal.last)\n"
-        "            self._journal.forget(self._journal.last)\n"
+        "            self._place.snapshots.forget(self._place.log.last)\n"
+        "            self._place.log.forget(self._place.log.last)\n"
         "        return self.engine.take_snapshot(self._in_a_child if self._fork else _inline)\n",
         LIVES,
     ),
