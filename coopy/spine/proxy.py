@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Iterable
+from keyword import iskeyword
 from types import FunctionType, GeneratorType
 from typing import Any, NoReturn, cast
 
 from coopy import versions
+from coopy.errors import PrevalentError
 from coopy.spine.calling import INSIDE, Calling, without_our_frames
 from coopy.spine.methods import (
     ANY_SIGNATURE,
@@ -74,6 +76,7 @@ def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
     source = _Source(cls)
     versions.check(cls)
     for name, function in names.items():
+        _refuse_unwritable(cls, name)
         for each in (function, *(body.function for body in versions.bodies(function))):
             refuse_async(cls, name, each)
         if (name == "__iter__" and "__next__" in names) or name in OF_TWO:
@@ -86,6 +89,16 @@ def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
     members |= {name: _of_two(function) for name, function in names.items() if name in OF_TWO}
     members |= _common(cls, names, taken)
     return type(cls.__name__, (), members)
+
+
+def _refuse_unwritable(cls: type, name: str) -> None:
+    """Refuses a method that no source can define, as a proxy's must. Names of the system's own records are such."""
+    if not name.isidentifier() or iskeyword(name):
+        what = "a keyword of Python" if iskeyword(name) else "no identifier of Python"
+        raise PrevalentError(
+            f"{cls.__qualname__} has a method of the name {name!r}, which is {what}: a call of it can't be written, and so not "
+            f"defined in the proxy. Give it a name that can stand after a dot. Nothing was opened."
+        )
 
 
 # -- the generated source

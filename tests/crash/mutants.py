@@ -758,6 +758,13 @@ MUTANTS = [
         "tests/test_no_threads.py::test_a_system_without_the_thread_for_its_snapshots_is_not_opened",
     ),
     Mutant(
+        "a-name-that-can-not-be-written-is-written",
+        "coopy/spine/proxy.py",
+        "    if not name.isidentifier() or iskeyword(name):\n",
+        "    if False:\n",
+        "tests/proxy/test_uses.py::test_a_method_whose_name_can_not_be_written_is_refused_with_what_to_do",
+    ),
+    Mutant(
         "tasks-need-a-second-thread",
         "coopy/aio/worker.py",
         "                    except RuntimeError:\n                        pass  # One",

@@ -471,6 +471,36 @@ class AsynchronousGenerator:
         yield 1
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("class", "a keyword of Python"),
+        ("lambda", "a keyword of Python"),
+        ("None", "a keyword of Python"),
+        ("two words", "no identifier of Python"),
+        ("1st", "no identifier of Python"),
+        ("a-b", "no identifier of Python"),
+        ("<batch>", "no identifier of Python"),
+        ("", "no identifier of Python"),
+    ],
+)
+@pytest.mark.parametrize("mark", [lambda method: method, readonly], ids=["action", "read"])
+def test_a_method_whose_name_can_not_be_written_is_refused_with_what_to_do(
+    tmp_path: Path, name: str, what: str, mark: Any
+) -> None:
+    odd = type("Odd", (), {name: mark(lambda self: 1)})
+    with pytest.raises(PrevalentError, match=rf"Odd has a method of the name {name!r}, which is {what}") as refusal:
+        init_system(odd, tmp_path / "data", validation="off")
+    assert "Nothing was opened" in str(refusal.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_method_may_have_the_name_of_a_soft_keyword_or_one_that_is_no_ascii(tmp_path: Path) -> None:
+    named = {name: lambda self: 1 for name in ("match", "case", "type", "_", "größe")}
+    with init_system(type("Odd", (), named), tmp_path / "data", validation="off") as odd:
+        assert [getattr(odd, name)() for name in named] == [1] * len(named)
+
+
 @pytest.mark.parametrize("cls", [Asynchronous, AsynchronousGenerator])
 def test_async_methods_are_refused_with_what_to_do(tmp_path: Path, cls: Any) -> None:
     with pytest.raises(PrevalentError, match=r"fetch is an async method.*Make it a plain method"):
