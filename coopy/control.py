@@ -30,49 +30,51 @@ def control(system: object) -> Control:
     return found
 
 
-class Controlled(Protocol):
-    """What controls ask of an open system."""
+if TYPE_CHECKING:
 
-    basedir: str
-    on_code_version_changed: Callable[[int, int], object]
+    class Controlled(Protocol):
+        """What controls ask of an open system."""
 
-    @property
-    def engine(self) -> Engine:
-        """What takes a call through."""
-        ...
+        basedir: str
+        on_code_version_changed: Callable[[int, int], object]
 
-    @property
-    def proxy(self) -> Any:
-        """What `init_system` returned; None if nobody has it any more."""
-        ...
+        @property
+        def engine(self) -> Engine:
+            """What takes a call through."""
+            ...
 
-    def take_snapshot(self) -> int:
-        """Keeps the whole state, and returns its index; see `Control.take_snapshot`."""
-        ...
+        @property
+        def proxy(self) -> Any:
+            """What `init_system` returned; None if nobody has it any more."""
+            ...
 
-    def prune(self, rule: Retention) -> list[int]:
-        """Deletes what need not stay. Returns the indexes of the snapshots that went."""
-        ...
+        def take_snapshot(self) -> int:
+            """Keeps the whole state, and returns its index; see `Control.take_snapshot`."""
+            ...
 
-    def past(self, until: int | datetime | None) -> Any:
-        """Returns the domain object as it was; see `Control.replay`."""
-        ...
+        def prune(self, rule: Retention) -> list[int]:
+            """Deletes what need not stay. Returns the indexes of the snapshots that went."""
+            ...
 
-    def set_code_version(self, version: int) -> None:
-        """Enables a code version; see `Control.set_code_version`."""
-        ...
+        def past(self, until: int | datetime | None) -> Any:
+            """Returns the domain object as it was; see `Control.replay`."""
+            ...
 
-    def status(self) -> dict[str, Any]:
-        """Returns how the system is; see `Control.status`."""
-        ...
+        def set_code_version(self, version: int) -> None:
+            """Enables a code version; see `Control.set_code_version`."""
+            ...
 
-    def tell_of_divergences(self, function: Callable[[dict[str, Any]], object]) -> None:
-        """Calls a function with each divergence that is found; see `Control.on_diverged`."""
-        ...
+        def status(self) -> dict[str, Any]:
+            """Returns how the system is; see `Control.status`."""
+            ...
 
-    def close(self) -> None:
-        """Makes everything durable and lets the directory go."""
-        ...
+        def tell_of_divergences(self, function: Callable[[dict[str, Any]], object]) -> None:
+            """Calls a function with each divergence that is found; see `Control.on_diverged`."""
+            ...
+
+        def close(self) -> None:
+            """Makes everything durable and lets the directory go."""
+            ...
 
 
 class Cluster(Protocol):

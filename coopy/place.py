@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coopy import log
 from coopy.disk import directory, dirlock, manifest, older
@@ -129,23 +129,25 @@ class Place(Protocol):
         ...
 
 
-class Chosen(Protocol):
-    """What a directory is opened with; `coopy.options.Settings` has it."""
+if TYPE_CHECKING:
 
-    @property
-    def durability(self) -> str:
-        """Whether calls wait for the disk."""
-        ...
+    class Chosen(Protocol):
+        """What a directory is opened with; `coopy.options.Settings` has it."""
 
-    @property
-    def segment_bytes(self) -> int:
-        """The size at which a new journal file is begun."""
-        ...
+        @property
+        def durability(self) -> str:
+            """Whether calls wait for the disk."""
+            ...
 
-    @property
-    def wait(self) -> float:
-        """Seconds to wait for another process to leave the directory."""
-        ...
+        @property
+        def segment_bytes(self) -> int:
+            """The size at which a new journal file is begun."""
+            ...
+
+        @property
+        def wait(self) -> float:
+            """Seconds to wait for another process to leave the directory."""
+            ...
 
 
 class DirectoryPlace:

@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coopy import log
 from coopy.disk import child
@@ -30,22 +30,24 @@ LOOKS = 100
 LOOK_S_MIN, LOOK_S_MAX = 0.005, 0.05
 
 
-class Kept(Protocol):
-    """What the thread that takes snapshots by themselves asks of a system."""
+if TYPE_CHECKING:
 
-    @property
-    def keeping(self) -> Keeping:
-        """Returns what counts when a snapshot is due."""
-        ...
+    class Kept(Protocol):
+        """What the thread that takes snapshots by themselves asks of a system."""
 
-    @property
-    def is_closed(self) -> bool:
-        """Returns whether the system was closed."""
-        ...
+        @property
+        def keeping(self) -> Keeping:
+            """Returns what counts when a snapshot is due."""
+            ...
 
-    def snapshot_if_due(self, timed: bool) -> None:
-        """Takes a snapshot if one is due, by time or otherwise, and there is something new in it."""
-        ...
+        @property
+        def is_closed(self) -> bool:
+            """Returns whether the system was closed."""
+            ...
+
+        def snapshot_if_due(self, timed: bool) -> None:
+            """Takes a snapshot if one is due, by time or otherwise, and there is something new in it."""
+            ...
 
 
 class Keeping:
