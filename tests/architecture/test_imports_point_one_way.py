@@ -45,7 +45,6 @@ KNOW_THE_DISK = {
     "coopy.place",
     "coopy.proof",
     "coopy.replication",
-    "coopy.system",
     "coopy.testing",
     "coopy.tools",
     "coopy.cli",
