@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coopy.errors import UsageError
-from coopy.past import retention
+from coopy.past import history, retention
 from coopy.past.retention import Retention
 from coopy.spine import methods, proxy
 from coopy.spine.engine import Engine
+from coopy.spine.tap import Subscription
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -58,6 +59,10 @@ if TYPE_CHECKING:
 
         def past(self, until: int | datetime | None) -> Any:
             """Returns the domain object as it was; see `Control.replay`."""
+            ...
+
+        def recorded(self, first: int, last: int | None) -> Iterator[history.Action]:
+            """Yields recorded actions, decoded; see `Control.actions`."""
             ...
 
         def set_code_version(self, version: int) -> None:
@@ -159,6 +164,28 @@ class Control:
         Returns the indexes of the snapshots that went. Raises `UsageError`, `StorageError`, OSError.
         """
         return self._system.prune(retention.retention(keep, keep_for))
+
+    def subscribe(
+        self,
+        callback: Callable[[int, int], object],
+        after: int | None = None,
+        ended: Callable[[], object] | None = None,
+    ) -> Subscription:
+        """Calls ``callback(first, last)`` in this process when actions may be told: when they are as durable as asked for, and on a node of a
+        cluster once they are applied here.
+
+        In order and without gaps, from the action after ``after`` on (None: from the next action), in a thread of its own and without the
+        lock; what it raises is logged. A slow callback holds up nobody: it is told of more actions the next time. Ends when it
+        is closed, or the system is; then ``ended`` is called. Raises `UsageError`, `SystemClosed`.
+        """
+        return self._system.engine.subscribe(callback, after, ended)
+
+    def actions(self, first: int = 1, last: int | None = None) -> Iterator[history.Action]:
+        """Yields the recorded actions from ``first`` to ``last`` (None: the newest), decoded: ``index``, ``time``, ``method``, ``args``, ``kwargs``, ``ended``.
+
+        Raises `MissingActions` if the journal does not reach back so far, `SystemClosed`.
+        """
+        return self._system.recorded(first, last)
 
     def replay(self, until: int | datetime | None = None) -> Any:
         """The plain domain object as it was: after an action, at a time, or (None) now; a copy."""

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.weakly import weakly
 from coopy.log import Bar
 from coopy.options import Settings
+from coopy.past import history
 from coopy.past.keeping import Keeping
 from coopy.past.proxy import codec_of_past
 from coopy.past.reading import point
@@ -262,6 +263,24 @@ class System:
             domain = self.engine.past(index, instant, clock_from, *codec_of_past(self._cls)).domain
         versions.leave(domain)
         return domain
+
+    def recorded(self, first: int, last: int | None) -> Iterator[history.Action]:
+        """See `Control.actions`."""
+        newest, outcome = self.engine.newest()
+        last = newest if last is None else min(last, newest)
+        self.engine.settle(last)
+        codec = Codec(self._cls)
+        codec.proxy = self.proxy
+        journal = self._journal.reader()
+        try:
+            for each in history.actions(journal, codec, first - 1):
+                if each.index > last:
+                    return
+                if each.index == newest:
+                    each.outcome = outcome
+                yield each
+        finally:
+            journal.close()
 
     def set_code_version(self, version: int) -> None:
         """See `Control.set_code_version`."""

@@ -36,6 +36,11 @@ class Action:
         self.problem = problem
 
     @property
+    def ended(self) -> str:
+        """How it ended: "returned", "raised", "withdrawn" (it counts for nothing), or "unknown"."""
+        return action.OUTCOMES[self.outcome]
+
+    @property
     def time(self) -> datetime:
         """When it happened, in the local time of where it happened, with its UTC offset."""
         return action.aware_time(self.header)

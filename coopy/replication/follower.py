@@ -460,6 +460,7 @@ class Replicated(Engine):
             groups = self._take_actions(sequence, found, own)
             for group in groups:
                 group.finish()
+        self._tell()
         with self._moved:
             self.position = sequence
             self._moved.notify_all()
@@ -741,6 +742,10 @@ class Replicated(Engine):
         self.unapplied = found
         log.error("%s: %s. %s.", self.node, found, "It waits" if self.only_reads else "It is withdrawn on all nodes")
         return super()._rebuild(progress, loading, found.action)
+
+    def _ended(self) -> int:
+        found = super()._ended()
+        return found if self.unapplied is None else min(found, self.unapplied.action - 1)
 
     def _is_of_the_line(self, index: int) -> bool:
         """Whether an action that the machine has come to is one of a batch."""

@@ -14,6 +14,7 @@ signal handler that raises): see `Engine.unwind`.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -31,6 +32,7 @@ from coopy.ground import action, holding
 from coopy.ground.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, note
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore, StateWriter
+from coopy.ground.words import shown
 from coopy.log import error as log_error
 from coopy.migration import MARK
 from coopy.spine.agreement import Comparison
@@ -39,6 +41,7 @@ from coopy.spine.machine import RUNNERS, UNSURE, Machine, MissingName, running_i
 from coopy.spine.methods import Function, Method, has_unlocked_reads, is_undone
 from coopy.spine.replay import Progress, restore
 from coopy.spine.section import Section
+from coopy.spine.tap import Subscription, Tap, Told
 from coopy.values import trial
 from coopy.values.codec import Codec
 from coopy.versions import CODE
@@ -146,6 +149,7 @@ class Engine:
         "_saved",
         "_snapshot_lock",
         "_section",
+        "tap",
         "_is_seen_at_once",
         "__weakref__",
     )
@@ -191,6 +195,8 @@ class Engine:
         self._snapshot_lock = RLock()
         self._section: Section | None = None
         self._is_seen_at_once = False
+        self.tap: Tap | None = None
+        """Where subscribers are told of actions; None while there are none."""
 
     @with_lock
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
@@ -242,6 +248,8 @@ class Engine:
                         index = log.append(header + call)
                         self.instant = instant
                         result = machine.apply(header, function, args, kwargs)
+                        if self.tap is not None:
+                            self.tap.tell(index)
                     _coopy_holds = False
                     self.release()
                 except BaseException as error:
@@ -255,6 +263,7 @@ class Engine:
                         raise
                     self.failed(method, index, error, parts)
                     failure = error
+                    self._tell()
                     _coopy_holds = False
                     self.release()
             except RecursionError:
@@ -433,6 +442,7 @@ class Engine:
         call, args, _ = self._codec.encode_call(name, args, {})
         section = Section(self, self._codec, True)
         _, failure = section.one(*self._stamped(), call, Method(name, function), function, args, {})
+        self._tell()
         if failure is not None:
             try:
                 raise failure
@@ -478,6 +488,32 @@ class Engine:
     def beside(self, function: Callable[[Machine], R]) -> R:
         """Runs a function of the machine, between two actions, with the lock held."""
         return function(self._current())
+
+    @with_lock
+    def subscribe(self, told: Told, after: int | None = None, then: Callable[[], object] | None = None) -> Subscription:
+        """Has a function told of actions from the one after ``after`` on; see `Control.subscribe`. ``then`` is called once it is told of none any more."""
+        self._current()
+        newest = self._ended()
+        if not callable(told):
+            raise UsageError(f"subscribe({shown(told)}): must be callable with the indexes of the first and the last action")
+        if after is not None and (isinstance(after, bool) or not isinstance(after, int) or not 0 <= after <= newest):
+            raise UsageError(f"after={shown(after)}: must be the index of an action, 0 to {newest}, or None for the newest one")
+        tap = self.tap if self.tap is not None else Tap(newest)
+        found = Subscription(self, tap, told, newest if after is None else after, then)
+        try:
+            found.start()
+        except RuntimeError as error:
+            raise JournalError(errno.EAGAIN, f"{error}. Nobody was subscribed.", "") from error
+        tap.subscriptions = (*tap.subscriptions, found)
+        tap.tell(newest)
+        self.tap = tap
+        return found
+
+    @with_lock
+    def newest(self) -> tuple[int, int]:
+        """Returns the index of the last action that has ended, and how it has."""
+        outcome = self._current().outcome
+        return self._ended(), outcome
 
     def look_soon(self) -> None:
         """Has ``look`` asked at the next call."""
@@ -564,7 +600,13 @@ class Engine:
         amendment = None
         if machine.applied == log.last and machine.outcome != action.UNKNOWN:
             amendment = action.amendment(self.instant, self._offset, machine.outcome)
-        log.close(amendment)
+        last, ended = self._ended(), None
+        try:
+            log.close(amendment)
+            ended = last
+        finally:
+            if self.tap is not None:
+                self.tap.end(ended)
         if machine.applied == log.last:
             self.last_look(machine)
 
@@ -575,6 +617,8 @@ class Engine:
             self.machine = machine.emptied()
         self.proxy = self._codec.proxy = None
         self.asked = _nobody
+        if self.tap is not None:
+            self.tap.end(None)
 
     # -- with the lock held
 
@@ -601,8 +645,21 @@ class Engine:
         """Writes what was run, and then passes on what it has asked for."""
         self._section = None
         section.write()
+        self._tell()
         for name in section.asked:
             self.asked(name)
+
+    def _tell(self) -> None:
+        """Tells subscribers that the actions of the log have ended."""
+        if self.tap is not None:
+            self.tap.tell(self._ended())
+
+    def _ended(self) -> int:
+        """Index of the last action that has ended: what comes after it may still be withdrawn."""
+        machine, last = self.machine, self.log.last
+        if machine.outcome == action.WITHDRAWN and machine.index == last:
+            return last
+        return min(machine.reached, last)
 
     def _encoded_together(self, methods: list[Any], calls: list[Call]) -> list[bytes] | None:
         """Returns the opcodes of some calls, if all of them are recorded and hold plain scalars and nothing else."""
@@ -653,21 +710,24 @@ class Engine:
 
     def _begin_each(self, calls: list[Call], encoded: Iterable[bytes | None], section: Section) -> None:
         """Takes calls in order, one by one. None is a call that is encoded when its turn has come."""
+        encode, one, is_in_step = self._codec.encode_call, section.one, section.is_in_step
         for call, data in zip(calls, encoded):
             method = call.what
             try:
-                if not section.is_in_step():
+                if not is_in_step():
                     self._caught_up()
                 if type(method) is Method:
-                    args, kwargs = call.args, call.kwargs
+                    machine, args, kwargs = self.machine, call.args, call.kwargs
                     if data is None:
-                        data, args, kwargs = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
+                        data, args, kwargs = encode(method.name, args, kwargs, method.parameters, machine)
                         # Encoding may have called the system, as in `call`: it comes before the instant is taken.
-                        if not section.is_in_step():
-                            self._caught_up()
-                    instant, offset = self._stamped()
-                    function = self.machine.methods[method.name]
-                    call.value, call.error = section.one(instant, offset, data, method, function, args, kwargs, call)
+                        if self.machine is not machine or not is_in_step():
+                            machine = self._caught_up()
+                    instant = _time_ns()
+                    if instant >= self._offset_until:
+                        instant = self._stamp(instant)
+                    function = machine.methods[method.name]
+                    call.value, call.error = one(instant, self._offset, data, method, function, args, kwargs, call)
                 elif method is not None:
                     section.add_read(call)
                     call.value = self._returned(method(self.machine.domain, *call.args, **call.kwargs))

@@ -72,7 +72,8 @@ class Section:
 
     def is_in_step(self) -> bool:
         """Returns whether the log takes records, and the machine stands where the log will be once all are written."""
-        return self._log.settled >= 0 and self._owner.machine.applied == self._log.last + len(self._records)
+        log = self._log
+        return self._owner.machine.applied == log.last + len(self._records) and log.settled >= 0
 
     def one(
         self,

@@ -176,7 +176,7 @@ MUTANTS = [
         APPEND,
         "index = log.last + 1",
         "tests/crash/test_guards.py::test_a_call_for_which_there_is_no_room_is_refused_and_has_changed_nothing",
-        more=(Edit(ENGINE, APPLY, f"{APPLY}\n                    log.append(header + call)"),),
+        more=(Edit(ENGINE, APPLY, f"{APPLY}\n                        log.append(header + call)"),),
     ),
     Mutant(
         "acknowledged-before-the-sync",
@@ -458,6 +458,21 @@ MUTANTS = [
         "                if seen > written:\n",
         "                if False:\n",
         "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
+    ),
+    # -- who is told of actions
+    Mutant(
+        "a-subscriber-is-told-before-the-disk-has-it",
+        "coopy/spine/tap.py",
+        "            engine.log.wait(upto)\n",
+        "            pass\n",
+        "tests/engine/test_tap.py::test_nothing_is_told_before_the_disk_has_it",
+    ),
+    Mutant(
+        "a-subscriber-is-told-of-what-has-come-meanwhile-and-not-of-what-was-before",
+        "coopy/spine/tap.py",
+        "            self._told(self.last + 1, upto)\n",
+        "            self._told(upto, upto)\n",
+        "tests/engine/test_tap.py::test_a_slow_callback_holds_up_neither_calls_nor_others_and_is_told_of_a_longer_range",
     ),
     # -- what lies deep
     Mutant(
