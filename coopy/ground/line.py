@@ -16,6 +16,8 @@ from typing import Protocol
 
 from coopy.errors import MissingActions, SystemClosed, Unavailable
 
+DUPLICATES_S = 120
+"""Seconds for which a line knows the names of messages: whoever sends a message again, for want of an answer, does so within seconds."""
 Message = tuple[int, bytes]
 """A sequence, from 1 without gaps, and what was sent."""
 
@@ -27,7 +29,7 @@ class Line(Protocol):
         """Puts a message at the end of the line; the future is its sequence, once a majority has it on disk.
 
         The future is answered while somebody receives, and by that thread. Of messages of the same name that are sent
-        within two minutes, one stands in the line. The future raises
+        within `DUPLICATES_S`, one stands in the line. The future raises
         `Unavailable` if the message surely does not stand in the line, and `OutcomeUnknown` if that can't be said.
         """
         ...

@@ -14,12 +14,15 @@ from coopy.errors import UsageError
 from coopy.ground.words import shown
 
 PORT = 5466
+"""The documented one."""
 ROUTE_OFFSET = 1000
 """The servers of a cluster talk to one another on the node's port plus this."""
 PORT_MAX = 65535
+"""A port has 16 bits."""
 
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _HOST_LENGTH_MAX = 253
+"""What a name may have in DNS."""
 
 
 class Address(NamedTuple):

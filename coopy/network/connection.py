@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RECONNECT_S = 0.2
+"""A server that is started again takes connections after some tenths of a second; on loopback a refusal costs nothing."""
 REQUEST_S = 5.0
+"""Servers agree on a new leader within four to nine seconds. What is asked meanwhile is lost, so it is better asked again."""
 RETRY_S = 0.2
+"""As long as `RECONNECT_S`: what is not there yet comes within seconds."""
 
 
 def library() -> Any:

@@ -26,13 +26,19 @@ from coopy.network.subjects import Names
 from coopy.network.wire import Bell, Delivered, Wire
 
 CREDIT = 500
+"""A twentieth of what may come in a second: fewer would have the server told more often, and more would let a flood in for longer."""
 MESSAGES_S = 10_000.0
 """Of each kind, so many are delivered in a second at most."""
 WAITING_MAX = 1000
+"""What is asked meanwhile is answered together, for some hundred bytes each; beyond that it is a flood."""
 QUESTION_BYTES_MAX = 4096
+"""A question is an object of JSON with a number or two; the longest that a replica says of itself takes less than half of that."""
 WAIT_S = 1.0
+"""Nothing is due while nobody asks; a wire pings after two seconds."""
 CLOSE_S = 2.0
+"""Whatever an answer still waits for, closing does not wait for it for ever: the thread ends with the process."""
 _KINDS_MAX = 16
+"""The number of a subscription is that of the kind in its last four bits; there are four kinds."""
 _ASKED_BY = b'Nats-Request-Info: {"start":'
 
 Facts = dict[str, Any]

@@ -21,11 +21,15 @@ from coopy.network.room import Facts, Room
 from coopy.network.subjects import SERVER_REMOVE, Names, peer_remove, step_down
 
 CHANGE_S = 60.0
+"""A server that comes to keep a stream copies it first, which takes seconds for some hundred megabytes."""
 REQUEST_S = 5.0
+"""As `coopy.network.connection.REQUEST_S`."""
 MOVE_S = 3.0
+"""It need not succeed, and the leader does it by itself a little later: it is not worth more waiting."""
 WELL_S = 5.0
 """Who is well is heard of twice a second."""
 NODES_MAX = 5
+"""Five keep the streams; a sixth would only read, and a replica does that as well."""
 
 Health = dict[str, Any]
 
@@ -254,3 +258,4 @@ class Membership:
 
 
 NOT_A_PEER = 10040
+"""The server's number of the error that the node is on no list (JSClusterPeerNotMemberErr)."""

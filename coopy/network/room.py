@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 ALIVE_S = 10.0
+"""Twenty times as long as a node takes to say so again: one that is only slow is not taken for dead."""
 ALIVE_RATE = 4.0
 """Twice as often as a replica says it."""
 HEARD_MAX = 1000
+"""Replicas choose their own names; an honest system has a handful, and each takes some hundred bytes."""
 REQUEST_S = 10.0
+"""Twice what servers take to agree on a leader at most."""
 ANSWER_S = 5.0
 """Then the question, or its answer, is taken for lost, and asked again."""
 NOBODY_S = 5.0
+"""A node that answers is known to the server a moment after it has connected; while it is flooded the server says so, too."""
 BUSY_S = 0.02
+"""Longer than a message takes from one server to the others."""
 READS = 5
+"""One for each node that may write at the same time."""
 Facts = dict[str, Any]
 
 
@@ -274,6 +280,7 @@ class Turn:
 
 
 WRONG_LAST_SEQUENCE = 10071
+"""The server's number of the error that a fact has another revision (JSStreamWrongLastSequenceErrF)."""
 
 
 async def make(connection: Connection, names: Names, replicas: int) -> None:

@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from nats.js.object_store import ObjectStore
 
 CHUNK = 512 * 1024
+"""A chunk is a message, of which the servers keep some in memory on the way; a large state is some thousands of them."""
 FETCH_BYTES = 16 * 1024 * 1024
+"""So much is asked for at a time, and must come within `coopy.network.connection.REQUEST_S`: that takes 3.4 MB/s."""
 WAIT_S = 600.0
+"""Ten gigabytes at 17 MB/s."""
 STALLS_MAX = 100
+"""At 0.2 s each, and more while the servers do not answer at all: longer than they take to agree on a leader."""
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 

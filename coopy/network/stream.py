@@ -27,21 +27,25 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from coopy.errors import ClusterError, DamagedLine, MissingActions, OutcomeUnknown, SystemClosed, Unavailable, copy_of
-from coopy.ground.line import Message
+from coopy.ground.line import DUPLICATES_S, Message
 from coopy.network.connection import RECONNECT_S, Connection
 from coopy.network.subjects import Names
 from coopy.network.wire import Bell, Delivered, Wire, header, status
 
 POLL_S = 1.0
+"""A node falls behind by a second at most, whatever was lost; and each question costs the server next to nothing."""
 ANSWER_S = 3.0
+"""Closing and following wait for no more than a few of these."""
 SEND_S = 1.5
 """Then it is sent again: to a leader that is gone it was sent to nobody."""
 FETCH_MESSAGES = 500
+"""Those of a busy second are fetched in a few questions; an answer is taken before the next question."""
 FETCH_BYTES = 8 * 1024 * 1024
+"""An answer of that size takes less than a second on a slow network of 100 Mbit/s."""
 HELD_BYTES_MAX = 64 * 1024 * 1024
 """So much may wait to be received; what comes beyond is asked for later."""
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024 - 4096
-DUPLICATES_S = 120
+"""What the servers take in one message, less what their headers and names need."""
 HEADERS = b"NATS/1.0\r\nNats-Msg-Id: %s\r\nNats-Expected-Stream: %s\r\n\r\n"
 _OUT, _ANSWERS, _ELECTED = 1, 2, 3
 """Numbers of the subscriptions: to what is published again, to answers, and to news of who leads."""

@@ -22,10 +22,15 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 CONNECT_S = 1.0
+"""On a network of one house a connection takes milliseconds; another server may be tried after that."""
 PING_S = 2.0
+"""A server that is silent for so long is asked whether it is there."""
 PONG_S = 3.0
+"""And given up after that: with `PING_S` five seconds, as long as servers take to choose another leader."""
 LINE_BYTES_MAX = 64 * 1024
+"""A line of the protocol: INFO of a large cluster has some kilobytes."""
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+"""More than any server of coopy's own delivers: beyond that it is no such server, and must not fill the memory."""
 _READ_BYTES = 64 * 1024
 """The memory for more than 128 KB would be mapped anew for each read, which takes 13 µs; the rest of a read, 3."""
 

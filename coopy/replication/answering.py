@@ -24,10 +24,10 @@ SNAPSHOT_RATE = 4.0, 10.0
 LINE_RATE = 10.0, 20.0
 """Questions about the line, of one connection: a replica looks once a second."""
 ROUND_RATE = 100.0, 200.0
-"""So many messages a second, and at once, are put into the line for replicas that ask how far it goes, however many ask: one that
-takes in tens of thousands of calls a second does not notice them."""
+"""So many messages a second, and at once, are put into the line for replicas that ask how far it goes, however many ask: each
+is an entry that all nodes keep."""
 LOOK_RATE = 50.0, 100.0
-"""So many questions a second, and at once, are put to a stream's leader for replicas: it answers thousands."""
+"""So many questions a second, and at once, are put to a stream's leader for replicas: it has the nodes to answer, too."""
 RETRY_S = 0.2
 """When those come again who asked when too many did."""
 SEQUENCE_MAX = 1 << 63

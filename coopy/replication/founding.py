@@ -27,10 +27,10 @@ OPEN_S = 120.0
 """Machines that are started together come up within that; then it is said who is missing."""
 TURN_S = 10.0
 """By so much later each member makes the things on the servers, if nobody before it in the list has: servers that are asked for the
-same thing at once may come to make it twice. That they are there is mostly seen within a second of the first leader."""
+same thing at once may come to make it twice."""
 FOUNDER_S = 15.0
-"""A node that has not renewed its turn for so long has ended, and another may found. It renews it three times a second and more while
-it lives, see `coopy.network.room.Turn.keep`."""
+"""A node that has not renewed its turn for so long has ended, and another may found. While it lives it
+renews it five times in that, see `coopy.network.room.Turn.keep`."""
 RETRY_S = 0.2
 """What the others write is looked at that often."""
 

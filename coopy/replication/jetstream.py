@@ -15,20 +15,23 @@ from typing import Any
 
 from coopy import log
 from coopy.errors import AuthenticationFailed, NotAMember, SystemClosed, Unavailable, UsageError
+from coopy.ground.line import DUPLICATES_S
 from coopy.network import room as rooms
-from coopy.network import shipping, stream
+from coopy.network import shipping, stream, wire
 from coopy.network.address import Address, parse
 from coopy.network.connection import Connection
 from coopy.network.limits import Sparing
 from coopy.network.membership import Membership
 from coopy.network.room import Room, Turn
 from coopy.network.server import folder, proof
-from coopy.network.server.configuration import Settings
+from coopy.network.server.configuration import PAYLOAD_BYTES_MAX, Settings
 from coopy.network.server.supervisor import Supervisor
 from coopy.network.shipping import ShippedSnapshots
 from coopy.network.stream import State, Stream
 from coopy.network.subjects import NODE, REPLICA, SYSTEM, Names
 from coopy.network.wire import NoTLS
+from coopy.replication import outbox
+from coopy.replication.outbox import RECORD_BYTES_MAX
 from coopy.replication.role import Role, context
 
 OPEN_S = 120.0
@@ -39,6 +42,9 @@ ANSWER_S = 0.5
 """Where nobody takes a connection within that there is no node."""
 MAKE_S = 2.0
 """It is tried again until the node gives up opening: right after a start there is no leader to ask."""
+
+assert RECORD_BYTES_MAX < stream.MESSAGE_BYTES_MAX < PAYLOAD_BYTES_MAX < wire.MESSAGE_BYTES_MAX, "a record fits into a message"
+assert outbox.RETRY_S_MAX + stream.SEND_S < DUPLICATES_S / 10, "what is sent again is known by its name, also after some tries"
 
 
 class JetStream:

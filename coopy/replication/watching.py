@@ -29,12 +29,13 @@ FLUSH_S = 5.0
 """A node's own journal is synced that often. What a power cut takes from it is in the line; a sync more often costs the disk, and one
 less often has the line keep more."""
 LAGGING_S = 60.0
-"""A server that has been started again catches up within seconds, or needs minutes for much: one that does nothing for so long hangs."""
+"""Servers mostly catch up within seconds; after a partition one sometimes stood still for more than a minute. By then it is cheaper to
+start it again than to wait."""
 LAG_MAX = 1000
-"""Messages by which a server may be behind that has come to the end a moment ago: some milliseconds of a busy line."""
+"""Messages by which a server may be behind: a busy line has thousands in a second, and what the leader says of it is that old."""
 BACKWARDS_S = 20.0
-"""A leader that was cut off says for at most some ten seconds how the line stood before; a line that is shorter than what this node has
-applied for longer than that has lost what was acknowledged."""
+"""A leader that was cut off goes on saying how the line stood before: after a partition, clients on its side had no service for 13 to
+20 s. A line that is shorter for longer than that, than what this node has applied, has lost what was acknowledged."""
 KEPT_BYTES = 256 * 1024 * 1024
 """So much of the line is kept although every node has it: a node that was away for a while needs no snapshot."""
 LINE_BYTES_MAX = 1024 * 1024 * 1024

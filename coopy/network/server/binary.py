@@ -12,7 +12,9 @@ from coopy.errors import ServerError
 
 NAME = "nats-server"
 MINIMUM = (2, 11, 0)
+"""In older ones a killed server could lose a replicated stream."""
 _WAIT_S = 20
+"""The program says its version at once; on a machine that swaps, after seconds."""
 
 
 def find(path: str | None = None) -> str:

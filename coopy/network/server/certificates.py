@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 AUTHORITY_DAYS = 3652
+"""Ten years: when it ends, every node needs new certificates."""
 NODE_DAYS = 730
+"""Two years: one that is lost is of use for no longer than that."""
 BACKDATED = timedelta(hours=1)
 """The clocks of the nodes need not agree on the minute."""
 AUTHORITY_KEY = "authority.key"

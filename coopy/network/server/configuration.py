@@ -33,9 +33,11 @@ from coopy.network.address import Address
 from coopy.network.subjects import NODE, REPLICA, SYSTEM, Names
 
 PAYLOAD_BYTES_MAX = 8 << 20
+"""The servers' own default is 1 MB; they advise against more than 8. A record must fit, see `coopy.replication.jetstream`."""
 CONNECTIONS_MAX = 16384
 """Whoever can reach the port takes one without a password, for as long as `_AUTHENTICATION_S`."""
 REPLICA_CONNECTIONS_MAX = 1024
+"""A replica has two. So many leave most of `CONNECTIONS_MAX` to the nodes."""
 REPLICA_SUBSCRIPTIONS_MAX = 1000
 """Of each connection. A replica needs a handful."""
 REPLICA_PAYLOAD_BYTES_MAX = 16384
@@ -43,9 +45,11 @@ REPLICA_PAYLOAD_BYTES_MAX = 16384
 PASSWORD_LENGTH_MAX = 256
 """Characters. The server reads the first line that a client sends up to 4,096 bytes."""
 _AUTHENTICATION_S = 2
+"""A password is sent within milliseconds of the connection; whoever sends none is sent away after that."""
 _ANSWER_S = 45
 """Longer than a question may wait, see `coopy.network.room`."""
 _CLOSED_KEPT = 100
+"""The server keeps what it knows of connections that were closed, for people who look: strangers choose how many there are."""
 
 
 CERTIFICATE, KEY, AUTHORITY = "node.pem", "node.key", "authority.pem"

@@ -31,11 +31,15 @@ import time
 from collections.abc import Callable
 
 POLL_S = 0.02
+"""The lock is mostly given back within milliseconds of the end of the one before."""
 LOOK_S = 1.0
-LINE_BYTES_MAX = 4000  # With mark and newline below PIPE_BUF: a line is written whole or not at all.
+"""How long lines about other sides are counted together."""
+LINE_BYTES_MAX = 4000
+"""With mark and newline below PIPE_BUF: a line is written whole or not at all."""
 PEER_LINES_MAX = 100
 """Lines about other sides that are passed on in LOOK_S."""
 PR_SET_PDEATHSIG = 1
+"""The number of the request in linux/prctl.h."""
 
 
 def main(owner: int, lock: str, grace_s: float, command: list[str]) -> int:

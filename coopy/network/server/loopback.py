@@ -27,6 +27,7 @@ FILE = "password"
 LENGTH_MIN = 32
 """Characters; what is shorter was not made here."""
 _BYTES_MAX = 4096
+"""A password is a short line; whatever else is there is not read into memory."""
 
 
 def path() -> str:

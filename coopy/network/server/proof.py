@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 SCRYPT = {"n": 1 << 15, "r": 8, "p": 1, "maxmem": 64 << 20, "dklen": 32}
+"""128 * n * r bytes are 32 MB, and take 0.1 s of a core; ``maxmem`` must be more than that. ``dklen``: the bytes of an Ed25519 key."""
 SINCE, UNTIL = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
 """For ever, whatever a clock says: whoever has the password can make new ones at any time."""
 AUTHORITY = "node-authority.pem"

@@ -35,13 +35,19 @@ LOCK = "lock"
 GRACE_S = 5.0
 """So long the keeper waits between SIGTERM and SIGKILL."""
 BACKOFF_S = (0.2, 5.0)
+"""The first and the longest wait before a server that has ended is started again; it doubles in between."""
 STEADY_S = 30.0
 """Who ran so long starts again without delay."""
 _TAIL_LINES = 30
+"""What a server says last is mostly why it did not start."""
 _LOOK_S = 0.02
+"""`start` returns that soon after the server is ready."""
 _TICK_S = 5.0
+"""What was left out of the log is told within that."""
 _ANSWER_S = 1.0
+"""A server says who it is as soon as one connects; one that does not is another program."""
 _KEEPER_S = 2.0
+"""The keeper has nothing to do but to end; it is killed if it does not."""
 _LINE = re.compile(r"(?:\[\d+\] )?\[(INF|WRN|ERR|FTL|DBG|TRC)\] ?(.*)")
 _LEVELS = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.ERROR}
 _ID = re.compile(r" *ID: +(\w+)")
