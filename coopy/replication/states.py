@@ -74,7 +74,7 @@ TABLE = {
             "can't write its journal, and waits for the disk; or can't apply an action for lack of memory, and waits until it is "
             "withdrawn. `problem` says which",
             "wait, for at most `timeout=`",
-            "see the state before what can't be applied",
+            "go on; see the state before what can't be applied",
         ),
         State(
             STOPPED,
@@ -87,8 +87,8 @@ TABLE = {
             CLOSING,
             (),
             "is being closed",
-            "raise `SystemClosed`",
-            "raise `SystemClosed`",
+            "are waited for if they are on their way; then they raise `SystemClosed`",
+            "go on until it is closed; then they raise `SystemClosed`",
         ),
     )
 }

@@ -493,8 +493,8 @@ def test_what_a_replica_asks_the_nodes_of_the_line_is_what_its_leader_says(clock
 def test_whoever_asks_of_the_line_without_end_has_the_leader_asked_seldom(clock: Clock) -> None:
     found, _, servers = answering(clock)
     looks: list[object] = []
-    servers.state = lambda timeout_s: looks.append(1) or State(5, 9, 100, 3, "a:1", ())  # type: ignore[assignment, func-returns-value]
-    servers.is_there = lambda sequence, timeout_s: bool(looks.append(1)) or True  # type: ignore[method-assign, func-returns-value]
+    servers.state = lambda timeout_s: looks.append(1) or State(5, 9, 100, 3, "a:1", ())  # type: ignore[func-returns-value]
+    servers.is_there = lambda sequence, timeout_s: bool(looks.append(1)) or True  # type: ignore[func-returns-value]
     said = [each for _ in range(1000) for each in found.line([{}, {"sequence": 7}, {"sequence": 10**30}, {"sequence": "x"}])]
     assert len(looks) == 100 and len(said) == 4000
     assert sum("retry_s" in each for each in said) > 3000
@@ -755,7 +755,7 @@ def test_a_node_says_how_it_is_each_time_and_asks_the_leader_once_a_second() -> 
     found = Watch()
     asked: list[float] = []
     said = found.servers.said
-    found.servers.state = lambda timeout_s: asked.append(found.clock.time) or said  # type: ignore[assignment, func-returns-value]
+    found.servers.state = lambda timeout_s: asked.append(found.clock.time) or said  # type: ignore[func-returns-value]
     for _ in range(10):
         found.look(0.5)
     assert len(found.servers.room.told) == 10 and len(asked) == 5

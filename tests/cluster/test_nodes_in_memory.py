@@ -1,0 +1,244 @@
+"""Whole nodes, with directories of their own, over servers in memory: no nats-server, and no connection."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from cluster.bank import Bank
+from cluster.fakes import Bucket, Turn, member, replica
+from network.servers import until
+
+from coopy import ReadOnlyNode, SystemClosed, control
+from coopy.errors import DamagedLine, Unavailable
+from coopy.ground.line import MemoryLine, MemoryServer
+from coopy.ground.storage import MemorySnapshots
+from coopy.network.address import Address
+from coopy.network.limits import Sparing
+from coopy.network.room import Facts
+from coopy.network.stream import State
+from coopy.network.subjects import Names
+from coopy.replication import states
+from coopy.replication.jetstream import ThisMachine
+from coopy.replication.node import ReplicatedSystem
+from coopy.replication.role import Role
+from coopy.system import open_as
+
+
+class Shipped(MemorySnapshots):
+    progress: Callable[[int, int], None] | None = None
+
+
+class Together:
+    """What all nodes share."""
+
+    def __init__(self) -> None:
+        self.line, self.bucket, self.turns = MemoryServer(), Bucket(), dict[str, str]()
+        self.shipped = Shipped()
+        self.rooms: dict[str, Room] = {}
+
+    def servers(self, role: Role, names: Names, directory: str) -> Any:
+        return Servers(self, role)
+
+
+class Room:
+    """One node's, of those that are there."""
+
+    def __init__(self, together: Together, node: str) -> None:
+        self._together, self.node = together, node
+        self.heard: Callable[[str, Facts], None] = lambda node, facts: None
+        self._said: dict[str, Facts] = {}
+        self._answers: dict[str, Callable[[list[Facts]], list[Facts]]] = {}
+
+    def get(self, key: str) -> tuple[Facts | None, int]:
+        return self._together.bucket.kept.get(key, (None, 0))
+
+    def put(self, key: str, facts: Facts, revision: int) -> bool:
+        return self._together.bucket.room(self.node).put(key, facts, revision)
+
+    def alive(self, within_s: float = 10.0) -> dict[str, Facts]:
+        return {node: facts for node, facts in list(self._said.items()) if node in self._together.rooms}
+
+    def said(self, node: str) -> Facts:
+        return self._said.get(node, {})
+
+    def say(self, facts: Facts) -> None:
+        for room in list(self._together.rooms.values()):
+            if room is not self:
+                room._said[self.node] = facts
+                room.heard(self.node, facts)
+
+    def enter(self) -> None:
+        self._together.rooms[self.node] = self
+
+    def answer(self, what: str, answers: Callable[[list[Facts]], list[Facts]], rate: float, burst: float) -> None:
+        self._answers[what] = answers
+
+    def ask(self, what: str, facts: Facts, timeout_s: float) -> Facts:
+        for room in list(self._together.rooms.values()):
+            if what in room._answers:
+                found = room._answers[what]([facts])[0]
+                if "error" not in found:
+                    return found
+        raise Unavailable(f"no node answers the question for {what}")
+
+
+class Servers:
+    own = url = None
+
+    def __init__(self, together: Together, role: Role) -> None:
+        self._together, self._role = together, role
+        self.clock, self.sparing = ThisMachine(), Sparing()
+        self.room, self.line = Room(together, role.id), MemoryLine(together.line)
+        self.shipped, self.members = together.shipped, self
+
+    def open(self) -> tuple[Address, ...]:
+        return self._role.nodes
+
+    def nodes(self) -> list[str]:
+        return list((self.room.get("members")[0] or {}).get("nodes", []))
+
+    def make(self, replicas: int) -> None:
+        pass
+
+    def make_line(self, replicas: int, first: int) -> None:
+        self._together.line.first = first
+
+    def state(self, timeout_s: float) -> State:
+        there = sorted(name for name in self._together.rooms if name.startswith("n"))
+        return State(
+            self._together.line.first, self._together.line.last, 0, 3, there[0] if there else None, (("x", True, False, 0),)
+        )
+
+    def is_there(self, sequence: int, timeout_s: float) -> bool:
+        return self._together.line.first <= sequence <= self._together.line.last
+
+    def turn(self, key: str, limit_s: float) -> Turn:
+        return Turn(self._together.turns, key, self._role.id)
+
+    def remember(self, nodes: Sequence[Address]) -> None:
+        pass
+
+    def leading(self, state: State, nodes: Sequence[Address], there: Iterable[str]) -> str | None:
+        return state.leader
+
+    def close(self) -> None:
+        self._together.rooms.pop(self._role.id, None)
+        self.line.close()
+
+
+class Nodes:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.together = Together()
+        self.banks: dict[str, Any] = {}
+
+    def open(self, *roles: Role) -> list[Any]:
+        with ThreadPoolExecutor(len(roles)) as together:
+            found = list(together.map(self._opened, roles))
+        self.banks.update(zip((role.id for role in roles), found))
+        return found
+
+    def _opened(self, role: Role) -> Any:
+        kind = partial(ReplicatedSystem, role=role, servers=self.together.servers)
+        directory = self._path / ("replica" if not role.writes else str(role.node.host))
+        return open_as(kind, Bank, directory, validation="off", segment_bytes=1 << 20)
+
+    def close(self, *names: str) -> None:
+        for name in names:
+            control(self.banks.pop(name)).close()
+
+    def are_equal(self) -> bool:
+        for bank in self.banks.values():
+            control(bank).sync()
+        return len({str(control(bank).state_digest()) for bank in self.banks.values()}) == 1
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    found = Nodes(tmp_path)
+    yield found
+    with contextlib.ExitStack() as stack:
+        for name in list(found.banks):
+            stack.callback(found.close, name)
+
+
+TRIO = [member(number) for number in range(3)]
+
+
+def test_three_nodes_and_a_replica_agree_and_one_that_was_away_catches_up(nodes: Nodes) -> None:
+    banks = nodes.open(*TRIO)
+    assert [bank.deposit("x") for bank in banks] == [1, 2, 3]
+    (reader,) = nodes.open(replica())
+    control(reader).sync()
+    assert reader.balance("x") == 3
+    with pytest.raises(ReadOnlyNode):
+        reader.deposit("x")
+    nodes.close(TRIO[1].id)
+    assert banks[0].deposit("x") == 4
+    (back,) = nodes.open(TRIO[1])
+    assert back.balance("x") == 4 and back.deposit("x") == 5
+    assert nodes.are_equal()
+    until(lambda: control(back).status()["leader"] == TRIO[0].id)
+    status = control(back).status()
+    assert (status["state"], status["role"], status["problem"]) == ("ready", "node", None)
+
+
+def test_a_node_that_lacks_what_the_line_has_forgotten_begins_anew_with_a_snapshot_of_another(nodes: Nodes) -> None:
+    banks = nodes.open(*TRIO)
+    banks[0].deposit("x")
+    nodes.close(TRIO[2].id)
+    for _ in range(5):
+        banks[0].deposit("x")
+    control(banks[0]).take_snapshot()
+    until(lambda: control(banks[0]).status()["position"] == nodes.together.line.last)
+    MemoryLine(nodes.together.line).forget(nodes.together.line.last)
+    (back,) = nodes.open(TRIO[2])
+    assert back.balance("x") == 6 and back.deposit("x") == 7
+    assert nodes.are_equal()
+
+
+def test_calls_and_reads_do_in_each_state_what_its_row_says(nodes: Nodes) -> None:
+    (bank,) = nodes.open(member(0, 1))
+    bank.deposit("x")
+    controls: Any = control(bank)
+    controls._system.engine.fail(DamagedLine("the line has a hole"))
+    until(lambda: control(bank).status()["state"] == states.STOPPED)
+    with pytest.raises(DamagedLine, match="the line has a hole"):
+        bank.deposit("x")
+    assert bank.balance("x") == 1 and "a hole" in control(bank).status()["problem"]
+    told: list[tuple[str, str]] = []
+    controls.on_state_changed(lambda before, after: told.append((before, after)))
+    control(bank).close()
+    assert told == [(states.STOPPED, states.CLOSING)]
+    with pytest.raises(SystemClosed):
+        bank.balance("x")
+    (bank,) = nodes.open(member(0, 1))
+    control(bank).close()
+    for call in (bank.deposit, bank.balance):
+        with pytest.raises(SystemClosed):
+            call("x")
+
+
+def test_a_node_whose_servers_can_not_be_reached_lets_its_directory_go(nodes: Nodes, tmp_path: Path) -> None:
+    closed = threading.Event()
+
+    class Away(Servers):
+        def open(self) -> tuple[Address, ...]:
+            raise Unavailable("nobody is there")
+
+        def close(self) -> None:
+            closed.set()
+
+    kind = partial(ReplicatedSystem, role=member(0, 1), servers=cast(Any, lambda role, *others: Away(nodes.together, role)))
+    with pytest.raises(Unavailable, match="nobody is there"):
+        open_as(kind, Bank, tmp_path / "n0", validation="off")
+    assert closed.is_set()
+    (bank,) = nodes.open(member(0, 1))
+    assert bank.deposit("x") == 1
