@@ -150,6 +150,8 @@ class Connection:
                 self._failed = None
                 break
             except Exception as error:
+                # Whoever listens there chooses what the library stumbles over: what is no JSON, or JSON of another shape, comes out
+                # as whatever it is in the library. And what a server refuses is a text in there, of which the type says nothing.
                 problem = f"{self._seen} {error}"
                 # On a busy machine the server may have to wait for the password longer than it does: that says nothing of it.
                 refusal = problem.lower().replace("authentication timeout", "")

@@ -21,10 +21,8 @@ from coopy.log import Bar
 from coopy.network.membership import replicas
 from coopy.network.room import Facts
 from coopy.replication.outlook import Outlook
-from coopy.replication.servers import Servers
+from coopy.replication.servers import OPEN_S, Servers
 
-OPEN_S = 120.0
-"""Machines that are started together come up within that; then it is said who is missing."""
 TURN_S = 10.0
 """By so much later each member makes the things on the servers, if nobody before it in the list has: servers that are asked for the
 same thing at once may come to make it twice."""

@@ -33,9 +33,8 @@ from coopy.network.wire import NoTLS
 from coopy.replication import outbox
 from coopy.replication.outbox import RECORD_BYTES_MAX
 from coopy.replication.role import Role, context
+from coopy.replication.servers import OPEN_S
 
-OPEN_S = 120.0
-"""A cluster that was started all at once has agreed on a leader long before; a machine may be slow."""
 ASK_S = 2.0
 """One node is asked who the members are; if it does not answer soon, the next one is."""
 ANSWER_S = 0.5

@@ -40,7 +40,7 @@ from coopy.replication.mending import Mending
 from coopy.replication.outbox import Group
 from coopy.replication.outlook import Outlook
 from coopy.replication.role import Role
-from coopy.replication.servers import Servers
+from coopy.replication.servers import OPEN_S, Servers
 from coopy.replication.sharing import SHIP_S, Sharing
 from coopy.replication.states import Life
 from coopy.replication.watching import BACKWARDS_S, Watching
@@ -50,8 +50,6 @@ from coopy.spine.replay import Progress
 from coopy.system import System
 from coopy.values.codec import Codec
 
-OPEN_S = 120.0
-"""A node that comes no further for so long does not open: what it lacks, or the servers, must be looked at by a person."""
 RETRY_S = 0.2
 """The servers may have a new leader then."""
 LOOK_S = 1.0

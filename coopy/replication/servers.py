@@ -23,6 +23,10 @@ from coopy.network.limits import Sparing
 from coopy.network.room import Facts
 from coopy.network.stream import State
 
+OPEN_S = 120.0
+"""Machines that are started together, and have a leader to agree on, come up within that. A node that comes no further for so long gives
+up: what it lacks, or the servers, must be looked at by a person."""
+
 Heard = Callable[[str, Facts], None]
 
 

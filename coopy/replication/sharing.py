@@ -16,12 +16,10 @@ from coopy.network.limits import TokenBucket
 from coopy.network.room import Facts
 from coopy.replication import states
 from coopy.replication.outlook import Outlook
-from coopy.replication.servers import Servers
+from coopy.replication.servers import OPEN_S, Servers
 from coopy.replication.states import Life
 from coopy.spine.machine import Machine
 
-OPEN_S = 120.0
-"""A node that begins, or begins anew, can do nothing before the line's leader has answered."""
 SHIP_S = 900.0
 """A state of some gigabytes is written, shipped and read within that; a node that can get none by then gives up."""
 RETRY_S = 0.2
