@@ -371,9 +371,9 @@ class System:
 
     def _refuse_uses(self) -> None:
         if self._check:
-            from coopy.determinism import install
+            from coopy.determinism import uses
 
-            self._unwatch = install.watch(install.refused, self._cls)
+            self._unwatch = uses.watch(uses.refused, self._cls)
 
     def _end(self) -> None:
         self._closing = True

@@ -22,7 +22,7 @@ import pytest
 from deterministic.standing import INSTANT, OFFSET, Standing, action_of, as_module, inside
 
 from coopy import env
-from coopy.determinism import install
+from coopy.determinism import answers, asking, install
 from coopy.errors import UsageError
 
 install.install()
@@ -196,7 +196,7 @@ def test_a_module_of_the_users_may_be_called_as_one_of_the_library(tmp_path: Any
     (tmp_path / "queue.py").write_text("import time\ndef now():\n    return time.time_ns()\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "queue", raising=False)
-    monkeypatch.setattr(install, "_theirs_by_name", {})
+    monkeypatch.setattr(asking, "_theirs_by_name", {})
     import queue
 
     assert inside(queue.now) == INSTANT  # type: ignore[attr-defined]
@@ -224,12 +224,12 @@ def test_what_the_library_does_in_an_action_goes_on_as_before() -> None:
 
 
 def test_a_package_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install, "_LEFT_OUT", set(install._LEFT_OUT))
+    monkeypatch.setattr(asking, "_LEFT_OUT", set(asking._LEFT_OUT))
     metrics = as_module("metrics.timers", "time.time_ns()", time=time)
     assert inside(metrics) == INSTANT
-    install.leave_out("metrics")
+    asking.leave_out("metrics")
     assert inside(metrics) != INSTANT
-    install._theirs_by_name.clear()
+    asking._theirs_by_name.clear()
 
 
 # --- chance ------------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def test_a_generator_of_a_class_of_the_users_is_seeded_too() -> None:
     [(lambda: uuid.uuid1(), 1), (lambda: uuid.uuid4(), 4)]
     + [
         (lambda each=each: each(Standing(), None), version)
-        for each, version in ((install._uuid6, 6), (install._uuid7, 7), (install._uuid8, 8))  # type: ignore[misc]
+        for each, version in ((answers._uuid6, 6), (answers._uuid7, 7), (answers._uuid8, 8))  # type: ignore[misc]
     ],
 )
 def test_identifiers_are_of_their_version_and_all_different(make: Callable[[], uuid.UUID], version: int) -> None:
@@ -360,12 +360,12 @@ def test_identifiers_of_one_action_differ_and_those_with_a_time_ascend() -> None
     assert [each.time for each in first] == [first[0].time + number for number in range(3)]
     assert [(each.node, each.clock_seq) for each in first] == [(1, 2)] * 3
     assert first[0].time == INSTANT // 100 + 0x01B21DD213814000
-    for make in (install._uuid6, install._uuid7):
+    for make in (answers._uuid6, answers._uuid7):
         made = [make(machine, None) for _ in range(4)]  # type: ignore[operator]
         assert sorted(made) == made and len(set(made)) == 4
     assert made[0].int >> 80 == INSTANT // 1_000_000
-    assert install._uuid6(machine, None, 1, 2).int & (1 << 48) - 1 == 1  # type: ignore[arg-type]
-    given = install._uuid8(machine, None, 5, 6, 7).int  # type: ignore[arg-type]
+    assert answers._uuid6(machine, None, 1, 2).int & (1 << 48) - 1 == 1  # type: ignore[arg-type]
+    given = answers._uuid8(machine, None, 5, 6, 7).int  # type: ignore[arg-type]
     assert (given >> 80, given >> 64 & 0xFFF, given & (1 << 62) - 1) == (5, 6, 7)
 
 

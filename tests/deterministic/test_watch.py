@@ -22,8 +22,8 @@ from program import run, write
 
 import coopy
 from coopy import control, init_system, readonly
-from coopy.determinism.install import Use, refused, warned, watch
 from coopy.determinism.rules import DeterminismWarning
+from coopy.determinism.uses import Use, refused, warned, watch
 from coopy.errors import PrevalentError
 
 HERE = Path(__file__)
@@ -259,7 +259,7 @@ def test_warned_says_it_once_for_a_method_and_kind(tmp_path: Path) -> None:
     program = """
         import os, warnings
         from coopy import init_system
-        from coopy.determinism.install import warned, watch
+        from coopy.determinism.uses import warned, watch
 
         class Desk:
             def read(self):
@@ -295,7 +295,7 @@ def test_a_warning_that_is_an_error_stops_the_use(tmp_path: Path) -> None:
 
 def test_without_a_watcher_python_is_not_asked_for_events(tmp_path: Path) -> None:
     program = """
-        from coopy.determinism import install
+        from coopy.determinism import install, uses
         from coopy import init_system
 
         class Desk:
@@ -304,9 +304,9 @@ def test_without_a_watcher_python_is_not_asked_for_events(tmp_path: Path) -> Non
 
         install.install()
         init_system(Desk, "data").work()
-        print(install._hooked)
+        print(uses._hooked)
         for _ in range(2):
-            install.watch(print)
-        print(install._hooked, len(install._watchers))
+            uses.watch(print)
+        print(uses._hooked, len(uses._watchers))
     """
     assert run(write(tmp_path / "desk.py", program)).split() == ["False", "True", "2"]
