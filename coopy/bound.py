@@ -399,7 +399,7 @@ class _Search:
                     parts = list(_items_of(each.items()))
                 else:
                     parts = list(self.parts(each))
-            except Exception as error:
+            except Exception as error:  # Methods of the value raise what they like; the caller is told.
                 return Found(self._path(number), each, None, error)
             self._kept.append(parts)
             self._queue.extend((part, number, step) for step, part in parts)

@@ -42,6 +42,7 @@ _NOTHING = frozenset(
 )
 _STORES = frozenset("STORE_FAST STORE_DEREF STORE_NAME STORE_GLOBAL".split())
 # How many values these take, and that they leave none.
+_SHUFFLES = frozenset({"COPY", "DUP_TOP", "SWAP", "ROT_TWO", "ROT_THREE", "ROT_FOUR", "ROT_N", "DUP_TOP_TWO"})
 _TAKERS = {
     "POP_TOP": 1,
     "RETURN_VALUE": 1,
@@ -237,7 +238,16 @@ class _Decompiler:
             self._stack.append(None)
         elif name == "GET_YIELD_FROM_ITER":
             self._push(ast.YieldFrom, value=self._iterated())
-        elif name in ("COPY", "DUP_TOP"):
+        elif name in _TAKERS:
+            self._drop(_TAKERS[name])
+        elif name in _SHUFFLES:
+            self._shuffle(name, arg)
+        else:
+            self._unknown(each)
+
+    def _shuffle(self, name: str, arg: int) -> None:
+        """Puts what is on the stack in another order, or there twice."""
+        if name in ("COPY", "DUP_TOP"):
             place = arg if name == "COPY" else 1
             self._stack.append(self._stack[-place] if place <= len(self._stack) else None)
         elif name in ("SWAP", "ROT_TWO"):
@@ -248,13 +258,9 @@ class _Decompiler:
             place = {"ROT_THREE": 3, "ROT_FOUR": 4}.get(name, arg)
             self._stack[:0] = [None] * (place - len(self._stack))
             self._stack.insert(-place + 1 or len(self._stack), self._stack.pop())
-        elif name == "DUP_TOP_TWO":
+        else:
             self._stack[:0] = [None] * (2 - len(self._stack))
             self._stack += self._stack[-2:]
-        elif name in _TAKERS:
-            self._drop(_TAKERS[name])
-        else:
-            self._unknown(each)
 
     def _unknown(self, each: dis.Instruction) -> None:
         effect = dis.stack_effect(each.opcode, each.arg, jump=False)

@@ -315,7 +315,7 @@ class _Child:
                 self._close(1, place=0)
                 self._keep_showing_life()
                 found = self._function()
-            except BaseException as error:
+            except BaseException as error:  # Whatever it is, a child can only tell of it and end.
                 said = f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:_MESSAGE_BYTES_MAX]
             else:
                 said = _DONE + (found or b"")

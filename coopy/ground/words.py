@@ -25,7 +25,7 @@ def whole(value: object) -> str:
     """The repr of a value; of a value that has none, what it is."""
     try:
         return number(value) if type(value) is int else repr(value)
-    except Exception as error:
+    except Exception as error:  # A repr may raise anything, and a message must not.
         return without_repr(value, error)
 
 

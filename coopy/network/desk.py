@@ -220,7 +220,7 @@ class Desk:
             questions = [facts for _, facts in read if facts is not None]
             try:
                 found = iter(kind.answers(questions) if questions else [])
-            except Exception as error:
+            except Exception as error:  # A question that can't be answered must not end the desk; who asked is told.
                 self._connection.sparing.warn(
                     f"not answered {kind.name} {type(error).__name__}",
                     "%s: a question for %s was not answered: %s",

@@ -22,7 +22,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from coopy.errors import CheckFailed, NotRepeatable, SharedArgument, StateChanged
+from coopy.errors import CheckFailed, EncodingError, NotRepeatable, SharedArgument, StateChanged
 from coopy.ground.running import current
 from coopy.spine.calling import Call, begin_each
 from coopy.spine.engine import Engine, with_lock
@@ -93,7 +93,7 @@ class CheckedEngine(Engine):
         before = self._expected
         try:
             result = super().call(method, args, kwargs, False)
-        except Exception as error:
+        except Exception as error:  # The domain's own: it is raised below, once the state has been compared.
             failure = error
         index = self.log.last
         if failure is None or self.machine.applied == index:
@@ -302,7 +302,7 @@ def _copy(domain: object, value: object) -> tuple[bytes, list[Any]]:
             pickler = _CopiedDeeply(domain)
             pickler.dump(value)
     except Exception:
-        pass
+        pass  # As far as pickle goes: methods of the value may raise anything.
     return pickler.file.getvalue(), pickler.found
 
 
@@ -316,7 +316,7 @@ def _objects_in(value: Any) -> list[Any]:
         return []
     try:
         return digest.survey([value])[1][1:]
-    except Exception:
+    except EncodingError:
         return []
 
 

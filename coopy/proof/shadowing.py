@@ -38,7 +38,7 @@ def follow() -> None:
         reading = Reading(begun["basedir"], cls)
         machine = reading.machine(begun["after"])
         tail = Tail(begun["basedir"], reading.manifest.system, machine.applied)
-    except Exception as error:
+    except Exception as error:  # Code of the domain runs here; whatever it raises is said to the other process.
         problem = f"could not follow: {type(error).__name__}: {error}"
     for line in questions:
         asked = json.loads(line)

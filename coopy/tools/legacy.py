@@ -398,7 +398,7 @@ def _is_whole(data: bytes, offset: int) -> bool:
     try:
         for _ in pickletools.genops(stream):
             pass
-    except Exception:
+    except Exception:  # Bytes that are no pickle make its reader raise almost anything.
         return False
     return True
 
@@ -647,7 +647,7 @@ def _run_one(domain: Any, record: _Action, index: int, where: str) -> bool:
         method(*record.args, **record.kwargs)
     except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # The domain's own, as when it was recorded; the outcome is compared.
         failure = error
     finally:
         current.machine = before

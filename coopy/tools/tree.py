@@ -152,7 +152,7 @@ def shown(value: object, width: int) -> str:
         return start + size
     try:
         text = words.number(value) if type(value) is int else repr(value) if _is_leaf(value) else _Brief(width).repr(value)
-    except Exception as error:
+    except Exception as error:  # What is inside may be of a class that answers what it likes.
         text = words.without_repr(value, error)
     if "\n" in text:
         text = " ".join(text.split())
@@ -169,11 +169,7 @@ class _Brief(reprlib.Repr):
         self.maxstring = self.maxlong = self.maxother = width
 
     def repr_instance(self, x: object, level: int) -> str:
-        try:
-            text = repr(x)
-        except Exception as error:
-            text = words.without_repr(x, error)
-        return text if len(text) <= self.maxother else text[: self.maxother - 1] + "…"
+        return words.shown(x, self.maxother)
 
     def repr_int(self, x: int, level: int) -> str:
         return words.shown(x, self.maxlong)
@@ -316,7 +312,7 @@ def _written(node: ast.expr) -> str:
 def _attribute(value: object, name: str) -> list[object]:
     try:
         return [getattr(value, name)]
-    except Exception:
+    except Exception:  # A property of the domain's may raise anything.
         return []
 
 
@@ -332,7 +328,7 @@ def _item(value: Any, node: ast.expr) -> list[object]:
             # Not by way of a __missing__, which may add it.
             return [dict.__getitem__(value, key)] if dict.__contains__(value, key) else []
         return [value[key]]
-    except Exception:
+    except Exception:  # So may its __getitem__.
         return []
 
 
@@ -597,5 +593,5 @@ def _equal(old: object, new: object) -> bool:
         pass  # An array, say, answers with an array.
     try:
         return deep.dumps(old) == deep.dumps(new)
-    except Exception:
+    except Exception:  # What can't be pickled is shown as changed.
         return False

@@ -54,7 +54,7 @@ def call_of(record: bytes) -> tuple[str | None, str]:
             raise ValueError("it names no method")
         values = [shown(each, WIDTH) for each in args] + [f"{key}={shown(each, WIDTH)}" for key, each in kwargs.items()]
         return name, f"{name}({', '.join(values)})"
-    except Exception as error:
+    except Exception as error:  # Nothing is unpickled whole, and bytes of any kind may come.
         return None, f"a call that can't be shown without the code it was recorded with ({type(error).__name__}: {error})"
 
 

@@ -496,7 +496,7 @@ def _shown(value: object) -> str:
     brief.maxstring = brief.maxother = brief.maxlong = _WORDS_MAX
     try:
         found = brief.repr(value)
-    except Exception:
+    except Exception:  # What is inside may raise anything; the whole is shown in another way.
         return shown(value, _WORDS_MAX)
     return found if len(found) <= _WORDS_MAX else found[: _WORDS_MAX - 1] + "…"
 
@@ -657,7 +657,7 @@ def answer() -> None:
     looking.only("A second process, for verify twice,")
     try:
         cls = domain.again(asked["module"], asked["name"], asked["file"])
-    except Exception as error:
+    except Exception as error:  # The domain's module is imported, and may raise anything.
         text = (
             f"{asked['module']} cannot be imported: {type(error).__name__}: {error}. A domain's module must not need more "
             f"than PATH and HOME of its environment"

@@ -73,7 +73,6 @@ assert _BETWEEN_OPCODES.rfind(b"C") == 0, "no two overlap: each that is found is
 _LARGE_BYTES = 16 * 1024 * 1024  # A state that may take long to load.
 _BYTE_CODE = b"B%c%b" % (len(bytecode.PYTHON), bytecode.PYTHON.encode("ascii"))
 _BINGET = 0x68
-_PROTO = 0x80  # With which a pickle begins; no tag has it, nor the name of a Python.
 _LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
 _JOIN_HEAD = b"\x80\x05("
 _JOIN_TAIL = b"l."
@@ -306,7 +305,7 @@ class Codec:
                         pickled = _dumps(said, PROTOCOL)
                         file.write(pickled + _SAID_OF_STATE.pack(len(pickled), _MARK_OF_STATE))
                     return
-                except Exception as error:
+                except Exception as error:  # The next way may keep it; the last one raises.
                     if number == len(ways) or isinstance(error, (RecursionError, bound.BelongsToProcess)):
                         raise
                     file.restart()
@@ -415,12 +414,12 @@ class Codec:
             except RecursionError:
                 raise
             except Exception:
-                pass
+                pass  # What can't be pickled as it is goes the long way below.
         try:
             return b"P" + _bytes_of(_Pickler, _DeepPickler, self, value, domain)
         except RecursionError:
             raise
-        except Exception:
+        except Exception:  # What pickle can't keep, dill may.
             return _BYTE_CODE + _bytes_of(_dill_pickler, _deep_dill_pickler, self, value, domain)
 
     def _blame(self, call: Call, parameters: Sequence[str], domain: object) -> NoReturn:
@@ -783,7 +782,7 @@ def _all_distinct(name: str, args: tuple[Any, ...]) -> bool:
 def _is_importable(cls: type) -> bool:
     try:
         _dumps(cls, PROTOCOL)
-    except Exception:
+    except Exception:  # A metaclass may raise anything; then it is pickled in another way.
         return False
     return True
 

@@ -126,10 +126,6 @@ def load() -> None:
         from hashlib import blake2b as _blake2b
 
 
-class _Undigestible(Exception):
-    pass
-
-
 class _Unordered(list[Any]):
     """The elements of a set whose class is made from set or frozenset."""
 

@@ -106,7 +106,7 @@ def become(command: list[str], keeper: int, die_with: Callable[[], object] | Non
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.execv(command[0], command)
-    except BaseException as error:
+    except BaseException as error:  # The child of a fork: it tells why it could not become the server, and ends.
         os.write(output, f"{command[0]}: {error}\n".encode("utf-8", "replace"))
     finally:
         os._exit(127)

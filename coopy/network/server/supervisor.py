@@ -191,7 +191,7 @@ class Supervisor:
             if self._ended is not None:
                 try:
                     self._ended(reason)
-                except Exception:
+                except Exception:  # The server is to be started again, whatever its listener does.
                     _log.exception("the server had ended; what was to be told of it raised")
             while True:
                 if stopping.wait(delay_s):
