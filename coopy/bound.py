@@ -26,7 +26,7 @@ from coopy.ground import words
 
 Reducer = Callable[[Any], Any]
 
-PROTOCOL = 5
+PROTOCOL = 5  # That of pickle in which arguments and states are kept; reducers answer differently in older ones.
 _plainly: Reducer = operator.methodcaller("__reduce_ex__", PROTOCOL)
 
 

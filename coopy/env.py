@@ -24,7 +24,7 @@ from coopy.ground.running import current
 if TYPE_CHECKING:
     import uuid
 
-_BLOCK_BYTES = 64
+_BLOCK_BYTES = 64  # The longest digest that blake2b has: the fewest calls for what is drawn.
 
 
 class Draws:

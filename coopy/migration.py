@@ -38,7 +38,7 @@ from coopy.ground.words import shown
 MARK = "<version>"
 """Name of the action that says that from here on a higher version records."""
 
-FIRST = 1
+FIRST = 1  # The version of a class that says none.
 _ATTRIBUTE = "__coopy_migration__"
 
 Class = TypeVar("Class", bound=type)

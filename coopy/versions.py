@@ -40,7 +40,7 @@ F = TypeVar("F", bound=Function)
 
 _ATTRIBUTE = "_coopy_code_version"
 _MARKS = (READONLY, UNLOCKED, ABORT_EXCEPTION, TRANSACTIONAL)
-_VERSION_MAX = (1 << 31) - 1
+_VERSION_MAX = (1 << 31) - 1  # A code version is a positive int of 32 bits, wherever it is written.
 
 
 class Coded(Protocol):

@@ -21,7 +21,7 @@ from coopy.ground.running import Moment
 
 Answer = Callable[..., Any]
 """Called with the action that runs, with what was replaced, and with the arguments."""
-_NS = 1_000_000_000
+_NS = 1_000_000_000  # How many nanoseconds a second has.
 
 
 class Chance:

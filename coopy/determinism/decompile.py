@@ -41,8 +41,8 @@ _NOTHING = frozenset(
     "NOP RESUME PRECALL CACHE EXTENDED_ARG COPY_FREE_VARS MAKE_CELL SETUP_ANNOTATIONS GEN_START NOT_TAKEN POP_BLOCK".split()
 )
 _STORES = frozenset("STORE_FAST STORE_DEREF STORE_NAME STORE_GLOBAL".split())
-# How many values these take, and that they leave none.
 _SHUFFLES = frozenset({"COPY", "DUP_TOP", "SWAP", "ROT_TWO", "ROT_THREE", "ROT_FOUR", "ROT_N", "DUP_TOP_TWO"})
+# How many values these take, and that they leave none.
 _TAKERS = {
     "POP_TOP": 1,
     "RETURN_VALUE": 1,

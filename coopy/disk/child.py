@@ -43,17 +43,17 @@ from coopy.ground import collector
 
 AVAILABLE = hasattr(os, "fork")
 GONE_S = 1.0
-"""So long a child that was killed is waited for; one that the kernel keeps longer is looked for by the next snapshot or closing."""
+"""A child that was killed is waited for this long; one that the kernel keeps longer is looked for by the next snapshot or closing."""
 
 STUCK_S = 20.0
 """A child that has done nothing for so long is ended: neither used the processor nor waited for the disk."""
 
-_LOOK_S = 0.5
-_BEAT_S = 1.0
-_WORK_S = 0.005
+_LOOK_S = 0.5  # How long it is waited for an answer of the child before somebody looks whether it is still there.
+_BEAT_S = 1.0  # The child shows that it lives this often: far more often than it is given up for being silent.
+_WORK_S = 0.005  # CPU time that counts as work since the beat before: more than a loop that waits takes.
 _BEAT = b"."
 _DONE = b"done"
-_MESSAGE_BYTES_MAX = 4096
+_MESSAGE_BYTES_MAX = 4096  # A pipe passes on this many bytes whole, in one write, on every system (PIPE_BUF on Linux).
 _HERE = __name__.replace(".", r"\.") + r"\Z"
 
 _until: tuple[float, str] | None = None

@@ -36,7 +36,7 @@ from coopy.ground.holding import AT_ONCE, run_with
 AWAKE = 2
 """Callers that are woken at a time: one that runs, one on its way."""
 
-PATIENCE_S = 0.1
+PATIENCE_S = 0.1  # A hint that was lost costs a caller no more than this; a sync of a busy disk takes as long.
 
 
 class _Waiter:

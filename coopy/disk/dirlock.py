@@ -34,7 +34,7 @@ from coopy.errors import DirectoryInUse, ForeignDirectory, JournalError
 from coopy.ground.paths import is_file, refusal
 
 NAME = "lock"
-_BYTES_MAX = 256
+_BYTES_MAX = 256  # The lock file is one line of a pid, a boot and a place; a longer one is not ours.
 _BOOT = re.compile(r"([0-9A-Za-z-]{8,64}) [0-9]{1,20} ([0-9]+:[0-9]+)\Z")
 _CANT_BE_LOCKED = frozenset(
     {errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}

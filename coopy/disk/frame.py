@@ -56,15 +56,15 @@ HEAD = struct.Struct("<BBIQQ")
 MANY_HEAD = struct.Struct("<BI4sIQQI")
 TAIL = struct.Struct("<IB")
 HEAD_FIRST = (0x43, 20 + PREFIX_BYTES)
-POP = 0x30
+POP = 0x30  # The opcode of pickle that takes one value from its stack: part of the format.
 MARK = bytes(HEAD_FIRST)
 MANY_MARK = b"\xf7Co\xf7"
-MANY_MARK_AT = 5
+MANY_MARK_AT = 5  # Where the mark stands in a frame of several: after POP and the checksum.
 BININT = b"J"
 END_BYTES = len(BININT) + TAIL.size
 OVERHEAD = HEAD.size + END_BYTES
 TOGETHER_MAX = 64
-"""So many records are in a frame at most: what is damaged in one, they are damaged with."""
+"""A frame holds at most this many records: damage to one of them is damage to all."""
 assert (HEAD.size, OVERHEAD, MANY_HEAD.size) == (22, 28, 33), "the tables above are what is packed"
 
 _RESIDUE = zlib.crc32(zlib.crc32(b"").to_bytes(4, "little"), zlib.crc32(b""))

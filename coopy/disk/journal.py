@@ -51,11 +51,13 @@ from coopy.ground.record import WRAP
 from coopy.log import warn
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-FIRST_BYTES = 1024 * 1024
+"""A segment is forgotten as a whole: much smaller ones would be many files, much larger ones would keep old actions long."""
+FIRST_BYTES = 1024 * 1024  # A system that is just begun, or small for ever, takes no more room than this.
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
+"""Room is made in steps that double up to this: a longer one would hold up the call that needs it."""
 CHECKED_S = 0.05
 """A sync looks whether the directory is where it was if the last look was so long ago."""
-_AGAIN_BYTES = 1024 * 1024
+_AGAIN_BYTES = 1024 * 1024  # It is read again in pieces, so that a large segment is not in memory twice.
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 """Errors that say more of the process than of the disk: what raised one may be tried again, also a sync."""
 

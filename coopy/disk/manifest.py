@@ -33,10 +33,10 @@ from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat
 from coopy.ground.paths import is_file
 
 NAME = "coopy.json"
-FORMAT = 1
+FORMAT = 1  # A higher one is refused: it was written by a newer coopy.
 SERIALIZER = "pickle5"
-SYSTEM_BYTES = 16
-SECRET_BYTES = 32
+SYSTEM_BYTES = 16  # Random, so that no two systems have the same: 128 bits, like a UUID.
+SECRET_BYTES = 32  # What draws are made from: 256 bits, which nobody can try out.
 
 
 class Manifest(NamedTuple):

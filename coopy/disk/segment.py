@@ -36,9 +36,10 @@ from coopy.ground.paths import is_file
 from coopy.ground.record import WRAP
 
 BLOCK = 32 * 1024
+"""What a crash left is looked for block by block: small enough that little is lost to its unused end, large enough for many frames."""
 _ZEROS = bytes(BLOCK)
 MAGIC = b"COOPYSEG"
-VERSION = 1
+VERSION = 1  # Of the format of segments; another one is refused.
 HEADER = struct.Struct("<8sI16sQ24sI")
 assert HEADER.size == 64, "the table above is what is packed"
 

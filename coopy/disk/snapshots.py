@@ -36,11 +36,11 @@ from coopy.ground.paths import is_file, reads
 from coopy.ground.storage import StateWriter, Trial
 from coopy.log import warn
 
-CHUNK = 1024 * 1024
+CHUNK = 1024 * 1024  # Checksums are of this much, so that a snapshot is checked while it is read.
 TRIAL_S, TRIAL_TIMES = 30.0, 10
 """Loading a state again may take so many seconds, or so many times as long as writing it."""
 MAGIC = b"COOPYSNP"
-VERSION = 1
+VERSION = 1  # Of the format of snapshots; another one is refused.
 HEADER = struct.Struct("<8sI16sQB23sI")
 FOOTER = struct.Struct("<QI")
 assert HEADER.size == 64, "the table above is what is packed"

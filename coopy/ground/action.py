@@ -53,7 +53,7 @@ assert (HEADER.size, HEADER.size + len(NO_CALL)) == (PREFIX_BYTES, AMENDMENT_BYT
 )
 
 _EPOCH = datetime(1970, 1, 1)
-_NS = 1_000_000_000
+_NS = 1_000_000_000  # How many nanoseconds a second has.
 
 
 def header(instant: int, offset: int, outcome: int) -> bytes:

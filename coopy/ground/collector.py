@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GROWTH = 1.25
+"""A quarter more objects than at the last look: looks are rare while a state grows, and what is dropped is found soon."""
 BLOCKS_MIN = 100_000
 """Growth by fewer blocks is nothing: they are some ten megabytes."""
 

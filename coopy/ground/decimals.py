@@ -21,7 +21,7 @@ from coopy.ground.running import current
 NAME = "decimal:Decimal"
 """How stored bytes name the class."""
 
-_MODULES_MAX = 1000
+_MODULES_MAX = 1000  # A program that imports more than this is not searched to its end: opening must not take seconds.
 
 
 class _Used:

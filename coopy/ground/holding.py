@@ -21,8 +21,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-AT_ONCE = 0.0
-FOR_EVER = -1.0
+AT_ONCE = 0.0  # What `acquire` of a lock takes for: do not wait.
+FOR_EVER = -1.0  # What `acquire` of a lock takes for: wait without an end.
 
 
 def run_with(lock: Any, function: Callable[[], object], timeout_s: float = FOR_EVER) -> bool:

@@ -15,12 +15,13 @@ from threading import RLock
 from coopy.ground.holding import run_with
 
 OWN_FRAMES = 50
-"""So many frames of this package lie between a replay and a method, at the most."""
+"""At most this many frames of this package lie between a replay and a method."""
 
 _lock = RLock()
 _rooms: dict[object, int] = {}
 """By how much each of those that replay now has to raise the limit: all threads share it."""
 _base = _raised = _wanted = 0
+"""Limits of recursion, 0 for none: that of the program, what we raised it to, and what a replay needs."""
 
 
 @contextmanager

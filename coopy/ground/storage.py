@@ -314,7 +314,7 @@ class MemoryEntries:
         self._entries.clear()
 
 
-ENTRIES_MAX = 1000
+ENTRIES_MAX = 1000  # A file of digests stays some hundred kilobytes; every second of the older ones goes.
 
 
 def thinned(entries: list[Entry]) -> list[Entry]:

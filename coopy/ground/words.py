@@ -6,7 +6,7 @@ Hexadecimal is exact, quick, and a literal as well.
 
 from __future__ import annotations
 
-WIDTH = 200
+WIDTH = 200  # A value in a message takes two lines of a terminal at most.
 BITS_MAX = 14_000
 """An int of more bits than that, 4,215 digits, is in hexadecimal wherever it is written: Python's limit can be changed."""
 

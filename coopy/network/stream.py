@@ -48,7 +48,7 @@ MESSAGE_BYTES_MAX = 8 * 1024 * 1024 - 4096
 """What the servers take in one message, less what their headers and names need."""
 HEADERS = b"NATS/1.0\r\nNats-Msg-Id: %s\r\nNats-Expected-Stream: %s\r\n\r\n"
 _OUT, _ANSWERS = 1, 2
-"""Numbers of the subscriptions: to what is published again, and to answers."""
+"""Numbers of the subscriptions: to what is published again, and to answers. What has another number is news of who leads."""
 
 
 Asks = Callable[[str, dict[str, Any], float], Coroutine[Any, Any, dict[str, Any]]]

@@ -16,7 +16,7 @@ from coopy.ground import action
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.options import checked
 
-_NS = 1_000_000_000
+_NS = 1_000_000_000  # How many nanoseconds a second has.
 PRUNED_IN_PART = "All that is to stay is there; of what was to go some may be gone. Free the cause and prune again."
 
 

@@ -29,7 +29,7 @@ from coopy.past.reading import Reading
 from coopy.values.codec import decode_joined
 
 Point = int | datetime
-INTERVAL_S = 0.2
+INTERVAL_S = 0.2  # People who watch see an action at once; a look at the end of a file costs little.
 
 
 def actions(reading: Reading, since: Point | None = None, until: Point | None = None) -> Iterator[Action]:

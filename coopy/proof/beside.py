@@ -23,7 +23,7 @@ APART_S = 2.0
 """What has to be known before the system is open, or closed, may take so long in a child, and is not known if it takes longer."""
 CHECK_S = 60.0
 """A self-check may take so long."""
-PATH_CHARS = 1000
+PATH_CHARS = 1000  # A path is for people, and it must pass through a pipe in one piece.
 
 
 class Beside:

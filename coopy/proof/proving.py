@@ -27,18 +27,19 @@ from coopy.spine.machine import Machine
 
 INLINE_S = 0.02
 """Digests that take no longer, together, are compared while a system is opened; others afterwards, in a child."""
-CLOSE_S = 0.5
-SNAPSHOT_S = 1.0
+CLOSE_S = 0.5  # A digest may take this long when a system is closed: nobody notices it, and a longer one would be noticed.
+SNAPSHOT_S = 1.0  # A digest may take this long in the child of a snapshot, which takes longer itself.
 LOOK_S = 0.005
 """A digest may take so long: when a system is closed; with a snapshot, in a child; and between two calls."""
-INTERVAL_S = 1.0
+INTERVAL_S = 1.0  # States are said this often at most, and more seldom while no snapshot is written.
 PART_OF_TIME = 0.005
 """Between two calls a digest is taken at most so often, and so that all take no more than this part of the time."""
 SOON = 8
 """At so many calls after a start, or after a snapshot, a digest is taken."""
-PATH_S = 10.0
+PATH_S = 10.0  # The path to a difference is searched for this long: it helps, and is not what proves.
 NARROWING_S = 2.0
-NARROWING_MAX = 64
+"""Replay to find where a difference began may cost this much more; what takes longer is left to `coopy verify`."""
+NARROWING_MAX = 64  # Of a long list every n-th state is compared: a search needs no more.
 
 Apart = Callable[[Callable[[], "bytes | None"]], "bytes | None"]
 """Runs a function where it can do no harm and does not last for ever, and returns what it returns; None if nothing came of it."""

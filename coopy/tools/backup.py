@@ -36,8 +36,8 @@ from coopy.past.reading import Reading
 from coopy.tools import repair
 from coopy.tools.contents import look
 
-CHUNK = 1024 * 1024
-_TRIES = 20
+CHUNK = 1024 * 1024  # Copied in pieces, so that a backup takes no memory and can be ended.
+_TRIES = 20  # Each time a snapshot went while it was copied; after this many something else is wrong.
 _HELD = 256  # Files that are open at once; of older ones it has to be hoped that nobody prunes them meanwhile.
 
 Progress = Callable[[int, int], None]

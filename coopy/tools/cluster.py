@@ -30,13 +30,13 @@ from coopy.network.server import folder, proof
 from coopy.network.server.configuration import TLS
 from coopy.network.subjects import ALIVE_OF_ALL, NODE, STREAM_NAMES, SYSTEM, Names
 
-OPEN_S = 5.0
-ASK_S = 2.0
+OPEN_S = 5.0  # A server that answers at all answers at once; the command says so otherwise.
+ASK_S = 2.0  # An election takes a second or two: what is not known then is shown as not known.
 HEAR_S = 1.2
 """Each node says twice a second how it is."""
-INFORM_S = 1.0
-LEAD_S = 15.0
-RETRY_S = 0.1
+INFORM_S = 1.0  # Each stream is asked in turn, and a person waits.
+LEAD_S = 15.0  # A leader that steps down is followed within an election, or a few on a busy machine.
+RETRY_S = 0.1  # A person waits: it is looked again this often.
 READY = "ready"
 
 

@@ -28,7 +28,7 @@ from coopy.ground import action, paths
 from coopy.ground.record import PREFIX_BYTES
 
 WHOLE, TORN, DAMAGED = "whole", "torn", "damaged"
-_TRIES = 10
+_TRIES = 10  # Each time a file went or came while the directory was read; after this many something else is wrong.
 SYSTEM = slice(12, 12 + manifest.SYSTEM_BYTES)  # In the headers of segments and snapshots alike.
 
 

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FIRST_NUMBER = 2
+_FIRST_NUMBER = 2  # coopy 0.4.6 began to number with it.
 _FORMAT_MAX = 2  # of coopy.json, that of 0.7.0
 _ENVELOPES = {b"COOPY-HMAC-1\0": "signed", b"COOPY-COMPRESSED-1\0": "compressed"}
 _CONVERT = "Nothing was changed. Write it anew with coopy.convert() of 0.7.0, unsigned, with pickle, uncompressed."

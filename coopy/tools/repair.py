@@ -43,7 +43,7 @@ from coopy.errors import StorageError, UsageError
 from coopy.ground import paths
 from coopy.tools.contents import SYSTEM, WHOLE, Damage, Look, Survey, is_there, survey
 
-CHUNK = 1024 * 1024
+CHUNK = 1024 * 1024  # Copied in pieces, so that a large segment takes no memory.
 Progress = Callable[[int, int], None]
 """Called with the bytes that are copied and the bytes in all."""
 

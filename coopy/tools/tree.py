@@ -36,9 +36,9 @@ _CONTAINERS: tuple[tuple[Any, str, str], ...] = (
     (frozenset, "member", "members"),
 )
 _NO_REPR: Any = object.__repr__
-_KEY_CHARS = 60
-_LEAST_CHARS = 20
-_SHORT_ITEMS = 8
+_KEY_CHARS = 60  # A key is a part of a line; it is told from others by its beginning.
+_LEAST_CHARS = 20  # In a narrower column nothing could be read.
+_SHORT_ITEMS = 8  # Collections of more are drawn as branches, not in one line.
 _LEVELS_MAX = 100  # The JSON of the standard library recurses.
 _ALIKE_PARTS = 32
 _ALIKE_ITEMS_MAX = 20_000

@@ -21,7 +21,7 @@ from coopy.ground.action import HEADER
 from coopy.ground.words import shown
 from coopy.values.codec import pickle_of
 
-WIDTH = 60
+WIDTH = 60  # Each argument is a part of one line.
 _HEAD, _TAIL = b"\x80\x05(", b"l."
 """What makes the two objects of a call a pickle of a list."""
 

@@ -61,11 +61,11 @@ Progress = Callable[[str, int, int], None]
 LOOKS = 8
 """How often the states are compared in one pass of two processes."""
 
-_TRIES = 3
-_PLACES_MAX = 5
-_QUESTIONS_MAX = 200
-_MEMBERS_MAX = 100_000
-_WORDS_MAX = 80
+_TRIES = 3  # Each time a file was pruned while it was read; after this many something else is wrong.
+_PLACES_MAX = 5  # People see from a few places what differs; the rest is mostly the same mistake.
+_QUESTIONS_MAX = 200  # Each question is a round trip to another process; a path is found with fewer.
+_MEMBERS_MAX = 100_000  # A collection of more members is compared as a whole, or looking would take longer than replay.
+_WORDS_MAX = 80  # A value takes one line of a terminal.
 _ADVICE = (
     "The method depends on something that is not in its arguments, its clock or its env: the order of a set, the "
     "local time zone, the environment, a file. Sort the set, or pass the value as an argument."

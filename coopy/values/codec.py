@@ -54,13 +54,13 @@ from coopy.values import bytecode, deep, entities
 
 Call = tuple[Any, ...]
 
-PROTOCOL = 5
+PROTOCOL = 5  # The newest that every supported Python writes; part of the format.
 SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
 _EQUAL_TO_THEMSELVES = SCALARS - {float}
 """What is not equal to itself, NaN, is found in a dict as the same object alone. Replay makes a new one for each that is stored, so
 a live call gets a new one, too."""
-INLINE_BYTES_MAX = 60_000
-RECORD_BYTES_MAX = 1 << 31
+INLINE_BYTES_MAX = 60_000  # What pickle writes below 64 KiB is one frame, so that its head can be cut off.
+RECORD_BYTES_MAX = 1 << 31  # The size of a frame is a field of 32 bits; half of that leaves room for what is around a record.
 _TEXTS = frozenset({str, bytes})
 _OPAQUE = struct.Struct("<2sI")
 _NONE_BINBYTES = b"NB"

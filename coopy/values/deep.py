@@ -21,12 +21,12 @@ from itertools import islice
 from types import FunctionType
 from typing import Any, ClassVar
 
-PROTOCOL = 5
+PROTOCOL = 5  # As in `codec`; it is not imported from there, which is above.
 DEPTH_MAX = 500_000
-"""So many objects inside one another at the most: each takes a kilobyte while it is pickled. An object of a class counts twice, as
+"""At most this many objects inside one another: each takes a kilobyte while it is pickled. An object of a class counts twice, as
 it is a dict of attributes as well; one with slots three times."""
 
-_BATCH = 1000
+_BATCH = 1000  # As many items between two marks as pickle has.
 
 Saving = Iterator[Any]
 

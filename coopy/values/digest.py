@@ -43,13 +43,14 @@ from coopy import bound
 from coopy.errors import EncodingError
 from coopy.ground import words
 
-DIGEST_BYTES = 16
+DIGEST_BYTES = 16  # 128 bits: two states that differ have the same digest about never.
 FORMAT = 1
 """Goes up when equal states get other digests than before."""
-_FORMAT = 2
-_CHUNK = 8192
+_FORMAT = 2  # That of marshal without references: what is equal must be the same bytes.
+_CHUNK = 8192  # Tokens are hashed in pieces of this many: fewer calls, and no list as long as the state.
 _ROUNDS_MAX = 32
-_BULK_MIN = 8
+"""Each round tells more objects that refer to one another apart; what is alike after this many is taken for equal."""
+_BULK_MIN = 8  # Below this many the quick way for many of a kind costs more than it saves.
 
 _SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
 _TEXTS = frozenset({str, bytes})

@@ -25,7 +25,7 @@ from coopy.values.codec import SCALARS, Codec
 LOOK_S = 10.0
 """The part that does not load is looked for so long."""
 
-_SMALL_BYTES = 16 * 1024 * 1024
+_SMALL_BYTES = 16 * 1024 * 1024  # For a state of less than this there is room on any machine, and nobody asks.
 
 
 def load(codec: Codec, state: object, data: memoryview) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import itertools
 import pickletools
 import re
 import struct
@@ -325,7 +326,7 @@ def fields(data: bytes, at: int, sizes: list[int], names: list[str], said: list[
 def call_parts(data: bytes, at: int, end: int) -> Iterator[Part]:
     """The opcodes of a call, each with its argument."""
     found = list(pickletools.genops(data[at:end] + b"."))
-    for (opcode, argument, place), (_, _, following) in zip(found, found[1:], strict=True):
+    for (opcode, argument, place), (_, _, following) in itertools.pairwise(found):
         assert place is not None and following is not None
         name = "call" if place == 0 else ""
         if isinstance(argument, bytes):

@@ -33,7 +33,7 @@ from coopy.network.server.configuration import Settings
 CONFIGURATION = "server.conf"
 LOCK = "lock"
 GRACE_S = 5.0
-"""So long the keeper waits between SIGTERM and SIGKILL."""
+"""The keeper waits this long between SIGTERM and SIGKILL."""
 BACKOFF_S = (0.2, 5.0)
 """The first and the longest wait before a server that has ended is started again; it doubles in between."""
 STEADY_S = 30.0
