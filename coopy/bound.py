@@ -1,4 +1,6 @@
-"""What belongs to a process and so can be neither an argument nor part of a state: told, found inside a value, and refused.
+"""What belongs to a process and so can be neither an argument nor part of a state: told, found inside a value, and
+refused. It has more than 500 lines because the kinds, where they hide, and the search for one are one table and one
+walk.
 
 An open file, a thread, a socket mean nothing to the process that replays. pickle refuses most of them; what it writes all
 the same (a logger by its name, a connection by the number of its file) is refused here. Encoding and recording are not the work of

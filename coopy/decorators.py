@@ -31,7 +31,10 @@ READS = frozenset(
 
 
 def readonly(method: F) -> F:
-    """The method changes nothing: it runs under the lock and is not recorded."""
+    """The method changes nothing: it runs under the lock and is not recorded.
+
+    See docs/guides/decorators.md.
+    """
     setattr(method, READONLY, True)
     return method
 
@@ -43,6 +46,8 @@ def unlocked(method: F) -> F:
     for its thread safety. Without, the call is still recorded and applied one
     at a time, because replay can repeat only one order; the lock is held for
     that alone.
+
+    See docs/guides/decorators.md.
     """
     setattr(method, UNLOCKED, True)
     return method
@@ -53,6 +58,8 @@ def abort_exception(method: F) -> F:
 
     The live state stays as the method left it, so raise before changing
     anything; a system opened with ``check=True`` refuses a method that does not.
+
+    See docs/guides/transactions.md.
     """
     setattr(method, ABORT_EXCEPTION, True)
     return method

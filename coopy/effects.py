@@ -47,6 +47,8 @@ def on_commit(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> 
     Raises:
         EncodingError: the function or an argument cannot be pickled.
         UsageError: ``function`` can't be called.
+
+    See docs/guides/effects.md.
     """
     if not callable(function):
         raise UsageError(f"on_commit({shown(function)}): must be something to call, and then its arguments")
@@ -69,5 +71,8 @@ def on_commit(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> 
 
 
 def effect_id() -> str | None:
-    """Inside an effect: its id, the same whenever it is tried again, and no other's. Elsewhere None."""
+    """Inside an effect: its id, the same whenever it is tried again, and no other's. Elsewhere None.
+
+    See docs/guides/effects.md.
+    """
     return carried.name

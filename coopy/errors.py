@@ -1,4 +1,5 @@
-"""Every exception that coopy raises, as a tree.
+"""Every exception that coopy raises, as a tree. It has more than 500 lines because all of them are here, each with what
+its attributes hold.
 
     CoopyError
       UsageError              an argument of ours is wrong (also a ValueError)
@@ -55,7 +56,10 @@ from typing import Any, TypeVar
 
 
 class CoopyError(Exception):
-    """Base of every exception that coopy raises."""
+    """Base of every exception that coopy raises.
+
+    See docs/guides/limits.md.
+    """
 
     def __reduce__(self) -> Any:
         # As it is: most are made of other arguments than their text.
@@ -63,13 +67,18 @@ class CoopyError(Exception):
 
 
 class UsageError(CoopyError, ValueError):
-    """An argument given to coopy is wrong. Nothing was opened or changed."""
+    """An argument given to coopy is wrong. Nothing was opened or changed.
+
+    See docs/guides/limits.md.
+    """
 
 
 class PrevalentError(UsageError):
     """The domain class does something that replay cannot repeat.
 
     ``findings`` holds one `coopy.determinism.rules.Finding` per place.
+
+    See docs/guides/clock.md.
     """
 
     def __init__(self, message: str, findings: tuple[object, ...] = ()) -> None:
@@ -78,7 +87,10 @@ class PrevalentError(UsageError):
 
 
 class PrunedPast(UsageError):
-    """The past that is asked for was pruned. ``oldest``: index of the oldest state that there is."""
+    """The past that is asked for was pruned. ``oldest``: index of the oldest state that there is.
+
+    See docs/guides/retention.md.
+    """
 
     def __init__(self, asked: str, oldest: int) -> None:
         self.oldest = oldest
@@ -93,6 +105,8 @@ class OnlyLooking(UsageError):
     """One of coopy's tools has imported the module for its class, and the module opens a system when it is imported.
 
     ``tool`` is the command, ``path`` and ``line`` the place that would have opened it.
+
+    See docs/guides/tools.md.
     """
 
     def __init__(self, tool: str, door: str, path: str, line: int) -> None:
@@ -110,6 +124,8 @@ class EncodingError(CoopyError, TypeError):
     """A value cannot be encoded. Nothing was recorded and nothing has changed.
 
     ``argument`` is the name of the argument, or None for the state as a whole.
+
+    See docs/guides/limits.md.
     """
 
     def __init__(self, message: str, argument: str | None = None) -> None:
@@ -118,7 +134,10 @@ class EncodingError(CoopyError, TypeError):
 
 
 class DecodingError(CoopyError):
-    """Stored bytes are whole but cannot be decoded by today's code. ``method``: what they call, if they are an action's."""
+    """Stored bytes are whole but cannot be decoded by today's code. ``method``: what they call, if they are an action's.
+
+    See docs/guides/migration.md.
+    """
 
     def __init__(self, message: str, method: str = "?") -> None:
         super().__init__(message)
@@ -130,6 +149,8 @@ class ChangedClass(DecodingError):
 
     ``name`` of the class, as module:QualifiedName; ``gone`` and ``new`` fields, or the members of an enum that have
     other values.
+
+    See docs/guides/migration.md.
     """
 
     def __init__(self, message: str, name: str, gone: list[str], new: list[str]) -> None:
@@ -140,13 +161,18 @@ class ChangedClass(DecodingError):
 
 
 class SystemClosed(CoopyError):
-    """The system was closed, or was opened by the process this one was forked from."""
+    """The system was closed, or was opened by the process this one was forked from.
+
+    See docs/guides/limits.md.
+    """
 
 
 class DirectoryInUse(CoopyError):
     """The directory is open already. ``path``, and ``pid`` of the holder if it is known.
 
     ``was_forked``: this process was forked from the holder while that had it open.
+
+    See docs/guides/deployment.md.
     """
 
     def __init__(self, path: str, pid: int | None, was_forked: bool = False) -> None:
@@ -176,14 +202,20 @@ class DirectoryInUse(CoopyError):
 
 
 class JournalError(CoopyError, OSError):
-    """The disk refused: an append, a sync, or whatever else was to be read or written. ``errno`` and ``filename`` as in OSError."""
+    """The disk refused: an append, a sync, or whatever else was to be read or written. ``errno`` and ``filename`` as in OSError.
+
+    See docs/guides/deployment.md.
+    """
 
     def __init__(self, errno: int | None, message: str, path: str) -> None:
         super().__init__(errno, message, path)
 
 
 class SnapshotError(CoopyError):
-    """A snapshot could not be taken. The system goes on; its journal holds every action."""
+    """A snapshot could not be taken. The system goes on; its journal holds every action.
+
+    See docs/guides/snapshots.md.
+    """
 
 
 class UnloadableState(SnapshotError):
@@ -206,6 +238,8 @@ class StateChanged(CheckFailed):
 
     By a caller outside any action, by a @readonly method, by an @abort_exception method before it
     raised, or by a @transactional one outside its parts.
+
+    See docs/guides/checking.md.
     """
 
 
@@ -228,31 +262,52 @@ class NotRepeatable(CheckFailed):
 
 
 class ClusterError(CoopyError):
-    """Base of what goes wrong between the nodes of a replicated system."""
+    """Base of what goes wrong between the nodes of a replicated system.
+
+    See docs/guides/replication.md.
+    """
 
 
 class Unavailable(ClusterError):
-    """No majority of the nodes answered in time. Nothing was recorded; call again."""
+    """No majority of the nodes answered in time. Nothing was recorded; call again.
+
+    See docs/guides/replication.md.
+    """
 
 
 class OutcomeUnknown(ClusterError):
-    """A call was sent, and it can't be known in time whether it was recorded. It may still be applied, once."""
+    """A call was sent, and it can't be known in time whether it was recorded. It may still be applied, once.
+
+    See docs/guides/replication.md.
+    """
 
 
 class ReadOnlyNode(ClusterError):
-    """A replica runs methods marked @readonly only. Nothing was recorded."""
+    """A replica runs methods marked @readonly only. Nothing was recorded.
+
+    See docs/guides/replication.md.
+    """
 
 
 class AuthenticationFailed(ClusterError):
-    """The other side refused the password or the certificate."""
+    """The other side refused the password or the certificate.
+
+    See docs/guides/replication.md.
+    """
 
 
 class DamagedLine(ClusterError):
-    """A message of the line is not what was sent, or is missing. This node has stopped before it."""
+    """A message of the line is not what was sent, or is missing. This node has stopped before it.
+
+    See docs/guides/replication.md.
+    """
 
 
 class Diverged(ClusterError):
-    """This node applied the same actions as the others and has another state. ``index`` of the first that differs."""
+    """This node applied the same actions as the others and has another state. ``index`` of the first that differs.
+
+    See docs/guides/replication.md.
+    """
 
     def __init__(self, message: str, index: int | None = None) -> None:
         super().__init__(message)
@@ -260,7 +315,10 @@ class Diverged(ClusterError):
 
 
 class NotAMember(ClusterError):
-    """The cluster does not know this node, or has removed it."""
+    """The cluster does not know this node, or has removed it.
+
+    See docs/guides/replication.md.
+    """
 
 
 class ServerError(ClusterError):
@@ -272,21 +330,32 @@ class ServerError(ClusterError):
 
 
 class StorageError(CoopyError):
-    """What lies in the data directory cannot be used. Nothing in it was changed."""
+    """What lies in the data directory cannot be used. Nothing in it was changed.
+
+    See docs/guides/tools.md.
+    """
 
 
 class ForeignDirectory(StorageError):
-    """The directory, or a file in it, belongs to something else."""
+    """The directory, or a file in it, belongs to something else.
+
+    See docs/guides/deployment.md.
+    """
 
 
 class UnsupportedFormat(StorageError):
-    """The file was written by a newer release of coopy."""
+    """The file was written by a newer release of coopy.
+
+    See docs/guides/migration.md.
+    """
 
 
 class Unreadable(StorageError, OSError):
     """The operating system refuses to read the directory, or a file in it. ``errno`` and ``filename`` as in OSError.
 
     Nothing is known of what is there: it may be whole.
+
+    See docs/guides/deployment.md.
     """
 
     def __init__(self, errno: int | None, message: str, path: str) -> None:
@@ -294,7 +363,10 @@ class Unreadable(StorageError, OSError):
 
 
 class DamagedManifest(StorageError):
-    """coopy.json does not read, or its checksum does not match."""
+    """coopy.json does not read, or its checksum does not match.
+
+    See docs/guides/tools.md.
+    """
 
 
 class DamagedJournal(StorageError):
@@ -302,6 +374,8 @@ class DamagedJournal(StorageError):
 
     ``path`` and ``offset`` (bytes) of the first wrong frame, ``index`` of the
     action that should be there. Every action before it is intact.
+
+    See docs/guides/tools.md.
     """
 
     def __init__(self, path: str, offset: int, index: int, problem: str) -> None:
@@ -317,7 +391,10 @@ class DamagedJournal(StorageError):
 
 
 class DamagedSnapshot(StorageError):
-    """A snapshot is not what was written, and no older one can stand in. ``path``, ``index``."""
+    """A snapshot is not what was written, and no older one can stand in. ``path``, ``index``.
+
+    See docs/guides/tools.md.
+    """
 
     def __init__(self, path: str, index: int, problem: str) -> None:
         self.path = path
@@ -332,6 +409,8 @@ class MissingActions(StorageError):
     """The journal does not reach from the snapshot to its own end.
 
     ``first`` and ``last`` index of what is missing.
+
+    See docs/guides/replication.md.
     """
 
     def __init__(self, path: str, first: int, last: int | None, advice: str) -> None:
@@ -346,6 +425,8 @@ class ReplayError(CoopyError):
     """The stored actions do not fit today's code. Nothing was changed.
 
     ``index`` and ``method`` of the action, ``where`` it lies (file and byte).
+
+    See docs/guides/migration.md.
     """
 
     def __init__(self, message: str, index: int, method: str, where: str) -> None:
@@ -371,7 +452,10 @@ def _ways_out(cure: str, where: str, index: int, stub: str = "") -> str:
 
 
 class MissingMethod(ReplayError):
-    """An action names a method that the class no longer has."""
+    """An action names a method that the class no longer has.
+
+    See docs/guides/migration.md.
+    """
 
     def __init__(self, index: int, method: str, where: str, cls: str, stub: str = "") -> None:
         cure = _ways_out("Give the class a method of that name again.", where, index, stub)
@@ -460,7 +544,10 @@ class InterruptedReplay(ReplayError):
 
 
 class ReplayDiverged(ReplayError):
-    """An action ended otherwise than when it was recorded. ``recorded``, ``replayed``."""
+    """An action ended otherwise than when it was recorded. ``recorded``, ``replayed``.
+
+    See docs/guides/migration.md.
+    """
 
     def __init__(self, index: int, method: str, where: str, recorded: str, replayed: str, detail: str = "") -> None:
         cure = f"The state before it can be looked at with coopy.replay(cls, basedir, until={index - 1})."
@@ -481,6 +568,8 @@ class StateDiverged(ReplayError):
 
     ``index`` at which they differ, ``after`` at which they were the same, ``path`` inside the state; ``method`` of the first action
     in between, or "" if the snapshot itself brings back another state.
+
+    See docs/guides/checking.md.
     """
 
     def __init__(self, index: int, method: str, where: str, after: int, path: str, what: str) -> None:

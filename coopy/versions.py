@@ -79,6 +79,8 @@ def code_version(version: int) -> Callable[[F], F]:
 
     Raises:
         UsageError: not a version, or not a method in the body of a class.
+
+    See docs/guides/code-versions.md.
     """
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= _VERSION_MAX:
         raise UsageError(f"@code_version({shown(version)}): must be a whole number, at least 1")

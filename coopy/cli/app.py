@@ -1,4 +1,5 @@
-"""The commands. Each reads its arguments, asks the tool that does the work, and writes what it answers.
+"""The commands. Each reads its arguments, asks the tool that does the work, and writes what it answers. It has more than
+500 lines because each command is a function with its options and its help; there is nothing else in it.
 
 Exit codes: 0 all is well, 1 something was found or refused, 2 wrong use, 130 Ctrl-C.
 Results go to stdout; what is said about the work (whose directory is loaded,

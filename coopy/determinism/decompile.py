@@ -41,7 +41,9 @@ _NOTHING = frozenset(
     "NOP RESUME PRECALL CACHE EXTENDED_ARG COPY_FREE_VARS MAKE_CELL SETUP_ANNOTATIONS GEN_START NOT_TAKEN POP_BLOCK".split()
 )
 _STORES = frozenset("STORE_FAST STORE_DEREF STORE_NAME STORE_GLOBAL".split())
-_SHUFFLES = frozenset({"COPY", "DUP_TOP", "SWAP", "ROT_TWO", "ROT_THREE", "ROT_FOUR", "ROT_N", "DUP_TOP_TWO"})
+_SHUFFLES = frozenset(
+    {"COPY", "DUP_TOP", "SWAP", "ROT_TWO", "ROT_THREE", "ROT_FOUR", "ROT_N", "DUP_TOP_TWO", "SET_FUNCTION_ATTRIBUTE"}
+)
 # How many values these take, and that they leave none.
 _TAKERS = {
     "POP_TOP": 1,
@@ -208,10 +210,6 @@ class _Decompiler:
             self._call_with_stars(arg)
         elif name == "MAKE_FUNCTION":
             self._make_function(arg)
-        elif name == "SET_FUNCTION_ATTRIBUTE":
-            made = self._pop()
-            self._drop(1)
-            self._stack.append(made)
         elif name in _TUPLES:
             elements = self._expressions(arg)
             more = {} if name == "BUILD_SET" else {"ctx": ast.Load()}
@@ -246,7 +244,7 @@ class _Decompiler:
             self._unknown(each)
 
     def _shuffle(self, name: str, arg: int) -> None:
-        """Puts what is on the stack in another order, or there twice."""
+        """Puts what is on the stack in another order, or there twice; a function goes above what it is given."""
         if name in ("COPY", "DUP_TOP"):
             place = arg if name == "COPY" else 1
             self._stack.append(self._stack[-place] if place <= len(self._stack) else None)
@@ -258,6 +256,10 @@ class _Decompiler:
             place = {"ROT_THREE": 3, "ROT_FOUR": 4}.get(name, arg)
             self._stack[:0] = [None] * (place - len(self._stack))
             self._stack.insert(-place + 1 or len(self._stack), self._stack.pop())
+        elif name == "SET_FUNCTION_ATTRIBUTE":
+            made = self._pop()
+            self._drop(1)
+            self._stack.append(made)
         else:
             self._stack[:0] = [None] * (2 - len(self._stack))
             self._stack += self._stack[-2:]

@@ -1,7 +1,7 @@
-"""Reads one function, and says what in it replay cannot repeat.
+"""Reads one function, and says what in it replay cannot repeat. It has more than 500 lines because it is one visitor of a syntax
+tree: what is said of a name, a call, a set or an assignment needs the scopes and the resolver that all of them share.
 
-It is longer than 500 lines because it is one visitor of a syntax tree: what is said of a name, a call, a set or an assignment needs the
-scopes and the resolver that all of them share. What functions there are, and which are read after which, is the survey's to say
+What functions there are, and which are read after which, is the survey's to say
 (`coopy.determinism.check`).
 """
 

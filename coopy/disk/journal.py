@@ -1,4 +1,5 @@
-"""The journal: segments in order, appended to at the end. A `coopy.ground.storage.Log`.
+"""The journal: segments in order, appended to at the end. A `coopy.ground.storage.Log`. It has more than 500 lines because
+appending, cutting a torn end, and rolling over keep the same few offsets true.
 
 Before the first append the last segment is cut at the first frame that is not
 whole, and synced: a second crash must never join a new frame to the torn end of

@@ -41,6 +41,8 @@ def replaying() -> bool:
 
     What it prints or logs was printed or logged when the action was recorded. On a node of a cluster an action of another node is
     no replay the first time.
+
+    See docs/guides/limits.md.
     """
     machine = current.machine
     return machine is not None and machine.replaying

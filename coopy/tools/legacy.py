@@ -1,4 +1,5 @@
-"""Brings in data directories that coopy 0.4 and 0.7 wrote: one way, once.
+"""Brings in data directories that coopy 0.4 and 0.7 wrote: one way, once. It has more than 500 lines because two old
+formats and their replay are here, and nowhere else.
 
 An old directory holds files that count on from 2, both kinds in one row:
 

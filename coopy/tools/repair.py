@@ -1,4 +1,5 @@
-"""Makes a damaged directory one that opens again, and throws nothing away.
+"""Makes a damaged directory one that opens again, and throws nothing away. It has more than 500 lines because plan and
+work must agree about every kind of damage.
 
 A plan says what is damaged, from where on nothing can be used, and what is to be
 done; it changes nothing, and nobody is asked to carry out what they have not

@@ -1,4 +1,5 @@
-"""A state for people to look at: drawn as a tree, and two of them compared.
+"""A state for people to look at: drawn as a tree, and two of them compared. It has more than 500 lines because drawing and
+comparing share what a part of a state is.
 
 Objects are their attributes, of slots and of dictionaries, without the ``_clock``
 and ``_env`` that every domain is given; containers are what they hold; everything

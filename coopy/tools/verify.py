@@ -1,4 +1,5 @@
-"""Whether a data directory holds what was put there, and whether replay gives what is remembered.
+"""Whether a data directory holds what was put there, and whether replay gives what is remembered. It has more than 500
+lines because the same looks are taken here and in the processes that it starts.
 
 * Every byte is read: all segments, all snapshots, also those that opening would not look at.
 * All actions are replayed from the oldest snapshot on, as they are recorded: each must end as it

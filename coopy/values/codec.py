@@ -1,4 +1,5 @@
-"""Values to bytes and back: the call of a record, and the state of a snapshot.
+"""Values to bytes and back: the call of a record, and the state of a snapshot. It has more than 500 lines because both
+directions are here: what one writes the other reads, byte for byte.
 
 A call is two objects, as pickle opcodes:
 

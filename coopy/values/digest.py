@@ -1,4 +1,5 @@
-"""A digest of a state: equal states have equal digests, in whatever process they are.
+"""A digest of a state: equal states have equal digests, in whatever process they are. It has more than 500 lines because
+it takes apart every kind of object that pickle does.
 
 `digest` walks everything a state is made of, as pickle would (``__reduce_ex__``, ``__getstate__``,
 ``__slots__``, ``copyreg``), and hashes what it meets. What is a difference:

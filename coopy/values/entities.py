@@ -62,6 +62,8 @@ def entity(
 
     It is a plain function too: ``entity("pages", key="title")(Page)`` registers a class of another module.
     Raises `UsageError`.
+
+    See docs/guides/passing-objects.md.
     """
     if (where is None) is (find is None) or (key is None) is (key_of is None):
         raise UsageError(

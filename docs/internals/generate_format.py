@@ -167,10 +167,10 @@ def document() -> str:
 
 
 def docstring(path: Path) -> str:
-    """The docstring of a module, which is not imported for it."""
+    """Returns the docstring of a module, which is not imported for it, without the reason for its length."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert text is not None, f"{path} has no docstring"
-    return text
+    return re.sub(r"\s*It has more than 500 lines because [^.]*\.", "", text, count=1)
 
 
 def markdown(text: str) -> str:

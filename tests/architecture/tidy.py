@@ -62,8 +62,7 @@ def long_functions(path: Path) -> Iterator[str]:
 def long_modules(path: Path) -> Iterator[str]:
     """Yields a module that is long and does not say why in the first paragraph of its docstring."""
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    first = (ast.get_docstring(tree_of(path)) or "").split("\n\n")
-    said = " ".join(" ".join(first[:2]).split())
+    said = " ".join((ast.get_docstring(tree_of(path)) or "").split("\n\n")[0].split())
     if lines > MODULE_LINES_MAX and "more than 500 lines because" not in said:
         yield place(path, tree_of(path), f"{lines} lines, and no reason for it")
 
