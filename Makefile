@@ -116,7 +116,7 @@ check: $(VENV)/.installed  ## the formatter, the linter and the types; seconds, 
 	@$(BIN)/python -m mypy --strict coopy
 
 layers: $(VENV)/.installed  ## the house in figures: rooms, arrows, and three walks through it
-	@$(BIN)/python tests/architecture/layers.py
+	@$(BIN)/python tests/architecture/layers.py; one=$$?; $(BIN)/python tests/architecture/walks.py; exit $$one
 
 clean:  ## removes what the other targets made
 	rm -rf .venv .venv-3.* .venv-demo .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
