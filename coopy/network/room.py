@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coopy.errors import ClusterError, SystemClosed, Unavailable
 from coopy.network.connection import Connection
@@ -211,6 +211,17 @@ class _Nobody(Unavailable):
     """The server says so."""
 
 
+class Board(Protocol):
+    """Where facts are read and written: a `Room`, or what stands for one."""
+
+    @property
+    def node(self) -> str: ...
+
+    def get(self, key: str) -> tuple[Facts | None, int]: ...
+
+    def put(self, key: str, facts: Facts, revision: int) -> bool: ...
+
+
 class Turn:
     """Whose turn something is: a fact that names a node, and is written anew while that node keeps its turn.
 
@@ -218,7 +229,7 @@ class Turn:
     machines take for the time is never compared, and may differ by any amount.
     """
 
-    def __init__(self, room: Room, key: str, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, room: Board, key: str, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._room = room
         self._key = key
         self._limit_s = limit_s

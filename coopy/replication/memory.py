@@ -20,7 +20,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -35,16 +35,18 @@ from coopy.errors import (
 )
 from coopy.ground.line import Message
 from coopy.ground.storage import StateWriter, Trial
-from coopy.network.address import Address, parse
+from coopy.network.address import Address
 from coopy.network.desk import Answers
 from coopy.network.limits import Sparing
-from coopy.network.room import Facts
-from coopy.network.stream import State
+from coopy.network.room import Facts, Turn
+from coopy.network.stream import Names, State
+from coopy.replication.role import Role
 
 ALIVE_S = 10.0
 SEND_S = 1.5
 """Of what has no answer by then the outcome is not known."""
 REQUEST_S = 5.0
+OPEN_S = 120.0
 RETRY_S = 0.2
 NOBODY_S = 5.0
 DUPLICATES_S = 120.0
@@ -187,9 +189,9 @@ class MemoryCluster:
         self._until: float | None = None
         """When another is to lead, while none does."""
 
-    def of(self, node: str) -> MemoryServers:
-        """The cluster, as a node reaches it."""
-        return MemoryServers(self, node)
+    def of(self, role: Role, names: Names, directory: str) -> MemoryServers:
+        """One node's way to the servers: for `ReplicatedSystem(servers=)`."""
+        return MemoryServers(self, role)
 
     # -- who can be reached
 
@@ -229,12 +231,12 @@ class MemoryCluster:
         if server is None or server.leader is None:
             return False
         leader, proposal = server.leader, _Proposal(node, command, reply)
-        if self._can_go(node, leader):
+        if self.can_go(node, leader):
             for delay_s in self.links.copies(node, leader):
                 self.links.later(delay_s, lambda: self._arrived(leader, proposal))
         return True
 
-    def _can_go(self, one: str, other: str) -> bool:
+    def can_go(self, one: str, other: str) -> bool:
         return one == other or self.links.reaches(one, other)
 
     def _arrived(self, name: str, proposal: _Proposal) -> None:
@@ -255,7 +257,7 @@ class MemoryCluster:
         tail, server.tail = server.tail, []
         for node, command, reply in tail:
             result = self._add(server, command)
-            if self._can_go(name, node):
+            if self.can_go(name, node):
                 for delay_s in self.links.copies(name, node):
                     self.links.later(delay_s, lambda reply=reply, result=result: reply(result))  # type: ignore[misc]
         if tail:
@@ -500,7 +502,7 @@ def _ask(cluster: MemoryCluster, node: str, command: Command, timeout_s: float) 
 
 
 class MemoryRoom:
-    """A node's end of the room. A `coopy.replication.cluster.Room`."""
+    """A node's end of the room. A `coopy.replication.servers.Room`."""
 
     def __init__(self, cluster: MemoryCluster, node: str) -> None:
         self.node = node
@@ -538,7 +540,7 @@ class MemoryRoom:
         said: Facts = json.loads(json.dumps(facts))
         with self._cluster.lock:
             for other, room in list(self._cluster.rooms.items()):
-                if other != self.node and self._cluster._can_go(self.node, other):
+                if other != self.node and self._cluster.can_go(self.node, other):
                     for delay_s in self._cluster.links.copies(self.node, other):
                         self._cluster.links.later(delay_s, lambda room=room: room.hears(self.node, said))  # type: ignore[misc]
 
@@ -611,7 +613,7 @@ class MemoryRoom:
             there = [
                 room
                 for room in cluster.rooms.values()
-                if what in room.kinds and not room.closed and cluster._can_go(self.node, room.node)
+                if what in room.kinds and not room.closed and cluster.can_go(self.node, room.node)
             ]
             if not there:
                 raise Unavailable(f"no node answers the question for {what}")
@@ -622,7 +624,7 @@ class MemoryRoom:
                 answered.notify_all()
 
             def reply(found: Facts) -> None:
-                if cluster._can_go(one.node, self.node):
+                if cluster.can_go(one.node, self.node):
                     for delay_s in cluster.links.copies(one.node, self.node):
                         cluster.links.later(delay_s, lambda: back(found))
 
@@ -661,7 +663,7 @@ class _Bytes:
 
 
 class MemoryShipped:
-    """The snapshots that nodes give each other. A `coopy.replication.cluster.Shipped`."""
+    """The snapshots that nodes give each other. A `coopy.replication.servers.Shipped`."""
 
     def __init__(self, cluster: MemoryCluster, node: str) -> None:
         self._cluster = cluster
@@ -710,7 +712,7 @@ class MemoryShipped:
 
 
 class MemoryMembers:
-    """Who belongs to the cluster. It can't be changed. A `coopy.replication.cluster.Members`."""
+    """Who belongs to the cluster. It can't be changed. A `coopy.replication.servers.Members`."""
 
     def __init__(self, cluster: MemoryCluster, room: MemoryRoom) -> None:
         self._cluster = cluster
@@ -750,35 +752,34 @@ class MemoryMembers:
 
 
 class MemoryServers:
-    """The servers, as one node reaches them. A `coopy.replication.cluster.Servers`."""
+    """One node's way to the servers. A `coopy.replication.servers.Servers`."""
 
-    def __init__(self, cluster: MemoryCluster, node: str) -> None:
+    def __init__(self, cluster: MemoryCluster, role: Role) -> None:
         self._cluster = cluster
-        self._node = node
+        self._role = role
+        self._node = role.id
         self._closed = False
         self.sparing = Sparing()
-        self.room = MemoryRoom(cluster, node)
-        self.line = MemoryEnd(cluster, node)
-        self.shipped = MemoryShipped(cluster, node)
-        self.membership = MemoryMembers(cluster, self.room)
+        self.clock = MemoryClock()
+        self.room = MemoryRoom(cluster, self._node)
+        self.line = MemoryEnd(cluster, self._node)
+        self.shipped = MemoryShipped(cluster, self._node)
+        self.members = MemoryMembers(cluster, self.room)
+        self.own = OwnMemoryServer(cluster, self._node) if self._node in cluster.servers else None
 
-    def members(self, others: Sequence[Address]) -> tuple[Address, ...] | None:
-        with self._cluster.lock:
-            for name in map(str, others):
-                if self._cluster.reaches(self._node, name):
-                    facts, _ = self._cluster.servers[name].store.facts.get("members", (None, 0))
-                    return None if facts is None else tuple(parse(each) for each in facts["nodes"])
-        return None
+    def open(self) -> tuple[Address, ...]:
+        if self.own is not None:
+            self.own.restart()
+        return self._role.nodes
 
-    def begin(self, nodes: Sequence[Address]) -> None:
-        if self.has_own:
-            self._cluster.start(self._node)
+    def remember(self, nodes: Sequence[Address]) -> None:
+        pass  # They are always those that the cluster was made with.
 
-    def make(self) -> None:
+    def make(self, replicas: int) -> None:
         _ask(self._cluster, self._node, ("make", ()), REQUEST_S)
 
-    def make_line(self, first: int, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
+    def make_line(self, replicas: int, first: int) -> None:
+        deadline = time.monotonic() + OPEN_S
         while True:
             try:
                 _ask(self._cluster, self._node, ("make_line", (first,)), REQUEST_S)
@@ -824,12 +825,12 @@ class MemoryServers:
                 answered.notify_all()
 
             def arrive() -> None:
-                if leader.up and leader.leader == leader.name and cluster._can_go(leader.name, self._node):
+                if leader.up and leader.leader == leader.name and cluster.can_go(leader.name, self._node):
                     found = look(leader)
                     for delay_s in cluster.links.copies(leader.name, self._node):
                         cluster.links.later(delay_s, lambda: answer(found))
 
-            if cluster._can_go(self._node, leader.name):
+            if cluster.can_go(self._node, leader.name):
                 for delay_s in cluster.links.copies(self._node, leader.name):
                     cluster.links.later(delay_s, arrive)
             if not answered.wait_for(lambda: answers, timeout_s):
@@ -838,34 +839,58 @@ class MemoryServers:
             raise Unavailable("there is no line yet")
         return answers[0]
 
+    def turn(self, key: str, limit_s: float) -> Turn:
+        return Turn(self.room, key, limit_s)
+
+    def leading(self, state: State, nodes: Sequence[Address], there: Iterable[str]) -> str | None:
+        return state.leader
+
     @property
     def url(self) -> str | None:
         server = self._cluster.server_of(self._node)
         return None if server is None else f"memory://{server.name}"
-
-    @property
-    def has_own(self) -> bool:
-        return self._node in self._cluster.servers
-
-    @property
-    def running(self) -> bool:
-        return self.has_own and self._cluster.servers[self._node].up
-
-    @property
-    def pid(self) -> int | None:
-        return None
-
-    def restart(self) -> None:
-        if self.has_own and not self._closed:
-            self._cluster.start(self._node)
-
-    def stop(self) -> None:
-        if self.has_own:
-            self._cluster.stop(self._node)
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self.room.close()
             self.line.close()
-            self.stop()
+            if self.own is not None:
+                self.own.stop()
+                self.own = None
+
+
+class OwnMemoryServer:
+    """The server of a node's machine. A `coopy.replication.servers.OwnServer`."""
+
+    pid = None
+
+    def __init__(self, cluster: MemoryCluster, node: str) -> None:
+        self._cluster = cluster
+        self._node = node
+
+    @property
+    def running(self) -> bool:
+        return self._cluster.servers[self._node].up
+
+    def restart(self) -> None:
+        self._cluster.start(self._node)
+
+    def stop(self) -> None:
+        self._cluster.stop(self._node)
+
+
+class MemoryClock:
+    """The time of this machine. A `coopy.replication.servers.Clock`."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wait(self, ended: threading.Event, seconds: float) -> bool:
+        return ended.wait(seconds)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def start(self, function: Callable[[], None], name: str) -> None:
+        threading.Thread(target=function, name=name, daemon=True).start()

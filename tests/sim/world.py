@@ -553,6 +553,12 @@ def _put_into(module: types.ModuleType) -> Iterator[Callable[[], None]]:
         if id(value) in _OURS:
             setattr(module, name, _OURS[id(value)])
             yield lambda name=name, value=value: setattr(module, name, value)  # type: ignore[misc]
+    for kind in list(vars(module).values()):
+        if isinstance(kind, type) and kind.__module__ == module.__name__:
+            for name, value in list(vars(kind).items()):
+                if isinstance(value, staticmethod) and id(value.__func__) in _OURS:
+                    setattr(kind, name, staticmethod(_OURS[id(value.__func__)]))
+                    yield lambda kind=kind, name=name, value=value: setattr(kind, name, value)  # type: ignore[misc]
     for function in _functions(module):
         for attribute in ("__defaults__", "__kwdefaults__"):
             before = getattr(function, attribute)
