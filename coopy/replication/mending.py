@@ -4,7 +4,7 @@ All of it runs in the thread that follows the line. What can be mended, and how,
 replaced is the node's.
 
     the node                                               is then       and
-    can't write its journal, or can't restore its state    stalled       tries again each second
+    can't write its journal, or can't restore its state    stalled       tries again each second, as often as it takes
     has applied what the line has withdrawn                behind        goes back by its own journal; else by a snapshot
     lacks what the line has forgotten                      behind        begins anew with a snapshot of another node
     can't apply an action that all others are past         behind        the same
@@ -112,9 +112,23 @@ class Mending:
         self._life.stalls(str(error), self._node.position)
         self._clock.sleep(STALL_S)
         if self._node.is_unsure:
-            self._node.read_again()
+            # A sync failed: what the journal holds has to be read again, once the disk gives it.
+            self._insist(self._node.read_again)
         else:
             self._node.follow_again()
+
+    def _insist(self, work: Callable[[], None]) -> None:
+        """Does what can be done again from its beginning: once a second, while the disk fails, or memory is short."""
+        while True:
+            try:
+                work()
+                return
+            except (OSError, InterruptedReplay) as error:
+                if self._node.is_closing:
+                    raise
+                self._sparing.error("stalled", "%s: this node can't go on yet, and waits: %s", self._name, error)
+                self._life.stalls(str(error), self._node.position)
+                self._clock.sleep(STALL_S)
 
     def _go_back(self, error: Superseded) -> None:
         """Goes on without an action that was withdrawn: by the node's own journal, or by a snapshot of a node that has it withdrawn."""
@@ -125,13 +139,14 @@ class Mending:
         )
         try:
             self._node.cut(error.index)
-        except (StorageError, ReplayError) as problem:
+        except (StorageError, ReplayError, OSError) as problem:
             log.error(
                 "%s: its own journal does not lead back (%s). It begins again with a snapshot of another node.",
                 self._name,
                 problem,
             )
-            self._node.begin_anew(*self._fetch(error.sequence))
+            found = self._fetch(error.sequence)
+            self._insist(lambda: self._node.begin_anew(*found))
         self._node.forget_differences()
         self._life.becomes(before)
 
@@ -149,7 +164,8 @@ class Mending:
         log.error("%s: %s. It begins again with a snapshot of another node.", self._name, error)
         # What this node did wrong, or can't do, it would come to again.
         least = self._node.position if isinstance(error, Diverged) else error.sequence if isinstance(error, Passed) else 0
-        self._node.begin_anew(*self._fetch(least))
+        found = self._fetch(least)
+        self._insist(lambda: self._node.begin_anew(*found))
         # What was said meanwhile is of the state that was put aside, and says nothing of this one.
         self._node.forget_differences()
         self._life.becomes(READY)

@@ -257,7 +257,10 @@ class ReplicatedSystem(System):
 
     def begin_anew(self, index: int, data: memoryview) -> None:
         def begin() -> None:
-            self._journal.close()
+            try:
+                self._journal.close()
+            except OSError:
+                self._journal.abandon()  # It is put aside, whatever the disk has of it.
             self._proof.forget()
             self._files.set_aside()
             self._files.install(self.place.manifest.system, index, data)

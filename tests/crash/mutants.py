@@ -1286,6 +1286,13 @@ MUTANTS = [
         "tests/network/test_loopback.py::test_processes_that_ask_at_once_make_one",
     ),
     Mutant(
+        "a-disk-that-fails-again-stops-a-node",
+        "coopy/replication/node.py",
+        "        except OSError as error:\n            if self._closing:\n                raise\n            self._stalled",
+        "        except OSError as error:\n            if True:\n                raise\n            self._stalled",
+        "tests/sim/test_sim.py::test_a_node_whose_disk_fails_for_some_seconds_waits_and_goes_on",
+    ),
+    Mutant(
         "a-stranger-at-an-absent-node-s-address-stops-who-starts",
         "coopy/replication/jetstream.py",
         "                if isinstance(error.__cause__, NoTLS):\n",

@@ -1,0 +1,98 @@
+"""A slice of `make sim`: lives that are always the same, for FRESH_S seconds lives that nobody has lived before, and what they have found.
+
+COOPY_SIM_SEED takes the fresh ones back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sim.campaign import Tally, live, place
+from sim.life import Life, quiet
+
+FIXED_SEED, FIXED_LIVES = 20, 12
+FRESH_S = 4.0
+SEED = int(os.environ.get("COOPY_SIM_SEED", random.SystemRandom().randrange(1 << 32)))
+
+
+def test_whatever_befalls_a_cluster_what_was_answered_is_there_once_on_all_nodes(capsys: pytest.CaptureFixture[str]) -> None:
+    tally, fresh = Tally(), Tally()
+    # A hang is shown on the standard error of the process.
+    with capsys.disabled(), quiet(), place() as folder:
+        print(f"\nsim: COOPY_SIM_SEED={SEED}")
+        for number in range(FIXED_LIVES):
+            live(FIXED_SEED, number, folder, tally)
+        until, number = time.monotonic() + FRESH_S, 0
+        while time.monotonic() < until:
+            live(SEED, number, folder, fresh)
+            number += 1
+    for seed, found in ((FIXED_SEED, tally), (SEED, fresh)):
+        assert not found.violations, "\n".join(
+            f"python tests/sim/campaign.py --seed {seed} --life {number}: {text}" for number, text in found.violations
+        )
+    assert tally.counts["answered"] > 50 * tally.lives, "the callers are answered"
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_a_seed_makes_the_same_life_again(tmp_path: Path, number: int) -> None:
+    with quiet():
+        one, again, other = [
+            live(seed, number, tmp_path / name, Tally(), keep_lines=True) for name, seed in zip("abc", (3, 3, 4))
+        ]
+    assert one.digest == again.digest != other.digest
+    assert one.lines == again.lines and one.history == again.history
+
+
+class Told(Life):
+    """A life in which that happens which is told, once all nodes are ready."""
+
+    def __init__(self, folder: Path, happens: Callable[[Told], object], seed: str = "told") -> None:
+        super().__init__(seed, folder, keep_lines=True)
+        self.happens = happens
+
+    def _live(self, chance: random.Random) -> None:
+        for machine in self.machines:
+            machine.start()
+        assert self._wait(lambda: all(machine.ready for machine in self.machines), 60.0)
+        self.world.block(2.0)
+        self.happens(self)
+        self._heal(chance)
+        self._end()
+
+
+def told(folder: Path, happens: Callable[[Told], object]) -> Told:
+    life = Told(folder / "life", happens)
+    with quiet():
+        life.run()
+    assert life.violations == []
+    return life
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        {"sync": errno.EIO},
+        {"write": errno.ENOSPC},
+        {"write": errno.EIO, "sync": errno.EIO},
+        {"write": errno.EDQUOT, "rename": errno.EDQUOT},
+    ],
+    ids=str,
+)
+def test_a_node_whose_disk_fails_for_some_seconds_waits_and_goes_on(tmp_path: Path, failing: dict[str, int]) -> None:
+    states: list[str] = []
+
+    def happens(life: Told) -> None:
+        life.machines[1].disk.failing = failing
+        life.world.block(12.0)
+        system = life.machines[1].system
+        assert system is not None
+        states.append(system.status()["state"])
+
+    told(tmp_path, happens)
+    assert states == ["stalled"]
