@@ -498,7 +498,8 @@ class Replicated(Engine):
                 f"another process runs as the node {self.node}, and has begun later. This one has stopped; what it had "
                 f"sent before is applied. Give each node a name and a directory of its own."
             )
-        if found.number > newest[1]:
+        # Numbers begin anew with each incarnation: that of an older one says nothing of this one's.
+        if (found.incarnation, found.number) > newest:
             self.outbox.passed_over(found.number)
 
     def _begin_batch(self, sequence: int, found: batch.Batch) -> None:

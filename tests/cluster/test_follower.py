@@ -441,6 +441,23 @@ def test_a_process_that_another_has_followed_is_refused_and_told(server: MemoryS
         each.line.close()
 
 
+@pytest.mark.parametrize(
+    ("incarnation", "number", "is_told"),
+    [(2, 2, True), (2, 3, True), (2, 4, True), (1, 5, True), (1, 3, False), (1, 2, False)],
+)
+def test_who_sent_a_batch_is_told_that_it_was_passed_over_whatever_an_older_incarnation_has_sent(
+    monkeypatch: pytest.MonkeyPatch, incarnation: int, number: int, is_told: bool
+) -> None:
+    node = Node(MemoryServer().ends(1)[0], follows=False)
+    record = node.encode("deposit", "x")
+    node.take(*[packed("a", 1, each, record) for each in (1, 2, 3)])
+    node.engine.outbox.begin(incarnation)
+    told: list[int] = []
+    monkeypatch.setattr(node.engine.outbox, "passed_over", told.append)
+    node.take(packed("a", incarnation, number, record))
+    assert told == [number] * is_told
+
+
 # -- what stops a node
 
 

@@ -1293,6 +1293,14 @@ MUTANTS = [
         "tests/sim/test_sim.py::test_a_node_whose_disk_fails_for_some_seconds_waits_and_goes_on",
     ),
     Mutant(
+        "a-batch-that-was-passed-over-is-compared-with-an-older-incarnation-s",
+        "coopy/replication/follower.py",
+        "        if (found.incarnation, found.number) > newest:\n",
+        "        if found.number > newest[1]:\n",
+        "tests/cluster/test_follower.py::"
+        "test_who_sent_a_batch_is_told_that_it_was_passed_over_whatever_an_older_incarnation_has_sent",
+    ),
+    Mutant(
         "a-stranger-at-an-absent-node-s-address-stops-who-starts",
         "coopy/replication/jetstream.py",
         "                if isinstance(error.__cause__, NoTLS):\n",
