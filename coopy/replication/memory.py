@@ -39,7 +39,8 @@ from coopy.network.address import Address
 from coopy.network.desk import Answers
 from coopy.network.limits import Sparing
 from coopy.network.room import Facts, Turn
-from coopy.network.stream import Names, State
+from coopy.network.stream import State
+from coopy.network.subjects import Names
 from coopy.replication.role import Role
 
 ALIVE_S = 10.0

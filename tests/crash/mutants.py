@@ -1288,8 +1288,8 @@ MUTANTS = [
     Mutant(
         "a-disk-that-fails-again-stops-a-node",
         "coopy/replication/node.py",
-        "        except OSError as error:\n            if self._closing:\n                raise\n            self._stalled",
-        "        except OSError as error:\n            if True:\n                raise\n            self._stalled",
+        "                if self._closing:\n                    raise\n                self._sparing",
+        "                if True:\n                    raise\n                self._sparing",
         "tests/sim/test_sim.py::test_a_node_whose_disk_fails_for_some_seconds_waits_and_goes_on",
     ),
     Mutant(

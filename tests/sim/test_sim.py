@@ -16,6 +16,9 @@ import pytest
 from sim.campaign import Tally, live, place
 from sim.life import Life, quiet
 
+from coopy.errors import MissingActions
+from coopy.replication.follower import Superseded
+
 FIXED_SEED, FIXED_LIVES = 20, 12
 FRESH_S = 4.0
 SEED = int(os.environ.get("COOPY_SIM_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -92,6 +95,29 @@ def test_a_node_whose_disk_fails_for_some_seconds_waits_and_goes_on(tmp_path: Pa
         life.world.block(12.0)
         system = life.machines[1].system
         assert system is not None
+        states.append(system.status()["state"])
+
+    told(tmp_path, happens)
+    assert states == ["stalled"]
+
+
+@pytest.mark.parametrize("failing", [{"sync": errno.EIO}, {"write": errno.ENOSPC}, {"rename": errno.EIO}], ids=str)
+@pytest.mark.parametrize("begins", ["with a snapshot of another", "with a shorter journal"])
+def test_a_node_that_has_to_begin_anew_while_its_disk_fails_waits_and_does_so(
+    tmp_path: Path, begins: str, failing: dict[str, int]
+) -> None:
+    states: list[str] = []
+
+    def happens(life: Told) -> None:
+        life.machines[1].disk.failing = failing
+        system = life.machines[1].system
+        assert system is not None
+        engine = system.engine
+        if begins == "with a snapshot of another":
+            engine.trouble = MissingActions("the line", 1, 1, "They were forgotten.")
+        else:
+            engine.trouble = Superseded(engine.machine.applied, engine.position)
+        life.world.block(12.0)
         states.append(system.status()["state"])
 
     told(tmp_path, happens)
