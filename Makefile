@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz simulate strangers mutants moments memory bench bench-all bench-cluster coverage check layers clean
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim simulate strangers mutants moments memory bench bench-all bench-cluster coverage check layers clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -12,6 +12,7 @@ DEMO_VENV ?= .venv-demo
 CORE := $(shell sed -n 's/^dependencies = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 RUNS ?= 200
 LIVES ?= 2000
+LIVES_SIM ?= 2000
 LOOKS ?= 2000
 FAULT_RUNS ?= 20
 FUZZ_RUNS ?= 10000
@@ -76,6 +77,9 @@ faults: $(VENV)/.installed  ## every system call fails, at every point of every 
 
 fuzz: $(VENV)/.installed  ## FUZZ_RUNS (10000) lives of random classes, with odd values, interrupts, snapshots and kills in between
 	@$(BIN)/python tests/fuzz/campaign.py --runs $(FUZZ_RUNS)
+
+sim: $(VENV)/.installed  ## LIVES_SIM (2000) lives of a cluster of three in one process, under a simulated clock, network and disk: minutes
+	@$(BIN)/python tests/sim/campaign.py --lives $(LIVES_SIM)
 
 simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about an hour)
 	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py

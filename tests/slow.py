@@ -42,6 +42,7 @@ FILES = frozenset(
         "network/test_proof.py",
         "network/test_supervisor.py",
         "network/test_tls.py",
+        "sim/test_sim.py",
         "simulation/test_campaign.py",
         "simulation/test_faults.py",
         "simulation/test_network.py",

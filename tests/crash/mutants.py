@@ -69,6 +69,7 @@ STRANGERS = (
     "tests/simulation/test_strangers.py::"
     "test_two_users_replicas_and_strangers_execute_nothing_and_learn_nothing_at_a_node_that_goes_on"
 )
+SIM = "tests/sim/test_sim.py::test_whatever_befalls_a_cluster_what_was_answered_is_there_once_on_all_nodes"
 DELIVERY, EFFECTS = "coopy/spine/delivery.py", "tests/effects/test_delivery.py"
 FRAME, CHILD = "coopy/disk/frame.py", "coopy/disk/child.py"
 
@@ -1284,6 +1285,53 @@ MUTANTS = [
         "            found = find()\n            if found is None:\n",
         "            if True:\n",
         "tests/network/test_loopback.py::test_processes_that_ask_at_once_make_one",
+    ),
+    # -- a whole cluster: see tests/sim/campaign.py --planted
+    Mutant(
+        "a-caller-is-answered-before-a-majority-has-the-call",
+        "coopy/replication/outbox.py",
+        "        future.add_done_callback(lambda found: self._answered(sent, found))\n",
+        "        future.add_done_callback(lambda found: self._answered(sent, found))\n"
+        "        for each in sent.groups:\n"
+        "            if sent.kind == batch.ACTIONS and each.done.locked():\n"
+        "                each.done.release()\n",
+        SIM,
+        (
+            Edit(
+                "coopy/replication/outbox.py",
+                "        self.done.release()\n",
+                "        if self.done.locked():\n            self.done.release()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "the-table-of-applied-batches-is-forgotten",
+        "coopy/ground/batch.py",
+        "        if batch.incarnation == incarnation:\n            return batch.number == number + 1\n",
+        "        if batch.incarnation >= incarnation:\n            return True\n",
+        SIM,
+    ),
+    Mutant(
+        "messages-are-applied-out-of-order",
+        "coopy/replication/follower.py",
+        "                for sequence, data in receive(TICK_S):\n",
+        "                for sequence, data in reversed(receive(TICK_S)):\n",
+        SIM,
+        (Edit("coopy/replication/follower.py", "        if sequence > self.position + 1:\n", "        if False:\n"),),
+    ),
+    Mutant(
+        "the-place-in-the-line-is-lost-at-a-restart",
+        "coopy/replication/follower.py",
+        "        self.position = machine.batches.sequence - bool(machine.batches.left(machine.applied))\n",
+        "        self.position = max(machine.batches.sequence, self.line.last())\n",
+        SIM,
+    ),
+    Mutant(
+        "two-processes-send-as-one-incarnation",
+        "coopy/replication/follower.py",
+        "        self.outbox.begin(max(incarnation + 1, time.time_ns()))\n",
+        "        self.outbox.begin(max(incarnation, 1))\n",
+        SIM,
     ),
     Mutant(
         "a-disk-that-fails-again-stops-a-node",
