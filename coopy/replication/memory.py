@@ -67,6 +67,9 @@ Reply = Callable[[Any], None]
 class Links:
     """How messages go from one machine to another. These lose nothing and take no time."""
 
+    at_once = True
+    """Whether `later` does everything at once."""
+
     def copies(self, one: str, other: str) -> Sequence[float]:
         """Returns the seconds after which a message arrives, for each time that it does."""
         return (0.0,)
@@ -214,15 +217,30 @@ class MemoryCluster:
         """The server of a machine runs from now on."""
         with self.lock:
             server = self.servers[name]
+            if server.up:
+                return
             server.up, server.heard_at = True, time.monotonic()
-            server.leader = None if server.leader == name else server.leader
-            if self.leader is None and self.has_majority(name) and type(self.links) is Links:
-                self.elect(name)
+            server.leader = None
+            self._elect_at_once()
 
     def stop(self, name: str) -> None:
         with self.lock:
             self.servers[name].up = False
             self.servers[name].tail.clear()
+            self._elect_at_once()
+
+    def _elect_at_once(self) -> None:
+        """Has a server lead if none does, where all is done at once; elsewhere `tick` does that, after a while."""
+        if self.links.at_once and self._is_led():
+            self.lead()
+        elif self.links.at_once:
+            can = [name for name in self.nodes if self.has_majority(name)]
+            if can:
+                self.elect(can[0])
+
+    def _is_led(self) -> bool:
+        name = self.leader
+        return name is not None and self.has_majority(name) and self.servers[name].leader == name
 
     # -- the log of commands
 
@@ -348,7 +366,7 @@ class MemoryCluster:
         """Looks who leads. To be called a few times a second where links may be cut."""
         with self.lock:
             now = time.monotonic()
-            if self.leader is not None and self.has_majority(self.leader) and self.servers[self.leader].leader == self.leader:
+            if self.leader is not None and self._is_led():
                 self._until = None
                 self.lead()
                 if self.servers[self.leader].tail:

@@ -15,10 +15,13 @@ from network.servers import NODE, running, settings
 from coopy import DamagedLine, MissingActions, SystemClosed, Unavailable
 from coopy.ground.line import Line, MemoryServer, Message
 from coopy.network import stream
+from coopy.network.address import parse
 from coopy.network.connection import Connection
 from coopy.network.stream import Stream
 from coopy.network.subjects import Names
 from coopy.network.wire import header
+from coopy.replication.memory import MemoryCluster
+from coopy.replication.role import CLUSTER, Role
 
 TIMEOUT_S = 10.0
 Ends = Callable[[], Line]
@@ -74,12 +77,31 @@ def servers(server: Servers) -> Iterator[Servers]:
     server.close()
 
 
-@pytest.fixture(params=["memory", "servers"])
+def in_memory() -> Ends:
+    """Ends of the line of a cluster in memory."""
+    names = iter([f"{name}:1" for name in "abcdefgh"])
+    nodes = ("a:1", "b:1", "c:1")
+    cluster = MemoryCluster(nodes)
+    for name in nodes:
+        cluster.start(name)
+
+    def end() -> Line:
+        node = parse(next(names))
+        found = cluster.of(Role(CLUSTER, node, (), "x", None, None, None, TIMEOUT_S, ""), Names("x"), "")
+        found.make_line(3, 1)
+        return found.line
+
+    return end
+
+
+@pytest.fixture(params=["memory", "servers", "servers in memory"])
 def end(request: pytest.FixtureRequest) -> Ends:
     """Makes one more end of the same line."""
     if request.param == "memory":
         memory = MemoryServer()
         return lambda: memory.ends(1)[0]
+    if request.param == "servers in memory":
+        return in_memory()
     return request.getfixturevalue("servers").end  # type: ignore[no-any-return]
 
 

@@ -79,6 +79,8 @@ SMALL = {
 class Net(Links):
     """The links between the machines: slow, lossy, doubled, cut in one direction or both."""
 
+    at_once = False
+
     def __init__(self, place: World) -> None:
         self._world = place
         self.chance = place.random
