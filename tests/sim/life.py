@@ -24,11 +24,10 @@ from handed import Called
 from sim import world as worlds
 from sim.world import Ended, Host, Stuck, World
 from simulation.checker import Operation, Undecided, exactly_once, linearizable
-from simulation.domain import Bank
+from simulation import domain
 
-from coopy import disk  # noqa: F401
 from coopy.disk import journal
-from coopy.errors import ClusterError, CoopyError, OutcomeUnknown, Unavailable
+from coopy.errors import ClusterError, CoopyError, InterruptedReplay, OutcomeUnknown, Unavailable
 from coopy.network.address import parse
 from coopy.past.retention import Retention
 from coopy.replication import follower, memory
@@ -38,6 +37,8 @@ from coopy.replication.node import ReplicatedSystem
 from coopy.replication.role import CLUSTER, Role
 
 NODES = ("a:1", "b:1", "c:1")
+LACKING: set[str] = set()
+"""The machines that have no memory for what is `heavy`."""
 MODULES = worlds.modules_of(
     "coopy.disk.commit",
     "coopy.disk.journal",
@@ -63,6 +64,8 @@ READY_S = 200.0
 """A node may wait for the others for two minutes, say so, and begin again."""
 SERVED_S = 60.0
 CALLERS = 2
+OPERATIONS = ("add", "get", "read", "write", "compare_and_set", "many", "heavy")
+WEIGHTS = (30, 12, 10, 12, 14, 4, 5)
 REGISTERS, COUNTERS = 2, 2
 EARLY_S = 30.0
 SMALL = {
@@ -74,6 +77,21 @@ SMALL = {
     (follower, "TICK_S"): 0.25,
 }
 """As large as a short life needs: what is put aside, forgotten and shipped in weeks is so in seconds."""
+
+
+class Bank(domain.Bank):
+    """The domain of the real campaign, with a method for which a machine may lack memory. No other method sees what it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heavies: list[str] = []
+
+    def heavy(self, token: str) -> int:
+        current = worlds.world().current
+        if current is not None and current.host is not None and current.host.name in LACKING:
+            raise MemoryError(f"no room for {token}")
+        self.heavies.append(token)
+        return len(self.heavies)
 
 
 class Net(Links):
@@ -171,6 +189,8 @@ class Machine:
         self.ready = False
         self.offset_ns = 0
         self.starts = 0
+        self.others: list[Host] = []
+        """Machines that take themselves for this one, and were given up for dead."""
         self._new_disk({})
 
     def _new_disk(self, files: dict[str, bytes]) -> None:
@@ -213,6 +233,8 @@ class Machine:
                 life.counts["openings that failed"] += 1
                 if "remove it and start this node again" in str(error):
                     self._wipe()
+                elif self.name in LACKING and isinstance(error, InterruptedReplay):
+                    pass
                 elif not isinstance(error, (Unavailable, OSError)) and not _is_of_disk(error):
                     life.wrong(f"{self.name} can't be opened: {type(error).__name__}: {error}")
                     return
@@ -231,8 +253,24 @@ class Machine:
         shutil.rmtree(self.directory, ignore_errors=True)
         self._new_disk({})
 
+    def start_a_second(self) -> None:
+        """Starts the node on another machine, with a copy of the directory as it is; the first one goes on when it does."""
+        assert self.host is not None
+        self.others.append(self.host)
+        directory = self.life.folder / f"{self.number}-{self.starts}"
+        shutil.copytree(self.directory, directory, ignore=shutil.ignore_patterns("lock"))
+        self.directory, self.ready = directory, False
+        self._new_disk({str(each.relative_to(directory)): each.read_bytes() for each in directory.rglob("*") if each.is_file()})
+        self.start()
+
+    def kill_others(self) -> None:
+        for host in self.others:
+            self.life.world.kill(host)
+        self.others.clear()
+
     def kill(self, keep: Callable[[int], int] | None = None) -> None:
         """Ends the process, and cuts the power, if ``keep`` says what the disk has of what was not synced."""
+        self.kill_others()
         host, system = self.host, self.system
         if host is None or host.dead:
             return
@@ -294,6 +332,8 @@ class Life:
         self._calls = 0
         self._stopped = False
         self._served: dict[int, int] = {}
+        self._went_back = False
+        """Whether a node may have gone back to a state before: then its own callers may have seen a later one."""
 
     def wrong(self, what: str) -> None:
         self.world.say(f"WRONG: {what[:200]}")
@@ -302,6 +342,7 @@ class Life:
     def run(self) -> None:
         self.folder.mkdir(parents=True)
         PLACE[:] = [self.folder]
+        LACKING.clear()
         before = {(module, name): getattr(module, name) for module, name in SMALL}
         urandom = os.urandom
         try:
@@ -368,7 +409,9 @@ class Life:
         """Puts all right: what is cut, what is paused, what is killed, what fails."""
         self.world.say("healed")
         self.net.mend()
+        LACKING.clear()
         for machine in self.machines:
+            machine.kill_others()
             host = machine.host
             machine.offset_ns = 0
             machine.disk.failing, machine.disk.slow_s = {}, 0.0
@@ -445,6 +488,9 @@ class Life:
                 return
             domain = engine.machine.domain
             states.append((engine.machine.applied, digest(domain).hex(), list(domain.deposits)))
+            if len(set(domain.heavies)) != len(domain.heavies):
+                self.wrong(f"{machine.name} has a call twice: {domain.heavies}")
+        self._replay(self.world.random.choice(self.machines))
         self.world.say(f"states {[each[:2] for each in states]}")
         self.deposits = states[0][2]
         if len({each[:2] for each in states}) != 1:
@@ -452,6 +498,16 @@ class Life:
         for number, each in enumerate(states):
             if each[2] != states[0][2]:
                 self.wrong(f"{NODES[number]} has other deposits than {NODES[0]}, or in another order")
+
+    def _replay(self, machine: Machine) -> None:
+        """Reads a directory again, as it is while the node has it open."""
+        from coopy.values.digest import digest
+
+        system = machine.system
+        assert system is not None
+        live, again = digest(system.engine.machine.domain), digest(system.past(None))
+        if live != again:
+            self.wrong(f"{machine.name} comes to another state when its directory is read")
 
     # -- callers
 
@@ -472,9 +528,12 @@ class Life:
             if self._stopped_calls:
                 return
             serial += 1
-            op = chance.choices(("add", "get", "read", "write", "compare_and_set", "many"), (30, 12, 10, 12, 14, 4))[0]
+            op = chance.choices(OPERATIONS, WEIGHTS)[0]
             if op == "many":
                 self._many(machine, system, process, serial, chance)
+                continue
+            if op == "heavy":
+                self._heavy(proxy, f"{process}/{serial}")
                 continue
             if op in ("add", "get"):
                 key = f"counter{chance.randrange(COUNTERS)}"
@@ -502,7 +561,7 @@ class Life:
             if op == "read":
                 known[args[0]] = result
             if op in ("add", "get"):
-                if result is not None and result < totals.get(key, 0):
+                if result is not None and result < totals.get(key, 0) and not self._went_back:
                     self.wrong(f"{machine.name} answered {op}({key!r}) with {result} after {totals[key]}")
                 totals[key] = max(totals.get(key, 0), result or 0)
             if not local:
@@ -532,6 +591,17 @@ class Life:
         self.history.append(Operation(process, op, args, invoke_ns, self.world.now_ns, result))
         if op in ("add", "write", "compare_and_set"):
             self._served[machine.number] = max(self._served.get(machine.number, -1), invoke_ns)
+
+    def _heavy(self, proxy: Any, token: str) -> None:
+        """A call that some machine may have no memory for: then it is withdrawn everywhere, or counts everywhere."""
+        self._active += 1
+        try:
+            found: Any = proxy.heavy(token)
+        except (CoopyError, OSError, MemoryError) as error:
+            found = type(error).__name__
+        finally:
+            self._active -= 1
+        self.world.say(f"heavy {token} {found}")
 
     def _many(self, machine: Machine, system: Any, process: int, serial: int, chance: random.Random) -> None:
         """Calls that are handed over together, as from asyncio."""
@@ -732,6 +802,27 @@ def _slow_disk(life: Life, chance: random.Random) -> None:
     life.world.block(chance.uniform(2.0, 9.0))
 
 
+def _lack_of_memory(life: Life, chance: random.Random) -> None:
+    """A machine, or two, can't apply some calls: those are withdrawn, and who has applied them goes back."""
+    life._went_back = True
+    LACKING.update(chance.sample(NODES, chance.choice((1, 1, 2, 3))))
+    life.world.block(chance.uniform(0.5, 6.0))
+
+
+def _two_of_one(life: Life, chance: random.Random) -> None:
+    """A node that was given up for dead is started on another machine, and then the first one goes on."""
+    machine = _one(life, chance)
+    host = machine.host
+    if not machine.ready or host is None or host.dead or machine.offset_ns or machine.others:
+        return
+    life.world.pause(host)
+    life.world.block(chance.uniform(0.0, 2.0))
+    machine.start_a_second()
+    life.world.block(chance.uniform(0.0, 4.0))
+    life.world.go_on(host)
+    life.world.block(chance.uniform(0.5, 6.0))
+
+
 def _transfer(life: Life, chance: random.Random) -> None:
     """Another server leads, for no reason."""
     for _ in range(chance.randint(1, 4)):
@@ -796,6 +887,8 @@ FAULTS = (
     _slow_disk,
     _transfer,
     _server_gone,
+    _lack_of_memory,
+    _two_of_one,
     _snapshot,
 )
 
