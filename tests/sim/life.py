@@ -23,8 +23,8 @@ from crash.disk_model import Disk, Recorder, SyncFailed, everything, nothing, pu
 from handed import Called
 from sim import world as worlds
 from sim.world import Ended, Host, Stuck, World
-from simulation.checker import Operation, Undecided, exactly_once, linearizable
 from simulation import domain
+from simulation.checker import Operation, Undecided, exactly_once, linearizable
 
 from coopy.disk import journal
 from coopy.errors import ClusterError, CoopyError, InterruptedReplay, OutcomeUnknown, Unavailable
