@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crash.disk_model import Disk, Recorder, SyncFailed, everything, nothing, put, some
+from crash.disk_model import Disk, Link, Recorder, SyncFailed, Write, everything, nothing, put, some
 from handed import Called
 from sim import world as worlds
 from sim.world import Ended, Host, Stuck, World
@@ -159,6 +159,15 @@ class NodeDisk(Recorder):
     def allocate(self, fd: int, offset: int, size: int) -> None:
         self._step("write")
         super().allocate(fd, offset, size)
+
+    def add(self, path: str, data: bytes) -> None:
+        self._step("write")
+        size = os.path.getsize(path) if os.path.exists(path) else -1
+        super().add(path, data)
+        inode = self.adopt(path)
+        if size < 0:
+            self.notes.append(Link(((path, inode),)))
+        self.notes.append(Write(inode, max(size, 0), bytes(data)))
 
     def rename(self, old: str, new: str) -> None:
         self._step("rename")

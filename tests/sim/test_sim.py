@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from sim.campaign import Tally, live, place
-from sim.life import Life, quiet
+from sim.life import LACKING, Life, quiet
 
 from coopy.errors import MissingActions
 from coopy.replication.follower import Superseded
@@ -122,3 +122,20 @@ def test_a_node_that_has_to_begin_anew_while_its_disk_fails_waits_and_does_so(
 
     told(tmp_path, happens)
     assert states == ["stalled"]
+
+
+@pytest.mark.parametrize("failing", [{"sync": errno.EIO}, {"write": errno.ENOSPC}], ids=str)
+def test_a_node_that_has_to_read_again_what_it_has_no_memory_for_waits_and_goes_on(
+    tmp_path: Path, failing: dict[str, int]
+) -> None:
+    def happens(life: Told) -> None:
+        machine = life.machines[1]
+        life.world.thread(lambda: machine.proxy.heavy("told"), "a caller", machine.host)
+        life.world.block(3.0)
+        LACKING.add(machine.name)
+        machine.disk.failing = failing
+        life.world.block(7.0)
+        machine.disk.failing = {}
+        life.world.block(5.0)
+
+    told(tmp_path, happens)
