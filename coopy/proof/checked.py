@@ -71,8 +71,8 @@ class CheckedEngine(Engine):
 
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         nested, index, result, failure = self._call_and_look(method, args, kwargs)
-        if wait and not nested and self.log.settled < index:
-            self.log.wait(index)
+        if wait and not nested:
+            self.settle(index)
         if failure is not None:
             try:
                 raise failure
@@ -110,8 +110,8 @@ class CheckedEngine(Engine):
 
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         nested, seen, result = self._read_and_look(function, args, kwargs)
-        if wait and not nested and self.log.settled < seen:
-            self.log.wait(seen)
+        if wait and not nested:
+            self.settle(seen)
         return result
 
     @with_lock

@@ -245,11 +245,8 @@ class Replicated(Engine):
             raise copy_of(self.failure)
         if method.bodies:
             versions.enabled(self.machine, method.name, method.function)  # Others may not have it at all.
-        instant = time.time_ns()
-        if instant >= self._offset_until:
-            instant = self._stamp(instant)
         call, _, _ = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
-        record = _pack(instant, self._offset, action.RETURNED) + call
+        record = _pack(*self._stamped(), action.RETURNED) + call
         check_size(method.name, record)
         return record
 
@@ -302,10 +299,7 @@ class Replicated(Engine):
         encoded = self._encoded_together(methods, calls)
         if encoded is None or self.only_reads or self.failure is not None or any(each.bodies for each in set(methods)):
             return None
-        instant = time.time_ns()
-        if instant >= self._offset_until:
-            instant = self._stamp(instant)
-        offset = self._offset
+        instant, offset = self._stamped()
         return [_pack(instant + STEP_NS * place, offset, action.RETURNED) + each for place, each in enumerate(encoded)]
 
     def _submitted(self, records: list[bytes], answers: list[Any]) -> Group:
@@ -355,10 +349,9 @@ class Replicated(Engine):
 
     def record(self, name: str, args: tuple[Any, ...], function: Function) -> None:
         """Sends an action of the system's own, and waits until it was applied."""
-        instant = self._stamp(time.time_ns())
         call, _, _ = self._codec.encode_call(name, args, {})
         answer = Answered()
-        self._wait(self.submit([_pack(instant, self._offset, action.RETURNED) + call], [answer]), self.timeout_s)
+        self._wait(self.submit([_pack(*self._stamped(), action.RETURNED) + call], [answer]), self.timeout_s)
         if answer.error is not None:
             raise answer.error
 

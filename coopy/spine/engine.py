@@ -132,6 +132,7 @@ class Engine:
         "machine",
         "proxy",
         "asked",
+        "clock",
         "deterministic",
         "_snapshots",
         "_codec",
@@ -168,6 +169,9 @@ class Engine:
         self.proxy: object = None
         self.deterministic = False
         """Whether actions answer the standard library's clock and chance; set before `start`."""
+        self.clock: Callable[[], int] | None = None
+        """Answers nanoseconds since 1970-01-01 UTC, and is asked for each action; None for this machine's clock, whose offset from
+        UTC is looked at once a second."""
         self.asked: Callable[[str], None] = _nobody
         """Told the name of each effect as it is asked for, while the lock is held, and again after a rebuild."""
         self.is_ahead: Callable[[int, int], None] = _tell_nobody
@@ -356,8 +360,8 @@ class Engine:
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Runs a function that changes nothing: the long way, for when there may be something to wait for."""
         nested, seen, result, failure = self._look(function, args, kwargs)
-        if not nested and self.log.settled < seen and wait:
-            self.log.wait(seen)
+        if not nested and wait:
+            self.settle(seen)
         if failure is not None:
             try:
                 raise failure
@@ -875,11 +879,15 @@ class Engine:
         return instant, self._offset
 
     def _stamp(self, instant: int) -> int:
-        """Reads the UTC offset of local time, which is looked at once a second. The instant that the action gets."""
+        """Reads the UTC offset of local time, and a clock of its own. Returns the instant that the action gets."""
+        clock = self.clock
+        if clock is not None:
+            instant = clock()
         seconds = instant // _NS
         self._not_before(instant)
         self._offset = time.localtime(seconds).tm_gmtoff
-        self._offset_until = 0 if self._is_between_actions() and self.look(self.machine) else (seconds + 1) * _NS
+        is_due = self._is_between_actions() and self.look(self.machine)
+        self._offset_until = 0 if is_due or clock is not None else (seconds + 1) * _NS
         return instant
 
     def _is_between_actions(self) -> bool:

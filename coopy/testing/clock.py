@@ -141,9 +141,9 @@ class _Look:
 
 
 class ClockedEngine(Engine):
-    """An engine that has its time from a clock."""
+    """An engine whose reads are answered by the clock that stamps its actions."""
 
-    clock: Clock
+    watch: Clock
     looks_at_reads = True
     """Every read is a call into the engine: while it lasts, the clock is put in the place of a running action's."""
 
@@ -159,14 +159,8 @@ class ClockedEngine(Engine):
     def _looking(self) -> Iterator[None]:
         before = current.machine
         if before is None:
-            current.machine = _Look(self.clock.header(), self.deterministic)
+            current.machine = _Look(self.watch.header(), self.deterministic)
         try:
             yield
         finally:
             current.machine = before
-
-    def _stamp(self, instant: int) -> int:
-        instant = super()._stamp(self.clock.stamp())
-        # The clock is asked for each action, not once a second.
-        self._offset_until = 0
-        return instant

@@ -159,7 +159,7 @@ def _clocked(settings: Settings, clock: Clock, *parts: Any) -> Engine:
     kind = engine_for(settings)
     clocked = type(kind.__name__, (ClockedEngine, kind), {}) if kind is not Engine else ClockedEngine
     made: ClockedEngine = clocked(*parts)
-    made.clock = clock
+    made.watch, made.clock = clock, clock.stamp
     return made
 
 
