@@ -42,6 +42,11 @@ from coopy.ground.record import joined, listed, sizes_of
 
 ACTIONS, BARRIER, WITHDRAWAL = 1, 2, 3
 
+NEW, REST, OLD, PASSED, FOLLOWED = range(5)
+"""What a batch that is met in the line is to a state: the next of its node; the one that was begun last, of which some actions may not be
+applied yet; one that was applied before; one before which another is missing; and one of a process that another has followed as the same
+node. Only the actions of the first two are applied."""
+
 BATCH = "<batch>"
 """Name of the action that begins a batch in a journal."""
 
@@ -170,12 +175,22 @@ class Batches(NamedTuple):
         """The same, with a withdrawal more that was met in the line; ``first`` is the index of what comes next."""
         return Batches(sequence, first, 0, self.writers, self.withdrawn).without(index)
 
-    def is_next(self, batch: Batch) -> bool:
-        """Whether a batch is to be applied. If not, it has been, or its turn has not come, or its node has begun anew."""
+    def step(self, sequence: int, batch: Batch) -> int:
+        """Returns what a batch at a place in the line is to this state: NEW, REST, OLD, PASSED or FOLLOWED."""
+        if sequence <= self.sequence:
+            return REST if sequence == self.sequence else OLD
         incarnation, number = self.writers.get(batch.node, (0, 0))
-        if batch.incarnation == incarnation:
-            return batch.number == number + 1
-        return batch.incarnation > incarnation and batch.number == 1
+        if batch.incarnation < incarnation:
+            return FOLLOWED
+        if batch.incarnation > incarnation:
+            number = 0  # The node has begun anew.
+        if batch.number <= number:
+            return OLD
+        return NEW if batch.number == number + 1 else PASSED
+
+    def done(self, applied: int) -> int:
+        """How many actions of the batch that was begun last have been applied."""
+        return self.actions - self.left(applied)
 
     def left(self, applied: int) -> int:
         """How many actions of the batch that was begun last are still to be applied."""

@@ -474,29 +474,20 @@ class Replicated(Engine):
         """Begins a batch, if it has not been. Returns how many of its actions have been applied; None if none is to be."""
         machine = self._current()
         batches = machine.batches
-        if sequence < batches.sequence:
-            return None
-        if sequence == batches.sequence:
-            return batches.actions - batches.left(machine.applied)
-        if batches.is_next(found):
-            self._begin_batch(sequence, found)
+        step = batches.step(sequence, found)
+        if step == batch.REST:
+            return batches.done(machine.applied)
+        if step == batch.NEW:
+            self._mark_message(BATCH, (sequence, found.node, found.incarnation, found.number, found.actions))
             return 0
-        if own:
-            self._passed_over(found, batches.writers[found.node] if found.node in batches.writers else (0, 0))
-        return None
-
-    def _passed_over(self, found: batch.Batch, newest: tuple[int, int]) -> None:
-        if newest[0] > found.incarnation:
+        if own and step == batch.PASSED:
+            self.outbox.passed_over(found.number)
+        if own and step == batch.FOLLOWED:
             raise NotAMember(
                 f"another process runs as the node {self.node}, and has begun later. This one has stopped; what it had "
                 f"sent before is applied. Give each node a name and a directory of its own."
             )
-        # Numbers begin anew with each incarnation: that of an older one says nothing of this one's.
-        if (found.incarnation, found.number) > newest:
-            self.outbox.passed_over(found.number)
-
-    def _begin_batch(self, sequence: int, found: batch.Batch) -> None:
-        self._mark_message(BATCH, (sequence, found.node, found.incarnation, found.number, found.actions))
+        return None
 
     def _mark_message(self, name: str, args: tuple[Any, ...]) -> None:
         """Records an action that says what message of the line was met, and applies it."""

@@ -106,31 +106,37 @@ def test_a_message_that_was_cut_is_refused_wherever_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("incarnation", "number", "is_next"),
+    ("incarnation", "number", "step"),
     [
-        (4, 8, True),
-        (4, 7, False),  # It came before.
-        (4, 9, False),  # The one before it is missing.
-        (5, 1, True),  # The node has begun anew.
-        (9, 1, True),
-        (5, 2, False),
-        (3, 1, False),  # Of a process that another has followed.
-        (3, 8, False),
+        (4, 8, batch.NEW),
+        (4, 7, batch.OLD),
+        (4, 1, batch.OLD),
+        (4, 9, batch.PASSED),  # The one before it is missing.
+        (5, 1, batch.NEW),  # The node has begun anew.
+        (9, 1, batch.NEW),
+        (5, 2, batch.PASSED),
+        (5, 7, batch.PASSED),
+        (5, 8, batch.PASSED),
+        (3, 1, batch.FOLLOWED),
+        (3, 8, batch.FOLLOWED),
     ],
 )
-def test_the_batch_that_is_next_is_the_only_one(incarnation: int, number: int, is_next: bool) -> None:
+def test_a_batch_is_new_or_old_or_passed_over_or_of_a_process_that_another_has_followed(
+    incarnation: int, number: int, step: int
+) -> None:
     table = Batches().begun(1, 1, "a", 4, 7, 1).begun(2, 2, "b", 1, 1, 1)
-    assert table.is_next(of("a", incarnation, number)) is is_next
+    assert table.step(3, of("a", incarnation, number)) == step
+    assert [table.step(sequence, of("a", incarnation, number)) for sequence in (1, 2)] == [batch.OLD, batch.REST]
 
 
 def test_the_first_batch_of_a_node_has_the_number_one() -> None:
-    assert Batches().is_next(of("new", 1, 1))
-    assert not Batches().is_next(of("new", 1, 2))
+    assert [Batches().step(1, of("new", 1, number)) for number in (1, 2)] == [batch.NEW, batch.PASSED]
 
 
 def test_a_table_counts_what_is_left_of_the_newest_batch() -> None:
     table = Batches().begun(first=11, sequence=3, node="a", incarnation=1, number=1, count=4)
     assert [table.left(applied) for applied in (10, 11, 13, 14, 20)] == [4, 3, 1, 0, 0]
+    assert [table.done(applied) for applied in (10, 11, 13, 14, 20)] == [0, 1, 3, 4, 4]
     assert table.begun(15, 4, "a", 1, 2, 0).left(14) == 0
 
 

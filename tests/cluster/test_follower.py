@@ -254,6 +254,24 @@ def test_a_batch_out_of_turn_is_passed_over_by_all_and_applied_in_its_turn(serve
     assert nodes[0].records == nodes[1].records
 
 
+def test_a_batch_of_a_node_that_has_begun_anew_is_sent_again_if_the_one_before_it_was_lost(server: MemoryServer) -> None:
+    node = standing(server)
+    node.take(*(packed("a", 1, number, node.encode("deposit", "x")) for number in (1, 2, 3)))
+    outbox = node.engine.outbox
+    outbox.begin(5)
+    answers = [Answered(), Answered()]
+    for answer in answers:
+        node.engine.submit([node.encode("deposit", "x")], [answer])
+    first, second = server.messages
+    node.take(second)
+    assert outbox.problem is not None, "nobody would send it again, and its caller would wait in vain"
+    outbox.tick()
+    again = server.messages[2:]
+    assert again == [second]
+    node.take(first, *again)
+    assert [each.value for each in answers] == [4, 5]
+
+
 @pytest.mark.parametrize("records", range(8))
 def test_a_node_killed_anywhere_in_a_batch_goes_on_where_it_was(server: MemoryServer, records: int) -> None:
     node = standing(server, "whole")

@@ -460,6 +460,14 @@ MUTANTS = [
         "                if False:\n",
         "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
     ),
+    # -- what a batch in the line is to a state
+    Mutant(
+        "numbers-of-an-earlier-process-are-taken-for-those-of-a-node-that-has-begun-anew",
+        "coopy/ground/batch.py",
+        "            number = 0  # The node has begun anew.\n",
+        "            number = 0 if batch.number == 1 else number\n",
+        "tests/cluster/test_follower.py::test_a_batch_of_a_node_that_has_begun_anew_is_sent_again_if_the_one_before_it_was_lost",
+    ),
     # -- who is told of actions
     Mutant(
         "a-subscriber-is-told-before-the-disk-has-it",
@@ -1307,8 +1315,8 @@ MUTANTS = [
     Mutant(
         "the-table-of-applied-batches-is-forgotten",
         "coopy/ground/batch.py",
-        "        if batch.incarnation == incarnation:\n            return batch.number == number + 1\n",
-        "        if batch.incarnation >= incarnation:\n            return True\n",
+        "        if batch.number <= number:\n            return OLD\n        return NEW if batch.number == number + 1 else PASSED\n",
+        "        return NEW\n",
         SIM,
     ),
     Mutant(
@@ -1335,16 +1343,16 @@ MUTANTS = [
     ),
     Mutant(
         "a-disk-that-fails-again-stops-a-node",
-        "coopy/replication/node.py",
-        "                if self._closing:\n                    raise\n                self._sparing",
-        "                if True:\n                    raise\n                self._sparing",
+        "coopy/replication/mending.py",
+        "                if self._node.is_closing:\n                    raise\n",
+        "                if True:\n                    raise\n",
         "tests/sim/test_sim.py::test_a_node_whose_disk_fails_for_some_seconds_waits_and_goes_on",
     ),
     Mutant(
         "a-batch-that-was-passed-over-is-compared-with-an-older-incarnation-s",
-        "coopy/replication/follower.py",
-        "        if (found.incarnation, found.number) > newest:\n",
-        "        if found.number > newest[1]:\n",
+        "coopy/ground/batch.py",
+        "            number = 0  # The node has begun anew.\n",
+        "            pass\n",
         "tests/cluster/test_follower.py::"
         "test_who_sent_a_batch_is_told_that_it_was_passed_over_whatever_an_older_incarnation_has_sent",
     ),
