@@ -127,6 +127,7 @@ class Watching:
         except BaseException as error:
             # The last resort of a thread: nobody would look after the node any more.
             self._engine.fail(error)
+            self._life.becomes(states.STOPPED)
 
     def look(self, now: float) -> None:
         """Does what is due."""

@@ -930,4 +930,4 @@ def test_what_goes_wrong_in_looking_stops_the_node() -> None:
 
     found.clock.passing = fail
     found.watching.keep()
-    assert found.engine.failure is bug
+    assert found.engine.failure is bug and found.life.state == STOPPED
