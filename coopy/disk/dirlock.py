@@ -64,10 +64,15 @@ class DirectoryLock:
         self._path = directory
         self._directory = _Held()
         self._file = _Held()
+        # Twice: letting it go may be interrupted as well.
         try:
-            self._take()
+            try:
+                self._take()
+            except BaseException:
+                # The exception may be kept, and must not keep the lock.
+                self.release()
+                raise
         except BaseException:
-            # The exception may be kept, and must not keep the lock.
             self.release()
             raise
 

@@ -1176,9 +1176,16 @@ MUTANTS = [
     Mutant(
         "a-failed-opening-keeps-the-lock",
         "coopy/disk/dirlock.py",
-        "            # The exception may be kept, and must not keep the lock.\n            self.release()\n",
-        "",
+        "                self.release()\n                raise\n        except BaseException:\n            self.release()\n            raise\n",
+        "                raise\n        except BaseException:\n            raise\n",
         "tests/disk/test_dirlock.py::test_a_call_that_fails_is_our_error_and_keeps_no_lock",
+    ),
+    Mutant(
+        "a-taking-that-is-interrupted-twice-keeps-the-lock",
+        "coopy/disk/dirlock.py",
+        "                raise\n        except BaseException:\n            self.release()\n            raise\n",
+        "                raise\n        except BaseException:\n            raise\n",
+        "tests/disk/test_dirlock.py::test_a_taking_that_is_interrupted_twice_leaves_the_directory_to_others",
     ),
     Mutant(
         "a-path-with-a-nul-is-tried",

@@ -593,3 +593,29 @@ def test_an_interrupt_at_any_moment_of_letting_go_leaves_what_the_next_one_lets_
         assert is_free(place), f"moment {moment}"
         moment += 1
     assert moment > 50
+
+
+@pytest.mark.parametrize("where", ["check", "_take_file", "_lock"])
+def test_a_taking_that_is_interrupted_twice_leaves_the_directory_to_others(
+    place: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, interrupts = DirectoryLock.release, [KeyboardInterrupt()]
+    taken = getattr(DirectoryLock, where)
+
+    def interrupted(self: DirectoryLock, *given: Any) -> None:
+        taken(self, *given)
+        raise KeyboardInterrupt
+
+    def interrupted_release(self: DirectoryLock) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        release(self)
+
+    monkeypatch.setattr(DirectoryLock, where, interrupted)
+    monkeypatch.setattr(DirectoryLock, "release", interrupted_release)
+    # The exception is kept, and so is all that its traceback holds.
+    with pytest.raises(KeyboardInterrupt) as kept:
+        DirectoryLock(str(place))
+    monkeypatch.undo()
+    DirectoryLock(str(place)).release()
+    assert kept.tb is not None
