@@ -65,7 +65,7 @@ def close_all() -> None:
     for each in opened():
         try:
             each.close()
-        except Exception as error:
+        except Exception as error:  # Of whatever kind: the others are closed all the same, and the first is raised.
             if failure is not None:
                 log.error("%s: closing it raised %s: %s", each, type(error).__name__, error)
             failure = failure or error

@@ -249,7 +249,7 @@ class Worker:
             for settled in engine.settled(begun, batch):
                 self._tell(self._deliver, settled)
             return
-        except Exception as failure:
+        except Exception as failure:  # Whatever the disk or a bug raises: tasks must not wait for ever.
             for call in batch:
                 if not isinstance(call.error, CoopyError):
                     call.error = copy_of(failure)

@@ -194,7 +194,7 @@ class Proving:
                 self._say(machine.applied, text)
                 took = time.monotonic() - began
                 self._is_on = text is not None and '"digest"' in text
-            except Exception:  # The state can't be said; what keeps it from that is told with the snapshots.
+            except Exception:  # The domain's, which may run when it is pickled: the call that comes is not to fail for it.
                 self._is_on = False
                 return False
             self._soon = max(self._soon - 1, 0) if self._is_on else 0
@@ -222,7 +222,7 @@ class Proving:
             return None
         try:
             return _encoded(agreement.say(machine, self._snapshot_s))
-        except Exception:  # A state that can't be said has no digest; the snapshot is written without one.
+        except Exception:  # The domain's: the snapshot is written, and nothing is said with it.
             return None
 
     def told_with_snapshot(self, index: int, said: bytes) -> None:
