@@ -73,6 +73,7 @@ class ReplicatedSystem(System):
         *,
         role: Role,
         servers: Callable[[Role, Names, str], Servers] = JetStream,
+        calls: Calls | None = None,
     ) -> None:
         if settings.check:
             raise UsageError("check=True: looks after a system on one machine. Nothing was opened. Leave it out here.")
@@ -87,7 +88,7 @@ class ReplicatedSystem(System):
         self.sharing = Sharing(self, self.outlook, self.life, self.servers, self._ended)
         self._asks = Together(lambda limit_s: int(self.servers.room.ask("sync", {}, limit_s)["sequence"]))
         # What a power cut takes from this journal stands in the line.
-        place = NodePlace(self, basedir, cls, settings.but(durability="buffered"))
+        place = NodePlace(self, basedir, cls, settings.but(durability="buffered"), calls)
         super().__init__(obj, place, settings, self._engine, ClusterControl)
         if not role.writes:
             self.engine.asked = lambda name: None
@@ -413,8 +414,8 @@ class NodePlace(DirectoryPlace):
 
     is_alone = False
 
-    def __init__(self, node: ReplicatedSystem, basedir: str, cls: type, settings: Settings) -> None:
-        super().__init__(basedir, cls, settings)
+    def __init__(self, node: ReplicatedSystem, basedir: str, cls: type, settings: Settings, calls: Calls | None = None) -> None:
+        super().__init__(basedir, cls, settings, calls=calls)
         self._node = node
         self._pid = os.getpid()
 

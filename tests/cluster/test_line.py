@@ -21,7 +21,7 @@ from coopy.network.stream import Stream
 from coopy.network.subjects import Names
 from coopy.network.wire import header
 from coopy.replication.memory import MemoryCluster
-from coopy.replication.role import CLUSTER, Role
+from coopy.replication.role import Here, Member
 
 TIMEOUT_S = 10.0
 Ends = Callable[[], Line]
@@ -87,7 +87,13 @@ def in_memory() -> Ends:
 
     def end() -> Line:
         node = parse(next(names))
-        found = cluster.of(Role(CLUSTER, node, (), "x", None, None, None, TIMEOUT_S, ""), Names("x"), "")
+        found = cluster.of(
+            Member(
+                node=node, nodes=(), where=Here(), password="x", replica_password=None, tls=None, timeout_s=TIMEOUT_S, advice=""
+            ),
+            Names("x"),
+            "",
+        )
         found.make_line(3, 1)
         return found.line
 

@@ -24,11 +24,12 @@ from coopy.network.limits import Sparing
 from coopy.network.room import Facts
 from coopy.network.stream import State
 from coopy.network.subjects import Names
+from coopy.opening import open_as
+from coopy.options import Settings
 from coopy.replication import states
 from coopy.replication.jetstream import ThisMachine
 from coopy.replication.node import ReplicatedSystem
 from coopy.replication.role import Role
-from coopy.system import open_as
 
 
 class Shipped(MemorySnapshots):
@@ -148,7 +149,7 @@ class Nodes:
     def _opened(self, role: Role) -> Any:
         kind = partial(ReplicatedSystem, role=role, servers=self.together.servers)
         directory = self._path / ("replica" if not role.writes else str(role.node.host))
-        return open_as(kind, Bank, directory, validation="off", segment_bytes=1 << 20)
+        return open_as(kind, Bank, directory, Settings.of("init_system", {"validation": "off", "segment_bytes": 1 << 20}))
 
     def close(self, *names: str) -> None:
         for name in names:
@@ -238,7 +239,7 @@ def test_a_node_whose_servers_can_not_be_reached_lets_its_directory_go(nodes: No
 
     kind = partial(ReplicatedSystem, role=member(0, 1), servers=cast(Any, lambda role, *others: Away(nodes.together, role)))
     with pytest.raises(Unavailable, match="nobody is there"):
-        open_as(kind, Bank, tmp_path / "n0", validation="off")
+        open_as(kind, Bank, tmp_path / "n0", Settings.of("init_system", {"validation": "off"}))
     assert closed.is_set()
     (bank,) = nodes.open(member(0, 1))
     assert bank.deposit("x") == 1

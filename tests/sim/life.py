@@ -29,12 +29,12 @@ from simulation.checker import Operation, Undecided, exactly_once, linearizable
 from coopy.disk import journal
 from coopy.errors import ClusterError, CoopyError, InterruptedReplay, OutcomeUnknown, Unavailable
 from coopy.network.address import parse
-from coopy.past.retention import Retention
-from coopy.replication import follower, memory
+from coopy.options import Settings
+from coopy.replication import files, follower, memory, watching
 from coopy.replication import node as nodes
 from coopy.replication.memory import Links, MemoryCluster
 from coopy.replication.node import ReplicatedSystem
-from coopy.replication.role import CLUSTER, Role
+from coopy.replication.role import Here, Member
 
 NODES = ("a:1", "b:1", "c:1")
 LACKING: set[str] = set()
@@ -45,16 +45,28 @@ MODULES = worlds.modules_of(
     "coopy.log",
     "coopy.network.limits",
     "coopy.network.room",
+    "coopy.past.keeping",
     "coopy.past.retention",
+    "coopy.place",
     "coopy.proof.beside",
+    "coopy.proof.comparing",
     "coopy.proof.proving",
+    "coopy.replication.answering",
+    "coopy.replication.comparing",
+    "coopy.replication.files",
     "coopy.replication.follower",
+    "coopy.replication.founding",
     "coopy.replication.jetstream",
     "coopy.replication.memory",
     "coopy.replication.node",
     "coopy.replication.outbox",
+    "coopy.replication.servers",
+    "coopy.replication.sharing",
+    "coopy.replication.states",
+    "coopy.replication.watching",
     "coopy.spine.delivery",
     "coopy.spine.engine",
+    "coopy.spine.tap",
     "coopy.system",
 )
 TIMEOUT_S = 6.0
@@ -69,9 +81,9 @@ WEIGHTS = (30, 12, 10, 12, 14, 4, 5)
 REGISTERS, COUNTERS = 2, 2
 EARLY_S = 30.0
 SMALL = {
-    (nodes, "KEPT_BYTES"): 4_000,
-    (nodes, "LINE_BYTES_MAX"): 12_000,
-    (nodes, "FIRST_BYTES"): 16 * 1024,
+    (watching, "KEPT_BYTES"): 4_000,
+    (watching, "LINE_BYTES_MAX"): 12_000,
+    (files, "FIRST_BYTES"): 16 * 1024,
     (nodes, "DIGESTS_SAID"): 40,
     (journal, "FIRST_BYTES"): 64 * 1024,
     (follower, "TICK_S"): 0.25,
@@ -184,6 +196,20 @@ class NodeDisk(Recorder):
         super().sync_data(fd)
 
 
+def member(name: str) -> Member:
+    """The role of one of the nodes."""
+    return Member(
+        node=parse(name),
+        nodes=tuple(map(parse, NODES)),
+        where=Here(),
+        password="x",
+        replica_password=None,
+        tls=None,
+        timeout_s=TIMEOUT_S,
+        advice="",
+    )
+
+
 class Machine:
     """One of the three: its directory, its disk, and the process that runs on it now."""
 
@@ -220,19 +246,12 @@ class Machine:
         life, host = self.life, self.host
         while True:
             try:
-                role = Role(CLUSTER, parse(self.name), tuple(map(parse, NODES)), "x", None, None, None, TIMEOUT_S, "")
                 self.system = ReplicatedSystem(
                     Bank,
                     str(self.directory),
-                    role=role,
+                    Settings.of("init_system", {"keep": 2, "fork": False, "self_check": False, "segment_bytes": 1 << 18}),
+                    role=member(self.name),
                     servers=life.cluster.of,
-                    durability="buffered",
-                    check=False,
-                    kept=Retention(2),
-                    snapshot_growth=0,
-                    fork=False,
-                    self_check=False,
-                    segment_bytes=1 << 18,
                     calls=self.disk,
                 )
                 self.system.start(None)
@@ -292,8 +311,8 @@ class Machine:
             if hung is not None:
                 hung.closed = True
         self.system = self.proxy = None
-        if system is not None and system._lock is not None:
-            system._lock.release()
+        if system is not None and system.place._lock is not None:
+            system.place._lock.release()
         self.disk.failing, self.disk.slow_s = {}, 0.0
         if keep is not None:
             for note in self.disk.notes:
@@ -459,7 +478,7 @@ class Life:
         if system is None or not hasattr(system, "engine"):
             return f"{machine.name}: none"
         engine = system.engine
-        return f"{machine.name}: {system._state} {engine.position} {engine.failure or engine.outbox.problem or ''}"
+        return f"{machine.name}: {system.life.state} {engine.position} {engine.failure or engine.outbox.problem or ''}"
 
     def _all_served(self, since_ns: int) -> bool:
         return all(self._served.get(machine.number, -1) >= since_ns for machine in self.machines)
