@@ -203,7 +203,7 @@ class DirectoryPlace:
         until, has_collected = time.monotonic() + self._settings.wait, False
         while True:
             try:
-                self._lock = DirectoryLock(self.name)
+                DirectoryLock(self.name, self._know)
                 return
             except DirectoryInUse as error:
                 if error.pid == os.getpid():
@@ -216,6 +216,9 @@ class DirectoryPlace:
                     raise
                 else:
                     time.sleep(WAIT_STEP_S)
+
+    def _know(self, lock: DirectoryLock) -> None:
+        self._lock = lock
 
     def begun(self) -> Manifest:
         """Returns the manifest of the directory; makes it a system's if it is none yet."""

@@ -27,6 +27,7 @@ import re
 import stat
 import sys
 import time
+from collections.abc import Callable
 from functools import cache
 
 from coopy.disk.fs import Descriptor
@@ -59,11 +60,14 @@ class DirectoryLock:
     _place = (-1, -1)
     _locks_directory = False
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, known: Callable[[DirectoryLock], None] | None = None) -> None:
+        """``known`` is called with the lock before anything is held: an interrupt may keep its maker from ever having it."""
         self._pid = os.getpid()
         self._path = directory
         self._directory = _Held()
         self._file = _Held()
+        if known is not None:
+            known(self)
         # Twice: letting it go may be interrupted as well.
         try:
             try:

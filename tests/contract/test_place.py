@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from coopy import DirectoryInUse, SystemClosed, UsageError
+from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.manifest import Manifest
 from coopy.ground import action
 from coopy.ground.storage import MemoryEntries, MemorySnapshots
@@ -209,6 +210,29 @@ def test_a_taking_that_is_interrupted_leaves_the_directory_to_others(kind: str, 
     other.take()
     other.abandon()
     other.release()
+
+
+@pytest.mark.parametrize("kind", DIRECTORIES)
+def test_a_lock_that_was_taken_and_not_handed_over_is_let_go(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, taken = DIRECTORIES[kind](tmp_path / "counter"), DirectoryLock.__init__
+
+    def interrupted(self: DirectoryLock, *given: Any) -> None:
+        taken(self, *given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DirectoryLock, "__init__", interrupted)
+    # The exception is kept, and so is all that its traceback holds.
+    with pytest.raises(KeyboardInterrupt) as kept:
+        place.take()
+    monkeypatch.undo()
+    place.release()
+    other = DIRECTORIES["directory"](tmp_path / "counter")
+    other.take()
+    other.abandon()
+    other.release()
+    assert kept.tb is not None
 
 
 @pytest.mark.parametrize("kind", DIRECTORIES)

@@ -1181,6 +1181,13 @@ MUTANTS = [
         "tests/disk/test_dirlock.py::test_a_call_that_fails_is_our_error_and_keeps_no_lock",
     ),
     Mutant(
+        "a-lock-is-known-when-it-is-handed-over",
+        "coopy/place.py",
+        "                DirectoryLock(self.name, self._know)\n",
+        "                self._lock = DirectoryLock(self.name)\n",
+        "tests/contract/test_place.py::test_a_lock_that_was_taken_and_not_handed_over_is_let_go",
+    ),
+    Mutant(
         "a-taking-that-is-interrupted-twice-keeps-the-lock",
         "coopy/disk/dirlock.py",
         "                raise\n        except BaseException:\n            self.release()\n            raise\n",
