@@ -47,9 +47,9 @@ FILES = frozenset(
         "simulation/test_faults.py",
         "simulation/test_network.py",
         "simulation/test_strangers.py",
-        "test_deep.py",
+        "values/test_deep.py",
         "test_memory.py",
-        "test_retention.py",
+        "past/test_retention.py",
         "test_typing.py",
         "testing/test_fresh_project.py",
         "tools/test_verify.py",
@@ -106,7 +106,7 @@ TESTS: dict[str, frozenset[str]] = {
             "test_a_reader_reads_what_was_there_while_others_append",
         }
     ),
-    "deterministic/test_systems.py": frozenset(
+    "determinism/test_systems.py": frozenset(
         {
             "test_each_python_that_is_here_can",
             "test_the_state_is_the_same_in_another_process_place_and_time",
@@ -248,7 +248,7 @@ TESTS: dict[str, frozenset[str]] = {
             "test_each_body_has_its_own_marks",
         }
     ),
-    "test_codec.py": frozenset(
+    "values/test_codec.py": frozenset(
         {
             "test_a_script_finds_what_another_program_wrote_with_its_classes",
             "test_a_script_that_defines_its_domain_finds_its_data_when_it_runs_again",
@@ -258,7 +258,7 @@ TESTS: dict[str, frozenset[str]] = {
             "test_what_a_script_wrote_can_be_replayed_by_another_program",
         }
     ),
-    "test_determinism.py": frozenset(
+    "determinism/test_check.py": frozenset(
         {
             "test_each_thing_a_deterministic_system_may_ask_is_answered_at_replay_as_it_was_live",
         }
@@ -268,7 +268,7 @@ TESTS: dict[str, frozenset[str]] = {
             "test_nobody_waits_for_himself",
         }
     ),
-    "test_paths.py": frozenset(
+    "ground/test_paths.py": frozenset(
         {
             "test_what_is_no_file_where_one_must_be_is_an_error_of_ours_or_passed_over",
         }

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import contextlib
 
-from deterministic.domain import Shop
+from determinism.domain import Shop
 
 from coopy import control, init_system, replay
 

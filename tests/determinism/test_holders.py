@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from deterministic import holders
+from determinism import holders
 from program import run, write
 
 TESTS = Path(__file__).resolve().parents[1]
 PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(TESTS)!r})
-from deterministic import holders       # first of all: as a program that was there before
+from determinism import holders       # first of all: as a program that was there before
 
 import functools, importlib.util, json, logging, timeit
 from time import time as mine
@@ -26,13 +26,13 @@ class Odd:
         raise RuntimeError("out of context")
 
 odd = Odd()
-spec = importlib.util.find_spec("deterministic.loaded_quietly")
+spec = importlib.util.find_spec("determinism.loaded_quietly")
 spec.loader = importlib.util.LazyLoader(spec.loader)
 lazy = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lazy)
 kept = logging.Formatter.converter, timeit.default_timer      # not looked into: it can't be changed
 install.install()
-from deterministic.standing import Standing, inside
+from determinism.standing import Standing, inside
 
 answered = {{name: repr(inside(ask)) == repr(inside(ask)) != repr(inside(ask, Standing(7, instant=10**18)))
              for name, ask in holders.ASKED.items()}}
@@ -71,4 +71,4 @@ def test_who_took_hold_before_is_answered_too(name: str, answered: dict[str, boo
 
 def test_the_program_took_hold_of_all() -> None:
     assert holders.attrs is None or "fields of attrs" in holders.ASKED
-    assert "coopy" not in (TESTS / "deterministic" / "holders.py").read_text().partition('"""\n')[2], sys.path
+    assert "coopy" not in (TESTS / "determinism" / "holders.py").read_text().partition('"""\n')[2], sys.path

@@ -10,8 +10,8 @@ from datetime import datetime
 from time import time
 from typing import Any
 
-from deterministic import ledger
-from deterministic.ledger import Deck, Entry
+from determinism import ledger
+from determinism.ledger import Deck, Entry
 
 
 class Shop:

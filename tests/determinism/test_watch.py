@@ -160,7 +160,7 @@ def told_the_log() -> None:
 
 
 QUIET: dict[str, Callable[[], Any]] = {
-    "an import": lambda: importlib.import_module("deterministic.loaded_quietly"),
+    "an import": lambda: importlib.import_module("determinism.loaded_quietly"),
     "a log": told_the_log,
     "a time zone": lambda: ZoneInfo.no_cache("UTC"),
     "another thread": elsewhere,
@@ -170,7 +170,7 @@ QUIET: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", QUIET)
 def test_what_is_not_the_actions_doing_is_not_told(name: str, tmp_path: Path) -> None:
-    sys.modules.pop("deterministic.loaded_quietly", None)
+    sys.modules.pop("determinism.loaded_quietly", None)
     seen: list[Use] = []
     with watching(seen.append), desk(tmp_path, QUIET[name]) as system:
         system.work()
@@ -198,9 +198,9 @@ class Quiet:
 
 
 def test_what_a_module_does_while_it_is_imported_is_told(tmp_path: Path) -> None:
-    sys.modules.pop("deterministic.loaded_late", None)
+    sys.modules.pop("determinism.loaded_late", None)
     seen: list[Use] = []
-    with watching(seen.append), desk(tmp_path, lambda: importlib.import_module("deterministic.loaded_late")) as system:
+    with watching(seen.append), desk(tmp_path, lambda: importlib.import_module("determinism.loaded_late")) as system:
         system.work()
     assert [(each.method, Path(each.file).name) for each in seen] == [("work", "loaded_late.py")]
 

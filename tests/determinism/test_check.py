@@ -15,8 +15,8 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
-import determinism_domains as domains
 import pytest
+from determinism import domains
 from program import run, write
 
 from coopy.determinism import check, rules
@@ -249,8 +249,8 @@ WARNINGS = [
 # head of the module, statements in which nothing is to be found
 FALSE_ALARMS = [
     ("import datetime, time, random", "self._clock.now(); self._clock.time(); self._env.choice(name)"),
-    ("from determinism_domains import clock", "clock.now()"),
-    ("", "from determinism_domains import clock; clock.now()"),
+    ("from determinism.domains import clock", "clock.now()"),
+    ("", "from determinism.domains import clock; clock.now()"),
     ("from coopy.clock import clock", "clock.now(); clock.today(); clock.time(); clock.utcnow()"),
     ("from coopy.env import env", "env.choice(name); env.uuid4(); env.random(); pick = env.choice"),
     ("", "from coopy.clock import clock; from coopy.env import env; clock.now(); env.choice(name)"),
@@ -269,7 +269,7 @@ FALSE_ALARMS = [
     ("import time", "[time := x for x in name]; time.time()"),
     ("import time", "match name:\n    case [time, *random]: time.time()"),
     ("import time", "match name:\n    case {'a': 1, **time}: time.time()"),
-    ("import time", "import determinism_domains as time; time.time()"),
+    ("import time", "import determinism.domains as time; time.time()"),
     ("import time", "time, rest = name; time.time()"),
     ("import time", "if name: time = self.clock\nelse: import time\ntime.time()"),
     ("import time", "def outer():\n    time = self\n    def inner(): return time.time()\n    return inner"),
@@ -395,7 +395,7 @@ def test_helpers_that_call_each_other_end():
 
 
 def test_helpers_and_constructors_of_other_modules_of_the_user_are_followed(domain):
-    found = findings(domain("stamp(); Page(name)", "from determinism_domains import Page, stamp"))
+    found = findings(domain("stamp(); Page(name)", "from determinism.domains import Page, stamp"))
     assert [(each.file, each.line, each.what) for each in found] == [
         (domains.__file__, line_of("stamp"), "datetime.now() in helper stamp()"),
         (domains.__file__, line_of("page"), "datetime.now() in helper Page.__init__()"),
@@ -602,7 +602,7 @@ def test_inherited_methods_are_read_and_replaced_ones_only_through_super():
 
 
 def test_methods_inherited_from_another_module_are_read_with_its_helpers(domain):
-    wiki = domain.module("from determinism_domains import UsesHelper\nclass Wiki(UsesHelper): pass\n").Wiki
+    wiki = domain.module("from determinism.domains import UsesHelper\nclass Wiki(UsesHelper): pass\n").Wiki
     (finding,) = findings(wiki)
     assert (finding.file, finding.line, finding.method) == (
         domains.__file__,
@@ -1347,7 +1347,7 @@ def test_each_code_has_its_line_in_the_table_of_the_module_and_in_that_of_the_gu
     severities = {"1": "error", "2": "warning", "3": "warning"}
     rows = [(code, severities[code[3]]) for code in known]
     assert re.findall(r"^    (CPY\d+)  (\w+) ", str(check.__doc__), re.M) == rows
-    guide = Path(__file__).parents[1] / "docs" / "guides" / "clock.md"
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "clock.md"
     assert re.findall(r"^\| `(CPY\d+)` \| (\w+) \|", guide.read_text(), re.M) == rows
 
 

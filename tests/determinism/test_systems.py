@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deterministic.domain import Shop
-from deterministic.ledger import Entry
+from determinism.domain import Shop
+from determinism.ledger import Entry
 from faults import Faulty
 from program import environment, run
 

@@ -19,7 +19,7 @@ from datetime import date, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import pytest
-from deterministic.standing import INSTANT, OFFSET, Standing, action_of, as_module, inside
+from determinism.standing import INSTANT, OFFSET, Standing, action_of, as_module, inside
 
 from coopy import env
 from coopy.determinism import answers, asking, install

@@ -31,7 +31,7 @@ from coopy.tools.pruning import prune
 from coopy.tools.rehearse import rehearse
 from coopy.tools.verify import verify
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 MANIFEST, SEGMENT, SNAPSHOT = "coopy.json", "transaction_000000000000001.log", "snapshot_000000000000001.dat"
 Entry = Callable[[Any], object]
 
