@@ -45,6 +45,7 @@ from coopy.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from coopy.ground.log import LiveOnly
 from coopy.ground.running import replaying
 from coopy.opening import init_persistent_system, init_system
 from coopy.past.reading import replay
@@ -71,6 +72,7 @@ __all__ = [
     "EncodingError",
     "ForeignDirectory",
     "JournalError",
+    "LiveOnly",
     "MissingActions",
     "MissingMethod",
     "NotAMember",

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from coopy import log
 from coopy.disk import directory, dirlock, manifest, older
 from coopy.disk.digests import Digests
 from coopy.disk.dirlock import DirectoryLock
@@ -25,7 +24,7 @@ from coopy.disk.journal import Journal
 from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import CoopyError, DirectoryInUse, ForeignDirectory, JournalError, StorageError, Unreadable, UsageError
-from coopy.ground import paths
+from coopy.ground import log, paths
 from coopy.ground.storage import EntryStore, Log, SnapshotStore
 
 WAIT_STEP_S = 0.02

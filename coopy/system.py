@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from coopy import log, versions
+from coopy import versions
 from coopy.control import Control
 from coopy.errors import JournalError, MissingActions, UsageError
-from coopy.ground import action, holding, paths
+from coopy.ground import action, holding, log, paths
 from coopy.ground.interruption import NOT_ASIDE
+from coopy.ground.log import Bar
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.weakly import weakly
-from coopy.log import Bar
 from coopy.options import Settings
 from coopy.past import history
 from coopy.past.keeping import Keeping

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from program import environment, run, write
 
-from coopy.log import DELAY_S, INTERVAL_S, WIDTH, Bar
+from coopy.ground.log import DELAY_S, INTERVAL_S, WIDTH, Bar
 
 
 class Terminal(io.StringIO):
@@ -96,7 +96,7 @@ def test_a_program_without_a_console_has_no_bar_and_no_trouble(monkeypatch: pyte
 
 SLOW = """
     import sys
-    import coopy.log
+    import coopy.ground.log
     from coopy import init_system
 
     class Slow:
@@ -105,7 +105,7 @@ SLOW = """
         def step(self):
             self.steps += 1
 
-    coopy.log.DELAY_S = 0.0  # As if two seconds had passed.
+    coopy.ground.log.DELAY_S = 0.0  # As if two seconds had passed.
     with init_system(Slow, "data") as slow:
         print(slow.steps)
         slow.step()

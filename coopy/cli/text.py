@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from coopy.errors import UsageError
 from coopy.ground.action import OUTCOMES, RAISED, RETURNED, UNKNOWN, WITHDRAWN
+from coopy.ground.log import Bar
 from coopy.ground.words import shown
-from coopy.log import Bar
 from coopy.past.history import Action
 from coopy.tools import tree
 

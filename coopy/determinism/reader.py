@@ -868,7 +868,7 @@ def _is_of(value: object, module: str, name: str) -> bool:
 
 def _is_live_only(logger: Any) -> bool:
     """Whether what a logger is told while actions are replayed goes nowhere."""
-    kind = getattr(sys.modules.get("coopy.log"), "LiveOnly", None)
+    kind = getattr(sys.modules.get("coopy.ground.log"), "LiveOnly", None)
     if kind is None:
         return False
     logger = getattr(logger, "logger", logger)  # Of an adapter.

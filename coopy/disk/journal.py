@@ -47,9 +47,9 @@ from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed, copy_of
+from coopy.ground.log import warn
 from coopy.ground.paths import exists, reads
 from coopy.ground.record import WRAP
-from coopy.log import warn
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """A segment is forgotten as a whole: much smaller ones would be many files, much larger ones would keep old actions long."""

@@ -32,9 +32,9 @@ from collections.abc import Callable
 from coopy.disk import child, directory
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedSnapshot, ForeignDirectory, StorageError, UnsupportedFormat
+from coopy.ground.log import warn
 from coopy.ground.paths import is_file, reads
 from coopy.ground.storage import StateWriter, Trial
-from coopy.log import warn
 
 CHUNK = 1024 * 1024  # Checksums are of this much, so that a snapshot is checked while it is read.
 TRIAL_S, TRIAL_TIMES = 30.0, 10

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from coopy import log
+from coopy.ground import log
 
 T = TypeVar("T")
 

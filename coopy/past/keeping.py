@@ -15,10 +15,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from coopy import log
 from coopy.disk import child
 from coopy.errors import JournalError, SnapshotError, StorageError
-from coopy.ground import collector, holding, paths
+from coopy.ground import collector, holding, log, paths
 from coopy.options import Settings
 from coopy.past import retention
 from coopy.past.retention import Retention

@@ -16,8 +16,8 @@ from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import ReplayError, UsageError
 from coopy.ground import action, paths
+from coopy.ground.log import Bar
 from coopy.ground.words import shown
-from coopy.log import Bar
 from coopy.past import history
 from coopy.past.history import Action
 from coopy.past.proxy import codec_of_past

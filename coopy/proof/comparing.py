@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from coopy import log
 from coopy.disk import child
 from coopy.errors import CoopyError
+from coopy.ground import log
 from coopy.ground.weakly import weakly
 from coopy.options import REFUSE, Settings
 from coopy.past import history

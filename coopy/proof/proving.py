@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from coopy import log
 from coopy.errors import StateDiverged
+from coopy.ground import log
 from coopy.ground.storage import Entry, EntryStore
 from coopy.past.history import Action
 from coopy.spine import agreement

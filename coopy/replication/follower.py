@@ -26,7 +26,7 @@ from concurrent.futures import Future
 from itertools import accumulate, chain, islice
 from typing import Any, NamedTuple, cast
 
-from coopy import log, versions
+from coopy import versions
 from coopy.effects import DONE
 from coopy.errors import (
     ClusterError,
@@ -41,7 +41,7 @@ from coopy.errors import (
     Unavailable,
     copy_of,
 )
-from coopy.ground import action, batch
+from coopy.ground import action, batch, log
 from coopy.ground.batch import BATCH, WITHDRAWN
 from coopy.ground.interruption import note
 from coopy.ground.line import Line

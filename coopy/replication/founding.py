@@ -17,7 +17,7 @@ from typing import Protocol
 
 from coopy.disk.manifest import Manifest
 from coopy.errors import ClusterError, ForeignDirectory, Unavailable
-from coopy.log import Bar
+from coopy.ground.log import Bar
 from coopy.network.membership import replicas
 from coopy.network.room import Facts
 from coopy.replication.outlook import Outlook

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from coopy import log
 from coopy.errors import AuthenticationFailed, NotAMember, SystemClosed, Unavailable, UsageError
+from coopy.ground import log
 from coopy.ground.line import DUPLICATES_S
 from coopy.network import room as rooms
 from coopy.network import shipping, stream, wire

@@ -17,8 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from coopy import log
 from coopy.errors import Diverged, InterruptedReplay, JournalError, MissingActions, ReplayError, StorageError
+from coopy.ground import log
 from coopy.network.limits import Sparing
 from coopy.replication.follower import Passed, Superseded
 from coopy.replication.servers import Clock

@@ -15,14 +15,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from coopy import log, versions
+from coopy import versions
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.manifest import Manifest
 from coopy.errors import ClusterError, DamagedLine, ReadOnlyNode, SystemClosed, Unavailable, UsageError
+from coopy.ground import log
+from coopy.ground.log import Bar
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.words import shown
-from coopy.log import Bar
 from coopy.network.limits import Together
 from coopy.network.room import Facts
 from coopy.network.subjects import Names

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from coopy.errors import ClusterError, Unavailable
 from coopy.ground import action
-from coopy.log import Bar
+from coopy.ground.log import Bar
 from coopy.network.limits import TokenBucket
 from coopy.network.room import Facts
 from coopy.replication import states

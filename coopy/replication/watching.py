@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from coopy import log
 from coopy.errors import ClusterError, CoopyError, DamagedLine, NotAMember, SystemClosed
+from coopy.ground import log
 from coopy.network.address import parse
 from coopy.network.membership import replicas
 from coopy.network.room import Facts

@@ -30,10 +30,10 @@ from coopy.effects import DONE
 from coopy.errors import JournalError, PrevalentError, UsageError
 from coopy.ground import action, holding
 from coopy.ground.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, note
+from coopy.ground.log import error as log_error
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore, StateWriter
 from coopy.ground.words import shown
-from coopy.log import error as log_error
 from coopy.migration import MARK
 from coopy.spine.agreement import Comparison
 from coopy.spine.calling import Call

@@ -24,8 +24,8 @@ from coopy.errors import (
     UsageError,
 )
 from coopy.ground import action, collector, recursion
+from coopy.ground.log import warn
 from coopy.ground.storage import Log, SnapshotStore
-from coopy.log import warn
 from coopy.spine.machine import NOTHING_FOLLOWS, Machine
 from coopy.values.codec import Codec, decode_joined
 

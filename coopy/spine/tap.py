@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from coopy.errors import CoopyError, SystemClosed
+from coopy.ground.log import error as log_error
 from coopy.ground.storage import Log
 from coopy.ground.words import shown
-from coopy.log import error as log_error
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -36,7 +36,6 @@ from contextlib import contextmanager
 from datetime import date, datetime, time, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from coopy import log
 from coopy.clock import clock
 from coopy.disk.older import OldFile, files, head, manifest, recognize
 from coopy.env import env
@@ -51,7 +50,7 @@ from coopy.errors import (
     UnsupportedFormat,
     UsageError,
 )
-from coopy.ground import action, paths
+from coopy.ground import action, log, paths
 from coopy.ground.running import current
 from coopy.ground.words import shown
 from coopy.spine.machine import equip

@@ -34,7 +34,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "options place spine",
         "clock determinism disk effects network.server versions",
         "network values",
-        "bound decorators env log migration",
+        "bound decorators env migration",
         "ground",
         "errors",
     )

@@ -34,9 +34,9 @@ LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", 
 SPINE = {"agreement", "calling", "delivery", "engine", "machine", "methods", "proxy", "replay", "section", "tap"}
 # What the organs may know of the rest: seams, words and errors.
 ORGANS = {
-    "coopy.disk": {"coopy.errors", "coopy.ground", "coopy.log"},
-    "coopy.network": {"coopy.errors", "coopy.ground", "coopy.log"},
-    "coopy.network.server": {"coopy.errors", "coopy.ground", "coopy.log", "coopy.network"},
+    "coopy.disk": {"coopy.errors", "coopy.ground"},
+    "coopy.network": {"coopy.errors", "coopy.ground"},
+    "coopy.network.server": {"coopy.errors", "coopy.ground", "coopy.network"},
 }
 # Who knows where bytes are kept.
 KNOW_THE_DISK = {

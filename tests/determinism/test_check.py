@@ -919,7 +919,9 @@ def test_a_logger_that_the_class_has_says_things_again(domain):
 
 @pytest.mark.parametrize("place", ["log", "log.handlers[0]", "logging.getLogger('quiet').handlers[0]"])
 def test_a_logger_that_is_live_only_is_no_finding(domain, place):
-    parts = "import logging; from coopy.log import LiveOnly\nlog = logging.getLogger('quiet.inner'); log.propagate = True\n"
+    parts = (
+        "import logging; from coopy.ground.log import LiveOnly\nlog = logging.getLogger('quiet.inner'); log.propagate = True\n"
+    )
     parts += "for each in (log, log.parent): each.handlers = [logging.NullHandler()]; each.filters = []\nlog.parent.propagate = False\n"
     wanted = [place] if place == "log" else ["log.handlers[0]", "log.parent.handlers[0]"]
     head = parts + "".join(f"{each}.addFilter(LiveOnly())\n" for each in wanted)

@@ -12,7 +12,7 @@ import pytest
 
 import coopy
 from coopy import control, init_system, readonly, replaying, transactional
-from coopy.log import LiveOnly
+from coopy.ground.log import LiveOnly
 
 told: list[tuple[str, bool]] = []
 logger = logging.getLogger("tests.replaying")

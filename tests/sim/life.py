@@ -42,7 +42,7 @@ LACKING: set[str] = set()
 MODULES = worlds.modules_of(
     "coopy.disk.commit",
     "coopy.disk.journal",
-    "coopy.log",
+    "coopy.ground.log",
     "coopy.network.limits",
     "coopy.network.room",
     "coopy.past.keeping",
