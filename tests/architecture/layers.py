@@ -25,7 +25,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__ base pytest_plugin tests",
         "cli",
-        "aio testing tools",
+        "aio batteries testing tools",
         "opening",
         "replication",
         "system",

@@ -1,0 +1,116 @@
+"""What all structures have: a name in messages, and `Edit`, which finds the system that a structure is the state of.
+
+A structure is a plain class and does not know who holds it: a variable, an attribute of another class, or a system. What takes
+more than one call, such as a value that is read, changed and put back, asks `system_of` between the calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+import coopy
+from coopy import readonly
+from coopy.batteries.frozen import ATOMS, content, thawed
+
+T = TypeVar("T")
+
+
+class Battery:
+    """The base of the structures."""
+
+    @readonly
+    def _is(self, number: int) -> bool:
+        # Whether the object behind a system is the one of that id(). It is asked outside any action.
+        return id(self) == number
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+def system_of(structure: Any) -> Any:
+    """Returns the open system whose state a structure is, or the structure itself if no system has it.
+
+    It must be called without a lock held, because it asks each open system of the class.
+    """
+    for control in coopy.opened():
+        system = control.system
+        if isinstance(system, type(structure)) and system._is(id(structure)):
+            return system
+    return structure
+
+
+class EditConflict(RuntimeError):
+    """A value was changed by somebody else while it was edited. Nothing was recorded: edit it again."""
+
+
+class Editable(Protocol):
+    """What a structure has whose values can be edited."""
+
+    def finish_edit(self, key: Any, before: Any, after: Any) -> None:
+        """Puts a value in if the one before it is still there. Raises `EditConflict`."""
+        ...
+
+
+class Edit(Generic[T]):
+    """A value to be changed in a ``with`` block: at its end one action puts it in, if nothing was raised and it has changed.
+
+    ``async with`` is for a structure that `coopy.aio.open` has opened: ``async with await stock.edit("tea") as tea:``.
+    """
+
+    def __init__(self, structure: Editable, key: Any, before: Any, value: T) -> None:
+        if type(value) in ATOMS:
+            raise TypeError(
+                f"{key!r}: a value of the type {type(value).__name__} can't be changed in place, so there is nothing to edit. "
+                f"Put another value in: structure[{key!r}] = ..."
+            )
+        self._structure = structure
+        self._key = key
+        self._before = before
+        self._value = value
+
+    def __enter__(self) -> T:
+        return self._value
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is None:
+            self._finish()
+
+    async def __aenter__(self) -> T:
+        return self._value
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await asyncio.get_running_loop().run_in_executor(None, self._finish)
+
+    def _finish(self) -> None:
+        if not same(self._value, self._before):
+            system_of(self._structure).finish_edit(self._key, self._before, self._value)
+
+
+def editing(structure: Editable, key: Any, value: Any) -> Edit[Any]:
+    """Returns an `Edit` of a value as it is kept."""
+    plain = thawed(value)
+    return Edit(structure, key, copy.deepcopy(plain), copy.deepcopy(plain))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are the same: equal, or, as objects without an ``__eq__`` never are, of the same content."""
+    if type(one) is type(other) and one == other:
+        return True
+    try:
+        return content(one) == content(other)
+    except Exception:
+        return False  # It can't be pickled without a memo, as what contains itself.
+
+
+def conflict(key: Any) -> EditConflict:
+    """Returns what to raise for a value that is another one by now."""
+    return EditConflict(
+        f"the value of {key!r} has been changed, or taken out, since the edit of it began. Nothing was recorded by this edit. "
+        f"Edit it again."
+    )

@@ -1,0 +1,138 @@
+"""Each structure passes the tests of the built-in that it is named after: CPython's own, imported from the interpreter.
+
+Where the interpreter does not ship its ``test`` package (Debian's), they are skipped. ``NOT_PASSED`` says which tests can't pass, and why.
+A test of the list that passes all the same is an error, so that the list stays true.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import unittest
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from coopy.batteries import Deque, Dict, List, PriorityQueue, Queue, Set
+from coopy.batteries.waiting import QueueHandle
+from coopy.testing import memory_system
+
+
+def module_of(name: str) -> ModuleType:
+    """Returns a module of the interpreter's tests, or skips the test."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(f"this interpreter does not ship {name}: {error}")
+
+
+class _Opened:
+    """Makes what a program holds of a queue: a handle of a system, whose class some tests ask for by its name."""
+
+    def __init__(self, kind: type) -> None:
+        self._handle = type(kind.__name__, (QueueHandle,), {})
+        self._kind = kind
+
+    def __call__(self, *args: Any) -> Any:
+        return self._handle(memory_system(self._kind(*args)))
+
+
+EVERY = "COOPY_CONTRACTS" in os.environ
+LONG = frozenset({"test_gc_doesnt_blowup", "test_long_steadystate_queue_popleft", "test_long_steadystate_queue_popright"})
+"""Tests that take seconds each, and are run with COOPY_CONTRACTS=1."""
+
+COPY = "what is read out is a copy, or frozen, and never the very object that was put in"
+SIZE = "it measures the C structure of the built-in"
+REVERSED = "it makes an object of the type of reversed(), which has no constructor of that kind here"
+NOT_PASSED: dict[str, dict[str, str]] = {
+    "List": {"test_remove": COPY},
+    "Dict": {"test_setdefault": "it changes in place what setdefault() returned, which is frozen"},
+    "Set": {
+        "test_cyclical_repr": "it takes the name of the class from repr(), which is that of a plain set here",
+        "test_deepcopy": COPY,
+        "test_do_not_rehash_dict_keys": "it counts how often C code asks for a hash",
+    },
+    "Deque": {
+        "test_deepcopy": COPY,
+        "test_pickle_recursive": COPY,
+        "test_remove": COPY,
+        "test_sizeof": SIZE,
+        "test_reversed_new": REVERSED,
+    },
+}
+
+_SETS = (
+    "TestBasicOpsEmpty TestBasicOpsSingleton TestBasicOpsTuple TestBasicOpsTriple TestBasicOpsString TestBasicOpsBytes "
+    "TestBasicOpsMixedStringBytes TestExceptionPropagation TestSetOfSets TestBinaryOps TestUpdateOps TestMutate TestSubsetEqualEmpty "
+    "TestSubsetEqualNonEmpty TestSubsetEmptyNonEmpty TestSubsetPartial TestSubsetNonOverlap TestOnlySetsNumeric TestOnlySetsDict "
+    "TestOnlySetsOperator TestOnlySetsTuple TestOnlySetsString TestOnlySetsGenerator TestCopyingEmpty TestCopyingSingleton "
+    "TestCopyingTriple TestCopyingTuple TestCopyingNested TestIdentities TestVariousIteratorArgs TestGraphs"
+).split()
+_MUTATING = {
+    "TestMethodsMutating_Set_Dict": {"constructor1": Set, "constructor2": dict.fromkeys},
+    "TestMethodsMutating_Set_Set": {"constructor1": Set, "constructor2": Set},
+    "TestMethodsMutating_Set_List": {"constructor1": Set, "constructor2": list},
+}
+Case = tuple[str, str, str, dict[str, Any], dict[str, Any]]
+CASES: list[Case] = [
+    # The structure, the module, the class, what the class is given, and what the module is given in the place of its globals.
+    ("List", "test.list_tests", "CommonTest", {"type2test": List}, {}),
+    ("Dict", "test.mapping_tests", "BasicTestMappingProtocol", {"type2test": Dict}, {}),
+    ("Dict", "test.mapping_tests", "TestMappingProtocol", {"type2test": Dict}, {}),
+    ("Dict", "test.mapping_tests", "TestHashMappingProtocol", {"type2test": Dict}, {}),
+    ("Set", "test.test_set", "TestSet", {"thetype": Set, "basetype": Set}, {}),
+    *(("Set", "test.test_set", name, {}, {"set": Set}) for name in _SETS),
+    *(("Set", "test.test_set", name, given, {"set": Set}) for name, given in _MUTATING.items()),
+    ("Deque", "test.test_deque", "TestBasic", {}, {"deque": Deque}),
+    ("Deque", "test.test_deque", "TestVariousIteratorArgs", {}, {"deque": Deque}),
+    ("Deque", "test.test_deque", "TestSequence", {"type2test": Deque}, {}),
+    ("Queue", "test.test_queue", "BaseQueueTestMixin", {"type2test": _Opened(Queue), "queue": queue}, {}),
+    ("PriorityQueue", "test.test_queue", "BaseQueueTestMixin", {"type2test": _Opened(PriorityQueue), "queue": queue}, {}),
+]
+
+
+def outcomes(case: Case) -> dict[str, str]:
+    """Runs the tests of one class. Returns, by test, what it says: nothing if it passed."""
+    _, module_name, class_name, given, replaced = case
+    module = module_of(module_name)
+    found = getattr(module, class_name, None)
+    if found is None:
+        pytest.skip(f"{module_name} of this interpreter has no {class_name}")
+    bases = (found,) if issubclass(found, unittest.TestCase) else (found, unittest.TestCase)
+    cls = type(class_name, bases, given)
+    result = unittest.TestResult()
+    missing = object()
+    before = {name: vars(module).get(name, missing) for name in replaced}
+    vars(module).update(replaced)
+    try:
+        tests = [name for name in unittest.defaultTestLoader.getTestCaseNames(cls) if EVERY or name not in LONG]
+        unittest.TestSuite(map(cls, tests)).run(result)
+    finally:
+        for name, value in before.items():
+            if value is missing:
+                del vars(module)[name]
+            else:
+                setattr(module, name, value)
+    said = dict.fromkeys(tests, "")
+    for test, text in result.failures + result.errors:
+        said[test.id().rpartition(".")[2]] = text
+    for test, why in result.skipped:
+        said.pop(test.id().rpartition(".")[2], None)
+    return said
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[2]}")
+def test_a_structure_passes_the_tests_of_the_builtin_it_is_named_after(case: Case) -> None:
+    known = NOT_PASSED.get(case[0], {})
+    for test, text in outcomes(case).items():
+        if test in known or f"{test}[{case[2]}]" in known:
+            assert text or case[2] not in FIRST, f"{test} passes by now: take it from NOT_PASSED"
+        else:
+            assert not text, f"{case[2]}.{test}\n{text}"
+
+
+FIRST = {"TestSet", "TestBasic", "TestMappingProtocol"}
+"""The classes whose tests must not pass if they are on the list: elsewhere a test may have the same name as one that can't."""
