@@ -39,7 +39,7 @@ class RateLimiter(Battery):
         self.burst = max(1, int(rate)) if burst is None else burst
         if self.burst < 1:
             raise ValueError(f"burst={burst!r}: must be at least 1")
-        step = Fraction(per) * _MICRO / Fraction(rate)
+        step = Fraction(str(per)) * _MICRO / Fraction(str(rate))
         # Times are multiples of 1/unit microseconds, in which a token takes a whole number.
         self._unit = step.denominator
         self._step = step.numerator
