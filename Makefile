@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim simulate strangers mutants moments memory bench bench-all bench-cluster coverage check layers clean
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim simulate strangers mutants moments memory bench bench-all bench-cluster bench-batteries coverage check layers clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -110,6 +110,9 @@ bench-all: $(VENV)/.installed bench  ## the same, and of verify, transactions, d
 bench-cluster: $(VENV)/.installed  ## three nodes on this machine, against the raw stream beneath them and PySyncObj
 	@$(BIN)/python -m pip install -q --disable-pip-version-check pysyncobj==0.3.17 || echo "PySyncObj is not to be had, and not measured"
 	@$(BIN)/python -m benchmarks.cluster
+
+bench-batteries: $(VENV)/.installed  ## the structures, beside diskcache, PySyncObj in memory and redis-server
+	@$(BIN)/python -m benchmarks.batteries
 
 coverage: $(VENV)/.installed  ## the tests with coverage; a report in htmlcov/
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report html --cov-report term --cov-fail-under 95

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import coopy.batteries
 from batteries.operations import STRUCTURES
+
+import coopy.batteries
 from coopy.batteries import battery
 
 PROGRAM = Path(__file__).parent / "operations.py"

@@ -1,0 +1,326 @@
+"""Structures: coopy.batteries beside diskcache, PySyncObj in memory and redis-server, in one run and in turn.
+
+    python -m benchmarks.batteries [--calls N] [--rounds N] [--dir DIR] [--json FILE] [--check] [--only WORD]
+
+One thread. Each measurement is a process of its own, which makes 1,000 calls first; the peers run in a venv of their own
+(`.bench-venvs/batteries`, made on the first run). coopy "buffered" survives the end of the process, as diskcache does with its own settings (a
+WAL of SQLite with synchronous=NORMAL), "sync" a power cut. PySyncObj is one node without a journal: what it has is in memory alone.
+redis-server is asked through a socket of its own, with appendonly and appendfsync=everysec. What is not to be had is left
+out, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+VENV = os.path.abspath(os.path.join(".bench-venvs", "batteries"))
+PACKAGES = ["diskcache==5.6.3", "pysyncobj==0.3.17"]
+SET_GOAL, GET_GOAL = 5.0, 20.0
+WARM = 1000
+KEYS = [f"key{number}" for number in range(1000)]
+OPERATIONS = ("Dict set", "Dict get", "Queue put", "Queue get", "Counter inc", "PriorityQueue put", "PriorityQueue get")
+SYSTEMS = ("coopy buffered", "coopy sync", "diskcache", "PySyncObj", "redis")
+SLOW = {"coopy sync": 20, "PySyncObj": 10, "diskcache": 5}
+"""Of these fewer calls are made: one in so many."""
+
+Call = Callable[[int], object]
+
+
+class NotToBeHad(Exception):
+    """What is to be measured is not there, and why."""
+
+
+# -- what is called, each in a process of its own
+
+
+def of_coopy(durability: str) -> Callable[[str, str, int], Call]:
+    """Returns what makes the call of an operation of ours."""
+
+    def make(operation: str, directory: str, count: int) -> Call:
+        import coopy
+        from coopy.batteries import Counter, Dict, PriorityQueue, Queue
+
+        name, _, verb = operation.partition(" ")
+        kinds: dict[str, Any] = {"Dict": Dict, "Queue": Queue, "Counter": Counter, "PriorityQueue": PriorityQueue}
+        structure = kinds[name]()
+        if verb == "get":
+            # Made before it is opened: only the calls are to be measured.
+            for number in range(count + WARM):
+                if name == "Dict":
+                    structure[KEYS[number % 1000]] = number
+                elif name == "Queue":
+                    structure.put(number)
+                else:
+                    structure.put((number % 10, number))
+        system = coopy.init_system(structure, directory, durability=durability, validation="off", self_check=False)
+        calls: dict[str, Call] = {
+            "Dict set": lambda number: system.__setitem__(KEYS[number % 1000], number),
+            "Dict get": lambda number: system[KEYS[number % 1000]],
+            "Queue put": lambda number: system.put(number),
+            "Queue get": lambda number: system.get(),
+            "Counter inc": lambda number: system.inc(),
+            "PriorityQueue put": lambda number: system.put((number % 10, number)),
+            "PriorityQueue get": lambda number: system.get(),
+        }
+        return calls[operation]
+
+    return make
+
+
+def of_diskcache(operation: str, directory: str, count: int) -> Call:
+    """Returns the call of diskcache for an operation: Index for a dict and a counter, Deque for a queue."""
+    try:
+        import diskcache
+    except ImportError as error:
+        raise NotToBeHad(f"diskcache is not installed: {error}") from None
+    name, _, verb = operation.partition(" ")
+    if name == "PriorityQueue":
+        raise NotToBeHad("diskcache has no priority queue")
+    if name == "Counter":
+        cache = diskcache.Cache(directory)
+        return lambda number: cache.incr("n")
+    if name == "Dict":
+        index = diskcache.Index(directory)
+        if verb == "get":
+            index.update((key, number) for number, key in enumerate(KEYS))
+            return lambda number: index[KEYS[number % 1000]]
+        return lambda number: index.__setitem__(KEYS[number % 1000], number)
+    deque = diskcache.Deque(directory=directory)
+    if verb == "get":
+        with deque.transact():
+            deque.extend(range(count + WARM))
+        return lambda number: deque.popleft()
+    return lambda number: deque.append(number)
+
+
+def of_pysyncobj(operation: str, directory: str, count: int) -> Call:
+    """Returns the call of PySyncObj's batteries for an operation, with sync=True: one node, in memory."""
+    try:
+        from pysyncobj import SyncObj, SyncObjConf
+        from pysyncobj.batteries import ReplCounter, ReplDict, ReplPriorityQueue, ReplQueue
+    except ImportError as error:
+        raise NotToBeHad(f"PySyncObj is not installed: {error}") from None
+    kinds: dict[str, Any] = {"Dict": ReplDict, "Queue": ReplQueue, "Counter": ReplCounter, "PriorityQueue": ReplPriorityQueue}
+    name, _, verb = operation.partition(" ")
+    structure = kinds[name]()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    node = SyncObj(f"127.0.0.1:{port}", [], consumers=[structure], conf=SyncObjConf(autoTickPeriod=0.001))
+    until = time.monotonic() + 30
+    while not node.isReady():
+        if time.monotonic() > until:
+            raise NotToBeHad("PySyncObj was not ready within 30 s")
+        time.sleep(0.05)
+    if verb == "get":
+        for number in range(count + WARM):
+            if name == "Dict":
+                if number < 1000:
+                    structure.set(KEYS[number], number, sync=True)
+            else:
+                structure.put(number if name == "Queue" else (number % 10, number), sync=True)
+    calls: dict[str, Call] = {
+        "Dict set": lambda number: structure.set(KEYS[number % 1000], number, sync=True),
+        "Dict get": lambda number: structure[KEYS[number % 1000]],
+        "Queue put": lambda number: structure.put(number, sync=True),
+        "Queue get": lambda number: structure.get(sync=True),
+        "Counter inc": lambda number: structure.inc(sync=True),
+        "PriorityQueue put": lambda number: structure.put((number % 10, number), sync=True),
+        "PriorityQueue get": lambda number: structure.get(sync=True),
+    }
+    return calls[operation]
+
+
+def of_redis(operation: str, directory: str, count: int) -> Call:
+    """Returns the call of a redis-server for an operation, in its own protocol: no client is faster."""
+    if shutil.which("redis-server") is None:
+        raise NotToBeHad("redis-server is not on this machine")
+    path = os.path.join(directory, "socket")
+    settings = [
+        "--port",
+        "0",
+        "--unixsocket",
+        path,
+        "--dir",
+        directory,
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+        "--save",
+        "",
+    ]
+    server = subprocess.Popen(["redis-server", *settings], stdout=subprocess.DEVNULL)
+    connection = socket.socket(socket.AF_UNIX)
+    until = time.monotonic() + 10
+    while connection.connect_ex(path):
+        if time.monotonic() > until:
+            server.kill()
+            raise NotToBeHad("redis-server was not ready within 10 s")
+        time.sleep(0.05)
+
+    def ask(*words: object) -> bytes:
+        parts = [str(word).encode() for word in words]
+        connection.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+        return connection.recv(65536)
+
+    name, _, verb = operation.partition(" ")
+    if verb == "get":
+        for number in range(count + WARM):
+            if name == "Dict":
+                ask("HSET", "d", KEYS[number % 1000], number)
+            elif name == "Queue":
+                ask("RPUSH", "q", number)
+            else:
+                ask("ZADD", "p", number % 10, number)
+    calls: dict[str, Call] = {
+        "Dict set": lambda number: ask("HSET", "d", KEYS[number % 1000], number),
+        "Dict get": lambda number: ask("HGET", "d", KEYS[number % 1000]),
+        "Queue put": lambda number: ask("RPUSH", "q", number),
+        "Queue get": lambda number: ask("LPOP", "q"),
+        "Counter inc": lambda number: ask("INCR", "n"),
+        "PriorityQueue put": lambda number: ask("ZADD", "p", number % 10, number),
+        "PriorityQueue get": lambda number: ask("ZPOPMIN", "p"),
+    }
+    ending.append(server.kill)
+    return calls[operation]
+
+
+ending: list[Callable[[], object]] = []
+MAKERS: dict[str, Callable[[str, str, int], Call]] = {
+    "coopy buffered": of_coopy("buffered"),
+    "coopy sync": of_coopy("sync"),
+    "diskcache": of_diskcache,
+    "PySyncObj": of_pysyncobj,
+    "redis": of_redis,
+}
+
+
+def measure(system: str, operation: str, directory: str, count: int) -> dict[str, Any]:
+    """Returns the seconds that each call took, or why it is not to be measured."""
+    try:
+        call = MAKERS[system](operation, directory, count)
+    except NotToBeHad as why:
+        return {"why": str(why)}
+    for number in range(WARM):
+        call(number)
+    gc.collect()
+    began = time.perf_counter()
+    for number in range(count):
+        call(number)
+    seconds = time.perf_counter() - began
+    for end in ending:
+        end()
+    return {"seconds": seconds / count}
+
+
+# -- the run
+
+
+def python_of_peers() -> str:
+    """Returns the interpreter of the venv with the peers, made on the first call; ours if it can't be made."""
+    python = os.path.join(VENV, "bin", "python")
+    try:
+        if not os.path.exists(python):
+            subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+        for package in PACKAGES:
+            subprocess.run(
+                [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", package],
+                check=False,
+                stderr=subprocess.DEVNULL,
+            )
+    except (OSError, subprocess.CalledProcessError):
+        return sys.executable
+    return python
+
+
+def in_a_process(python: str, system: str, operation: str, directory: str, count: int) -> dict[str, Any]:
+    """Returns what `measure` does, of a process of its own."""
+    place = tempfile.mkdtemp(dir=directory)
+    command = [python, "-m", "benchmarks.batteries", "--one", system, operation, place, str(count)]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        lines = ran.stdout.splitlines()
+        found: dict[str, Any] = (
+            json.loads(lines[-1]) if lines else {"why": (ran.stderr.strip().splitlines() or ["it said nothing"])[-1]}
+        )
+        return found
+    except subprocess.TimeoutExpired:
+        return {"why": "it was not done within 300 s"}
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def shown(seconds: float) -> str:
+    return f"{seconds * 1e6:10.2f} µs {1 / seconds:12,.0f}/s"
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--one"]:
+        system, operation, directory, count = sys.argv[2:6]
+        print(json.dumps(measure(system, operation, directory, int(count))), flush=True)
+        os._exit(0)  # PySyncObj's thread and a server would be waited for.
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.batteries", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("--calls", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dir", default=None)
+    parser.add_argument("--json", default="")
+    parser.add_argument("--only", default="", help="only the operations whose name holds this word")
+    parser.add_argument("--check", action="store_true", help="fail if a goal is not met")
+    options = parser.parse_args()
+    peers = python_of_peers()
+    figures: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="coopy-bench-", dir=options.dir) as directory:
+        for operation in [each for each in OPERATIONS if options.only in each]:
+            rounds: dict[str, list[float]] = {system: [] for system in SYSTEMS}
+            why: dict[str, str] = {}
+            for _ in range(options.rounds):
+                for system in SYSTEMS:
+                    if system in why:
+                        continue
+                    python = sys.executable if system.startswith("coopy") or system == "redis" else peers
+                    found = in_a_process(python, system, operation, directory, max(200, options.calls // SLOW.get(system, 1)))
+                    if "why" in found:
+                        why[system] = found["why"]
+                    else:
+                        rounds[system].append(found["seconds"])
+            print(f"\n{operation}")
+            figures[operation] = {}
+            for system in SYSTEMS:
+                if system in why:
+                    print(f"  {system:16} left out: {why[system]}")
+                    continue
+                median = figures[operation][system] = statistics.median(rounds[system])
+                ratios = [theirs / ours for ours, theirs in zip(rounds["coopy buffered"], rounds[system])]
+                print(f"  {system:16} {shown(median)}   {statistics.median(ratios):8.1f} times coopy buffered")
+                figures[operation][f"{system} ratio"] = statistics.median(ratios)
+    missed = 0
+    for operation, goal in (("Dict set", SET_GOAL), ("Dict get", GET_GOAL)):
+        ratio = figures.get(operation, {}).get("diskcache ratio")
+        if ratio is not None:
+            missed += ratio < goal
+            print(
+                f"\n{operation}: diskcache takes {ratio:.1f} times as long, goal {goal:.0f}{'' if ratio >= goal else ', missed'}"
+            )
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(figures, file, indent=1)
+    return int(bool(missed) and options.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
