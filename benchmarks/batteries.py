@@ -217,13 +217,13 @@ def measure(system: str, operation: str, directory: str, count: int) -> dict[str
     for number in range(WARM):
         call(number)
     gc.collect()
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     for number in range(count):
         call(number)
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     for end in ending:
         end()
-    return {"seconds": seconds / count}
+    return {"seconds": seconds / count, "cpu": cpu / count}
 
 
 # -- the run
@@ -267,6 +267,11 @@ def shown(seconds: float) -> str:
     return f"{seconds * 1e6:10.2f} µs {1 / seconds:12,.0f}/s"
 
 
+def ratio_of(ours: list[float], theirs: list[float]) -> float:
+    """Returns the median of the ratios, round by round."""
+    return statistics.median(each / mine for mine, each in zip(ours, theirs))
+
+
 def main() -> int:
     if sys.argv[1:2] == ["--one"]:
         system, operation, directory, count = sys.argv[2:6]
@@ -287,6 +292,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="coopy-bench-", dir=options.dir) as directory:
         for operation in [each for each in OPERATIONS if options.only in each]:
             rounds: dict[str, list[float]] = {system: [] for system in SYSTEMS}
+            cpus: dict[str, list[float]] = {system: [] for system in SYSTEMS}
             why: dict[str, str] = {}
             for _ in range(options.rounds):
                 for system in SYSTEMS:
@@ -298,16 +304,26 @@ def main() -> int:
                         why[system] = found["why"]
                     else:
                         rounds[system].append(found["seconds"])
-            print(f"\n{operation}")
+                        cpus[system].append(found["cpu"])
+            print(
+                f"\n{operation:18} {'wall':>9} {'calls':>16} {'of coopy buffered':>14}   {'CPU':>8} {'of coopy buffered':>14}"
+            )
             figures[operation] = {}
             for system in SYSTEMS:
                 if system in why:
                     print(f"  {system:16} left out: {why[system]}")
                     continue
                 median = figures[operation][system] = statistics.median(rounds[system])
-                ratios = [theirs / ours for ours, theirs in zip(rounds["coopy buffered"], rounds[system])]
-                print(f"  {system:16} {shown(median)}   {statistics.median(ratios):8.1f} times coopy buffered")
-                figures[operation][f"{system} ratio"] = statistics.median(ratios)
+                ratio = ratio_of(rounds["coopy buffered"], rounds[system])
+                of_cpu = ratio_of(cpus["coopy buffered"], cpus[system])
+                figures[operation] |= {
+                    f"{system} cpu": statistics.median(cpus[system]),
+                    f"{system} ratio": ratio,
+                    f"{system} cpu ratio": of_cpu,
+                }
+                print(
+                    f"  {system:16} {shown(median)} {ratio:8.1f} times   {statistics.median(cpus[system]) * 1e6:8.2f} µs {of_cpu:8.1f} times"
+                )
     missed = 0
     for operation, goal in (("Dict set", SET_GOAL), ("Dict get", GET_GOAL)):
         ratio = figures.get(operation, {}).get("diskcache ratio")

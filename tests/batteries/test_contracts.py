@@ -10,6 +10,7 @@ import importlib
 import os
 import queue
 import unittest
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -136,3 +137,10 @@ def test_a_structure_passes_the_tests_of_the_builtin_it_is_named_after(case: Cas
 
 FIRST = {"TestSet", "TestBasic", "TestMappingProtocol"}
 """The classes whose tests must not pass if they are on the list: elsewhere a test may have the same name as one that can't."""
+
+
+def test_the_guide_names_each_test_that_can_not_pass() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "batteries.md").read_text()
+    for tests in NOT_PASSED.values():
+        for test in tests:
+            assert f"`{test.partition('[')[0]}`" in guide, test
