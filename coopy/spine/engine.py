@@ -723,9 +723,10 @@ class Engine:
                 if type(method) is Method:
                     machine, args, kwargs = self.machine, call.args, call.kwargs
                     if data is None:
+                        applied = machine.applied
                         data, args, kwargs = encode(method.name, args, kwargs, method.parameters, machine)
                         # Encoding may have called the system, as in `call`: it comes before the instant is taken.
-                        if self.machine is not machine or not is_in_step():
+                        if self.machine is not machine or machine.applied != applied:
                             machine = self._caught_up()
                     instant = _time_ns()
                     if instant >= self._offset_until:
