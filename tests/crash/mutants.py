@@ -1331,7 +1331,7 @@ MUTANTS = [
         "coopy/ground/batch.py",
         "        if batch.number <= number:\n            return OLD\n        return NEW if batch.number == number + 1 else PASSED\n",
         "        return NEW\n",
-        SIM,
+        "tests/sim/test_sim.py::test_what_stands_in_the_line_twice_counts_once",
     ),
     Mutant(
         "messages-are-applied-out-of-order",

@@ -75,11 +75,12 @@ FAULTS_S = 14.0
 READY_S = 200.0
 """A node may wait for the others for two minutes, say so, and begin again."""
 SERVED_S = 60.0
+LOG_MAX = 10_000
+"""Ten times as much as a life puts into the log of its servers."""
 CALLERS = 2
 OPERATIONS = ("add", "get", "read", "write", "compare_and_set", "many", "heavy")
 WEIGHTS = (30, 12, 10, 12, 14, 4, 5)
 REGISTERS, COUNTERS = 2, 2
-EARLY_S = 30.0
 SMALL = {
     (watching, "KEPT_BYTES"): 4_000,
     (watching, "LINE_BYTES_MAX"): 12_000,
@@ -408,6 +409,10 @@ class Life:
     def _tick(self) -> None:
         if not self._stopped:
             self.cluster.tick()
+            if len(self.cluster.log) > LOG_MAX:
+                self._stopped = True
+                self.world.fail(f"the line is flooded: {len(self.cluster.log)} messages and facts")
+                return
             self.world.later(0.2, self._tick)
 
     # -- what befalls it

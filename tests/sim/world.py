@@ -164,6 +164,12 @@ class World:
             failure, self._failure = self._failure, None
             raise failure
 
+    def fail(self, why: str) -> None:
+        """Has the driver raise `Stuck` where it waits."""
+        assert self._driver is not None, "a world has a driver"
+        self._failure = Stuck(why)
+        self.wake(self._driver)
+
     def _give_up(self, why: str) -> None:
         self._failure = Stuck(f"{why}; waiting: {', '.join(self.waiting())}")
         self.switches = -SWITCHES_MAX  # So that the driver can put an end to all.
