@@ -4,9 +4,9 @@
 
 A walk is a tree of modules, in the order in which their pages are read. What a module calls is below it, further in; when that has been
 read, the page above is still open, so going back to it is no move. A step is checked: the module above imports the one below, or both
-import the seam that lies between them. A *move* is a step into another room. A *climb* is a step to a room of a higher row, which means
-that somebody below calls somebody above; or a walk that goes on at the top, in another thread, when the first one has ended further
-down.
+know the seam that lies between them: they import it, or say in their first line which of its interfaces they fill. A *move* is a step
+into another room. A *climb* is a step to a room of a higher row, which means that somebody below calls somebody above; or a walk that
+goes on at the top, in another thread, when the first one has ended further down.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if __name__ == "__main__":
 from architecture.layers import MODULES, imports, name_of, room_of, row_of
 
 # Modules whose interfaces are written down, so that one side need not know the other.
-SEAMS = ("coopy.ground.storage", "coopy.ground.line", "coopy.ground.record")
+SEAMS = ("coopy.ground.storage", "coopy.ground.line", "coopy.ground.record", "coopy.spine.calling")
 
 WALKS = {
     "one call": """
@@ -86,9 +86,15 @@ def steps(walk: str) -> list[Step]:
     return found
 
 
+def _fills(path: Path) -> list[str]:
+    """The seams that a module names in its first line."""
+    line = path.read_text(encoding="utf-8").partition("\n")[0]
+    return [seam for seam in SEAMS if f"`{seam}." in line]
+
+
 def unknown_steps(walk: str) -> list[Step]:
     """Returns the steps that the imports do not bear out."""
-    known = {name_of(path): set(imports(path)) for path in MODULES}
+    known = {name_of(path): {*imports(path), *_fills(path)} for path in MODULES}
 
     def leads(above: str, module: str) -> bool:
         if above not in known or module not in known:
