@@ -350,6 +350,19 @@ class UnsupportedFormat(StorageError):
     """
 
 
+class KeyedRecord(UnsupportedFormat):
+    """A record says of which of many objects in one log it is: no release writes that yet, and none may take it for an action of its own.
+
+    Its place in the journal is part of the message.
+    """
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"{where}: the record there has a key, of one of many objects in one log: a later release of coopy wrote it. Nothing was "
+            f"changed. Open the directory with that release."
+        )
+
+
 class Unreadable(StorageError, OSError):
     """The operating system refuses to read the directory, or a file in it. ``errno`` and ``filename`` as in OSError.
 

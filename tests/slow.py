@@ -63,7 +63,6 @@ TESTS: dict[str, frozenset[str]] = {
             "test_a_system_that_is_forgotten_is_closed",
         }
     ),
-    "architecture/test_imports_point_one_way.py": frozenset({}),
     "checking/test_check.py": frozenset(
         {
             "test_a_change_outside_any_action_is_found_at_the_next_call",

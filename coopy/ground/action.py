@@ -3,7 +3,7 @@
     offset  size  field
          0     8  instant   nanoseconds since 1970-01-01 UTC; little-endian, like every field
          8     4  offset    seconds east of UTC of local time at that instant
-        12     1  outcome   how the action *before* this one ended
+        12     1  outcome   how the action *before* this one ended; 16 and more are reserved for records with a key
         13     n  call      pickle opcodes that leave two objects, see `coopy.values.codec`
 
 The first 13 bytes are the header. Whoever keeps records puts the header into a
@@ -38,6 +38,10 @@ from coopy.ground.record import AMENDMENT_BYTES, PREFIX_BYTES
 
 UNKNOWN, RETURNED, RAISED, WITHDRAWN = range(4)
 OUTCOMES = ("unknown", "returned", "raised", "withdrawn")
+
+RESERVED = 0x10
+"""Outcomes from here on are those of records that say more: which of many objects is called, and where the record before it of that
+object lies. No release writes them yet. Whoever replays refuses them, as the outcome is then that of the object's record before."""
 
 HEADER = struct.Struct("<qiB")
 HEAD = struct.Struct("<13sII")

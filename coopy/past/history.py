@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from coopy.errors import DecodingError, StorageError
+from coopy.errors import DecodingError, KeyedRecord, StorageError
 from coopy.ground import action
 from coopy.ground.storage import Log
 from coopy.values.codec import Codec, decode_joined, joined_headers
@@ -55,6 +55,8 @@ def actions(log: Log, codec: Codec, after: int) -> Iterator[Action]:
             headers, names, arguments = decode_joined(records)
             joined_headers(headers, arguments)
             for header, name, args in zip(headers, names, arguments, strict=True):
+                if header[action.OUTCOME] >= action.RESERVED:
+                    raise KeyedRecord(log.where(index + 1))
                 if held is not None:
                     held.outcome = header[action.OUTCOME]
                     yield held

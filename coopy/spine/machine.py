@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType, GeneratorType, MethodType
 from typing import Any, Union, cast
 
@@ -23,11 +23,13 @@ from coopy.errors import (
     DecodingError,
     FailedUpgrade,
     InterruptedReplay,
+    KeyedRecord,
     MissingMethod,
     NewerVersion,
     ReplayDiverged,
     ReplayError,
     UndecodableAction,
+    UnsupportedFormat,
     UsageError,
 )
 from coopy.ground import action, decimals
@@ -265,6 +267,8 @@ class Machine:
         joined = joined_headers(headers, arguments)
         size = len(joined) // len(headers)
         outcomes = bytearray(joined[2 * size - 1 :: size] + following[action.OUTCOME :])
+        if max(joined[size - 1 :: size]) >= action.RESERVED or outcomes[-1] >= action.RESERVED:
+            raise self._of_a_later_release(index, joined[size - 1 :: size], where)
         if withdrawn:
             _mark_withdrawn(arguments, outcomes, withdrawn - index)
         if None in names and not _decimals.here:
@@ -527,6 +531,10 @@ class Machine:
     ) -> ReplayError:
         method = self._call_of(name, args, decode, where).method
         return InterruptedReplay(index, method, where(index), action.OUTCOMES[recorded], error)
+
+    def _of_a_later_release(self, index: int, outcomes: Sequence[int], where: Callable[[int], str]) -> UnsupportedFormat:
+        place = next((place for place, outcome in enumerate(outcomes) if outcome >= action.RESERVED), len(outcomes))
+        return KeyedRecord(where(index + 1 + place))
 
     def _call_of(self, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]) -> migration.Call:
         """The call that an entry of the loop is."""
