@@ -15,6 +15,7 @@ The exit status is 1 if anything was violated, or a planted fault was not found.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import random
 import subprocess
@@ -74,18 +75,13 @@ def place() -> Iterator[Path]:
 
 def live(seed: int, number: int, folder: Path, tally: Tally, keep_lines: bool = False) -> Life:
     """Lives a life, and adds it to the tally."""
-    import faulthandler
-
     life = Life(f"{seed} {number}", folder / str(number), keep_lines)
     tally.lives += 1
-    faulthandler.dump_traceback_later(LIFE_S, exit=True)
     try:
         life.run()
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         life.violations.append(f"went wrong: {type(error).__name__}: {error} at {where.filename}, line {where.lineno}")
-    finally:
-        faulthandler.cancel_dump_traceback_later()
     tally.counts += life.counts
     tally.violations += [(number, text) for text in life.violations]
     return life
@@ -95,7 +91,9 @@ def some(seed: int, numbers: list[int], stop: bool) -> Tally:
     tally = Tally()
     with quiet(), place() as folder:
         for number in numbers:
+            faulthandler.dump_traceback_later(LIFE_S, exit=True)
             live(seed, number, folder, tally)
+            faulthandler.cancel_dump_traceback_later()
             if stop and tally.violations:
                 break
     return tally

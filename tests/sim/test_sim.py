@@ -8,16 +8,18 @@ from __future__ import annotations
 import errno
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sim import world as worlds
 from sim.campaign import Tally, live, place
-from sim.life import LACKING, Life, quiet
+from sim.life import LACKING, MODULES, Life, quiet
 
 from coopy.errors import MissingActions
-from coopy.replication import memory
+from coopy.replication import follower, memory, outbox
 from coopy.replication.follower import Superseded
 
 FIXED_SEED, FIXED_LIVES = 20, 12
@@ -155,3 +157,27 @@ def test_a_node_that_has_to_read_again_what_it_has_no_memory_for_waits_and_goes_
         life.world.block(5.0)
 
     told(tmp_path, happens)
+
+
+def test_threads_that_are_none_of_a_world_go_on_with_what_is_real() -> None:
+    met: list[object] = []
+    go, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        go.wait(30)
+        made = [follower.threading.Lock(), follower.threading.RLock(), follower.threading.Condition(), outbox.Lock()]
+        met.extend(type(each).__module__ for each in [*made, follower.threading.Event()])
+        before = time.monotonic()
+        follower.time.sleep(0.01)
+        met.append(before < follower.time.monotonic() < before + 30)
+        met.append(follower.threading.current_thread() is threading.current_thread())
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    with worlds.inside("any", MODULES) as place:
+        assert type(outbox.Lock()) is worlds.Lock
+        place.block(1.0)
+        go.set()
+        assert done.wait(30)
+        place.block(1.0)
+    assert met[:5] == ["_thread", "_thread", "threading", "_thread", "threading"] and met[5:] == [True, True]

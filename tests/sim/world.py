@@ -33,7 +33,6 @@ SWITCHES_MAX = 400_000
 """More than any life takes that comes to an end."""
 PREEMPTED = 0.03
 """How often a thread that could take a lock lets another run first."""
-REAL_S = 120.0
 
 
 class Ended(BaseException):
@@ -207,6 +206,14 @@ class World:
         return found
 
 
+_here = threading.local()
+"""``_here.is_ours`` in the threads of a world. Others of this process, that other tests have left, get what is real."""
+
+
+def _is_ours() -> bool:
+    return getattr(_here, "is_ours", False)
+
+
 HOSTS: list[Host] = []
 """Of the world that there is."""
 _WORLD: World | None = None
@@ -222,6 +229,9 @@ def world() -> World:
 
 class Thread:
     """As `threading.Thread`."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return super().__new__(cls) if _is_ours() else threading.Thread(*args, **kwargs)
 
     def __init__(
         self,
@@ -259,6 +269,7 @@ class Thread:
         place.wake(self)
 
     def _run(self) -> None:
+        _here.is_ours = True
         self.baton.acquire()
         place = world()
         self.ident = self.number
@@ -297,7 +308,7 @@ class Thread:
 
 
 def current_thread() -> Any:
-    found = world().current
+    found = world().current if _is_ours() else None
     return threading.current_thread() if found is None else found
 
 
@@ -306,6 +317,9 @@ def current_thread() -> Any:
 
 class Lock:
     """As `threading.Lock`."""
+
+    def __new__(cls) -> Any:
+        return super().__new__(cls) if _is_ours() else threading.Lock()
 
     def __init__(self) -> None:
         self._held = False
@@ -344,6 +358,9 @@ class Lock:
 
 class RLock:
     """As `threading.RLock`."""
+
+    def __new__(cls) -> Any:
+        return super().__new__(cls) if _is_ours() else threading.RLock()
 
     def __init__(self) -> None:
         self._owner: Thread | None = None
@@ -398,6 +415,9 @@ class RLock:
 class Condition:
     """As `threading.Condition`, over an `RLock`."""
 
+    def __new__(cls, *args: Any) -> Any:
+        return super().__new__(cls) if _is_ours() else threading.Condition(*args)
+
     def __init__(self, lock: RLock | None = None) -> None:
         self._lock = lock or RLock()
         self._waiting: list[Thread] = []
@@ -446,6 +466,9 @@ class Condition:
 class Event:
     """As `threading.Event`."""
 
+    def __new__(cls) -> Any:
+        return super().__new__(cls) if _is_ours() else threading.Event()
+
     def __init__(self) -> None:
         self._set = False
         self._waiting: list[Thread] = []
@@ -493,6 +516,8 @@ def _wake_one(waiting: list[Thread]) -> None:
 
 
 def time_ns() -> int:
+    if not _is_ours():
+        return time.time_ns()
     place = world()
     place.now_ns += STEP_NS
     host = place.current.host if place.current is not None else None
@@ -504,13 +529,18 @@ def time_s() -> float:
 
 
 def monotonic() -> float:
+    if not _is_ours():
+        return time.monotonic()
     place = world()
     place.now_ns += STEP_NS
     return place.now_ns / 1e9
 
 
 def sleep(seconds: float) -> None:
-    world().block(seconds)
+    if _is_ours():
+        world().block(seconds)
+    else:
+        time.sleep(seconds)
 
 
 class _Module(types.ModuleType):
@@ -598,6 +628,7 @@ def inside(seed: str, modules: Sequence[types.ModuleType], keep_lines: bool = Fa
     place.lines = [] if keep_lines else None
     HOSTS.clear()
     undo = [back for module in modules for back in _put_into(module)]
+    _here.is_ours = True
     driver = Thread(name="driver")
     driver.started, driver.ident = True, 0
     place._driver = place.current = driver
@@ -613,6 +644,7 @@ def inside(seed: str, modules: Sequence[types.ModuleType], keep_lines: bool = Fa
             for back in undo:
                 back()
             _WORLD = None
+            _here.is_ours = False
 
 
 def host(name: str) -> Host:
