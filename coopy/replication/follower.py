@@ -163,6 +163,7 @@ class Replicated(Engine):
         "unapplied",
         "_compared_after",
         "_left_out",
+        "_was_interrupted",
         "_marks",
         "_thread",
         "_moved",
@@ -206,6 +207,8 @@ class Replicated(Engine):
         """What this node waits to be withdrawn. Set and taken back with the lock held; until then nothing is applied."""
         self._compared_after = 0
         """Up to this message of the line nodes may have come to different things, before an action was withdrawn and after."""
+        self._was_interrupted = False
+        """Whether an action of the batch that is being applied was: then what it came to here first says nothing of the state."""
         self._left_out: set[int] = set()
         """Indexes of actions that were withdrawn after this node had applied them."""
         self._marks: dict[str, Method] = {}
@@ -514,6 +517,7 @@ class Replicated(Engine):
             raise batch.damaged(sequence, "it does not hold as many actions as it says")
         joined, sizes, places = found.records, found.sizes, [0, *accumulate(found.sizes)]
         results: list[Any] = []
+        self._was_interrupted = False
         start = done
         for end in [*self._left_out_of(done, found.actions), found.actions]:
             for at in range(start, end, PART):
@@ -523,7 +527,7 @@ class Replicated(Engine):
             if end < found.actions:
                 self._leave_out(headers[end], joined[places[end] + len(WRAP) : places[end + 1]])
             start = end + 1
-        if not done and sequence > self._compared_after:
+        if not done and sequence > self._compared_after and not self._was_interrupted:
             with self._moved:
                 self.digests[sequence] = Came(zlib.crc32(marshal.dumps(results, 2)), self.machine.batches.first, found.actions)
                 if len(self.digests) > DIGESTS_MAX:
@@ -690,6 +694,7 @@ class Replicated(Engine):
 
     def _interrupted(self, method: Method, index: int, error: BaseException, is_doubtful: bool) -> None:
         """Applies an action again that was interrupted: the others have it, so it counts, unless it can't be applied here."""
+        self._was_interrupted = True
         try:
             self._rebuild()
         except InterruptedReplay as problem:

@@ -460,6 +460,23 @@ def test_a_process_that_another_has_followed_is_refused_and_told(server: MemoryS
 
 
 @pytest.mark.parametrize(
+    "calls", [("fail_once",), ("log", "fail_once"), ("fail_once", "log"), ("log", "fail_once", "log")], ids=str
+)
+def test_an_action_that_was_interrupted_and_applied_again_is_not_said_to_have_come_to_something_else(
+    calls: tuple[str, ...],
+) -> None:
+    one, other = [Node(MemoryServer().ends(1)[0], name, follows=False) for name in "ab"]
+    records = [one.encode("fail_once", "x") if each == "fail_once" else one.encode("log", what="y") for each in calls]
+    before, message = packed("c", 1, 1, one.encode("log", what="z")), packed("c", 1, 2, *records)
+    GATES["x"] = threading.Event()
+    one.take(before, message)
+    other.take(before, message)
+    assert one.state == other.state and "x" not in GATES
+    assert one.engine.digests[1] == other.engine.digests[1]
+    assert one.engine.digests.get(2) in (None, other.engine.digests[2])
+
+
+@pytest.mark.parametrize(
     ("incarnation", "number", "is_told"),
     [(2, 2, True), (2, 3, True), (2, 4, True), (1, 5, True), (1, 3, False), (1, 2, False)],
 )

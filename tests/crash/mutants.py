@@ -1363,6 +1363,14 @@ MUTANTS = [
         "tests/sim/test_sim.py::test_a_node_whose_disk_fails_for_some_seconds_waits_and_goes_on",
     ),
     Mutant(
+        "what-was-interrupted-is-said-to-have-come-to-something-else",
+        "coopy/replication/follower.py",
+        " and not self._was_interrupted:\n",
+        ":\n",
+        "tests/cluster/test_follower.py::"
+        "test_an_action_that_was_interrupted_and_applied_again_is_not_said_to_have_come_to_something_else",
+    ),
+    Mutant(
         "a-batch-that-was-passed-over-is-compared-with-an-older-incarnation-s",
         "coopy/ground/batch.py",
         "            number = 0  # The node has begun anew.\n",
