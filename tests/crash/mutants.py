@@ -1771,8 +1771,8 @@ MUTANTS = [
     Mutant(
         "results-from-before-a-withdrawal-are-compared",
         "coopy/replication/follower.py",
-        "        if not done and sequence > self._compared_after:\n",
-        "        if not done:\n",
+        "        if not done and sequence > self._compared_after and not self._was_interrupted:\n",
+        "        if not done and not self._was_interrupted:\n",
         "tests/cluster/test_withdrawal.py::test_what_is_told_of_results_before_it_is_not_compared_with_those_after",
     ),
     # -- what replay is compared with

@@ -189,6 +189,8 @@ class NodeDisk(Recorder):
     def sync_data(self, fd: int) -> None:
         if self.slow_s:
             self._world.block(self.slow_s)
+        if fd not in self._fds:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # Closed meanwhile: the journal was given up.
         try:
             self._step("sync")
         except OSError:
