@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import pkgutil
 import random
 import shutil
 import warnings
@@ -26,12 +27,11 @@ from sim.world import Ended, Host, Stuck, World
 from simulation import domain
 from simulation.checker import Operation, Undecided, exactly_once, linearizable
 
-from coopy.disk import journal
+import coopy.replication
 from coopy.errors import ClusterError, CoopyError, InterruptedReplay, OutcomeUnknown, Unavailable
 from coopy.network.address import parse
 from coopy.options import Settings
-from coopy.replication import files, follower, memory, watching
-from coopy.replication import node as nodes
+from coopy.replication import memory
 from coopy.replication.memory import Links, MemoryCluster
 from coopy.replication.node import ReplicatedSystem
 from coopy.replication.role import Here, Member
@@ -51,19 +51,7 @@ MODULES = worlds.modules_of(
     "coopy.proof.beside",
     "coopy.proof.comparing",
     "coopy.proof.proving",
-    "coopy.replication.answering",
-    "coopy.replication.comparing",
-    "coopy.replication.files",
-    "coopy.replication.follower",
-    "coopy.replication.founding",
-    "coopy.replication.jetstream",
-    "coopy.replication.memory",
-    "coopy.replication.node",
-    "coopy.replication.outbox",
-    "coopy.replication.servers",
-    "coopy.replication.sharing",
-    "coopy.replication.states",
-    "coopy.replication.watching",
+    *(f"coopy.replication.{each.name}" for each in pkgutil.iter_modules(coopy.replication.__path__)),
     "coopy.spine.delivery",
     "coopy.spine.engine",
     "coopy.spine.tap",
@@ -82,12 +70,11 @@ OPERATIONS = ("add", "get", "read", "write", "compare_and_set", "many", "heavy")
 WEIGHTS = (30, 12, 10, 12, 14, 4, 5)
 REGISTERS, COUNTERS = 2, 2
 SMALL = {
-    (watching, "KEPT_BYTES"): 4_000,
-    (watching, "LINE_BYTES_MAX"): 12_000,
-    (files, "FIRST_BYTES"): 16 * 1024,
-    (nodes, "DIGESTS_SAID"): 40,
-    (journal, "FIRST_BYTES"): 64 * 1024,
-    (follower, "TICK_S"): 0.25,
+    "KEPT_BYTES": 4_000,
+    "LINE_BYTES_MAX": 12_000,
+    "FIRST_BYTES": 64 * 1024,
+    "DIGESTS_SAID": 40,
+    "TICK_S": 0.25,
 }
 """As large as a short life needs: what is put aside, forgotten and shipped in weeks is so in seconds."""
 
@@ -374,11 +361,11 @@ class Life:
         self.folder.mkdir(parents=True)
         PLACE[:] = [self.folder]
         LACKING.clear()
-        before = {(module, name): getattr(module, name) for module, name in SMALL}
+        large = [(module, name, getattr(module, name)) for module in MODULES for name in SMALL if hasattr(module, name)]
         urandom = os.urandom
         try:
-            for (module, name), value in SMALL.items():
-                setattr(module, name, value)
+            for module, name, _ in large:
+                setattr(module, name, SMALL[name])
             with worlds.inside(self.seed, MODULES, self._keep_lines) as self.world:
                 chance = self.world.random
                 os.urandom = random.Random(f"{self.seed} secrets").randbytes
@@ -398,7 +385,7 @@ class Life:
                 self.counts["seconds"] += self.world.now_ns // 1_000_000_000
         finally:
             os.urandom = urandom
-            for (module, name), value in before.items():
+            for module, name, value in large:
                 setattr(module, name, value)
             memory.DUPLICATES_S = 120.0
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -485,7 +472,7 @@ class Life:
         if system is None or not hasattr(system, "engine"):
             return f"{machine.name}: none"
         engine = system.engine
-        return f"{machine.name}: {system.life.state} {engine.position} {engine.failure or engine.outbox.problem or ''}"
+        return f"{machine.name}: {system.status()['state']} {engine.position} {engine.failure or engine.outbox.problem or ''}"
 
     def _all_served(self, since_ns: int) -> bool:
         return all(self._served.get(machine.number, -1) >= since_ns for machine in self.machines)
