@@ -852,6 +852,8 @@ class Replicated(Engine):
         self.digests.clear()
         self._marks.clear()
         self.start()
+        incarnation, number = self.machine.batches.writers.get(self.node, (0, 0))
+        self.outbox.skipped(number if incarnation == self.outbox.incarnation else 0)
         self.line.follow(self.position)
 
     @with_lock

@@ -210,6 +210,16 @@ class Outbox:
                 sent.due = time.monotonic()
                 self.problem = self.problem or Unavailable("batches were lost on their way")
 
+    def skipped(self, number: int) -> None:
+        """The node goes on with another state, which has the batches up to that one: those after it may have been passed over unseen."""
+        with self._lock:
+            for sent in self._sent.values():
+                if sent.number > number:
+                    # Under the name that it has the servers would drop it.
+                    sent.attempt += 1
+                    sent.due = time.monotonic()
+                    self.problem = self.problem or Unavailable("batches were skipped with a part of the line")
+
     def close(self, reason: BaseException) -> None:
         """Takes no more, and lets everybody go who waits."""
         with self._lock:

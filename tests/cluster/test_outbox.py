@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -399,3 +399,18 @@ def test_who_is_interrupted_while_sending_keeps_nobody_from_it(
     line.answer(0)
     assert line.asked[1:] == [(2, ["b"])]
     assert not is_done(second)
+
+
+@pytest.mark.parametrize(("has", "again"), [(0, [1, 2]), (1, [2]), (2, [])])
+def test_what_another_state_may_have_skipped_is_sent_again_under_another_name(
+    line: Scripted, has: int, again: list[int]
+) -> None:
+    out = Outbox(cast(Any, line), "a")
+    out.begin(1)
+    for text in ("x", "y"):
+        out.put(Group([text.encode()], [Answer()]))
+    line.answer(0), line.answer(1)
+    out.skipped(has)
+    out.tick()
+    names = [name for _, name, _ in line.sent[2:]]
+    assert [number for number in (1, 2) if f"a.1.{batch.ACTIONS}.{number}.1" in names] == again

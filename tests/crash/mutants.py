@@ -1371,6 +1371,13 @@ MUTANTS = [
         "test_an_action_that_was_interrupted_and_applied_again_is_not_said_to_have_come_to_something_else",
     ),
     Mutant(
+        "what-a-snapshot-has-skipped-is-sent-under-the-name-that-is-known",
+        "coopy/replication/outbox.py",
+        "                    # Under the name that it has the servers would drop it.\n                    sent.attempt += 1\n",
+        "",
+        "tests/cluster/test_outbox.py::test_what_another_state_may_have_skipped_is_sent_again_under_another_name",
+    ),
+    Mutant(
         "a-batch-that-was-passed-over-is-compared-with-an-older-incarnation-s",
         "coopy/ground/batch.py",
         "            number = 0  # The node has begun anew.\n",
