@@ -64,6 +64,9 @@ NOT_PASSED: dict[str, dict[str, str]] = {
     },
 }
 
+NOT_RUN = "test_shutdown"
+"""How the tests begin that Python 3.13 has of `queue.Queue.shutdown`: on a system that is the control which closes it. They would wait for ever."""
+
 _SETS = (
     "TestBasicOpsEmpty TestBasicOpsSingleton TestBasicOpsTuple TestBasicOpsTriple TestBasicOpsString TestBasicOpsBytes "
     "TestBasicOpsMixedStringBytes TestExceptionPropagation TestSetOfSets TestBinaryOps TestUpdateOps TestMutate TestSubsetEqualEmpty "
@@ -108,7 +111,11 @@ def outcomes(case: Case) -> dict[str, str]:
     before = {name: vars(module).get(name, missing) for name in replaced}
     vars(module).update(replaced)
     try:
-        tests = [name for name in unittest.defaultTestLoader.getTestCaseNames(cls) if EVERY or name not in LONG]
+        tests = [
+            name
+            for name in unittest.defaultTestLoader.getTestCaseNames(cls)
+            if (EVERY or name not in LONG) and not name.startswith(NOT_RUN)
+        ]
         unittest.TestSuite(map(cls, tests)).run(result)
     finally:
         for name, value in before.items():
@@ -129,7 +136,7 @@ def outcomes(case: Case) -> dict[str, str]:
 def test_a_structure_passes_the_tests_of_the_builtin_it_is_named_after(case: Case) -> None:
     known = NOT_PASSED.get(case[0], {})
     for test, text in outcomes(case).items():
-        if test in known or f"{test}[{case[2]}]" in known:
+        if test in known:
             assert text or case[2] not in FIRST, f"{test} passes by now: take it from NOT_PASSED"
         else:
             assert not text, f"{case[2]}.{test}\n{text}"
@@ -143,4 +150,5 @@ def test_the_guide_names_each_test_that_can_not_pass() -> None:
     guide = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "batteries.md").read_text()
     for tests in NOT_PASSED.values():
         for test in tests:
-            assert f"`{test.partition('[')[0]}`" in guide, test
+            assert f"`{test}`" in guide, test
+    assert f"`{NOT_RUN}_...`" in guide
