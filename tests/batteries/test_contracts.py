@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from batteries.opened import memory_system
 
 from coopy.batteries import Deque, Dict, List, PriorityQueue, Queue, Set
 from coopy.batteries.waiting import QueueHandle
-from coopy.testing import memory_system
 
 
 def module_of(name: str) -> ModuleType:

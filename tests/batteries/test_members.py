@@ -8,11 +8,12 @@ from queue import Empty, Full
 from typing import Any
 
 import pytest
+from batteries.opened import memory_system
+from batteries.operations import STRUCTURES
 
 import coopy.batteries
 from coopy import control, init_system
 from coopy.batteries import ReplCounter, ReplDict, ReplList, ReplPriorityQueue, ReplQueue, ReplSet
-from coopy.testing import memory_system
 
 MEMBERS = {
     "Counter": "set add sub inc get",
@@ -52,6 +53,12 @@ def test_reads_are_not_recorded_and_writes_are(name: str) -> None:
         except (IndexError, KeyError, ValueError):
             pass
         assert control(system).index == before, member
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_a_structure_is_opened_with_the_strictest_validation_and_with_check(name: str, tmp_path: Path) -> None:
+    make, _ = STRUCTURES[name]
+    init_system(make(), tmp_path / "strict", validation="strict", check=True).close()
 
 
 def test_a_counter_returns_the_new_value() -> None:

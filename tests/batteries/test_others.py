@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import BrokenBarrierError
 
 import pytest
+from batteries.opened import memory_system
 
 from coopy import control, init_system
 from coopy.batteries import (
@@ -25,7 +26,7 @@ from coopy.batteries import (
     handle,
     ranks,
 )
-from coopy.testing import assert_replays, memory_system
+from coopy.testing import assert_replays
 
 
 def test_a_dict_compares_before_it_sets() -> None:

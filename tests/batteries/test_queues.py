@@ -9,11 +9,11 @@ from queue import Empty, Full
 from typing import Any
 
 import pytest
+from batteries.opened import memory_system
 
 import coopy.aio
 from coopy import UsageError, control, init_system
 from coopy.batteries import Barrier, Dict, Ids, Latch, PriorityQueue, Queue, Semaphore, async_handle, handle, until
-from coopy.testing import memory_system
 
 
 class Unordered:

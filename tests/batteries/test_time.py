@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batteries.opened import memory_system
 
 from coopy import control, init_system
 from coopy.batteries import LRUCache, RateLimiter, SessionStore, TTLCache, handle
-from coopy.testing import Clock, assert_replays, memory_system
+from coopy.testing import Clock, assert_replays
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batteries.opened import memory_system
 
 import coopy.aio
 from coopy import control, init_system, replay
 from coopy.batteries import Deque, Dict, EditConflict, Frozen, List, LRUCache, MultiDict, Queue, Set, TTLCache, thawed
-from coopy.testing import memory_system
 
 Pair = namedtuple("Pair", "one other")
 
