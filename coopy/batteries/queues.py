@@ -10,13 +10,14 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator
 from queue import Empty, Full
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from coopy import UsageError, abort_exception, readonly
 from coopy.batteries.battery import Battery
 from coopy.batteries.frozen import copied, in_order
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class _AnyQueue(Battery, Generic[T]):
@@ -57,6 +58,12 @@ class _AnyQueue(Battery, Generic[T]):
         self._add_many(found)
         self._unfinished += len(found)
         return len(found)
+
+    @overload
+    def get(self, default: None = None, block: bool | None = None, timeout: float | None = None) -> T | None: ...
+
+    @overload
+    def get(self, default: D, block: bool | None = None, timeout: float | None = None) -> T | D: ...
 
     @abort_exception
     def get(self, default: Any = None, block: bool | None = None, timeout: float | None = None) -> Any:
