@@ -70,8 +70,11 @@ class Edit(Generic[T]):
         self._key = key
         self._before = before
         self._value = value
+        self._owner: Any = structure
 
     def __enter__(self) -> T:
+        # Not when the block ends: a system that is closed by then refuses the change, and is not taken for none.
+        self._owner = system_of(self._structure)
         return self._value
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -79,7 +82,7 @@ class Edit(Generic[T]):
             self._finish()
 
     async def __aenter__(self) -> T:
-        return self._value
+        return await asyncio.get_running_loop().run_in_executor(None, self.__enter__)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -89,7 +92,7 @@ class Edit(Generic[T]):
 
     def _finish(self) -> None:
         if not same(self._value, self._before):
-            system_of(self._structure).finish_edit(self._key, self._before, self._value)
+            self._owner.finish_edit(self._key, self._before, self._value)
 
 
 def editing(structure: Editable, key: Any, value: Any) -> Edit[Any]:

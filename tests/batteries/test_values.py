@@ -16,7 +16,7 @@ import pytest
 from batteries.opened import memory_system
 
 import coopy.aio
-from coopy import control, init_system, replay
+from coopy import SystemClosed, control, init_system, replay
 from coopy.batteries import Deque, Dict, EditConflict, Frozen, List, LRUCache, MultiDict, Queue, Set, TTLCache, thawed
 
 Pair = namedtuple("Pair", "one other")
@@ -254,6 +254,13 @@ def test_an_edit_goes_to_the_system_that_it_came_from(tmp_path: Path) -> None:
         with one.edit("k") as edited:
             edited.append(2)
     assert (one["k"], other["k"]) == ([1, 2], [1])
+
+
+def test_an_edit_that_outlives_its_system_is_refused(tmp_path: Path) -> None:
+    system = init_system(Dict(k=[1]), tmp_path)
+    with pytest.raises(SystemClosed), system.edit("k") as edited:
+        edited.append(2)
+        control(system).close()
 
 
 def test_an_edit_inside_an_action_of_another_class_is_part_of_it(tmp_path: Path) -> None:
