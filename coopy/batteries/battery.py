@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import coopy
 from coopy import readonly
-from coopy.batteries.frozen import ATOMS, content, thawed
+from coopy.batteries.frozen import ATOMS, UNPICKLABLE, content, thawed
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def same(one: Any, other: Any) -> bool:
         return True
     try:
         return content(one) == content(other)
-    except Exception:
+    except UNPICKLABLE:
         return False  # It can't be pickled without a memo, as what contains itself.
 
 

@@ -28,6 +28,10 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 DEPTH_MAX = 50
+"""Deeper than values that people write, and far from Python's limit of recursion: freezing takes two frames a level."""
+
+UNPICKLABLE = (pickle.PicklingError, AttributeError, RecursionError, TypeError, ValueError)
+"""What `content` raises for values that have none: what can't be pickled, or contains itself."""
 
 
 class Frozen(TypeError):
@@ -287,7 +291,7 @@ def _place(member: Any) -> tuple[str, Any]:
         return name, repr(member)
     try:
         return name, content(member).hex()
-    except Exception:
+    except UNPICKLABLE:
         return name, ""  # No process but this one can have it.
 
 

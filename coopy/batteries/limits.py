@@ -14,7 +14,7 @@ from coopy.batteries.battery import Battery
 from coopy.batteries.caches import now_us
 from coopy.batteries.frozen import kept
 
-_MICRO = 1_000_000
+_MICRO = 1_000_000  # Microseconds are in a second.
 
 
 class RateLimiter(Battery):
