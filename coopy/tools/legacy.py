@@ -398,7 +398,7 @@ def _is_whole(data: bytes, offset: int) -> bool:
     try:
         for _ in pickletools.genops(stream):
             pass
-    except Exception:  # Bytes that are no pickle make its reader raise almost anything.
+    except ValueError:  # What bytes that are no pickle come to.
         return False
     return True
 

@@ -17,6 +17,7 @@ import reprlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ _LEVELS_MAX = 100  # The JSON of the standard library recurses.
 _ALIKE_PARTS = 32
 _ALIKE_ITEMS_MAX = 20_000
 _MATCH_ITEMS_MAX = 2_000
+_NOTHING = object()
 
 Paint = Callable[[str, str], str]
 """Given a kind ("name", "type", "value" or "note") and a text; returns the text as it is to be shown."""
@@ -292,7 +294,7 @@ def at(value: object, path: str) -> object:
     for each in reversed(steps):
         if isinstance(each, ast.Attribute):
             step = f".{each.attr}"
-            found = _attribute(value, each.attr)
+            found = _reached(partial(getattr, value, each.attr))
         else:
             step = f"[{_written(each.slice)}]"
             found = _item(value, each.slice)
@@ -310,13 +312,6 @@ def _written(node: ast.expr) -> str:
         return "…"  # A number of thousands of digits in it.
 
 
-def _attribute(value: object, name: str) -> list[object]:
-    try:
-        return [getattr(value, name)]
-    except Exception:  # A property of the domain's may raise anything.
-        return []
-
-
 def _item(value: Any, node: ast.expr) -> list[object]:
     """One item, or none."""
     try:
@@ -324,12 +319,16 @@ def _item(value: Any, node: ast.expr) -> list[object]:
     except ValueError:
         wanted = _written(node)
         return [each for step, each in _parts(value) if step == f"[{wanted}]"][:1]
+    # Of a dict not by way of a __missing__, which may add it.
+    found = _reached(lambda: dict.get(value, key, _NOTHING) if isinstance(value, dict) else value[key])
+    return [each for each in found if each is not _NOTHING]
+
+
+def _reached(reach: Callable[[], object]) -> list[object]:
+    """What a function that looks into the state returns, or none."""
     try:
-        if isinstance(value, dict):
-            # Not by way of a __missing__, which may add it.
-            return [dict.__getitem__(value, key)] if dict.__contains__(value, key) else []
-        return [value[key]]
-    except Exception:  # So may its __getitem__.
+        return [reach()]
+    except Exception:  # A property of the domain's may raise anything, and so may a __getitem__.
         return []
 
 

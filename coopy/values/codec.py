@@ -831,7 +831,7 @@ def _name_in(data: bytes) -> str:
         for _, arg, _ in pickletools.genops(pickle_of(data)):
             if isinstance(arg, str):
                 return arg
-    except Exception:
+    except (ValueError, IndexError, struct.error):
         pass  # It is no pickle at all.
     return "?"
 
