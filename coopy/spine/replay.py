@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from coopy.errors import (
@@ -65,56 +66,36 @@ def restore(
     this system is not ``alone``. Raises a `StorageError`, `DecodingError` or `ReplayError`, and `UsageError` if
     the state is of another class than that of ``codec``; nothing is written.
     """
-    # Restoring makes objects and drops none: the collector would look at all of them, again and again.
-    with collector.off(), recursion.room():
-        machine, passed_over = _from_snapshot(snapshots, codec, secret, until, instant, clock_from, loading)
-        machine.deterministic = deterministic
-        if begin is not None:
-            begin(machine)
-        start = machine.applied
-        total = (log.last if until is None else min(until, log.last)) - start
-        withdraw = False
-        batches = _batches(log, machine, until, instant, clock_from)
-        if visit is not None:
-            batches = _stopping(batches, machine, stops, visit)
-        try:
-            for batch, following in batches:
-                if misfit is not None:
-                    withdraw = _replay_all_that_fits(machine, batch, following, codec, log, withdrawn, misfit)
-                else:
-                    try:
-                        withdraw = machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
-                    except InterruptedReplay as error:
-                        if not alone or error.recorded != action.OUTCOMES[action.UNKNOWN] or error.index != log.last:
-                            raise
-                        machine.applied, withdraw = error.index, True
-                if progress is not None:
-                    progress(machine.applied - start, max(total, machine.applied - start))
-        except CoopyError as error:
-            if passed_over is None:
-                raise
-            raise passed_over from error  # It is what is to be mended.
-    if withdraw:
+    while True:
+        # Restoring makes objects and drops none: the collector would look at all of them, again and again.
+        with collector.off(), recursion.room():
+            machine, passed_over = _from_snapshot(snapshots, codec, secret, until, instant, clock_from, loading)
+            machine.deterministic = deterministic
+            if begin is not None:
+                begin(machine)
+            start = machine.applied
+            total = (log.last if until is None else min(until, log.last)) - start
+            withdraw = False
+            batches = _batches(log, machine, until, instant, clock_from)
+            if visit is not None:
+                batches = _stopping(batches, machine, stops, visit)
+            try:
+                for batch, following in batches:
+                    if misfit is not None:
+                        withdraw = _replay_all_that_fits(machine, batch, following, codec, log, withdrawn, misfit)
+                    else:
+                        withdraw = _replay(machine, batch, following, codec, log, withdrawn, alone)
+                    if progress is not None:
+                        progress(machine.applied - start, max(total, machine.applied - start))
+            except CoopyError as error:
+                if passed_over is None:
+                    raise
+                raise passed_over from error  # It is what is to be mended.
+        if not withdraw:
+            return machine
         # The process ended between the call and the record of its outcome. It raised or was interrupted, so it
         # was to be withdrawn: start over without it, as every later replay will.
-        return restore(
-            log,
-            snapshots,
-            codec,
-            secret,
-            deterministic=deterministic,
-            until=until,
-            instant=instant,
-            clock_from=clock_from,
-            progress=progress,
-            begin=begin,
-            stops=stops,
-            visit=visit,
-            misfit=misfit,
-            withdrawn=machine.applied,
-            alone=alone,
-        )
-    return machine
+        withdrawn, loading = machine.applied, None
 
 
 def _from_snapshot(
@@ -166,8 +147,12 @@ def _from_snapshot(
         _refuse_other(state, codec.domain_class)
         snapshots.loaded(index)
         machine = Machine(state, index, header, secret, version, data[action.HEAD.size : start])
-        machine.refuse_newer_code(machine.code, lambda _: f"the snapshot of action {index}")
+        machine.refuse_newer_code(machine.code, partial(_snapshot_of, index))
         return machine, passed_over
+
+
+def _snapshot_of(index: int, _: int) -> str:
+    return f"the snapshot of action {index}"
 
 
 def _asked(until: int | None, instant: int | None) -> str:
@@ -253,6 +238,17 @@ def _stopping(
             del waiting[0]
 
 
+def _replay(machine: Machine, batch: Batch, following: bytes, codec: Codec, log: Log, withdrawn: int, alone: bool) -> bool:
+    """Replays a batch. Returns whether the last action turns out to be withdrawn."""
+    try:
+        return machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
+    except InterruptedReplay as error:
+        if not alone or error.recorded != action.OUTCOMES[action.UNKNOWN] or error.index != log.last:
+            raise
+        machine.applied = error.index
+        return True
+
+
 def _replay_all_that_fits(
     machine: Machine,
     batch: Batch,
@@ -290,7 +286,7 @@ def _size_upto(
                 return place
     if instant is not None and action.instant_of(headers[-1]) > instant:
         index = first - 1
-        for place, (header, args) in enumerate(zip(headers, arguments)):
+        for place, (header, args) in enumerate(zip(headers, arguments, strict=True)):
             index += args is not None
             if action.instant_of(header) > instant and index >= clock_from:
                 return place
