@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def control(system: object) -> Control:
-    """The controls of a system, whatever its class calls its own methods."""
+    """The controls of a system, whatever its class calls its own methods.
+
+    >>> from coopy import control
+    >>> control(wiki).take_snapshot()
+    """
     if not methods.is_proxy(system):
         raise UsageError(f"control() takes what init_system() returned, not {type(system).__qualname__}")
     found = proxy.control_of(system)
@@ -111,7 +115,12 @@ class Cluster(Protocol):
 
 
 class Control:
-    """What can be done with a system besides calling its methods."""
+    """What can be done with a system besides calling its methods. `control` returns it.
+
+    >>> from coopy import control
+    >>> controls = control(wiki)
+    >>> controls.take_snapshot(), controls.index
+    """
 
     def __init__(self, system: Controlled) -> None:
         self._system = system

@@ -161,7 +161,10 @@ def _name_of(obj: Any) -> str:
 
 
 def init_persistent_system(obj: Any, basedir: str | os.PathLike[str] | None = None) -> Any:
-    """As `init_system`, with the documented two arguments."""
+    """As `init_system`, with the documented two arguments.
+
+    >>> wiki = init_persistent_system(Wiki(), "data")
+    """
     return init_system(obj, basedir)
 
 

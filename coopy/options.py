@@ -33,9 +33,11 @@ REPORT, REFUSE = "report", "refuse"
 THIS_MACHINE, REPLICATED, DEVELOPMENT = "This machine", "Replicated", "For development"
 GROUPS = (THIS_MACHINE, REPLICATED, DEVELOPMENT)
 _KEPT_S_MAX = 1e10
+"""Three hundred years: an instant so long before now still fits into the 64 bits of nanoseconds that a record has for it."""
 _NAMED_MIN = 0.6
 """A name that is not an option is taken for one that is at least so like it, of 1."""
 _WIDTH = 116
+"""With what `help()` indents a paragraph by, its lines have at most 120 columns."""
 
 Check = Callable[[str, Any], Any]
 """Receives the name and the value of an option, and returns the value to use. Raises `UsageError`."""

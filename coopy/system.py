@@ -54,13 +54,19 @@ def give_up(basedir: str) -> None:
 
 
 def opened() -> list[Control]:
-    """The controls of all systems that are open in this process, in the order of their directories."""
+    """The controls of all systems that are open in this process, in the order of their directories.
+
+    >>> [each.basedir for each in coopy.opened()]
+    """
     found = [system for system in list(_open_systems) if system.is_opened and not system._closed]
     return [system._controls(system) for system in sorted(found, key=lambda system: system.basedir)]
 
 
 def close_all() -> None:
-    """Closes all systems that are open in this process. What closing one raises is raised when all others are closed."""
+    """Closes all systems that are open in this process. What closing one raises is raised when all others are closed.
+
+    docs/guides/deployment.md has an example.
+    """
     failure: BaseException | None = None
     for each in opened():
         try:

@@ -196,7 +196,7 @@ class Worker:
             self._second.join()
         try:
             controls.close()
-        except BaseException as error:
+        except BaseException as error:  # The task that closes waits for this thread, and raises it.
             self._tell(_settle, self._ended, None, error)
         else:
             self._tell(_settle, self._ended, None, None)

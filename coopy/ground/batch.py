@@ -61,10 +61,12 @@ DEFLATED_MIN = 4096
 SAMPLED_MIN = 64 * 1024
 """Of more bytes a part is deflated first."""
 SAMPLE = 4096
+"""Bytes of that part: enough for deflate to find what repeats, and done in a tenth of a millisecond."""
 LEVEL = 1
+"""The fastest one. Level 2 came to the same time and the same size (docs/design/011-deflated-batches.md)."""
 
 _HEAD = struct.Struct("<IBQQIBI")
-_KIND_AT = 4
+_KIND_AT = 4  # The offset of the kind, which is looked at without unpacking the rest.
 assert _HEAD.size == 30, "the table above is what is packed"
 
 

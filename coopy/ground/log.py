@@ -85,8 +85,9 @@ def say(logger: str, level: int, message: str, *values: object) -> None:
 class LiveOnly:
     """A filter for loggers: keeps what a method logs from being logged again by every start.
 
-        logger = logging.getLogger("wiki")
-        logger.addFilter(LiveOnly())
+    >>> import logging
+    >>> from coopy import LiveOnly
+    >>> logging.getLogger("wiki").addFilter(LiveOnly())
 
     Lets a record through unless the method that logs it is being replayed. A filter of a logger is asked for what is logged by
     that logger itself, one of a handler for all that the handler gets. With a ``name`` only records of that logger, and of those

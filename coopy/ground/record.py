@@ -31,7 +31,9 @@ def joined(records: Sequence[bytes]) -> tuple[bytes, array[int]]:
 def with_headers(headers: list[bytes], joined: bytes, sizes: array[int]) -> bytes:
     """Returns joined records with other headers."""
     call, places = len(WRAP) + PREFIX_BYTES, [0, *accumulate(sizes)]
-    return b"".join([WRAP + header + joined[place + call : end] for header, place, end in zip(headers, places, places[1:])])
+    return b"".join(
+        [WRAP + header + joined[place + call : end] for header, place, end in zip(headers, places, places[1:], strict=False)]
+    )
 
 
 def listed(sizes: array[int]) -> bytes:

@@ -135,6 +135,8 @@ def replay(
 ) -> T:
     """The plain domain object as it was: after an action, at a time, or (None) after all.
 
+    >>> before = replay(Wiki, "data", until=datetime(2026, 3, 1, 12, 0))
+
     Writes nothing, and may be called while a system is open in the directory. A naive datetime
     is local time of this machine.
 

@@ -30,8 +30,9 @@ from coopy.values import trial
 from coopy.values.codec import Codec
 
 CHECK_REST = 100
+"""After a self-check there is none for so many times as long as it took: it costs at most a hundredth of one core."""
 CHECK_ACTIONS_MAX, CHECK_BYTES_MAX = 1_000_000, 256 * 1024 * 1024
-"""After a self-check there is none for so many times as long as it took; nor is there one of more actions, or a larger snapshot."""
+"""There is no self-check of more actions, or from a larger snapshot: it holds a second state beside the live one, and is to be over in a minute."""
 
 
 class Comparing:

@@ -1,4 +1,5 @@
-"""The engine of a node of a replicated system: calls go into a line, and are applied in its order.
+"""The engine of a node of a replicated system: calls go into a line, and are applied in its order. It has more than 500 lines because
+sending, applying and withdrawing go by one state under one lock, and each leaves it such that the other two can go on from there.
 
 The line (`coopy.ground.line`) has the last word on the order; a majority of the nodes has what stands in it
 on disk. So a call is encoded, sent, and applied when this node meets it in the line, between those
@@ -62,8 +63,11 @@ from coopy.versions import CODE
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 TICK_S = 0.1
+"""After so long without a message the thread looks at what is to be sent again, which is due after `outbox.RETRY_S` at the earliest."""
 PART = 512
+"""So many actions are applied before the lock is given away once: milliseconds of plain ones, which is what a reader waits at most."""
 DIGESTS_MAX = 20_000
+"""Batches of at least a minute of the highest load: nodes compare those that both have, and one may be that far behind."""
 FAR = 1000
 """An action that another node has passed by so many messages is not withdrawn any more: what came after it was answered long ago."""
 
@@ -292,7 +296,7 @@ class Replicated(Engine):
                         record = [self.encode(call.what, call.args, call.kwargs)]
                     elif call.what is not None:
                         call.value = self.read(call.what, call.args, call.kwargs)
-                except BaseException as error:
+                except BaseException as error:  # The caller of this call is told, and the others are sent all the same.
                     call.error = error
                 yield [call], record
 
@@ -403,10 +407,10 @@ class Replicated(Engine):
                     self.failure = self.failure or error
                     self._moved.notify_all()
                 return
-            except BaseException as error:
+            except BaseException as error:  # Of whatever kind: nobody else would mend it, or answer those who wait.
                 try:
                     self.behind(error)
-                except BaseException as final:
+                except BaseException as final:  # The last resort of a thread: each caller is told why.
                     self.fail(final)
                     return
 
@@ -598,7 +602,7 @@ class Replicated(Engine):
             values, failure = section.many(headers, map(methods.__getitem__, names), arguments)
             begun = len(values) + (failure is not None)
             # If the journal takes only some of them, those are not applied again; their callers wait for the whole batch.
-            for answer, value in zip(answers, values):
+            for answer, value in zip(answers, values, strict=False):
                 answer.value = value
             if begun:
                 self.instant = action.instant_of(headers[begun - 1])

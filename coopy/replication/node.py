@@ -24,6 +24,7 @@ from coopy.ground import log
 from coopy.ground.log import Bar
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.words import shown
+from coopy.migration import MARK
 from coopy.network.limits import Together
 from coopy.network.room import Facts
 from coopy.network.subjects import Names
@@ -202,8 +203,6 @@ class ReplicatedSystem(System):
     def _begin_version(self) -> None:
         machine = self.engine.machine
         if self._role.writes and machine.version < machine.migration.version:
-            from coopy.migration import MARK
-
             self.engine.record(MARK, (machine.migration.version,), machine.begin_version)
 
     def _found(self) -> None:

@@ -20,12 +20,19 @@ from coopy.network.limits import Sparing
 from coopy.spine.calling import Answer
 
 IN_FLIGHT_MAX = 2
+"""While the servers store one batch, the next is on its way to them; what comes meanwhile gathers to a third."""
 BATCH_BYTES_MAX = 1024 * 1024
+"""Large enough that what a message costs by itself is lost in it; small enough for other nodes' batches to come in between soon."""
 BATCH_ACTIONS_MAX = 4096
+"""Of small actions: each node applies them one after another, and the callers of all of them are answered after the last."""
 WAITING_MAX = 100_000
+"""About as many calls as a node takes in a second at its best. Where more wait the line does not keep up, and callers are told so."""
 RECORD_BYTES_MAX = 8 * 1000 * 1000
+"""One record alone has to fit into a message, which takes 8 MiB less its headers: what is left is for the head of the batch."""
 RETRY_S = 0.2
+"""So long after a send that failed it is tried again: a link that broke off for a moment is there again."""
 RETRY_S_MAX = 0.5
+"""The wait doubles up to this. It stays this short so that callers are answered soon after a majority is there again."""
 
 
 class Group:

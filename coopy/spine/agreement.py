@@ -29,7 +29,9 @@ from coopy.ground.storage import SnapshotStore
 from coopy.spine.machine import Machine
 
 PARTS_MAX, PARTS_CHARS = 32, 1500
+"""Of so many members, or in so many characters of its text, an entry says digests: it is a hint where to look, and stays small."""
 _PART_DIGITS = 8
+"""32 bits tell two members apart; the digest of the whole state has all of its digits."""
 STOPS = 8
 """At so many indexes, beside the first and the last, states are compared while all is replayed."""
 

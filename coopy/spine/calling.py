@@ -136,7 +136,7 @@ def begin_each(calling: Calling, calls: Sequence[Call]) -> None:
                 each.value = calling.call(each.what, each.args, each.kwargs, False)
             elif each.what is not None:
                 each.value = calling.read(each.what, each.args, each.kwargs, False)
-        except BaseException as error:
+        except BaseException as error:  # It is raised where this call is waited for; the others go on.
             each.error = error
 
 

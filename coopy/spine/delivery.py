@@ -22,8 +22,11 @@ from coopy.ground import holding, log
 from coopy.spine.engine import Engine
 
 RETRY_S = 1.0
+"""So long after it failed an effect is tried again: what it calls may be down for a moment only."""
 RETRY_S_MAX = 60.0
+"""The wait doubles up to this: what is down for hours is not hammered, and is noticed within a minute once it is up."""
 START_S = 0.005
+"""A thread that was started comes to say so within that, as a rule; closing looks again that often."""
 
 
 class Delivery:
@@ -133,7 +136,7 @@ class Delivery:
                 )
                 self._try_again(name, delay_s)
                 continue
-            except Exception as error:
+            except Exception as error:  # Of whatever kind: the thread goes on with the other effects, and this one is not lost.
                 step = "was carried out, which could not be recorded" if name in self._called else "was not carried out"
                 log.error("%s: the effect %s %s; it is tried again in %g s: %s", self._name, name, step, delay_s, error)
                 self._try_again(name, delay_s)
@@ -164,7 +167,7 @@ class Delivery:
             try:
                 self._engine.carried_out(name)
                 self._called.discard(name)
-            except Exception as found:
+            except Exception as found:  # Of whatever kind: the system closes all the same, and what is left is logged.
                 error = found
                 break
         for name in sorted(self._called):

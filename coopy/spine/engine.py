@@ -1,4 +1,5 @@
-"""One call, start to finish: stamp, encode, append, apply, wait.
+"""One call, start to finish: stamp, encode, append, apply, wait. It has more than 500 lines because one call, many at once, a read, an
+interruption and a snapshot hold one lock and keep one promise, which is whole only when they are read together.
 
 The order is the promise. What can't be encoded or appended has changed nothing,
 because neither has been applied; what was applied has been appended, because it
@@ -53,8 +54,8 @@ E = TypeVar("E", bound="Engine")
 
 _time_ns = time.time_ns
 _pack = action.HEADER.pack
-_NS = 1_000_000_000
-YIELDS = 20
+_NS = 1_000_000_000  # Nanoseconds in a second.
+YIELDS = 20  # So often the holder of the lock, which needs microseconds, is let run before a thread goes to sleep on it.
 CHUNK = 64  # So many calls of a batch are encoded and, if nothing is to be done in between, stamped and applied together.
 STEP_NS = 100  # So far apart are the instants of those; no action takes less.
 HELD_NS = 1_000_000  # After so long a batch lets others in between, at the next chunk.
@@ -257,6 +258,7 @@ class Engine:
                     _coopy_holds = False
                     self.release()
                 except BaseException as error:
+                    # The domain's own, or an interruption: raised below if the action is recorded, once that is settled.
                     if header is not None and not index and _coopy_holds:
                         index = self._recorded_last()
                     if not index or not _coopy_holds:
@@ -319,7 +321,7 @@ class Engine:
         def run() -> None:
             try:
                 function()
-            except Exception as failure:
+            except Exception as failure:  # The domain's own: nobody waits for this thread to be told.
                 log_error("%s, which a signal handler or a finalizer asked for while an action ran, failed: %r", what, failure)
 
         threading.Thread(target=run, name=f"coopy {what} afterwards").start()
@@ -328,7 +330,7 @@ class Engine:
         """Waits for the action of a call. Raises `JournalError`, unless what the method raised is more urgent."""
         try:
             self.log.wait(index)
-        except Exception:
+        except Exception:  # A disk, or a line, that fails; after an interruption the caller is to get the interruption.
             if failure is None or (isinstance(failure, Exception) and not isinstance(failure, INTERRUPTIONS)):
                 raise
         except BaseException as error:
@@ -381,7 +383,7 @@ class Engine:
         seen = self.log.last
         try:
             result = self._returned(function(machine.domain, *args, **kwargs))
-        except Exception as error:
+        except Exception as error:  # The domain's own: raised once what was seen is settled.
             failure = error
         try:
             return nested, seen, result, failure
@@ -697,25 +699,25 @@ class Engine:
         headers = [_pack(instant, offset, action.RETURNED) for instant in instants]
         headers[0] = _pack(first, offset, machine.outcome)
         values, failure = section.many(headers, [functions[each] for each in methods], _arguments_of(calls))
-        for call, value in zip(calls, values):
+        for call, value in zip(calls, values, strict=False):
             call.value = value
         done = len(values)
         begun = done + (failure is not None)
         if begun:
-            records = [header + data for header, data in zip(headers[:begun], encoded)]
+            records = [header + data for header, data in zip(headers[:begun], encoded, strict=False)]
             section.add(records, calls[:begun], instants[begun - 1])
         if failure is not None:
             calls[done].error, failure = failure, None  # Its traceback has this frame.
             try:
                 section.failed(methods[done], cast(BaseException, calls[done].error), None)
-            except BaseException as error:
+            except BaseException as error:  # The caller of that action is told; those before it have returned.
                 calls[done].error = error
         return begun
 
     def _begin_each(self, calls: list[Call], encoded: Iterable[bytes | None], section: Section) -> None:
         """Takes calls in order, one by one. None is a call that is encoded when its turn has come."""
         encode, one, is_in_step = self._codec.encode_call, section.one, section.is_in_step
-        for call, data in zip(calls, encoded):
+        for call, data in zip(calls, encoded, strict=True):
             method = call.what
             try:
                 if not is_in_step():
@@ -736,7 +738,7 @@ class Engine:
                 elif method is not None:
                     section.add_read(call)
                     call.value = self._returned(method(self.machine.domain, *call.args, **call.kwargs))
-            except BaseException as error:
+            except BaseException as error:  # It is raised where this call is waited for; the others go on.
                 call.error = error
 
     @with_lock

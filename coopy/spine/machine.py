@@ -1,4 +1,5 @@
-"""The domain object and the index it has reached: the only place where domain methods run as actions.
+"""The domain object and the index it has reached: the only place where domain methods run as actions. It has more than 500 lines
+because its three loops are written out, and what old versions and interrupted actions need stands beside the loop it is for.
 
 One call as it comes (`apply`) and many as they were recorded (`replay`) do the
 same with the same inputs; `replay` only keeps the bookkeeping out of its loop.
@@ -12,7 +13,7 @@ import pickle
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType, GeneratorType, MethodType
-from typing import Any, Union, cast
+from typing import Any, cast
 
 from coopy import migration, versions
 from coopy.clock import clock
@@ -212,7 +213,8 @@ class Machine:
                 self.outcome = action.UNKNOWN
                 self.running = True
                 current.machine = self
-                for index, header, method, args in zip(range(first, first + len(headers)), headers, methods, arguments):
+                indexes = range(first, first + len(headers))
+                for index, header, method, args in zip(indexes, headers, methods, arguments, strict=False):
                     self.header = header
                     self.index = index
                     inside = True
@@ -281,6 +283,7 @@ class Machine:
         before = current.machine
         context = decimals.outer() if _decimals.here else None
         in_turn = arguments if context is None else decimals.renewing(arguments)
+        indexes = range(index + 1, index + 1 + len(names))
         try:
             try:
                 if context is not None:
@@ -288,9 +291,7 @@ class Machine:
                 self.running = self.replaying = True
                 current.machine = self
                 self.applied = UNSURE
-                for index, header, name, args, recorded in zip(
-                    range(index + 1, index + 1 + len(names)), headers, names, in_turn, outcomes
-                ):
+                for index, header, name, args, recorded in zip(indexes, headers, names, in_turn, outcomes, strict=False):
                     method = methods[name]
                     self.header = header
                     self.index = index
@@ -351,7 +352,7 @@ class Machine:
         self.methods[_OPAQUE] = opaque
         self.methods[_NOTHING] = lambda: None
         plain = []
-        for header, name, args, recorded in zip(headers, names, arguments, outcomes):
+        for header, name, args, recorded in zip(headers, names, arguments, outcomes, strict=False):
             if args is None:
                 continue  # An amendment: the outcome before it has been taken from it.
             if recorded == action.WITHDRAWN:
@@ -391,7 +392,7 @@ class Machine:
         self.methods.update({_OLD: run, MARK: begin})
         version = self.version
         names, arguments = list(names), list(arguments)
-        for place, (name, args) in enumerate(zip(names, arguments)):
+        for place, (name, args) in enumerate(zip(names, arguments, strict=True)):
             if name == MARK:
                 version = args[0]
             elif args is not None and outcomes[place] != action.WITHDRAWN:
@@ -603,7 +604,7 @@ def _fits(method: Function, call: migration.Call) -> bool:
     return True
 
 
-class _Methods(dict[Union[str, None], Function]):
+class _Methods(dict[str | None, Function]):
     """The methods of a domain by the name that an action carries."""
 
     code = 0

@@ -129,7 +129,9 @@ class Section:
         failure: BaseException | None = None
         try:
             machine.apply_all(headers, functions, arguments, values)
-        except BaseException as error:
+        except (
+            BaseException
+        ) as error:  # The domain's own, or an interruption: the caller deals with it, and has the values before it.
             failure = error
         domain = machine.domain
         if type(domain) in set(map(type, values)):
@@ -186,7 +188,7 @@ class Section:
         try:
             log.append_all(records, sizes)
             self._before = owner.instant
-        except BaseException as error:
+        except BaseException as error:  # Of whatever kind: all whose records are not in the log have to be told.
             self.problem = error
             written = log.last - before
             if written:

@@ -152,7 +152,7 @@ class Subscription:
             return False
         try:
             self._told(self.last + 1, upto)
-        except Exception as error:
+        except Exception as error:  # It is the user's code: it is told of the next actions all the same.
             log_error(
                 "a subscriber, %s, raised %r when it was told of actions %d to %d",
                 shown(self._told),

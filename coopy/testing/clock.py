@@ -21,6 +21,7 @@ from coopy.spine.methods import Function
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
 _NS = 1_000_000_000
+"""Nanoseconds in a second: instants are counted in them."""
 
 
 class Clock:

@@ -1,4 +1,6 @@
-"""Systems that were opened for a test, in a directory or in memory, and what is done with them."""
+"""Systems that were opened for a test, in a directory or in memory, and what is done with them. It has more than 500 lines because a
+system in a directory and one in memory are crashed, opened again and compared in the same way, which is seen where both stand together.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,12 @@ from coopy.opening import open_as
 from coopy.options import REPLICATED, TABLE, Settings, show
 from coopy.past.proxy import codec_of_past
 from coopy.place import DirectoryPlace, MemoryPlace, Place
-from coopy.spine import proxy
 from coopy.spine.engine import Engine
 from coopy.spine.replay import restore
 from coopy.system import System, engine_for
 from coopy.testing.clock import Clock, ClockedEngine
 from coopy.testing.faults import FAULTS, Disk, FailingLog, FailingSnapshots
 from coopy.values import digest
-from coopy.values.codec import Codec
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
