@@ -279,7 +279,7 @@ def shown(seconds: float) -> str:
 
 def ratio_of(ours: list[float], theirs: list[float]) -> float:
     """Returns the median of the ratios, round by round."""
-    return statistics.median(each / mine for mine, each in zip(ours, theirs))
+    return statistics.median(each / mine for mine, each in zip(ours, theirs, strict=True))
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -268,10 +269,8 @@ def record(seed: str, count: int, basedir: Path) -> Iterator[str]:
         system = init_system(make(), basedir / name, durability="buffered", self_check=False)
         for _ in range(count):
             chosen = drawn.chance.choice(names)
-            try:
+            with suppress(KeyError, IndexError, ValueError, TypeError):
                 getattr(system, chosen)(*operations[chosen](drawn))
-            except (KeyError, IndexError, ValueError, TypeError):
-                pass
         yield line(name, system)
         system.close()
 

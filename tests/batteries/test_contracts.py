@@ -137,7 +137,7 @@ def outcomes(case: Case) -> dict[str, str]:
     said = dict.fromkeys(tests, "")
     for test, text in result.failures + result.errors:
         said[test.id().rpartition(".")[2]] = text
-    for test, why in result.skipped:
+    for test, _ in result.skipped:
         said.pop(test.id().rpartition(".")[2], None)
     return said
 

@@ -143,7 +143,7 @@ class Nodes:
     def open(self, *roles: Role) -> list[Any]:
         with ThreadPoolExecutor(len(roles)) as together:
             found = list(together.map(self._opened, roles))
-        self.banks.update(zip((role.id for role in roles), found))
+        self.banks.update(zip((role.id for role in roles), found, strict=True))
         return found
 
     def _opened(self, role: Role) -> Any:

@@ -351,7 +351,7 @@ def come_to(shop: Any, way: str) -> Any:
 
 def without_instants(records: bytes) -> list[Any]:
     headers, names, arguments = decode_joined(records)
-    return [(header[-5:], name, args) for header, name, args in zip(headers, names, arguments)]
+    return [(header[-5:], name, args) for header, name, args in zip(headers, names, arguments, strict=True)]
 
 
 def test_a_call_comes_to_the_same_alone_by_one_and_by_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,7 +373,7 @@ def test_a_call_comes_to_the_same_alone_by_one_and_by_many(tmp_path: Path, monke
         sold = shop.sold
         control(shop).close()
         assert restored(Shop, tmp_path / way).sold == sold
-    for one, other, third in zip(*(ways[way] for way in WAYS)):
+    for one, other, third in zip(*(ways[way] for way in WAYS), strict=True):
         assert one == other == third
     ended = [each for each, _, _ in ways["alone"][0]]
     assert ended[:3] == [1, 2, None] and ended[8] == "the shop"

@@ -51,7 +51,7 @@ def test_whatever_befalls_a_cluster_what_was_answered_is_there_once_on_all_nodes
 def test_a_seed_makes_the_same_life_again(tmp_path: Path, number: int) -> None:
     with quiet():
         one, again, other = [
-            live(seed, number, tmp_path / name, Tally(), keep_lines=True) for name, seed in zip("abc", (3, 3, 4))
+            live(seed, number, tmp_path / name, Tally(), keep_lines=True) for name, seed in zip("abc", (3, 3, 4), strict=True)
         ]
     assert one.digest == again.digest != other.digest
     assert one.lines == again.lines and one.history == again.history
