@@ -13,7 +13,7 @@ from typing import Protocol
 from coopy.errors import Diverged
 from coopy.network.room import Facts
 from coopy.replication import states
-from coopy.replication.follower import Came
+from coopy.replication.applier import Came
 from coopy.replication.outlook import Outlook
 
 KEPT_MAX = 5000

@@ -1,5 +1,6 @@
-"""The engine of a node of a replicated system: calls go into a line, and are applied in its order. It has more than 500 lines because
-sending, applying and withdrawing go by one state under one lock, and each leaves it such that the other two can go on from there.
+"""The engine of a node of a replicated system: calls go into a line, and are applied in its order. The thread that follows the line.
+
+How a call is sent is in coopy/replication/sender.py, and how the actions of a batch are applied in coopy/replication/applier.py.
 
 The line (`coopy.ground.line`) has the last word on the order; a majority of the nodes has what stands in it
 on disk. So a call is encoded, sent, and applied when this node meets it in the line, between those
@@ -16,28 +17,18 @@ has applied the action goes back to the state before it when it meets the messag
 
 from __future__ import annotations
 
-import marshal
-import struct
 import threading
 import time
-import zlib
-from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from itertools import accumulate, chain, islice
-from typing import Any, NamedTuple, cast
+from itertools import islice
 
-from coopy import versions
-from coopy.effects import DONE
 from coopy.errors import (
     ClusterError,
-    CoopyError,
     DamagedLine,
     InterruptedReplay,
     MissingActions,
-    MissingMethod,
     NotAMember,
-    ReadOnlyNode,
     SystemClosed,
     Unavailable,
     copy_of,
@@ -46,70 +37,28 @@ from coopy.ground import action, batch, log
 from coopy.ground.batch import BATCH, WITHDRAWN
 from coopy.ground.interruption import note
 from coopy.ground.line import Line
-from coopy.ground.record import WRAP, with_headers
-from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
-from coopy.migration import MARK
 from coopy.past import history
-from coopy.replication.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
-from coopy.spine.calling import Call
-from coopy.spine.engine import CHUNK, STEP_NS, Engine, Saver, say_nothing, with_lock
-from coopy.spine.machine import Machine, MissingName
-from coopy.spine.methods import Function, Method, has_unlocked_reads, method_for
+from coopy.replication.applier import Applier, NotApplied, Unapplied
+from coopy.replication.outbox import Group
+from coopy.spine.engine import Saver, say_nothing, with_lock
+from coopy.spine.machine import Machine
+from coopy.spine.methods import Method, has_unlocked_reads
 from coopy.spine.replay import Progress
-from coopy.spine.section import Section
-from coopy.values.codec import SCALARS, Codec, decode_joined, joined_headers
-from coopy.versions import CODE
+from coopy.values.codec import Codec
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 TICK_S = 0.1
 """After so long without a message the thread looks at what is to be sent again, which is due after `outbox.RETRY_S` at the earliest."""
-PART = 512
-"""So many actions are applied before the lock is given away once: milliseconds of plain ones, which is what a reader waits at most."""
-DIGESTS_MAX = 20_000
-"""Batches of at least a minute of the highest load: nodes compare those that both have, and one may be that far behind."""
 FAR = 1000
 """An action that another node has passed by so many messages is not withdrawn any more: what came after it was answered long ago."""
 
 _pack = action.HEADER.pack
 _unpack = action.HEADER.unpack
-_INSTANT = struct.Struct("<q5x")
-_MANY_INSTANTS = struct.Struct("<" + 64 * "q5x")
-assert _INSTANT.size == action.HEADER.size, "an instant is what a header begins with"
 
 
 def _raise(error: BaseException) -> None:
     raise error
-
-
-def _tell_all(answers: Sequence[Any], error: BaseException) -> None:
-    for each in answers:
-        each.error = copy_of(error)
-
-
-class Answered:
-    """How one call ended."""
-
-    __slots__ = ("value", "error")
-
-    value: Any
-    error: BaseException | None
-
-    def __init__(self) -> None:
-        self.value = None
-        self.error = None
-
-
-class Unapplied(NamedTuple):
-    """An action, the last of the journal, that this node can't apply. The state is that before it."""
-
-    action: int
-    """Its index."""
-    method: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"action {self.action}, {self.method}(), can't be applied here ({self.problem})"
 
 
 class Superseded(ClusterError):
@@ -136,44 +85,10 @@ class Passed(ClusterError):
         self.sequence = sequence
 
 
-class _NotApplied(Exception):
-    """Ends what is being applied, as an action can't be."""
-
-
-class Came(NamedTuple):
-    """What the actions of a batch came to."""
-
-    digest: int
-    first: int
-    """Index of the first of them."""
-    actions: int
-
-
-class Replicated(Engine):
+class Replicated(Applier):
     """The engine of a node. `start`, then `follow`, then, unless it only reads, `begin`."""
 
-    __slots__ = (
-        "line",
-        "outbox",
-        "node",
-        "timeout_s",
-        "position",
-        "failure",
-        "behind",
-        "furthest",
-        "only_reads",
-        "digests",
-        "trouble",
-        "unapplied",
-        "_compared_after",
-        "_left_out",
-        "_was_interrupted",
-        "_marks",
-        "_thread",
-        "_moved",
-    )
-
-    is_alone = False
+    __slots__ = ("position", "behind", "furthest", "trouble", "_thread")
 
     def __init__(
         self,
@@ -189,163 +104,16 @@ class Replicated(Engine):
         behind: Callable[[BaseException], None] = _raise,
         furthest: Callable[[], int] = int,
     ) -> None:
-        super().__init__(log, snapshots, codec, secret)
-        self.line = line
-        self.node = node
-        self.outbox = Outbox(line, node)
-        self.timeout_s = timeout_s
-        self.only_reads = only_reads
+        super().__init__(log, snapshots, codec, secret, line, node, timeout_s, only_reads)
         self.behind = behind
         """Told, in the thread that follows, why this node can't go on by itself; what it returns from has been mended."""
         self.furthest = furthest
         """Says which message the furthest of the other nodes has come to, as far as is known."""
         self.position = 0
         """Sequence of the last message of the line that was dealt with."""
-        self.failure: BaseException | None = None
-        """Why this node applies no more."""
-        self.digests: dict[int, Came] = {}
-        """For each of the newest batches, by sequence, what its actions came to on this node."""
         self.trouble: BaseException | None = None
         """Raised in the thread that follows, before the next message."""
-        self.unapplied: Unapplied | None = None
-        """What this node waits to be withdrawn. Set and taken back with the lock held; until then nothing is applied."""
-        self._compared_after = 0
-        """Up to this message of the line nodes may have come to different things, before an action was withdrawn and after."""
-        self._was_interrupted = False
-        """Whether an action of the batch that is being applied was: then what it came to here first says nothing of the state."""
-        self._left_out: set[int] = set()
-        """Indexes of actions that were withdrawn after this node had applied them."""
-        self._marks: dict[str, Method] = {}
-        self._moved = threading.Condition()
         self._thread: threading.Thread | None = None
-
-    # -- calls
-
-    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
-        """Sends a call, and returns when this node has applied it.
-
-        Raises what the method raises; `EncodingError` and `Unavailable` if nothing was recorded; and
-        `OutcomeUnknown` if that can't be known in time.
-        """
-        if current.machine is self.machine:
-            return self._returned(method.function(self.machine.domain, *args, **kwargs))
-        answer = Answered()
-        self._wait(self.submit([self.encode(method, args, kwargs)], [answer]), self.timeout_s)
-        if answer.error is not None:
-            raise answer.error
-        return answer.value
-
-    def submit(self, records: Sequence[bytes], answers: Sequence[Any], then: Callable[[Group], None] | None = None) -> Group:
-        """Sends records, and tells ``answers`` how they ended; ``then`` is called in the thread that follows."""
-        group = Group(records, answers, then)
-        self.outbox.put(group)
-        return group
-
-    def encode(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        """The record of a call, for `submit`. Raises `EncodingError`, `ReadOnlyNode`."""
-        if self.only_reads:
-            raise ReadOnlyNode(
-                f"This is a slave/read-only instance. {method.name}() was not called and nothing was recorded: it is not "
-                f"marked @readonly. Call it on a node that writes."
-            )
-        if self.failure is not None:
-            raise copy_of(self.failure)
-        if method.bodies:
-            versions.enabled(self.machine, method.name, method.function)  # Others may not have it at all.
-        call, _, _ = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)
-        record = _pack(*self._stamped(), action.RETURNED) + call
-        check_size(method.name, record)
-        return record
-
-    def begin_all(self, calls: Sequence[Call]) -> list[Group]:
-        """Sends calls in order, and answers reads among them. What is to be `settled`, in groups."""
-        groups = []
-        at_once: list[Any] = []
-        records: list[bytes] = []
-        answers: list[Any] = []
-        size = 0
-        for some, encoded in self._encoded(calls):
-            if not encoded:
-                at_once += some
-                continue
-            more = sum(map(len, encoded))
-            if records and size + more > BATCH_BYTES_MAX:
-                groups.append(self._submitted(records, answers))
-                records, answers, size = [], [], 0
-            records += encoded
-            answers += some
-            size += more
-        if records:
-            groups.append(self._submitted(records, answers))
-        if at_once:
-            groups.insert(0, Group((), at_once))
-        return groups
-
-    def _encoded(self, calls: Sequence[Call]) -> Iterator[tuple[list[Any], list[bytes]]]:
-        """Some of the calls at a time with their records. No record: it is answered; it was a read, or can't be sent."""
-        rest = iter(calls)
-        while chunk := list(islice(rest, CHUNK)):
-            together = self._encoded_at_once(chunk)
-            if together is not None:
-                yield chunk, together
-                continue
-            for call in chunk:
-                record = []
-                try:
-                    if isinstance(call.what, Method):
-                        record = [self.encode(call.what, call.args, call.kwargs)]
-                    elif call.what is not None:
-                        call.value = self.read(call.what, call.args, call.kwargs)
-                except BaseException as error:  # The caller of this call is told, and the others are sent all the same.
-                    call.error = error
-                yield [call], record
-
-    def _encoded_at_once(self, calls: list[Any]) -> list[bytes] | None:
-        """The records of calls, if nothing is to be looked at for any of them but its arguments."""
-        methods = [call.what for call in calls]
-        encoded = self._encoded_together(methods, calls)
-        if encoded is None or self.only_reads or self.failure is not None or any(each.bodies for each in set(methods)):
-            return None
-        instant, offset = self._stamped()
-        return [_pack(instant + STEP_NS * place, offset, action.RETURNED) + each for place, each in enumerate(encoded)]
-
-    def _submitted(self, records: list[bytes], answers: list[Any]) -> Group:
-        try:
-            return self.submit(records, answers)
-        except CoopyError as error:
-            _tell_all(answers, error)
-            return Group((), answers)
-
-    def settled(self, begun: list[Group], calls: Sequence[Call]) -> Iterator[Sequence[Any]]:
-        """The calls that `begin_all` has begun, a group at a time, as they are answered."""
-        for group in begun:
-            if group.records:
-                try:
-                    self._wait(group, self.timeout_s)
-                except ClusterError as error:
-                    _tell_all(group.answers, error)
-            yield group.answers
-
-    def sync(self, timeout_s: float | None = None) -> None:
-        """Returns when this node has applied all that was acknowledged anywhere before. Raises `Unavailable`."""
-        if current.machine is self.machine:
-            return
-        if self.failure is not None:
-            raise copy_of(self.failure)
-        group = Group((), ())
-        self.outbox.barrier(group)
-        self._wait(group, self.timeout_s if timeout_s is None else timeout_s)
-
-    def _wait(self, group: Group, timeout_s: float) -> None:
-        if group.done.acquire(timeout=timeout_s):
-            if self.failure is not None and not group.records:
-                raise copy_of(self.failure)
-            return
-        error = self.outbox.give_up(group, timeout_s)
-        if not group.done.acquire(False):
-            raise error
-
-    # -- actions of the system's own
 
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
         """Brings the machine to the end of this node's journal."""
@@ -353,18 +121,6 @@ class Replicated(Engine):
         self._is_seen_at_once = has_unlocked_reads(type(machine.domain))
         # A batch that was begun may not have been applied to its end.
         self.position = machine.batches.sequence - bool(machine.batches.left(machine.applied))
-
-    def record(self, name: str, args: tuple[Any, ...], function: Function) -> None:
-        """Sends an action of the system's own, and waits until it was applied."""
-        call, _, _ = self._codec.encode_call(name, args, {})
-        answer = Answered()
-        self._wait(self.submit([_pack(*self._stamped(), action.RETURNED) + call], [answer]), self.timeout_s)
-        if answer.error is not None:
-            raise answer.error
-
-    def carried_out(self, name: str) -> None:
-        """Records that an effect was."""
-        self.record(DONE, (name, None), self.machine.effects.pop)
 
     # -- following the line
 
@@ -424,7 +180,7 @@ class Replicated(Engine):
                     if self.trouble is not None:
                         break
                     self.take(sequence, data)
-            except _NotApplied:
+            except NotApplied:
                 continue
             self._raise_trouble()
             tick()
@@ -495,206 +251,6 @@ class Replicated(Engine):
                 f"sent before is applied. Give each node a name and a directory of its own."
             )
         return None
-
-    def _mark_message(self, name: str, args: tuple[Any, ...]) -> None:
-        """Records an action that says what message of the line was met, and applies it."""
-        machine = self.machine
-        call, args, _ = self._codec.encode_call(name, args, {})
-        offset, function = self._offset_of(machine.header), machine.methods[name]
-        section = Section(self, self._codec, True)
-        _, failure = section.one(self.instant, offset, call, Method(name, function), function, args, {})
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                failure = None  # Its traceback has this frame.
-
-    @staticmethod
-    def _offset_of(header: bytes) -> int:
-        offset: int = _unpack(header[-13:])[1]
-        return offset
-
-    def _apply(self, sequence: int, found: batch.Batch, done: int, answers: Sequence[Any]) -> None:
-        """Applies the actions of a batch but the first ``done``."""
-        headers, names, arguments = decode_joined(found.records) if found.actions else ([], [], [])
-        if len(headers) != found.actions:
-            raise batch.damaged(sequence, "it does not hold as many actions as it says")
-        joined, sizes, places = found.records, found.sizes, [0, *accumulate(found.sizes)]
-        results: list[Any] = []
-        self._was_interrupted = False
-        start = done
-        for end in [*self._left_out_of(done, found.actions), found.actions]:
-            for at in range(start, end, PART):
-                self._apply_part(
-                    slice(at, min(at + PART, end)), headers, names, arguments, joined, sizes, places, answers, results
-                )
-            if end < found.actions:
-                self._leave_out(headers[end], joined[places[end] + len(WRAP) : places[end + 1]])
-            start = end + 1
-        if not done and sequence > self._compared_after and not self._was_interrupted:
-            with self._moved:
-                self.digests[sequence] = Came(zlib.crc32(marshal.dumps(results, 2)), self.machine.batches.first, found.actions)
-                if len(self.digests) > DIGESTS_MAX:
-                    del self.digests[next(iter(self.digests))]
-
-    def _left_out_of(self, done: int, actions: int) -> list[int]:
-        """Which actions of the batch that is being applied are to be left out, as places in it."""
-        if not self._left_out:
-            return []
-        first = self.machine.batches.first
-        return sorted(index - first for index in self._left_out if done <= index - first < actions)
-
-    @with_lock
-    def _apply_part(
-        self,
-        part: slice,
-        headers: list[bytes],
-        names: list[str | None],
-        arguments: list[Any],
-        joined: bytes,
-        sizes: array[int],
-        places: list[int],
-        answers: Sequence[Any],
-        results: list[Any],
-    ) -> None:
-        """Applies a part of the actions of a batch, and adds to ``results`` what each comes to."""
-        records = joined[places[part.start] : places[part.stop]]
-        applied = self._apply_plain(headers[part], names[part], arguments[part], records, sizes[part], answers[part], results)
-        section = Section(self, self._codec, True)
-        for number in range(part.start + applied, part.stop):
-            if self.unapplied is not None:
-                break
-            record = joined[places[number] + len(WRAP) : places[number + 1]]
-            value, failure = self._apply_one(section, headers[number], names[number], arguments[number], record)
-            if answers:
-                answers[number].value, answers[number].error = value, failure
-            results.append(
-                type(failure).__name__ if failure is not None else value if type(value) in SCALARS else type(value).__name__
-            )
-            failure = None  # Its traceback has this frame.
-        if self.unapplied is not None:
-            raise _NotApplied
-
-    def _apply_plain(
-        self,
-        headers: list[bytes],
-        names: list[str | None],
-        arguments: list[Any],
-        records: bytes,
-        sizes: array[int],
-        answers: Sequence[Any],
-        results: list[Any],
-    ) -> int:
-        """Applies actions in order, up to the first that raises, and appends them together. Returns how many were begun.
-
-        That is 0 if anything must be done before one of them but to call it. The lock is held: nobody sees what is not in the
-        journal yet.
-        """
-        self._current()
-        methods = self._plain_methods(set(names))
-        if methods is None:
-            return 0
-        if not self._stand_as_sent(joined_headers(headers, arguments)):
-            headers = self._made_to_stand(headers)
-            records = with_headers(headers, records, sizes)
-        section = self._section = Section(self, self._codec, False)
-        try:
-            values, failure = section.many(headers, map(methods.__getitem__, names), arguments)
-            begun = len(values) + (failure is not None)
-            # If the journal takes only some of them, those are not applied again; their callers wait for the whole batch.
-            for answer, value in zip(answers, values, strict=False):
-                answer.value = value
-            if begun:
-                self.instant = action.instant_of(headers[begun - 1])
-                section.write_joined(records if begun == len(sizes) else records[: sum(sizes[:begun])], sizes[:begun])
-        finally:
-            self._end_section(section)
-        if section.problem is not None:
-            raise section.problem
-        types = set(map(type, values))
-        results += (
-            values if types <= SCALARS else [value if type(value) in SCALARS else type(value).__name__ for value in values]
-        )
-        if failure is not None:
-            self.failed(self._marks[cast(str, names[begun - 1])], self.log.last, failure, None)
-            results.append(type(failure).__name__)
-            if answers:
-                answers[begun - 1].error = failure
-        return begun
-
-    def _stand_as_sent(self, joined: bytes) -> bool:
-        """Whether headers are right as they were sent: no instant before another's, and each action behind one that returned."""
-        outcomes = joined[action.HEADER.size - 1 :: action.HEADER.size]
-        if self.machine.outcome != action.RETURNED or outcomes.count(action.RETURNED) != len(outcomes):
-            return False
-        many = len(joined) // _MANY_INSTANTS.size * _MANY_INSTANTS.size
-        instants = [
-            *chain.from_iterable(_MANY_INSTANTS.iter_unpack(joined[:many])),
-            *chain.from_iterable(_INSTANT.iter_unpack(joined[many:])),
-        ]
-        return instants[0] >= self.instant and sorted(instants) == instants
-
-    def _made_to_stand(self, headers: list[bytes]) -> list[bytes]:
-        """Headers such that no instant is before another's and that each says of the action before that it returned."""
-        made, instant, outcome = [], self.instant, self.machine.outcome
-        for header in headers:
-            own, offset, _ = _unpack(header)
-            if own > instant:
-                instant = own
-            made.append(_pack(instant, offset, outcome))
-            outcome = action.RETURNED
-        return made
-
-    def _plain_methods(self, names: set[str | None]) -> dict[str | None, Function] | None:
-        """The methods of names, if nothing is to be done before any of them but to call it."""
-        if self._is_seen_at_once:
-            return None
-        methods = self.machine.methods
-        found: dict[str | None, Function] = {}
-        for name in names:
-            if name is None or name.startswith("<"):
-                return None
-            try:
-                function = methods[name]
-            except MissingName:
-                return None  # Those before it are applied.
-            if self._mark(name, function).parts:
-                return None
-            found[name] = function
-        return found
-
-    def _mark(self, name: str, function: Function) -> Method:
-        """What the marks of a method say."""
-        method = self._marks.get(name)
-        if method is None:
-            method = self._marks[name] = method_for(name, function, ())
-        return method
-
-    def _apply_one(
-        self, section: Section, sent: bytes, name: str | None, args: Any, record: bytes
-    ) -> tuple[Any, BaseException | None]:
-        machine = self._current()
-        kwargs: dict[str, Any] = {}
-        if name is None:
-            name, args, *rest = self._codec.decode_call(args, None, machine.domain)
-            kwargs = rest[0] if rest else {}
-        assert name is not None
-        if name == MARK:
-            machine.refuse_newer(args[0], self.log.where)
-            function: Function = machine.begin_version
-        elif name == CODE:
-            machine.refuse_newer_code(args[0], self.log.where)
-            function = machine.methods[CODE]
-            self._marks.clear()  # They are those of the bodies that were enabled.
-        else:
-            try:
-                function = machine.methods[name]
-            except MissingName:
-                cls = type(machine.domain).__qualname__
-                raise MissingMethod(machine.applied + 1, name, f"sent by another node to {self.node}", cls, "") from None
-        instant, offset, _ = _unpack(sent[-13:])
-        call = record[action.HEADER.size :]
-        return section.one(instant, offset, call, self._mark(name, function), function, args, kwargs)
 
     def _interrupted(self, method: Method, index: int, error: BaseException, is_doubtful: bool) -> None:
         """Applies an action again that was interrupted: the others have it, so it counts, unless it can't be applied here."""
@@ -802,25 +358,6 @@ class Replicated(Engine):
             return next(history.actions(self.log, self._codec, index - 1)).outcome
         except MissingActions:
             return action.UNKNOWN
-
-    @with_lock
-    def _leave_out(self, sent: bytes, record: bytes) -> None:
-        """Records an action as withdrawn, and does not run it."""
-        machine = self._current()
-        instant, offset, _ = _unpack(sent[-13:])
-        instant = max(instant, self.instant)
-        header = _pack(instant, offset, machine.outcome)
-        index = self.log.append(header + record[action.HEADER.size :])
-        self.instant = instant
-        machine.header, machine.index, machine.outcome = header, index, action.WITHDRAWN
-        self._withdraw()
-        self._forget(index)
-        machine.applied = index
-
-    def _forget(self, index: int) -> None:
-        """Has the state know that it is without an action, before the message is met: others may begin with a snapshot of it."""
-        machine = self.machine
-        machine.batches = machine.batches.without(index)
 
     @with_lock
     def amendment_before(self, index: int) -> bytes:

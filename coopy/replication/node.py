@@ -35,13 +35,14 @@ from coopy.replication.answering import Answering
 from coopy.replication.comparing import Comparing
 from coopy.replication.control import ClusterControl
 from coopy.replication.files import Files
-from coopy.replication.follower import Answered, Replicated
+from coopy.replication.follower import Replicated
 from coopy.replication.founding import Founding
 from coopy.replication.jetstream import JetStream
 from coopy.replication.mending import Mending
 from coopy.replication.outbox import Group
 from coopy.replication.outlook import Outlook
 from coopy.replication.role import Role
+from coopy.replication.sender import Answered
 from coopy.replication.servers import OPEN_S, Servers
 from coopy.replication.sharing import SHIP_S, Sharing
 from coopy.replication.states import Life

@@ -717,7 +717,7 @@ class Engine:
     def _begin_each(self, calls: list[Call], encoded: Iterable[bytes | None], section: Section) -> None:
         """Takes calls in order, one by one. None is a call that is encoded when its turn has come."""
         encode, one, is_in_step = self._codec.encode_call, section.one, section.is_in_step
-        for call, data in zip(calls, encoded, strict=True):
+        for call, data in zip(calls, encoded, strict=False):
             method = call.what
             try:
                 if not is_in_step():

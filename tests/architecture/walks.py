@@ -48,7 +48,7 @@ WALKS = {
             spine.machine       and run again
         """,
     "one clustered call": """
-        replication.follower    the call is encoded and handed over
+        replication.sender      the call is encoded and handed over
           values.codec
           replication.outbox    gathered into a batch
             ground.batch
@@ -58,9 +58,10 @@ WALKS = {
           network.stream        a batch arrives
           ground.batch          its records are taken apart
           replication.outbox    whose answers they are
-          spine.machine         the methods run
-            values.codec
-          disk.journal          and the records are this node's, too
+          replication.applier   whose part of the work begins here
+            values.codec        the arguments of all of them at once
+            spine.machine       the methods run
+            disk.journal        and the records are this node's, too
         """,
 }
 CLIMBS_MAX = {"one call": 0, "one restart": 0, "one clustered call": 3}

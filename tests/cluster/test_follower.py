@@ -27,9 +27,9 @@ from coopy import (
 from coopy.ground import action
 from coopy.ground.line import MemoryLine, MemoryServer
 from coopy.ground.record import WRAP
-from coopy.replication import follower, outbox
-from coopy.replication.follower import Answered
+from coopy.replication import applier, outbox
 from coopy.replication.outbox import Group
+from coopy.replication.sender import Answered
 
 HOUR_NS = 3600 * 10**9
 
@@ -321,7 +321,7 @@ PLAIN = [("deposit", "x"), ("tick",), ("notify", "hello"), ("count", 3), ("itsel
 def test_what_is_applied_together_is_what_is_applied_one_by_one(
     server: MemoryServer, monkeypatch: pytest.MonkeyPatch, special: str | None, place: int
 ) -> None:
-    monkeypatch.setattr(follower, "PART", 4)
+    monkeypatch.setattr(applier, "PART", 4)
     node = standing(server)
     calls = [node.encode(*each) for each in PLAIN]
     node.engine.ahead_ns = HOUR_NS

@@ -39,9 +39,10 @@ from coopy.network.stream import State, Stream
 from coopy.network.subjects import Names
 from coopy.replication import founding, mending, node, states, watching
 from coopy.replication.answering import Answering
+from coopy.replication.applier import Came, Unapplied
 from coopy.replication.comparing import KEPT_MAX, Comparing
 from coopy.replication.control import ClusterControl
-from coopy.replication.follower import Came, Passed, Superseded, Unapplied
+from coopy.replication.follower import Passed, Superseded
 from coopy.replication.founding import Founding
 from coopy.replication.mending import Mending
 from coopy.replication.role import Elsewhere, Here, There, Where

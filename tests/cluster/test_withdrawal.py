@@ -20,7 +20,7 @@ from coopy.ground import action, batch
 from coopy.ground.line import MemoryLine, MemoryServer
 from coopy.ground.record import AMENDMENT_BYTES, WRAP
 from coopy.past.history import actions
-from coopy.replication import follower
+from coopy.replication import applier, follower, sender
 
 
 class Cellar(Bank):
@@ -336,7 +336,7 @@ def test_a_node_that_lacks_memory_for_what_comes_before_waits_and_goes_on(
     node = start("a", cls=Lean, mends=(InterruptedReplay,))
     node.bank.swell("x")
     records = [node.encode("interrupt", 3), *([] if alone else [node.encode("swell", "y")])]
-    answers = [follower.Answered() for _ in records]
+    answers = [sender.Answered() for _ in records]
     node.engine._wait(node.engine.submit(records, answers), 10)
     assert isinstance(answers[0].error, MemoryError)
     assert "lacks memory even for action 2, swell()" in "".join(answers[0].error.__notes__)
@@ -398,7 +398,7 @@ def test_two_nodes_fail_at_two_actions(server: MemoryServer, start: Start, later
 
 def test_a_snapshot_of_a_node_that_has_left_it_out_says_so(server: MemoryServer, start: Start) -> None:
     small = start("a", small=True, follows=False)
-    with pytest.raises(follower._NotApplied):
+    with pytest.raises(applier.NotApplied):
         small.take(packed("z", 1, 1, small.encode("log", what="x"), small.encode("swell", "y"), small.encode("log", what="z")))
     small.engine.leave_unapplied_out(2)
     index = small.log.last
@@ -637,7 +637,7 @@ class Life:
             for _ in range(self.chance.randrange(1, 6)):
                 self.calls += 1
                 records.append(node.encode("swell", self.calls) if self.chance.random() < 0.6 else node.encode("deposit", "x"))
-            node.engine._wait(node.engine.submit(records, [follower.Answered() for _ in records]), 30)
+            node.engine._wait(node.engine.submit(records, [sender.Answered() for _ in records]), 30)
 
     def save(self, engine: Any) -> None:
         if engine.machine.applied == engine.log.last and engine.unapplied is None:

@@ -48,7 +48,7 @@ class AloneNode:
 
     basedir = ""
 
-    def install_if_empty(self, calls: Any, system: bytes) -> None:
+    def install_if_empty(self, system: bytes) -> None:
         self.installed += 1
 
     def delivers(self) -> bool:

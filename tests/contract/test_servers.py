@@ -20,12 +20,12 @@ from coopy import MissingActions, SystemClosed, Unavailable, control
 from coopy.errors import ClusterError
 from coopy.network.address import Address, parse
 from coopy.network.server import binary
-from coopy.network.stream import Names
-from coopy.past.retention import Retention
+from coopy.network.subjects import Names
+from coopy.options import Settings
 from coopy.replication.jetstream import JetStream
 from coopy.replication.memory import Links, MemoryCluster
 from coopy.replication.node import ReplicatedSystem
-from coopy.replication.role import CLUSTER, Role
+from coopy.replication.role import Elsewhere, Here, Member
 from coopy.replication.servers import Servers
 
 NODES = ("a:1", "b:1", "c:1")
@@ -33,8 +33,17 @@ TIMEOUT_S = 10.0
 Make = Callable[[str], Servers]
 
 
-def role_of(node: str, server: str | None = None) -> Role:
-    return Role(CLUSTER, parse(node), tuple(map(parse, NODES)), "a password", None, None, server, TIMEOUT_S, "")
+def role_of(node: str, server: str | None = None) -> Member:
+    return Member(
+        node=parse(node),
+        nodes=tuple(map(parse, NODES)),
+        where=Here() if server is None else Elsewhere(server),
+        password="a password",
+        replica_password=None,
+        tls=None,
+        timeout_s=TIMEOUT_S,
+        advice="",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -265,14 +274,9 @@ def opened(cluster: MemoryCluster, node: str, folder: Path) -> Any:
     system = ReplicatedSystem(
         Bank,
         str(folder / node.partition(":")[0]),
+        Settings.of("init_system", {"fork": False, "segment_bytes": 1 << 20}),
         role=role_of(node),
         servers=cluster.of,
-        durability="buffered",
-        check=False,
-        kept=Retention(None),
-        snapshot_growth=0,
-        fork=False,
-        segment_bytes=1 << 20,
     )
     system.start(None)
     return system.proxy

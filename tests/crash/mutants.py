@@ -1364,7 +1364,7 @@ MUTANTS = [
     ),
     Mutant(
         "what-was-interrupted-is-said-to-have-come-to-something-else",
-        "coopy/replication/follower.py",
+        "coopy/replication/applier.py",
         " and not self._was_interrupted:\n",
         ":\n",
         "tests/cluster/test_follower.py::"
@@ -1756,7 +1756,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-snapshot-does-not-say-what-it-is-without",
-        "coopy/replication/follower.py",
+        "coopy/replication/applier.py",
         "        machine.batches = machine.batches.without(index)\n",
         "        pass\n",
         "tests/cluster/test_withdrawal.py::test_a_snapshot_of_a_node_that_has_left_it_out_says_so",
@@ -1777,7 +1777,7 @@ MUTANTS = [
     ),
     Mutant(
         "results-from-before-a-withdrawal-are-compared",
-        "coopy/replication/follower.py",
+        "coopy/replication/applier.py",
         "        if not done and sequence > self._compared_after and not self._was_interrupted:\n",
         "        if not done and not self._was_interrupted:\n",
         "tests/cluster/test_withdrawal.py::test_what_is_told_of_results_before_it_is_not_compared_with_those_after",
