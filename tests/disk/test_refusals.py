@@ -366,7 +366,7 @@ def test_a_segment_that_is_to_be_set_aside_and_can_not_be_seen_is_set_aside_once
             """A disk on which no sync ends before the last call: nothing says later that one has."""
 
             def sync_data(self, fd: int) -> None:
-                synced.wait(60)
+                synced.wait(0.2)
                 super().sync_data(fd)
 
         calls = Slow()

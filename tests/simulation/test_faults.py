@@ -1,11 +1,10 @@
-"""One of each of the first five faults on a real cluster; `make simulate` runs all of them, many times.
+"""Three faults on a real cluster, one of each; `make simulate` runs all of them, many times.
 
 COOPY_SIMULATION_SEED is the seed of callers and victims.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 from collections.abc import Iterator
@@ -24,9 +23,10 @@ pytestmark = [
 ]
 
 SEED = os.environ.get("COOPY_SIMULATION_SEED", f"{random.SystemRandom().randrange(1 << 32):x}")
-FIRST_FIVE = list(itertools.islice(FAULTS.values(), 5))
+CHOSEN = [FAULTS[name] for name in ("leader-killed", "all-killed", "leader-cut-off")]
+"""Those after which another leader has to be found, or all is to be; the cluster in one process has the others many times."""
 # Shorter than in a campaign, but long enough that another leader can be found meanwhile.
-HOLDS_S = {"leader-killed": 6.0, "follower-killed": 1.0, "leader-cut-off": 8.0}
+HOLDS_S = {"leader-killed": 6.0, "leader-cut-off": 8.0}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, l
         yield cluster, []
 
 
-@pytest.mark.parametrize("fault", FIRST_FIVE, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", CHOSEN, ids=lambda fault: fault.name)
 def test_nothing_acknowledged_is_lost_doubled_or_out_of_order(
     fault: Fault, place: tuple[Cluster, list[Operation]], capsys: pytest.CaptureFixture[str]
 ) -> None:
