@@ -138,7 +138,7 @@ class Shooter:
         return held
 
     def _fire(self, function: Callable[[], Any], after_s: tuple[float, ...]) -> None:
-        for timer, delay in zip(self._timers, after_s, strict=True):
+        for timer, delay in zip(self._timers, after_s, strict=False):  # One or two of them fire.
             timer.set(delay)
         _target(function)
 
