@@ -38,6 +38,8 @@ from coopy.ground.record import AMENDMENT_BYTES, PREFIX_BYTES
 
 UNKNOWN, RETURNED, RAISED, WITHDRAWN = range(4)
 OUTCOMES = ("unknown", "returned", "raised", "withdrawn")
+KNOWN = bytes(range(len(OUTCOMES)))
+"""The outcomes that this release writes."""
 
 RESERVED = 0x10
 """Outcomes from here on are those of records that say more: which of many objects is called, and where the record before it of that

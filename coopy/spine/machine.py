@@ -268,9 +268,10 @@ class Machine:
         # How each action ended stands in the header of the record after it.
         joined = joined_headers(headers, arguments)
         size = len(joined) // len(headers)
-        outcomes = bytearray(joined[2 * size - 1 :: size] + following[action.OUTCOME :])
-        if max(joined[size - 1 :: size]) >= action.RESERVED or outcomes[-1] >= action.RESERVED:
-            raise self._of_a_later_release(index, joined[size - 1 :: size], where)
+        endings = joined[size - 1 :: size] + following[action.OUTCOME :]
+        if endings.translate(None, action.KNOWN):
+            raise self._of_a_later_release(index, endings, where)
+        outcomes = bytearray(endings[1:])
         if withdrawn:
             _mark_withdrawn(arguments, outcomes, withdrawn - index)
         if None in names and not _decimals.here:
@@ -534,7 +535,7 @@ class Machine:
         return InterruptedReplay(index, method, where(index), action.OUTCOMES[recorded], error)
 
     def _of_a_later_release(self, index: int, outcomes: Sequence[int], where: Callable[[int], str]) -> UnsupportedFormat:
-        place = next((place for place, outcome in enumerate(outcomes) if outcome >= action.RESERVED), len(outcomes))
+        place = next((place for place, outcome in enumerate(outcomes) if outcome not in action.KNOWN), 0)
         return KeyedRecord(where(index + 1 + place))
 
     def _call_of(self, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]) -> migration.Call:
