@@ -55,7 +55,7 @@ def actions(log: Log, codec: Codec, after: int) -> Iterator[Action]:
             headers, names, arguments = decode_joined(records)
             joined_headers(headers, arguments)
             for header, name, args in zip(headers, names, arguments, strict=True):
-                if header[action.OUTCOME] >= action.RESERVED:
+                if header[action.OUTCOME] not in action.KNOWN:
                     raise KeyedRecord(log.where(index + 1))
                 if held is not None:
                     held.outcome = header[action.OUTCOME]

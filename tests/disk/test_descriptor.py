@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any
 
 import pytest
+from interrupted import interrupted_at_every_instruction
 
 from coopy.disk.fs import Calls, Descriptor, File
 
@@ -18,35 +16,6 @@ pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="coun
 
 def open_files() -> list[str]:
     return sorted(os.listdir("/proc/self/fd"))
-
-
-def interrupted_at_every_instruction(function: Any, *codes: CodeType) -> int:
-    """Calls a function again and again, each time interrupted at the next instruction of these; returns how many there were."""
-    moment = 0
-    while True:
-        moment += 1
-        seen = 0
-
-        def trace(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal seen
-            if frame.f_code not in codes:
-                return None
-            frame.f_trace_opcodes = True
-            if event == "opcode":
-                seen += 1
-                if seen == moment:
-                    raise KeyboardInterrupt
-            return trace
-
-        sys.settrace(trace)
-        try:
-            function()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
-        if seen < moment:
-            return moment
 
 
 @pytest.mark.parametrize("what", ["a file", "a directory that is synced", "a line that is added", "a lock"])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from types import FrameType
-from typing import Any
 
 import pytest
+from interrupted import interrupted_at_every_instruction
 
 from coopy.ground.holding import Alarm
 
@@ -33,30 +32,14 @@ def test_a_thread_that_waits_for_an_alarm_goes_on() -> None:
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="counts instructions")
 def test_an_alarm_can_be_set_whenever_setting_it_was_interrupted_before() -> None:
-    for moment in range(1, 40):
-        alarm = Alarm()
-        seen = 0
+    alarms: list[Alarm] = []
 
-        def trace(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal seen
-            if frame.f_code is not Alarm.set.__code__:
-                return None
-            frame.f_trace_opcodes = True
-            if event == "opcode":
-                seen += 1
-                if seen == moment:
-                    raise KeyboardInterrupt
-            return trace
+    def ring() -> None:
+        alarms.append(Alarm())
+        alarms[-1].set()
 
-        sys.settrace(trace)
-        try:
-            alarm.set()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(None)
+    moments = interrupted_at_every_instruction(ring, Alarm.set.__code__)
+    assert 5 < moments == len(alarms)
+    for moment, alarm in enumerate(alarms, 1):
         alarm.set()
         assert alarm.wait(0), f"interrupted at instruction {moment}"
-        if seen < moment:
-            return
-    raise AssertionError("it has fewer instructions than that")
