@@ -15,7 +15,44 @@ from coopy.batteries.frozen import Boxed, Given, given, in_order, kept, thawed
 T = TypeVar("T")
 
 
-class List(Battery, Generic[T]):
+class _Compared(Battery):
+    """What is compared by its items, in order: with another of its kind, and with the built-in that it is named after."""
+
+    _items: Any
+
+    def _plain(self, other: object) -> Any:
+        """Returns the items of what this can be compared with, else None."""
+        found = getattr(other, "_items", None) if isinstance(other, _Compared) else other
+        return found if isinstance(found, type(self._items)) else None
+
+    def __eq__(self, other: object) -> bool:
+        plain = self._plain(other)
+        return self._items == plain if plain is not None else NotImplemented
+
+    def __lt__(self, other: Any) -> bool:
+        plain = self._plain(other)
+        return self._items < plain if plain is not None else NotImplemented
+
+    def __le__(self, other: Any) -> bool:
+        plain = self._plain(other)
+        return self._items <= plain if plain is not None else NotImplemented
+
+    def __gt__(self, other: Any) -> bool:
+        plain = self._plain(other)
+        return self._items > plain if plain is not None else NotImplemented
+
+    def __ge__(self, other: Any) -> bool:
+        plain = self._plain(other)
+        return self._items >= plain if plain is not None else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @recursive_repr("[...]")
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+class List(_Compared, Generic[T]):
     """A list. A value that is read out is frozen; `edit` changes it by one action. What is popped is a plain value.
 
     >>> from coopy import init_system
@@ -193,38 +230,6 @@ class List(Battery, Generic[T]):
 
     __rmul__ = __mul__
 
-    def __eq__(self, other: object) -> bool:
-        plain = _items_of(other)
-        return self._items == plain if plain is not None else NotImplemented
-
-    def __lt__(self, other: Any) -> bool:
-        plain = _items_of(other)
-        return self._items < plain if plain is not None else NotImplemented
-
-    def __le__(self, other: Any) -> bool:
-        plain = _items_of(other)
-        return self._items <= plain if plain is not None else NotImplemented
-
-    def __gt__(self, other: Any) -> bool:
-        plain = _items_of(other)
-        return self._items > plain if plain is not None else NotImplemented
-
-    def __ge__(self, other: Any) -> bool:
-        plain = _items_of(other)
-        return self._items >= plain if plain is not None else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @recursive_repr("[...]")
-    def __repr__(self) -> str:
-        return repr(self._items)
-
-
-def _items_of(other: Any) -> list[Any] | None:
-    if isinstance(other, List):
-        return other._items
-    return other if isinstance(other, list) else None
-
 
 def _list_of(other: Any) -> list[Any] | None:
     if isinstance(other, List):
@@ -232,7 +237,7 @@ def _list_of(other: Any) -> list[Any] | None:
     return other if isinstance(other, list) else None
 
 
-class Deque(Battery, Generic[T]):
+class Deque(_Compared, Generic[T]):
     """A deque: quick at both ends; with ``maxlen`` what is too much falls out at the other end.
 
     >>> from coopy import init_system
@@ -409,38 +414,6 @@ class Deque(Battery, Generic[T]):
         return type(self)(self._items * times, self._items.maxlen)  # type: ignore[operator]
 
     __rmul__ = __mul__
-
-    def __eq__(self, other: object) -> bool:
-        plain = _deque_of(other)
-        return self._items == plain if plain is not None else NotImplemented
-
-    def __lt__(self, other: Any) -> bool:
-        plain = _deque_of(other)
-        return self._items < plain if plain is not None else NotImplemented
-
-    def __le__(self, other: Any) -> bool:
-        plain = _deque_of(other)
-        return self._items <= plain if plain is not None else NotImplemented
-
-    def __gt__(self, other: Any) -> bool:
-        plain = _deque_of(other)
-        return self._items > plain if plain is not None else NotImplemented
-
-    def __ge__(self, other: Any) -> bool:
-        plain = _deque_of(other)
-        return self._items >= plain if plain is not None else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
-
-    @recursive_repr("[...]")
-    def __repr__(self) -> str:
-        return repr(self._items)
-
-
-def _deque_of(other: Any) -> deque[Any] | None:
-    if isinstance(other, Deque):
-        return other._items
-    return other if isinstance(other, deque) else None
 
 
 MutableSequence.register(List)
