@@ -54,7 +54,7 @@ demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that le
 test: check  ## what `make check` looks at, and all tests, with 20 kills, 40 lives with the power cut and three faults of a cluster
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-quick: $(VENV)/.installed  ## the tests that are quick, of every part: in less than a minute, many times a day
+quick: $(VENV)/.installed  ## the tests that are quick, of every part, many times a day
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all:  ## the tests under each Python from 3.10 to 3.14 that is found
