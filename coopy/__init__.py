@@ -8,7 +8,6 @@ from __future__ import annotations
 from coopy.clock import clock
 from coopy.control import Control, control
 from coopy.decorators import abort_exception, readonly, transactional, unlocked
-from coopy.effects import effect_id, on_commit
 from coopy.env import env
 from coopy.errors import (
     AuthenticationFailed,
@@ -49,9 +48,10 @@ from coopy.ground.log import LiveOnly
 from coopy.ground.running import replaying
 from coopy.opening import init_persistent_system, init_system
 from coopy.past.reading import replay
+from coopy.spine.effects import effect_id, on_commit
+from coopy.spine.versions import code_version
 from coopy.system import close_all, opened
 from coopy.values.entities import entity
-from coopy.versions import code_version
 
 open = init_system
 __version__ = "0.8.0"

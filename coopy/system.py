@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from coopy import versions
 from coopy.control import Control
 from coopy.errors import JournalError, MissingActions, UsageError
 from coopy.ground import action, holding, log, paths
@@ -31,7 +30,7 @@ from coopy.past.reading import point
 from coopy.past.retention import Retention
 from coopy.place import HeldLog, Place, absent, not_opened
 from coopy.proof.comparing import Comparing
-from coopy.spine import methods, proxy
+from coopy.spine import methods, proxy, versions
 from coopy.spine.delivery import Delivery
 from coopy.spine.engine import Engine
 from coopy.spine.machine import Machine, construct

@@ -27,12 +27,12 @@ from coopy import (
     readonly,
     transactional,
     unlocked,
-    versions,
 )
 from coopy.determinism.check import findings
 from coopy.errors import NewerVersion
 from coopy.ground.line import MemoryServer
 from coopy.migration import Call, Migration, migrated
+from coopy.spine import versions
 
 Classes = Callable[..., Any]
 

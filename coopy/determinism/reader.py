@@ -493,7 +493,7 @@ class Reader(ast.NodeVisitor):
         return bool(given) and all(each in given or isinstance(each.ctx, ast.Store) for each in used)
 
     def _is_on_commit(self, node: ast.AST) -> bool:
-        return isinstance(node, ast.Call) and _is_of(self._resolve(node.func), "coopy.effects", "on_commit")
+        return isinstance(node, ast.Call) and _is_of(self._resolve(node.func), "coopy.spine.effects", "on_commit")
 
     def _visit_for_later(self, node: ast.expr) -> None:
         """Visit what is called after the action: of it, what is done now to come by it."""

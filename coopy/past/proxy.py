@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import GeneratorType
 from typing import Any
 
-from coopy import versions
+from coopy.spine import versions
 from coopy.spine.calling import Call, begin_each
 from coopy.spine.machine import Machine
 from coopy.spine.methods import Function, Method

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from coopy import migration, versions
+from coopy import migration
 from coopy.disk import manifest
 from coopy.disk.digests import Digests
 from coopy.disk.fs import Calls
@@ -21,6 +21,7 @@ from coopy.ground.words import shown
 from coopy.past import history
 from coopy.past.history import Action
 from coopy.past.proxy import codec_of_past
+from coopy.spine import versions
 from coopy.spine.agreement import Comparison, Only
 from coopy.spine.machine import Machine
 from coopy.spine.replay import Progress, restore

@@ -26,8 +26,8 @@ from coopy.spine.engine import with_lock
 from coopy.spine.machine import MissingName
 from coopy.spine.methods import Function, Method, method_for
 from coopy.spine.section import Section
+from coopy.spine.versions import CODE
 from coopy.values.codec import SCALARS, Codec, decode_joined, joined_headers
-from coopy.versions import CODE
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 PART = 512

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from coopy import versions
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.manifest import Manifest
@@ -47,7 +46,7 @@ from coopy.replication.servers import OPEN_S, Servers
 from coopy.replication.sharing import SHIP_S, Sharing
 from coopy.replication.states import Life
 from coopy.replication.watching import BACKWARDS_S, Watching
-from coopy.spine import methods
+from coopy.spine import methods, versions
 from coopy.spine.engine import Engine
 from coopy.spine.replay import Progress
 from coopy.system import System

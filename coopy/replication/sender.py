@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from coopy import versions
-from coopy.effects import DONE
 from coopy.errors import ClusterError, CoopyError, ReadOnlyNode, copy_of
 from coopy.ground import action
 from coopy.ground.line import Line
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.replication.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
+from coopy.spine import versions
 from coopy.spine.calling import Call
+from coopy.spine.effects import DONE
 from coopy.spine.engine import CHUNK, STEP_NS, Engine
 from coopy.spine.methods import Function, Method
 from coopy.values.codec import Codec

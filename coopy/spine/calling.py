@@ -36,7 +36,7 @@ class State(Protocol):
 
     @property
     def code(self) -> int:
-        """The code version that is enabled; see `coopy.versions`."""
+        """The code version that is enabled; see `coopy.spine.versions`."""
         ...
 
 

@@ -16,9 +16,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from coopy.effects import carried
 from coopy.errors import SystemClosed
 from coopy.ground import holding, log
+from coopy.spine.effects import carried
 from coopy.spine.engine import Engine
 
 RETRY_S = 1.0

@@ -27,7 +27,6 @@ from threading import RLock
 from types import GeneratorType
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from coopy.effects import DONE
 from coopy.errors import JournalError, PrevalentError, UsageError
 from coopy.ground import action, holding
 from coopy.ground.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, note
@@ -38,14 +37,15 @@ from coopy.ground.words import shown
 from coopy.migration import MARK
 from coopy.spine.agreement import Comparison
 from coopy.spine.calling import Call
+from coopy.spine.effects import DONE
 from coopy.spine.machine import RUNNERS, UNSURE, Machine, MissingName, running_in
 from coopy.spine.methods import Function, Method, has_unlocked_reads, is_undone
 from coopy.spine.replay import Progress, restore
 from coopy.spine.section import Section
 from coopy.spine.tap import Subscription, Tap, Told
+from coopy.spine.versions import CODE
 from coopy.values import trial
 from coopy.values.codec import Codec
-from coopy.versions import CODE
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 P = ParamSpec("P")

@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType, GeneratorType, MethodType
 from typing import Any, cast
 
-from coopy import migration, versions
+from coopy import migration
 from coopy.clock import clock
-from coopy.effects import DONE
 from coopy.env import env
 from coopy.errors import (
     ChangedSignature,
@@ -38,9 +37,11 @@ from coopy.ground.batch import BATCH, WITHDRAWN, Batches
 from coopy.ground.interruption import DOUBTFUL, INTERRUPTIONS, OUTSIDE, OWN, origin
 from coopy.ground.running import current
 from coopy.migration import MARK
+from coopy.spine import versions
+from coopy.spine.effects import DONE
 from coopy.spine.methods import Function, is_withdrawing, method_of
+from coopy.spine.versions import CODE
 from coopy.values.codec import joined_headers
-from coopy.versions import CODE
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 __coopy_machine__ = True  # See `coopy.ground.running`.
@@ -125,7 +126,7 @@ class Machine:
         self.own_code = versions.own(type(domain))
         """Highest code version that the class has."""
         self.code: int = self.own_code if version is None else kept.get("code", 0)
-        """The code version that is enabled; see `coopy.versions`."""
+        """The code version that is enabled; see `coopy.spine.versions`."""
         self.methods.code = self.code
         if self.own_code:
             versions.enter(self)
@@ -414,9 +415,9 @@ class Machine:
     def besides(self) -> bytes:
         """What the machine has besides the domain object, for the head of its state: a pickle, or nothing.
 
-        A dict of what is not empty: ``effects`` by name, see `coopy.effects`; ``batches``, the
+        A dict of what is not empty: ``effects`` by name, see `coopy.spine.effects`; ``batches``, the
         members of `coopy.ground.batch.Batches`; and ``code``, the code version that is enabled, see
-        `coopy.versions`.
+        `coopy.spine.versions`.
         """
         kept: dict[str, Any] = {}
         if self.effects:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from types import CodeType, FunctionType
 from typing import Any, cast
 
-from coopy import versions
 from coopy.decorators import ABORT_EXCEPTION, READONLY, READS, TRANSACTIONAL, UNLOCKED
 from coopy.errors import PrevalentError
+from coopy.spine import versions
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 Function = Callable[..., Any]

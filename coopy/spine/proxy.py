@@ -18,8 +18,8 @@ from keyword import iskeyword
 from types import FunctionType, GeneratorType
 from typing import Any, NoReturn, cast
 
-from coopy import versions
 from coopy.errors import PrevalentError
+from coopy.spine import versions
 from coopy.spine.calling import INSIDE, Calling, without_our_frames
 from coopy.spine.methods import (
     ANY_SIGNATURE,

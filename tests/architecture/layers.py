@@ -32,7 +32,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "control proof",
         "past",
         "options place spine",
-        "clock determinism disk effects network.server versions",
+        "clock determinism disk network.server",
         "network values",
         "bound decorators env migration",
         "ground",

@@ -31,7 +31,20 @@ LOADED_BY_NAME = (
 LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", "ast", "shlex"}
 
 # The spine is one call, from the outside in, and nothing else: a module more is a decision (docs/design/019-house.md).
-SPINE = {"agreement", "calling", "delivery", "engine", "machine", "methods", "proxy", "replay", "section", "tap"}
+SPINE = {
+    "agreement",
+    "calling",
+    "delivery",
+    "effects",
+    "engine",
+    "machine",
+    "methods",
+    "proxy",
+    "replay",
+    "section",
+    "tap",
+    "versions",
+}
 # What the organs may know of the rest: seams, words and errors.
 ORGANS = {
     "coopy.disk": {"coopy.errors", "coopy.ground"},
