@@ -233,9 +233,14 @@ def reopened(directory: Path, options: dict[str, Any]) -> Any:
 
 
 def killed(directory: Path, to: Path) -> Path:
-    """A copy of a directory as it is: what kill -9 leaves."""
-    shutil.copytree(directory, to)
+    """A copy of a directory as it is: what kill -9 leaves. A snapshot that a child gives its name meanwhile may be in neither."""
+    shutil.copytree(directory, to, copy_function=_copy_if_there)
     return to
+
+
+def _copy_if_there(path: str | os.DirEntry[str], to: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copy2(path, to)
 
 
 def lets_go(system: Any) -> None:

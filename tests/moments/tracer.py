@@ -15,7 +15,7 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ class Moment(NamedTuple):
 
 
 class Tracer:
-    """Traces this thread between `start` and `stop`.
+    """Traces this thread while it is in `run`.
 
     ``first`` and ``second`` count from 1; 0 raises none. With ``in_child`` the moments that count are those of a forked
     child, and only those. With ``everything`` the frames of other modules count, too. With ``keep`` moments are kept, not
@@ -82,12 +82,25 @@ class Tracer:
         self._previous: dict[int, int] = {}
         self._thread = threading.get_ident()
 
-    def start(self) -> None:
-        sys.settrace(self._begin)
+    def run(self, function: Callable[[], object]) -> None:
+        """Runs a function traced, in a generator.
 
-    def stop(self) -> None:
-        sys.settrace(None)
-        self._top = None
+        CPython 3.11 to 3.13 has no clean-up for what is raised before one of three instructions, PUSH_EXC_INFO and the COPY and
+        POP_EXCEPT with which a handler ends: the thread goes on to take the exception that was handled there for its current one,
+        and keeps all that it refers to. It looks for signals, and for what other threads ask for, at none of them, so that a trace
+        function alone meets this. A generator has a current exception of its own, which goes with it.
+        """
+
+        def apart() -> Iterator[None]:
+            sys.settrace(self._begin)
+            try:
+                function()
+            finally:
+                sys.settrace(None)
+                self._top = None
+            yield
+
+        next(apart())
 
     def _begin(self, frame: FrameType, event: str, argument: object) -> Any:
         if not is_ours(frame.f_code, self._everything):

@@ -69,14 +69,12 @@ def run(
         tracer.seen = reader.at_moment
     myself, held = os.getpid(), None
     phase("the operation")
-    tracer.start()
     try:
-        operation.run(trial)
+        tracer.run(lambda: operation.run(trial))
     except BaseException as problem:
         # Kept until all has been looked at: who keeps an exception keeps the frames, and nothing else.
         held = problem
     finally:
-        tracer.stop()
         if os.getpid() != myself:
             (folder / ESCAPED).touch()
             os._exit(1)

@@ -126,7 +126,11 @@ def _be_the_worker(tasks: list[Any], work: Work, folder: Path, writing: int) -> 
 
     for task in tasks:
         say(begin=True)
-        value, goes_on = work(task, home, say)
+        try:
+            value, goes_on = work(task, home, say)
+        except BaseException as error:
+            say(phase=f"raising {error!r}")
+            raise
         say(end=value)
         if not goes_on:
             return
