@@ -6,6 +6,8 @@ Hexadecimal is exact, quick, and a literal as well.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 WIDTH = 200  # A value in a message takes two lines of a terminal at most.
 BITS_MAX = 14_000
 """An int of more bits than that, 4,215 digits, is in hexadecimal wherever it is written: Python's limit can be changed."""
@@ -21,10 +23,10 @@ def number(value: int) -> str:
     return hex(value)
 
 
-def whole(value: object) -> str:
-    """The repr of a value; of a value that has none, what it is."""
+def whole(value: object, write: Callable[[object], str] = repr) -> str:
+    """The repr of a value, as ``write`` writes it; of a value that has none, what it is."""
     try:
-        return number(value) if type(value) is int else repr(value)
+        return number(value) if type(value) is int else write(value)
     except Exception as error:  # A repr may raise anything, and a message must not.
         return without_repr(value, error)
 

@@ -32,6 +32,7 @@ from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.disk.segment import Segment
 from coopy.errors import CoopyError, ForeignDirectory, StorageError, UsageError
 from coopy.ground import paths
+from coopy.ground.raised import on_failure
 from coopy.past.reading import Reading
 from coopy.tools import repair
 from coopy.tools.contents import look
@@ -110,7 +111,7 @@ def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None)
     _refuse_not_ours(calls, temporary)
     lock = DirectoryLock(temporary)
     try:
-        try:
+        with on_failure(_remove, calls, temporary):
             for number in range(_TRIES):
                 try:
                     copied = _copied(calls, basedir, temporary, dest, progress)
@@ -121,19 +122,12 @@ def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None)
                             f"{basedir}: at each of {_TRIES} attempts files were pruned before they could be copied. There is no "
                             f"copy. Let more of the past stay (keep=, keep_for=), or try when there is less to do."
                         ) from None
-            was_there = paths.exists(dest)
-            try:
+            with on_failure(_take_back, calls, dest, temporary, paths.exists(dest)):
                 calls.rename(temporary, dest)
                 # In place, and still ours: a lock file means nothing, and nobody is to wonder whose pid that is.
                 remove_if_there(calls, os.path.join(dest, dirlock.NAME))
                 calls.sync_directory(dest)
                 calls.sync_directory(os.path.dirname(dest))
-            except BaseException:
-                _take_back(calls, dest, temporary, was_there)
-                raise
-        except BaseException:
-            _remove(calls, temporary)
-            raise
     finally:
         lock.release()
     return copied

@@ -21,6 +21,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.manifest import Manifest
 from coopy.errors import ForeignDirectory, OnlyLooking, StorageError, Unreadable, UsageError
 from coopy.ground import paths
+from coopy.ground.raised import on_failure, told_as
 from coopy.past.reading import Reading
 from coopy.values.codec import module_of_program
 
@@ -83,11 +84,8 @@ def reading(basedir: str, spec: str | None, tell: Callable[[str], None], *, need
         return Reading(basedir)
     if not needed and spec is not None:
         # Who needs it loads a state, which says so as well.
-        try:
+        with on_failure(found.close):
             found.refuse_other_class()
-        except BaseException:
-            found.close()
-            raise
     return found
 
 
@@ -130,12 +128,9 @@ def load(spec: str) -> type:
     is_file = module.endswith(".py") or os.sep in module
     if is_file:
         _refuse_file(module)
-    try:
+    # The module's own code runs: it may raise anything, and a script may end itself.
+    with told_as(_not_imported, spec, module, of=(Exception, SystemExit)):
         value: object = _imported_file(module) if is_file else importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        # The module's own code ran: it may have raised anything, and a script may have ended itself.
-        _raise_if_it_opens(error)
-        raise UsageError(f"{spec}: the module {module} cannot be imported: {type(error).__name__}: {error}.") from error
     for part in name.split("."):
         value = getattr(value, part, None)
     if not isinstance(value, type):
@@ -160,13 +155,14 @@ def again(module: str, name: str, path: str | None) -> type:
     return found
 
 
-def _raise_if_it_opens(error: BaseException) -> None:
-    """Raises the `OnlyLooking` that an error is, or came from."""
+def _not_imported(error: BaseException, spec: str, module: str) -> UsageError:
+    """Returns what is said of a module that can't be imported. Raises the `OnlyLooking` that the error is, or came from."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OnlyLooking):
         cause = cause.__cause__ or cause.__context__
     if cause is not None:
         raise cause
+    return UsageError(f"{spec}: the module {module} cannot be imported: {type(error).__name__}: {error}.")
 
 
 def _refuse_file(path: str) -> None:
@@ -188,11 +184,8 @@ def _imported_file(path: str) -> ModuleType:
     spec = spec_from_loader(name, loader)
     assert spec is not None, "a loader is given"
     found = sys.modules[name] = module_from_spec(spec)
-    try:
+    with on_failure(sys.modules.pop, name, None):
         loader.exec_module(found)
-    except BaseException:
-        sys.modules.pop(name, None)
-        raise
     return found
 
 

@@ -11,6 +11,7 @@ from coopy.control import control
 from coopy.disk.fs import Calls
 from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.ground import paths
+from coopy.ground.raised import on_failure
 from coopy.opening import in_directory, open_for_tool
 from coopy.spine.replay import Progress
 from coopy.tools.legacy import Imported, restore_legacy
@@ -77,19 +78,17 @@ def _settle(domain: Any, new: str) -> None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), above)
         made = above
     shutil.rmtree(stage, ignore_errors=True)  # Of an import that was killed.
-    try:
+    with on_failure(shutil.rmtree, made, True):
         control(open_for_tool("import_directory", in_directory, domain, stage)).close()
         was_there = paths.exists(new)
         os.rename(stage, new)
-        try:
+        with on_failure(_take_back, stage, new, was_there):
             for path in (os.path.dirname(new), os.path.dirname(made)):
                 Calls().sync_directory(path)
-        except BaseException:
-            # It may not last: it gets its first name again, to be removed.
-            os.rename(new, stage)
-            if was_there:
-                os.mkdir(new)
-            raise
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
+
+
+def _take_back(stage: str, new: str, was_there: bool) -> None:
+    """Gives a system that may not last its first name again, to be removed."""
+    os.rename(new, stage)
+    if was_there:
+        os.mkdir(new)

@@ -51,6 +51,7 @@ from coopy.errors import (
     UsageError,
 )
 from coopy.ground import action, log, paths
+from coopy.ground.raised import told_as
 from coopy.ground.running import current
 from coopy.ground.words import shown
 from coopy.spine.machine import equip
@@ -234,14 +235,15 @@ class _Reader(pickle.Unpickler):
         self._python_2 = python_2
 
     def find_class(self, module: str, name: str) -> Any:
-        try:
+        with told_as(_not_found, self._path, f"{module}.{name}"):
             found = self._names.find(super().find_class, module, name)
-        except Exception as error:
-            raise DecodingError(
-                f"{self._path} names {module}.{name}, which cannot be found: {error}. Nothing was changed. "
-                f"Put the class back under that name."
-            ) from error
         return _from_python_2(found) if self._python_2 and found in (datetime, date, time) else found
+
+
+def _not_found(error: Exception, path: str, name: str) -> DecodingError:
+    return DecodingError(
+        f"{path} names {name}, which cannot be found: {error}. Nothing was changed. Put the class back under that name."
+    )
 
 
 def _from_python_2(cls: type) -> Callable[..., Any]:
@@ -256,12 +258,8 @@ def _from_python_2(cls: type) -> Callable[..., Any]:
 def _load_state(cls: type[T], file: OldFile, names: _Names) -> T:
     data = _read(file.path)
     stream = io.BytesIO(data)
-    try:
+    with told_as(_not_loaded, file, data):
         state = _Reader(stream, names, file.path, _is_python_2(data, 0)).load()
-    except Exception as error:
-        if not _is_whole(data, 0):
-            raise _damaged(file, f"its pickle is not whole ({error})") from error
-        raise _undecodable(file.path, 0, error) from error
     if stream.tell() != len(data):
         raise _damaged(file, f"there is something behind its pickle, which ends at byte {stream.tell()}")
     if isinstance(state, _VersionedState):
@@ -351,10 +349,8 @@ def _records(data: bytes, path: str, names: _Names) -> Iterator[tuple[_Action, i
         anew = not _refers_back(data, offset)
         if reader is None or anew:
             reader = _Reader(stream, names, path, _is_python_2(data, offset))
-        try:
+        with told_as(_unreadable, path, offset):
             record = reader.load()
-        except Exception as error:
-            raise _Unreadable(offset, _undecodable(path, offset, error)) from error
         yield record, offset, anew
 
 
@@ -401,6 +397,14 @@ def _is_whole(data: bytes, offset: int) -> bool:
     except ValueError:  # What bytes that are no pickle come to.
         return False
     return True
+
+
+def _not_loaded(error: Exception, file: OldFile, data: bytes) -> CoopyError:
+    return _undecodable(file.path, 0, error) if _is_whole(data, 0) else _damaged(file, f"its pickle is not whole ({error})")
+
+
+def _unreadable(error: Exception, path: str, offset: int) -> _Unreadable:
+    return _Unreadable(offset, _undecodable(path, offset, error))
 
 
 def _undecodable(path: str, offset: int, error: Exception) -> CoopyError:

@@ -13,17 +13,18 @@ import ast
 import difflib
 import enum
 import math
+import operator
 import reprlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 from coopy import bound
 from coopy.errors import UsageError
 from coopy.ground import words
+from coopy.ground.raised import or_none
 from coopy.values import deep
 
 GIVEN = frozenset({"_clock", "_env"})
@@ -153,10 +154,7 @@ def shown(value: object, width: int) -> str:
         while len(start := repr(value[:end])) > room and end > 1:
             end = end * room // len(start)
         return start + size
-    try:
-        text = words.number(value) if type(value) is int else repr(value) if _is_leaf(value) else _Brief(width).repr(value)
-    except Exception as error:  # What is inside may be of a class that answers what it likes.
-        text = words.without_repr(value, error)
+    text = words.whole(value, repr if _is_leaf(value) else _Brief(width).repr)
     if "\n" in text:
         text = " ".join(text.split())
     return text if len(text) <= width else text[: width - 1] + "…"
@@ -294,7 +292,7 @@ def at(value: object, path: str) -> object:
     for each in reversed(steps):
         if isinstance(each, ast.Attribute):
             step = f".{each.attr}"
-            found = _reached(partial(getattr, value, each.attr))
+            found = _reached(getattr, value, each.attr)
         else:
             step = f"[{_written(each.slice)}]"
             found = _item(value, each.slice)
@@ -320,16 +318,19 @@ def _item(value: Any, node: ast.expr) -> list[object]:
         wanted = _written(node)
         return [each for step, each in _parts(value) if step == f"[{wanted}]"][:1]
     # Of a dict not by way of a __missing__, which may add it.
-    found = _reached(lambda: dict.get(value, key, _NOTHING) if isinstance(value, dict) else value[key])
+    found = _reached(dict.get, value, key, _NOTHING) if isinstance(value, dict) else _reached(operator.getitem, value, key)
     return [each for each in found if each is not _NOTHING]
 
 
-def _reached(reach: Callable[[], object]) -> list[object]:
+def _reached(reach: Callable[..., object], *args: object) -> list[object]:
     """What a function that looks into the state returns, or none."""
-    try:
-        return [reach()]
-    except Exception:  # A property of the domain's may raise anything, and so may a __getitem__.
-        return []
+    # A property of the domain's may raise anything, and so may a __getitem__.
+    found = or_none(_in_a_list, reach, *args)
+    return [] if found is None else found
+
+
+def _in_a_list(reach: Callable[..., object], *args: object) -> list[object]:
+    return [reach(*args)]
 
 
 # -- as JSON
@@ -586,12 +587,13 @@ def _equal(old: object, new: object) -> bool:
         return repr(old) == repr(new)
     if _is_lock(old):
         return True
-    try:
-        if bool(old == new):
-            return True
-    except Exception:
-        pass  # An array, say, answers with an array.
-    try:
-        return deep.dumps(old) == deep.dumps(new)
-    except Exception:  # What can't be pickled is shown as changed.
-        return False
+    # An array, say, answers with an array, which is neither true nor false; what can't be pickled is shown as changed.
+    return bool(or_none(_says_it_is_equal, old, new) or or_none(_is_pickled_alike, old, new))
+
+
+def _says_it_is_equal(old: object, new: object) -> bool:
+    return bool(old == new)
+
+
+def _is_pickled_alike(old: object, new: object) -> bool:
+    return deep.dumps(old) == deep.dumps(new)

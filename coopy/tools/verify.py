@@ -47,6 +47,7 @@ from coopy.errors import (
     UsageError,
 )
 from coopy.ground import looking, paths
+from coopy.ground.raised import or_none
 from coopy.ground.storage import MemoryLog
 from coopy.ground.words import shown
 from coopy.past.reading import Reading
@@ -495,10 +496,9 @@ def _shown(value: object) -> str:
         return f"a {type(value).__qualname__}"
     brief = reprlib.Repr()
     brief.maxstring = brief.maxother = brief.maxlong = _WORDS_MAX
-    try:
-        found = brief.repr(value)
-    except Exception:  # What is inside may raise anything; the whole is shown in another way.
-        return shown(value, _WORDS_MAX)
+    found = or_none(brief.repr, value)
+    if found is None:
+        return shown(value, _WORDS_MAX)  # What is inside may raise anything; the whole is shown in another way.
     return found if len(found) <= _WORDS_MAX else found[: _WORDS_MAX - 1] + "…"
 
 

@@ -1,0 +1,109 @@
+"""What is done when something is raised, whatever it is: each kind of answer once.
+
+Code of the domain, a pickle, a callback may raise anything, and an interrupt comes anywhere. So a handler that catches everything is
+needed more often than a narrow one, and says less of why. These say it by their names:
+
+    on_failure     closes, or takes back, what was begun, and lets the exception go on
+    told_as        raises an error of ours in place of what others' code has raised
+    or_none        asks others' code, and takes no answer for an answer
+    last_resort    has somebody told, and goes on: nobody above could do more
+
+They have frames of their own, in which an interrupt may come as well. So they are not used on the way of a call, nor where two handlers
+stand around each other because of interrupts; docs/internals/handlers.md lists the handlers that are written out, and why.
+
+Does not log, and knows no domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Kinds = type[BaseException] | tuple[type[BaseException], ...]
+
+
+class on_failure:
+    """Calls a function if the block does not come to its end; then what was raised, Ctrl-C among it, goes on.
+
+    >>> with on_failure(file.close):
+    ...     check_header(file)
+    """
+
+    __slots__ = ("_undo", "_args")
+
+    def __init__(self, undo: Callable[..., object], *args: object) -> None:
+        self._undo = undo
+        self._args = args
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is not None:
+            self._undo(*self._args)
+
+
+class told_as:
+    """Raises what ``make(error, *args)`` returns in place of an exception of the block, and from it.
+
+    >>> with told_as(undecodable, path):
+    ...     return pickle.loads(data)
+
+    ``of``: which exceptions. One that ``make`` returns itself goes on as it is.
+    """
+
+    __slots__ = ("_make", "_args", "_of")
+
+    def __init__(self, make: Callable[..., BaseException], *args: object, of: Kinds = Exception) -> None:
+        self._make = make
+        self._args = args
+        self._of = of
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is not None and isinstance(error, self._of):
+            made = self._make(error, *self._args)
+            if made is not error:
+                try:
+                    raise made from error
+                finally:
+                    del made  # Its traceback has this frame.
+
+
+class last_resort:
+    """Calls ``told(error, *args)`` with an ``Exception`` of the block, and goes on after the block.
+
+    >>> with last_resort(self._not_shipped):
+    ...     self.ship()
+    """
+
+    __slots__ = ("_told", "_args")
+
+    def __init__(self, told: Callable[..., object], *args: object) -> None:
+        self._told = told
+        self._args = args
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._told(error, *self._args)
+        return True
+
+
+def or_none(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Returns what a function returns; None if it raises an ``Exception``.
+
+    >>> or_none(pickle.dumps, value)
+    """
+    try:
+        return function(*args, **kwargs)
+    except Exception:
+        return None  # Of whatever kind: it is others' code.
