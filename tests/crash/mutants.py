@@ -798,8 +798,8 @@ MUTANTS = [
     Mutant(
         "a-backup-that-may-not-last-is-left",
         "coopy/tools/backup.py",
-        "                _take_back(calls, dest, temporary, was_there)\n",
-        "",
+        "            with on_failure(_take_back, calls, dest, temporary, paths.exists(dest)):\n",
+        "            if True:\n",
         "tests/disk/test_refusals.py::test_a_backup_that_may_not_last_is_taken_back",
     ),
     Mutant(
