@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from coopy.errors import AuthenticationFailed, ClusterError, SystemClosed, Unavailable, UsageError
+from coopy.ground.raised import last_resort, on_failure, or_none
 from coopy.network.limits import Sparing
 from coopy.network.subjects import API, INBOX, direct_get
 from coopy.network.wire import Bell, NoTLS, Wire
@@ -110,11 +111,8 @@ class Connection:
     def open(self, timeout_s: float) -> None:
         """Connects. Raises `AuthenticationFailed`, `Unavailable`."""
         self._thread.start()
-        try:
+        with on_failure(self._stop):
             self.run(self._open(timeout_s), timeout_s + 5)
-        except BaseException:
-            self._stop()
-            raise
 
     async def _open(self, timeout_s: float) -> None:
         deadline = self.loop.time() + timeout_s
@@ -224,16 +222,16 @@ class Connection:
         """
         ended: asyncio.Future[None] = self.loop.create_future()
 
+        def fail(error: Exception) -> None:
+            if not ended.done():
+                ended.set_exception(error)
+
         async def answer(message: Msg) -> None:
             headers = message.headers or {}
             if "Nats-Sequence" in headers:
-                try:
+                # The library would drop what is raised, and who asked would be told that no server answers.
+                with last_resort(fail):
                     take(headers, message.data)
-                except Exception as error:
-                    # The library would drop it, and who asked would be told that no server answers.
-                    if not ended.done():
-                        ended.set_exception(error)
-                    return
             status = headers.get("Status")
             if ended.done() or (status is None and "batch" in asked):
                 return
@@ -319,9 +317,11 @@ class Connection:
         self.sparing.close()
         # A connection over TLS that was lost just now is written to once more, and has nothing left to write with
         # (an AttributeError in asyncio.sslproto). Whatever it is, nothing more is said here.
-        with contextlib.suppress(Exception):
-            self.run(asyncio.wait_for(self.client.close(), 2), 3)
+        or_none(self._close_client)
         self._stop()
+
+    def _close_client(self) -> None:
+        self.run(asyncio.wait_for(self.client.close(), 2), 3)
 
     def _stop(self) -> None:
         self._closing = True

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from coopy.ground.raised import on_failure
+
 CONNECT_S = 1.0
 """On a network of one house a connection takes milliseconds; another server may be tried after that."""
 PING_S = 2.0
@@ -148,12 +150,9 @@ class Wire:
         self._socket: socket.socket = socket.create_connection((self.host, port), timeout_s)
         # From now on: a host may have addresses at which nobody answers, and each takes its time.
         self._alive_at = time.monotonic()
-        try:
+        with on_failure(self.close):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._greet(user, password, subscribe, name, tls, tls_name, parts.scheme == "tls", self._alive_at + timeout_s)
-        except BaseException:
-            self._socket.close()
-            raise
         self._socket.setblocking(False)
 
     def _greet(

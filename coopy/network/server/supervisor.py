@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from coopy.errors import ServerError
+from coopy.ground.raised import last_resort, on_failure
 from coopy.network.limits import Sparing
 from coopy.network.server import binary as binaries
 from coopy.network.server import configuration, folder, keeper
@@ -131,11 +132,8 @@ class Supervisor:
             binaries.check_version(program)
             _write(self.settings)
             run = _Run(self.settings, program, self._logged)
-            try:
+            with on_failure(run.end, GRACE_S + _KEEPER_S):
                 _wait_until_ready(run, self.settings, deadline)
-            except BaseException:
-                run.end(GRACE_S + _KEEPER_S)
-                raise
             self._run = run
             self._stopping = threading.Event()
             self._watch = threading.Thread(
@@ -189,10 +187,9 @@ class Supervisor:
                 delay_s,
             )
             if self._ended is not None:
-                try:
+                # The server is to be started again, whatever its listener does.
+                with last_resort(_listener_raised):
                     self._ended(reason)
-                except Exception:  # The server is to be started again, whatever its listener does.
-                    _log.exception("the server had ended; what was to be told of it raised")
             while True:
                 if stopping.wait(delay_s):
                     return
@@ -223,6 +220,10 @@ class Supervisor:
         return self._of_itself.say(at, _cause(text, _NOT_OF_AN_ADDRESS), "%s", text)
 
 
+def _listener_raised(error: Exception) -> None:
+    _log.error("the server had ended; what was to be told of it raised", exc_info=error)
+
+
 class _Run:
     """One server from start to end, its keeper, and the thread that reads what they say.
 
@@ -245,29 +246,27 @@ class _Run:
             theirs, self._pipe = os.pipe()
             _pipes.add(self._pipe)
         try:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    keeper.__file__,
-                    str(self._owner),
-                    os.path.join(directory, LOCK),
-                    str(GRACE_S),
-                    program,
-                    "-c",
-                    os.path.join(directory, CONFIGURATION),
-                ],
-                stdin=theirs,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=directory,
-                # Of a group of its own: Ctrl-C is for us, and the server ends when we have closed.
-                start_new_session=True,
-            )
-        except BaseException:
-            self._close()
-            raise
+            with on_failure(self._close):
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-I",
+                        "-S",
+                        keeper.__file__,
+                        str(self._owner),
+                        os.path.join(directory, LOCK),
+                        str(GRACE_S),
+                        program,
+                        "-c",
+                        os.path.join(directory, CONFIGURATION),
+                    ],
+                    stdin=theirs,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    cwd=directory,
+                    # Of a group of its own: Ctrl-C is for us, and the server ends when we have closed.
+                    start_new_session=True,
+                )
         finally:
             os.close(theirs)
         threading.Thread(target=self._read, name="coopy server log", daemon=True).start()
