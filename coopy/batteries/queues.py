@@ -278,10 +278,10 @@ class PriorityQueue(_AnyQueue[T]):
         try:
             for item in items:
                 self._add(item)
-        except BaseException:
-            # What was added before the one that has no order is not to stay.
+            heap, number = self._heap, self._number
+        finally:
+            # What was added before one that has no order is not to stay.
             self._heap, self._number = heap, number
-            raise
 
     def _enter(self, item: Any, priority: Any) -> None:
         if priority != priority:

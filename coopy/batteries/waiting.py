@@ -186,14 +186,13 @@ class BarrierHandle(_Handle):
         round, place = self._system.arrive(who)
         if place < 0:
             raise BrokenBarrierError
+        is_over = False
         try:
-            while self._system.state_of(round) == "waiting":
-                if not pause.wait():
-                    self._system.leave(round, place)
-                    break
-        except BaseException:
-            self._system.leave(round, place)
-            raise
+            while not (is_over := self._system.state_of(round) != "waiting") and pause.wait():
+                pass
+        finally:
+            if not is_over:
+                self._system.leave(round, place)
         return _passed(self._system.state_of(round), place)
 
 
@@ -389,14 +388,13 @@ class AsyncBarrierHandle(_Handle):
         round, place = await self._system.arrive(who)
         if place < 0:
             raise BrokenBarrierError
+        is_over = False
         try:
-            while await self._system.state_of(round) == "waiting":
-                if not await pause.wait_in_loop():
-                    await self._system.leave(round, place)
-                    break
-        except BaseException:
-            await self._system.leave(round, place)
-            raise
+            while not (is_over := await self._system.state_of(round) != "waiting") and await pause.wait_in_loop():
+                pass
+        finally:
+            if not is_over:
+                await self._system.leave(round, place)
         return _passed(await self._system.state_of(round), place)
 
 
