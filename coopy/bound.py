@@ -25,6 +25,7 @@ from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodTyp
 from typing import Any, NamedTuple
 
 from coopy.ground import words
+from coopy.ground.raised import or_none
 
 Reducer = Callable[[Any], Any]
 
@@ -368,10 +369,13 @@ def find(
 
 def parts(value: Any, whole: frozenset[type]) -> list[tuple[str, Any]]:
     """What is kept with a value of a state, each with the step that leads to it; nothing if that can't be told."""
-    try:
-        return list(_Search(lambda _: False, whole, in_state=True).parts(value))
-    except Exception:
-        return []  # Methods of the value raise.
+    # Methods of the value may raise anything.
+    found = or_none(_listed, _Search(lambda _: False, whole, in_state=True).parts, value)
+    return [] if found is None else found
+
+
+def _listed(parts: Callable[[Any], Iterator[tuple[str, Any]]], value: Any) -> list[tuple[str, Any]]:
+    return list(parts(value))
 
 
 class _Search:

@@ -26,6 +26,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MemberDescriptorType
 from typing import Any, NamedTuple
 
+from coopy.ground.raised import or_none
+
 LIST, TUPLE, SLOTS, DICT, OWN = "list", "tuple", "slots", "dict", "own"
 
 Layout = dict[str, Any] | list[str]
@@ -96,10 +98,7 @@ def layouts(classes: Iterable[type]) -> Layouts:
 
 def layout(cls: Any) -> Layout | None:
     """What is to be said of a class; None if its fields can't be told."""
-    try:
-        return _layout(cls)
-    except Exception:
-        return None  # A class may answer what it likes, by its metaclass, or raise.
+    return or_none(_layout, cls)  # A class may answer what it likes, by its metaclass, or raise.
 
 
 def _layout(cls: Any) -> Layout | None:
@@ -161,13 +160,16 @@ def _has_own_way(cls: Any) -> bool:
 
 def todays(module: str, name: str) -> Any:
     """The class that has this name today; None if there is none."""
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception:
-        return None  # Whoever loads it is told why.
+    found = or_none(named, module, name)  # Whoever loads it is told why it is not there.
     return found if isinstance(found, type) else None
+
+
+def named(module: str, name: str) -> Any:
+    """What has a qualified name in a module, which is imported. Raises what importing it raises, and AttributeError."""
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
 
 
 def change(stored: Layout, cls: Any) -> Change | None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
+from coopy.ground.raised import last_resort
 from coopy.ground.running import replaying
 
 if TYPE_CHECKING:
@@ -104,7 +105,10 @@ class LiveOnly:
 
 def call_back(name: str, function: Callable[..., object], *args: object) -> None:
     """Calls what a user wants to be called about the system ``name``; what it raises is logged."""
-    try:
+    # It is the user's code, and nobody waits for what it raises.
+    with last_resort(_callback_raised, name, function):
         function(*args)
-    except Exception as problem:  # Of whatever kind: it is the user's code, and nobody waits for what it raises.
-        error("%s: %r raised %s: %s", name, function, type(problem).__name__, problem)
+
+
+def _callback_raised(problem: Exception, name: str, function: Callable[..., object]) -> None:
+    error("%s: %r raised %s: %s", name, function, type(problem).__name__, problem)

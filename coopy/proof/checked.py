@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from coopy.errors import CheckFailed, EncodingError, NotRepeatable, SharedArgument, StateChanged
+from coopy.ground.raised import or_none
 from coopy.ground.running import current
 from coopy.spine.calling import Call, begin_each
 from coopy.spine.engine import Engine, with_lock
@@ -295,15 +296,20 @@ class _CopiedDeeply(_Copied, deep.Pickler):
 def _copy(domain: object, value: object) -> tuple[bytes, list[Any]]:
     """A pickle, and the objects it copies, as far as pickle goes; dill takes the rest, and is not looked after."""
     pickler: Any = _CopiedPlainly(domain)
-    try:
-        try:
-            pickler.dump(value)
-        except RecursionError:
-            pickler = _CopiedDeeply(domain)
-            pickler.dump(value)
-    except Exception:
-        pass  # As far as pickle goes: methods of the value may raise anything.
+    # Methods of the value may raise anything.
+    if or_none(_is_too_deep, pickler, value):
+        pickler = _CopiedDeeply(domain)
+        or_none(pickler.dump, value)
     return pickler.file.getvalue(), pickler.found
+
+
+def _is_too_deep(pickler: pickle.Pickler, value: object) -> bool:
+    """Pickles a value, unless it is deeper than the stack."""
+    try:
+        pickler.dump(value)
+    except RecursionError:
+        return True
+    return False
 
 
 def _copied(domain: object, value: object) -> list[Any]:

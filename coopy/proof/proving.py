@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from coopy.errors import StateDiverged
 from coopy.ground import log
+from coopy.ground.raised import or_none
 from coopy.ground.storage import Entry, EntryStore
 from coopy.past.history import Action
 from coopy.spine import agreement
@@ -189,14 +190,9 @@ class Proving:
         if not self._soon and began < self._due:
             return False
         if machine.applied != self._index:
-            try:
-                text = agreement.say_plainly(machine, LOOK_S)
-                self._say(machine.applied, text)
-                took = time.monotonic() - began
-                self._is_on = text is not None and '"digest"' in text
-            except Exception:  # The domain's, which may run when it is pickled: the call that comes is not to fail for it.
-                self._is_on = False
-                return False
+            # Code of the domain may run when it is pickled: the call that comes is not to fail for it.
+            self._is_on = bool(or_none(self._say_plainly, machine))
+            took = time.monotonic() - began
             self._soon = max(self._soon - 1, 0) if self._is_on else 0
             self._added += 1
             # The longer it goes on without a snapshot, the more seldom: the file stays small.
@@ -207,23 +203,14 @@ class Proving:
         """Says what state the machine is in that is closed, if that does not take too long."""
         if self._took_s > CLOSE_S:
             return
-        try:
-            text = agreement.say_plainly(machine, CLOSE_S)
-            if text is None:
-                found = self._apart(lambda: _encoded(agreement.say(machine, CLOSE_S)))
-                text = found.decode("ascii") if found else None
-            self._say(machine.applied, text)
-        except Exception:
-            pass  # What keeps a state from being said is told with the snapshots.
+        or_none(self._say_at_last, machine)  # What keeps a state from being said is told with the snapshots.
 
     def with_snapshot(self, machine: Machine) -> bytes | None:
         """What is said of a state of which a snapshot was written; by the process that has written it."""
         if self._took_s > self._snapshot_s:
             return None
-        try:
-            return _encoded(agreement.say(machine, self._snapshot_s))
-        except Exception:  # The domain's: the snapshot is written, and nothing is said with it.
-            return None
+        # If the domain's code raises, the snapshot is written, and nothing is said with it.
+        return _encoded(or_none(agreement.say, machine, self._snapshot_s))
 
     def told_with_snapshot(self, index: int, said: bytes) -> None:
         """Keeps it."""
@@ -237,6 +224,19 @@ class Proving:
     def keep_from(self, first: int, last: int) -> None:
         """Drops what was said of states before and after some indexes."""
         self._trying(lambda: self._entries.keep(first, last))
+
+    def _say_plainly(self, machine: Machine) -> bool:
+        """Returns whether there is something to compare in what is said."""
+        text = agreement.say_plainly(machine, LOOK_S)
+        self._say(machine.applied, text)
+        return text is not None and '"digest"' in text
+
+    def _say_at_last(self, machine: Machine) -> None:
+        text = agreement.say_plainly(machine, CLOSE_S)
+        if text is None:
+            found = self._apart(lambda: _encoded(agreement.say(machine, CLOSE_S)))
+            text = found.decode("ascii") if found else None
+        self._say(machine.applied, text)
 
     def _say(self, index: int, text: str | None) -> None:
         if text is not None:
@@ -267,14 +267,17 @@ def _narrowed(found: Difference, said: list[Said], start: int, replay: Replay) -
     if not between or sum(each.took_s for each in between) > NARROWING_S:
         return found
     comparison = Comparison([*between, *(each for each in said if each.action == found.action)])
-    try:
-        replay(comparison, found.action)
-    except Exception:
+    if not or_none(_is_replayed, replay, comparison, found.action):
         return found  # It was replayed once; what it does now is not what is asked.
     again = comparison.difference
     if again is None:
         return found
     return again._replace(after=max(found.after, again.after))
+
+
+def _is_replayed(replay: Replay, comparison: Comparison, upto: int) -> bool:
+    replay(comparison, upto)
+    return True
 
 
 def explained(found: Difference, start: int, actions: Callable[[int], Iterator[Action]], found_by: str) -> Divergence:

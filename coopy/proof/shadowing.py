@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import random
 from typing import Any
 
 from coopy.errors import CoopyError
-from coopy.ground import action, looking
+from coopy.ground import action, fields, looking
 from coopy.past.reading import Reading
 from coopy.past.trail import Tail
 from coopy.spine.machine import Machine
@@ -32,9 +31,7 @@ def follow() -> None:
     machine: Machine | None = None
     problem = ""
     try:
-        cls: Any = importlib.import_module(begun["module"])
-        for part in begun["name"].split("."):
-            cls = getattr(cls, part)
+        cls = fields.named(begun["module"], begun["name"])
         reading = Reading(begun["basedir"], cls)
         machine = reading.machine(begun["after"])
         tail = Tail(begun["basedir"], reading.manifest.system, machine.applied)
