@@ -16,6 +16,7 @@ from typing import Any
 from coopy.errors import AuthenticationFailed, NotAMember, SystemClosed, Unavailable, UsageError
 from coopy.ground import log
 from coopy.ground.line import DUPLICATES_S
+from coopy.ground.raised import on_failure
 from coopy.network import room as rooms
 from coopy.network import shipping, stream, wire
 from coopy.network.address import Address, parse
@@ -195,11 +196,8 @@ class JetStream:
             api=api,
             **self._recognised(user, password),
         )
-        try:
+        with on_failure(setattr, self, "_connection", None):
             connection.open(OPEN_S if own.writes else min(own.timeout_s, OPEN_S))
-        except BaseException:
-            self._connection = None
-            raise
         self.room = Room(connection, self._names, own.id, writes=own.writes)
         # What asks a stream's leader is done by servers in one queue for all, which anybody could fill.
         asks = None if own.where.asks_leader else self.room.asked

@@ -21,6 +21,7 @@ from coopy.disk.manifest import Manifest
 from coopy.errors import ClusterError, DamagedLine, ReadOnlyNode, SystemClosed, Unavailable, UsageError
 from coopy.ground import log
 from coopy.ground.log import Bar
+from coopy.ground.raised import on_failure
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.words import shown
 from coopy.migration import MARK
@@ -150,10 +151,8 @@ class ReplicatedSystem(System):
         super().start(progress)
         bar = Bar(f"following {os.path.basename(self.basedir)}")
         try:
-            self._join(progress or bar)
-        except BaseException:
-            self.abandon()
-            raise
+            with on_failure(self.abandon):
+                self._join(progress or bar)
         finally:
             bar.finish()
 
@@ -420,11 +419,8 @@ class NodePlace(DirectoryPlace):
         self._pid = os.getpid()
 
     def take(self, grown: Callable[[int], None] | None = None) -> None:
-        try:
+        with on_failure(self._node.leave):
             super().take(grown)
-        except BaseException:
-            self._node.leave()
-            raise
 
     def begun(self) -> Manifest:
         return self._node.begun(self.calls)

@@ -17,7 +17,7 @@ from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.replication.outbox import BATCH_BYTES_MAX, Group, Outbox, check_size
 from coopy.spine import versions
-from coopy.spine.calling import Call
+from coopy.spine.calling import Call, answering
 from coopy.spine.effects import DONE
 from coopy.spine.engine import CHUNK, STEP_NS, Engine
 from coopy.spine.methods import Function, Method
@@ -143,13 +143,12 @@ class Sender(Engine):
                 continue
             for call in chunk:
                 record = []
-                try:
+                # The caller of this call is told what it raises, and the others are sent all the same.
+                with answering(call):
                     if isinstance(call.what, Method):
                         record = [self.encode(call.what, call.args, call.kwargs)]
                     elif call.what is not None:
                         call.value = self.read(call.what, call.args, call.kwargs)
-                except BaseException as error:  # The caller of this call is told, and the others are sent all the same.
-                    call.error = error
                 yield [call], record
 
     def _encoded_at_once(self, calls: list[Any]) -> list[bytes] | None:

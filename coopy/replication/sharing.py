@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from coopy.errors import ClusterError, Unavailable
 from coopy.ground import action
 from coopy.ground.log import Bar
+from coopy.ground.raised import last_resort
 from coopy.network.limits import TokenBucket
 from coopy.network.room import Facts
 from coopy.replication import states
@@ -109,13 +110,15 @@ class Sharing:
 
     def _make(self) -> None:
         try:
-            self._node.take_snapshot()
-            self.ship()
-        except Exception as error:
-            # The last resort of a thread: nobody waits for it, and whoever asked asks again.
-            self._servers.sparing.warn("not shipped", "%s: no snapshot was given to the others: %s", self._outlook.name, error)
+            # Nobody waits for this thread, and whoever asked asks again.
+            with last_resort(self._not_shipped):
+                self._node.take_snapshot()
+                self.ship()
         finally:
             self._making.release()
+
+    def _not_shipped(self, error: Exception) -> None:
+        self._servers.sparing.warn("not shipped", "%s: no snapshot was given to the others: %s", self._outlook.name, error)
 
     # -- taking
 

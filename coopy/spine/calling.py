@@ -131,13 +131,28 @@ class Calling(Protocol):
 def begin_each(calling: Calling, calls: Sequence[Call]) -> None:
     """Takes calls in order, each by itself: for what gains nothing by taking many together. Nothing is waited for."""
     for each in calls:
-        try:
+        with answering(each):
             if type(each.what) is Method:
                 each.value = calling.call(each.what, each.args, each.kwargs, False)
             elif each.what is not None:
                 each.value = calling.read(each.what, each.args, each.kwargs, False)
-        except BaseException as error:  # It is raised where this call is waited for; the others go on.
-            each.error = error
+
+
+class answering:
+    """Has what the block raises, whatever it is, raised where the call is waited for; the calls after it go on."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
+        if error is not None:
+            self._call.error = error
+        return True
 
 
 def without_our_frames(error: BaseException) -> BaseException:
