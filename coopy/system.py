@@ -19,6 +19,7 @@ from coopy.errors import JournalError, MissingActions, UsageError
 from coopy.ground import action, holding, log, paths
 from coopy.ground.interruption import NOT_ASIDE
 from coopy.ground.log import Bar
+from coopy.ground.raised import last_resort
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.weakly import weakly
@@ -66,19 +67,20 @@ def close_all() -> None:
 
     docs/guides/deployment.md has an example.
     """
-    failure: BaseException | None = None
+    first: list[Exception] = []
+
+    def not_closed(error: Exception, system: Control) -> None:
+        if first:
+            log.error("%s: closing it raised %s: %s", system, type(error).__name__, error)
+        else:
+            first.append(error)
+
     for each in opened():
-        try:
+        # The others are closed all the same, and the first exception is raised.
+        with last_resort(not_closed, each):
             each.close()
-        except Exception as error:  # Of whatever kind: the others are closed all the same, and the first is raised.
-            if failure is not None:
-                log.error("%s: closing it raised %s: %s", each, type(error).__name__, error)
-            failure = failure or error
-    if failure is not None:
-        try:
-            raise failure
-        finally:
-            failure = None  # Its traceback has this frame.
+    if first:
+        raise first.pop()
 
 
 class System:

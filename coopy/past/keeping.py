@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from coopy.disk import child
 from coopy.errors import JournalError, SnapshotError, StorageError
 from coopy.ground import collector, holding, log, paths
+from coopy.ground.raised import last_resort
 from coopy.options import Settings
 from coopy.past import retention
 from coopy.past.retention import Retention
@@ -180,13 +181,15 @@ class Keeping:
         # Growth is told of before what the journal grows by is there: taking the snapshot waits for it.
         if not is_due and self._place.log.last in self._place.snapshots.indexes()[-1:]:
             return
-        try:
+        # What is raised may be the domain's: the system goes on, and so does this thread.
+        with last_resort(self._not_taken, is_closing):
             take()
-        except Exception as error:  # Of whatever kind, also the domain's: the system goes on, and so does this thread.
-            # Not at the next look: when as much again has been done.
-            self._replay_due_s = self.acted_s + self._replay_max_s
-            if not is_closing():
-                log.error("%s: no snapshot was taken: %s", self._place.name, error)
+
+    def _not_taken(self, error: Exception, is_closing: Callable[[], bool]) -> None:
+        # Not at the next look: when as much again has been done.
+        self._replay_due_s = self.acted_s + self._replay_max_s
+        if not is_closing():
+            log.error("%s: no snapshot was taken: %s", self._place.name, error)
 
     def _is_due(self) -> bool:
         has_grown = 0 < self.growth_max <= self.grown

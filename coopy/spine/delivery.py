@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from coopy.errors import SystemClosed
 from coopy.ground import holding, log
+from coopy.ground.raised import last_resort, told_as
 from coopy.spine.effects import carried
 from coopy.spine.engine import Engine
 
@@ -162,13 +163,13 @@ class Delivery:
 
     def _record_at_last(self) -> None:
         """Records what was carried out and could not be recorded yet; up to the first for which that is still so."""
-        error: Exception | None = None
+        errors: list[Exception] = []
         for name in sorted(self._called):
-            try:
+            # The system closes all the same, and what is left is logged.
+            with last_resort(errors.append):
                 self._engine.carried_out(name)
                 self._called.discard(name)
-            except Exception as found:  # Of whatever kind: the system closes all the same, and what is left is logged.
-                error = found
+            if errors:
                 break
         for name in sorted(self._called):
             log.error(
@@ -176,7 +177,7 @@ class Delivery:
                 "with the same effect_id(): %s",
                 self._name,
                 name,
-                error,
+                errors[0] if errors else None,
             )
 
     def _next(self) -> tuple[str, float] | None:
@@ -202,10 +203,9 @@ class Delivery:
         carried.name = f"{self._system}-{name}"
         what: Callable[..., object] | str = "it"
         try:
-            what, args, kwargs = pickle.loads(effect)
-            what(*args, **kwargs)  # type: ignore[operator]
-        except BaseException as error:
-            raise _Failed(getattr(what, "__qualname__", what), error) from error
+            with told_as(lambda error: _Failed(getattr(what, "__qualname__", what), error), of=BaseException):
+                what, args, kwargs = pickle.loads(effect)
+                what(*args, **kwargs)  # type: ignore[operator]
         finally:
             carried.name = None
 

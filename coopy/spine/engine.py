@@ -31,6 +31,7 @@ from coopy.errors import JournalError, PrevalentError, UsageError
 from coopy.ground import action, holding
 from coopy.ground.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, note
 from coopy.ground.log import error as log_error
+from coopy.ground.raised import last_resort
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore, StateWriter
 from coopy.ground.words import shown
@@ -88,6 +89,10 @@ def say_nothing(machine: Machine) -> None:
 
 def _keep_quiet(index: int, said: bytes) -> None:
     pass
+
+
+def _failed_afterwards(failure: Exception, what: str) -> None:
+    log_error("%s, which a signal handler or a finalizer asked for while an action ran, failed: %r", what, failure)
 
 
 def with_lock(method: Callable[Concatenate[E, P], R]) -> Callable[Concatenate[E, P], R]:
@@ -319,10 +324,9 @@ class Engine:
         """Runs a function in a thread of its own: one that waits for the lock gets it when the action is over."""
 
         def run() -> None:
-            try:
+            # Nobody waits for this thread to be told.
+            with last_resort(_failed_afterwards, what):
                 function()
-            except Exception as failure:  # The domain's own: nobody waits for this thread to be told.
-                log_error("%s, which a signal handler or a finalizer asked for while an action ran, failed: %r", what, failure)
 
         threading.Thread(target=run, name=f"coopy {what} afterwards").start()
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from coopy.errors import CoopyError, SystemClosed
 from coopy.ground.log import error as log_error
+from coopy.ground.raised import last_resort
 from coopy.ground.storage import Log
 from coopy.ground.words import shown
 
@@ -150,20 +151,18 @@ class Subscription:
             return True
         if not self._is_settled(upto):
             return False
-        try:
+        # It is the user's code: it is told of the next actions all the same.
+        with last_resort(self._raised, upto):
             self._told(self.last + 1, upto)
-        except Exception as error:  # It is the user's code: it is told of the next actions all the same.
-            log_error(
-                "a subscriber, %s, raised %r when it was told of actions %d to %d",
-                shown(self._told),
-                error,
-                self.last + 1,
-                upto,
-            )
         self.last = upto
         with self._moved:
             self._moved.notify_all()
         return True
+
+    def _raised(self, error: Exception, upto: int) -> None:
+        log_error(
+            "a subscriber, %s, raised %r when it was told of actions %d to %d", shown(self._told), error, self.last + 1, upto
+        )
 
     def _is_settled(self, upto: int) -> bool:
         """Waits until actions may be told. Returns False if that can't be known any more."""
