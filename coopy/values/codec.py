@@ -49,6 +49,7 @@ from typing import IO, Any, NoReturn, Protocol, cast
 from coopy import bound, migration
 from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
 from coopy.ground import decimals, fields
+from coopy.ground.raised import or_none, told_as
 from coopy.ground.record import PREFIX_BYTES
 from coopy.migration import Old
 from coopy.values import bytecode, deep, entities
@@ -234,16 +235,21 @@ class Codec:
                 return _opaque(b"P" + data), args, kwargs
         call = (name, args, kwargs) if kwargs else (name, args)
         domain = None if owner is None else owner.domain
-        data = self._encode(call, parameters, domain)
-        if not (is_plain(args) and is_plain(tuple(kwargs.values()))):
-            met: set[type] = set()
-            try:
+        met: set[type] = set()
+        try:
+            data = self._encoded(call, domain)
+            if len(data) <= RECORD_BYTES_MAX and not (is_plain(args) and is_plain(tuple(kwargs.values()))):
                 _, args, *rest = self._read_back(data, call, domain, met)
-            except Exception:
-                self._blame(call, parameters, domain)
-            kwargs = rest[0] if rest else {}
-            if met:
-                data = self._said_of(frozenset(met)) + data
+                kwargs = rest[0] if rest else {}
+        except Exception:
+            self._blame(call, parameters, domain)
+        if len(data) > RECORD_BYTES_MAX:
+            raise EncodingError(
+                f"the arguments of {name}() take {len(data)} bytes; {RECORD_BYTES_MAX} are the most. "
+                f"Nothing was recorded and nothing has changed."
+            )
+        if met:
+            data = self._said_of(frozenset(met)) + data
         return _opaque(data), args, kwargs
 
     def _said_of(self, classes: frozenset[type]) -> bytes:
@@ -290,7 +296,8 @@ class Codec:
         # Persistent ids cost a call for every object; they are used only where they are needed.
         ways = _WAYS if self._importable else _WAYS[1:]
         reducers = bound.Reducers()
-        try:
+        what = f"the state of {self.domain_class.__qualname__}"
+        with told_as(lambda error: self._unkept(what, state, "state", error)):
             for number, (tag, make, make_deep) in enumerate(ways, 1):
                 try:
                     classes = fields.Classes(reducers)
@@ -310,8 +317,6 @@ class Codec:
                     if number == len(ways) or isinstance(error, (RecursionError, bound.BelongsToProcess)):
                         raise
                     file.restart()
-        except Exception as error:
-            raise self._unkept(f"the state of {self.domain_class.__qualname__}", state, "state", error) from error
 
     def load_state(
         self, data: memoryview, version: int | None = None, loading: Callable[[int, int], object] | None = None
@@ -320,7 +325,7 @@ class Codec:
 
         Tells ``loading`` of bytes done and in all. Raises `DecodingError`.
         """
-        try:
+        with told_as(_as_undecodable):
             data, said = _parted(data)
             if said:
                 self._compare(said, self._or_todays(version))
@@ -334,10 +339,6 @@ class Codec:
                 except (pickle.UnpicklingError, AttributeError, ImportError):
                     pass  # It holds a persistent id, was written by a main file, or names what is not there.
             return self._decode(data, version, None, said)
-        except CoopyError:
-            raise
-        except Exception as error:
-            raise DecodingError(_undecodable(error)) from error
 
     def _compare(self, said: bytes, version: int) -> None:
         """Raises `ChangedClass` if a class is not as stored bytes say, and nothing says what became of it."""
@@ -395,18 +396,6 @@ class Codec:
             elif hasattr(domain, name):
                 object.__delattr__(domain, name)
 
-    def _encode(self, call: Call, parameters: Sequence[str], domain: object) -> bytes:
-        try:
-            data = self._encoded(call, domain)
-        except Exception:
-            self._blame(call, parameters, domain)
-        if len(data) > RECORD_BYTES_MAX:
-            raise EncodingError(
-                f"the arguments of {call[0]}() take {len(data)} bytes; {RECORD_BYTES_MAX} are the most. "
-                f"Nothing was recorded and nothing has changed."
-            )
-        return data
-
     def _encoded(self, value: object, domain: object) -> bytes:
         """A value, by the first way that can. Raises what the last one raises."""
         if not entities.known.any:
@@ -428,22 +417,24 @@ class Codec:
         kwargs: Mapping[str, Any] = call[2] if len(call) > 2 else {}
         labels = [parameters[i] if i < len(parameters) else f"#{i + 1}" for i in range(len(args))]
         for label, value in [*zip(labels, args, strict=False), *kwargs.items()]:
-            try:
+            with told_as(self._blamed, name, label, value, domain):
                 self._read_back(self._encoded(value, domain), value, domain)
-            except Exception as error:
-                found = self._found(value, label, error, domain)
-                why, instead = (
-                    _first_line(error),
-                    "Pass what can be pickled (a name or an id, say) and look the rest up inside the method.",
-                )
-                if found is not None:
-                    why, instead = str(found), instead if found.kind is None else found.kind.instead
-                raise EncodingError(
-                    f"argument {label!r} of {self.domain_class.__qualname__}.{name}() cannot be encoded: "
-                    f"{why}. Nothing was recorded and nothing has changed. {instead}",
-                    label,
-                ) from error
         raise EncodingError(f"the arguments of {name}() cannot be encoded together")
+
+    def _blamed(self, error: Exception, name: str, label: str, value: object, domain: object) -> EncodingError:
+        """The error for an argument that can't be encoded."""
+        found = self._found(value, label, error, domain)
+        why, instead = (
+            _first_line(error),
+            "Pass what can be pickled (a name or an id, say) and look the rest up inside the method.",
+        )
+        if found is not None:
+            why, instead = str(found), instead if found.kind is None else found.kind.instead
+        return EncodingError(
+            f"argument {label!r} of {self.domain_class.__qualname__}.{name}() cannot be encoded: "
+            f"{why}. Nothing was recorded and nothing has changed. {instead}",
+            label,
+        )
 
     def _unkept(self, what: str, value: object, path: str, error: Exception, domain: object = None) -> EncodingError:
         """The error for a state, or for parts of it, that can't be pickled."""
@@ -464,10 +455,8 @@ class Codec:
         def is_known(each: object) -> bool:
             return each is domain or self._persistent_id_in_dill(each, domain) is not None
 
-        try:
-            return bound.find(value, path, is_known, bytecode.parts(), in_state)
-        except Exception:
-            return None  # Methods of the value raise, as pickle has said.
+        # Methods of the value may raise, as pickle has said.
+        return or_none(bound.find, value, path, is_known, bytecode.parts(), in_state)
 
     def _read_back(self, data: bytes, value: object, domain: object, met: set[type] | None = None) -> Any:
         """What was encoded, as replay will see it. Raises `BelongsToProcess`."""
@@ -781,11 +770,7 @@ def _all_distinct(name: str, args: tuple[Any, ...]) -> bool:
 
 
 def _is_importable(cls: type) -> bool:
-    try:
-        _dumps(cls, PROTOCOL)
-    except Exception:  # A metaclass may raise anything; then it is pickled in another way.
-        return False
-    return True
+    return or_none(_dumps, cls, PROTOCOL) is not None  # A metaclass may raise anything; then it is pickled in another way.
 
 
 def _module_aliases(cls: type) -> dict[str, str]:
@@ -840,6 +825,10 @@ def _first_line(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return f"{error}; it is deeper than {deep.DEPTH_MAX} objects, or a method that pickling calls never comes to its end"
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _as_undecodable(error: Exception) -> CoopyError:
+    return error if isinstance(error, CoopyError) else DecodingError(_undecodable(error))
 
 
 def _undecodable(error: BaseException) -> str:

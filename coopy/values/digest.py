@@ -43,6 +43,7 @@ from typing import Any, NamedTuple, NoReturn
 from coopy import bound
 from coopy.errors import EncodingError
 from coopy.ground import words
+from coopy.ground.raised import told_as
 
 DIGEST_BYTES = 16  # 128 bits: two states that differ have the same digest about never.
 FORMAT = 1
@@ -102,10 +103,8 @@ def members(state: object) -> Iterator[tuple[str, Any]]:
     try:
         if type(state) in _SCALARS or walk.leaf(state) is not None:
             return
-        try:
+        with told_as(walk.refuse):
             apart = walk.apart(state)
-        except Exception as error:
-            walk.refuse(error)
         if not apart.unordered:
             yield from ((place, value) for place, value in zip(walk.places(apart), apart.children, strict=True) if place)
     finally:
@@ -163,12 +162,9 @@ class _Walk:
 
     def run(self) -> bytes:
         try:
-            self._take((self._state,))
-            self._walk()
-        except (EncodingError, OutOfTime, OwnCode):
-            raise
-        except Exception as error:
-            self.refuse(error)
+            with told_as(self._refused):
+                self._take((self._state,))
+                self._walk()
         finally:
             self.end()
         return bytes(self._hash.digest())
@@ -556,6 +552,9 @@ class _Walk:
             return [*places, *(f"[{place}]" for place in range(items)), *("" for _ in keys), *_places_of_keys(keys)]
         return ["{...}" if unordered else ".<closure>" for _ in children]
 
+    def _refused(self, error: Exception) -> Exception:
+        return error if isinstance(error, (EncodingError, OutOfTime, OwnCode)) else self.refuse(error)
+
     def refuse(self, error: Exception) -> NoReturn:
         """Raises `EncodingError`: looks again, now with places, for what can't be taken apart."""
         walk = _Walk(self._state)
@@ -572,22 +571,25 @@ class _Walk:
             if type(value) in _SCALARS or id(value) in seen:
                 continue
             seen.add(id(value))
-            try:
+            with told_as(_undigestible, queue, number):
                 if self.leaf(value) is not None:
                     continue
                 apart = self.apart(value)
-            except Exception as found:
-                place, step = "", number
-                while step >= 0:
-                    _, step, label = queue[step]
-                    place = label + place
-                raise EncodingError(
-                    f"{place or 'the state'}: {type(value).__qualname__} cannot be digested: {found}. Nothing was "
-                    f"changed. Keep what can be pickled in the state, or leave it out in __getstate__."
-                ) from found
             self._kept.append(apart.children)
             for label, child in zip(self.places(apart), apart.children, strict=True):
                 queue.append((child, number, label or ".<key>"))
+
+
+def _undigestible(error: Exception, queue: list[tuple[Any, int, str]], number: int) -> EncodingError:
+    """The error for a value that can't be taken apart. The queue has each value with the number of the one that holds it, and where."""
+    value, (place, step) = queue[number][0], ("", number)
+    while step >= 0:
+        _, step, label = queue[step]
+        place = label + place
+    return EncodingError(
+        f"{place or 'the state'}: {type(value).__qualname__} cannot be digested: {error}. Nothing was "
+        f"changed. Keep what can be pickled in the state, or leave it out in __getstate__."
+    )
 
 
 class _Shape:
