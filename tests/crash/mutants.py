@@ -501,8 +501,8 @@ MUTANTS = [
     Mutant(
         "calls-say-nothing-of-classes",
         "coopy/values/codec.py",
-        "            if met:\n",
-        "            if not met:\n",
+        "        if met:\n",
+        "        if not met:\n",
         "tests/evolution/test_fields.py::test_the_changed_value_of_an_enum_stops_the_opening_and_can_be_upgraded",
     ),
     Mutant(
@@ -550,8 +550,8 @@ MUTANTS = [
     Mutant(
         "what-lies-deep-is-not-checked",
         "coopy/proof/checked.py",
-        "            pickler.dump(value)\n        except RecursionError:\n",
-        "            pickler.dump(value)\n        except ZeroDivisionError:\n",
+        "        pickler.dump(value)\n    except RecursionError:\n",
+        "        pickler.dump(value)\n    except ZeroDivisionError:\n",
         "tests/values/test_deep.py::test_what_lies_deep_is_checked",
     ),
     # -- what is dropped is gone
@@ -1801,8 +1801,8 @@ MUTANTS = [
     Mutant(
         "code-of-the-domain-runs-between-two-calls",
         "coopy/proof/proving.py",
-        "                text = agreement.say_plainly(machine, LOOK_S)\n",
-        "                text = agreement.say(machine, LOOK_S)\n",
+        "        text = agreement.say_plainly(machine, LOOK_S)\n",
+        "        text = agreement.say(machine, LOOK_S)\n",
         "tests/proof/test_proof.py::test_no_code_of_the_domain_runs_between_two_calls",
     ),
     Mutant(
