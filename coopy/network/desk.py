@@ -18,6 +18,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from coopy.network.connection import RECONNECT_S, Connection
@@ -218,17 +219,7 @@ class Desk:
                     return
             read = [(reply, _read(data)) for reply, data in asked]
             questions = [facts for _, facts in read if facts is not None]
-            try:
-                found = iter(kind.answers(questions) if questions else [])
-            except Exception as error:  # A question that can't be answered must not end the desk; who asked is told.
-                self._connection.sparing.warn(
-                    f"not answered {kind.name} {type(error).__name__}",
-                    "%s: a question for %s was not answered: %s",
-                    self._node,
-                    kind.name,
-                    error,
-                )
-                found = iter([{"error": f"{type(error).__name__}: {error}"[:500]}] * len(questions))
+            found = iter(answered(kind.answers, questions, partial(self._not_answered, kind.name)))
             nonsense = {"error": f"a question for {kind.name} must be an object of JSON"}
             said = [_publication(reply, nonsense if facts is None else next(found)) for reply, facts in read]
             wire = self._wire
@@ -236,6 +227,20 @@ class Desk:
                 # They ask again.
                 with contextlib.suppress(OSError):
                     wire.say(b"".join(said))
+
+    def _not_answered(self, name: str, error: Exception) -> None:
+        self._connection.sparing.warn(
+            f"not answered {name} {type(error).__name__}", "%s: a question for %s was not answered: %s", self._node, name, error
+        )
+
+
+def answered(answers: Answers, questions: list[Facts], not_answered: Callable[[Exception], object]) -> list[Facts]:
+    """Returns the answer to each question. Those that can't be answered must not end the thread: whoever asked is told why."""
+    try:
+        return answers(questions) if questions else []
+    except Exception as error:  # Each kind of question is answered by other code.
+        not_answered(error)
+        return [{"error": f"{type(error).__name__}: {error}"[:500]}] * len(questions)
 
 
 def _peer(message: Delivered) -> bytes:

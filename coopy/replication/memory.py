@@ -37,7 +37,7 @@ from coopy.errors import (
 from coopy.ground.line import Message
 from coopy.ground.storage import StateWriter, Trial
 from coopy.network.address import Address
-from coopy.network.desk import Answers
+from coopy.network.desk import Answers, answered
 from coopy.network.limits import Sparing
 from coopy.network.room import ALIVE_S, NOBODY_S, Facts, Turn
 from coopy.network.stream import State
@@ -606,11 +606,8 @@ class MemoryRoom:
                 if self.closed:
                     return
                 what, facts, reply = self._questions.pop(0)
-            try:
-                found = self.kinds[what]([facts])[0]
-            except Exception as error:  # A question that can't be answered must not end the thread; whoever asked is told.
-                found = {"error": f"{type(error).__name__}: {error}"}
-            said = json.loads(json.dumps(found))
+            found = answered(self.kinds[what], [facts], lambda error: None)
+            said = json.loads(json.dumps(found[0]))
             with self._cluster.lock:
                 reply(said)
 
