@@ -9,6 +9,7 @@ from typing import Any
 
 from coopy.errors import CoopyError
 from coopy.ground import action, fields, looking
+from coopy.ground.raised import last_resort
 from coopy.past.reading import Reading
 from coopy.past.trail import Tail
 from coopy.spine.machine import Machine
@@ -30,13 +31,17 @@ def follow() -> None:
     looking.only("The second process of check=True")
     machine: Machine | None = None
     problem = ""
-    try:
+
+    def not_followed(error: Exception) -> None:
+        nonlocal problem
+        problem = f"could not follow: {type(error).__name__}: {error}"
+
+    # Code of the domain runs here; whatever it raises is said to the other process.
+    with last_resort(not_followed):
         cls = fields.named(begun["module"], begun["name"])
         reading = Reading(begun["basedir"], cls)
         machine = reading.machine(begun["after"])
         tail = Tail(begun["basedir"], reading.manifest.system, machine.applied)
-    except Exception as error:  # Code of the domain runs here; whatever it raises is said to the other process.
-        problem = f"could not follow: {type(error).__name__}: {error}"
     for line in questions:
         asked = json.loads(line)
         answer: dict[str, Any] = {}

@@ -47,7 +47,7 @@ from coopy.errors import (
     UsageError,
 )
 from coopy.ground import looking, paths
-from coopy.ground.raised import or_none
+from coopy.ground.raised import last_resort, or_none
 from coopy.ground.storage import MemoryLog
 from coopy.ground.words import shown
 from coopy.past.reading import Reading
@@ -656,14 +656,11 @@ def answer() -> None:
 
     asked = json.loads(questions.readline())
     looking.only("A second process, for verify twice,")
-    try:
+    cls: type | None = None
+    # The domain's module is imported, and may raise anything.
+    with last_resort(_not_imported, asked["module"], say):
         cls = domain.again(asked["module"], asked["name"], asked["file"])
-    except Exception as error:  # The domain's module is imported, and may raise anything.
-        text = (
-            f"{asked['module']} cannot be imported: {type(error).__name__}: {error}. A domain's module must not need more "
-            f"than PATH and HOME of its environment"
-        )
-        say(problem=["process", None, "", text])
+    if cls is None:
         return
     start, stops = asked["start"], asked["stops"]
     final: list[Machine] = []
@@ -709,6 +706,14 @@ def answer() -> None:
             say(members=state.look(json.loads(line)["look"]))
         except EncodingError:
             say(members={})
+
+
+def _not_imported(error: Exception, module: str, say: Callable[..., None]) -> None:
+    text = (
+        f"{module} cannot be imported: {type(error).__name__}: {error}. A domain's module must not need more "
+        f"than PATH and HOME of its environment"
+    )
+    say(problem=["process", None, "", text])
 
 
 def _main() -> NoReturn:
