@@ -79,10 +79,12 @@ def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
         _refuse_unwritable(cls, name)
         for each in (function, *(body.function for body in versions.bodies(function))):
             refuse_async(cls, name, each)
-        if (name == "__iter__" and "__next__" in names) or name in OF_TWO:
+        if (name == "__iter__" and "__next__" in names) or name in OF_TWO or name in _OF_ATTRIBUTES:
             continue
         kind = kind_of(cls, name, function)
         source.add(name, function, "checked" if checked and kind == "read" else kind)
+    for name, parameters in _OF_ATTRIBUTES.items():
+        source.add_action(Method(name, getattr(cls, name), parameters))
     members = source.compile()
     for name, member in statics_of(cls).items():
         members[name] = member
@@ -104,6 +106,8 @@ def _refuse_unwritable(cls: type, name: str) -> None:
 # -- the generated source
 
 _NO_KEYWORDS: dict[str, Any] = {}
+_OF_ATTRIBUTES = {"__setattr__": ("name", "value"), "__delattr__": ("name",)}
+"""Methods that are actions of every system, with their parameters."""
 
 _ACTION = """
 def {name}({signature}):{bind}
@@ -166,6 +170,7 @@ class _Source:
         self._cls = cls
         self._parts: list[str] = []
         self._functions: dict[str, Any] = {}
+        self._actions: list[str] = []
         self._names: dict[str, Any] = {
             "_coopy_without_our_frames": without_our_frames,
             "_coopy_generator": GeneratorType,
@@ -196,36 +201,33 @@ class _Source:
             _TEMPLATES[kind].format(name=name, self=myself, signature=signature, args=args, kwargs=kwargs, call=call, bind=bind)
         )
 
+    def add_action(self, method: Method) -> None:
+        """A method that calls an action which the domain class need not have written."""
+        name, given = method.name, ", ".join(method.parameters)
+        self._actions.append(name)
+        self._names[f"_coopy_method_{name}"] = method
+        self._parts.append(
+            _ACTION.format(
+                name=name, self="self", signature=f"self, {given}", args=f"({given},)", kwargs="_coopy_none", bind=""
+            )
+        )
+
     def compile(self) -> dict[str, Any]:
         """The methods, by name."""
         source = "".join(self._parts)
         filename = f"<coopy proxy of {self._cls.__module__}.{self._cls.__qualname__} {id(self._cls):x}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), self._names)
-        return {name: dressed(self._names[name], function) for name, function in self._functions.items()}
+        found = {name: dressed(self._names[name], function) for name, function in self._functions.items()}
+        return found | {name: self._names[name] for name in self._actions}
 
 
 # -- what every proxy class has
 
 
 def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str, Any]:
-    setting = Method("__setattr__", cls.__setattr__, ("name", "value"))
-    deleting = Method("__delattr__", cls.__delattr__, ("name",))
-
     def __getattr__(self: Any, name: str) -> Any:
         return self._coopy_engine.read(getattr, (name,), _NO_KEYWORDS)
-
-    def __setattr__(self: Any, name: str, value: Any) -> None:
-        try:
-            self._coopy_engine.call(setting, (name, value), _NO_KEYWORDS)
-        except BaseException as error:
-            raise without_our_frames(error)
-
-    def __delattr__(self: Any, name: str) -> None:
-        try:
-            self._coopy_engine.call(deleting, (name,), _NO_KEYWORDS)
-        except BaseException as error:
-            raise without_our_frames(error)
 
     def __dir__(self: Any) -> list[str]:
         return sorted({*self._coopy_engine.read(dir, (), _NO_KEYWORDS), *offered})
@@ -247,8 +249,6 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
         "__doc__": cls.__doc__,
         "__class__": property(lambda self: cls),
         "__getattr__": __getattr__,
-        "__setattr__": __setattr__,
-        "__delattr__": __delattr__,
         "__dir__": __dir__,
         "__copy__": _not_to_be_copied,
         "__deepcopy__": _not_to_be_copied,
