@@ -25,6 +25,7 @@ from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import CoopyError, DirectoryInUse, ForeignDirectory, JournalError, StorageError, Unreadable, UsageError
 from coopy.ground import log, paths
+from coopy.ground.raised import on_failure
 from coopy.ground.storage import EntryStore, Log, SnapshotStore
 
 WAIT_STEP_S = 0.02
@@ -186,16 +187,13 @@ class DirectoryPlace:
         # A directory that is not ours is left as it is, without so much as a lock in it.
         refuse_foreign(self.calls, self.name)
         self._take_lock()
-        try:
+        with on_failure(self.release):
             self.manifest = self.begun()
             sweep(self.calls, self.name)
             # A process before may have given a file its name, and not have come to make the name durable.
             self.calls.sync_directory(self.name)
             self.entries = Digests(self.calls, self.name)
             self.open_files()
-        except BaseException:
-            self.release()
-            raise
 
     def _take_lock(self) -> None:
         """Locks the directory; waits for another process to leave it. Raises `DirectoryInUse`."""

@@ -23,6 +23,8 @@ from collections import deque
 from collections.abc import Callable
 from itertools import repeat
 
+from coopy.ground.raised import on_failure
+
 MAPPABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "tmpfs"})
 """File systems where a preallocated block can always be written: no copy on write, no delayed space."""
 
@@ -166,11 +168,8 @@ class File:
         self._map: mmap.mmap | None = None
         self._file = Descriptor(calls)
         self._file.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0))
-        try:
+        with on_failure(self.close):
             self.size = calls.size(self._fd)
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def _fd(self) -> int:

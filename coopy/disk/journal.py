@@ -49,6 +49,7 @@ from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, rec
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed, copy_of
 from coopy.ground.log import warn
 from coopy.ground.paths import exists, reads
+from coopy.ground.raised import on_failure
 from coopy.ground.record import WRAP
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -346,13 +347,9 @@ class Journal:
         path = directory.segment_path(self._basedir, self.last + 1)
         size = min(max(size, GROWTH_BYTES_MAX), max(size, self._segment_bytes))
         new = Segment.prepare(self._calls, path, self._system, self.last + 1, size)
-        try:
+        with on_failure(new.discard_unless_at, path):
             new.file.map()
             self._appear(path, new.appear)
-        except BaseException:
-            if new.file.path != path:
-                new.discard()
-            raise
         self._take(new)
 
     def _sync_before_the_next(self) -> None:

@@ -31,6 +31,7 @@ from typing import NamedTuple
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat
 from coopy.ground.paths import is_file
+from coopy.ground.raised import on_failure
 
 NAME = "coopy.json"
 FORMAT = 1  # A higher one is refused: it was written by a newer coopy.
@@ -130,14 +131,15 @@ def create(
     else:
         # Whoever was told that there is none was told wrongly: its secret would be lost.
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-    try:
+    # What may not last must not be taken for a system by who comes next.
+    with on_failure(_remove_if_possible, calls, path):
         _write(calls, directory, manifest)
-    except BaseException:
-        # What may not last must not be taken for a system by who comes next.
-        with contextlib.suppress(OSError):
-            remove_if_there(calls, path)
-        raise
     return manifest
+
+
+def _remove_if_possible(calls: Calls, path: str) -> None:
+    with contextlib.suppress(OSError):
+        remove_if_there(calls, path)
 
 
 def make_deterministic(calls: Calls, directory: str, manifest: Manifest) -> Manifest:

@@ -33,6 +33,7 @@ from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedJournal, ForeignDirectory, UnsupportedFormat
 from coopy.ground.paths import is_file
+from coopy.ground.raised import on_failure
 from coopy.ground.record import WRAP
 
 BLOCK = 32 * 1024
@@ -74,11 +75,8 @@ class Segment:
         if not is_file(path):
             raise DamagedJournal(path, 0, first, "this is not a file, or a link to one")
         file = File(calls, path, write=write)
-        try:
+        with on_failure(file.close):
             _check_header(path, file.read(0, HEADER.size), system, first)
-        except BaseException:
-            file.close()
-            raise
         return cls(file, first)
 
     @classmethod
@@ -87,28 +85,21 @@ class Segment:
         temporary = path + directory.TEMPORARY
         remove_if_there(calls, temporary)
         segment = cls(File(calls, temporary, write=True, create=True), first)
-        try:
+        with on_failure(segment.discard):
             file = segment.file
             file.allocate(size)
             head = HEADER.pack(MAGIC, VERSION, system, first, b"", 0)[:-4]
             file.write(0, head + zlib.crc32(head).to_bytes(4, "little"))
             file.sync()
-        except BaseException:
-            segment.discard()
-            raise
         return segment
 
     @classmethod
     def create(cls, calls: Calls, path: str, system: bytes, first: int, size: int) -> Segment:
         """Makes a new, preallocated segment appear under its name. Raises OSError with none there."""
         segment = cls.prepare(calls, path, system, first, size)
-        try:
+        # Whether it has got its name or not.
+        with on_failure(remove_if_there, calls, path), on_failure(segment.discard):
             segment.appear(path)
-        except BaseException:
-            # Whether it had got its name or not.
-            segment.discard()
-            remove_if_there(calls, path)
-            raise
         return segment
 
     def appear(self, path: str) -> None:
@@ -125,6 +116,11 @@ class Segment:
         # The next one that is prepared, or the next opening, removes it.
         with contextlib.suppress(OSError):
             remove_if_there(self.file.calls, self.file.path)
+
+    def discard_unless_at(self, path: str) -> None:
+        """Removes a prepared segment unless it has appeared at ``path``."""
+        if self.file.path != path:
+            self.discard()
 
     def blocks(self) -> Iterator[Block]:
         """The frames, block by block. Raises `NotWhole` at the first that is not, after those before it."""

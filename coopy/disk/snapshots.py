@@ -27,13 +27,14 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from coopy.disk import child, directory
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedSnapshot, ForeignDirectory, StorageError, UnsupportedFormat
 from coopy.ground.log import warn
 from coopy.ground.paths import is_file, reads
+from coopy.ground.raised import on_failure
 from coopy.ground.storage import StateWriter, Trial
 
 CHUNK = 1024 * 1024  # Checksums are of this much, so that a snapshot is checked while it is read.
@@ -84,7 +85,7 @@ class DiskSnapshots:
         temporary = f"{path}.{os.getpid()}{directory.TEMPORARY}"
         is_new = index not in self.indexes()
         file = File(self._calls, temporary, write=True, create=True)
-        try:
+        with on_failure(self._remove_half, [temporary, path] if is_new else [temporary]), on_failure(file.close):
             begun = time.monotonic()
             writer = _ChunkWriter(file)
             save(writer)
@@ -100,13 +101,12 @@ class DiskSnapshots:
             file.close()
             self._calls.rename(temporary, path)
             self._calls.sync_directory(self._basedir)
-        except BaseException:
-            file.close()
-            for left in [temporary, path] if is_new else [temporary]:
-                # A half one is swept away by the next opening, and a whole one does no harm.
-                with contextlib.suppress(OSError):
-                    remove_if_there(self._calls, left)
-            raise
+
+    def _remove_half(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            # A half one is swept away by the next opening, and a whole one does no harm.
+            with contextlib.suppress(OSError):
+                remove_if_there(self._calls, path)
 
     def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
         damage: DamagedSnapshot | None = None

@@ -658,8 +658,8 @@ MUTANTS = [
     Mutant(
         "a-file-of-unknown-size-stays-open",
         "coopy/disk/fs.py",
-        "        except BaseException:\n            self.close()\n            raise\n",
-        "        except BaseException:\n            raise\n",
+        "        with on_failure(self.close):\n",
+        "        if True:\n",
         "tests/disk/test_refusals.py::test_a_file_whose_size_can_not_be_asked_for_is_closed",
     ),
     Mutant(
@@ -707,8 +707,8 @@ MUTANTS = [
     Mutant(
         "a-manifest-that-may-not-last-is-left",
         "coopy/disk/manifest.py",
-        "            remove_if_there(calls, path)\n        raise\n    return manifest\n",
-        "            pass\n        raise\n    return manifest\n",
+        "    with on_failure(_remove_if_possible, calls, path):\n",
+        "    if True:\n",
         "tests/disk/test_refusals.py::test_a_system_that_was_not_begun_has_no_manifest",
     ),
     Mutant(
@@ -721,15 +721,15 @@ MUTANTS = [
     Mutant(
         "a-snapshot-that-was-not-taken-is-left",
         "coopy/disk/snapshots.py",
-        "            for left in [temporary, path] if is_new else [temporary]:\n",
-        "            for left in [temporary]:\n",
+        "[temporary, path] if is_new else [temporary]",
+        "[temporary]",
         "tests/disk/test_refusals.py::test_a_snapshot_that_was_not_taken_is_not_there",
     ),
     Mutant(
         "a-snapshot-that-was-there-goes",
         "coopy/disk/snapshots.py",
-        "            for left in [temporary, path] if is_new else [temporary]:\n",
-        "            for left in [temporary, path]:\n",
+        "[temporary, path] if is_new else [temporary]",
+        "[temporary, path]",
         "tests/disk/test_refusals.py::test_a_snapshot_that_was_not_taken_is_not_there",
     ),
     Mutant(
@@ -954,8 +954,8 @@ MUTANTS = [
     Mutant(
         "a-segment-has-its-name-before-it-is-synced",
         "coopy/disk/segment.py",
-        "            file.sync()\n        except BaseException:\n            segment.discard()",
-        "        except BaseException:\n            segment.discard()",
+        "            file.sync()\n        return segment\n",
+        "        return segment\n",
         "tests/disk/test_segments.py::test_a_new_segment_is_durable_by_name_before_it_is_used_and_the_old_one_before_that",
     ),
     Mutant(
