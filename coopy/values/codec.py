@@ -244,10 +244,7 @@ class Codec:
         except Exception:
             self._blame(call, parameters, domain)
         if len(data) > RECORD_BYTES_MAX:
-            raise EncodingError(
-                f"the arguments of {name}() take {len(data)} bytes; {RECORD_BYTES_MAX} are the most. "
-                f"Nothing was recorded and nothing has changed."
-            )
+            raise _too_large(name, len(data))
         if met:
             data = self._said_of(frozenset(met)) + data
         return _opaque(data), args, kwargs
@@ -825,6 +822,13 @@ def _first_line(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return f"{error}; it is deeper than {deep.DEPTH_MAX} objects, or a method that pickling calls never comes to its end"
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _too_large(name: str, size: int) -> EncodingError:
+    return EncodingError(
+        f"the arguments of {name}() take {size} bytes; {RECORD_BYTES_MAX} are the most. "
+        f"Nothing was recorded and nothing has changed."
+    )
 
 
 def _as_undecodable(error: Exception) -> CoopyError:
