@@ -37,7 +37,7 @@ from coopy.ground.storage import Log, SnapshotStore, StateWriter
 from coopy.ground.words import shown
 from coopy.migration import MARK
 from coopy.spine.agreement import Comparison
-from coopy.spine.calling import Call
+from coopy.spine.calling import Call, answering
 from coopy.spine.effects import DONE
 from coopy.spine.machine import RUNNERS, UNSURE, Machine, MissingName, running_in
 from coopy.spine.methods import Function, Method, has_unlocked_reads, is_undone
@@ -334,11 +334,11 @@ class Engine:
         """Waits for the action of a call. Raises `JournalError`, unless what the method raised is more urgent."""
         try:
             self.log.wait(index)
-        except Exception:  # A disk, or a line, that fails; after an interruption the caller is to get the interruption.
-            if failure is None or (isinstance(failure, Exception) and not isinstance(failure, INTERRUPTIONS)):
-                raise
-        except BaseException as error:
-            if failure is None:
+        except BaseException as error:  # A disk, or a line, that fails; or an interruption.
+            is_urgent = failure is not None and (not isinstance(failure, Exception) or isinstance(failure, INTERRUPTIONS))
+            if isinstance(error, Exception) and is_urgent:
+                return
+            if failure is None and not isinstance(error, Exception):
                 note(error, _COUNTS.format(method.name, index) + " It is not known whether the disk has it.")
             raise
 
@@ -712,10 +712,9 @@ class Engine:
             section.add(records, calls[:begun], instants[begun - 1])
         if failure is not None:
             calls[done].error, failure = failure, None  # Its traceback has this frame.
-            try:
+            # The caller of that action is told; those before it have returned.
+            with answering(calls[done]):
                 section.failed(methods[done], cast(BaseException, calls[done].error), None)
-            except BaseException as error:  # The caller of that action is told; those before it have returned.
-                calls[done].error = error
         return begun
 
     def _begin_each(self, calls: list[Call], encoded: Iterable[bytes | None], section: Section) -> None:
