@@ -19,7 +19,7 @@ from coopy.errors import JournalError, MissingActions, UsageError
 from coopy.ground import action, holding, log, paths
 from coopy.ground.interruption import NOT_ASIDE
 from coopy.ground.log import Bar
-from coopy.ground.raised import last_resort
+from coopy.ground.raised import last_resort, on_failure, told_as
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.weakly import weakly
@@ -119,12 +119,9 @@ class System:
         self._closed = False
         # Known before it holds anything: see `give_up`.
         _open_systems.add(self)
-        try:
+        with told_as(not_opened, basedir), on_failure(self.give_up):
             place.take(weakly(self.keeping.on_growth) if settings.snapshot_growth else None)
             self._equip(obj, settings, engine or engine_for(settings))
-        except BaseException as error:
-            self.give_up()
-            raise not_opened(error, basedir)
 
     def _equip(self, obj: Any, settings: Settings, makes: MakesEngine) -> None:
         """Makes the engine, the proxy and what lies around them; begins the state if there is none."""
@@ -173,20 +170,18 @@ class System:
         """Restores the state."""
         bar = Bar(f"restoring {os.path.basename(self.basedir)}")
         try:
-            self._proof.restore(progress or bar, None if progress else bar.loading)
-            self.keeping.acted_s = time.monotonic() - self.engine.replay_began
-            self._look_at_clock()
-            self._code = self.engine.machine.code
-            machine = self.engine.machine
-            self.place.accept(machine.header, machine.batches.sequence)
-            self._start_shadow()
-            self._refuse_uses()
-            if self.engine.deterministic:
-                self.place.stay_deterministic()
-            self._proof.look_at_state()
-        except BaseException as error:
-            self.abandon()
-            raise not_opened(error, self.basedir)
+            with told_as(not_opened, self.basedir), on_failure(self.abandon):
+                self._proof.restore(progress or bar, None if progress else bar.loading)
+                self.keeping.acted_s = time.monotonic() - self.engine.replay_began
+                self._look_at_clock()
+                self._code = self.engine.machine.code
+                machine = self.engine.machine
+                self.place.accept(machine.header, machine.batches.sequence)
+                self._start_shadow()
+                self._refuse_uses()
+                if self.engine.deterministic:
+                    self.place.stay_deterministic()
+                self._proof.look_at_state()
         finally:
             bar.finish()
 
@@ -345,10 +340,9 @@ class System:
                 self.engine.close()
                 self._end()
                 raise
-        except BaseException:
+        finally:
             if not self._closed:
                 self._closing = False  # It is still open, or closing it can go on.
-            raise
 
     def abandon(self) -> None:
         """Lets everything go without a word to the disk."""
