@@ -26,6 +26,7 @@ MODULE_LINES_MAX = 500
 # handlers, which say what holds at each moment at which an interrupt may come (docs/design/014-interrupted-actions.md).
 WRITTEN_OUT = (("coopy/spine/engine.py", "call"), ("coopy/spine/machine.py", "replay"))
 BROAD = ("Exception", "BaseException")
+HANDLERS = ROOT / "docs/internals/handlers.md"
 
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -70,13 +71,67 @@ def long_modules(path: Path) -> Iterator[str]:
         yield place(path, tree_of(path), f"{lines} lines, and no reason for it")
 
 
-def broad_handlers(path: Path) -> Iterator[ast.ExceptHandler]:
-    """Yields the handlers that catch everything."""
+Handler = ast.ExceptHandler | ast.Call | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def broad_handlers(path: Path) -> Iterator[Handler]:
+    """Yields what catches everything: handlers, `suppress`, and the ``__exit__`` of what deals with whatever its block raises."""
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ExceptHandler):
             kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
-            if any(kind is None or (isinstance(kind, ast.Name) and kind.id in BROAD) for kind in kinds):
+            if any(kind is None or _is_broad(kind) for kind in kinds):
                 yield node
+        elif isinstance(node, ast.Call):
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if called == "suppress" and any(map(_is_broad, node.args)):
+                yield node
+        elif isinstance(node, Function) and node.name in ("__exit__", "__aexit__") and _deals_with_what_is_raised(node):
+            yield node
+
+
+def _is_broad(kind: ast.expr) -> bool:
+    return getattr(kind, "attr", getattr(kind, "id", "")) in BROAD
+
+
+def _deals_with_what_is_raised(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether an ``__exit__`` looks at the exception, or does something where there is one. Many only close."""
+    kind, error = [each.arg for each in (*function.args.args, *[ast.arg("")] * 3)][1:3]
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and node.id == error and isinstance(node.ctx, ast.Load):
+            return True
+        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and node.left.id == kind:
+            return isinstance(node.ops[0], ast.IsNot)
+    return False
+
+
+def place_of(path: Path, handler: Handler) -> str:
+    """Returns in which function a handler stands, as in ``coopy/system.py System.close``."""
+    names = []
+    within: ast.AST = tree_of(path)
+    while True:
+        found = [each for each in ast.walk(within) if each is not within and isinstance(each, (*Function, ast.ClassDef))]
+        found = [each for each in found if each.lineno <= handler.lineno <= (each.end_lineno or 0)]
+        if not found:
+            return " ".join((path.relative_to(ROOT).as_posix(), ".".join(names)))
+        within = found[0]
+        names.append(found[0].name)
+
+
+@cache
+def handlers_listed() -> dict[str, tuple[int, str]]:
+    """Returns the rows of docs/internals/handlers.md: by place, how many handlers there are, and their group."""
+    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (\d+) \| (.+?) \|", HANDLERS.read_text(encoding="utf-8"), re.M)
+    return {f"{module} {function}": (int(number), group) for module, function, number, group in rows}
+
+
+def handlers_without_a_group(path: Path) -> Iterator[str]:
+    """Yields what catches everything and is not in docs/internals/handlers.md, and rows there of a module that are right no more."""
+    there = Counter(place_of(path, node) for node in broad_handlers(path))
+    module = path.relative_to(ROOT).as_posix()
+    listed = {at: number for at, (number, _) in handlers_listed().items() if at.split(" ")[0] == module}
+    for at in sorted({*there, *listed}):
+        if there[at] != listed.get(at, 0):
+            yield f"{at}: {there[at]} handlers catch everything, and {HANDLERS.name} lists {listed.get(at, 0)}"
 
 
 @cache
@@ -86,8 +141,12 @@ def never_returning() -> frozenset[str]:
     return frozenset(each.name for each in functions if isinstance(each.returns, ast.Name) and each.returns.id == "NoReturn")
 
 
-def raises(node: ast.ExceptHandler) -> bool:
+def raises(node: Handler) -> bool:
     """Whether a handler ends by raising, so that it undoes something, or raises one exception in place of another."""
+    if isinstance(node, ast.Call):
+        return False
+    if isinstance(node, Function):
+        return not (isinstance(node.returns, ast.Name) and node.returns.id == "bool")
     last = node.body[-1]
     if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
         called = last.value.func
@@ -95,7 +154,7 @@ def raises(node: ast.ExceptHandler) -> bool:
     return isinstance(last, ast.Raise)
 
 
-def swallowing_handlers(path: Path) -> Iterator[ast.ExceptHandler]:
+def swallowing_handlers(path: Path) -> Iterator[Handler]:
     """Yields the handlers that catch everything and may go on without raising."""
     return (node for node in broad_handlers(path) if not raises(node))
 
@@ -104,7 +163,10 @@ def handlers_without_a_reason(path: Path) -> Iterator[str]:
     """Yields the handlers that catch everything, do not raise at their end, and do not say why."""
     comments = comments_of(path)
     for node in swallowing_handlers(path):
-        if not any(line in comments for line in range(node.lineno - 1, (node.end_lineno or node.lineno) + 1)):
+        # A class that does nothing else says so at its head.
+        if not isinstance(node, Function) and not any(
+            line in comments for line in range(node.lineno - 1, (node.end_lineno or node.lineno) + 1)
+        ):
             yield place(path, node, "catches everything, and does not say why")
 
 
@@ -171,7 +233,14 @@ def _is_command(node: ast.AST) -> bool:
     return any(isinstance(each, ast.Call) for each in getattr(node, "decorator_list", ()))
 
 
-CHECKS = (long_functions, long_modules, handlers_without_a_reason, numbers_without_a_reason, unused_names)
+CHECKS = (
+    long_functions,
+    long_modules,
+    handlers_without_a_reason,
+    handlers_without_a_group,
+    numbers_without_a_reason,
+    unused_names,
+)
 
 if __name__ == "__main__":
     for check in CHECKS:
