@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from coopy.disk import child
-from coopy.errors import CoopyError
+from coopy.errors import CoopyError, StorageError
 from coopy.ground import log
 from coopy.ground.weakly import weakly
 from coopy.options import REFUSE, Settings
@@ -122,7 +122,7 @@ class Comparing:
     def _was_compared(self, found: dict[str, Any]) -> None:
         """Hears what the state was found to be with which the system was opened."""
         if found["path"] is not None:
-            start = max((index for index in self._place.snapshots.indexes() if index <= found["index"]), default=0)
+            start = max((index for index in self._kept() if index <= found["index"]), default=0)
             difference = agreement.Difference(-1, found["index"], found["path"])
             self._diverged(
                 proving.explained(difference, start, self._actions, "opening"),
@@ -131,7 +131,7 @@ class Comparing:
 
     def check_itself(self, newest: int) -> None:
         """Has a child replay from the snapshot before the newest one, and compare with the live state."""
-        indexes = [index for index in self._place.snapshots.indexes() if index < newest]
+        indexes = [index for index in self._kept() if index < newest]
         now = time.monotonic()
         if not self._checks_itself or not indexes or self._beside is not None or now < self._check_due:
             return
@@ -139,6 +139,14 @@ class Comparing:
         if newest - base > CHECK_ACTIONS_MAX or not self._has_room_for(newest):
             return
         self._run_beside(lambda machine: beside.checked(machine, basedir, cls, base), self._was_checked)
+
+    def _kept(self) -> list[int]:
+        """Returns the indexes of the snapshots. If they can't be listed, there are none to compare with, and a snapshot is still taken."""
+        try:
+            return self._place.snapshots.indexes()
+        except StorageError as error:
+            log.warn("%s: the state is not compared with what replay gives: %s", self._name, error)
+            return []
 
     def _has_room_for(self, index: int) -> bool:
         """Whether a second state is small enough to be made beside this one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import shutil
 import threading
 import time
@@ -398,6 +399,26 @@ def test_a_system_that_is_repeatable_checks_itself_and_tells_nothing(
         assert here.status()["self_check"]["last"] == 5 and here.status()["self_check"]["problem"] is None
         assert here.status()["divergence"] is None
     assert errors(caplog) == []
+
+
+def test_a_snapshot_is_taken_also_if_the_ones_before_it_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with control(opened(tmp_path)) as here:
+        here.system.add(1)
+        names, here_alone = Calls.names, os.getpid()
+
+        def not_here(self: Calls, path: str) -> list[str]:
+            if os.getpid() == here_alone:  # The child that writes the snapshot lists them, too.
+                raise OSError(errno.EDQUOT, "Disk quota exceeded")
+            return names(self, path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Calls, "names", not_here)
+            assert here.take_snapshot() == 1
+        assert "the state is not compared with what replay gives" in caplog.text
+        here.system.add(2)
+        assert here.take_snapshot() == 2
 
 
 def test_a_system_that_is_not_to_check_itself_does_not(tmp_path: Path) -> None:
