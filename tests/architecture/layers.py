@@ -26,7 +26,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "__main__ base pytest_plugin tests",
         "cli",
         "aio batteries testing tools",
-        "opening",
+        "opening sync",
         "replication",
         "system",
         "control proof",

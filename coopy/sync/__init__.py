@@ -1,0 +1,10 @@
+"""Locks, elections and what else processes need to take turns: on one machine, or on the nodes of a cluster.
+
+The guide docs/guides/locks.md says what is promised, and which of them is for what.
+"""
+
+from __future__ import annotations
+
+from coopy.sync.ticks import Count, Ticks
+
+__all__ = ["Count", "Ticks"]
