@@ -45,7 +45,7 @@ from coopy.errors import (
     UsageError,
 )
 from coopy.ground.log import LiveOnly
-from coopy.ground.running import replaying
+from coopy.ground.running import action_index, replaying
 from coopy.opening import init_persistent_system, init_system
 from coopy.past.reading import replay
 from coopy.spine.effects import effect_id, on_commit
@@ -93,6 +93,7 @@ __all__ = [
     "UnsupportedFormat",
     "UsageError",
     "abort_exception",
+    "action_index",
     "clock",
     "close_all",
     "code_version",

@@ -6,10 +6,12 @@ its attributes hold.
         PrevalentError        the domain class does what replay cannot repeat
         PrunedPast            the state that is asked for is older than what is kept
         OnlyLooking           a system is not opened by a module that a tool imports
+        NotHeld               a lock is released, or used, that is not held (also a RuntimeError)
       EncodingError           an argument or the state cannot be turned into bytes
       DecodingError           stored bytes name a class or a function that is no longer there
       SystemClosed            the system is closed, or belongs to another process
       DirectoryInUse          another process, or this one, has the directory open
+      LockLost                a lock, or a place in its queue, is not this process's any more
       JournalError            the disk refused (also an OSError, with its errno)
       SnapshotError           a snapshot could not be taken; the system goes on
       CheckFailed           found by check=True
@@ -120,6 +122,13 @@ class OnlyLooking(UsageError):
         )
 
 
+class NotHeld(UsageError, RuntimeError):
+    """A lock is released, or is to be used, that nobody holds by this handle. Nothing has changed.
+
+    See docs/guides/locks.md.
+    """
+
+
 class EncodingError(CoopyError, TypeError):
     """A value cannot be encoded. Nothing was recorded and nothing has changed.
 
@@ -165,6 +174,25 @@ class SystemClosed(CoopyError):
 
     See docs/guides/limits.md.
     """
+
+
+class LockLost(CoopyError):
+    """A lock was lost while it was held, or a place in its queue while it was waited for; others may have the lock by now.
+
+    ``name`` of the lock, ``token`` with which it was held (0 for a place in the queue), ``why`` it was lost.
+
+    See docs/guides/locks.md.
+    """
+
+    def __init__(self, name: str, token: int, why: str) -> None:
+        self.name = name
+        self.token = token
+        self.why = why
+        what = f"the lock {name!r}, held with token {token}," if token else f"the place in the queue of the lock {name!r}"
+        super().__init__(
+            f"{what} is lost: {why}. Others may hold it by now: stop what needed it, and acquire it again. What was done "
+            f"with a token that is smaller than that of a later holder is refused where a Fenced is asked."
+        )
 
 
 class DirectoryInUse(CoopyError):

@@ -46,3 +46,15 @@ def replaying() -> bool:
     """
     machine = current.machine
     return machine is not None and machine.replaying
+
+
+def action_index() -> int:
+    """Returns the index of the action that runs; 0 outside of one, as in a read, or in a test of a plain object.
+
+    It is the same on all nodes and in every replay, and larger in each action than in all before: what an action gives out can be
+    numbered by it. Two questions in one action agree.
+
+    >>> self.orders[action_index()] = order
+    """
+    machine = current.machine
+    return 0 if machine is None else machine.index

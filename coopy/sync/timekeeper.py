@@ -1,0 +1,122 @@
+"""Writes the ticks of a `coopy.sync.ticks.Ticks`, from one process of all that could.
+
+A `Timekeeper` runs in each process that has a lock open. It reads how time stands, and writes a tick if its process is the timekeeper,
+or a claim if that should be so: at once if its node leads, or if there are no other nodes; otherwise if nothing was counted for more
+than two intervals although something waits for time. That only one of them writes is a matter of economy: `Ticks` is right whoever
+writes what.
+
+It measures from when it saw the newest beat, and never looks at the time of day. A claim gives every lease its full time again, so two
+processes that both take themselves for the one that leads must not take the role from each other for ever: who has lost it claims
+for leading only after it has not led in between.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from coopy.errors import CoopyError, SystemClosed
+from coopy.sync import boot
+from coopy.sync.ticks import Count
+
+SILENT_INTERVALS = 2
+"""A timekeeper that is well writes one tick an interval, and one may be late."""
+RETRY_NS = 100_000_000
+"""What could not be written is tried again ten times a second, as nothing else tells when it could."""
+_NS = 1_000_000_000  # Nanoseconds in a second.
+
+
+class Counting(Protocol):
+    """What a timekeeper asks of the system whose time it keeps. Called outside of any action."""
+
+    def count(self) -> Count:
+        """Returns how time stands: `Ticks.count`."""
+        ...
+
+    def tick(self, timekeeper: str, beat: int, elapsed_ns: int) -> object:
+        """Records a tick: `Ticks.tick`."""
+        ...
+
+    def claim(self, timekeeper: str, beat: int) -> object:
+        """Records a claim: `Ticks.claim`."""
+        ...
+
+    def leads(self) -> bool:
+        """Whether this node leads, or there are no others. Nothing but speed depends on the answer."""
+        ...
+
+
+class Timekeeper:
+    """One process's. ``name`` is no other process's, and no other timekeeper's of this process."""
+
+    def __init__(self, name: str, system: Counting) -> None:
+        self.name = name
+        self.problem: CoopyError | None = None
+        """Why what was to be written last was not."""
+        self._system = system
+        self._beat = -1
+        self._seen_ns = 0
+        """When the newest beat was seen."""
+        self._was = False
+        """Whether this process has had the role, since it began to lead."""
+        self._bell = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Writes, in a thread, until `close`, or until the system is closed. Raises RuntimeError if there can't be one more."""
+        self._thread = threading.Thread(target=self._run, name=f"coopy timekeeper {self.name}", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Has it look again: something has changed."""
+        self._bell.set()
+
+    def close(self) -> None:
+        """Ends it. Does not wait for what it writes."""
+        self._closed = True
+        self._bell.set()
+
+    def step(self) -> int | None:
+        """Writes what is due. Returns after how many nanoseconds more may be, 0 if at once; None if not before something changes.
+
+        Raises what the system raises.
+        """
+        count = self._system.count()
+        # After it was read, so that it is not before the beat was recorded.
+        now = boot.now_ns()
+        if not count.interval_ns:
+            self._beat = -1
+            return None
+        if count.beat != self._beat:
+            self._beat, self._seen_ns = count.beat, now
+        elapsed = now - self._seen_ns
+        if count.timekeeper == self.name:
+            self._was = True
+            due = min(count.interval_ns, count.due_ns)
+            if elapsed < due:
+                return due - elapsed
+            self._system.tick(self.name, count.beat, elapsed)
+            return 0
+        leads = self._system.leads()
+        self._was = self._was and leads
+        silence = SILENT_INTERVALS * count.interval_ns
+        if (leads and not self._was) or elapsed > silence:
+            self._system.claim(self.name, count.beat)
+            return 0
+        # Who leads may change without an action.
+        return min(count.interval_ns, silence + 1 - elapsed)
+
+    def _run(self) -> None:
+        while not self._closed:
+            # Before the look: what changes while it looks is looked at again.
+            self._bell.clear()
+            try:
+                wait_ns = self.step()
+                self.problem = None
+            except SystemClosed:
+                return
+            except CoopyError as error:  # No majority, a full disk: leases go on meanwhile, as no time is counted.
+                self.problem, wait_ns = error, RETRY_NS
+            if wait_ns != 0 and not self._closed:
+                self._bell.wait(None if wait_ns is None else wait_ns / _NS)
