@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
         basedir: str
         on_code_version_changed: Callable[[int, int], object]
+        before_closing: list[Callable[[], object]]
 
         @property
         def engine(self) -> Engine:
@@ -224,6 +225,13 @@ class Control:
         It is called outside any action, and must not change the system by other means than its methods.
         """
         self._system.on_code_version_changed = function
+
+    def before_closing(self, function: Callable[[], object]) -> None:
+        """Calls a function when the system is about to be closed and still takes calls; once, in the thread that closes it.
+
+        It is not called if the process ends without closing the system. What it raises is logged.
+        """
+        self._system.before_closing.append(function)
 
     # -- of replicated systems; on one machine there is nobody to agree with
 

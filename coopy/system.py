@@ -105,6 +105,7 @@ class System:
         self.basedir = basedir = place.name
         self.opener = threading.get_ident()
         self.on_code_version_changed: Callable[[int, int], object] = lambda before, after: None
+        self.before_closing: list[Callable[[], object]] = []
         self._telling = threading.RLock()
         self._cls: type = obj if isinstance(obj, type) else type(obj)
         self._controls = controls
@@ -315,6 +316,8 @@ class System:
         if self.engine.aside() != NOT_ASIDE:
             self.engine.run_afterwards("close()", self.close)
             return
+        if current.machine is not self.engine.machine:
+            self._tell_of_closing()
         try:
             try:
                 self._closing = True
@@ -343,6 +346,10 @@ class System:
         finally:
             if not self._closed:
                 self._closing = False  # It is still open, or closing it can go on.
+
+    def _tell_of_closing(self) -> None:
+        while self.before_closing:
+            log.call_back(self.basedir, self.before_closing.pop(0))
 
     def abandon(self) -> None:
         """Lets everything go without a word to the disk."""

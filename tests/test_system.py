@@ -1145,3 +1145,15 @@ def test_a_directory_of_an_older_release_is_refused_and_left_as_it_is(tmp_path: 
     with pytest.raises(ForeignDirectory, match="Nothing was changed"):
         init_system(Counter, tmp_path)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_who_wants_to_be_told_is_told_before_the_system_is_closed_once_and_while_it_takes_calls(tmp_path: Path) -> None:
+    system = init_system(Counter, tmp_path / "data")
+    told: list[int] = []
+    control(system).before_closing(lambda: 1 // 0)
+    control(system).before_closing(lambda: told.append(system.add(7)))
+    control(system).close()
+    control(system).close()
+    assert told == [7]
+    with init_system(Counter, tmp_path / "data") as again:
+        assert again.total == 7

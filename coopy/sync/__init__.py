@@ -5,7 +5,8 @@ The guide docs/guides/locks.md says what is promised, and which of them is for w
 
 from __future__ import annotations
 
+from coopy.sync.lock import Lock, RLock
 from coopy.sync.locks import Locks
 from coopy.sync.ticks import Count, Ticks
 
-__all__ = ["Count", "Locks", "Ticks"]
+__all__ = ["Count", "Lock", "Locks", "RLock", "Ticks"]

@@ -13,8 +13,9 @@ for leading only after it has not led in between.
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import Any, Protocol
 
+from coopy import control
 from coopy.errors import CoopyError, SystemClosed
 from coopy.sync import boot
 from coopy.sync.ticks import Count
@@ -23,7 +24,6 @@ SILENT_INTERVALS = 2
 """A timekeeper that is well writes one tick an interval, and one may be late."""
 RETRY_NS = 100_000_000
 """What could not be written is tried again ten times a second, as nothing else tells when it could."""
-_NS = 1_000_000_000  # Nanoseconds in a second.
 
 
 class Counting(Protocol):
@@ -46,6 +46,33 @@ class Counting(Protocol):
         ...
 
 
+class CountingSystem:
+    """A system with locks, as a timekeeper sees it."""
+
+    def __init__(self, system: Any) -> None:
+        self._system = system
+
+    def count(self) -> Count:
+        """Returns how time stands."""
+        found: Count = self._system.see_locks("count")
+        return found
+
+    def tick(self, timekeeper: str, beat: int, elapsed_ns: int) -> object:
+        """Records a tick."""
+        found: object = self._system.change_locks("tick", timekeeper, beat, elapsed_ns)
+        return found
+
+    def claim(self, timekeeper: str, beat: int) -> object:
+        """Records a claim."""
+        found: object = self._system.change_locks("claim", timekeeper, beat)
+        return found
+
+    def leads(self) -> bool:
+        """Whether this node leads, or there are no others."""
+        status = control(self._system).status()
+        return "leader" not in status or status["leader"] == status["self"]
+
+
 class Timekeeper:
     """One process's. ``name`` is no other process's, and no other timekeeper's of this process."""
 
@@ -59,7 +86,7 @@ class Timekeeper:
         """When the newest beat was seen."""
         self._was = False
         """Whether this process has had the role, since it began to lead."""
-        self._bell = threading.Event()
+        self._bell = boot.Bell()
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -70,12 +97,12 @@ class Timekeeper:
 
     def wake(self) -> None:
         """Has it look again: something has changed."""
-        self._bell.set()
+        self._bell.ring()
 
     def close(self) -> None:
         """Ends it. Does not wait for what it writes."""
         self._closed = True
-        self._bell.set()
+        self._bell.ring()
 
     def step(self) -> int | None:
         """Writes what is due. Returns after how many nanoseconds more may be, 0 if at once; None if not before something changes.
@@ -109,8 +136,6 @@ class Timekeeper:
 
     def _run(self) -> None:
         while not self._closed:
-            # Before the look: what changes while it looks is looked at again.
-            self._bell.clear()
             try:
                 wait_ns = self.step()
                 self.problem = None
@@ -118,5 +143,6 @@ class Timekeeper:
                 return
             except CoopyError as error:  # No majority, a full disk: leases go on meanwhile, as no time is counted.
                 self.problem, wait_ns = error, RETRY_NS
-            if wait_ns != 0 and not self._closed:
-                self._bell.wait(None if wait_ns is None else wait_ns / _NS)
+            # What has changed since the look has rung it.
+            if not self._closed:
+                self._bell.wait(wait_ns)

@@ -1,0 +1,57 @@
+"""What this process knows of each try to get a lock, and of the leases that these share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from coopy.sync import boot
+from coopy.sync.locks import WAITS
+
+ASKS, HOLDS, LOST, OVER = "asks", "holds", "lost", "over"
+
+_thread = threading.local()
+
+
+def this_thread() -> object:
+    """Returns what no other thread has, not even one that gets the number of this one after its end."""
+    found: object = _thread.__dict__.setdefault("itself", object())
+    return found
+
+
+class Claim:
+    """One try of a handle to get a lock, from before it asks until it is over."""
+
+    def __init__(self, name: str, owner: str, session: Session, on_lost: Callable[[Claim], object]) -> None:
+        self.name = name
+        self.owner = owner
+        self.session = session
+        self.state = ASKS
+        self.token = 0
+        self.place = WAITS
+        """What was heard of it last: a token, `WAITS` or `GONE`."""
+        self.is_known = False
+        """Whether the system has answered that it has it."""
+        self.why = ""
+        """Why it was lost."""
+        self.thread = this_thread()
+        self.moved = threading.Event()
+        """Set when `place` or `state` may be another one."""
+        self.on_lost = on_lost
+
+
+class Session:
+    """The lease that all claims of one length share."""
+
+    def __init__(self, id: str, ttl: float) -> None:
+        self.id = id
+        self.ttl = ttl
+        self.ttl_ns = round(ttl * boot.NS)
+        self.until_ns = 0
+        """The holder's own deadline."""
+        self.claims: dict[str, Claim] = {}
+        """By owner."""
+        self.sent_ns = 0
+        """When it was renewed last, or that was tried."""
+        self.is_stale = False
+        """Whether the system may have an owner that is not known here any more."""

@@ -1,0 +1,482 @@
+"""What this process is to the locks of one system: its sessions, who of it holds or waits, and the threads that see to it.
+
+All handles of a system in a process share one `Presence`. It has a session for each length of lease that is in use, and four threads, none
+of them a caller's: one renews the sessions; one looks when the holder's own time is over, and never asks the system anything, so that it
+is not held up by it; one is told of actions, and wakes those whose turn has come; and the timekeeper (`coopy.sync.timekeeper`).
+
+**The holder's own deadline** runs from before the acquisition or the renewal was sent, by the clock of `coopy.sync.boot`, and is over
+after two thirds of the lease. The others can't have the lock before all of it is over, which is counted from when that was recorded. What was lost stays
+lost: a later renewal of the session does not bring it back. So `_confirm` looks at the clock before it sets a later deadline.
+
+What the state has and nobody here knows of any more (a call whose outcome is not known, a waiter that was interrupted) is taken out with
+the next renewal, which names all owners that are known here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from coopy import SystemClosed, UsageError, control
+from coopy.errors import CoopyError, LockLost
+from coopy.sync import boot
+from coopy.sync.claims import ASKS, HOLDS, LOST, OVER, Claim, Session, this_thread
+from coopy.sync.locks import GONE, WAITS
+from coopy.sync.ticks import TICKS_PER_LEASE
+from coopy.sync.timekeeper import CountingSystem, Timekeeper
+
+RENEWALS = 3
+"""So often a session is renewed in the time of its lease: two may fail, and the third still comes before it is over."""
+HELD_OF, HELD = 3, 2
+"""The holder stops after two thirds. By then a renewal has failed for a third, and the others can't have the lock for another third."""
+TELL_PAUSE_S = 0.001
+"""A busy system does not wake this process more often than a thousand times a second, and a waiter is not later by more."""
+GOODBYE_S = 2.0
+"""A process that ends gives its locks back, but does not wait longer than that for a cluster which can't be reached."""
+
+FOREVER_NS = 2**62
+"""Longer than any machine runs."""
+
+
+class Presence:
+    """This process, to the locks of one system. Its members may be called by any thread, outside of any action."""
+
+    def __init__(self, system: Any) -> None:
+        self.system = system
+        self.pid = os.getpid()
+        self.id = f"{socket.gethostname()}:{self.pid}:{os.urandom(6).hex()}"
+        self.closed = False
+        self._lock = threading.RLock()
+        self._sessions: dict[float, Session] = {}
+        self._handles = 0
+        self._forgotten: deque[set[Claim]] = deque()
+        """What handles held that nobody has any more."""
+        self._number = 0
+        self._changes = -1
+        self._renew_bell = boot.Bell()
+        self._watch_bell = boot.Bell()
+        self._ended = threading.Event()
+        self._subscription: Any = None
+        self.timekeeper = Timekeeper(self.id, CountingSystem(system))
+
+    def _start(self) -> None:
+        controls = control(self.system)
+        self._subscription = controls.subscribe(self._told, ended=self._end)
+        controls.before_closing(_weakly(self))
+        for work in (self._renew_on, self._watch):
+            threading.Thread(target=work, name=f"coopy sync {self.id}", daemon=True).start()
+        self.timekeeper.start()
+
+    # -- calls of the system
+
+    def change(self, what: str, *args: Any) -> Any:
+        """Makes a call that is recorded. Raises what the system raises."""
+        return self.system.change_locks(what, *args)
+
+    def see(self, what: str, *args: Any) -> Any:
+        """Makes a call that is not. Raises what the system raises."""
+        return self.system.see_locks(what, *args)
+
+    # -- for handles
+
+    def acquire(self, name: str, ttl: float, wait: bool, limit: int, on_lost: Callable[[Claim], object]) -> Claim:
+        """Asks for a lock. Returns what came of it: a claim that holds, one that asks on (only with ``wait``), or one that is over.
+
+        Raises what the system raises; then nothing is held, and what the system may have of it is taken out later.
+        """
+        with self._lock:
+            if self.closed:
+                raise SystemClosed(f"the handles of {self.system!r} are closed, or it is")
+            session = self._sessions.setdefault(ttl, Session(f"{self.id}/{ttl!r}", ttl))
+            self._number += 1
+            claim = Claim(name, f"{self.id}/{self._number}", session, on_lost)
+            session.claims[claim.owner] = claim
+            sent = boot.now_ns()
+        try:
+            token = self.change("acquire", name, claim.owner, session.id, ttl, wait, limit)
+        except BaseException as error:
+            self.abandon(claim, isinstance(error, UsageError))
+            raise
+        with self._lock:
+            self._confirm(session, sent)
+            if not token and not wait:
+                self._forget(claim)
+                return claim
+            claim.is_known = True
+            self._take(claim, token)
+        self._renew_bell.ring()
+        self.timekeeper.wake()
+        return claim
+
+    def wait(self, claim: Claim, until_ns: int | None) -> bool:
+        """Waits until a claim holds, or until a moment of `boot.now_ns`. Returns whether it holds; if not, it is over.
+
+        Raises `LockLost` if its place in the queue is gone, `SystemClosed`.
+        """
+        try:
+            while True:
+                claim.moved.clear()
+                if claim.state == ASKS and claim.place == WAITS:
+                    # What came of it before it was known here was told to nobody.
+                    place = self.see("place", claim.owner)
+                    with self._lock:
+                        self._take(claim, place)
+                if claim.state != ASKS:
+                    break
+                left_ns = FOREVER_NS if until_ns is None else until_ns - boot.now_ns()
+                if left_ns <= 0:
+                    return self._leave(claim)
+                if claim.place != WAITS:
+                    # It was given, but the session was not renewed in time: it is safe to hold it only once it is.
+                    left_ns = min(left_ns, self._try_to_renew(claim.session))
+                if claim.state == ASKS:
+                    claim.moved.wait(min(left_ns / boot.NS, threading.TIMEOUT_MAX))
+        except BaseException:
+            self.abandon(claim)
+            raise
+        if claim.state == LOST:
+            raise LockLost(claim.name, 0, claim.why)
+        return claim.state == HOLDS
+
+    def cancel(self, claim: Claim) -> None:
+        """Has a claim be over that waits, and whoever waits for it be told."""
+        if os.getpid() != self.pid:
+            return
+        with self._lock:
+            if claim.state == ASKS:
+                self.abandon(claim)
+                claim.moved.set()
+
+    def holds(self, claim: Claim) -> bool:
+        """Returns whether a claim still holds its lock, by this process's clock, and without a call of the system."""
+        if os.getpid() != self.pid:
+            return False
+        if claim.state == HOLDS and boot.now_ns() >= claim.session.until_ns:
+            self._expire(claim.session)
+        return claim.state == HOLDS
+
+    def release(self, claim: Claim) -> bool:
+        """Gives a lock back. Returns False if it was lost before. If the system can't be reached, it is given back as soon as it can be."""
+        if os.getpid() != self.pid:
+            return False
+        with self._lock:
+            if not self.holds(claim):
+                return False
+            claim.state = OVER
+        try:
+            released: bool = self.change("release", claim.name, claim.token)
+        except SystemClosed:
+            self.abandon(claim, True)
+            raise
+        except CoopyError:
+            self.abandon(claim)
+            return True
+        except BaseException:
+            self.abandon(claim)
+            raise
+        with self._lock:
+            self._forget(claim)
+        return released
+
+    def abandon(self, claim: Claim, is_unknown: bool = False) -> None:
+        """Forgets a claim, and has the system forget it too, unless it never knew of it."""
+        if os.getpid() != self.pid:
+            return
+        with self._lock:
+            if claim.state != LOST:
+                claim.state = OVER
+            self._forget(claim)
+            if not is_unknown:
+                claim.session.is_stale = True
+                self._renew_bell.ring()
+
+    def renew(self, claim: Claim) -> None:
+        """Renews the session of a claim now. Raises what the system raises."""
+        self._renew(claim.session)
+
+    def others_of_this_thread(self, name: str, mine: Claim | None) -> Claim | None:
+        """Returns a claim by which this thread holds a lock of that name, if it is not that one."""
+        with self._lock:
+            for session in self._sessions.values():
+                for claim in session.claims.values():
+                    if claim.name == name and claim.thread is this_thread() and claim is not mine and claim.state == HOLDS:
+                        return claim
+        return None
+
+    def enter(self) -> None:
+        """Says that there is a handle more."""
+        self._handles += 1
+
+    def forget_handle(self, held: set[Claim]) -> None:
+        """Says that nobody has a handle any more. May be called by a finalizer, in between of anything."""
+        self._forgotten.append(held)
+        self._renew_bell.ring()
+
+    def leave(self) -> None:
+        """Says that there is a handle less. With the last one all ends."""
+        if os.getpid() != self.pid:
+            return
+        with _guard:
+            self._handles -= 1
+            is_last = not self._handles
+            if is_last and _here.get(id(self.system)) is self:
+                del _here[id(self.system)]  # The next handle has a presence of its own.
+        if is_last:
+            self.close()
+
+    def close(self) -> None:
+        """Gives everything back, and ends. Does not wait for long for a system that does not answer."""
+        if os.getpid() != self.pid:
+            return
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            sessions = [session.id for session in self._sessions.values() if session.claims or session.is_stale]
+        if sessions:
+            self._say_goodbye(sessions)
+        self._end()
+        if self._subscription is not None:
+            self._subscription.close()
+
+    # -- what becomes of claims; all with the lock held
+
+    def _take(self, claim: Claim, place: int) -> None:
+        """Takes what was heard of a claim that asks."""
+        if claim.state != ASKS or place == WAITS:
+            return
+        claim.place = place
+        if place == GONE:
+            self._lose(claim, "this process did not renew its place for longer than the lease, or it was taken away")
+        elif boot.now_ns() < claim.session.until_ns:
+            claim.state, claim.token = HOLDS, place
+            self._watch_bell.ring()
+        claim.moved.set()
+
+    def _confirm(self, session: Session, sent_ns: int) -> None:
+        """Takes that the system has renewed a session by what was sent at that moment."""
+        if boot.now_ns() >= session.until_ns:
+            self._expire(session)
+        session.sent_ns = max(session.sent_ns, sent_ns)
+        session.until_ns = max(session.until_ns, sent_ns + session.ttl_ns * HELD // HELD_OF)
+        self._watch_bell.ring()
+
+    def _expire(self, session: Session) -> None:
+        with self._lock:
+            if boot.now_ns() >= session.until_ns:
+                for claim in [each for each in session.claims.values() if each.state == HOLDS]:
+                    self._lose(claim, f"it could not be renewed for {session.ttl * HELD / HELD_OF:g} s, two thirds of its time")
+
+    def _lose(self, claim: Claim, why: str) -> None:
+        held = claim.state == HOLDS
+        claim.state, claim.why = LOST, why
+        self._forget(claim)
+        claim.session.is_stale = True
+        self._renew_bell.ring()
+        claim.moved.set()
+        if held:
+            # In a thread of its own: what one user does when a lock is lost must not hold up what another is told.
+            thread = threading.Thread(target=claim.on_lost, args=(claim,), name=f"coopy lost {claim.name}", daemon=True)
+            with suppress(RuntimeError):  # The interpreter ends, and with it all that needed the lock.
+                thread.start()
+
+    def _forget(self, claim: Claim) -> None:
+        claim.session.claims.pop(claim.owner, None)
+        if claim.state == ASKS:
+            claim.state = OVER
+
+    def _leave(self, claim: Claim) -> bool:
+        """Gives up waiting. Returns whether the lock was given meanwhile, and is held."""
+        try:
+            place = self.change("leave", claim.owner)
+        except CoopyError:
+            place = GONE
+        with self._lock:
+            self._take(claim, max(place, WAITS))
+            if claim.state == HOLDS:
+                return True
+        self.abandon(claim, place == WAITS)
+        return False
+
+    # -- threads
+
+    def _told(self, first: int, last: int) -> None:
+        try:
+            with self._lock:
+                waiting = [
+                    claim for session in self._sessions.values() for claim in session.claims.values() if claim.state == ASKS
+                ]
+                waiting = [claim for claim in waiting if claim.is_known]
+            found = self.see("news", self._changes, [claim.owner for claim in waiting])
+        except CoopyError:
+            return  # It is closed, or being closed.
+        if found is not None:
+            self._changes, places = found
+            with self._lock:
+                for claim, place in zip(waiting, places, strict=True):
+                    self._take(claim, place)
+            self.timekeeper.wake()
+        self._ended.wait(TELL_PAUSE_S)
+
+    def _renew_on(self) -> None:
+        while not self._ended.is_set():
+            while self._forgotten:
+                for claim in self._forgotten.popleft():
+                    self.abandon(claim)
+                self.leave()
+            due_ns: int | None = None
+            with self._lock:
+                sessions = [each for each in self._sessions.values() if each.claims or each.is_stale]
+            for session in sessions:
+                left = session.sent_ns + session.ttl_ns // RENEWALS - boot.now_ns()
+                if left <= 0 or session.is_stale:
+                    left = self._try_to_renew(session)
+                due_ns = left if due_ns is None else min(due_ns, left)
+            self._renew_bell.wait(due_ns)
+
+    def _try_to_renew(self, session: Session) -> int:
+        """Renews a session. Returns after how many nanoseconds that is to be done again."""
+        try:
+            self._renew(session)
+            return session.sent_ns + session.ttl_ns // RENEWALS - boot.now_ns()
+        except CoopyError:
+            # No majority, a full disk, or it is closed: the holder's own deadline says when that is too long.
+            return session.ttl_ns // RENEWALS // TICKS_PER_LEASE
+
+    def _renew(self, session: Session) -> None:
+        """Renews a session, and learns what has become of its claims. Raises what the system raises."""
+        with self._lock:
+            known = [claim for claim in session.claims.values() if claim.is_known]
+            owners = list(session.claims)
+            was_stale, session.is_stale = session.is_stale, False
+            sent = boot.now_ns()
+        try:
+            found = self.change("renew", session.id, owners)
+        except BaseException:
+            session.is_stale = session.is_stale or was_stale
+            raise
+        with self._lock:
+            session.sent_ns = sent
+            if found is not None:
+                self._confirm(session, sent)
+            for claim in known:
+                place = GONE if found is None else found.get(claim.owner, GONE)
+                if claim.state == HOLDS and place != claim.token:
+                    self._lose(claim, "its session has ended, or it was taken away")
+                else:
+                    self._take(claim, place)
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            with self._lock:
+                held = [
+                    session
+                    for session in self._sessions.values()
+                    if any(each.state == HOLDS for each in session.claims.values())
+                ]
+            left_ns: int | None = None
+            for session in held:
+                left = session.until_ns - boot.now_ns()
+                if left <= 0:
+                    self._expire(session)
+                else:
+                    # Not all of it at once: a thread does not wait on while the machine sleeps, and the clock goes on.
+                    left = min(left, session.ttl_ns // TICKS_PER_LEASE)
+                    left_ns = left if left_ns is None else min(left_ns, left)
+            self._watch_bell.wait(left_ns)
+
+    # -- the end
+
+    def _say_goodbye(self, sessions: list[str]) -> None:
+        def end() -> None:
+            with suppress(CoopyError):  # Then they end when their time is over.
+                for session in sessions:
+                    self.change("end", session)
+
+        thread = threading.Thread(target=end, name="coopy sync goodbye", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # The interpreter ends.
+            end()
+        else:
+            thread.join(GOODBYE_S)
+
+    def _end(self) -> None:
+        """Ends the threads, and lets nobody wait any more."""
+        self._ended.set()
+        with self._lock:
+            self.closed = True
+            if _here.get(id(self.system)) is self:
+                del _here[id(self.system)]
+            claims = [claim for session in self._sessions.values() for claim in session.claims.values()]
+            for claim in claims:
+                if claim.state in (ASKS, HOLDS):
+                    self._lose(claim, "the system was closed, or the handle was")
+        self.timekeeper.close()
+        self._renew_bell.ring()
+        self._watch_bell.ring()
+
+
+_here: dict[int, Presence] = {}
+"""By id() of the system, which is kept by its presence, and so is no other's."""
+_guard = threading.Lock()
+
+
+def of(system: Any) -> Presence:
+    """Returns the presence of this process in a system, for one handle more. Raises `UsageError` if the system has no locks."""
+    if not callable(getattr(type(system), "change_locks", None)) or not callable(getattr(type(system), "see_locks", None)):
+        raise UsageError(
+            f"{system!r} has no locks: it must be a system of coopy.sync.Locks, or of a class that has the methods change_locks and "
+            f"see_locks (see docs/guides/locks.md), opened with coopy.init_system"
+        )
+    control(system)  # A plain object would not record anything.
+    with _guard:
+        found = _here.get(id(system))
+        if found is None or found.closed:
+            found = _here[id(system)] = Presence(system)
+            try:
+                found._start()
+            except BaseException:
+                found._end()
+                raise
+        found.enter()
+        return found
+
+
+def _weakly(presence: Presence) -> Callable[[], object]:
+    """Returns what closes a presence and does not keep it."""
+    reference = weakref.ref(presence)
+
+    def close() -> None:
+        found = reference()
+        if found is not None:
+            found.close()
+
+    return close
+
+
+def _leave_all() -> None:
+    """Gives back what this process holds when it ends."""
+    for each in list(_here.values()):
+        each.close()
+
+
+atexit.register(_leave_all)
+
+
+def _forked() -> None:
+    """In a forked child: it owns nothing, and no lock that a thread of its parent had is touched."""
+    global _guard
+    _here.clear()
+    _guard = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
