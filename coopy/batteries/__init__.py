@@ -14,6 +14,7 @@ from coopy.batteries.counter import Counter
 from coopy.batteries.frozen import Frozen, thawed
 from coopy.batteries.ids import Ids
 from coopy.batteries.limits import Barrier, Latch, RateLimiter, Semaphore
+from coopy.batteries.locks import LockManager
 from coopy.batteries.mappings import Dict, MultiDict, ReplDict
 from coopy.batteries.queues import PriorityQueue, Queue
 from coopy.batteries.ranks import Leaderboard
@@ -26,6 +27,7 @@ ReplList = List
 ReplSet = Set
 ReplQueue = Queue
 ReplPriorityQueue = PriorityQueue
+ReplLockManager = LockManager
 
 __all__ = [
     "Barrier",
@@ -40,6 +42,7 @@ __all__ = [
     "Latch",
     "Leaderboard",
     "List",
+    "LockManager",
     "MultiDict",
     "PriorityQueue",
     "Queue",
@@ -47,6 +50,7 @@ __all__ = [
     "ReplCounter",
     "ReplDict",
     "ReplList",
+    "ReplLockManager",
     "ReplPriorityQueue",
     "ReplQueue",
     "ReplSet",

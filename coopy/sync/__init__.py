@@ -5,8 +5,11 @@ The guide docs/guides/locks.md says what is promised, and which of them is for w
 
 from __future__ import annotations
 
+from coopy.errors import LockLost, NotHeld
+from coopy.sync.election import Election, Term
+from coopy.sync.fenced import Fenced
 from coopy.sync.lock import Lock, RLock
 from coopy.sync.locks import Locks
 from coopy.sync.ticks import Count, Ticks
 
-__all__ = ["Count", "Lock", "Locks", "RLock", "Ticks"]
+__all__ = ["Count", "Election", "Fenced", "Lock", "LockLost", "Locks", "NotHeld", "RLock", "Term", "Ticks"]

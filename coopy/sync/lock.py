@@ -65,6 +65,8 @@ class Handle:
         self.ttl = float(ttl)
         self._presence = found = presence.of(system_with_locks(system))
         self._asking: set[Claim] = set()
+        self._refuses = False
+        """Whether no `acquire` gets anything any more."""
         on_lost = weakref.WeakMethod(self._on_lost)  # What the presence has must not keep the handle.
         self._when_lost = lambda claim: (on_lost() or (lambda _: None))(claim)
         self._claims: set[Claim] = set()
@@ -78,6 +80,11 @@ class Handle:
         """The system whose lock this is."""
         return self._presence.system
 
+    @property
+    def here(self) -> str:
+        """How this process is called among the contenders: host, process, and a random number."""
+        return self._presence.id
+
     def contenders(self) -> list[str]:
         """Returns who holds the lock and who waits for it, in order: host, process and number of each."""
         found: list[str] = self._presence.see("contenders", self.name)
@@ -87,6 +94,11 @@ class Handle:
         """Has every `acquire` of this handle that waits return False."""
         for claim in list(self._asking):
             self._presence.cancel(claim)
+
+    def refuse(self) -> None:
+        """Has every `acquire` return False from now on."""
+        self._refuses = True
+        self.cancel()
 
     def close(self) -> None:
         """Gives back what is held, and ends. What waits is cancelled."""
@@ -107,6 +119,8 @@ class Handle:
         claim = self._presence.acquire(self.name, self.ttl, blocking, self.limit, self._when_lost)
         self._asking.add(claim)
         try:
+            if self._refuses:
+                self._presence.cancel(claim)
             if claim.state != HOLDS and not (blocking and self._presence.wait(claim, until_ns)):
                 return None
         finally:

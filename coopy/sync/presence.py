@@ -111,6 +111,8 @@ class Presence:
                 return claim
             claim.is_known = True
             self._take(claim, token)
+        if token and claim.state == ASKS and not wait:
+            self.abandon(claim)  # The answer took so long that this process's own time was over when it came.
         self._renew_bell.ring()
         self.timekeeper.wake()
         return claim
@@ -121,27 +123,35 @@ class Presence:
         Raises `LockLost` if its place in the queue is gone, `SystemClosed`.
         """
         try:
-            while True:
-                claim.moved.clear()
-                if claim.state == ASKS and claim.place == WAITS:
-                    # What came of it before it was known here was told to nobody.
-                    place = self.see("place", claim.owner)
-                    with self._lock:
-                        self._take(claim, place)
-                if claim.state != ASKS:
-                    break
-                left_ns = FOREVER_NS if until_ns is None else until_ns - boot.now_ns()
-                if left_ns <= 0:
-                    return self._leave(claim)
-                if claim.place != WAITS:
-                    # It was given, but the session was not renewed in time: it is safe to hold it only once it is.
-                    left_ns = min(left_ns, self._try_to_renew(claim.session))
-                if claim.state == ASKS:
-                    claim.moved.wait(min(left_ns / boot.NS, threading.TIMEOUT_MAX))
+            while left_ns := self.step(claim, until_ns):
+                claim.moved.wait(min(left_ns / boot.NS, threading.TIMEOUT_MAX))
         except BaseException:
             self.abandon(claim)
             raise
-        if claim.state == LOST:
+        return self.outcome(claim)
+
+    def step(self, claim: Claim, until_ns: int | None) -> int:
+        """Looks how it stands with a claim that waits. Returns how long to wait for `Claim.moved` before the next look; 0 if it is decided."""
+        claim.moved.clear()
+        if claim.state == ASKS and claim.place == WAITS:
+            # What came of it before it was known here was told to nobody.
+            place = self.see("place", claim.owner)
+            with self._lock:
+                self._take(claim, place)
+        if claim.state != ASKS:
+            return 0
+        left_ns = FOREVER_NS if until_ns is None else until_ns - boot.now_ns()
+        if left_ns <= 0:
+            self._leave(claim)
+            return 0
+        if claim.place != WAITS:
+            # It was given, but the session was not renewed in time: it is safe to hold it only once it is.
+            left_ns = min(left_ns, max(1, self._try_to_renew(claim.session)))
+        return left_ns if claim.state == ASKS else 0
+
+    def outcome(self, claim: Claim) -> bool:
+        """Returns whether a claim that is decided holds. Raises `LockLost` if its place is gone."""
+        if claim.state == LOST and not claim.token:
             raise LockLost(claim.name, 0, claim.why)
         return claim.state == HOLDS
 
@@ -292,18 +302,16 @@ class Presence:
         if claim.state == ASKS:
             claim.state = OVER
 
-    def _leave(self, claim: Claim) -> bool:
-        """Gives up waiting. Returns whether the lock was given meanwhile, and is held."""
+    def _leave(self, claim: Claim) -> None:
+        """Gives up waiting, unless the lock was given meanwhile."""
         try:
             place = self.change("leave", claim.owner)
         except CoopyError:
             place = GONE
         with self._lock:
             self._take(claim, max(place, WAITS))
-            if claim.state == HOLDS:
-                return True
-        self.abandon(claim, place == WAITS)
-        return False
+        if claim.state == ASKS:
+            self.abandon(claim, place == WAITS)
 
     # -- threads
 

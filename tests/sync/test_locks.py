@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from program import environment, write
 
-from coopy import UsageError, action_index, control, init_system, readonly
+from coopy import UsageError, action_index, close_all, control, init_system, readonly
 from coopy.errors import LockLost
 from coopy.sync.locks import Locks
 from coopy.testing import memory_system
@@ -35,10 +35,14 @@ def pass_time(locks: Any, seconds: float) -> list[str]:
     return ended
 
 
-@pytest.mark.parametrize("name", ["ticks", "locks"])
+@pytest.mark.parametrize("name", ["ticks", "locks", "lock", "election", "fenced"])
 def test_the_examples_of_a_module_show_what_happens(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert not doctest.testmod(importlib.import_module(f"coopy.sync.{name}")).failed
+    try:
+        failed, tried = doctest.testmod(importlib.import_module(f"coopy.sync.{name}"), optionflags=doctest.ELLIPSIS)
+    finally:
+        close_all()
+    assert tried and not failed
 
 
 # -- one holder, in order, with larger and larger tokens
