@@ -59,6 +59,14 @@ FILES = frozenset(
     }
 )
 TESTS: dict[str, frozenset[str]] = {
+    "sync/test_ends.py": frozenset(
+        {
+            "test_a_node_without_a_majority_knows_that_it_has_lost_before_another_gets_the_lock",
+            "test_a_process_that_ends_gives_its_locks_back",
+            "test_a_process_that_is_killed_holds_its_lock_for_its_time_and_no_longer_than_a_tick_more",
+            "test_where_the_leading_node_goes_with_the_lock_another_has_it_after_its_time",
+        }
+    ),
     "aio/test_endings.py": frozenset(
         {
             "test_a_loop_that_ended_before_its_system_was_closed_holds_nobody_up",
