@@ -18,8 +18,22 @@ a task asks of a future: it wakes its task without another turn of the loop.
 
 from __future__ import annotations
 
+from coopy.aio.locks import Election, Lock
 from coopy.aio.opening import Opening, System, Untyped, call, close, open, system_of
 from coopy.aio.subscribing import actions, subscribe
 from coopy.options import AllOptions as Options
 
-__all__ = ["Opening", "Options", "System", "Untyped", "actions", "call", "close", "open", "subscribe", "system_of"]
+__all__ = [
+    "Election",
+    "Lock",
+    "Opening",
+    "Options",
+    "System",
+    "Untyped",
+    "actions",
+    "call",
+    "close",
+    "open",
+    "subscribe",
+    "system_of",
+]

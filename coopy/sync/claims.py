@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any, Protocol
 
 from coopy.sync import boot
 from coopy.sync.locks import WAITS
@@ -19,10 +20,26 @@ def this_thread() -> object:
     return found
 
 
+class Moved(Protocol):
+    """What is set when there is something to look at again. Of any thread."""
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+class Asker:
+    """A thread that asks, by default this one; or, with other values, a task. Only who waits by it knows of what kind ``moved`` is."""
+
+    def __init__(self, itself: object = None, moved: Moved | None = None) -> None:
+        self.itself = this_thread() if itself is None else itself
+        self.moved: Any = threading.Event() if moved is None else moved
+
+
 class Claim:
     """One try of a handle to get a lock, from before it asks until it is over."""
 
-    def __init__(self, name: str, owner: str, session: Session, on_lost: Callable[[Claim], object]) -> None:
+    def __init__(self, name: str, owner: str, session: Session, on_lost: Callable[[Claim], object], asker: Asker) -> None:
         self.name = name
         self.owner = owner
         self.session = session
@@ -34,8 +51,9 @@ class Claim:
         """Whether the system has answered that it has it."""
         self.why = ""
         """Why it was lost."""
-        self.thread = this_thread()
-        self.moved = threading.Event()
+        self.asker = asker.itself
+        """The thread, or the task, that asks."""
+        self.moved = asker.moved
         """Set when `place` or `state` may be another one."""
         self.on_lost = on_lost
 

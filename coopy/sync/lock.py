@@ -18,7 +18,7 @@ import coopy
 from coopy import UsageError, action_index
 from coopy.errors import CoopyError, LockLost, NotHeld
 from coopy.sync import boot, presence
-from coopy.sync.claims import HOLDS, LOST, Claim
+from coopy.sync.claims import HOLDS, LOST, Asker, Claim, this_thread
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -111,21 +111,26 @@ class Handle:
 
     def _get(self, blocking: bool, until_ns: int | None) -> Claim | None:
         """Returns a claim that holds; None if there was none in time. Raises what the system raises."""
-        if action_index():
-            raise UsageError(
-                f"{self!r} is to be used outside of actions: whoever waits in one holds up everybody. Nothing was asked for."
-            )
-        self._claims.difference_update([each for each in self._claims if each.state == LOST])
-        claim = self._presence.acquire(self.name, self.ttl, blocking, self.limit, self._when_lost)
-        self._asking.add(claim)
+        claim = self.ask(blocking)
         try:
-            if self._refuses:
-                self._presence.cancel(claim)
             if claim.state != HOLDS and not (blocking and self._presence.wait(claim, until_ns)):
                 return None
         finally:
             self._asking.discard(claim)
         self._claims.add(claim)
+        return claim
+
+    def ask(self, wait: bool, asker: Asker | None = None) -> Claim:
+        """Asks, and does not wait. Returns a claim, which counts among those that ask until `had`, or `_get`, says what became of it."""
+        if action_index():
+            raise UsageError(
+                f"{self!r} is to be used outside of actions: whoever waits in one holds up everybody. Nothing was asked for."
+            )
+        self._claims.difference_update([each for each in self._claims if each.state == LOST])
+        claim = self._presence.acquire(self.name, self.ttl, wait, self.limit, self._when_lost, asker)
+        self._asking.add(claim)
+        if self._refuses:
+            self._presence.cancel(claim)
         return claim
 
     def _give(self, claim: Claim) -> None:
@@ -202,13 +207,30 @@ class Lock(Handle):
         until_ns = moment_of(blocking, timeout)
         if os.getpid() != self._presence.pid:
             raise LockLost(self.name, 0, _FORKED)
-        self._refuse_deadlock(blocking and until_ns is None)
+        if blocking and until_ns is None:
+            self.refuse_deadlock(this_thread(), "thread")
         claim = self._get(blocking, until_ns)
         if claim is not None:
             self._claim = claim
             if self._lock_callback is not None:
                 self._lock_callback()
         return claim
+
+    def step(self, claim: Claim, until_ns: int | None) -> int:
+        """Looks how it stands with a claim that waits; see `Presence.step`."""
+        return self._presence.step(claim, until_ns)
+
+    def had(self, claim: Claim, keep: bool = True) -> bool:
+        """Takes what became of a claim of `ask`. Returns whether this handle has the lock by it; if it is not to be kept, it is given back."""
+        self._asking.discard(claim)
+        if not keep:
+            self._presence.abandon(claim)
+            return False
+        if not self._presence.outcome(claim):
+            return False
+        self._claims.add(claim)
+        self._claim = claim
+        return True
 
     def release(self) -> None:
         """Gives the lock to the next who waits. Raises `LockLost` if it was lost before, `NotHeld` if nobody has it by this handle."""
@@ -255,11 +277,12 @@ class Lock(Handle):
             raise self._lost_error(claim)
         return claim
 
-    def _refuse_deadlock(self, for_ever: bool) -> None:
-        other = self._presence.others_of_this_thread(self.name, self._claim) if for_ever else None
+    def refuse_deadlock(self, asker: object, what: str) -> None:
+        """Raises `UsageError` if who is about to wait for ever has the lock itself, by another handle."""
+        other = self._presence.others_of(asker, self.name, self._claim)
         if other is not None:
             raise UsageError(
-                f"this thread holds the lock {self.name!r} by another handle (token {other.token}), and would wait for itself for ever. "
+                f"this {what} holds the lock {self.name!r} by another handle (token {other.token}), and would wait for itself for ever. "
                 f"Use that handle, or an RLock, or a timeout. Nothing was asked for."
             )
 
@@ -279,16 +302,19 @@ class Lock(Handle):
         claim = self._entered[thread].pop()
         if not self._entered[thread]:
             del self._entered[thread]
-        # It may have been released inside the block, and be held by another thread by now.
+        try:
+            self.give_back(claim)
+        except LockLost:
+            if error is None:
+                raise
+
+    def give_back(self, claim: Claim) -> None:
+        """Ends what a block holds. Raises `LockLost`; `NotHeld` if it was released inside the block, and may be held by another one by now."""
         if self._claim is claim:
             self._claim = None
         if claim not in self._claims and claim.state != LOST:
             raise NotHeld(f"the lock {self.name!r} was released inside the block that holds it")
-        try:
-            self._give(claim)
-        except LockLost:
-            if error is None:
-                raise
+        self._give(claim)
 
     def __repr__(self) -> str:
         # Of this handle alone: it asks nobody.

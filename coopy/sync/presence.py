@@ -27,7 +27,7 @@ from typing import Any
 from coopy import SystemClosed, UsageError, control
 from coopy.errors import CoopyError, LockLost
 from coopy.sync import boot
-from coopy.sync.claims import ASKS, HOLDS, LOST, OVER, Claim, Session, this_thread
+from coopy.sync.claims import ASKS, HOLDS, LOST, OVER, Asker, Claim, Session
 from coopy.sync.locks import GONE, WAITS
 from coopy.sync.ticks import TICKS_PER_LEASE
 from coopy.sync.timekeeper import CountingSystem, Timekeeper
@@ -86,7 +86,9 @@ class Presence:
 
     # -- for handles
 
-    def acquire(self, name: str, ttl: float, wait: bool, limit: int, on_lost: Callable[[Claim], object]) -> Claim:
+    def acquire(
+        self, name: str, ttl: float, wait: bool, limit: int, on_lost: Callable[[Claim], object], asker: Asker | None = None
+    ) -> Claim:
         """Asks for a lock. Returns what came of it: a claim that holds, one that asks on (only with ``wait``), or one that is over.
 
         Raises what the system raises; then nothing is held, and what the system may have of it is taken out later.
@@ -96,7 +98,7 @@ class Presence:
                 raise SystemClosed(f"the handles of {self.system!r} are closed, or it is")
             session = self._sessions.setdefault(ttl, Session(f"{self.id}/{ttl!r}", ttl))
             self._number += 1
-            claim = Claim(name, f"{self.id}/{self._number}", session, on_lost)
+            claim = Claim(name, f"{self.id}/{self._number}", session, on_lost, asker or Asker())
             session.claims[claim.owner] = claim
             sent = boot.now_ns()
         try:
@@ -211,12 +213,12 @@ class Presence:
         """Renews the session of a claim now. Raises what the system raises."""
         self._renew(claim.session)
 
-    def others_of_this_thread(self, name: str, mine: Claim | None) -> Claim | None:
-        """Returns a claim by which this thread holds a lock of that name, if it is not that one."""
+    def others_of(self, asker: object, name: str, mine: Claim | None) -> Claim | None:
+        """Returns a claim by which a thread, or a task, holds a lock of that name, if it is not that one."""
         with self._lock:
             for session in self._sessions.values():
                 for claim in session.claims.values():
-                    if claim.name == name and claim.thread is this_thread() and claim is not mine and claim.state == HOLDS:
+                    if claim.name == name and claim.asker is asker and claim is not mine and claim.state == HOLDS:
                         return claim
         return None
 

@@ -123,6 +123,7 @@ def test_the_front_door_gathers_and_does_nothing_else() -> None:
 NOT_OURS = frozenset("transaction checkpoint master slave parent info helper util utils manager".split())
 GIVEN = {
     # The documented interface has them.
+    "coopy.aio.locks": {"master"},
     "coopy.batteries": {"manager"},
     "coopy.batteries.locks": {"manager"},
     "coopy.sync.election": {"master"},
