@@ -8,8 +8,23 @@ from __future__ import annotations
 from coopy.errors import LockLost, NotHeld
 from coopy.sync.election import Election, Term
 from coopy.sync.fenced import Fenced
+from coopy.sync.gates import Condition, Event, Semaphore
 from coopy.sync.lock import Lock, RLock
 from coopy.sync.locks import Locks
 from coopy.sync.ticks import Count, Ticks
 
-__all__ = ["Count", "Election", "Fenced", "Lock", "LockLost", "Locks", "NotHeld", "RLock", "Term", "Ticks"]
+__all__ = [
+    "Condition",
+    "Count",
+    "Election",
+    "Event",
+    "Fenced",
+    "Lock",
+    "LockLost",
+    "Locks",
+    "NotHeld",
+    "RLock",
+    "Semaphore",
+    "Term",
+    "Ticks",
+]

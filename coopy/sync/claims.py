@@ -47,6 +47,8 @@ class Claim:
         self.token = 0
         self.place = WAITS
         """What was heard of it last: a token, `WAITS` or `GONE`."""
+        self.past_token = 0
+        """The token with which it held the lock before it slept: what is heard of that is old."""
         self.is_known = False
         """Whether the system has answered that it has it."""
         self.why = ""

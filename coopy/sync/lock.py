@@ -232,6 +232,22 @@ class Lock(Handle):
         self._claim = claim
         return True
 
+    def sleep(self, condition: str, until_ns: int | None) -> bool:
+        """Puts the lock down, and waits to have it again; see `Presence.sleep`."""
+        claim = self._held_claim()
+        self._claim = None
+        self._claims.discard(claim)
+        is_told = self._presence.sleep(claim, condition, until_ns)
+        self._claims.add(claim)
+        self._claim = claim
+        return is_told
+
+    def notify(self, condition: str, number: int) -> int:
+        """Puts so many who sleep into the queue of this lock, which must be held. Returns how many."""
+        self._held_claim()
+        found: int = self._presence.change("wake", self.name, condition, number)
+        return found
+
     def release(self) -> None:
         """Gives the lock to the next who waits. Raises `LockLost` if it was lost before, `NotHeld` if nobody has it by this handle."""
         claim, self._claim = self._claim, None
@@ -304,7 +320,7 @@ class Lock(Handle):
             del self._entered[thread]
         try:
             self.give_back(claim)
-        except LockLost:
+        except (LockLost, NotHeld):
             if error is None:
                 raise
 
@@ -351,6 +367,21 @@ class RLock(Lock):
             self._owner = None
             super().release()
 
+    def sleep(self, condition: str, until_ns: int | None) -> bool:
+        """As `Lock.sleep`, however often this thread has acquired it; so often it has it again."""
+        if self._owner != threading.get_ident():
+            raise NotHeld(f"the lock {self.name!r} is not held by this thread. Nothing has changed.")
+        count, self._owner = self._count, None
+        is_told = super().sleep(condition, until_ns)
+        self._owner, self._count = threading.get_ident(), count
+        return is_told
+
+    def notify(self, condition: str, number: int) -> int:
+        """As `Lock.notify`. Raises `NotHeld` in another thread."""
+        if self._owner != threading.get_ident():
+            raise NotHeld(f"the lock {self.name!r} is not held by this thread. Nothing has changed.")
+        return super().notify(condition, number)
+
     def __enter__(self) -> Self:
         self.acquire()
         return self
@@ -363,6 +394,6 @@ class RLock(Lock):
             if lost:
                 assert claim is not None, "it was looked at"
                 raise self._lost_error(claim)
-        except LockLost:
+        except (LockLost, NotHeld):
             if error is None:
                 raise

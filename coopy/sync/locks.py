@@ -60,6 +60,8 @@ class Locks:
         self._sessions: dict[str, dict[str, str]] = {}
         """By session: the owners of it, each with the name of the lock."""
         self._session_of: dict[str, str] = {}
+        self._events: dict[str, tuple[bool, int]] = {}
+        """By name: whether it is set, and how often it was."""
 
     # -- what changes something
 
@@ -183,7 +185,25 @@ class Locks:
         self._give(queue)
         return True
 
+    # -- for events
+
+    def set_event(self, name: str) -> None:
+        """Sets an event, and counts that it was set."""
+        is_set, times = self._events.get(name, (False, 0))
+        if not is_set:
+            self._events[name] = True, times + 1
+            self.changes += 1
+
+    def clear_event(self, name: str) -> None:
+        """Clears an event."""
+        self._events[name] = False, self._events.get(name, (False, 0))[1]
+
     # -- what changes nothing
+
+    @readonly
+    def event(self, name: str) -> tuple[bool, int]:
+        """Returns whether an event is set, and how often it was set so far."""
+        return self._events.get(name, (False, 0))
 
     @readonly
     def token(self, name: str, owner: str) -> int:
@@ -321,5 +341,21 @@ class Locks:
             self.ticks.end(session)
 
 
-_CHANGES = frozenset({"acquire", "release", "leave", "drop", "renew", "end", "tick", "claim", "sleep", "wake", "rouse"})
-_QUESTIONS = frozenset({"token", "place", "news", "contenders", "held", "fence", "count"})
+_CHANGES = frozenset(
+    {
+        "acquire",
+        "release",
+        "leave",
+        "drop",
+        "renew",
+        "end",
+        "tick",
+        "claim",
+        "sleep",
+        "wake",
+        "rouse",
+        "set_event",
+        "clear_event",
+    }
+)
+_QUESTIONS = frozenset({"token", "place", "news", "contenders", "held", "fence", "count", "event"})

@@ -1,4 +1,5 @@
-"""What this process is to the locks of one system: its sessions, who of it holds or waits, and the threads that see to it.
+"""What this process is to the locks of one system: its sessions, who of it holds or waits, and the threads that see to it. It has
+more than 500 lines because callers and threads change the same claims under one lock, and keep one promise together.
 
 All handles of a system in a process share one `Presence`. It has a session for each length of lease that is in use, and four threads, none
 of them a caller's: one renews the sessions; one looks when the holder's own time is over, and never asks the system anything, so that it
@@ -60,6 +61,7 @@ class Presence:
         """What handles held that nobody has any more."""
         self._number = 0
         self._changes = -1
+        self._watchers: set[threading.Event] = set()
         self._renew_bell = boot.Bell()
         self._watch_bell = boot.Bell()
         self._ended = threading.Event()
@@ -94,8 +96,7 @@ class Presence:
         Raises what the system raises; then nothing is held, and what the system may have of it is taken out later.
         """
         with self._lock:
-            if self.closed:
-                raise SystemClosed(f"the handles of {self.system!r} are closed, or it is")
+            self.refuse_if_closed()
             session = self._sessions.setdefault(ttl, Session(f"{self.id}/{ttl!r}", ttl))
             self._number += 1
             claim = Claim(name, f"{self.id}/{self._number}", session, on_lost, asker or Asker())
@@ -156,6 +157,42 @@ class Presence:
         if claim.state == LOST and not claim.token:
             raise LockLost(claim.name, 0, claim.why)
         return claim.state == HOLDS
+
+    def sleep(self, claim: Claim, condition: str, until_ns: int | None) -> bool:
+        """Puts a lock down until the condition is told of, or a moment has come, and waits to have it again. Returns whether it was told.
+
+        Raises `LockLost` if the lock was lost before, or the place in its queue meanwhile.
+        """
+        with self._lock:
+            if not self.holds(claim):
+                raise LockLost(claim.name, claim.token, claim.why)
+            token = claim.past_token = claim.token
+            claim.state, claim.place, claim.token = ASKS, WAITS, 0
+        is_told = True
+        try:
+            if not self.change("sleep", claim.name, token, condition):
+                raise LockLost(claim.name, token, "it was taken away")
+            while left_ns := self.step(claim, None):
+                if until_ns is not None and until_ns <= boot.now_ns():
+                    is_told, until_ns = not self.change("rouse", claim.owner), None
+                    continue
+                left_ns = left_ns if until_ns is None else min(left_ns, until_ns - boot.now_ns())
+                claim.moved.wait(min(max(0, left_ns) / boot.NS, threading.TIMEOUT_MAX))
+        except BaseException:
+            self.abandon(claim)
+            raise
+        self.outcome(claim)
+        return is_told
+
+    def refuse_if_closed(self) -> None:
+        """Raises `SystemClosed` if there are no handles any more, or the system is closed, or about to be."""
+        if self.closed:
+            raise SystemClosed(f"the handles of {self.system!r} are closed, or it is")
+
+    def watching(self, watcher: threading.Event, on: bool) -> None:
+        """Has an event of a thread be set when anything changes, or not any more."""
+        with self._lock:
+            (self._watchers.add if on else self._watchers.discard)(watcher)
 
     def cancel(self, claim: Claim) -> None:
         """Has a claim be over that waits, and whoever waits for it be told."""
@@ -262,7 +299,7 @@ class Presence:
 
     def _take(self, claim: Claim, place: int) -> None:
         """Takes what was heard of a claim that asks."""
-        if claim.state != ASKS or place == WAITS:
+        if claim.state != ASKS or place == WAITS or 0 < place <= claim.past_token:
             return
         claim.place = place
         if place == GONE:
@@ -332,6 +369,8 @@ class Presence:
             with self._lock:
                 for claim, place in zip(waiting, places, strict=True):
                     self._take(claim, place)
+                for watcher in self._watchers:
+                    watcher.set()
             self.timekeeper.wake()
         self._ended.wait(TELL_PAUSE_S)
 
@@ -405,6 +444,9 @@ class Presence:
     # -- the end
 
     def _say_goodbye(self, sessions: list[str]) -> None:
+        if control(self.system).status().get("has_quorum") is False:
+            return  # Nobody would hear it, and closing would wait for the answer.
+
         def end() -> None:
             with suppress(CoopyError):  # Then they end when their time is over.
                 for session in sessions:
@@ -429,6 +471,8 @@ class Presence:
             for claim in claims:
                 if claim.state in (ASKS, HOLDS):
                     self._lose(claim, "the system was closed, or the handle was")
+            for watcher in self._watchers:
+                watcher.set()
         self.timekeeper.close()
         self._renew_bell.ring()
         self._watch_bell.ring()

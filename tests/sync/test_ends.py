@@ -218,6 +218,7 @@ def test_a_node_that_is_closed_gives_its_locks_back_at_once(tmp_path: Path) -> N
     control(nodes.systems.pop(one)).close()
     thread.join(PATIENCE_S)
     assert waits.held and not held.held
+    waits.release()
     nodes.close()
 
 

@@ -1,0 +1,216 @@
+"""What else threads know from `threading`, for all processes that have a system: `Semaphore`, `Condition` and `Event`.
+
+A permit of a semaphore, and a place of one who waits for a condition, belong to a session as a lock does: they are free when its process
+is gone. An event belongs to nobody. There is no barrier here, as what is to become of one whose process is gone must be said by who
+uses it: `coopy.batteries.Barrier` has `abort` for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from coopy import UsageError
+from coopy.errors import LockLost
+from coopy.sync import boot
+from coopy.sync.claims import Claim
+from coopy.sync.lock import TTL_S, Handle, Lock, RLock, moment_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+ALL = 2**31
+"""More than ever wait."""
+
+
+class Semaphore(Handle):
+    """A number of permits, of which each is held as a `Lock` is: with a lease, a token, and in order.
+
+    It is bounded: who releases must hold. ``value`` must be the same for all that use the name.
+
+    >>> from coopy import init_system
+    >>> from coopy.sync import Locks, Semaphore
+    >>> locks = init_system(Locks, "seats")
+    >>> seats, more = Semaphore("seats", 2, system=locks), Semaphore("seats", 2, system=locks)
+    >>> seats.acquire(), more.acquire(), more.acquire(blocking=False), seats.held, more.held
+    (True, True, False, 1, 1)
+    >>> seats.release(), more.acquire(blocking=False), more.release(2)
+    (None, True, None)
+    >>> locks.close()
+    """
+
+    def __init__(self, name: str, value: int = 1, *, system: Any = None, ttl: float = TTL_S) -> None:
+        if value < 1:
+            raise UsageError(
+                f"value={value!r}: must be at least 1. Permits belong to those who hold them, so there must be some."
+            )
+        super().__init__(name, system, ttl)
+        self.limit = value
+        self._held: list[Claim] = []
+        self._guard = threading.Lock()
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """Takes a permit. Returns False if there was none at once, or in so many seconds. Raises as `Lock.acquire`."""
+        claim = self._get(blocking, moment_of(blocking, timeout))
+        if claim is not None:
+            with self._guard:
+                self._held.append(claim)
+        return claim is not None
+
+    def release(self, n: int = 1) -> None:
+        """Gives back permits, those first that were taken first. Raises ValueError if this handle has fewer, `LockLost` if one was lost."""
+        if n < 1:
+            raise ValueError("n must be one or more")
+        with self._guard:
+            if len(self._held) < n:
+                raise ValueError(
+                    f"this handle holds {len(self._held)} permits of {self.name!r} and can't give {n} back. Nothing has changed."
+                )
+            given, self._held = self._held[:n], self._held[n:]
+        lost: LockLost | None = None
+        for claim in given:
+            try:
+                self._give(claim)
+            except LockLost as error:
+                lost = error
+        if lost is not None:
+            raise lost
+
+    @property
+    def held(self) -> int:
+        """How many permits this handle has, by this process's own clock. Asks nobody."""
+        return sum(map(self._presence.holds, list(self._held)))
+
+    def __enter__(self) -> Self:
+        if not self.acquire():
+            raise LockLost(self.name, 0, "cancel() was called while this waited")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is None:
+            self.release()
+        else:
+            with suppress(LockLost):
+                self.release()
+
+    def __repr__(self) -> str:
+        return f"<coopy.sync.Semaphore {self.name!r} at {id(self):#x}: {self.held} of {self.limit} held here>"
+
+
+class Condition:
+    """A lock that is put down while one waits to be told that something has changed, as `threading.Condition`.
+
+    Waiting puts the lock down in one action, and telling puts those who wait into the queue of the lock, in order: none is missed. A token is
+    a new one after each `wait`. If this process can't renew its place, `wait` raises `LockLost`.
+
+    >>> from coopy import init_system
+    >>> from coopy.sync import Condition, Locks
+    >>> locks = init_system(Locks, "news")
+    >>> with Condition("news", system=locks) as news:
+    ...     news.wait(timeout=0.01), news.notify_all(), news.lock.held
+    (False, 0, True)
+    >>> locks.close()
+    """
+
+    def __init__(self, name: str, lock: Lock | None = None, *, system: Any = None, ttl: float = TTL_S) -> None:
+        self.name = name
+        self.lock = RLock(name, system=system, ttl=ttl) if lock is None else lock
+        """The lock that is held when one waits and tells; by default an `RLock` of the same name."""
+
+    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
+        """Gets the lock; see `Lock.acquire`."""
+        return self.lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        """Gives the lock back; see `Lock.release`."""
+        self.lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Puts the lock down until told, and has it again. Returns False if that was not told in so many seconds. Raises `NotHeld`, `LockLost`."""
+        return self.lock.sleep(self.name, None if timeout is None else boot.now_ns() + round(timeout * boot.NS))
+
+    def wait_for(self, question: Callable[[], T], timeout: float | None = None) -> T:
+        """Waits until an answer is true, or for so many seconds. Returns the last answer."""
+        until_ns = None if timeout is None else boot.now_ns() + round(timeout * boot.NS)
+        answer = question()
+        while not answer:
+            left_s = None if until_ns is None else (until_ns - boot.now_ns()) / boot.NS
+            if left_s is not None and left_s <= 0:
+                break
+            self.wait(left_s)
+            answer = question()
+        return answer
+
+    def notify(self, n: int = 1) -> int:
+        """Tells so many of those who wait, the one first who has waited longest. Returns how many. Raises `NotHeld`, `LockLost`."""
+        return self.lock.notify(self.name, n)
+
+    def notify_all(self) -> int:
+        """Tells all who wait. Returns how many."""
+        return self.notify(ALL)
+
+    def __enter__(self) -> Self:
+        self.lock.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.lock.__exit__(kind, error, traceback)
+
+    def __repr__(self) -> str:
+        return f"<coopy.sync.Condition {self.name!r} of {self.lock!r}>"
+
+
+class Event(Handle):
+    """A flag that anybody sets and clears, and many wait for, as `threading.Event`. It outlives all processes.
+
+    >>> from coopy import init_system
+    >>> from coopy.sync import Event, Locks
+    >>> locks = init_system(Locks, "ready")
+    >>> ready = Event("ready", system=locks)
+    >>> ready.wait(timeout=0.01), ready.set(), ready.wait(), ready.is_set()
+    (False, None, True, True)
+    >>> locks.close()
+    """
+
+    def __init__(self, name: str, *, system: Any = None) -> None:
+        super().__init__(name, system, TTL_S)
+
+    def set(self) -> None:
+        """Sets it: all who wait go on."""
+        self._presence.change("set_event", self.name)
+
+    def clear(self) -> None:
+        """Clears it: who waits from now on waits until it is set again."""
+        self._presence.change("clear_event", self.name)
+
+    def is_set(self) -> bool:
+        """Whether it is set, as far as this process knows."""
+        return bool(self._presence.see("event", self.name)[0])
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it is set, also if it is cleared at once after that. Returns False if that was not in so many seconds. Raises `SystemClosed`."""
+        until_ns = None if timeout is None else boot.now_ns() + round(timeout * boot.NS)
+        news = threading.Event()
+        self._presence.watching(news, True)
+        try:
+            before: int | None = None
+            while True:
+                news.clear()
+                self._presence.refuse_if_closed()
+                is_set, times = self._presence.see("event", self.name)
+                before = times if before is None else before
+                if is_set or times > before:
+                    return True
+                left_ns = None if until_ns is None else until_ns - boot.now_ns()
+                if left_ns is not None and left_ns <= 0:
+                    return False
+                news.wait(None if left_ns is None else min(left_ns / boot.NS, threading.TIMEOUT_MAX))
+        finally:
+            self._presence.watching(news, False)
+
+    def __repr__(self) -> str:
+        return f"<coopy.sync.Event {self.name!r} at {id(self):#x}>"
