@@ -52,7 +52,7 @@ def action_index() -> int:
     """Returns the index of the action that runs; 0 outside of one, as in a read, or in a test of a plain object.
 
     It is the same on all nodes and in every replay, and larger in each action than in all before: what an action gives out can be
-    numbered by it. Two questions in one action agree.
+    numbered by it. Two questions in one action agree. See docs/guides/locks.md.
 
     >>> self.orders[action_index()] = order
     """

@@ -444,9 +444,6 @@ class Presence:
     # -- the end
 
     def _say_goodbye(self, sessions: list[str]) -> None:
-        if control(self.system).status().get("has_quorum") is False:
-            return  # Nobody would hear it, and closing would wait for the answer.
-
         def end() -> None:
             with suppress(CoopyError):  # Then they end when their time is over.
                 for session in sessions:
