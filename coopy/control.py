@@ -16,7 +16,7 @@ from coopy.past import history, retention
 from coopy.past.retention import Retention
 from coopy.spine import methods, proxy
 from coopy.spine.engine import Engine
-from coopy.spine.tap import Subscription
+from coopy.spine.tap import Doorbell, Subscription
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -28,10 +28,16 @@ def control(system: object) -> Control:
     >>> from coopy import control
     >>> control(wiki).take_snapshot()
     """
-    if not methods.is_proxy(system):
+    if not methods.is_proxy(system) or not hasattr(type(system), "_coopy_control"):
         raise UsageError(f"control() takes what init_system() returned, not {type(system).__qualname__}")
     found = proxy.control_of(system)
     assert isinstance(found, Control), "every proxy is attached to a Control"
+    return found
+
+
+def doorbell_of(system: object) -> Doorbell | None:
+    """Returns what rings for those who wait for a system that `coopy.init_system` or `coopy.aio.open` has returned; None for anything else."""
+    found: Doorbell | None = getattr(system._coopy_engine, "doorbell", None) if methods.is_proxy(system) else None  # type: ignore[attr-defined]
     return found
 
 
@@ -62,7 +68,7 @@ if TYPE_CHECKING:
             """Deletes what need not stay. Returns the indexes of the snapshots that went."""
             ...
 
-        def past(self, until: int | datetime | None) -> Any:
+        def past(self, until: int | datetime | None, after: int | None = None) -> Any:
             """Returns the domain object as it was; see `Control.replay`."""
             ...
 
@@ -197,9 +203,13 @@ class Control:
         """
         return self._system.recorded(first, last)
 
-    def replay(self, until: int | datetime | None = None) -> Any:
-        """The plain domain object as it was: after an action, at a time, or (None) now; a copy."""
-        return self._system.past(until)
+    def replay(self, until: int | datetime | None = None, after: int | None = None) -> Any:
+        """The plain domain object as it was: after an action, at a time, or (None) now; a copy.
+
+        With ``after``, all actions after that one are run again, though a newer snapshot may hold them: for who hears what they say, see
+        `coopy.tell`. Raises `PrunedPast` or `MissingActions` if they are not to be had any more.
+        """
+        return self._system.past(until, after)
 
     @property
     def code_version(self) -> int:

@@ -260,10 +260,11 @@ class System:
 
     # -- the past, and code versions
 
-    def past(self, until: int | datetime | None) -> Any:
+    def past(self, until: int | datetime | None, after: int | None = None) -> Any:
+        """See `Control.replay`."""
         index, instant, clock_from = point(until, self._journal.last, self.place.manifest)
         with paths.reads(self.basedir):
-            domain = self.engine.past(index, instant, clock_from, *codec_of_past(self._cls)).domain
+            domain = self.engine.past(index, instant, clock_from, *codec_of_past(self._cls), after=after).domain
         versions.leave(domain)
         return domain
 

@@ -3,8 +3,9 @@
 An action must not wait: all other calls would wait with it. A handle asks with reads, which are not recorded, and makes the one call
 that takes an item, a permit or a place only when the answer is yes. If somebody else was quicker, it asks on. It holds no lock meanwhile.
 
-Between two questions a `_Pause` waits, longer and longer up to `PAUSE_S_MAX`. That is the only place where time passes: what is told of
-actions as they come needs only to ring there.
+Between two questions it waits until an action of the system has ended: one bell for each system rings for all who wait (`coopy.spine.tap`). It
+is hung up before the second question, and taken off when nobody waits any more. What is no system, such as a plain object that threads share, has
+no bell: there a `_Pause` sleeps, longer and longer up to `PAUSE_S_MAX`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from queue import Empty, Full
 from threading import BrokenBarrierError
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from coopy import UsageError
 from coopy.batteries.caches import TTLCache
 from coopy.batteries.ids import Ids
 from coopy.batteries.limits import Barrier, Latch, Semaphore
 from coopy.batteries.queues import PriorityQueue, Queue
+from coopy.batteries.waiters import WaiterInLoop
+from coopy.control import doorbell_of
+from coopy.ground.bell import Waiter
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 
@@ -30,46 +37,88 @@ PAUSE_S_MIN, PAUSE_S_MAX = 0.0005, 0.05
 
 
 class _Pause:
-    """The time between two questions, until a time limit."""
+    """The time between two questions, until a time limit. The first pause of a system takes no time: it is asked again once the bell hangs."""
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, system: Any, timeout: float | None) -> None:
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
         self._end = None if timeout is None else time.monotonic() + timeout
         self._next = PAUSE_S_MIN
+        self._bell = doorbell_of(system)
+        self._waiter: Any = None
 
-    def _seconds(self) -> float | None:
+    def _left(self) -> float | None:
+        """Returns how many seconds are left: none or less if the time is over, None for any number."""
+        return None if self._end is None else self._end - time.monotonic()
+
+    def _seconds(self, left: float | None) -> float:
         seconds, self._next = self._next, min(2 * self._next, PAUSE_S_MAX)
-        if self._end is None:
-            return seconds
-        left = self._end - time.monotonic()
-        return min(seconds, left) if left > 0 else None
+        return seconds if left is None else min(seconds, left)
+
+    def _leave(self) -> None:
+        if self._bell is not None and self._waiter is not None:
+            self._bell.leave(self._waiter)
+
+    # -- in a thread
 
     def wait(self) -> bool:
-        """Waits a little. Returns False, at once, if the time is over."""
-        seconds = self._seconds()
-        if seconds is not None:
-            time.sleep(seconds)
-        return seconds is not None
+        """Waits until there may be another answer. Returns False, at once, if the time is over."""
+        left = self._left()
+        if left is not None and left <= 0:
+            return False
+        if self._bell is None:
+            time.sleep(self._seconds(left))
+            return True
+        if self._waiter is None:
+            self._waiter = Waiter()
+        else:
+            self._bell.pass_on(self._waiter)
+            if not self._waiter.wait(left):
+                return False
+        if not self._bell.register(self._waiter):
+            self._bell.hang()
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    # -- in an event loop
 
     async def wait_in_loop(self) -> bool:
-        """Waits a little while the loop goes on. Returns False, at once, if the time is over."""
-        seconds = self._seconds()
-        if seconds is not None:
-            await asyncio.sleep(seconds)
-        return seconds is not None
+        """Waits, while the loop goes on, until there may be another answer. Returns False, at once, if the time is over."""
+        left = self._left()
+        if left is not None and left <= 0:
+            return False
+        if self._bell is None:
+            await asyncio.sleep(self._seconds(left))
+            return True
+        if self._waiter is None:
+            self._waiter = WaiterInLoop()
+        else:
+            self._bell.pass_on(self._waiter)
+            if not await self._waiter.wait_in_loop(left):
+                return False
+        if not self._bell.register(self._waiter):
+            # It takes the lock, which an action may have for long.
+            await asyncio.get_running_loop().run_in_executor(None, self._bell.hang)
+        return True
 
 
-def until(question: Callable[[], T], timeout: float | None = None) -> T:
+def until(question: Callable[[], T], timeout: float | None = None, of: Any = None) -> T:
     """Asks until the answer is true, or for ``timeout`` seconds. Returns the last answer.
 
-    It is for what an own class knows: ``until(lambda: shop.next_order(), timeout=5)``, where `next_order` is ``@readonly``.
+    It is for what an own class knows: ``until(shop.next_order, timeout=5)``, where `next_order` is ``@readonly``. It is asked again when an action
+    of the system has ended whose method the question is, or that is named: ``until(lambda: shop.next_order("tea"), of=shop)``. Without one it is
+    asked after growing pauses of at most 50 ms.
     """
-    pause = _Pause(timeout)
-    while True:
-        answer = question()
-        if answer or not pause.wait():
-            return answer
+    with _Pause(getattr(question, "__self__", None) if of is None else of, timeout) as pause:
+        while True:
+            answer = question()
+            if answer or not pause.wait():
+                return answer
 
 
 class _Handle:
@@ -92,10 +141,10 @@ class QueueHandle(_Handle, Generic[T]):
 
     def put(self, item: T, block: bool = True, timeout: float | None = None, **priority: Any) -> None:
         """Adds an item, and waits for room. Raises `queue.Full` if there is none, or none in time."""
-        pause = _Pause(timeout if block else None)
-        while self._system.full() or not self._system.put(item, **priority):
-            if not block or not pause.wait():
-                raise Full
+        with _Pause(self._system, timeout if block else None) as pause:
+            while self._system.full() or not self._system.put(item, **priority):
+                if not block or not pause.wait():
+                    raise Full
 
     def put_nowait(self, item: T) -> None:
         """Adds an item. Raises `queue.Full` if there is no room."""
@@ -103,13 +152,13 @@ class QueueHandle(_Handle, Generic[T]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
         """Takes the next item out, and waits for one. Raises `queue.Empty` if there is none, or none in time."""
-        pause = _Pause(timeout if block else None)
-        while True:
-            found: list[T] = [] if self._system.empty() else self._system.drain(1)
-            if found:
-                return found[0]
-            if not block or not pause.wait():
-                raise Empty
+        with _Pause(self._system, timeout if block else None) as pause:
+            while True:
+                found: list[T] = [] if self._system.empty() else self._system.drain(1)
+                if found:
+                    return found[0]
+                if not block or not pause.wait():
+                    raise Empty
 
     def get_nowait(self) -> T:
         """Takes the next item out. Raises `queue.Empty` if there is none."""
@@ -117,7 +166,7 @@ class QueueHandle(_Handle, Generic[T]):
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits until `task_done` was called for each item. Returns False if that was not in time."""
-        return until(lambda: not self._system.unfinished(), timeout)
+        return until(lambda: not self._system.unfinished(), timeout, self._system)
 
     def qsize(self) -> int:
         """Returns how many items wait."""
@@ -149,10 +198,10 @@ class SemaphoreHandle(_Handle):
 
     def acquire(self, owner: Any = "", permits: int = 1, timeout: float | None = None) -> bool:
         """Takes permits, and waits for them. Returns False if they were not there in time."""
-        pause = _Pause(timeout)
-        while self._system.available() < permits or not self._system.acquire(owner, permits):
-            if not pause.wait():
-                return False
+        with _Pause(self._system, timeout) as pause:
+            while self._system.available() < permits or not self._system.acquire(owner, permits):
+                if not pause.wait():
+                    return False
         return True
 
     @contextmanager
@@ -171,7 +220,7 @@ class LatchHandle(_Handle):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until the latch is open. Returns False if that was not in time."""
-        return until(lambda: bool(self._system.is_open()), timeout)
+        return until(lambda: bool(self._system.is_open()), timeout, self._system)
 
 
 class BarrierHandle(_Handle):
@@ -182,17 +231,17 @@ class BarrierHandle(_Handle):
 
         Raises `threading.BrokenBarrierError` if the barrier is broken, is broken meanwhile, or not all come in time, which breaks it.
         """
-        pause = _Pause(timeout)
-        round, place = self._system.arrive(who)
-        if place < 0:
-            raise BrokenBarrierError
-        is_over = False
-        try:
-            while not (is_over := self._system.state_of(round) != "waiting") and pause.wait():
-                pass
-        finally:
-            if not is_over:
-                self._system.leave(round, place)
+        with _Pause(self._system, timeout) as pause:
+            round, place = self._system.arrive(who)
+            if place < 0:
+                raise BrokenBarrierError
+            is_over = False
+            try:
+                while not (is_over := self._system.state_of(round) != "waiting") and pause.wait():
+                    pass
+            finally:
+                if not is_over:
+                    self._system.leave(round, place)
         return _passed(self._system.state_of(round), place)
 
 
@@ -307,13 +356,13 @@ _HANDLES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 # -- the same in an event loop
 
 
-async def until_in_loop(question: Callable[[], Any], timeout: float | None = None) -> Any:
+async def until_in_loop(question: Callable[[], Any], timeout: float | None, of: Any) -> Any:
     """Awaits answers until one is true, or for ``timeout`` seconds. Returns the last one."""
-    pause = _Pause(timeout)
-    while True:
-        answer = await question()
-        if answer or not await pause.wait_in_loop():
-            return answer
+    with _Pause(of, timeout) as pause:
+        while True:
+            answer = await question()
+            if answer or not await pause.wait_in_loop():
+                return answer
 
 
 class AsyncQueueHandle(_Handle):
@@ -321,27 +370,27 @@ class AsyncQueueHandle(_Handle):
 
     async def put(self, item: Any, timeout: float | None = None, **priority: Any) -> None:
         """Adds an item, and waits for room. Raises `queue.Full` if there is none in time."""
-        pause = _Pause(timeout)
-        while await self._system.full() or not await self._system.put(item, **priority):
-            if not await pause.wait_in_loop():
-                raise Full
+        with _Pause(self._system, timeout) as pause:
+            while await self._system.full() or not await self._system.put(item, **priority):
+                if not await pause.wait_in_loop():
+                    raise Full
 
     async def get(self, timeout: float | None = None) -> Any:
         """Takes the next item out, and waits for one. Raises `queue.Empty` if there is none in time."""
-        pause = _Pause(timeout)
-        while True:
-            found = [] if await self._system.empty() else await self._system.drain(1)
-            if found:
-                return found[0]
-            if not await pause.wait_in_loop():
-                raise Empty
+        with _Pause(self._system, timeout) as pause:
+            while True:
+                found = [] if await self._system.empty() else await self._system.drain(1)
+                if found:
+                    return found[0]
+                if not await pause.wait_in_loop():
+                    raise Empty
 
     async def join(self, timeout: float | None = None) -> bool:
         """Waits until `task_done` was called for each item. Returns False if that was not in time."""
-        pause = _Pause(timeout)
-        while await self._system.unfinished():
-            if not await pause.wait_in_loop():
-                return False
+        with _Pause(self._system, timeout) as pause:
+            while await self._system.unfinished():
+                if not await pause.wait_in_loop():
+                    return False
         return True
 
     async def __aiter__(self) -> AsyncIterator[Any]:
@@ -354,10 +403,10 @@ class AsyncSemaphoreHandle(_Handle):
 
     async def acquire(self, owner: Any = "", permits: int = 1, timeout: float | None = None) -> bool:
         """Takes permits, and waits for them. Returns False if they were not there in time."""
-        pause = _Pause(timeout)
-        while await self._system.available() < permits or not await self._system.acquire(owner, permits):
-            if not await pause.wait_in_loop():
-                return False
+        with _Pause(self._system, timeout) as pause:
+            while await self._system.available() < permits or not await self._system.acquire(owner, permits):
+                if not await pause.wait_in_loop():
+                    return False
         return True
 
     @asynccontextmanager
@@ -376,7 +425,7 @@ class AsyncLatchHandle(_Handle):
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Waits until the latch is open. Returns False if that was not in time."""
-        return bool(await until_in_loop(self._system.is_open, timeout))
+        return bool(await until_in_loop(self._system.is_open, timeout, self._system))
 
 
 class AsyncBarrierHandle(_Handle):
@@ -384,17 +433,17 @@ class AsyncBarrierHandle(_Handle):
 
     async def wait(self, timeout: float | None = None, who: Any = "") -> int:
         """Arrives, and waits for the others; see `BarrierHandle.wait`."""
-        pause = _Pause(timeout)
-        round, place = await self._system.arrive(who)
-        if place < 0:
-            raise BrokenBarrierError
-        is_over = False
-        try:
-            while not (is_over := await self._system.state_of(round) != "waiting") and await pause.wait_in_loop():
-                pass
-        finally:
-            if not is_over:
-                await self._system.leave(round, place)
+        with _Pause(self._system, timeout) as pause:
+            round, place = await self._system.arrive(who)
+            if place < 0:
+                raise BrokenBarrierError
+            is_over = False
+            try:
+                while not (is_over := await self._system.state_of(round) != "waiting") and await pause.wait_in_loop():
+                    pass
+            finally:
+                if not is_over:
+                    await self._system.leave(round, place)
         return _passed(await self._system.state_of(round), place)
 
 

@@ -395,6 +395,7 @@ class Replicated(Applier):
         self.start()
         incarnation, number = self.machine.batches.writers.get(self.node, (0, 0))
         self.outbox.skipped(number if incarnation == self.outbox.incarnation else 0)
+        self.run(self._tell)  # Who waits for something may find it in this state.
         self.line.follow(self.position)
 
     @with_lock

@@ -43,7 +43,7 @@ from coopy.spine.machine import RUNNERS, UNSURE, Machine, MissingName, running_i
 from coopy.spine.methods import Function, Method, has_unlocked_reads, is_undone
 from coopy.spine.replay import Progress, restore
 from coopy.spine.section import Section
-from coopy.spine.tap import Subscription, Tap, Told
+from coopy.spine.tap import Doorbell, Listener, Subscription, Tap, Told, Withdrawn, of_no_interest
 from coopy.spine.versions import CODE
 from coopy.values import trial
 from coopy.values.codec import Codec
@@ -157,6 +157,7 @@ class Engine:
         "_snapshot_lock",
         "_section",
         "tap",
+        "doorbell",
         "_is_seen_at_once",
         "__weakref__",
     )
@@ -207,6 +208,8 @@ class Engine:
         self._is_seen_at_once = False
         self.tap: Tap | None = None
         """Where subscribers are told of actions; None while there are none."""
+        self.doorbell = Doorbell(self)
+        """Rings for those who wait for what the next action brings."""
 
     @with_lock
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
@@ -500,7 +503,13 @@ class Engine:
         return function(self._current())
 
     @with_lock
-    def subscribe(self, told: Told, after: int | None = None, then: Callable[[], object] | None = None) -> Subscription:
+    def subscribe(
+        self,
+        told: Told,
+        after: int | None = None,
+        then: Callable[[], object] | None = None,
+        withdrawn: Withdrawn = of_no_interest,
+    ) -> Subscription:
         """Has a function told of actions from the one after ``after`` on; see `Control.subscribe`. ``then`` is called once it is told of none any more."""
         self._current()
         newest = self._ended()
@@ -509,15 +518,23 @@ class Engine:
         if after is not None and (isinstance(after, bool) or not isinstance(after, int) or not 0 <= after <= newest):
             raise UsageError(f"after={shown(after)}: must be the index of an action, 0 to {newest}, or None for the newest one")
         tap = self.tap if self.tap is not None else Tap(newest)
-        found = Subscription(self, tap, told, newest if after is None else after, then)
+        found = Subscription(self, tap, told, newest if after is None else after, then, withdrawn)
         try:
             found.start()
         except RuntimeError as error:
             raise JournalError(errno.EAGAIN, f"{error}. Nobody was subscribed.", "") from error
-        tap.subscriptions = (*tap.subscriptions, found)
+        tap.listeners = (*tap.listeners, found)
         tap.tell(newest)
         self.tap = tap
         return found
+
+    @with_lock
+    def listen(self, listener: Listener) -> None:
+        """Has a listener rung by each action that ends from now on. Raises `SystemClosed`."""
+        self._current()
+        tap = self.tap if self.tap is not None else Tap(self._ended())
+        tap.listeners = (*tap.listeners, listener)
+        self.tap = tap
 
     @with_lock
     def newest(self) -> tuple[int, int]:
@@ -577,8 +594,9 @@ class Engine:
         codec: Codec,
         begin: Callable[[Machine], None],
         comparison: Comparison | None = None,
+        after: int | None = None,
     ) -> Machine:
-        """The machine as it was, decoded by ``codec``. The live one is untouched."""
+        """The machine as it was, decoded by ``codec``. The live one is untouched. All actions after ``after`` are run again."""
         self._put_right()
         log = self.log.reader()
         try:
@@ -591,6 +609,7 @@ class Engine:
                 until=until,
                 instant=instant,
                 clock_from=clock_from,
+                after=after,
                 begin=begin,
                 stops=comparison.stops if comparison is not None else (),
                 visit=comparison.visit if comparison is not None else None,
@@ -875,6 +894,8 @@ class Engine:
 
     def _withdraw(self) -> None:
         """Records that the last action is withdrawn."""
+        if self.tap is not None:
+            self.tap.withdraw(self.log.last)
         self.log.amend(action.amendment(self.instant, self._offset, action.WITHDRAWN))
 
     def _stamped(self) -> tuple[int, int]:

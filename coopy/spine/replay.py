@@ -46,6 +46,7 @@ def restore(
     until: int | None = None,
     instant: int | None = None,
     clock_from: int = 0,
+    after: int | None = None,
     progress: Progress | None = None,
     loading: Progress | None = None,
     begin: Callable[[Machine], None] | None = None,
@@ -57,6 +58,7 @@ def restore(
 ) -> Machine:
     """The machine after action ``until``, or after the last action not later than ``instant`` (ns).
 
+    All actions after ``after`` are run again, though a newer snapshot may hold them.
     Actions before that of ``clock_from`` are earlier than ``instant``, whatever time they have: the clock was put back then.
     ``begin`` is given the machine before the first action is replayed, ``loading`` the bytes
     of the snapshot that are loaded, and how many there are, and ``visit`` the machine after each
@@ -69,7 +71,8 @@ def restore(
     while True:
         # Restoring makes objects and drops none: the collector would look at all of them, again and again.
         with collector.off(), recursion.room():
-            machine, passed_over = _from_snapshot(snapshots, codec, secret, until, instant, clock_from, loading)
+            upto = until if after is None else after
+            machine, passed_over = _from_snapshot(snapshots, codec, secret, upto, instant, clock_from, loading)
             machine.deterministic = deterministic
             if begin is not None:
                 begin(machine)
