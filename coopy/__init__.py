@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from coopy.clock import clock
 from coopy.control import Control, control
-from coopy.decorators import abort_exception, readonly, transactional, unlocked
+from coopy.decorators import abort_exception, outside, readonly, transactional, unlocked
 from coopy.env import env
 from coopy.errors import (
     AuthenticationFailed,
@@ -49,6 +49,7 @@ from coopy.ground.running import action_index, replaying
 from coopy.opening import init_persistent_system, init_system
 from coopy.past.reading import replay
 from coopy.spine.effects import effect_id, on_commit
+from coopy.spine.facts import listeners, tell
 from coopy.spine.versions import code_version
 from coopy.system import close_all, opened
 from coopy.values.entities import entity
@@ -103,12 +104,15 @@ __all__ = [
     "env",
     "init_persistent_system",
     "init_system",
+    "listeners",
     "on_commit",
     "open",
     "opened",
+    "outside",
     "readonly",
     "replay",
     "replaying",
+    "tell",
     "transactional",
     "unlocked",
 ]

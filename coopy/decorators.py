@@ -18,6 +18,7 @@ READONLY = "_coopy_readonly"
 UNLOCKED = "_coopy_unlocked"
 ABORT_EXCEPTION = "_coopy_abort_exception"
 TRANSACTIONAL = "_coopy_transactional"
+OUTSIDE = "_coopy_outside"
 
 READS = frozenset(
     "__len__ __length_hint__ __getitem__ __contains__ __iter__ __reversed__ __eq__ __ne__ __lt__ __le__ __gt__ "
@@ -62,6 +63,27 @@ def abort_exception(method: F) -> F:
     See docs/guides/transactions.md.
     """
     setattr(method, ABORT_EXCEPTION, True)
+    return method
+
+
+def outside(method: F) -> F:
+    """The method is called outside of any action, with the system in the place of the object.
+
+    It takes no lock, is not recorded and never runs again, so it may do what an action must not: wait, start a thread, read a clock, call the
+    system's other methods, each of which is an action or a read of its own. Called on a system that `coopy.aio.open` has opened it is a plain
+    method as well: it must return at once, for instance with what is awaited then.
+
+    A wiki that imports many pages, each of which is an action::
+
+        @outside
+        def import_all(self, pages):
+            for name, text in pages:
+                self.create_page(name, text)
+
+    Raises `UsageError` when it is called inside an action, of a system. Called on a plain object it is a plain method.
+    See docs/guides/decorators.md.
+    """
+    setattr(method, OUTSIDE, True)
     return method
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from coopy.aio.worker import Call, Worker, answered
 from coopy.control import control
+from coopy.decorators import OUTSIDE
 from coopy.errors import UsageError
 from coopy.ground.words import shown
 from coopy.spine import methods
@@ -73,12 +74,17 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
     def of(self, function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
         """The coroutine function for a function of the class. Raises `UsageError`."""
         name = getattr(function, "__name__", "")
+        if getattr(function, OUTSIDE, False):
+            raise UsageError(f"{name}() is marked @outside: call it on the system, without await. Nothing was called.")
         if name in self and any(getattr(base, name, None) is function for base in self._cls.__mro__):
             return self[name]
         cls = self._cls.__qualname__
         raise UsageError(f"call() takes a method of {cls}, such as {cls}.method, not {shown(function)}. Nothing was called.")
 
     def _add(self, name: str, function: Any, kind: str, parameters: tuple[str, ...] = ()) -> None:
+        if kind == "outside":
+            self[name] = _outside(function)
+            return
         plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
         exact = methods.exact_signature(function) if plain else None
         myself, signature, args, kwargs, _ = exact or methods.ANY_SIGNATURE
@@ -131,6 +137,15 @@ _READ = """
 async def {name}({signature}):{bind}
     return await _coopy_answer({self}, _coopy_what, {args}, {kwargs})
 """
+
+
+def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain method: it is given the system as a program without a loop sees it."""
+
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return function(self._coopy_system, *args, **kwargs)
+
+    return methods.dressed(method, function)  # type: ignore[arg-type]
 
 
 async def _attribute(self: Any, name: str) -> Any:

@@ -8,8 +8,9 @@ The names with ``Repl`` are those of PySyncObj.
 
 from __future__ import annotations
 
-from coopy.batteries.battery import Edit, EditConflict
+from coopy.batteries.battery import Edit, EditConflict, watch
 from coopy.batteries.caches import LRUCache, SessionStore, TTLCache
+from coopy.batteries.changes import ALL, NOT_TOLD, Change
 from coopy.batteries.counter import Counter
 from coopy.batteries.frozen import Frozen, thawed
 from coopy.batteries.ids import Ids
@@ -21,6 +22,7 @@ from coopy.batteries.ranks import Leaderboard
 from coopy.batteries.sequences import Deque, List
 from coopy.batteries.sets import Set
 from coopy.batteries.waiting import async_handle, handle, until
+from coopy.batteries.watching import Watch
 
 ReplCounter = Counter
 ReplList = List
@@ -30,7 +32,9 @@ ReplPriorityQueue = PriorityQueue
 ReplLockManager = LockManager
 
 __all__ = [
+    "ALL",
     "Barrier",
+    "Change",
     "Counter",
     "Deque",
     "Dict",
@@ -44,6 +48,7 @@ __all__ = [
     "List",
     "LockManager",
     "MultiDict",
+    "NOT_TOLD",
     "PriorityQueue",
     "Queue",
     "RateLimiter",
@@ -58,8 +63,10 @@ __all__ = [
     "SessionStore",
     "Set",
     "TTLCache",
+    "Watch",
     "async_handle",
     "handle",
     "thawed",
     "until",
+    "watch",
 ]

@@ -8,18 +8,46 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import coopy
-from coopy import readonly
+from coopy import UsageError, outside, readonly
+from coopy.batteries.changes import ALL, Change
 from coopy.batteries.frozen import ATOMS, UNPICKLABLE, content, thawed
+from coopy.batteries.watching import Watch
 
 T = TypeVar("T")
 
 
 class Battery:
     """The base of the structures."""
+
+    _KEYS: ClassVar[str] = ""
+    """What the keys of its changes are; nothing if it has none."""
+
+    @outside
+    def watch(
+        self,
+        key: Any = ALL,
+        *,
+        after: int | None = None,
+        timeout: float | None = None,
+        callback: Callable[[Change], object] | None = None,
+    ) -> Watch:
+        """Tells of changes as they come: of one key (a member, a position, an owner), or of all of the structure.
+
+        ``for change in stock.watch("tea", timeout=5)``, ``async for change in stock.watch()``, or ``stock.watch(callback=told)``, which calls
+        a function in a thread of its own until it is closed. A `Change` has ``index``, ``time``, ``kind``, ``key``, ``before`` and ``after``. Begins
+        with the next action, or with the one after ``after``, however long ago that was. See docs/guides/batteries.md. Raises `UsageError`,
+        `SystemClosed`.
+        """
+        if key is not ALL and not self._KEYS:
+            raise UsageError(f"watch({key!r}): a {type(self).__name__} has no keys. Call watch() for all of its changes.")
+        if "position" in self._KEYS and key is not ALL and (isinstance(key, bool) or not isinstance(key, int) or key < 0):
+            raise UsageError(f"watch({key!r}): must be a position, counted from 0. Call watch() for all changes.")
+        return watch(self, key, after=after, timeout=timeout, callback=callback)
 
     @readonly
     def _is(self, number: int) -> bool:
@@ -40,6 +68,37 @@ def system_of(structure: Any) -> Any:
         if isinstance(system, type(structure)) and system._is(id(structure)):
             return system
     return structure
+
+
+def watch(
+    system: Any,
+    key: Any = ALL,
+    *,
+    of: str | Callable[[Any], object] | None = None,
+    after: int | None = None,
+    timeout: float | None = None,
+    callback: Callable[[Change], object] | None = None,
+) -> Watch:
+    """As `Battery.watch`, also of a structure that is an attribute of your own class: ``watch(shop, "tea", of="stock")``.
+
+    ``of`` is the name of the attribute (with dots for one of an attribute), or a function that finds the structure in your object; it is called
+    inside actions, and must only look. Raises `UsageError` for what is no open system.
+    """
+    if not _is_system(system):
+        raise UsageError(
+            f"only an open system can be watched, not a plain {type(system).__name__}. A structure that is an attribute of a "
+            f'system is watched with coopy.batteries.watch(system, key, of="attribute").'
+        )
+    found = Watch(system, key, of, after, timeout)
+    return found if callback is None else found(callback)
+
+
+def _is_system(value: Any) -> bool:
+    try:
+        coopy.control(value)
+    except UsageError:
+        return False
+    return True
 
 
 class EditConflict(RuntimeError):

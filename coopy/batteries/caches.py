@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, Generic, TypeVar
 
-from coopy import abort_exception, clock, env, readonly
+from coopy import abort_exception, clock, env, listeners, readonly
 from coopy.batteries.battery import Battery, Edit, conflict, editing, same
+from coopy.batteries.changes import tell_change, tell_put, tell_taken
 from coopy.batteries.frozen import Boxed, Given, given, kept, thawed
 
 K = TypeVar("K")
@@ -55,6 +56,8 @@ class TTLCache(Battery, Generic[K, V]):
     >>> prices.get("tea"), prices.expire(), prices.get("tea"), prices.expired()
     (3, ['tea'], None, [(1, 'tea')])
     """
+
+    _KEYS = "key"
 
     def __init__(self, ttl: float | None = 60.0, maxsize: int | None = None) -> None:
         self.ttl = ttl
@@ -101,17 +104,24 @@ class TTLCache(Battery, Generic[K, V]):
         self._expire()
         if key not in self._items:
             return False
-        self._put(key, self._items[key][0], end)
+        self._put(key, self._items[key][0], end, "touched")
         return True
 
     def pop(self, key: K, default: Any = None) -> Any:
         """Takes an entry out and returns its value, or the default if there is none."""
         self._expire()
-        return thawed(self._items.pop(key)[0]) if key in self._items else default
+        if key not in self._items:
+            return default
+        value = self._items.pop(key)[0]
+        if listeners:
+            tell_change(self, "removed", key, value)
+        return thawed(value)
 
     def __delitem__(self, key: K) -> None:
         self._expire()
-        del self._items[key]
+        value = self._items.pop(key)[0]
+        if listeners:
+            tell_change(self, "removed", key, value)
 
     def expire(self) -> list[K]:
         """Takes out what has expired at the instant of this action. Returns the keys, in the order of their ends."""
@@ -119,6 +129,9 @@ class TTLCache(Battery, Generic[K, V]):
 
     def clear(self) -> None:
         """Takes all out; nothing of it counts as expired."""
+        if listeners:
+            for key, (value, _) in self._items.items():
+                tell_change(self, "removed", key, value)
         self._items.clear()
         self._ends.clear()
 
@@ -127,13 +140,21 @@ class TTLCache(Battery, Generic[K, V]):
         self._expire()
         if key not in self._items or not same(thawed(self._items[key][0]), before):
             raise conflict(key)
-        self._items[key] = kept(after), self._items[key][1]
+        value, end = kept(after), self._items[key][1]
+        if listeners:
+            tell_change(self, "set", key, self._items[key][0], value)
+        self._items[key] = value, end
 
-    def _put(self, key: Any, value: Any, ttl: int | None) -> None:
+    def _put(self, key: Any, value: Any, ttl: int | None, kind: str = "set") -> None:
         end = None if ttl is None else now_us() + ttl
-        self._items.pop(key, None)
+        before = self._items.pop(key, None)
         if self.maxsize is not None and len(self._items) >= self.maxsize:
-            del self._items[next(iter(self._items))]
+            oldest = next(iter(self._items))
+            if listeners:
+                tell_change(self, "evicted", oldest, self._items[oldest][0])
+            del self._items[oldest]
+        if listeners:
+            tell_change(self, kind if before else "added", key, before[0] if before else None, value)
         self._items[key] = value, end
         if end is not None:
             heapq.heappush(self._ends, (end, self._number, key))
@@ -150,6 +171,8 @@ class TTLCache(Battery, Generic[K, V]):
             entry = self._items.get(key)
             if entry is not None and entry[1] == end:
                 del self._items[key]
+                if listeners:
+                    tell_change(self, "expired", key, entry[0])
                 self._gone_count += 1
                 self._gone.append((self._gone_count, key))
                 gone.append(given(key))
@@ -232,6 +255,8 @@ class LRUCache(Battery, Generic[K, V]):
     (['home', 'help'], None)
     """
 
+    _KEYS = "key"
+
     def __init__(self, maxsize: int = 128) -> None:
         if maxsize < 1:
             raise ValueError(f"maxsize={maxsize!r}: must be at least 1")
@@ -260,10 +285,14 @@ class LRUCache(Battery, Generic[K, V]):
     @abort_exception
     def pop(self, key: K, default: Any = None) -> Any:
         """Takes an entry out and returns its value, or the default if there is none."""
+        if listeners:
+            tell_taken(self, self._items, (key,))
         return thawed(self._items.pop(key)) if key in self._items else default
 
     @abort_exception
     def __delitem__(self, key: K) -> None:
+        if listeners:
+            tell_taken(self, self._items, (key,))
         del self._items[key]
 
     @abort_exception
@@ -276,6 +305,8 @@ class LRUCache(Battery, Generic[K, V]):
 
     def clear(self) -> None:
         """Takes all out."""
+        if listeners:
+            tell_taken(self, self._items, self._items)
         self._items.clear()
 
     @abort_exception
@@ -286,6 +317,8 @@ class LRUCache(Battery, Generic[K, V]):
         self._put(key, kept(after))
 
     def _put(self, key: Any, value: Any) -> list[Any]:
+        if listeners:
+            tell_put(self, self._items, key, value)
         self._items[key] = value
         self._items.move_to_end(key)
         return self._shrink()
@@ -293,7 +326,10 @@ class LRUCache(Battery, Generic[K, V]):
     def _shrink(self) -> list[Any]:
         gone = []
         while len(self._items) > self.maxsize:
-            gone.append(given(self._items.popitem(last=False)[0]))
+            key, value = self._items.popitem(last=False)
+            if listeners:
+                tell_change(self, "evicted", key, value)
+            gone.append(given(key))
         return gone
 
     # -- reads
@@ -371,6 +407,8 @@ class SessionStore(TTLCache[str, "dict[str, Any]"]):
         if sid not in self._items:
             return None
         data, _ = self._items.pop(sid)
+        if listeners:
+            tell_change(self, "removed", sid, data)
         fresh = env.token_urlsafe(32)
         self._put(fresh, data, _microseconds(self.ttl))
         return fresh
@@ -378,4 +416,9 @@ class SessionStore(TTLCache[str, "dict[str, Any]"]):
     def delete(self, sid: str) -> bool:
         """Ends a session. Returns whether it was there."""
         self._expire()
-        return self._items.pop(sid, None) is not None
+        if sid not in self._items:
+            return False
+        data, _ = self._items.pop(sid)
+        if listeners:
+            tell_change(self, "removed", sid, data)
+        return True

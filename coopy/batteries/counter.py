@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from coopy import readonly
+from coopy import listeners, readonly
 from coopy.batteries.battery import Battery
+from coopy.batteries.changes import ALL, tell_change
 
 
 class Counter(Battery):
@@ -22,39 +23,57 @@ class Counter(Battery):
 
     def set(self, newValue: int) -> int:
         """Sets the value, and returns it."""
-        self._value = newValue
+        before, self._value = self._value, newValue
+        if listeners:
+            tell_change(self, "set", ALL, before, newValue)
         return self._value
 
     def add(self, value: int) -> int:
         """Adds to the value, and returns what it is then."""
-        self._value = self._value + value
+        before = self._value
+        self._value = before + value
+        if listeners:
+            tell_change(self, "set", ALL, before, self._value)
         return self._value
 
     def sub(self, value: int) -> int:
         """Subtracts from the value, and returns what it is then."""
-        self._value = self._value - value
+        before = self._value
+        self._value = before - value
+        if listeners:
+            tell_change(self, "set", ALL, before, self._value)
         return self._value
 
     def inc(self) -> int:
         """Adds one, and returns what the value is then."""
-        self._value += 1
+        before = self._value
+        self._value = before + 1
+        if listeners:
+            tell_change(self, "set", ALL, before, self._value)
         return self._value
 
     def dec(self) -> int:
         """Subtracts one, and returns what the value is then."""
-        self._value -= 1
+        before = self._value
+        self._value = before - 1
+        if listeners:
+            tell_change(self, "set", ALL, before, self._value)
         return self._value
 
     def compare_and_set(self, expected: int, value: int) -> bool:
         """Sets the value if it is the expected one. Returns whether it was."""
         if self._value != expected:
             return False
+        if listeners:
+            tell_change(self, "set", ALL, self._value, value)
         self._value = value
         return True
 
     def get_and_set(self, value: int) -> int:
         """Sets the value, and returns the one before it."""
         before, self._value = self._value, value
+        if listeners:
+            tell_change(self, "set", ALL, before, value)
         return before
 
     @readonly

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from coopy import abort_exception, readonly
+from coopy import abort_exception, listeners, readonly
 from coopy.batteries.battery import Battery
+from coopy.batteries.changes import ALL, tell_change
 
 
 class Ids(Battery):
@@ -32,6 +33,8 @@ class Ids(Battery):
         """Returns a number that nobody else gets. It is one action; a handle needs one in a thousand."""
         found = self._next
         self._next += 1
+        if listeners:
+            tell_change(self, "set", ALL, found - 1, found)
         return found
 
     @abort_exception
@@ -42,6 +45,8 @@ class Ids(Battery):
             raise ValueError(f"count={count!r}: must be at least 1")
         found = range(self._next, self._next + count)
         self._next = found.stop
+        if listeners:
+            tell_change(self, "set", ALL, found.start - 1, found.stop - 1)
         return found
 
     @readonly

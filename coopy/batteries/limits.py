@@ -9,9 +9,10 @@ from collections.abc import Hashable
 from fractions import Fraction
 from typing import Any
 
-from coopy import abort_exception, readonly
+from coopy import abort_exception, listeners, readonly
 from coopy.batteries.battery import Battery
 from coopy.batteries.caches import now_us
+from coopy.batteries.changes import ALL, tell_change, tell_put, tell_taken
 from coopy.batteries.frozen import kept
 
 _MICRO = 1_000_000  # Microseconds are in a second.
@@ -30,6 +31,8 @@ class RateLimiter(Battery):
     >>> 29 < limit.acquire("ann") <= 30
     True
     """
+
+    _KEYS = "key"
 
     def __init__(self, rate: float, per: float = 1.0, burst: int | None = None) -> None:
         if not 0 < rate < float("inf") or not 0 < per < float("inf"):
@@ -57,6 +60,8 @@ class RateLimiter(Battery):
         if missing <= 0:
             self._full_at.pop(key, None)
             self._full_at[kept(key)] = full_at
+            if listeners:
+                tell_change(self, "set", key, None, tokens)
             self._sweep(now)
             return 0.0
         return -(-missing // self._unit) / _MICRO
@@ -67,6 +72,8 @@ class RateLimiter(Battery):
 
     def reset(self, key: Hashable = "") -> None:
         """Fills the bucket of a key."""
+        if listeners and key in self._full_at:
+            tell_change(self, "removed", key)
         self._full_at.pop(key, None)
 
     def _sweep(self, now: int) -> None:
@@ -98,6 +105,8 @@ class Semaphore(Battery):
     (1, True, {'bob': 1, 'eve': 1})
     """
 
+    _KEYS = "owner"
+
     def __init__(self, value: int = 1) -> None:
         if value < 0:
             raise ValueError(f"value={value!r}: must be at least 0")
@@ -112,7 +121,10 @@ class Semaphore(Battery):
             raise ValueError(f"permits={permits!r}: must be at least 1")
         if self._taken + permits > self.value:
             return False
-        self._holders[kept(owner)] = self._holders.get(owner, 0) + permits
+        held = self._holders.get(owner, 0) + permits
+        if listeners:
+            tell_put(self, self._holders, owner, held)
+        self._holders[kept(owner)] = held
         self._taken += permits
         return True
 
@@ -122,6 +134,8 @@ class Semaphore(Battery):
         held = self._holders.get(owner, 0)
         if not 1 <= permits <= held:
             raise ValueError(f"{owner!r} holds {held} permits and can't give {permits} back. Nothing has changed.")
+        if listeners:
+            tell_change(self, "removed" if held == permits else "set", owner, held, held - permits)
         if held == permits:
             del self._holders[owner]
         else:
@@ -132,6 +146,8 @@ class Semaphore(Battery):
     @abort_exception
     def release_all(self, owner: Hashable = "") -> int:
         """Gives all permits of an owner back, whose holder is gone, say. Returns how many they were."""
+        if listeners:
+            tell_taken(self, self._holders, (owner,))
         permits = self._holders.pop(owner, 0)
         self._taken -= permits
         return permits
@@ -141,6 +157,8 @@ class Semaphore(Battery):
         """Sets how many permits there are. If more are taken, none is free until those are given back."""
         if value < 0:
             raise ValueError(f"value={value!r}: must be at least 0")
+        if listeners:
+            tell_change(self, "set", ALL, self.value, value)
         self.value = value
 
     @readonly
@@ -181,7 +199,9 @@ class Latch(Battery):
         """Takes from the count, down to 0. Returns what is left."""
         if by < 1:
             raise ValueError(f"by={by!r}: must be at least 1")
-        self._count = max(0, self._count - by)
+        before, self._count = self._count, max(0, self._count - by)
+        if listeners and self._count != before:
+            tell_change(self, "set", ALL, before, self._count)
         return self._count
 
     @abort_exception
@@ -191,6 +211,8 @@ class Latch(Battery):
             raise ValueError(f"count={count!r}: must be at least 0")
         if self._count:
             return False
+        if listeners:
+            tell_change(self, "set", ALL, 0, count)
         self._count = count
         return True
 
@@ -220,6 +242,8 @@ class Barrier(Battery):
     ((0, 0), 'passed', (0, 1), [])
     """
 
+    _KEYS = "who waits"
+
     def __init__(self, parties: int) -> None:
         if parties < 1:
             raise ValueError(f"parties={parties!r}: must be at least 1")
@@ -236,6 +260,8 @@ class Barrier(Battery):
         if self._broken:
             return self._round, -1
         arrived = self._round, self._places
+        if listeners:
+            tell_change(self, "added", who, None, self._places)
         self._waiting[self._places] = kept(who)
         self._places += 1
         if len(self._waiting) == self.parties:
@@ -253,6 +279,8 @@ class Barrier(Battery):
         """Breaks the barrier: all who wait, and all who arrive until `reset`, are told so."""
         if not self._broken:
             self._broken = True
+            if listeners:
+                tell_change(self, "broken", ALL, self._round)
             self._forget()
             self._broken_rounds = [*self._broken_rounds[-99:], self._round]
             self._round += 1
@@ -262,9 +290,13 @@ class Barrier(Battery):
         if not self._broken and self._waiting:
             self.abort()
         self._broken = False
+        if listeners:
+            tell_change(self, "set", ALL, None, self._round)
         self._forget()
 
     def _next(self) -> None:
+        if listeners:
+            tell_change(self, "passed", ALL, self._round, self._round + 1)
         self._round += 1
         self._forget()
 

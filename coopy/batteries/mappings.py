@@ -6,8 +6,9 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Mu
 from reprlib import recursive_repr
 from typing import Any, Generic, TypeVar, overload
 
-from coopy import abort_exception, readonly
+from coopy import abort_exception, listeners, readonly
 from coopy.batteries.battery import Battery, Edit, conflict, editing, same
+from coopy.batteries.changes import tell_change, tell_difference, tell_put, tell_taken
 from coopy.batteries.frozen import ATOMS, Boxed, Given, given, in_order, kept, thawed
 
 K = TypeVar("K")
@@ -36,6 +37,8 @@ class Dict(Battery, Generic[K, V]):
     coopy.batteries.frozen.Frozen: this value was read out of a structure of coopy.batteries and can't be changed in place, ...
     """
 
+    _KEYS = "key"
+
     def __init__(self, mapping: Any = (), /, **values: V) -> None:
         self._items: dict[Any, Any] = _kept_pairs(mapping, values)
 
@@ -43,31 +46,45 @@ class Dict(Battery, Generic[K, V]):
 
     def reset(self, newData: Any) -> None:
         """Puts other keys and values in the place of all."""
-        self._items = _kept_pairs(newData, {})
+        items = _kept_pairs(newData, {})
+        if listeners:
+            tell_difference(self, self._items, items)
+        self._items = items
 
     @abort_exception
     def __setitem__(self, key: K, value: V) -> None:
+        if listeners:
+            self._tell_of({key: value})
         self._items[key if type(key) in ATOMS else kept(key)] = value if type(value) in ATOMS else kept(value)
 
     @abort_exception
     def __delitem__(self, key: K) -> None:
+        if listeners:
+            tell_taken(self, self._items, (key,))
         del self._items[key]
 
     @abort_exception
     def set(self, key: K, value: V) -> None:
         """Sets the value of a key, as ``d[key] = value`` does."""
+        if listeners:
+            self._tell_of({key: value})
         self._items[kept(key)] = kept(value)
 
     @abort_exception
     def setdefault(self, key: K, default: V | None = None) -> V:
         """Returns the value of a key, which is set to the default if there is none."""
+        if listeners and key not in self._items:
+            tell_change(self, "added", key, None, default)
         found: V = given(self._items.setdefault(kept(key), kept(default)))
         return found
 
     @abort_exception
     def update(self, other: Any = (), /, **values: V) -> None:
         """Takes over what another mapping, or pairs, have."""
-        self._items.update(_kept_pairs(other, values))
+        pairs = _kept_pairs(other, values)
+        if listeners:
+            self._tell_of(pairs)
+        self._items.update(pairs)
 
     @overload
     def pop(self, key: K) -> V: ...
@@ -78,16 +95,22 @@ class Dict(Battery, Generic[K, V]):
     @abort_exception
     def pop(self, key: Any, default: Any = _REQUIRED) -> Any:
         """Takes a key out and returns its value, or the default if there is none. Raises KeyError without a default."""
+        if listeners:
+            tell_taken(self, self._items, (key,))
         return thawed(self._items.pop(key)) if default is _REQUIRED or key in self._items else default
 
     @abort_exception
     def popitem(self) -> tuple[K, V]:
         """Takes the newest key out, and returns it and its value. Raises KeyError."""
         key, value = self._items.popitem()
+        if listeners:
+            tell_change(self, "removed", key, value)
         return thawed(key), thawed(value)
 
     def clear(self) -> None:
         """Takes all out."""
+        if listeners:
+            tell_taken(self, self._items, self._items)
         self._items.clear()
 
     @abort_exception
@@ -95,6 +118,8 @@ class Dict(Battery, Generic[K, V]):
         """Sets the value of a key that has none. Returns whether it was set."""
         if key in self._items:
             return False
+        if listeners:
+            tell_change(self, "added", key, None, value)
         self._items[kept(key)] = kept(value)
         return True
 
@@ -103,6 +128,8 @@ class Dict(Battery, Generic[K, V]):
         """Sets the value of a key if it is equal to the old one. Returns whether it was set."""
         if key not in self._items or self._items[key] != old:
             return False
+        if listeners:
+            tell_change(self, "set", key, self._items[key], new)
         self._items[key] = kept(new)
         return True
 
@@ -113,12 +140,17 @@ class Dict(Battery, Generic[K, V]):
         """Takes a key out if its value is equal to the old one. Returns whether it was."""
         if key not in self._items or self._items[key] != old:
             return False
+        if listeners:
+            tell_taken(self, self._items, (key,))
         del self._items[key]
         return True
 
     @abort_exception
     def __ior__(self, other: Any) -> Dict[K, V]:
-        self._items.update(_kept_pairs(other, {}))
+        pairs = _kept_pairs(other, {})
+        if listeners:
+            self._tell_of(pairs)
+        self._items.update(pairs)
         return self
 
     @abort_exception
@@ -126,7 +158,13 @@ class Dict(Battery, Generic[K, V]):
         """Puts a value in if the one before it is still there, as an edit does. Raises `EditConflict`."""
         if key not in self._items or not same(thawed(self._items[key]), before):
             raise conflict(key)
+        if listeners:
+            tell_change(self, "set", key, self._items[key], after)
         self._items[key] = kept(after)
+
+    def _tell_of(self, pairs: Mapping[Any, Any]) -> None:
+        for key, value in pairs.items():
+            tell_put(self, self._items, key, value)
 
     # -- reads
 
@@ -227,6 +265,8 @@ class ReplDict(Dict[K, V]):
     @abort_exception
     def pop(self, key: Any, default: Any = None) -> Any:
         """Takes a key out and returns its value, or the default if there is none."""
+        if listeners:
+            tell_taken(self, self._items, (key,))
         return thawed(self._items.pop(key)) if key in self._items else default
 
 
@@ -250,6 +290,8 @@ class MultiDict(Battery, Generic[K, V]):
     (['hot', 'green'], 'hot', 3, True, [('tea', 'green'), ('ink', 'blue')])
     """
 
+    _KEYS = "key"
+
     def __init__(self, pairs: Iterable[tuple[K, V]] = ()) -> None:
         self._items: dict[Any, list[Any]] = {}
         self._count = 0
@@ -261,6 +303,8 @@ class MultiDict(Battery, Generic[K, V]):
     @abort_exception
     def add(self, key: K, value: V) -> None:
         """Adds a value to those of a key."""
+        if listeners:
+            tell_change(self, "added", key, None, value)
         self._items.setdefault(kept(key), []).append(kept(value))
         self._count += 1
 
@@ -270,6 +314,8 @@ class MultiDict(Battery, Generic[K, V]):
         found = [(kept(key), kept(value)) for key, value in pairs]
         dict.fromkeys(key for key, _ in found)  # What can't be a key raises before anything has changed.
         for key, value in found:
+            if listeners:
+                tell_change(self, "added", key, None, value)
             self._items.setdefault(key, []).append(value)
         self._count += len(found)
 
@@ -277,6 +323,8 @@ class MultiDict(Battery, Generic[K, V]):
     def set(self, key: K, values: Iterable[V]) -> None:
         """Puts other values in the place of those of a key."""
         found = [kept(value) for value in in_order(values)]
+        if listeners:
+            self._tell_of(key, found)
         self._count += len(found) - len(self._items.get(key, ()))
         if found:
             self._items[kept(key)] = found
@@ -289,6 +337,8 @@ class MultiDict(Battery, Generic[K, V]):
         found = self._items.get(key, [])
         if value not in found:
             return False
+        if listeners:
+            tell_change(self, "removed", key, value)
         found.remove(value)
         self._count -= 1
         if not found:
@@ -299,6 +349,8 @@ class MultiDict(Battery, Generic[K, V]):
     def popone(self, key: K) -> V:
         """Takes the oldest value of a key out, and returns it. Raises KeyError."""
         found = self._items[key]
+        if listeners:
+            tell_change(self, "removed", key, found[0])
         value: V = thawed(found.pop(0))
         self._count -= 1
         if not found:
@@ -308,14 +360,26 @@ class MultiDict(Battery, Generic[K, V]):
     @abort_exception
     def popall(self, key: K) -> list[V]:
         """Takes a key out, and returns its values; none if there are none."""
+        if listeners:
+            self._tell_of(key, [])
         found = [thawed(each) for each in self._items.pop(key, ())]
         self._count -= len(found)
         return found
 
     def clear(self) -> None:
         """Takes all out."""
+        if listeners:
+            for key in self._items:
+                self._tell_of(key, [])
         self._items.clear()
         self._count = 0
+
+    def _tell_of(self, key: Any, after: list[Any]) -> None:
+        before = self._items.get(key)
+        if before or after:
+            tell_change(
+                self, "removed" if not after else "set" if before else "added", key, before and [*before], after or None
+            )
 
     # -- reads
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from queue import Empty, Full
 from typing import Any, Generic, TypeVar, overload
 
-from coopy import UsageError, abort_exception, readonly
+from coopy import UsageError, abort_exception, listeners, readonly
 from coopy.batteries.battery import Battery
+from coopy.batteries.changes import ALL, tell_change
 from coopy.batteries.frozen import copied, in_order
 
 T = TypeVar("T")
@@ -218,10 +219,16 @@ class Queue(_AnyQueue[T]):
     def _add(self, item: Any) -> None:
         if len(self._items) == self._items.maxlen:
             self._unfinished -= 1  # The one that falls out is nobody's any more.
+            if listeners and self._items:
+                tell_change(self, "evicted", ALL, self._items[0])
         self._items.append(item)
+        if listeners and self._items:
+            tell_change(self, "added", ALL, None, item)
 
     def _take(self) -> T:
         found: T = self._items.popleft()
+        if listeners:
+            tell_change(self, "removed", ALL, found)
         return found
 
 
@@ -295,9 +302,13 @@ class PriorityQueue(_AnyQueue[T]):
             heapq.heapify(self._heap)
             raise
         self._number += 1
+        if listeners:
+            tell_change(self, "added", ALL, None, item)
 
     def _take(self) -> T:
         found: T = heapq.heappop(self._heap)[2]
+        if listeners:
+            tell_change(self, "removed", ALL, found)
         return found
 
 

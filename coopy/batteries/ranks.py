@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
-from coopy import abort_exception, readonly
+from coopy import abort_exception, listeners, readonly
 from coopy.batteries.battery import Battery
+from coopy.batteries.changes import tell_change
 from coopy.batteries.frozen import Given, given, kept
 
 try:
@@ -27,6 +28,8 @@ class Leaderboard(Battery, Generic[T]):
     >>> board.top(2), board.rank("eve"), board.around("ann", 1)
     ([('bob', 50), ('ann', 35)], 3, [(1, 'bob', 50), (2, 'ann', 35), (3, 'eve', 30)])
     """
+
+    _KEYS = "member"
 
     def __init__(self) -> None:
         if SortedDict is None:
@@ -56,16 +59,21 @@ class Leaderboard(Battery, Generic[T]):
         """Takes a member out, and returns its score. Raises KeyError."""
         key = self._keys.pop(member)
         del self._places[key]
+        if listeners:
+            tell_change(self, "removed", member, -key[0])
         return -key[0]
 
     @abort_exception
     def discard(self, member: T) -> None:
         """Takes a member out, if it is there."""
         if member in self._keys:
-            del self._places[self._keys.pop(member)]
+            self.remove(member)
 
     def clear(self) -> None:
         """Takes all out."""
+        if listeners:
+            for member, key in self._keys.items():
+                tell_change(self, "removed", member, -key[0])
         self._places.clear()
         self._keys.clear()
 
@@ -75,6 +83,8 @@ class Leaderboard(Battery, Generic[T]):
             if before[0] == -score:
                 return
             del self._places[before]
+        if listeners:
+            tell_change(self, "added" if before is None else "set", member, None if before is None else -before[0], score)
         key = -score, self._number
         self._number += 1
         self._keys[member] = key

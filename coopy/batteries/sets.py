@@ -7,8 +7,9 @@ from collections.abc import Set as AnySet
 from reprlib import recursive_repr
 from typing import Any, Generic, TypeVar
 
-from coopy import abort_exception, readonly
+from coopy import abort_exception, listeners, readonly
 from coopy.batteries.battery import Battery
+from coopy.batteries.changes import tell_change, tell_difference, tell_taken
 from coopy.batteries.frozen import ATOMS, Given, given, in_order, kept, thawed
 
 T = TypeVar("T")
@@ -24,6 +25,8 @@ class Set(Battery, Generic[T]):
     (True, 2, ['tea', 'ink'], 'tea', ['ink', 'pen'])
     """
 
+    _KEYS = "member"
+
     def __init__(self, iterable: Iterable[T] = ()) -> None:
         self._items: dict[Any, None] = _kept_members(iterable)
 
@@ -31,12 +34,15 @@ class Set(Battery, Generic[T]):
 
     def reset(self, newData: Iterable[T]) -> None:
         """Puts other members in the place of all."""
-        self._items = _kept_members(newData)
+        self._become(_kept_members(newData))
 
     @abort_exception
     def add(self, item: T) -> None:
         """Adds a member, if it is not there."""
-        self._items[item if type(item) in ATOMS else kept(item)] = None
+        key = item if type(item) in ATOMS else kept(item)
+        if listeners and key not in self._items:
+            tell_change(self, "added", key)
+        self._items[key] = None
 
     @abort_exception
     def remove(self, item: T) -> None:
@@ -44,17 +50,24 @@ class Set(Battery, Generic[T]):
         key = _member(item)
         if key not in self._items:
             raise KeyError(item)
+        if listeners:
+            tell_change(self, "removed", key)
         del self._items[key]
 
     @abort_exception
     def discard(self, item: T) -> None:
         """Takes a member out, if it is there."""
-        self._items.pop(_member(item), None)
+        key = _member(item)
+        if listeners:
+            tell_taken(self, self._items, (key,))
+        self._items.pop(key, None)
 
     @abort_exception
     def pop(self) -> T:
         """Takes the oldest member out, and returns it. Raises KeyError if there is none."""
         for key in self._items:
+            if listeners:
+                tell_change(self, "removed", key)
             del self._items[key]
             found: T = thawed(key)
             return found
@@ -62,55 +75,69 @@ class Set(Battery, Generic[T]):
 
     def clear(self) -> None:
         """Takes all out."""
+        if listeners:
+            tell_taken(self, self._items, self._items)
         self._items.clear()
 
     @abort_exception
     def update(self, *others: Iterable[T]) -> None:
         """Adds the members of others."""
-        self._items.update(self._joined(others))
+        self._add_all(self._joined(others))
 
     @abort_exception
     def intersection_update(self, *others: Iterable[Any]) -> None:
         """Keeps those members alone that all the others have."""
-        self._items = self._common(others)
+        self._become(self._common(others))
 
     @abort_exception
     def difference_update(self, *others: Iterable[Any]) -> None:
         """Takes the members of others out."""
-        self._items = self._without(others)
+        self._become(self._without(others))
 
     @abort_exception
     def symmetric_difference_update(self, other: Iterable[T]) -> None:
         """Takes out what another has as well, and adds what only that has."""
-        self._items = self._either(other)
+        self._become(self._either(other))
 
     @abort_exception
     def __ior__(self, other: Any) -> Set[T]:
         if not isinstance(other, AnySet):
             return NotImplemented
-        self._items.update(_kept_members(other))
+        self._add_all(_kept_members(other))
         return self
 
     @abort_exception
     def __iand__(self, other: Any) -> Set[T]:
         if not isinstance(other, AnySet):
             return NotImplemented
-        self._items = self._common((other,))
+        self._become(self._common((other,)))
         return self
 
     @abort_exception
     def __isub__(self, other: Any) -> Set[T]:
         if not isinstance(other, AnySet):
             return NotImplemented
-        self._items = self._without((other,))
+        self._become(self._without((other,)))
         return self
 
     @abort_exception
     def __ixor__(self, other: Any) -> Set[T]:
         if not isinstance(other, AnySet):
             return NotImplemented
-        self._items = self._either(other)
+        self._become(self._either(other))
         return self
+
+    def _become(self, items: dict[Any, None]) -> None:
+        if listeners:
+            tell_difference(self, self._items, items)
+        self._items = items
+
+    def _add_all(self, items: dict[Any, None]) -> None:
+        if listeners:
+            for key in items:
+                if key not in self._items:
+                    tell_change(self, "added", key)
+        self._items.update(items)
 
     # -- reads
 

@@ -15,7 +15,7 @@ from types import (
     MethodDescriptorType,
 )
 
-from coopy.decorators import READONLY, READS
+from coopy.decorators import OUTSIDE, READONLY, READS
 from coopy.determinism.names import UNKNOWN, Home, Member, read_classes
 
 NUMBER_SETS = frozenset(
@@ -98,6 +98,8 @@ def texts_of(member: Member, modules: Home) -> list[Text]:
             text.is_read = text.function is raw.fget
         return found
     functions = wrapped_in(raw, f"{member.owner.__qualname__}.", modules)
+    if any(OUTSIDE in _attributes_of(thing) for thing in (raw, *functions)):
+        return []  # It is no part of an action, and never runs again.
     is_readonly = any(READONLY in _attributes_of(thing) for thing in (raw, *functions))
     texts = [Text(function, member, is_readonly) for function in functions]
     # The methods that attrs writes hold what the fields say, which is read there.

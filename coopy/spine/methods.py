@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import CodeType, FunctionType
 from typing import Any, cast
 
-from coopy.decorators import ABORT_EXCEPTION, READONLY, READS, TRANSACTIONAL, UNLOCKED
+from coopy.decorators import ABORT_EXCEPTION, OUTSIDE, READONLY, READS, TRANSACTIONAL, UNLOCKED
 from coopy.errors import PrevalentError
 from coopy.spine import versions
 
@@ -113,6 +113,9 @@ def method_of(cls: type, name: str, member: Any) -> Function | None:
 
 
 def kind_of(cls: type, name: str, function: Any) -> str:
+    """Returns what a call of a method is: "action", "read", "free" (a read without the lock), or "outside" (neither: see `coopy.outside`)."""
+    if getattr(function, OUTSIDE, False):
+        return "outside"
     if getattr(function, READONLY, False):
         return "free" if getattr(function, UNLOCKED, False) else "read"
     if name == "__getitem__" and hasattr(cls, "__missing__"):

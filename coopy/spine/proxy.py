@@ -18,7 +18,8 @@ from keyword import iskeyword
 from types import FunctionType, GeneratorType
 from typing import Any, NoReturn, cast
 
-from coopy.errors import PrevalentError
+from coopy.errors import PrevalentError, UsageError
+from coopy.ground.running import current
 from coopy.spine import versions
 from coopy.spine.calling import INSIDE, Calling, without_our_frames
 from coopy.spine.methods import (
@@ -160,7 +161,12 @@ def {name}({signature}):{bind}
         raise _coopy_without_our_frames(_coopy_error)
 """
 _CHECKED = _FREE.replace("read_unlocked", "read")
-_TEMPLATES = {"action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED}
+_OUTSIDE = """
+def {name}({signature}):{bind}
+    _coopy_refuse_inside({self}, "{name}")
+    return _coopy_function_{name}({self}, {call})
+"""
+_TEMPLATES = {"action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED, "outside": _OUTSIDE}
 
 
 class _Source:
@@ -173,6 +179,7 @@ class _Source:
         self._actions: list[str] = []
         self._names: dict[str, Any] = {
             "_coopy_without_our_frames": without_our_frames,
+            "_coopy_refuse_inside": refuse_inside,
             "_coopy_generator": GeneratorType,
             "_coopy_no_room": RecursionError,
             "_coopy_type": type,
@@ -220,6 +227,16 @@ class _Source:
         exec(compile(source, filename, "exec"), self._names)
         found = {name: dressed(self._names[name], function) for name, function in self._functions.items()}
         return found | {name: self._names[name] for name in self._actions}
+
+
+def refuse_inside(system: Any, name: str) -> None:
+    """Refuses a call of an `outside` method inside an action of its system, where whatever it waits for would never come."""
+    machine = system._coopy_engine.machine
+    if current.machine is machine:
+        raise UsageError(
+            f"{name}() is marked @outside and was called inside an action of its own system, which must not wait and can't be repeated "
+            f"with it. Call it on the system, outside of the methods of the class."
+        )
 
 
 # -- what every proxy class has

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from coopy.decorators import OUTSIDE
 from coopy.errors import UsageError
 from coopy.ground.words import shown
 
@@ -93,7 +94,7 @@ class _Writer:
             return self._value(name, getattr(getter, "__annotations__", {}).get("return", inspect.Parameter.empty), home)
         if isinstance(member, type) or not callable(member):
             return None
-        return f"async def {self._signature(name, member, home)}"
+        return f"{'' if hasattr(member, OUTSIDE) else 'async '}def {self._signature(name, member, home)}"
 
     def _signature(self, name: str, function: Any, home: str) -> str:
         try:

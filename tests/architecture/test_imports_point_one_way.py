@@ -38,6 +38,7 @@ SPINE = {
     "delivery",
     "effects",
     "engine",
+    "facts",
     "machine",
     "methods",
     "proxy",

@@ -483,6 +483,27 @@ MUTANTS = [
         "            self._told(upto, upto)\n",
         "tests/engine/test_tap.py::test_a_slow_callback_holds_up_neither_calls_nor_others_and_is_told_of_a_longer_range",
     ),
+    Mutant(
+        "one-who-was-woken-and-leaves-wakes-nobody",
+        "coopy/ground/bell.py",
+        "        self._waiting.pop(waiter, None)\n        self.pass_on(waiter)\n",
+        "        self._waiting.pop(waiter, None)\n",
+        "tests/batteries/test_waiting.py::test_one_who_leaves_after_it_was_woken_wakes_the_next",
+    ),
+    Mutant(
+        "the-bell-is-hung-up-after-the-question",
+        "coopy/spine/tap.py",
+        "        self._bell.register(waiter)\n        self.asleep = True\n",
+        "        self.asleep = True\n",
+        "tests/batteries/test_waiting.py::test_an_action_between_the_question_and_the_waiting_is_not_missed",
+    ),
+    Mutant(
+        "what-was-withdrawn-is-told-as-done",
+        "coopy/spine/engine.py",
+        "            self.tap.withdraw(self.log.last)\n",
+        "            pass\n",
+        "tests/batteries/test_watch.py::test_what_was_withdrawn_is_not_told_as_done",
+    ),
     # -- what lies deep
     Mutant(
         "a-call-shares-its-nan-with-its-caller",
