@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim simulate strangers mutants moments memory bench bench-all bench-cluster bench-batteries coverage check layers clean
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -20,6 +20,8 @@ MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
 SECONDS ?= 600
 EVERY ?= 1
+OPERATIONS ?= 100000
+NODE_OPERATIONS ?= 2000
 VERSIONS ?= 3.10 3.11 3.12 3.13 3.14
 
 help:  ## this list
@@ -97,6 +99,10 @@ moments: $(VENV)/.installed  ## interrupts operations: at every moment, at MOMEN
 
 memory: $(VENV)/.installed  ## what is dropped is gone: looks, calls that raise, openings, each LOOKS times (2000)
 	@COOPY_LOOKS=$(LOOKS) $(BIN)/python -m pytest --timeout 7200 tests/test_memory.py
+
+batteries: $(VENV)/.installed  ## every structure: OPERATIONS (100000) on one machine, NODE_OPERATIONS (2000) on each of three nodes, other hash seeds and zones
+	@COOPY_CONTRACTS=1 COOPY_BATTERIES_OPERATIONS=$(OPERATIONS) COOPY_BATTERIES_NODE_OPERATIONS=$(NODE_OPERATIONS) COOPY_BATTERIES_ANSWER_S=3000 \
+		$(BIN)/python -m pytest --timeout 7200 tests/batteries/test_same_everywhere.py tests/batteries/test_on_nodes.py tests/batteries/test_contracts.py
 
 bench: $(VENV)/.installed  ## the speed, each figure against the raw limit measured beside it
 	@$(BIN)/python -m benchmarks --peers

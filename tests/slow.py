@@ -11,6 +11,7 @@ FILES = frozenset(
         "aio/test_aio_typing.py",
         "aio/test_fastapi_example.py",
         "batteries/test_contracts.py",
+        "batteries/test_on_nodes.py",
         "batteries/test_same_everywhere.py",
         "cli/test_cluster.py",
         "cli/test_guide.py",

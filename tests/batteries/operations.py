@@ -2,8 +2,11 @@
 
     python operations.py record SEED COUNT DIRECTORY
     python operations.py replay DIRECTORY
+    python operations.py node SEED COUNT DIRECTORY NODE NODE...
 
-Both print a line for each structure: its name, and the digest of its state and of all that a reader sees of it.
+The first two print a line for each structure: its name, and the digest of its state and of all that a reader sees of it. The third is a node of a
+cluster, whose name comes first and then those of all. It has all structures in one system and makes so many calls of each when it reads a
+line; at the next line it says the digest of all, and for each structure that of the changes that it has heard of.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from queue import Empty, Full
 from typing import Any
 
 from coopy import control, init_system
@@ -23,6 +28,7 @@ from coopy.batteries import (
     Counter,
     Deque,
     Dict,
+    EditConflict,
     Ids,
     Latch,
     Leaderboard,
@@ -36,8 +42,11 @@ from coopy.batteries import (
     SessionStore,
     Set,
     TTLCache,
+    watch,
 )
 
+REFUSED = (KeyError, IndexError, ValueError, TypeError, EditConflict, Empty, Full)
+"""What structures raise for arguments that do not fit."""
 WORDS = [f"{first}{second}" for first in "tea ink pen ball rope".split() for second in ("", "s", "-1", "-2")]
 
 
@@ -117,6 +126,7 @@ STRUCTURES: dict[str, tuple[Callable[[], Any], dict[str, Operation]]] = {
             "sub": of("number"),
             "set": of("number"),
             "compare_and_set": of("number", "number"),
+            "get_and_set": of("number"),
         },
     ),
     "List": (
@@ -148,6 +158,9 @@ STRUCTURES: dict[str, tuple[Callable[[], Any], dict[str, Operation]]] = {
             "remove": of("value"),
             "reverse": nothing,
             "insert": of("place", "value"),
+            "resize": lambda drawn: (20 + drawn.chance.randrange(15),),
+            "__setitem__": of("place", "value"),
+            "__delitem__": of("place"),
         },
     ),
     "Dict": (
@@ -163,6 +176,8 @@ STRUCTURES: dict[str, tuple[Callable[[], Any], dict[str, Operation]]] = {
             "put_if_absent": of("word", "value"),
             "replace_if_same": of("word", "value", "value"),
             "remove_if_same": of("word", "value"),
+            "__ior__": lambda drawn: (dict(drawn.pairs()),),
+            "finish_edit": of("word", "value", "value"),
         },
     ),
     "MultiDict": (
@@ -198,6 +213,8 @@ STRUCTURES: dict[str, tuple[Callable[[], Any], dict[str, Operation]]] = {
             "get": nothing,
             "drain": lambda drawn: (drawn.number(),),
             "task_done": nothing,
+            "put_nowait": of("value"),
+            "get_nowait": nothing,
         },
     ),
     "PriorityQueue": (
@@ -207,6 +224,7 @@ STRUCTURES: dict[str, tuple[Callable[[], Any], dict[str, Operation]]] = {
             "put_nowait": lambda drawn: ((drawn.word(), drawn.value()),),
             "get": nothing,
             "drain": lambda drawn: (drawn.chance.randrange(4),),
+            "put_many": lambda drawn: ([(drawn.number(), drawn.value()) for _ in range(3)],),
         },
     ),
     "TTLCache": (
@@ -218,10 +236,32 @@ STRUCTURES: dict[str, tuple[Callable[[], Any], dict[str, Operation]]] = {
             "pop": of("word"),
             "put_if_absent": of("word", "value"),
             "expire": nothing,
+            "__delitem__": of("word"),
         },
     ),
-    "LRUCache": (lambda: LRUCache(maxsize=8), {"__setitem__": of("word", "value"), "get": of("word"), "pop": of("word")}),
-    "SessionStore": (lambda: SessionStore(ttl=0.01), {"create": nothing, "expire": nothing}),
+    "LRUCache": (
+        lambda: LRUCache(maxsize=8),
+        {
+            "__setitem__": of("word", "value"),
+            "set": of("word", "value"),
+            "get": of("word"),
+            "pop": of("word"),
+            "__delitem__": of("word"),
+            "resize": lambda drawn: (4 + drawn.chance.randrange(8),),
+        },
+    ),
+    "SessionStore": (
+        lambda: SessionStore(ttl=0.01, maxsize=20),
+        {
+            "create": lambda drawn: (dict(drawn.pairs()),),
+            "expire": nothing,
+            # Ids can't be known here: they are chosen like the keys of any cache.
+            "set": of("word", "words"),
+            "update": of("word"),
+            "renew": of("word"),
+            "delete": of("word"),
+        },
+    ),
     "RateLimiter": (
         lambda: RateLimiter(rate=700, per=3, burst=5),
         {"acquire": lambda drawn: (drawn.word(), 1 + drawn.chance.randrange(3)), "allow": of("word"), "reset": of("word")},
@@ -231,7 +271,15 @@ STRUCTURES: dict[str, tuple[Callable[[], Any], dict[str, Operation]]] = {
         {"set": of("word", "number"), "add": of("word", "number"), "discard": of("word"), "remove": of("word")},
     ),
     "Ids": (Ids, {"new": nothing, "reserve": lambda drawn: (1 + drawn.chance.randrange(9),)}),
-    "Semaphore": (lambda: Semaphore(9), {"acquire": of("word"), "release": of("word"), "release_all": of("word")}),
+    "Semaphore": (
+        lambda: Semaphore(9),
+        {
+            "acquire": of("word"),
+            "release": of("word"),
+            "release_all": of("word"),
+            "resize": lambda drawn: (5 + drawn.chance.randrange(9),),
+        },
+    ),
     "Latch": (lambda: Latch(5), {"count_down": nothing, "reset": lambda drawn: (drawn.chance.randrange(4),)}),
     "Barrier": (
         lambda: Barrier(3),
@@ -269,7 +317,7 @@ def record(seed: str, count: int, basedir: Path) -> Iterator[str]:
         system = init_system(make(), basedir / name, durability="buffered", self_check=False)
         for _ in range(count):
             chosen = drawn.chance.choice(names)
-            with suppress(KeyError, IndexError, ValueError, TypeError):
+            with suppress(*REFUSED):
                 getattr(system, chosen)(*operations[chosen](drawn))
         yield line(name, system)
         system.close()
@@ -282,9 +330,53 @@ def replay(basedir: Path) -> Iterator[str]:
             yield line(name, system)
 
 
+class Everything:
+    """One of each structure."""
+
+    def __init__(self) -> None:
+        self.structures = {name: make() for name, (make, _) in STRUCTURES.items()}
+
+    def do(self, name: str, method: str, args: tuple[Any, ...]) -> None:
+        with suppress(*REFUSED):
+            getattr(self.structures[name], method)(*args)
+
+
+def node(seed: str, count: int, basedir: Path, name: str, nodes: list[str]) -> Iterator[str]:
+    """Makes calls as a node of a cluster, and says what has come of those of all nodes."""
+    system = init_system(Everything, basedir, cluster=nodes, node=name, validation="off", progress=lambda done, total: None)
+    controls = control(system)
+    watches = {each: watch(system, of=partial(_one_of, each), timeout=0) for each in STRUCTURES}
+    yield "ready"
+    sys.stdin.readline()
+    drawn = Draws(seed)
+    for _ in range(count):
+        calls = []
+        for each, (_, operations) in STRUCTURES.items():
+            chosen = drawn.chance.choice(list(operations))
+            calls.append(controls.submit("do", each, chosen, operations[chosen](drawn)))
+        for call in calls:
+            call.result(60)
+    yield "made"
+    sys.stdin.readline()
+    controls.sync(60)
+    yield controls.state_digest()[1]
+    for each, watched in watches.items():
+        watched._facts._subscription.wait(60)  # type: ignore[union-attr]
+        changes = ["".join(sorted(repr(change[2:]))) for change in watched]
+        yield f"{each} {len(changes)} {hashlib.sha256(repr(changes).encode()).hexdigest()}"
+    sys.stdin.readline()
+    controls.close()
+
+
+def _one_of(name: str, everything: Everything) -> Any:
+    return everything.structures[name]
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
-    if sys.argv[1] == "record":
+    if sys.argv[1] == "node":
+        lines = node(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5], sys.argv[6:])
+    elif sys.argv[1] == "record":
         lines = record(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
     else:
         lines = replay(Path(sys.argv[2]))
