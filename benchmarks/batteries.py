@@ -1,17 +1,22 @@
 """Structures: coopy.batteries beside diskcache, PySyncObj in memory and redis-server, in one run and in turn.
 
-    python -m benchmarks.batteries [--calls N] [--rounds N] [--dir DIR] [--json FILE] [--check] [--only WORD]
+    python -m benchmarks.batteries [--calls N] [--rounds N] [--dir DIR] [--json FILE] [--check] [--only WORD] [--no-cluster]
 
-One thread. Each measurement is a process of its own, which makes 1,000 calls first; the peers run in a venv of their own
+First one machine, and one thread. Each measurement is a process of its own, which makes 1,000 calls first; the peers run in a venv of their own
 (`.bench-venvs/batteries`, made on the first run). coopy "buffered" survives the end of the process, as diskcache does with its own settings (a
 WAL of SQLite with synchronous=NORMAL), "sync" a power cut. PySyncObj is one node without a journal: what it has is in memory alone.
 redis-server is asked through a socket of its own, with appendonly and appendfsync=everysec. What is not to be had is left
 out, with the reason.
+
+Then a cluster: three processes on this machine, at the node that leads. One caller after the other, and 1,000 at once: tasks of
+asyncio with coopy.aio, callbacks of PySyncObj, of which each makes the next call. Each action of coopy is on the disks of two nodes when its caller
+is told; PySyncObj is as it comes, without a journal, and has it in the memory of two.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import json
 import os
@@ -21,14 +26,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 VENV = os.path.abspath(os.path.join(".bench-venvs", "batteries"))
 PACKAGES = ["diskcache==5.6.3", "pysyncobj==0.3.17"]
-SET_GOAL, GET_GOAL = 5.0, 20.0
+SET_GOAL, GET_GOAL, INC_GOAL = 5.0, 20.0, 5.0
+CALLERS = 1000
 WARM = 1000
+GOALS = (
+    ("Dict set", "diskcache ratio", "diskcache", SET_GOAL),
+    ("Dict get", "diskcache ratio", "diskcache", GET_GOAL),
+    ("Counter inc", f"cluster ratio, {CALLERS:,} callers", f"PySyncObj on three nodes with {CALLERS:,} callers", INC_GOAL),
+)
 KEYS = [f"key{number}" for number in range(1000)]
 OPERATIONS = ("Dict set", "Dict get", "Queue put", "Queue get", "Counter inc", "PriorityQueue put", "PriorityQueue get")
 SYSTEMS = ("coopy buffered", "coopy sync", "diskcache", "PySyncObj", "redis")
@@ -65,18 +77,22 @@ def of_coopy(durability: str) -> Callable[[str, str, int], Call]:
                 else:
                     structure.put((number % 10, number))
         system = coopy.init_system(structure, directory, durability=durability, validation="off", self_check=False)
-        calls: dict[str, Call] = {
-            "Dict set": lambda number: system.__setitem__(KEYS[number % 1000], number),
-            "Dict get": lambda number: system[KEYS[number % 1000]],
-            "Queue put": lambda number: system.put(number),
-            "Queue get": lambda number: system.get(),
-            "Counter inc": lambda number: system.inc(),
-            "PriorityQueue put": lambda number: system.put((number % 10, number)),
-            "PriorityQueue get": lambda number: system.get(),
-        }
-        return calls[operation]
+        return calls_of_coopy(system)[operation]
 
     return make
+
+
+def calls_of_coopy(system: Any) -> dict[str, Call]:
+    """Returns the call of each operation; those of a system of one structure are to be made alone."""
+    return {
+        "Dict set": lambda number: system.__setitem__(KEYS[number % 1000], number),
+        "Dict get": lambda number: system[KEYS[number % 1000]],
+        "Queue put": lambda number: system.put(number),
+        "Queue get": lambda number: system.get(),
+        "Counter inc": lambda number: system.inc(),
+        "PriorityQueue put": lambda number: system.put((number % 10, number)),
+        "PriorityQueue get": lambda number: system.get(),
+    }
 
 
 def of_diskcache(operation: str, directory: str, count: int) -> Call:
@@ -131,7 +147,12 @@ def of_pysyncobj(operation: str, directory: str, count: int) -> Call:
                     structure.set(KEYS[number], number, sync=True)
             else:
                 structure.put(number if name == "Queue" else (number % 10, number), sync=True)
-    calls: dict[str, Call] = {
+    return calls_of_pysyncobj(structure)[operation]
+
+
+def calls_of_pysyncobj(structure: Any) -> dict[str, Call]:
+    """Returns the call of each operation, as `calls_of_coopy`."""
+    return {
         "Dict set": lambda number: structure.set(KEYS[number % 1000], number, sync=True),
         "Dict get": lambda number: structure[KEYS[number % 1000]],
         "Queue put": lambda number: structure.put(number, sync=True),
@@ -140,7 +161,6 @@ def of_pysyncobj(operation: str, directory: str, count: int) -> Call:
         "PriorityQueue put": lambda number: structure.put((number % 10, number), sync=True),
         "PriorityQueue get": lambda number: structure.get(sync=True),
     }
-    return calls[operation]
 
 
 def of_redis(operation: str, directory: str, count: int) -> Call:
@@ -236,6 +256,184 @@ def measure(system: str, operation: str, directory: str, count: int) -> dict[str
     return {"seconds": seconds / count, "cpu": cpu / count}
 
 
+# -- a cluster: nodes, each a process of its own, that do what the lines of standard input ask for
+
+
+class CoopyNode:
+    """A node of a cluster of ours that has one structure."""
+
+    def __init__(self, directory: str, node: str, nodes: list[str], structure: str) -> None:
+        import coopy
+        from coopy import batteries
+
+        self._coopy = coopy
+        self._system: Any = coopy.init_system(
+            getattr(batteries, structure),
+            directory,
+            cluster=nodes,
+            node=node,
+            password="password of nodes",
+            validation="off",
+            self_check=False,
+            progress=lambda done, total: None,
+        )
+
+    async def serve(self) -> None:
+        import coopy.aio
+        from benchmarks.cluster import _answer_lines
+
+        self._tasks: Any = await coopy.aio.open(self._system)
+        await _answer_lines(self)
+        await coopy.aio.close(self._tasks)
+
+    async def do_status(self) -> dict[str, Any]:
+        found = self._coopy.control(self._system).status()
+        return {name: found[name] for name in ("state", "leader")}
+
+    async def do_one(self, operation: str, calls: int) -> float:
+        """Returns the seconds of a call of one caller after the other."""
+        call = calls_of_coopy(self._system)[operation]
+        return await asyncio.get_running_loop().run_in_executor(None, in_turn, call, calls)
+
+    async def do_many(self, operation: str, calls: int) -> float:
+        """Returns the seconds of a call, of so many tasks at once."""
+        share, system = calls // CALLERS, self._tasks
+        made: dict[str, Callable[[int], Any]] = {
+            "Dict set": lambda number: system.set(KEYS[number % 1000], number),
+            "Dict get": lambda number: system.get(KEYS[number % 1000]),
+            "Queue put": lambda number: system.put(number),
+            "Queue get": lambda number: system.get(),
+            "Counter inc": lambda number: system.inc(),
+            "PriorityQueue put": lambda number: system.put((number % 10, number)),
+            "PriorityQueue get": lambda number: system.get(),
+        }
+        call = made[operation]
+
+        async def caller() -> None:
+            for number in range(share):
+                await call(number)
+
+        gc.collect()
+        began = time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(CALLERS)))
+        return (time.perf_counter() - began) / (share * CALLERS)
+
+
+class PySyncObjNode:
+    """A node of PySyncObj that has one structure."""
+
+    def __init__(self, node: str, nodes: list[str], structure: str) -> None:
+        from pysyncobj import SyncObj, batteries
+
+        self._structure: Any = getattr(batteries, f"Repl{structure}")()
+        self._node: Any = SyncObj(node, [each for each in nodes if each != node], consumers=[self._structure])
+
+    def serve(self) -> None:
+        say({"value": None})
+        for line in sys.stdin:
+            what, *args = json.loads(line)
+            try:
+                say({"value": getattr(self, f"do_{what}")(*args)})
+            except Exception as error:  # Whatever it is, who has asked is told.
+                say({"error": f"{type(error).__name__}: {error}"})
+        os._exit(0)
+
+    def do_status(self) -> dict[str, Any]:
+        leader = self._node.getStatus()["leader"]
+        is_ready = self._node.isReady() and leader is not None
+        return {"state": "ready" if is_ready else "starting", "leader": str(leader) if leader is not None else None}
+
+    def do_one(self, operation: str, calls: int) -> float:
+        return in_turn(calls_of_pysyncobj(self._structure)[operation], calls)
+
+    def do_many(self, operation: str, calls: int) -> float:
+        structure = self._structure
+        if operation == "Dict get":
+            return in_turn(calls_of_pysyncobj(structure)[operation], calls)
+        made: dict[str, Callable[[int, Any], object]] = {
+            "Dict set": lambda number, done: structure.set(KEYS[number % 1000], number, callback=done),
+            "Queue put": lambda number, done: structure.put(number, callback=done),
+            "Queue get": lambda number, done: structure.get(callback=done),
+            "Counter inc": lambda number, done: structure.inc(callback=done),
+            "PriorityQueue put": lambda number, done: structure.put((number % 10, number), callback=done),
+            "PriorityQueue get": lambda number, done: structure.get(callback=done),
+        }
+        call, ended, lock = made[operation], threading.Event(), threading.Lock()
+        left, refused = [calls - CALLERS, calls], [0]
+
+        def done(result: Any, error: Any) -> None:
+            with lock:
+                refused[0] += error != 0
+                left[0] -= 1
+                left[1] -= 1
+                more = left[0] >= 0
+                if left[1] == 0:
+                    ended.set()
+            if more:
+                call(left[0], done)
+
+        began = time.perf_counter()
+        for number in range(CALLERS):
+            call(number, done)
+        ended.wait()
+        assert not refused[0], f"{refused[0]} calls were refused"
+        return (time.perf_counter() - began) / calls
+
+
+def in_turn(call: Call, calls: int) -> float:
+    """Returns the seconds that a call takes, one after the other."""
+    began = time.perf_counter()
+    for number in range(calls):
+        call(number)
+    return (time.perf_counter() - began) / calls
+
+
+def say(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+IN_CLUSTER = {"Dict": ("set", "get"), "Queue": ("put", "get"), "Counter": ("inc",), "PriorityQueue": ("put", "get")}
+ONE_CALLS, MANY_CALLS = 200, {"coopy": 100_000, "PySyncObj": 20_000}
+
+
+def in_clusters(peers: str, directory: str, rounds: int, only: str) -> Iterator[tuple[str, str, str, list[float]]]:
+    """Yields, for each operation, whose it is, how many call, and the seconds of a call in each round."""
+    from benchmarks.cluster import Cluster
+
+    for structure, verbs in IN_CLUSTER.items():
+        operations = [f"{structure} {verb}" for verb in verbs if only in f"{structure} {verb}"]
+        for system in ("coopy", "PySyncObj") if operations else ():
+            python = sys.executable if system == "coopy" else peers
+            place = tempfile.mkdtemp(dir=directory)
+            with Cluster(system, place, structure, program=(python, "-m", "benchmarks.batteries")) as cluster:
+                for operation in operations:
+                    figures: dict[str, list[float]] = {"one": [], "many": []}
+                    for number in range(-1, rounds):
+                        for how, calls in (("one", ONE_CALLS), ("many", MANY_CALLS[system])):
+                            found = cluster.led.ask(how, operation, calls)
+                            figures[how] += [found] if number >= 0 else []  # The first is to warm up.
+                    for how, seconds in figures.items():
+                        yield operation, system, how, seconds
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def say_clusters(peers: str, directory: str, rounds: int, only: str, figures: dict[str, dict[str, Any]]) -> None:
+    """Prints the figures of clusters, and adds them to the others."""
+    print(f"\n{'three nodes':24} {'coopy':>12} {'PySyncObj':>12} {'times':>8}")
+    ours: dict[tuple[str, str], list[float]] = {}
+    for operation, system, how, seconds in in_clusters(peers, directory, rounds, only):
+        callers = "one caller" if how == "one" else f"{CALLERS:,} callers"
+        figures.setdefault(operation, {})[f"cluster {system}, {callers}"] = statistics.median(seconds)
+        if system == "coopy":
+            ours[operation, how] = seconds
+            continue
+        mine = ours[operation, how]
+        ratio = figures[operation][f"cluster ratio, {callers}"] = statistics.median(seconds) / statistics.median(mine)
+        rates = [f"{1 / statistics.median(each):10,.0f}/s" for each in (mine, seconds)]
+        print(f"{operation:18} {callers:>13} {rates[0]} {rates[1]} {ratio:8.1f}", flush=True)
+
+
 # -- the run
 
 
@@ -287,6 +485,13 @@ def main() -> int:
         system, operation, directory, count = sys.argv[2:6]
         print(json.dumps(measure(system, operation, directory, int(count))), flush=True)
         os._exit(0)  # PySyncObj's thread and a server would be waited for.
+    if sys.argv[1:2] == ["--node"]:
+        kind, directory, node, *nodes, structure = sys.argv[2:]
+        if kind == "coopy":
+            asyncio.run(CoopyNode(directory, node, nodes, structure).serve())
+        else:
+            PySyncObjNode(node, nodes, structure).serve()
+        return 0
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.batteries", description=__doc__.splitlines()[0] if __doc__ else ""
     )
@@ -296,6 +501,7 @@ def main() -> int:
     parser.add_argument("--json", default="")
     parser.add_argument("--only", default="", help="only the operations whose name holds this word")
     parser.add_argument("--check", action="store_true", help="fail if a goal is not met")
+    parser.add_argument("--no-cluster", action="store_true", help="only what runs on one machine")
     options = parser.parse_args()
     peers = python_of_peers()
     figures: dict[str, dict[str, Any]] = {}
@@ -334,13 +540,15 @@ def main() -> int:
                 print(
                     f"  {system:16} {shown(median)} {ratio:8.1f} times   {statistics.median(cpus[system]) * 1e6:8.2f} µs {of_cpu:8.1f} times"
                 )
+        if not options.no_cluster:
+            say_clusters(peers, directory, options.rounds, options.only, figures)
     missed = 0
-    for operation, goal in (("Dict set", SET_GOAL), ("Dict get", GET_GOAL)):
-        ratio = figures.get(operation, {}).get("diskcache ratio")
-        if ratio is not None:
-            missed += ratio < goal
+    for operation, what, peer, goal in GOALS:
+        times = figures.get(operation, {}).get(what)
+        if times is not None:
+            missed += times < goal
             print(
-                f"\n{operation}: diskcache takes {ratio:.1f} times as long, goal {goal:.0f}{'' if ratio >= goal else ', missed'}"
+                f"\n{operation}: {peer} takes {times:.1f} times as long, goal {goal:.0f}{'' if times >= goal else ', missed'}"
             )
     if options.json:
         with open(options.json, "w") as file:

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -40,6 +40,7 @@ RAW_BYTES = 100
 IN_FLIGHT = 2
 """Batches that a node has on their way."""
 PYSYNCOBJ = "0.3.17"
+PROGRAM = (sys.executable, "-m", "benchmarks.cluster")
 
 
 # -- a node: a process of its own
@@ -308,11 +309,11 @@ def _say(answer: dict[str, Any]) -> None:
 class Process:
     """A node's process."""
 
-    def __init__(self, kind: str, *arguments: str) -> None:
+    def __init__(self, kind: str, *arguments: str, program: Sequence[str] = PROGRAM) -> None:
         self.address = arguments[1]
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.cluster", "--node", kind, *arguments],
+            [*program, "--node", kind, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -352,12 +353,14 @@ class Process:
 class Cluster:
     """Three nodes that are ready; `led` is the one that leads, `other` one that does not."""
 
-    def __init__(self, kind: str, directory: str, *more: str, own: bool = True) -> None:
+    def __init__(self, kind: str, directory: str, *more: str, own: bool = True, program: Sequence[str] = PROGRAM) -> None:
         from examples.cluster_demo import free_ports
 
         nodes = [f"127.0.0.1:{port}" for port in free_ports(3)]
         paths = [os.path.join(directory, f"{kind}{number}") if own else directory for number in range(3)]
-        self.nodes = [Process(kind, path, node, *nodes, *more) for path, node in zip(paths, nodes, strict=True)]
+        self.nodes = [
+            Process(kind, path, node, *nodes, *more, program=program) for path, node in zip(paths, nodes, strict=True)
+        ]
 
     def __enter__(self) -> Cluster:
         try:
