@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from batteries.opened import memory_system
+from cluster.memory_nodes import Bank, Node
 from contract.test_calling import KINDS, Opened
 
 import coopy.aio
@@ -20,6 +21,7 @@ from coopy import SystemClosed, control, init_system
 from coopy.batteries import Barrier, Latch, PriorityQueue, Queue, Semaphore, async_handle, handle, until, waiting
 from coopy.batteries.waiters import WaiterInLoop
 from coopy.ground.bell import Bell, Waiter
+from coopy.ground.line import MemoryServer
 
 SOON_S = 30
 
@@ -224,6 +226,20 @@ def test_tasks_are_woken_by_calls_of_tasks_and_of_threads(tmp_path: Path) -> Non
             assert not plain._coopy_engine.doorbell._bell
 
     asyncio.run(main())
+
+
+def test_a_node_that_goes_on_with_the_state_of_another_wakes_who_waits() -> None:
+    behind, ahead = (Node(MemoryServer().ends(1)[0], "a", cls=Bank, follows=follows) for follows in (False, True))
+    ahead.bank.deposit("x")
+    found: list[bool] = []
+    thread = in_thread(lambda: found.append(until(lambda: "x" in behind.bank.accounts, SOON_S, of=behind.bank)))
+    while not behind.engine.doorbell._bell:
+        pass
+    behind.engine.replace(ahead.log, ahead.snapshots)
+    thread.join(SOON_S)
+    assert found == [True]
+    for node in (behind, ahead):
+        node.line.close()
 
 
 # -- the bell by itself
