@@ -394,7 +394,7 @@ def say(answer: dict[str, Any]) -> None:
 
 
 IN_CLUSTER = {"Dict": ("set", "get"), "Queue": ("put", "get"), "Counter": ("inc",), "PriorityQueue": ("put", "get")}
-ONE_CALLS, MANY_CALLS = 200, {"coopy": 100_000, "PySyncObj": 20_000}
+ONE_CALLS, MANY_CALLS = {"coopy": 200, "PySyncObj": 20}, {"coopy": 100_000, "PySyncObj": 20_000}
 
 
 def in_clusters(peers: str, directory: str, rounds: int, only: str) -> Iterator[tuple[str, str, str, list[float]]]:
@@ -410,7 +410,7 @@ def in_clusters(peers: str, directory: str, rounds: int, only: str) -> Iterator[
                 for operation in operations:
                     figures: dict[str, list[float]] = {"one": [], "many": []}
                     for number in range(-1, rounds):
-                        for how, calls in (("one", ONE_CALLS), ("many", MANY_CALLS[system])):
+                        for how, calls in (("one", ONE_CALLS[system]), ("many", MANY_CALLS[system])):
                             found = cluster.led.ask(how, operation, calls)
                             figures[how] += [found] if number >= 0 else []  # The first is to warm up.
                     for how, seconds in figures.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
-from types import TracebackType
+from types import FunctionType, MethodType, TracebackType
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import coopy
@@ -31,10 +31,10 @@ class Battery:
     def watch(
         self,
         key: Any = ALL,
+        callback: Callable[[Change], object] | None = None,
         *,
         after: int | None = None,
         timeout: float | None = None,
-        callback: Callable[[Change], object] | None = None,
     ) -> Watch:
         """Tells of changes as they come: of one key (a member, a position, an owner), or of all of the structure.
 
@@ -43,11 +43,9 @@ class Battery:
         with the next action, or with the one after ``after``, however long ago that was. See docs/guides/batteries.md. Raises `UsageError`,
         `SystemClosed`.
         """
-        if key is not ALL and not self._KEYS:
-            raise UsageError(f"watch({key!r}): a {type(self).__name__} has no keys. Call watch() for all of its changes.")
-        if "position" in self._KEYS and key is not ALL and (isinstance(key, bool) or not isinstance(key, int) or key < 0):
-            raise UsageError(f"watch({key!r}): must be a position, counted from 0. Call watch() for all changes.")
-        return watch(self, key, after=after, timeout=timeout, callback=callback)
+        if not isinstance(key, (FunctionType, MethodType)):
+            _refuse_key(self.__class__, key)
+        return watch(self, key, callback, after=after, timeout=timeout)
 
     @readonly
     def _is(self, number: int) -> bool:
@@ -56,6 +54,13 @@ class Battery:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def _refuse_key(cls: type[Battery], key: Any) -> None:
+    if key is not ALL and not cls._KEYS:
+        raise UsageError(f"watch({key!r}): a {cls.__name__} has no keys. Call watch() for all of its changes.")
+    if "position" in cls._KEYS and key is not ALL and (isinstance(key, bool) or not isinstance(key, int) or key < 0):
+        raise UsageError(f"watch({key!r}): must be a position, counted from 0. Call watch() for all changes.")
 
 
 def system_of(structure: Any) -> Any:
@@ -73,17 +78,21 @@ def system_of(structure: Any) -> Any:
 def watch(
     system: Any,
     key: Any = ALL,
+    callback: Callable[[Change], object] | None = None,
     *,
     of: str | Callable[[Any], object] | None = None,
     after: int | None = None,
     timeout: float | None = None,
-    callback: Callable[[Change], object] | None = None,
 ) -> Watch:
     """As `Battery.watch`, also of a structure that is an attribute of your own class: ``watch(shop, "tea", of="stock")``.
 
     ``of`` is the name of the attribute (with dots for one of an attribute), or a function that finds the structure in your object; it is called
     inside actions, and must only look. Raises `UsageError` for what is no open system.
     """
+    if isinstance(key, (FunctionType, MethodType)):
+        raise UsageError(
+            f"watch({key!r}): a function is no key that is watched. Call watch(callback=...), or watch(key, callback)."
+        )
     if not _is_system(system):
         raise UsageError(
             f"only an open system can be watched, not a plain {type(system).__name__}. A structure that is an attribute of a "

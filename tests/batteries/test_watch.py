@@ -642,7 +642,7 @@ def test_a_callback_is_called_with_each_change_and_what_it_raises_is_logged(capl
         assert done.wait(SOON_S)
     assert [change.key for change in found] == [0, 1, 2] and caplog.text.count("no such shelf") >= 2
     assert all(each.levelno == logging.ERROR for each in caplog.records)
-    watched = stock.watch("tea")(found.append)
+    watched = stock.watch("tea", found.append)
     with pytest.raises(UsageError):
         watched(found.append)
     with pytest.raises(UsageError):
@@ -733,12 +733,34 @@ def test_a_place_that_is_none_is_refused(after: Any) -> None:
     assert not listeners
 
 
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_to_watch_takes_no_lock_in_a_loop_and_is_no_action(name: str) -> None:
+    system = memory_system(STRUCTURES[name][0]())
+    entered, gate = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: system._coopy_engine.run(lambda: (entered.set(), gate.wait(SOON_S))))
+    thread.start()
+    assert entered.wait(SOON_S)
+
+    async def main() -> Watch:
+        found: Watch = system.watch()  # Nobody gets the lock now.
+        gate.set()
+        return found
+
+    watched = asyncio.run(main())
+    thread.join(SOON_S)
+    assert control(system).index == 0 and watched.last == 0
+    watched.close()
+
+
 def test_what_can_not_be_watched_is_refused() -> None:
     with pytest.raises(UsageError, match="no keys"):
         memory_system(Counter).watch("tea")
     for position in (-1, "a", True):
         with pytest.raises(UsageError, match="position"):
             memory_system(List).watch(position)
+    for structure in (Dict, Counter):
+        with pytest.raises(UsageError, match="callback="):
+            memory_system(structure).watch(lambda change: None)
     with pytest.raises(UsageError, match="open system"):
         Dict().watch("tea")
     with pytest.raises(ValueError):

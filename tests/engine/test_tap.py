@@ -424,6 +424,6 @@ def test_nobody_who_does_not_listen_costs_a_thread(tmp_path: Path) -> None:
     before = threading.active_count()
     shop = open_with(Calls(), Shop, tmp_path / "shop")
     shop.sell("tea")
-    assert threading.active_count() == before
+    assert threading.active_count() <= before, "one of an earlier test may end meanwhile"
     assert shop._coopy_engine.tap is None
     coopy.control(shop).close()
