@@ -30,7 +30,8 @@ from typing import NamedTuple
 from coopy import abort_exception, readonly
 
 TICKS_PER_LEASE = 8
-"""So often the shortest lease is ticked. A lease is longer by one of these parts than it must be; more ticks are more actions."""
+"""So often the shortest lease is ticked, unless ``per_lease`` says otherwise. A lease is longer by one of these parts than it must be;
+more ticks are more actions."""
 
 
 class Count(NamedTuple):
@@ -65,7 +66,8 @@ class Ticks:
     [[], [], [], [], [], [], [], ['mine']]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, per_lease: int = 0) -> None:
+        self._per_lease = per_lease or TICKS_PER_LEASE
         self.now = 0
         """How much time was counted so far. It stands still while there are no leases."""
         self.timekeeper = ""
@@ -84,7 +86,7 @@ class Ticks:
                 f"the lease {key!r} was to have a length of {ttl_ns!r} ns; it must be an int of more than 0. Nothing has changed."
             )
         if self._leases:
-            deadline = self.now + ttl_ns + max(1, ttl_ns // TICKS_PER_LEASE)
+            deadline = self.now + ttl_ns + max(1, ttl_ns // self._per_lease)
         else:
             self.beat += 1
             deadline = self.now + ttl_ns
@@ -139,7 +141,7 @@ class Ticks:
     @property
     def interval_ns(self) -> int:
         """How much one tick counts at most; 0 if there are no leases."""
-        return max(1, min(self._lengths) // TICKS_PER_LEASE) if self._lengths else 0
+        return max(1, min(self._lengths) // self._per_lease) if self._lengths else 0
 
     @readonly
     def count(self) -> Count:

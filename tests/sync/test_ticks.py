@@ -130,6 +130,15 @@ def test_a_lease_of_no_length_is_refused_and_changes_nothing(ttl_ns: int) -> Non
     assert len(ticks) == 0 and ticks.count() == (("", 0, 0, 0, 0))
 
 
+def test_with_more_ticks_a_lease_is_longer_than_it_must_be_by_less() -> None:
+    for per_lease in (2, 8, 32):
+        ticks = Ticks(per_lease)
+        ticks.begin("a", 32 * S)
+        ticks.begin("b", 32 * S)
+        assert ticks.interval_ns == 32 * S // per_lease
+        assert ticks.left_ns("b") == 32 * S + ticks.interval_ns
+
+
 def test_the_interval_is_an_eighth_of_the_shortest_lease_that_is_there() -> None:
     ticks = counting(("a", 80), ("b", 160), ("c", 80))
     ticks.end("a")
