@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from coopy import abort_exception, readonly
+from coopy import abort_exception, action_index, readonly
 from coopy.sync.ticks import Count, Ticks
 
 LOCKS_MAX = 10_000
@@ -31,9 +31,9 @@ class Seen(NamedTuple):
     owner: str
     """Whose it is or, if it is free, whose it was last."""
     token: int
-    """Grows with every change of the owner, over all locks: what a resource compares to refuse an owner of before."""
+    """The index of the action that took it, so it grows with each: what a resource compares to refuse an owner of before."""
     version: int
-    """Grows with every change of this lock, over all locks."""
+    """The index of the action that changed it last."""
     ttl_ns: int
     left_ns: int
     """How much time is to be counted until it is free; 0 if it is."""
@@ -66,7 +66,6 @@ class Elector:
         self._locks: dict[str, _Lock] = {}
         self._free: dict[str, None] = {}
         """The names of those that are not held, in the order in which they came free."""
-        self._version = 0
 
     # -- actions
 
@@ -83,8 +82,7 @@ class Elector:
         if lock.owner != owner:
             return False, seen
         if seen.sure_ns < lock.ttl_ns // 2:
-            self._version += 1
-            self._locks[name] = lock._replace(version=self._version, ttl_ns=ttl_ns)
+            self._locks[name] = lock._replace(version=action_index(), ttl_ns=ttl_ns)
             self._ticks.begin(name, ttl_ns)
             seen = self._seen(name)
         return True, seen
@@ -105,8 +103,7 @@ class Elector:
         if name not in self._free:
             if lock.owner != owner or token not in (None, lock.token):
                 return False, self._seen(name)
-            self._version += 1
-            self._locks[name] = lock._replace(version=self._version)
+            self._locks[name] = lock._replace(version=action_index())
             self._ticks.end(name)
             self._free[name] = None
         return True, self._seen(name)
@@ -132,8 +129,7 @@ class Elector:
             # The one that nobody has wanted for the longest time. Nothing is lost by it: a lock that was never made is as free.
             oldest = next(iter(self._free))
             del self._free[oldest], self._locks[oldest]
-        self._version += 1
-        self._locks[name] = _Lock(owner, self._version, self._version, ttl_ns)
+        self._locks[name] = _Lock(owner, action_index(), action_index(), ttl_ns)
         self._free.pop(name, None)
         return self._seen(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ A, B = "pod-a", "pod-b"
 
 @pytest.fixture
 def locks() -> Elector:
-    found = Elector()
+    found = memory_system(Elector)
     found.claim("me", 0)
     return found
 
@@ -38,7 +39,8 @@ def seen(locks: Elector, name: str = "x") -> Seen:
     return found
 
 
-def test_the_example_shows_what_happens() -> None:
+def test_the_example_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     assert not doctest.testmod(elector).failed
 
 
@@ -134,7 +136,7 @@ def test_each_lock_has_the_time_to_live_that_it_was_taken_with(locks: Elector) -
 
 
 def test_there_is_room_for_so_many_and_the_free_one_that_nobody_wanted_for_longest_makes_room() -> None:
-    locks = Elector(locks_max=3)
+    locks = memory_system(Elector(locks_max=3))
     for name in "abc":
         locks.take(name, A, TTL)
     with pytest.raises(NoRoom, match="3 locks are held, .* Nothing has changed"):
@@ -152,7 +154,7 @@ def test_there_is_room_for_so_many_and_the_free_one_that_nobody_wanted_for_longe
 
 @pytest.mark.parametrize("ttl", [0, -1, 0.5])
 def test_a_length_that_is_none_changes_nothing(ttl: int) -> None:
-    locks = Elector(locks_max=1)
+    locks = memory_system(Elector(locks_max=1))
     locks.take("x", A, TTL)
     locks.free("x", A)
     with pytest.raises(ValueError, match="must be an int of more than 0"):
