@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from coopy.cli.cluster import cluster
+from coopy.cli.elector import elector
 from coopy.errors import CoopyError, DamagedManifest, UsageError
 from coopy.ground import looking
 
@@ -60,6 +61,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cluster, name="cluster")
+app.command()(elector)
 
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

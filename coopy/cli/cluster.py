@@ -223,6 +223,17 @@ def init(
 # -- what they share
 
 
+def said(password_file: str | None) -> str | None:
+    """Returns the nodes' password, from a file if one is named, else from the environment; None if neither says it."""
+    if password_file is None:
+        return os.environ.get(PASSWORD) or None
+    try:
+        with open(password_file) as file:
+            return file.readline().rstrip("\r\n") or None
+    except ValueError:
+        raise UsageError(f"--password-file {password_file!r}: its first line is no text. Nothing was done.") from None
+
+
 def _door(at: str, directory: str | None, password_file: str | None, tls: str | None) -> Door:
     """Where to ask, and with what. Asks for the password last of all."""
     from coopy.network.address import parse
@@ -235,13 +246,7 @@ def _door(at: str, directory: str | None, password_file: str | None, tls: str | 
         where = where if at else found
     if tls is not None:
         certificates = tls_of(tls, serves=False)
-    if password_file is not None:
-        try:
-            with open(password_file) as file:
-                password = file.readline().rstrip("\r\n")
-        except ValueError:
-            raise UsageError(f"--password-file {password_file!r}: its first line is no text. Nothing was done.") from None
-    password = password or os.environ.get(PASSWORD) or (_this_users(where) if certificates is None else None)
+    password = said(password_file) or password or (_this_users(where) if certificates is None else None)
     return Door(where, password or _asked_for(str(where)), certificates)
 
 

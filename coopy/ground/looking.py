@@ -22,6 +22,12 @@ def only(tool: str) -> None:
     _tool = tool
 
 
+def no_more() -> None:
+    """From now on this process opens systems: a tool that serves one of coopy's own classes, and imports nothing of a user's."""
+    global _tool
+    _tool = ""
+
+
 def refuse(door: str) -> None:
     """Refuses to open a system if this process only looks. Raises `OnlyLooking`."""
     if _tool:

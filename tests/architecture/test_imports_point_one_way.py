@@ -26,6 +26,7 @@ LOADED_BY_NAME = (
     "coopy.proof.shadow",
     "coopy.replication",
     "coopy.sync",
+    "coopy.sync.elector",
     "coopy.testing",
     "coopy.tools",
 )
