@@ -32,6 +32,7 @@ FILES = frozenset(
         "disk/test_cutting.py",
         "disk/test_every_byte.py",
         "disk/test_full_disk.py",
+        "compat/test_metaparticle.py",
         "docs/test_deployment.py",
         "docs/test_examples_run.py",
         "evolution/test_fields.py",

@@ -24,7 +24,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(f"coopy.{name}" for name in row.split())
     for row in (
         "__main__ base pytest_plugin tests",
-        "cli",
+        "cli compat",
         "aio batteries testing tools",
         "opening sync",
         "replication",
