@@ -75,6 +75,7 @@ def elector(
         raise UsageError("an elector needs: pip install 'coopy[elector]'. Nothing was opened.") from None
     options = _options(cluster, node, password_file, tls)
     owner = _owner(owner, node)
+    of_probes = _at(elector_server, probes)
     sockets = elector_server.listen(host, port)
     places = [f"http://{host}:{port}"]
     if also and also != port:
@@ -87,7 +88,7 @@ def elector(
         _tell(f"warning: whoever reaches {host}:{port} may take and free every lock. There is no password.")
     where = os.path.abspath(directory)
     _tell(f"{owner} listens at {' and '.join(places)}; its locks are in {where}")
-    _run(elector_server, directory, options, sockets, _at(elector_server, probes), owner, round(ttl * _NS))
+    _run(elector_server, directory, options, sockets, of_probes, owner, round(ttl * _NS))
 
 
 def _options(cluster: str, node: str, password_file: str | None, tls: bool) -> dict[str, Any]:
@@ -174,6 +175,8 @@ def _run(
             is_over=lambda: bool(told),
         )
     )
+    # Nothing is left to end: another one would only spoil the exit code.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _tell("ended; the locks are as they were")
     if signal.SIGINT in told:
         raise typer.Exit(130)

@@ -244,9 +244,17 @@ class Application:
             return Reply(200 if path == "/healthz" else 503, {"message": "opening"})
         elector, _ = self._opened.result()
         # In another thread: a disk that hangs must not hold up those who ask for nothing of it.
-        ask = elector.stopped if path == "/healthz" else elector.problem
-        found = await asyncio.get_running_loop().run_in_executor(None, ask)
-        return Reply(503, {"message": found}) if found else Reply(200, {"message": "ok"})
+        return await asyncio.get_running_loop().run_in_executor(None, _alive if path == "/healthz" else _ready, elector)
+
+
+def _alive(elector: OpenElector) -> Reply:
+    why = elector.stopped()
+    return Reply(503, {"message": why}) if why else Reply(200, {"message": "ok"})
+
+
+def _ready(elector: OpenElector) -> Reply:
+    why = elector.problem()
+    return Reply(503, {"message": why}) if why else Reply(200, {"message": "ok", "leads": elector.leads()})
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -106,6 +106,10 @@ class OpenElector:
 
     # -- how it is
 
+    def leads(self) -> bool:
+        """Whether this node leads, or there are no others. May be called in any thread."""
+        return _Time(self._system).leads()
+
     def problem(self) -> str | None:
         """Returns why it can't answer now; None if it can. May be called in any thread."""
         status = control(self._system).status()
