@@ -67,6 +67,21 @@ def test_a_connection_is_kept_or_closed_as_the_client_says(served: Served) -> No
     assert connection.sock is None
 
 
+def test_an_answer_is_sent_at_once_and_not_when_the_client_has_said_that_it_has_the_head(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    came = elector_server.Visitors.came
+
+    def looked(self: Any, peer: Any, transport: Any, now: float) -> None:
+        found.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        came(self, peer, transport, now)
+
+    monkeypatch.setattr(elector_server.Visitors, "came", looked)
+    served.ask("GET", "/locks/x")
+    assert found and all(found)
+
+
 def test_a_client_of_http_1_0_is_answered_and_its_connection_closed(served: Served) -> None:
     said = until_closed(served.stranger(b"GET /locks/x HTTP/1.0\r\n\r\n"))
     assert said.startswith(b"HTTP/1.1 404") and said.endswith(b'{"message": "Not found."}')
