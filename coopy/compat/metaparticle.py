@@ -232,28 +232,32 @@ class Lock:
         while not self._given_up.is_set():
             sent_s = _now_s()
             try:
-                answer = self._put(int(POLL_S) if blocking else 0)
+                answer = self._put(0)
+                is_had = answer.status == http.client.CONFLICT
+                if is_had and blocking and not self._is_original and self._put(int(POLL_S)).status == http.client.OK:
+                    # It waited, and has it. It is asked once more, as what it promises counts from before it was asked.
+                    continue
             except OSError as error:
-                if self._given_up.is_set():
-                    self._delete(None)
-                elif _now_s() >= until_s:
+                if _now_s() >= until_s and not self._given_up.is_set():
                     raise ConnectionError(
                         f"no sidecar answers at {self.base_uri}: {error}. The lock {self.name!r} was not acquired. Start one: coopy elector"
                     ) from error
-                elif not is_told:
+                if not is_told and not self._given_up.is_set():
                     is_told = True
                     _log.warning("no sidecar answers at %s: %s. It is asked again for %d s.", self.base_uri, error, PATIENCE_S)
                 self._given_up.wait(RETRY_S)
                 continue
             if answer.status == http.client.OK or not blocking:
                 return sent_s, answer
-            if answer.status != http.client.CONFLICT:
+            if not is_had:
                 _log.warning(
                     "the sidecar at %s answers %d for the lock %r. It is asked again.", self.base_uri, answer.status, self.name
                 )
             until_s = _now_s() + PATIENCE_S
             # One that has waited for the lock itself has taken that long.
             self._given_up.wait(max(0.0, POLL_S - (_now_s() - sent_s)))
+        # It may have been given all the same.
+        self._delete(None)
         return 0.0, None
 
     # -- how it is kept
