@@ -1833,6 +1833,42 @@ MUTANTS = [
         "",
         "tests/proof/test_proof.py::test_what_was_said_goes_with_an_action_that_is_withdrawn_by_hand",
     ),
+    # -- the elector, and who asks it
+    Mutant(
+        "a-lock-of-an-elector-is-renewed-whenever-asked",
+        "coopy/sync/elector.py",
+        "        if seen.sure_ns < lock.ttl_ns // 2:\n",
+        "        if seen.sure_ns < lock.ttl_ns:\n",
+        "tests/sync/test_elector_state.py::test_the_owner_renews_a_lock_in_the_second_half_of_its_time_only",
+    ),
+    Mutant(
+        "anybody-frees-a-lock-of-an-elector",
+        "coopy/sync/elector.py",
+        "            if lock.owner != owner or token not in (None, lock.token):\n",
+        "            if token not in (None, lock.token):\n",
+        "tests/sync/test_elector_state.py::test_a_lock_is_not_freed_by_another_nor_by_a_token_of_before",
+    ),
+    Mutant(
+        "a-promise-counts-from-before-the-wait",
+        "coopy/compat/metaparticle.py",
+        "                answer = self._put(0)\n                is_had",
+        "                answer = self._put(int(POLL_S) if blocking else 0)\n                is_had",
+        "tests/compat/test_metaparticle.py::test_release_frees_at_once_and_who_waits_has_it_then",
+    ),
+    Mutant(
+        "a-web-page-takes-locks",
+        "coopy/sync/elector_server.py",
+        '        if any(name == b"origin" for name, _ in scope["headers"]):\n',
+        "        if False:\n",
+        "tests/sync/test_elector_server.py::test_a_web_page_gets_no_lock",
+    ),
+    Mutant(
+        "an-answer-waits-for-the-acknowledgement-of-its-head",
+        "coopy/sync/elector_server.py",
+        '            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)\n',
+        "",
+        "tests/sync/test_elector_server.py::test_an_answer_is_sent_at_once_and_not_when_the_client_has_said_that_it_has_the_head",
+    ),
 ]
 
 
