@@ -41,6 +41,8 @@ GOODBYE_S = 3
 SWEEP_S = 0.1
 """Between two looks at what is late."""
 
+_ENDED = Reply(503, {"message": "the elector ends. It is not known whether this was recorded. Ask again"})
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -189,10 +191,15 @@ class Application:
         self._probes = probes
         """The ports at which only the probes are answered."""
         self._opened: asyncio.Future[tuple[OpenElector, Sidecar]] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def opened(self, elector: OpenElector) -> None:
         """Answers by this elector from now on."""
         self._opened.set_result((elector, Sidecar(elector, self._owner, self._ttl_ns)))
+
+    def end(self) -> None:
+        """Waits for no answer any more."""
+        self._ended.set_result(None)
 
     def failed(self) -> None:
         """Answers that there will be no elector."""
@@ -209,10 +216,12 @@ class Application:
             answering = asyncio.ensure_future(self._answer(scope, body))
             leaving = asyncio.ensure_future(receive())
             try:
-                await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                # Nobody is there any more: no lock is taken for him, if it is not on its way already.
-                if answering.done():
-                    await asyncio.wait_for(_send(send, answering.result()), REQUEST_S)
+                ends: set[asyncio.Future[Any]] = {answering, leaving, self._ended}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                # If it is the client that has gone, no lock is taken for him, unless that is on its way already.
+                if answering.done() or self._ended.done():
+                    reply = answering.result() if answering.done() else _ENDED
+                    await asyncio.wait_for(_send(send, reply), REQUEST_S)
             finally:
                 answering.cancel()
                 leaving.cancel()
@@ -357,10 +366,14 @@ async def _life(
         while not server.should_exit:
             await asyncio.sleep(SWEEP_S)
         elector.let_go()
-        while server.server_state.tasks:
+        patient_until = asyncio.get_running_loop().time() + GOODBYE_S - 1
+        while server.server_state.tasks and asyncio.get_running_loop().time() < patient_until:
             await asyncio.sleep(SWEEP_S)
+        application.end()
     finally:
-        elector.close()
+        elector.let_go()
+        # It waits for the lock of the system, which a call may have for long, and those who are told of the end must be told.
+        await asyncio.get_running_loop().run_in_executor(None, elector.close)
         await close()
 
 

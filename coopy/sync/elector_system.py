@@ -132,8 +132,7 @@ class OpenElector:
         self._ring()
 
     def close(self) -> None:
-        """Keeps no time any more, and is told of nothing. The system stays open, and so do the locks."""
-        self.let_go()
+        """Keeps no time any more, and is told of nothing. The system stays open, and so do the locks. May be called in any thread."""
         self._keeper.close()
         self._subscription.close()
 

@@ -63,7 +63,7 @@ class Sidecar:
             connection.close()
 
     def kill(self) -> None:
-        """With its server, at once."""
+        """At once. Its server, if it has one, ends a moment later."""
         assert self.process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)

@@ -283,6 +283,30 @@ def test_at_the_end_who_waits_is_answered_and_the_system_closed() -> None:
         system.get("x")
 
 
+def test_at_the_end_who_waits_for_the_storage_is_told_that_it_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elector_server, "GOODBYE_S", 1)
+    hangs = threading.Event()
+    reached = threading.Event()
+
+    class Slow(Elector):
+        def take(self, name: str, owner: str, ttl_ns: int) -> Any:
+            reached.set()
+            hangs.wait(PATIENCE_S)
+            return super().take(name, owner, ttl_ns)
+
+    served = Served(lambda: memory_system(Slow, validation="off"))
+    waiting = http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE_S)
+    waiting.request("PUT", "/locks/x")
+    assert reached.wait(PATIENCE_S)
+    served.ending.set()
+    status, said, _ = answered(waiting)
+    assert status == 503 and "It is not known whether this was recorded" in said["message"]
+    waiting.close()
+    hangs.set()
+    served.end()
+    assert served.failure is None
+
+
 def test_the_port_of_the_probes_answers_nothing_else() -> None:
     port = free_port()
     served = Served(probes=listen("127.0.0.1", port))
