@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 
 from coopy.compat.metaparticle import BASE_URI, Election
 
@@ -26,7 +27,9 @@ def main() -> None:
     election = Election(
         sys.argv[1] if len(sys.argv) > 1 else "test", master_fn, lost_master_fn, os.environ.get("ELECTOR", BASE_URI)
     )
-    signal.signal(signal.SIGTERM, lambda *_: election.shutdown())
+    # In another thread: the handler runs in the midst of whatever this one does, and might wait for what it holds.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=election.shutdown).start())
+    print("I stand for election", flush=True)
     election.run()
 
 

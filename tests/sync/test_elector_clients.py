@@ -194,12 +194,14 @@ def killed(three: list[Sidecar]) -> Iterator[Killed]:
     clients = {kind: (Client(kind, dies, f"wanted-{kind}"), Client(kind, lives, f"wanted-{kind}")) for kind in KINDS}
     try:
         threads = running([first for first, _ in clients.values()])
-        assert (locks[0].says(), elections[0].says()) == ("I have the lock!", "I am the master")
+        assert locks[0].says() == "I have the lock!"
+        assert [elections[0].says(), elections[0].says()] == ["I stand for election", "I am the master"]
         assert all(first.held.wait(PATIENCE_S) for first, _ in clients.values())
         locks += [Replica("lock.py", lives, "0")]
         elections += [Replica("election.py", each, "shard") for each in (lives, leads)]
         threads += running([second for _, second in clients.values()])
         assert all(second.has_waited.wait(PATIENCE_S) for _, second in clients.values())
+        assert [each.says() for each in elections[1:]] == ["I stand for election"] * 2
         for first, _ in clients.values():
             first.stop.set()
         for each in (locks[0], elections[0], dies):
