@@ -410,7 +410,10 @@ class Election:
             self._over.clear()
 
     def shutdown(self) -> None:
-        """Has `run` return, which resigns if this one is the master. Called before `run`, it has that return at once."""
+        """Has `run` return, which resigns if this one is the master. Called before `run`, it has that return at once.
+
+        A signal's handler must call it in a thread of its own: it runs in the midst of what the main thread does, and might wait for it.
+        """
         self._over.set()
         self._change.set()
         self.lock.give_up()
