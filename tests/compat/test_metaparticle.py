@@ -23,6 +23,7 @@ from sync.served import PATIENCE_S, Served
 
 from coopy.compat import metaparticle
 from coopy.compat.metaparticle import Election, Lock, LockLost
+from coopy.sync import boot
 
 S = 1_000_000_000
 TTL_S = 1.2
@@ -234,6 +235,18 @@ def test_without_a_sidecar_the_holder_stops_before_others_may_have_the_lock() ->
     served.end()
     program.until(lambda: program.told[-1] == "0 lost it")
     assert time.monotonic() - began < TTL_S and not lock.held
+
+
+def test_who_was_paused_holds_nothing_any_more_before_anybody_is_asked(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = program.lock(tells=False)
+    lock.acquire()
+    now_ns = boot.now_ns
+    monkeypatch.setattr(boot, "now_ns", lambda: now_ns() + int(TTL_S * S))
+    assert not lock.held and lock.token is None
+    with pytest.raises(LockLost, match="no heartbeat was answered within its time"):
+        lock.release()
 
 
 def test_a_lock_callback_that_raises_leaves_the_lock_free(program: Program) -> None:
