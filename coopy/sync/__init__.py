@@ -11,6 +11,7 @@ from coopy.sync.fenced import Fenced
 from coopy.sync.gates import Condition, Event, Semaphore
 from coopy.sync.lock import Lock, RLock
 from coopy.sync.locks import Locks
+from coopy.sync.party import Party
 from coopy.sync.ticks import Count, Ticks
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LockLost",
     "Locks",
     "NotHeld",
+    "Party",
     "RLock",
     "Semaphore",
     "Term",

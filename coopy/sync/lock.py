@@ -90,6 +90,10 @@ class Handle:
         found: list[str] = self._presence.see("contenders", self.name)
         return found
 
+    def watch(self, event: threading.Event, on: bool) -> None:
+        """Has an event be set whenever anything changes in the locks of the system, or not any more."""
+        self._presence.watching(event, on)
+
     def cancel(self) -> None:
         """Has every `acquire` of this handle that waits return False."""
         for claim in list(self._asking):

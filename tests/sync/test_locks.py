@@ -35,7 +35,7 @@ def pass_time(locks: Any, seconds: float) -> list[str]:
     return ended
 
 
-@pytest.mark.parametrize("name", ["ticks", "locks", "lock", "election", "fenced", "gates"])
+@pytest.mark.parametrize("name", ["ticks", "locks", "lock", "election", "fenced", "gates", "party"])
 def test_the_examples_of_a_module_show_what_happens(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     try:
