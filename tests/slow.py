@@ -58,6 +58,7 @@ FILES = frozenset(
         "past/test_retention.py",
         "test_typing.py",
         "testing/test_fresh_project.py",
+        "sync/test_cluster_kill.py",
         "sync/test_contracts.py",
         "tools/test_verify.py",
         "tools/test_withdraw.py",
