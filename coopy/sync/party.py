@@ -106,8 +106,10 @@ class Party:
 
     def _run(self) -> None:
         mine: list[str] | None = None
-        while not self._closed:
+        while True:
             self._news.clear()
+            if self._closed:
+                break
             try:
                 if not self._membership.held:
                     self._join_again()
@@ -123,6 +125,8 @@ class Party:
             # A loss of the membership is no action.
             self._news.wait(self._ttl / 2)
         self._share([])
+        for thread in self._threads.values():
+            thread.join()
         self._membership.watch(self._news, False)
 
     def _join_again(self) -> None:
@@ -137,9 +141,6 @@ class Party:
         for shard in mine:
             if shard not in self._elections or not self._threads[shard].is_alive():
                 self._stand(shard)
-        if self._closed:
-            for thread in self._threads.values():
-                thread.join()
         with self._led:
             self._led.notify_all()
 
