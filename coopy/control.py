@@ -243,6 +243,20 @@ class Control:
         """
         self._system.before_closing.append(function)
 
+    def on_restored(self, function: Callable[[Any], object]) -> None:
+        """Calls a function with the plain domain object: now, and each time that the system goes on with another one, which is restored.
+
+        That is so after an action that was interrupted, and on a node that takes a state of another. It is called with the lock held,
+        before anybody sees the object; it must be short, raise nothing, and call nothing of the system.
+        """
+        engine = self._system.engine
+
+        def begin() -> None:
+            engine.renewed = lambda machine: function(machine.domain)
+            engine.renewed(engine.machine)
+
+        engine.run(begin)
+
     # -- of replicated systems; on one machine there is nobody to agree with
 
     @property

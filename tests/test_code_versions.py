@@ -787,3 +787,30 @@ def test_a_node_does_not_send_what_the_others_do_not_have_yet(server: MemoryServ
         node.encode("drop")
     assert node.line.last() == before
     node.line.close()
+
+
+class Upgraded:
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def add(self, word: str) -> str:
+        return "0"
+
+    @code_version(1)
+    def add(self, word: str) -> str:  # type: ignore[no-redef]  # noqa: F811
+        return "1"
+
+
+class UpgradedLater(Upgraded):
+    _coopy_first_code_version = 0
+
+
+def test_a_class_may_say_with_which_version_a_new_system_of_it_begins(tmp_path: Path) -> None:
+    with control(init_system(Upgraded, tmp_path / "any", validation="off")) as found:
+        assert (found.code_version, found.system.add("a")) == (1, "1")
+    with control(init_system(UpgradedLater, tmp_path / "this", validation="off")) as found:
+        assert (found.code_version, found.system.add("a")) == (0, "0")
+        found.set_code_version(1)
+        assert found.system.add("b") == "1"
+    with control(init_system(UpgradedLater, tmp_path / "this", validation="off")) as found:
+        assert (found.code_version, found.system.add("c")) == (1, "1")

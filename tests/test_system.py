@@ -1157,3 +1157,37 @@ def test_who_wants_to_be_told_is_told_before_the_system_is_closed_once_and_while
     assert told == [7]
     with init_system(Counter, tmp_path / "data") as again:
         assert again.total == 7
+
+
+class Interrupted:
+    """Counts, and raises when it is told to; an interrupt is not repeated by replay."""
+
+    def __init__(self) -> None:
+        self.counted = [0]
+
+    def count(self, raised: str = "") -> None:
+        self.counted.append(len(self.counted))
+        if raised == "error":
+            raise ValueError(raised)
+        if raised and not coopy.replaying():
+            raise KeyboardInterrupt
+
+
+def test_who_asks_for_the_domain_object_gets_it_at_once_and_each_one_that_takes_its_place(tmp_path: Path) -> None:
+    given: list[Any] = []
+    with control(init_system(Interrupted, tmp_path / "data", validation="off")) as found:
+        found.on_restored(given.append)
+        assert len(given) == 1
+        found.system.count()
+        assert given[0].counted == [0, 1]
+        with pytest.raises(ValueError):
+            found.system.count("error")
+        assert len(given) == 1 and given[0].counted == [0, 1, 2]
+        with pytest.raises(KeyboardInterrupt):
+            found.system.count("interrupt")
+        assert found.system.counted == [0, 1, 2]
+        times = len(given)
+        assert given[-1] is not given[0] and given[-1].counted == [0, 1, 2]
+        found.replay()
+        found.system.count()
+        assert len(given) == times and given[-1].counted == [0, 1, 2, 3]

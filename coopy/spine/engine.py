@@ -150,6 +150,7 @@ class Engine:
         "last_look",
         "said_with_snapshot",
         "told_with_snapshot",
+        "renewed",
         "instant",
         "_offset",
         "_offset_until",
@@ -196,6 +197,8 @@ class Engine:
         """Given the machine of which a snapshot was just written, by who has written it, perhaps in a child."""
         self.told_with_snapshot: Callable[[int, bytes], None] = _keep_quiet
         """Given the index of a snapshot, and what ``said_with_snapshot`` has returned."""
+        self.renewed: Callable[[Machine], object] = say_nothing
+        """Given the machine whenever it is another one, with the lock held, before anybody else sees it. Raises nothing."""
         self._snapshots = snapshots
         self._codec = codec
         self._secret = secret
@@ -826,6 +829,7 @@ class Engine:
                 self._withdraw()
             except JournalError:
                 pass  # The next record says so too.
+        self.renewed(self.machine)
         return self.machine
 
     def _ask(self, name: str) -> None:

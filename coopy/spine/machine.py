@@ -125,7 +125,7 @@ class Machine:
         """Which batches of the line that nodes share were applied."""
         self.own_code = versions.own(type(domain))
         """Highest code version that the class has."""
-        self.code: int = self.own_code if version is None else kept.get("code", 0)
+        self.code: int = versions.first(type(domain)) if version is None else kept.get("code", 0)
         """The code version that is enabled; see `coopy.spine.versions`."""
         self.methods.code = self.code
         if self.own_code:

@@ -34,6 +34,8 @@ from coopy.ground.words import shown
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 CODE = "<code version>"
 """Name of the action that enables a version."""
+FIRST = "_coopy_first_code_version"
+"""The attribute by which a class says which version a new system of it begins with."""
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -90,7 +92,7 @@ def code_version(version: int) -> Callable[[F], F]:
         if not isinstance(function, FunctionType) or "__qualname__" not in around or "__module__" not in around:
             what = f"@code_version({shown(version)})"
             raise UsageError(f"{what}: marks a method, in the body of its class; not {shown(function)}")
-        return _dispatching(version, function, around.get(_name_in_class(function.__name__, around)))
+        return dispatching(version, function, around.get(_name_in_class(function.__name__, around)))
 
     return mark
 
@@ -101,7 +103,8 @@ def _name_in_class(name: str, around: Mapping[str, Any]) -> str:
     return name
 
 
-def _dispatching(version: int, body: FunctionType, earlier: Any) -> Function:
+def dispatching(version: int, body: FunctionType, earlier: Any) -> Function:
+    """Returns a method that has this body since a version, and before it is another method; None: it is not there. Raises `UsageError`."""
     if _chain(body) is not None:
         raise UsageError(f"{body.__qualname__}: one body has two code versions")
     if earlier is not None and not isinstance(earlier, FunctionType):
@@ -170,6 +173,11 @@ def own(cls: type) -> int:
     members = (member for base in cls.__mro__ for member in vars(base).values() if isinstance(member, FunctionType))
     found = (getattr(member, _ATTRIBUTE, None) for member in members)
     return max((chain.version for chain in found if isinstance(chain, _Chain)), default=0)
+
+
+def first(cls: type) -> int:
+    """The version that a new system of a class begins with: the highest that the class has, unless it says another one by `FIRST`."""
+    return int(getattr(cls, FIRST, own(cls)))
 
 
 def check(cls: type) -> None:
