@@ -797,7 +797,7 @@ class Upgraded:
         return "0"
 
     @code_version(1)
-    def add(self, word: str) -> str:  # type: ignore[no-redef]  # noqa: F811
+    def add(self, word: str) -> str:  # type: ignore[no-redef]
         return "1"
 
 

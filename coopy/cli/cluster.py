@@ -15,7 +15,6 @@ import typer
 from coopy.errors import UsageError
 
 if TYPE_CHECKING:
-    from coopy.network.address import Address
     from coopy.tools.cluster import Cluster, Door
 
 PASSWORD = "COOPY_PASSWORD"
@@ -184,6 +183,31 @@ def step_down(
 
 
 @cluster.command()
+def set_version(
+    where: Annotated[str, typer.Argument(metavar="DIR|HOST:PORT", help="The directory of a node of this machine, or a node.")],
+    version: Annotated[int, typer.Argument(metavar="N", help="The code version.")],
+    password_file: File = None,
+    tls: Tls = None,
+    system: System = None,
+    as_json: Json = False,
+) -> None:
+    """Has all nodes run the methods of a code version from now on.
+
+    Refused while a node does not have that version. There is no way back to an earlier one.
+
+    \b
+    Example:
+      coopy cluster set-version a:5466 1
+    """
+    from coopy.tools.cluster import visiting
+
+    at, directory = ("", where) if os.path.isdir(where) else (where, None)
+    with visiting(_door(at, directory, password_file, tls), system) as visit:
+        visit.set_version(version)
+    print(json.dumps({"code_version": version}) if as_json else f"Code version {version} is enabled.")
+
+
+@cluster.command()
 def init(
     out: Annotated[str, typer.Argument(metavar="OUT", help="The folder for the certificates; one made before goes on.")],
     nodes: Annotated[str, typer.Option("--nodes", metavar="NODES", help="Addresses of the nodes: a:5466,b:5466,c:5466.")],
@@ -238,7 +262,7 @@ def _door(at: str, directory: str | None, password_file: str | None, tls: str | 
     """Where to ask, and with what. Asks for the password last of all."""
     from coopy.network.address import parse
     from coopy.network.server.configuration import tls_of
-    from coopy.tools.cluster import Door, beside
+    from coopy.tools.cluster import Door, beside, this_users
 
     where, password, certificates = parse(at or HERE), None, None
     if directory is not None:
@@ -247,18 +271,14 @@ def _door(at: str, directory: str | None, password_file: str | None, tls: str | 
     if tls is not None:
         certificates = tls_of(tls, serves=False)
     password = said(password_file) or password or (_this_users(where) if certificates is None else None)
+    if password_file is not None:
+        try:
+            with open(password_file) as file:
+                password = file.readline().rstrip("\r\n")
+        except ValueError:
+            raise UsageError(f"--password-file {password_file!r}: its first line is no text. Nothing was done.") from None
+    password = password or os.environ.get(PASSWORD) or (this_users(where) if certificates is None else None)
     return Door(where, password or _asked_for(str(where)), certificates)
-
-
-def _this_users(where: Address) -> str | None:
-    """The password of nodes on this machine that this user gave none, unless the node there has another."""
-    from coopy.network.server import loopback
-    from coopy.network.subjects import NODE
-    from coopy.tools.cluster import Door
-
-    found = loopback.find() if where.is_loopback else None
-    password = None if found is None else loopback.for_user(found, NODE)
-    return None if password is None or Door(where, password).is_another_s() else password
 
 
 def _asked_for(where: str) -> str:

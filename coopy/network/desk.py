@@ -39,7 +39,7 @@ WAIT_S = 1.0
 CLOSE_S = 2.0
 """Whatever an answer still waits for, closing does not wait for it for ever: the thread ends with the process."""
 _KINDS_MAX = 16
-"""The number of a subscription is that of the kind in its last four bits; there are four kinds."""
+"""The number of a subscription is that of the kind in its last four bits; there are five kinds."""
 _ASKED_BY = b'Nats-Request-Info: {"start":'
 
 Facts = dict[str, Any]

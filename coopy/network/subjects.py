@@ -9,6 +9,7 @@
     coopy.<id>.out                           what stands in the line, published again
     coopy.<id>.out.alive                     what nodes say of themselves
     coopy.<id>.ask.<what>                    questions that nodes answer, and what replicas say of themselves
+    coopy.<id>.order.<what>                  what a node does for whoever has the nodes' password; see `ORDERS`
     coopy.<id>.api.<request>                 what a replica calls the requests of JetStream that it may make
 
 ``<id>`` is the system's, after those of its application and before that of its line, if it has such; see `Names`.
@@ -41,6 +42,8 @@ SERVER_REMOVE = f"{API}.SERVER.REMOVE"
 PREFIX = "coopy"
 ALIVE_OF_ALL = f"{PREFIX}.*.out.alive"
 """What the nodes of all systems of these servers say of themselves."""
+ORDERS = frozenset({"code"})
+"""Questions to which the answer is that something is done: nodes may ask them, and replicas may not."""
 ID_LENGTH_MAX = 64
 """Characters. The servers take 255 for the name of a stream; there is a file for each, whose name is longer."""
 
@@ -168,7 +171,7 @@ class Names(NamedTuple):
 
     def ask(self, what: str) -> str:
         """Returns the subject of a question."""
-        return f"{self.subject}.ask.{what}"
+        return f"{self.subject}.{'order' if what in ORDERS else 'ask'}.{what}"
 
     @property
     def elected(self) -> str:

@@ -1,4 +1,4 @@
-"""What replicas ask, and nodes answer: how far the line goes, and what its leader says of it.
+"""What replicas ask, and nodes answer: how far the line goes, and what its leader says of it. And what the command line has a node do.
 
 A replica may not ask a stream's leader itself: such questions stand in one queue of the servers for all who ask, and whoever fills it
 keeps the nodes from being answered. How often a node passes on a question is bounded.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from coopy.errors import SystemClosed
+from coopy.errors import CoopyError, SystemClosed
 from coopy.network.limits import TokenBucket
 from coopy.network.room import Facts
 from coopy.replication.servers import Servers
@@ -23,6 +23,8 @@ SNAPSHOT_RATE = 4.0, 10.0
 """Questions for a snapshot, of one connection: it is asked again each second while one is made."""
 LINE_RATE = 10.0, 20.0
 """Questions about the line, of one connection: a replica looks once a second."""
+CODE_RATE = 4.0, 10.0
+"""Orders for another code version, of one connection: a person gives them."""
 ROUND_RATE = 100.0, 200.0
 """So many messages a second, and at once, are put into the line for replicas that ask how far it goes, however many ask: each
 is an entry that all nodes keep."""
@@ -54,12 +56,13 @@ class Answering:
         self._rounds = TokenBucket(*ROUND_RATE, servers.clock.now)
         self._looks = TokenBucket(*LOOK_RATE, servers.clock.now)
 
-    def begin(self, snapshots: Callable[[list[Facts]], list[Facts]]) -> None:
-        """Answers from now on; ``snapshots`` answers the questions for those."""
+    def begin(self, snapshots: Callable[[list[Facts]], list[Facts]], set_code_version: Callable[[int], None]) -> None:
+        """Answers from now on; ``snapshots`` answers the questions for those, ``set_code_version`` enables a code version."""
         room = self._servers.room
         room.answer("snapshot", snapshots, *SNAPSHOT_RATE)
         room.answer("sync", self.sync, *SYNC_RATE)
         room.answer("line", self.line, *LINE_RATE)
+        room.answer("code", lambda asked: [_switched(each.get("version"), set_code_version) for each in asked], *CODE_RATE)
 
     def sync(self, asked: list[Facts]) -> list[Facts]:
         """Says to which message a replica must have come to have seen all that was acknowledged. Raises `SystemClosed`."""
@@ -82,3 +85,12 @@ class Answering:
             unanswered = state is None or sequence is not None and "there" not in answer
             found.append({"error": "too many ask", "retry_s": RETRY_S} if unanswered else answer)
         return found
+
+
+def _switched(version: Any, set_code_version: Callable[[int], None]) -> Facts:
+    """Enables a code version, and says whether it was refused."""
+    try:
+        set_code_version(version)
+    except CoopyError as error:
+        return {"refused": str(error)}
+    return {"version": version}

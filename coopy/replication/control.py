@@ -64,7 +64,7 @@ class ClusterControl(Control):
         ``leader``, ``has_quorum``, ``partner_nodes_count``, ``partner_node_status_server_X`` (2: heard of in the last ten
         seconds; 0: not), ``readonly_nodes_count``, ``log_len`` and ``log_bytes`` (messages that the servers keep),
         ``last_applied`` (index of the last action), ``commit_idx`` and ``position`` (the last message of the line, and the last
-        that was applied here), ``uptime`` (s), ``incarnation``, ``problem``, ``server_pid``, ``connected_to``, ``digest``;
+        that was applied here), ``position_X`` (of another node, if it was heard of), ``uptime`` (s), ``incarnation``, ``problem``, ``server_pid``, ``connected_to``, ``digest``;
         ``snapshot``, ``divergence`` and ``self_check`` as on one machine, see `coopy.Control.status`.
         """
         return self._node.status()

@@ -176,7 +176,7 @@ class ReplicatedSystem(System):
         engine.follow()
         servers.room.heard = self.comparing.hear
         if self._role.writes:
-            Answering(self.name, engine, servers, self._ended).begin(self.sharing.answer)
+            Answering(self.name, engine, servers, self._ended).begin(self.sharing.answer, self.set_code_version)
         servers.clock.start(self.watching.keep, f"coopy node {self.name}")
         self._catch_up(line.last, progress)
         if self._role.writes:
@@ -293,6 +293,8 @@ class ReplicatedSystem(System):
             **facts,
             "safe": self.watching.safe,
             "code": engine.machine.own_code,
+            "enabled": engine.machine.code,
+            "uptime": int(time.monotonic() - self._opened_at),
             "digests": {str(sequence): value for sequence, value in engine.newest_digests(DIGESTS_SAID)},
         }
 
@@ -369,6 +371,7 @@ class ReplicatedSystem(System):
             "digest": engine.newest_digests(1),
             **self._proofs(),
             **{f"partner_node_status_server_{name}": 2 if name in alive else 0 for name in outlook.others},
+            **{f"position_{name}": int(alive[name]["position"]) for name in outlook.others if name in alive},
         }
 
     def submit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:

@@ -26,7 +26,7 @@ from coopy.network.address import Address, parse
 from coopy.network.connection import Connection
 from coopy.network.membership import Membership, replicas
 from coopy.network.room import Facts, Room
-from coopy.network.server import folder, proof
+from coopy.network.server import folder, loopback, proof
 from coopy.network.server.configuration import TLS
 from coopy.network.subjects import ALIVE_OF_ALL, NODE, STREAM_NAMES, SYSTEM, Names
 
@@ -35,6 +35,7 @@ ASK_S = 2.0  # An election takes a second or two: what is not known then is show
 HEAR_S = 1.2
 """Each node says twice a second how it is."""
 INFORM_S = 1.0  # Each stream is asked in turn, and a person waits.
+SWITCH_S = 30.0  # A call of a node waits so long by default.
 LEAD_S = 15.0  # A leader that steps down is followed within an election, or a few on a busy machine.
 RETRY_S = 0.1  # A person waits: it is looked again this often.
 READY = "ready"
@@ -112,6 +113,21 @@ class Node:
     server: str
     """Of its copy of the line: "leads", "current", "behind", "offline", "" if it keeps none."""
     lag: int
+    code: int | None = None
+    """The highest code version that it has."""
+    enabled: int | None = None
+    """The code version that is enabled on it."""
+    uptime: int | None = None
+    """Seconds."""
+
+    def as_plain(self) -> dict[str, object]:
+        """What is told of the node that is asked alone, under the names that `ClusterControl.status` gives it."""
+        return {
+            "state": self.state,
+            "uptime": self.uptime,
+            "self_code_version": self.code,
+            "enabled_code_version": self.enabled,
+        }
 
 
 class Cluster(NamedTuple):
@@ -158,10 +174,20 @@ class Cluster(NamedTuple):
             **{f"partner_node_status_server_{node.name}": 2 if node in heard else 0 for node in members if node.name != at},
             **{f"position_{node.name}": node.position for node in heard},
             **{f"state_{node.name}": node.state for node in members},
+            **{
+                key: value for node in members if node.name == at for key, value in node.as_plain().items() if value is not None
+            },
         }
 
 
 # -- where to look
+
+
+def this_users(at: Address) -> str | None:
+    """Returns the password of nodes on this machine that this user gave none, unless the node there has another. Raises `UsageError`."""
+    found = loopback.find() if at.is_loopback else None
+    password = None if found is None else loopback.for_user(found, NODE)
+    return None if password is None or Door(at, password).is_another_s() else password
 
 
 def beside(directory: str) -> tuple[Address, str | None, TLS | None]:
@@ -277,6 +303,12 @@ class Visit:
         self._members = tuple(parse(each) for each in nodes if each != node)
         self.hear([each for each in nodes if each != node])
         return self.membership.remove(node)
+
+    def set_version(self, version: int) -> None:
+        """Has all nodes run the methods of a code version from now on. Raises `UsageError` if the nodes refuse it, `ClusterError`."""
+        found = self._room.ask("code", {"version": version}, SWITCH_S)
+        if "refused" in found:
+            raise UsageError(str(found["refused"]))
 
     def lead(self, node: str | None) -> str:
         """Has another node lead; returns which one does. Raises `UsageError`, `ClusterError`."""
@@ -397,7 +429,12 @@ def _node(name: str, members: tuple[str, ...] | None, facts: Facts | None, line:
         leads,
         server,
         lag,
+        *(_number(facts, key) for key in ("code", "enabled", "uptime")),
     )
+
+
+def _number(facts: Facts | None, key: str) -> int | None:
+    return None if facts is None or facts.get(key) is None else int(facts[key])
 
 
 def _problems(nodes: tuple[Node, ...], streams: tuple[Kept, ...], members: tuple[str, ...] | None) -> Iterator[str]:

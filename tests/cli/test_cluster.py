@@ -12,16 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster.bank import Bank
+from cluster import bank
 from program import environment, free_port
 
-from coopy import control, init_system
+from coopy import code_version, control, init_system
 
 typer = pytest.importorskip("typer", reason="the extra [cli] is not installed")
 
 Run = tuple[int, str, str]
 Coopy = Callable[..., Run]
 PASSWORD = "of the one node"
+
+
+class Bank(bank.Bank):
+    """That of other tests, with a version that is not enabled yet."""
+
+    _coopy_first_code_version = 0
+
+    @code_version(1)
+    def close_account(self, owner: str) -> int:
+        return self.accounts.pop(owner)
 
 
 class Alone:
@@ -144,6 +154,19 @@ def test_what_can_not_be_is_refused_in_one_paragraph(alone: Alone, coopy: Coopy,
     code, out, err = coopy(*given, "--at", alone.at, password=PASSWORD)
     assert (code, out, err.count("\n")) == (2, "", 1) and says in err
     assert control(alone.bank).cluster.nodes() == [alone.at]
+
+
+def test_a_code_version_is_enabled_by_the_address_of_a_node_or_by_its_directory(alone: Alone, coopy: Coopy) -> None:
+    code, out, err = coopy("set-version", alone.at, "2", password=PASSWORD)
+    assert (code, out, err.count("\n")) == (2, "", 1) and "the class has versions up to 1 here. Nothing was switched" in err
+    assert control(alone.bank).code_version == 0
+    assert coopy("set-version", alone.at, "1", password=PASSWORD) == (0, "Code version 1 is enabled.\n", "")
+    assert control(alone.bank).code_version == 1
+    code, out, _ = coopy("set-version", str(alone.basedir), "1", "--json", password=PASSWORD)
+    assert (code, json.loads(out)) == (0, {"code_version": 1})
+    assert coopy("set-version", alone.at, "0", password=PASSWORD)[0] == 2
+    plain = coopy("status", alone.at, "--plain", password=PASSWORD)[1].splitlines()
+    assert {"self_code_version: 1", "enabled_code_version: 1", "state: ready"} <= set(plain)
 
 
 def test_several_systems_of_one_server_are_told_apart_by_name(alone: Alone, coopy: Coopy) -> None:

@@ -279,6 +279,7 @@ ANSWERED = [
 ]
 TARGETS = [
     f"{SUBJECT}.line",
+    f"{SUBJECT}.order.code",
     f"$KV.{LINE}.a",
     f"$O.{LINE}.C.x",
     f"$JS.API.STREAM.PURGE.{LINE}",
@@ -289,6 +290,7 @@ TARGETS = [
 DIRECT = [
     (f"{SUBJECT}.line", b"forged"),
     (f"{SUBJECT}.out", b"forged"),
+    (f"{SUBJECT}.order.code", b'{"version": 1}'),
     (f"$KV.{LINE}.a", b"forged"),
     (f"$O.{LINE}.C.x", b"forged"),
     ("other", b"forged"),

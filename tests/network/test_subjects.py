@@ -80,3 +80,10 @@ def test_a_replica_is_let_do_what_its_names_say_and_nothing_else() -> None:
         "coopy.shop.ask.>",
     ]
     assert names.heard == ["_INBOX_replica.>", "coopy.shop.out", "coopy.shop.out.>"]
+
+
+def test_what_has_a_node_do_something_is_none_of_the_questions_that_a_replica_may_ask() -> None:
+    names = Names("shop")
+    assert {names.ask(what) for what in subjects.ORDERS} == {"coopy.shop.order.code"}
+    assert names.ask("line") == "coopy.shop.ask.line"
+    assert not any(".order" in each for pair in names.sent for each in pair)

@@ -23,6 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from coopy.errors import ServerError
 from coopy.ground.raised import last_resort, on_failure
@@ -54,7 +55,7 @@ _LEVELS = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.ERROR}
 _ID = re.compile(r" *ID: +(\w+)")
 # An error to the server; to us, what is to be expected whenever a node starts before the others, or one is away.
 _ALONE = "Error trying to connect to route"
-# Who connects, and goes before it has shown or seen a certificate: as `_server_at` does to see whether the server is there.
+# Who connects, and goes before it has shown or seen a certificate: as `said_at` does to see whether the server is there.
 _WENT = re.compile(r"TLS handshake error: (?:EOF|.*connection reset by peer)$")
 # Of the passwords in its configuration, which nobody but the owner can read.
 _EXPECTED = "Plaintext passwords detected"
@@ -377,33 +378,32 @@ def _wait_until_ready(run: _Run, settings: Settings, deadline: float) -> None:
         if run.wait(_LOOK_S) is not None:
             raise _did_not_start(run, settings)
         # Whoever answers there may be another server, so the name that ours has said must be the one that is heard.
-        if run.server_id is not None and _server_at(host, port, deadline) == run.server_id:
+        left_s = max(0.05, min(_ANSWER_S, deadline - time.monotonic()))
+        if run.server_id is not None and said_at(host, port, left_s).get("server_id") == run.server_id:
             return
         if time.monotonic() >= deadline:
             raise _too_late(run, settings)
 
 
-def _server_at(host: str, port: int, deadline: float) -> str | None:
-    """The id that a server says first to everybody who connects; None if nobody does."""
-    left_s = max(0.05, min(_ANSWER_S, deadline - time.monotonic()))
+def said_at(host: str, port: int, timeout_s: float = _ANSWER_S) -> dict[str, Any]:
+    """Returns what a server says of itself first, to everybody who connects: ``server_id``, ``server_name`` and more; nothing if none does."""
     try:
-        with socket.create_connection((host, port), left_s) as connection:
+        with socket.create_connection((host, port), timeout_s) as connection:
             heard = b""
             while b"\n" not in heard and len(heard) < 65536:
                 data = connection.recv(4096)
                 if not data:
-                    return None
+                    return {}
                 heard += data
     except OSError:
-        return None
+        return {}
     if not heard.startswith(b"INFO "):
-        return None
+        return {}
     try:
         said = json.loads(heard[5:].partition(b"\n")[0])
     except ValueError:
-        return None
-    found = said.get("server_id") if isinstance(said, dict) else None
-    return found if isinstance(found, str) else None
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _too_late(run: _Run, settings: Settings) -> ServerError:
