@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.fakes import Bucket, Turn
 
-from coopy.errors import Unavailable
+from coopy.errors import Unavailable, UsageError
 from coopy.ground.line import MemoryLine, MemoryServer
 from coopy.ground.storage import MemorySnapshots
 from coopy.network.address import Address
@@ -30,6 +30,8 @@ class Together:
         self.line, self.bucket, self.turns = MemoryServer(), Bucket(), dict[str, str]()
         self.shipped = Shipped()
         self.rooms: dict[str, Room] = {}
+        self.leader: str | None = None
+        """Who leads, while it is there; otherwise the first of those that are."""
 
     def servers(self, role: Role, names: Names, directory: str) -> Any:
         return Servers(self, role)
@@ -92,6 +94,21 @@ class Servers:
     def nodes(self) -> list[str]:
         return list((self.room.get("members")[0] or {}).get("nodes", []))
 
+    def add(self, node: str) -> list[str]:
+        return self._changed([*self.nodes(), node])
+
+    def remove(self, node: str) -> list[str]:
+        if node not in self.nodes():
+            raise UsageError(f"{node} is not a member")
+        return self._changed([each for each in self.nodes() if each != node])
+
+    def _changed(self, nodes: list[str]) -> list[str]:
+        self.room.put("members", {"nodes": nodes}, self.room.get("members")[1])
+        return nodes
+
+    def transfer(self, node: str | None = None) -> None:
+        self._together.leader = node or next(each for each in self.nodes() if each != self._role.id)
+
     def make(self, replicas: int) -> None:
         pass
 
@@ -100,9 +117,8 @@ class Servers:
 
     def state(self, timeout_s: float) -> State:
         there = sorted(name for name in self._together.rooms if name.startswith("n"))
-        return State(
-            self._together.line.first, self._together.line.last, 0, 3, there[0] if there else None, (("x", True, False, 0),)
-        )
+        leader = self._together.leader if self._together.leader in there else next(iter(there), None)
+        return State(self._together.line.first, self._together.line.last, 0, 3, leader, (("x", True, False, 0),))
 
     def is_there(self, sequence: int, timeout_s: float) -> bool:
         return self._together.line.first <= sequence <= self._together.line.last
