@@ -27,6 +27,8 @@ FILES = frozenset(
         "cluster/test_watching.py",
         "cluster/test_withdrawal_on_servers.py",
         "compat/test_metaparticle.py",
+        "compat/test_pysyncobj_admin.py",
+        "compat/test_pysyncobj_examples.py",
         "crash/test_kill.py",
         "crash/test_mutants_apply.py",
         "crash/test_power_cut.py",

@@ -236,7 +236,7 @@ class Membership:
             while True:
                 found = system.run(ask(), 2 * REQUEST_S)
                 error = found.get("error")
-                if error is None or error.get("err_code") == NOT_A_PEER:
+                if error is None or error.get("err_code") in NOT_A_PEER:
                     return
                 if time.monotonic() > deadline:
                     raise ClusterError(
@@ -257,5 +257,6 @@ class Membership:
         self._connection.insist(work, CHANGE_S)
 
 
-NOT_A_PEER = 10040
-"""The server's number of the error that the node is on no list (JSClusterPeerNotMemberErr)."""
+NOT_A_PEER = frozenset({10040, 10044})
+"""The server's numbers of the errors that the node is on no list: any more, or as one that was never started (JSClusterPeerNotMemberErr,
+JSClusterServerNotMemberErr)."""
