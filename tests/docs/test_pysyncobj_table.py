@@ -40,9 +40,10 @@ OPTIONS = """
     serializeChecker tcp_keepalive validate
 """
 ADMIN = "-conn -pass -status -add -remove -set_version -transfer TcpUtility executeCommand"
+BATTERIES = "ReplCounter ReplList ReplDict ReplSet ReplQueue ReplPriorityQueue"
 SAID = ["'invalid address to connect'", "'invalid command'", '"can\'t connected"', "'connection lost'"]
 NAMES = [
-    *f"{CONSTRUCTOR} {METHODS} {STATUS} {CALLS} {OPTIONS} {ADMIN}".split(),
+    *f"{CONSTRUCTOR} {METHODS} {STATUS} {CALLS} {OPTIONS} {ADMIN} {BATTERIES}".split(),
     *(f"FAIL_REASON.{name}" for name in FAIL_REASON.split()),
     *(f"SERIALIZER_STATE.{name}" for name in SERIALIZER_STATE.split()),
     *SAID,
