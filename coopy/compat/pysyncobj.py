@@ -20,6 +20,7 @@ from coopy.compat.pysyncobj_conf import (
     SyncObjException,
     TransportNotReadyError,
 )
+from coopy.compat.pysyncobj_locks import ReplLockManager
 from coopy.compat.pysyncobj_member import SyncObjConsumer, replicated, replicated_sync
 from coopy.compat.pysyncobj_node import Node, TCPNode
 from coopy.compat.pysyncobj_object import SyncObj
@@ -33,6 +34,7 @@ __all__ = [
     "ReplCounter",
     "ReplDict",
     "ReplList",
+    "ReplLockManager",
     "ReplPriorityQueue",
     "ReplQueue",
     "ReplSet",

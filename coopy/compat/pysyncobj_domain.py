@@ -62,6 +62,8 @@ def domain_class(members: Sequence[Any]) -> type[Domain]:
         for name, bodies in bodies_of(type(member)).items():
             action = action_of(number, name)
             found[action] = _method(action, number, bodies)
+        for name, make in getattr(type(member), "_coopy_domain_methods", {}).items():
+            found.setdefault(name, make(number))
     made = type(face.__name__, (Domain,), found)
     set_first(made, members)
     return made
@@ -92,11 +94,16 @@ def _method(action: str, number: int, bodies: Bodies) -> Any:
 
 def _running(action: str, number: int, body: Any) -> Any:
     def run(self: Domain, *args: Any, **kwargs: Any) -> Any:
-        members = self._members
-        return body((members if members is not None else _equipped(self))[number], *args, **kwargs)
+        return body(member_of(self, number), *args, **kwargs)
 
     run.__name__, run.__qualname__, run.__doc__ = action, f"{body.__qualname__}", body.__doc__
     return run
+
+
+def member_of(domain: Domain, number: int) -> Any:
+    """Returns a member whose attributes are those of a domain."""
+    members = domain._members
+    return (members if members is not None else _equipped(domain))[number]
 
 
 def _equipped(domain: Domain) -> list[Any]:

@@ -432,6 +432,12 @@ class Running:
             raise self.problem or Unavailable(f"{self._address} has not reached a majority of the nodes yet. Nothing was done.")
         return self.control
 
+    def system(self) -> Any:
+        """Returns the system, once it is open. Raises what keeps it from that."""
+        self.opened.wait()
+        self._opened()
+        return self._proxy
+
     def cluster(self) -> Any:
         """What can be done with the nodes. Raises `Unavailable`, `UsageError`."""
         return self._opened().cluster

@@ -125,6 +125,8 @@ def test_the_front_door_gathers_and_does_nothing_else() -> None:
 # Words that say too little, or that mean one thing in each system that has them.
 NOT_OURS = frozenset("transaction checkpoint master slave parent info helper util utils manager".split())
 GIVEN = {
+    "coopy.compat.pysyncobj_locks": {"manager"},
+    # The documented interface has them.
     "coopy.aio.locks": {"master"},
     "coopy.batteries": {"manager"},
     "coopy.batteries.locks": {"manager"},

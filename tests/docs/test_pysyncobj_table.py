@@ -40,7 +40,7 @@ OPTIONS = """
     serializeChecker tcp_keepalive validate
 """
 ADMIN = "-conn -pass -status -add -remove -set_version -transfer TcpUtility executeCommand"
-BATTERIES = "ReplCounter ReplList ReplDict ReplSet ReplQueue ReplPriorityQueue"
+BATTERIES = "ReplCounter ReplList ReplDict ReplSet ReplQueue ReplPriorityQueue ReplLockManager"
 SAID = ["'invalid address to connect'", "'invalid command'", '"can\'t connected"', "'connection lost'"]
 NAMES = [
     *f"{CONSTRUCTOR} {METHODS} {STATUS} {CALLS} {OPTIONS} {ADMIN} {BATTERIES}".split(),
