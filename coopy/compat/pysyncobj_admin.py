@@ -32,8 +32,7 @@ class UtilityException(Exception):
 class TcpUtility:
     """Asks nodes. ``password`` is theirs; None: that of `COOPY_PASSWORD`, or of this user on this machine.
 
-    >>> TcpUtility("secret").executeCommand("a:4321", ["add", "d:4321"])
-    'SUCCESS ADD d:4321'
+    TcpUtility("secret").executeCommand("a:4321", ["add", "d:4321"])  # 'SUCCESS ADD d:4321'
     """
 
     def __init__(self, password: str | None = None, timeout: float = TIMEOUT_S) -> None:

@@ -293,6 +293,9 @@ class Running:
                     command.answer.set_result(getattr(self._proxy, command.name)(*command.args, **command.kwargs))
                 except Exception as error:  # Of whatever kind: it is the method's, and its caller's to deal with.
                     command.answer.set_exception(error)
+                except BaseException as error:
+                    command.answer.set_exception(error)
+                    raise
 
     def _refuse_waiting(self, error: BaseException) -> None:
         with self._opening:

@@ -11,6 +11,7 @@ import pytest
 from compat.clusters import TRIO, Cluster, Told
 from network.servers import until
 
+import coopy
 from coopy import UsageError, control
 from coopy.compat.pysyncobj import (
     _RAFT_STATE,
@@ -619,6 +620,21 @@ def test_a_method_that_raises_raises_for_who_waits_and_stops_no_node(
     assert told.only() == (None, FAIL_REASON.REQUEST_DENIED) and "fail has raised" in caplog.text
     until(lambda: one.log() == other.log() == ["failed", "failed"])
     assert one.add(1, sync=True) == 1
+
+
+def test_a_call_that_is_interrupted_leaves_the_attributes_as_before_it(cluster: Cluster) -> None:
+    class Interrupted(Counter):
+        @replicated
+        def add_and_end(self) -> None:
+            self.add(100)
+            if not coopy.replaying():
+                raise KeyboardInterrupt
+
+    one = cluster.alone(Interrupted, SyncObjConf(autoTick=False, commandsQueueSize=1))
+    assert one.add(1, sync=True) == 1
+    with pytest.raises(KeyboardInterrupt):
+        one.add_and_end(sync=True)
+    assert one.add(1, sync=True) == 2 == one.get(), "and it is no command that waits any more"
 
 
 def test_a_replicated_method_that_another_calls_is_a_part_of_that_call(cluster: Cluster) -> None:

@@ -1868,6 +1868,26 @@ MUTANTS = [
         '            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)\n',
         "",
         "tests/sync/test_elector_server.py::test_an_answer_is_sent_at_once_and_not_when_the_client_has_said_that_it_has_the_head",
+    Mutant(
+        "a restored state is shown to nobody",
+        "coopy/spine/engine.py",
+        "        self.renewed(self.machine)\n        return self.machine\n",
+        "        return self.machine\n",
+        "tests/compat/test_pysyncobj_object.py::test_a_call_that_is_interrupted_leaves_the_attributes_as_before_it",
+    ),
+    Mutant(
+        "a replica may have a node enable a version",
+        "coopy/network/subjects.py",
+        """return f"{self.subject}.{'order' if what in ORDERS else 'ask'}.{what}\"""",
+        'return f"{self.subject}.ask.{what}"',
+        "tests/network/test_subjects.py::test_what_has_a_node_do_something_is_none_of_the_questions_that_a_replica_may_ask",
+    ),
+    Mutant(
+        "a new system begins with the newest methods",
+        "coopy/spine/versions.py",
+        "return int(getattr(cls, FIRST, own(cls)))",
+        "return own(cls)",
+        "tests/compat/test_pysyncobj_calls.py::test_a_new_system_runs_version_0_until_another_is_enabled_for_all",
     ),
 ]
 
