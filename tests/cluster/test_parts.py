@@ -507,8 +507,9 @@ def test_what_a_replica_says_of_itself_is_short_however_much_it_has_applied() ->
     found.life, found._role = life(*FOLLOWING), replica()
     found.watching = cast(Any, SimpleNamespace(safe=10**12))
     digests = [(10**12 + number, 2**32 - 1) for number in range(node.DIGESTS_SAID)]
-    machine = SimpleNamespace(applied=10**12, reached=10**12, own_code=1)
+    machine = SimpleNamespace(applied=10**12, reached=10**12, own_code=1, code=0)
     found.engine = cast(Any, SimpleNamespace(position=10**12, machine=machine, newest_digests=lambda number: digests))
+    found._opened_at = 0.0
     said = len(json.dumps({"node": "n" * 255, **found.facts()}))
     assert said < min(QUESTION_BYTES_MAX, REPLICA_PAYLOAD_BYTES_MAX) / 2
     found._role = of_arguments(master=True)
