@@ -35,12 +35,9 @@ from coopy.errors import (
     ServerError,
     SystemClosed,
     Unavailable,
-    UsageError,
 )
 from coopy.ground import log
 
-VERSIONS_S = 5.0
-"""Each node says twice a second which code version it has; one that has not said it within that is away."""
 LOOK_S = 1.0
 """How often it is looked whether the log is to be compacted. PySyncObj looks at each tick, and is done within it."""
 
@@ -418,16 +415,8 @@ class Running:
         self._errand.start()
 
     def set_code_version(self, version: int) -> None:
-        """Enables a code version on all nodes. Waits a little for those that have not said yet which they have. Raises `UsageError`."""
-        found = self._opened()
-        deadline = time.monotonic() + VERSIONS_S
-        while True:
-            try:
-                found.set_code_version(version)
-                return
-            except UsageError:
-                if self.is_alone or time.monotonic() > deadline or self._ended.wait(0.2):
-                    raise
+        """Enables a code version on all nodes. Raises `UsageError`, `ClusterError`."""
+        self._opened().set_code_version(version)
 
     def _opened(self) -> Control:
         """The control of the system. Raises `Unavailable` if it is not open yet."""

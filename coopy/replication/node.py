@@ -57,6 +57,8 @@ RETRY_S = 0.2
 """The servers may have a new leader then."""
 LOOK_S = 1.0
 """While a node catches up, it is looked that often how far it has come."""
+SAID_S = 5.0
+"""Each node says twice a second which code version it has."""
 DIGESTS_SAID = 200
 """A node says what so many of its newest batches came to: those of a second, and of some more in which it was not heard. More would
 make what it says twice a second longer than some kilobytes."""
@@ -324,7 +326,13 @@ class ReplicatedSystem(System):
     def enable_code(self, version: int) -> None:
         if not self._role.writes:
             raise ReadOnlyNode("This is a slave/read-only instance. The code version is set on a node that writes.")
-        versions.refuse_if_behind(version, {each: self.servers.room.said(each).get("code") for each in self.outlook.others})
+        clock = self.servers.clock
+        deadline = clock.now() + SAID_S
+        while None in (said := {each: self.servers.room.said(each).get("code") for each in self.outlook.others}).values():
+            if clock.now() > deadline:
+                break
+            clock.sleep(RETRY_S)  # One that has just come says it a moment later; and one that was taken out is no member then.
+        versions.refuse_if_behind(version, said)
         engine = self.engine
         engine.record(versions.CODE, (version,), engine.machine.methods[versions.CODE])
 

@@ -166,6 +166,7 @@ def test_a_node_is_added_and_removed(three: Three) -> None:
 def test_a_version_is_set(three: Three) -> None:
     at = three.addresses[0]
     assert admin(at, "-set_version", "5") == "FAIL SET_VERSION 5"
+    until(lambda: [len(each.otherNodes) for each in three.nodes] == [2, 2, 2], 60)
     assert ask(at, "set_version", 1) == "SUCCESS SET_VERSION 1"
     until(lambda: [each.getCodeVersion() for each in three.nodes] == [1, 1, 1])
     before = three.nodes[1].value

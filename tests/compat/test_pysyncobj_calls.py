@@ -256,13 +256,12 @@ def test_a_version_that_can_not_be_is_refused_at_once(
         one.setCodeVersion(version)
 
 
-def test_a_version_is_denied_while_another_node_does_not_have_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_is_denied_while_another_node_does_not_have_it(cluster: Cluster) -> None:
     class Old(SyncObj):
         @replicated
         def mark(self) -> Any: ...
 
     Old.__name__ = Old.__qualname__ = "Store"
-    monkeypatch.setattr(pysyncobj_running, "VERSIONS_S", 0.5)
     nodes = [cluster.node(Store, 0), cluster.node(Store, 1), cluster.node(Old, 2)]
     cluster.agree(*nodes)
     told = Told()

@@ -557,7 +557,8 @@ def test_getStatus_on_the_leader_of_three(cluster: Cluster) -> None:
     assert (nodes[0].raftLastApplied, nodes[0].raftCommitIndex) == (last, last)
     assert status[f"next_node_idx_server_{TRIO[2]}"] == last + 1
     assert (status["self_code_version"], status["enabled_code_version"], status["revision"]) == (0, 0, "deprecated")
-    assert status["uptime"] >= 0 and nodes[0]._getRaftLogSize() == status["log_len"] > 0
+    assert status["uptime"] >= 0
+    until(lambda: nodes[0]._getRaftLogSize() == nodes[0].getStatus()["log_len"] > 0)
 
 
 def test_getStatus_on_another_of_three(cluster: Cluster) -> None:
