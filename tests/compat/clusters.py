@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -84,6 +85,7 @@ class Cluster:
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     found = Cluster(tmp_path)
     monkeypatch.setattr(pysyncobj_opening, "open_system", found.opens)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield found
     found.destroy()
 

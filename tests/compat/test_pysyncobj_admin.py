@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,8 +68,15 @@ class Three:
         return self.addresses.index(str(self.nodes[0]._getLeader()))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def in_a_folder_that_goes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("nodes")))
+        yield
+
+
 @pytest.fixture(scope="module")
-def three() -> Iterator[Three]:
+def three(in_a_folder_that_goes: None) -> Iterator[Three]:
     found = Three()
     yield found
     for each in found.nodes:
@@ -111,6 +119,10 @@ def test_a_node_listens_before_the_others_are_there_and_a_taken_port_is_said() -
         with pytest.raises(SyncObjException) as raised:
             again.waitBinded()
         assert raised.value.errorCode == "BindError"
+        # With the other one it is open; until then nothing could be closed.
+        other = Counter(addresses[1], addresses[:1], SyncObjConf(password=PASSWORD))
+        until(lambda: one.isReady() and other.isReady(), 60)
+        other.destroy()
     finally:
         again.destroy()
         one.destroy()

@@ -391,6 +391,8 @@ def test_what_waits_when_a_node_is_destroyed_is_discarded(cluster: Cluster) -> N
     first.put("a", 1, callback=told)
     first.destroy()
     assert told.only() == (None, FAIL_REASON.DISCARDED)
+    nodes = [first, *(cluster.node(Store, number) for number in (1, 2))]
+    assert all(each._coopy_begun().opened.wait(20) for each in nodes), "it is closed again as soon as it is open"
 
 
 def test_no_callback_is_called_in_a_replay(cluster: Cluster) -> None:

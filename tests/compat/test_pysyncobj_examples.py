@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import subprocess
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -29,7 +30,8 @@ class Program:
     """One node: a process, and the lines that it prints."""
 
     def __init__(self, name: str, *arguments: object) -> None:
-        self.process: subprocess.Popen[str] = start(PROGRAMS / f"{name}.py", *arguments)
+        # What a process that is killed leaves is removed with the rest.
+        self.process: subprocess.Popen[str] = start(PROGRAMS / f"{name}.py", *arguments, TMPDIR=TEMPORARY.name)
         self.lines: list[str] = []
         self._answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -99,6 +101,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[P
 
 
 HTTP = free_port(3)
+TEMPORARY = tempfile.TemporaryDirectory(prefix="coopy-examples-", ignore_cleanup_errors=True)
 
 
 def test_counter(nodes: dict[str, list[Program]]) -> None:
