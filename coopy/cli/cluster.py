@@ -270,14 +270,9 @@ def _door(at: str, directory: str | None, password_file: str | None, tls: str | 
         where = where if at else found
     if tls is not None:
         certificates = tls_of(tls, serves=False)
-    password = said(password_file) or password or (_this_users(where) if certificates is None else None)
     if password_file is not None:
-        try:
-            with open(password_file) as file:
-                password = file.readline().rstrip("\r\n")
-        except ValueError:
-            raise UsageError(f"--password-file {password_file!r}: its first line is no text. Nothing was done.") from None
-    password = password or os.environ.get(PASSWORD) or (this_users(where) if certificates is None else None)
+        password = said(password_file)
+    password = password or said(None) or (this_users(where) if certificates is None else None)
     return Door(where, password or _asked_for(str(where)), certificates)
 
 

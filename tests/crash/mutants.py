@@ -1868,6 +1868,7 @@ MUTANTS = [
         '            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)\n',
         "",
         "tests/sync/test_elector_server.py::test_an_answer_is_sent_at_once_and_not_when_the_client_has_said_that_it_has_the_head",
+    ),
     Mutant(
         "a restored state is shown to nobody",
         "coopy/spine/engine.py",
