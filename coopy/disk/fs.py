@@ -19,9 +19,12 @@ import errno
 import mmap
 import os
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
+from operator import countOf
 
 from coopy.ground.raised import on_failure
 
@@ -121,6 +124,9 @@ class Descriptor:
     def __init__(self, calls: type[Calls] | Calls = Calls) -> None:
         self._calls = calls
         self._held = []
+        # `__del__` may be interrupted, too. What is left then is closed as the last reference to this goes, by one call of C:
+        # `countOf` goes through all there is.
+        self._end = weakref.ref(self, partial(countOf, map(calls.close, self._held)))
 
     @property
     def is_open(self) -> bool:

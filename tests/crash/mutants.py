@@ -684,6 +684,13 @@ MUTANTS = [
         "tests/disk/test_refusals.py::test_a_file_whose_size_can_not_be_asked_for_is_closed",
     ),
     Mutant(
+        "a-file-whose-finalizer-is-interrupted-stays-open",
+        "coopy/disk/fs.py",
+        "        self._end = weakref.ref(self, partial(countOf, map(calls.close, self._held)))\n",
+        "",
+        "tests/disk/test_descriptor.py::test_an_interrupt_at_any_instruction_leaves_no_file_open",
+    ),
+    Mutant(
         "a-close-that-fails-is-a-failure",
         "coopy/disk/fs.py",
         "        if error.errno == errno.EBADF:\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,22 @@ def open_files() -> list[str]:
     return sorted(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize("what", ["a file", "a directory that is synced", "a line that is added", "a lock"])
-def test_an_interrupt_at_any_instruction_leaves_no_file_open(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize(
+    "what",
+    [
+        "a file",
+        "a directory that is synced",
+        "a line that is added",
+        "a lock",
+        "a file that is dropped",
+        "a lock that is dropped",
+    ],
+)
+def test_an_interrupt_at_any_instruction_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    # What comes in a __del__ goes no further.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     path = tmp_path / "file"
     path.write_bytes(b"text")
 
@@ -33,13 +48,22 @@ def test_an_interrupt_at_any_instruction_leaves_no_file_open(tmp_path: Path, wha
         file.open(str(path), os.O_RDONLY)
         file.close()
 
+    def drop_a_file() -> None:
+        File(Calls(), str(path), write=True)
+
+    def drop_a_lock() -> None:
+        file = Descriptor()
+        file.open(str(tmp_path), os.O_RDONLY | os.O_DIRECTORY)
+
     function, codes = {
         "a file": (use_a_file, (File.__init__, File.close, use_a_file)),
         "a directory that is synced": (lambda: Calls().sync_directory(str(tmp_path)), (Calls.sync_directory,)),
         "a line that is added": (lambda: Calls().add(str(path), b"more"), (Calls.add,)),
         "a lock": (lock, (lock,)),
+        "a file that is dropped": (drop_a_file, (drop_a_file,)),
+        "a lock that is dropped": (drop_a_lock, (drop_a_lock,)),
     }[what]
-    of_descriptors = (Descriptor.__init__, Descriptor.open, Descriptor.close)
+    of_descriptors = (Descriptor.__init__, Descriptor.open, Descriptor.close, Descriptor.__del__)
     function()
     before = open_files()
     moments = interrupted_at_every_instruction(function, *(each.__code__ for each in (*codes, *of_descriptors)))
