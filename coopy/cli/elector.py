@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -164,6 +163,8 @@ def _run(
     for each in (signal.SIGTERM, signal.SIGINT):
         # uvicorn has its own handlers while it serves, and passes what came on to these.
         signal.signal(each, lambda number, _: told.append(number))
+    import asyncio
+
     asyncio.run(
         server.serve(
             opening,

@@ -236,6 +236,7 @@ def test_a_structure_that_was_restored_goes_on_where_it_was(tmp_path: Path) -> N
 ON_THE_TAP = {"waiters.py": {"coopy.ground.bell"}}
 ON_THE_TAP["waiting.py"] = {"coopy.control", "coopy.ground.bell"}
 ON_THE_TAP["watching.py"] = {"coopy.control", "coopy.errors", "coopy.ground.bell", "coopy.ground.log", "coopy.spine.facts"}
+ON_THE_TAP["locks.py"] = {"coopy.sync"}  # It is public.
 
 
 def test_nothing_of_the_package_is_private_to_the_structures() -> None:

@@ -308,9 +308,13 @@ def test_a_deploy_without_a_pause(cluster: Cluster) -> None:
         nodes[number] = cluster.node(New, number)
         cluster.wait_for(nodes[number])
         assert nodes[number].add("b", sync=True) > 1
-    told = Told()
-    nodes[1].setCodeVersion(1, callback=told)
-    assert told.only() == (None, FAIL_REASON.SUCCESS)
+
+    def enabled() -> bool:  # It is denied until the node that is asked has heard of the others' new class.
+        told = Told()
+        nodes[1].setCodeVersion(1, callback=told)
+        return told.only() == (None, FAIL_REASON.SUCCESS)
+
+    until(enabled)
     assert nodes[1].add("c", sync=True) == 5
     until(
         lambda: [each.words for each in nodes] == [["a", "b", "b", "b", "C"]] * 3 and [each.loud for each in nodes] == [1] * 3
