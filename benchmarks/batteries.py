@@ -26,10 +26,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from benchmarks.workload import keep_busy
 
 VENV = os.path.abspath(os.path.join(".bench-venvs", "batteries"))
 PACKAGES = ["diskcache==5.6.3", "pysyncobj==0.3.17"]
@@ -358,26 +359,14 @@ class PySyncObjNode:
             "PriorityQueue put": lambda number, done: structure.put((number % 10, number), callback=done),
             "PriorityQueue get": lambda number, done: structure.get(callback=done),
         }
-        call, ended, lock = made[operation], threading.Event(), threading.Lock()
-        left, refused = [calls - CALLERS, calls], [0]
+        call = made[operation]
 
-        def done(result: Any, error: Any) -> None:
-            with lock:
-                refused[0] += error != 0
-                left[0] -= 1
-                left[1] -= 1
-                more = left[0] >= 0
-                if left[1] == 0:
-                    ended.set()
-            if more:
-                call(left[0], done)
+        def send(number: int, done: Callable[[bool], None]) -> None:
+            call(number, lambda result, error: done(error == 0))
 
-        began = time.perf_counter()
-        for number in range(CALLERS):
-            call(number, done)
-        ended.wait()
+        took, refused = keep_busy(CALLERS, calls, send)
         # What was refused was not done: a round with that is no figure.
-        return (time.perf_counter() - began) / calls if not refused[0] else -float(refused[0])
+        return took / calls if not refused else -float(refused)
 
 
 def in_turn(call: Call, calls: int) -> float:

@@ -27,7 +27,7 @@ from typing import Any
 
 import coopy.aio
 from benchmarks.__main__ import Row
-from benchmarks.workload import NAMES, Bank, Store
+from benchmarks.workload import NAMES, Bank, Store, keep_busy
 from coopy import control
 from coopy.network.server import proof
 from coopy.network.subjects import NODE
@@ -132,24 +132,14 @@ class Node:
     async def do_futures(self, callers: int, calls: int) -> dict[str, Any]:
         """The same with `control(system).submit`: so many calls are under way at any time."""
         submit = control(self._system).submit
-        ended, lock = threading.Event(), threading.Lock()
-        left = [calls - callers, calls]
 
-        def done(found: Future[Any]) -> None:
-            found.result()
-            with lock:
-                left[0] -= 1
-                left[1] -= 1
-                more = left[0] >= 0
-                if left[1] == 0:
-                    ended.set()
-            if more:
-                submit("deposit", NAMES[left[0] % 100], left[0]).add_done_callback(done)
+        def send(number: int, done: Callable[[bool], None]) -> None:
+            found: Future[Any] = submit("deposit", NAMES[number % 100], number)
+            found.add_done_callback(lambda ended: done(ended.exception() is None))
 
         def run() -> None:
-            for number in range(callers):
-                submit("deposit", NAMES[number % 100], number).add_done_callback(done)
-            ended.wait()
+            _, refused = keep_busy(callers, calls, send)
+            assert not refused, "a node of ours refuses nothing here"
 
         loop = asyncio.get_running_loop()
         return await self._measured(calls, lambda: loop.run_in_executor(None, run))
@@ -257,30 +247,12 @@ class PySyncObjNode:
 
     async def do_many(self, callers: int, calls: int) -> dict[str, Any]:
         """So many calls are under way at any time."""
-        loop = asyncio.get_running_loop()
-        ended, lock = threading.Event(), threading.Lock()
-        left = [calls - callers, calls]
-        refused = [0]
 
-        def done(result: Any, error: Any) -> None:
-            with lock:
-                refused[0] += error != 0
-                left[0] -= 1
-                left[1] -= 1
-                more = left[0] >= 0
-                if left[1] == 0:
-                    ended.set()
-            if more:
-                self._bank.deposit(NAMES[left[0] % 100], left[0], callback=done)
+        def send(number: int, done: Callable[[bool], None]) -> None:
+            self._bank.deposit(NAMES[number % 100], number, callback=lambda result, error: done(error == 0))
 
-        def run() -> float:
-            began = time.perf_counter()
-            for number in range(callers):
-                self._bank.deposit(NAMES[number % 100], number, callback=done)
-            ended.wait()
-            return calls / (time.perf_counter() - began) / 1000
-
-        return {"rate": await loop.run_in_executor(None, run), "refused": refused[0]}
+        took, refused = await asyncio.get_running_loop().run_in_executor(None, keep_busy, callers, calls, send)
+        return {"rate": calls / took / 1000, "refused": refused}
 
 
 def _nothing(done: int, total: int) -> None:

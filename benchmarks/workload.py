@@ -81,3 +81,30 @@ def rate_of_threads(deposit: Callable[[str, int], object], threads: int, calls: 
     for worker in workers:
         worker.join()
     return share * threads / (time.perf_counter() - began)
+
+
+def keep_busy(callers: int, calls: int, send: Callable[[int, Callable[[bool], None]], object]) -> tuple[float, int]:
+    """Has so many calls under way at any time, until all are answered. Returns the seconds that took, and how many were refused.
+
+    ``send(number, done)`` sends a call; ``done`` is called, in any thread, with whether it was carried out.
+    """
+    ended, lock = threading.Event(), threading.Lock()
+    to_send, to_answer, refused = calls - callers, calls, 0
+
+    def done(is_carried_out: bool) -> None:
+        nonlocal to_send, to_answer, refused
+        with lock:
+            refused += not is_carried_out
+            to_send -= 1
+            to_answer -= 1
+            number = to_send
+            if to_answer == 0:
+                ended.set()
+        if number >= 0:
+            send(number, done)
+
+    began = time.perf_counter()
+    for number in range(callers):
+        send(number, done)
+    ended.wait()
+    return time.perf_counter() - began, refused
