@@ -23,58 +23,42 @@ class Counter(Battery):
 
     def set(self, newValue: int) -> int:
         """Sets the value, and returns it."""
-        before, self._value = self._value, newValue
-        if listeners:
-            tell_change(self, "set", ALL, before, newValue)
-        return self._value
+        return self._become(newValue)
 
     def add(self, value: int) -> int:
         """Adds to the value, and returns what it is then."""
-        before = self._value
-        self._value = before + value
-        if listeners:
-            tell_change(self, "set", ALL, before, self._value)
-        return self._value
+        return self._become(self._value + value)
 
     def sub(self, value: int) -> int:
         """Subtracts from the value, and returns what it is then."""
-        before = self._value
-        self._value = before - value
-        if listeners:
-            tell_change(self, "set", ALL, before, self._value)
-        return self._value
+        return self._become(self._value - value)
 
     def inc(self) -> int:
         """Adds one, and returns what the value is then."""
-        before = self._value
-        self._value = before + 1
-        if listeners:
-            tell_change(self, "set", ALL, before, self._value)
-        return self._value
+        return self._become(self._value + 1)
 
     def dec(self) -> int:
         """Subtracts one, and returns what the value is then."""
-        before = self._value
-        self._value = before - 1
-        if listeners:
-            tell_change(self, "set", ALL, before, self._value)
-        return self._value
+        return self._become(self._value - 1)
 
     def compare_and_set(self, expected: int, value: int) -> bool:
         """Sets the value if it is the expected one. Returns whether it was."""
         if self._value != expected:
             return False
-        if listeners:
-            tell_change(self, "set", ALL, self._value, value)
-        self._value = value
+        self._become(value)
         return True
 
     def get_and_set(self, value: int) -> int:
         """Sets the value, and returns the one before it."""
+        before = self._value
+        self._become(value)
+        return before
+
+    def _become(self, value: int) -> int:
         before, self._value = self._value, value
         if listeners:
             tell_change(self, "set", ALL, before, value)
-        return before
+        return value
 
     @readonly
     def get(self) -> int:
