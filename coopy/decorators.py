@@ -80,7 +80,7 @@ def outside(method: F) -> F:
             for name, text in pages:
                 self.create_page(name, text)
 
-    Raises `UsageError` when it is called inside an action, of a system. Called on a plain object it is a plain method.
+    Raises `UsageError` when it is called inside an action of its own system. Called on a plain object it is a plain method.
     See docs/guides/decorators.md.
     """
     setattr(method, OUTSIDE, True)

@@ -350,7 +350,10 @@ class NotAMember(ClusterError):
 
 
 class ServerError(ClusterError):
-    """The Raft server of this node can't be found or does not start. ``output``: the last lines that it wrote."""
+    """The Raft server of this node can't be found or does not start. ``output``: the last lines that it wrote.
+
+    See docs/guides/replication.md.
+    """
 
     def __init__(self, message: str, output: tuple[str, ...] = ()) -> None:
         super().__init__(message)

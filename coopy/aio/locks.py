@@ -17,6 +17,7 @@ from coopy import UsageError
 from coopy.aio.opening import system_of
 from coopy.aio.proxy import Proxy
 from coopy.errors import ClusterError, LockLost, NotHeld
+from coopy.ground.raised import on_failure
 from coopy.sync import boot
 from coopy.sync import lock as sync
 from coopy.sync.claims import HOLDS, Asker, Claim
@@ -112,16 +113,18 @@ class Lock:
             return handle.had(claim, False)
 
         claim = await _in_thread(handle.ask, blocking, Asker(task, moved), undo=give_up)
-        try:
+        with on_failure(give_up, claim):
             if claim.state != HOLDS and blocking:
                 while left_ns := await _in_thread(handle.step, claim, until_ns):
                     await moved.wait(left_ns)
-        except BaseException:
-            give_up(claim)
-            raise
         if not handle.had(claim):
             return None
-        await self._call(self._callback)
+        try:
+            await self._call(self._callback)
+        except BaseException:
+            with suppress(LockLost, NotHeld):
+                await _in_thread(handle.give_back, claim)
+            raise
         return claim
 
     async def release(self) -> None:
@@ -218,7 +221,7 @@ class Lock:
             del self._entered[task]
         try:
             await _in_thread(self._held().give_back, claim)
-        except LockLost:
+        except (LockLost, NotHeld):
             if error is None:
                 raise
 

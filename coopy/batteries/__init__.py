@@ -33,6 +33,7 @@ ReplLockManager = LockManager
 
 __all__ = [
     "ALL",
+    "NOT_TOLD",
     "Barrier",
     "Change",
     "Counter",
@@ -48,7 +49,6 @@ __all__ = [
     "List",
     "LockManager",
     "MultiDict",
-    "NOT_TOLD",
     "PriorityQueue",
     "Queue",
     "RateLimiter",

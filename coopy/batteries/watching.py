@@ -25,6 +25,7 @@ from coopy.control import Control
 from coopy.errors import CoopyError, MissingActions, PrunedPast, SystemClosed
 from coopy.ground.bell import Bell, Waiter
 from coopy.ground.log import error as log_error
+from coopy.ground.raised import last_resort, on_failure
 from coopy.spine.facts import Again, Fact, Facts, Wants
 
 if TYPE_CHECKING:
@@ -144,16 +145,16 @@ class Watch:
             assert self._gap is not None, "asked before"
             (after, upto), self._gap = self._gap, None
             self._fetching = after
-        try:
+        with on_failure(self._not_fetched, after):
             found = self._changes_again(after, upto)
-        except BaseException:
-            with self._lock:
-                self._gap = after, self._told
-                self._queue.clear()
-                self._fetching = None
-            raise
         with self._lock:
             self._queue.extendleft(reversed(found))
+            self._fetching = None
+
+    def _not_fetched(self, after: int) -> None:
+        with self._lock:
+            self._gap = after, self._told
+            self._queue.clear()
             self._fetching = None
 
     def _changes_again(self, after: int, upto: int) -> list[Change]:
@@ -231,10 +232,10 @@ class Watch:
     def _call(self, callback: Told) -> None:
         try:
             for change in self:
-                try:
+                with last_resort(
+                    _callback_raised, callback, change
+                ):  # It is the user's code: it is told of the next change all the same.
                     callback(change)
-                except Exception as error:  # It is the user's code: it is told of the next change all the same.
-                    log_error("the callback of a watch, %r, raised %r when it was told of %s", callback, error, change)
         except CoopyError as error:
             log_error("the callback of a watch, %r, is told of nothing after action %d: %s", callback, self.last, error)
 
@@ -246,6 +247,10 @@ class Watch:
 
     def __repr__(self) -> str:
         return f"<watch, told up to action {self.last}{', ended' if self._ended else ''}>"
+
+
+def _callback_raised(error: Exception, callback: Told, change: Change) -> None:
+    log_error("the callback of a watch, %r, raised %r when it was told of %s", callback, error, change)
 
 
 def _change_of(fact: Fact) -> Change:

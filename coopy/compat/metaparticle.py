@@ -30,7 +30,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from coopy import errors
+import coopy
 from coopy.sync import boot
 
 BASE_URI = "http://localhost:13131"
@@ -58,7 +58,7 @@ _log = logging.getLogger("coopy.compat.metaparticle")
 _Callback = Callable[[], object]
 
 
-class LockLost(errors.LockLost, RuntimeError):
+class LockLost(coopy.LockLost, RuntimeError):
     """The lock was lost while it was held, and this was the first call since that could say so."""
 
 

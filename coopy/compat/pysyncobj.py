@@ -26,9 +26,9 @@ from coopy.compat.pysyncobj_node import Node, TCPNode
 from coopy.compat.pysyncobj_object import SyncObj
 
 __all__ = [
-    "_RAFT_STATE",
     "FAIL_REASON",
     "SERIALIZER_STATE",
+    "_RAFT_STATE",
     "NoEffect",
     "Node",
     "ReplCounter",

@@ -21,12 +21,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from coopy import Control, control
-from coopy.compat.pysyncobj_conf import _RAFT_STATE, FAIL_REASON, SERIALIZER_STATE, SyncObjConf, SyncObjException
-from coopy.compat.pysyncobj_domain import Domain, attach
-from coopy.compat.pysyncobj_member import Callback
-from coopy.errors import (
+from coopy import (
     ClusterError,
+    Control,
     CoopyError,
     DirectoryInUse,
     JournalError,
@@ -35,7 +32,11 @@ from coopy.errors import (
     ServerError,
     SystemClosed,
     Unavailable,
+    control,
 )
+from coopy.compat.pysyncobj_conf import _RAFT_STATE, FAIL_REASON, SERIALIZER_STATE, SyncObjConf, SyncObjException
+from coopy.compat.pysyncobj_domain import Domain, attach
+from coopy.compat.pysyncobj_member import Callback
 from coopy.ground import log
 
 LOOK_S = 1.0

@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
+from coopy.ground.holding import FOR_EVER, Alarm
+
 
 class Waiter:
     """One who waits for a ring, in a thread."""
@@ -18,17 +20,16 @@ class Waiter:
     """Number of the ring by which it was woken, if it has not woken the next yet; else 0."""
 
     def __init__(self) -> None:
-        self._rung = threading.Lock()
-        self._rung.acquire()
+        self._rung = Alarm()
 
     def wake(self) -> bool:
         """Wakes the one who waits. Returns False if nobody can be woken any more. Called once for each time it was registered."""
-        self._rung.release()
+        self._rung.set()
         return True
 
     def wait(self, seconds: float | None) -> bool:
         """Waits to be rung, for some seconds or (None) for ever. Returns whether it was rung."""
-        return self._rung.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX))
+        return self._rung.wait(FOR_EVER if seconds is None else min(seconds, threading.TIMEOUT_MAX))
 
 
 class Bell:

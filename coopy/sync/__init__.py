@@ -5,7 +5,7 @@ The guide docs/guides/locks.md says what is promised, and which of them is for w
 
 from __future__ import annotations
 
-from coopy.errors import LockLost, NotHeld
+from coopy import LockLost, NotHeld
 from coopy.sync.election import Election, Term
 from coopy.sync.fenced import Fenced
 from coopy.sync.gates import Condition, Event, Semaphore

@@ -1,4 +1,4 @@
-"""The clock by which this process measures how much time has passed, for leases; and a bell, for those who wait by it.
+"""The clock by which this process measures how much time has passed, for leases.
 
 It counts while the machine sleeps, and does not know of the time of day, so nobody can set it. Its readings mean nothing to another
 machine, nor after a restart of this one. A simulation puts a clock of its own in the place of `now_ns`.
@@ -12,7 +12,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import suppress
+
+from coopy.ground.holding import FOR_EVER
 
 NS = 1_000_000_000
 """Nanoseconds in a second."""
@@ -34,21 +35,6 @@ def now_ns() -> int:
     return time.monotonic_ns() if _CLOCK is None else time.clock_gettime_ns(_CLOCK)
 
 
-class Bell:
-    """What one thread waits for and any may ring, a signal handler or a finalizer too: no lock of Python code is taken for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def ring(self) -> None:
-        """Has the thread go on that waits, or that waits next."""
-        with suppress(RuntimeError):  # It has just been rung.
-            self._lock.release()
-
-    def wait(self, limit_ns: int | None) -> None:
-        """Waits until it is rung, or for so long; None: without an end."""
-        if limit_ns is None:
-            self._lock.acquire()
-        elif limit_ns > 0:
-            self._lock.acquire(True, min(limit_ns / NS, threading.TIMEOUT_MAX))
+def seconds(limit_ns: int | None) -> float:
+    """Returns how long an `Alarm` is to be waited for: so many nanoseconds, at once if there are none left, for ever for None."""
+    return FOR_EVER if limit_ns is None else min(max(0, limit_ns) / NS, threading.TIMEOUT_MAX)

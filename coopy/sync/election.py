@@ -8,8 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from coopy import UsageError
-from coopy.errors import ClusterError, LockLost, NotHeld
+from coopy import ClusterError, LockLost, NotHeld, UsageError
 from coopy.sync.lock import TTL_S, Lock
 
 PAUSE_S = 0.5

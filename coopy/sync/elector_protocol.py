@@ -41,7 +41,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
-from coopy.errors import CoopyError, OutcomeUnknown, Unavailable
+from coopy import CoopyError, OutcomeUnknown, Unavailable
 from coopy.sync.elector import LOCKS_MAX, NoRoom, Seen
 
 NAME_LENGTH_MAX = 253

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from coopy import abort_exception, readonly
-from coopy.errors import LockLost
+from coopy import LockLost, abort_exception, readonly
 
 
 class Fenced:

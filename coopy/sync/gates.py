@@ -13,8 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from coopy import UsageError
-from coopy.errors import LockLost
+from coopy import LockLost, UsageError
 from coopy.sync import boot
 from coopy.sync.claims import Claim
 from coopy.sync.lock import TTL_S, Handle, Lock, RLock, moment_of

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import coopy
-from coopy import UsageError, action_index
-from coopy.errors import CoopyError, LockLost, NotHeld
+from coopy import CoopyError, LockLost, NotHeld, UsageError, action_index
+from coopy.ground.raised import on_failure
 from coopy.sync import boot, presence
 from coopy.sync.claims import HOLDS, LOST, Asker, Claim, this_thread
 
@@ -164,7 +164,8 @@ class Lock(Handle):
 
     Args:
         name: which lock; the same for all that take turns.
-        lock_callback: called, in the thread that acquires, each time the lock was got and the log has it.
+        lock_callback: called, in the thread that acquires, each time the lock was got and the log has it. If it raises, the lock is given
+            back, and the caller of `acquire` gets what it raised.
         lock_lost_callback: called, in a thread of its own, if the lock is lost.
         system: a system of `coopy.sync.Locks`, or of a class that has them; by default the only one that is open in this process.
         ttl: seconds, more than 0.
@@ -217,8 +218,13 @@ class Lock(Handle):
         if claim is not None:
             self._claim = claim
             if self._lock_callback is not None:
-                self._lock_callback()
+                with on_failure(self._take_back, claim):
+                    self._lock_callback()
         return claim
+
+    def _take_back(self, claim: Claim) -> None:
+        with suppress(LockLost, NotHeld):
+            self.give_back(claim)
 
     def step(self, claim: Claim, until_ns: int | None) -> int:
         """Looks how it stands with a claim that waits; see `Presence.step`."""

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from coopy import UsageError, abort_exception, action_index, readonly
-from coopy.errors import LockLost
+from coopy import LockLost, UsageError, abort_exception, action_index, readonly
 from coopy.sync.ticks import Count, Ticks
 
 WAITS, GONE = 0, -1

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from coopy import SystemClosed, UsageError
-from coopy.errors import ClusterError, LockLost
+from coopy import ClusterError, LockLost, SystemClosed, UsageError
 from coopy.sync.election import PAUSE_S, Election, Term
 from coopy.sync.gates import ALL, Semaphore
 from coopy.sync.lock import TTL_S

@@ -25,8 +25,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from coopy import SystemClosed, UsageError, control
-from coopy.errors import CoopyError, LockLost
+from coopy import CoopyError, LockLost, SystemClosed, UsageError, control
+from coopy.ground.holding import Alarm
+from coopy.ground.raised import on_failure
 from coopy.sync import boot
 from coopy.sync.claims import ASKS, HOLDS, LOST, OVER, Asker, Claim, Session
 from coopy.sync.locks import GONE, WAITS
@@ -62,8 +63,8 @@ class Presence:
         self._number = 0
         self._changes = -1
         self._watchers: set[threading.Event] = set()
-        self._renew_bell = boot.Bell()
-        self._watch_bell = boot.Bell()
+        self._renew_bell = Alarm()
+        self._watch_bell = Alarm()
         self._ended = threading.Event()
         self._subscription: Any = None
         self.timekeeper = Timekeeper(self.id, CountingSystem(system))
@@ -116,7 +117,7 @@ class Presence:
             self._take(claim, token)
         if token and claim.state == ASKS and not wait:
             self.abandon(claim)  # The answer took so long that this process's own time was over when it came.
-        self._renew_bell.ring()
+        self._renew_bell.set()
         self.timekeeper.wake()
         return claim
 
@@ -125,12 +126,9 @@ class Presence:
 
         Raises `LockLost` if its place in the queue is gone, `SystemClosed`.
         """
-        try:
+        with on_failure(self.abandon, claim):
             while left_ns := self.step(claim, until_ns):
                 claim.moved.wait(min(left_ns / boot.NS, threading.TIMEOUT_MAX))
-        except BaseException:
-            self.abandon(claim)
-            raise
         return self.outcome(claim)
 
     def step(self, claim: Claim, until_ns: int | None) -> int:
@@ -169,7 +167,7 @@ class Presence:
             token = claim.past_token = claim.token
             claim.state, claim.place, claim.token = ASKS, WAITS, 0
         is_told = True
-        try:
+        with on_failure(self.abandon, claim):
             if not self.change("sleep", claim.name, token, condition):
                 raise LockLost(claim.name, token, "it was taken away")
             while left_ns := self.step(claim, None):
@@ -178,9 +176,6 @@ class Presence:
                     continue
                 left_ns = left_ns if until_ns is None else min(left_ns, until_ns - boot.now_ns())
                 claim.moved.wait(min(max(0, left_ns) / boot.NS, threading.TIMEOUT_MAX))
-        except BaseException:
-            self.abandon(claim)
-            raise
         self.outcome(claim)
         return is_told
 
@@ -244,7 +239,7 @@ class Presence:
             self._forget(claim)
             if not is_unknown:
                 claim.session.is_stale = True
-                self._renew_bell.ring()
+                self._renew_bell.set()
 
     def renew(self, claim: Claim) -> None:
         """Renews the session of a claim now. Raises what the system raises."""
@@ -266,7 +261,7 @@ class Presence:
     def forget_handle(self, held: set[Claim]) -> None:
         """Says that nobody has a handle any more. May be called by a finalizer, in between of anything."""
         self._forgotten.append(held)
-        self._renew_bell.ring()
+        self._renew_bell.set()
 
     def leave(self) -> None:
         """Says that there is a handle less. With the last one all ends."""
@@ -306,7 +301,7 @@ class Presence:
             self._lose(claim, "this process did not renew its place for longer than the lease, or it was taken away")
         elif boot.now_ns() < claim.session.until_ns:
             claim.state, claim.token = HOLDS, place
-            self._watch_bell.ring()
+            self._watch_bell.set()
         claim.moved.set()
 
     def _confirm(self, session: Session, sent_ns: int) -> None:
@@ -315,7 +310,7 @@ class Presence:
             self._expire(session)
         session.sent_ns = max(session.sent_ns, sent_ns)
         session.until_ns = max(session.until_ns, sent_ns + session.ttl_ns * HELD // HELD_OF)
-        self._watch_bell.ring()
+        self._watch_bell.set()
 
     def _expire(self, session: Session) -> None:
         with self._lock:
@@ -328,7 +323,7 @@ class Presence:
         claim.state, claim.why = LOST, why
         self._forget(claim)
         claim.session.is_stale = True
-        self._renew_bell.ring()
+        self._renew_bell.set()
         claim.moved.set()
         if held:
             # In a thread of its own: what one user does when a lock is lost must not hold up what another is told.
@@ -388,7 +383,7 @@ class Presence:
                 if left <= 0 or session.is_stale:
                     left = self._try_to_renew(session)
                 due_ns = left if due_ns is None else min(due_ns, left)
-            self._renew_bell.wait(due_ns)
+            self._renew_bell.wait(boot.seconds(due_ns))
 
     def _try_to_renew(self, session: Session) -> int:
         """Renews a session. Returns after how many nanoseconds that is to be done again."""
@@ -439,7 +434,7 @@ class Presence:
                     # Not all of it at once: a thread does not wait on while the machine sleeps, and the clock goes on.
                     left = min(left, session.ttl_ns // TICKS_PER_LEASE)
                     left_ns = left if left_ns is None else min(left_ns, left)
-            self._watch_bell.wait(left_ns)
+            self._watch_bell.wait(boot.seconds(left_ns))
 
     # -- the end
 
@@ -471,8 +466,8 @@ class Presence:
             for watcher in self._watchers:
                 watcher.set()
         self.timekeeper.close()
-        self._renew_bell.ring()
-        self._watch_bell.ring()
+        self._renew_bell.set()
+        self._watch_bell.set()
 
 
 _here: dict[int, Presence] = {}
@@ -492,11 +487,8 @@ def of(system: Any) -> Presence:
         found = _here.get(id(system))
         if found is None or found.closed:
             found = _here[id(system)] = Presence(system)
-            try:
+            with on_failure(found._end):
                 found._start()
-            except BaseException:
-                found._end()
-                raise
         found.enter()
         return found
 

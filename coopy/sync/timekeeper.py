@@ -15,8 +15,8 @@ from __future__ import annotations
 import threading
 from typing import Any, Protocol
 
-from coopy import control
-from coopy.errors import CoopyError, SystemClosed
+from coopy import CoopyError, SystemClosed, control
+from coopy.ground.holding import Alarm
 from coopy.sync import boot
 from coopy.sync.ticks import Count
 
@@ -86,7 +86,7 @@ class Timekeeper:
         """When the newest beat was seen."""
         self._was = False
         """Whether this process has had the role, since it began to lead."""
-        self._bell = boot.Bell()
+        self._bell = Alarm()
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -97,12 +97,12 @@ class Timekeeper:
 
     def wake(self) -> None:
         """Has it look again: something has changed."""
-        self._bell.ring()
+        self._bell.set()
 
     def close(self) -> None:
         """Ends it. Does not wait for what it writes."""
         self._closed = True
-        self._bell.ring()
+        self._bell.set()
 
     def step(self) -> int | None:
         """Writes what is due. Returns after how many nanoseconds more may be, 0 if at once; None if not before something changes.
@@ -145,4 +145,4 @@ class Timekeeper:
                 self.problem, wait_ns = error, RETRY_NS
             # What has changed since the look has rung it.
             if not self._closed:
-                self._bell.wait(wait_ns)
+                self._bell.wait(boot.seconds(wait_ns))

@@ -235,7 +235,14 @@ def test_a_structure_that_was_restored_goes_on_where_it_was(tmp_path: Path) -> N
 # What waits and what listens stands on the tap, and on nothing else that is not public.
 ON_THE_TAP = {"waiters.py": {"coopy.ground.bell"}}
 ON_THE_TAP["waiting.py"] = {"coopy.control", "coopy.ground.bell"}
-ON_THE_TAP["watching.py"] = {"coopy.control", "coopy.errors", "coopy.ground.bell", "coopy.ground.log", "coopy.spine.facts"}
+ON_THE_TAP["watching.py"] = {
+    "coopy.control",
+    "coopy.errors",
+    "coopy.ground.bell",
+    "coopy.ground.log",
+    "coopy.ground.raised",
+    "coopy.spine.facts",
+}
 ON_THE_TAP["locks.py"] = {"coopy.sync"}  # It is public.
 
 

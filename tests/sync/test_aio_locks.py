@@ -53,6 +53,29 @@ def test_the_examples_show_what_happens(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @in_loop
+async def test_a_lock_whose_callback_raises_is_not_held_by_anybody(locks: Any) -> None:
+    async def tells() -> None:
+        raise ValueError("told nobody")
+
+    lock = Lock("stock", tells, system=locks)
+    with pytest.raises(ValueError, match="told nobody"):
+        await lock.acquire()
+    assert not lock.held and await lock.contenders() == []
+
+
+@in_loop
+async def test_what_a_block_raises_is_raised_also_if_the_lock_was_released_inside(locks: Any) -> None:
+    lock = Lock("stock", system=locks)
+    with pytest.raises(ValueError, match="mine"):
+        async with lock:
+            await lock.release()
+            raise ValueError("mine")
+    with pytest.raises(NotHeld):
+        async with lock:
+            await lock.release()
+
+
+@in_loop
 async def test_tasks_take_turns_in_order_and_with_larger_and_larger_tokens(locks: Any) -> None:
     lock, tokens, came = Lock("stock", system=locks), list[int](), list[int]()
 

@@ -251,7 +251,7 @@ def test_a_lock_that_is_renewed_is_held_for_as_long_as_one_likes(locks: Any, mon
     for _ in range(20):
         hand.go(5.1)
         before = lock.deadline
-        lock._presence._renew_bell.ring()
+        lock._presence._renew_bell.set()
         until(lambda: lock.deadline > before)
     assert lock.held and lock.token == 1 and lock.renew() == lock.deadline
 
@@ -291,6 +291,20 @@ def test_what_the_callbacks_raise_harms_nobody_else(locks: Any, monkeypatch: pyt
     gate.set()
 
 
+@pytest.mark.parametrize("make", [Lock, RLock])
+def test_a_lock_whose_callback_raises_is_not_held_by_anybody(locks: Any, make: Any) -> None:
+    def tells() -> None:
+        raise ValueError("told nobody")
+
+    lock = make("stock", tells, system=locks)
+    for get in (lock.acquire, lock.__enter__):
+        with pytest.raises(ValueError, match="told nobody"):
+            get()
+        assert not lock.held and lock.contenders() == []
+    with Lock("stock", system=locks) as other:
+        assert other.held
+
+
 def test_the_lock_callback_is_called_once_the_log_has_it(locks: Any) -> None:
     seen = []
     lock = Lock("stock", lambda: seen.append((control(locks).durable, lock.held, locks.held()["stock"])), system=locks)
@@ -317,7 +331,7 @@ def test_after_a_crash_of_the_holder_the_next_has_it_and_not_before_its_time(
         while not found.done():
             hand.go(0.05)
             waits._presence.timekeeper.wake()
-            waits._presence._renew_bell.ring()
+            waits._presence._renew_bell.set()
             time.sleep(0.0005)
     assert hand.now_ns - began >= 8e9, "how much later it may be is seen in test_timekeeper.py"
     waits.release()
