@@ -124,8 +124,8 @@ class Descriptor:
     def __init__(self, calls: type[Calls] | Calls = Calls) -> None:
         self._calls = calls
         self._held = []
-        # `__del__` may be interrupted, too. What is left then is closed as the last reference to this goes, by one call of C:
-        # `countOf` goes through all there is.
+        # Closes what is left as the last reference to this goes, by one call of C: `countOf` goes through all there is. The collector
+        # does not call it for what is in a cycle; `__del__` sees to that, which may be interrupted.
         self._end = weakref.ref(self, partial(countOf, map(calls.close, self._held)))
 
     @property

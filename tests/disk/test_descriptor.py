@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import sys
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_a_file_that_nobody_has_any_more_is_closed(tmp_path: Path) -> None:
     assert open_files(tmp_path) != before
     del file
     assert open_files(tmp_path) == before
+
+
+def test_a_file_in_a_cycle_that_nobody_has_any_more_is_closed_by_the_collector(tmp_path: Path) -> None:
+    held: list[object] = [File(Calls(), str(tmp_path / "file"), write=True, create=True)]
+    held.append(held)
+    del held
+    gc.collect()
+    assert open_files(tmp_path) == []
 
 
 def test_a_file_is_no_childs(tmp_path: Path) -> None:
