@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from coopy import migration
 from coopy.errors import UsageError
 from coopy.ground import looking, paths
-from coopy.options import PASSWORD, PORT, TABLE, Settings, show
-from coopy.place import DirectoryPlace, is_deterministic, refuse_absent
+from coopy.place.directory import DirectoryPlace, is_deterministic, refuse_absent
+from coopy.place.options import PASSWORD, PORT, TABLE, Settings, show
 from coopy.spine import methods, proxy
 from coopy.system import System, give_up
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from coopy.options import Options
+    from coopy.place.options import Options
 
 T = TypeVar("T")
 Kind = Callable[[Any, str, Settings], System]

@@ -1,6 +1,6 @@
 """One open system: what it is made of, started and closed in order.
 
-Where it lives is given to it (coopy/place.py), and so is what takes its calls through. Its snapshots are in
+Where it lives is given to it (coopy/place/), and so is what takes its calls through. Its snapshots are in
 coopy/past/keeping.py, what it is compared with in coopy/proof/comparing.py, and what users do with it in coopy/control.py.
 """
 
@@ -23,13 +23,14 @@ from coopy.ground.raised import last_resort, on_failure, told_as
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.weakly import weakly
-from coopy.options import Settings
 from coopy.past import history
 from coopy.past.keeping import Keeping
 from coopy.past.proxy import codec_of_past
 from coopy.past.reading import point
 from coopy.past.retention import Retention
-from coopy.place import HeldLog, Place, absent, not_opened
+from coopy.place.directory import absent, not_opened
+from coopy.place.options import Settings
+from coopy.place.seam import HeldLog, Place
 from coopy.proof.comparing import Comparing
 from coopy.spine import methods, proxy, versions
 from coopy.spine.delivery import Delivery

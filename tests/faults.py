@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from coopy.disk.fs import Calls
-from coopy.options import Settings
-from coopy.place import DirectoryPlace
+from coopy.place.directory import DirectoryPlace
+from coopy.place.options import Settings
 from coopy.system import System
 
 

@@ -17,9 +17,9 @@ from program import environment, write
 import coopy
 import coopy.testing
 from coopy import DirectoryInUse, SystemClosed, UsageError, control, init_system
-from coopy import place as place_module
 from coopy.disk.dirlock import DirectoryLock
 from coopy.ground.paths import absolute
+from coopy.place import directory as place_module
 
 
 class Counter:

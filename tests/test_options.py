@@ -15,7 +15,7 @@ import pytest
 import coopy.aio
 import coopy.testing
 from coopy import UsageError, init_system
-from coopy.options import (
+from coopy.place.options import (
     DEVELOPMENT,
     GROUPS,
     REPLICATED,

@@ -41,8 +41,8 @@ from coopy import (
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.ground import collector
-from coopy.options import Settings
-from coopy.place import DirectoryPlace
+from coopy.place.directory import DirectoryPlace
+from coopy.place.options import Settings
 from coopy.system import System
 
 PATIENCE_S = 20

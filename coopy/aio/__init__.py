@@ -21,7 +21,7 @@ from __future__ import annotations
 from coopy.aio.locks import Election, Lock
 from coopy.aio.opening import Opening, System, Untyped, call, close, open, system_of
 from coopy.aio.subscribing import actions, subscribe
-from coopy.options import AllOptions as Options
+from coopy.place.options import AllOptions as Options
 
 __all__ = [
     "Election",

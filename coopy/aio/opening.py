@@ -16,8 +16,8 @@ from coopy.aio.worker import Worker
 from coopy.errors import JournalError, UsageError
 from coopy.ground import looking
 from coopy.opening import init_system
-from coopy.options import TABLE, show
-from coopy.options import AllOptions as Options
+from coopy.place.options import TABLE, show
+from coopy.place.options import AllOptions as Options
 from coopy.spine import methods
 
 if TYPE_CHECKING:

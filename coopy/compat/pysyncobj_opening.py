@@ -18,7 +18,7 @@ from coopy.compat.pysyncobj_member import SyncObjConsumer, kept, leave_out_what_
 from coopy.compat.pysyncobj_running import Running
 from coopy.network import address
 from coopy.network.server.supervisor import said_at
-from coopy.options import PASSWORD, Settings
+from coopy.place.options import PASSWORD, Settings
 from coopy.replication.role import role
 
 PASSWORD_VARIABLE = "COOPY_PASSWORD"

@@ -19,10 +19,11 @@ from coopy.disk import child
 from coopy.errors import JournalError, SnapshotError, StorageError
 from coopy.ground import collector, holding, log, paths
 from coopy.ground.raised import last_resort
-from coopy.options import Settings
 from coopy.past import retention
 from coopy.past.retention import Retention
-from coopy.place import Place, not_opened
+from coopy.place.directory import not_opened
+from coopy.place.options import Settings
+from coopy.place.seam import Place
 from coopy.spine.engine import Engine, Saver
 
 LOOKS = 100

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from coopy.errors import StorageError, Unreadable
 from coopy.ground import action
 from coopy.ground.storage import Log, SnapshotStore
-from coopy.options import checked
+from coopy.place.options import checked
 
 _NS = 1_000_000_000  # How many nanoseconds a second has.
 PRUNED_IN_PART = "All that is to stay is there; of what was to go some may be gone. Free the cause and prune again."

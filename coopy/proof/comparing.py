@@ -15,10 +15,10 @@ from coopy.disk import child
 from coopy.errors import CoopyError, StorageError
 from coopy.ground import log
 from coopy.ground.weakly import weakly
-from coopy.options import REFUSE, Settings
 from coopy.past import history
 from coopy.past.proxy import codec_of_past
-from coopy.place import Place
+from coopy.place.options import REFUSE, Settings
+from coopy.place.seam import Place
 from coopy.proof import beside, proving
 from coopy.proof.proving import Divergence, Proving
 from coopy.spine import agreement

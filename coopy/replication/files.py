@@ -14,7 +14,7 @@ from coopy.disk.manifest import Manifest
 from coopy.disk.segment import Segment
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import ForeignDirectory
-from coopy.place import begin
+from coopy.place.directory import begin
 from coopy.replication.sharing import in_pieces
 
 FIRST_BYTES = 1024 * 1024

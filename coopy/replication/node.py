@@ -28,8 +28,8 @@ from coopy.migration import MARK
 from coopy.network.limits import Together
 from coopy.network.room import Facts
 from coopy.network.subjects import Names
-from coopy.options import Settings
-from coopy.place import DirectoryPlace
+from coopy.place.directory import DirectoryPlace
+from coopy.place.options import Settings
 from coopy.replication import states
 from coopy.replication.answering import Answering
 from coopy.replication.comparing import Comparing

@@ -19,7 +19,7 @@ from coopy.network.membership import NODES_MAX
 from coopy.network.server import loopback
 from coopy.network.server.configuration import TLS, tls_of
 from coopy.network.subjects import NODE, REPLICA
-from coopy.options import PASSWORD, Settings
+from coopy.place.options import PASSWORD, Settings
 
 # -- where the servers are
 

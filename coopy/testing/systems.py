@@ -22,9 +22,11 @@ from coopy.ground import action, looking, paths
 from coopy.ground.storage import MemoryEntries, SnapshotStore
 from coopy.ground.words import shown
 from coopy.opening import open_as
-from coopy.options import REPLICATED, TABLE, Settings, show
 from coopy.past.proxy import codec_of_past
-from coopy.place import DirectoryPlace, MemoryPlace, Place
+from coopy.place.directory import DirectoryPlace
+from coopy.place.memory import MemoryPlace
+from coopy.place.options import REPLICATED, TABLE, Settings, show
+from coopy.place.seam import Place
 from coopy.spine.engine import Engine
 from coopy.spine.replay import restore
 from coopy.system import System, engine_for
@@ -35,8 +37,8 @@ from coopy.values import digest
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from coopy.options import InDirectory as InDirectoryOptions
-    from coopy.options import InMemory as InMemoryOptions
+    from coopy.place.options import InDirectory as InDirectoryOptions
+    from coopy.place.options import InMemory as InMemoryOptions
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 T = TypeVar("T")

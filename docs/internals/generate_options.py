@@ -1,4 +1,4 @@
-"""Writes docs/guides/options.md from the table in coopy/options.py.
+"""Writes docs/guides/options.md from the table in coopy/place/options.py.
 
 python docs/internals/generate_options.py           writes it
 python docs/internals/generate_options.py --check   fails if it is not what the table says
@@ -12,13 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from coopy.options import tables  # noqa: E402
+from coopy.place.options import tables  # noqa: E402
 
 PAGE = ROOT / "docs" / "guides" / "options.md"
 HEAD = """# Options
 
 What `init_system`, `coopy.aio.open` and, less those of replicated systems, `coopy.testing.open_system` take by name. Written by
-`python docs/internals/generate_options.py` from the table in `coopy/options.py`; `help(coopy.init_system)` says the same.
+`python docs/internals/generate_options.py` from the table in `coopy/place/options.py`; `help(coopy.init_system)` says the same.
 
 """
 

@@ -31,7 +31,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "system",
         "control proof",
         "past",
-        "options place spine",
+        "place spine",
         "clock determinism disk network.server",
         "network values",
         "bound decorators env migration",

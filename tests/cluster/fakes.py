@@ -11,7 +11,7 @@ from coopy.network.address import Address, parse
 from coopy.network.limits import Sparing
 from coopy.network.room import Facts, Room
 from coopy.network.stream import State
-from coopy.options import Settings
+from coopy.place.options import Settings
 from coopy.replication.outlook import Outlook
 from coopy.replication.role import Role, role
 

@@ -21,7 +21,7 @@ from coopy.errors import DamagedLine, Unavailable
 from coopy.ground.line import MemoryLine
 from coopy.network.address import Address
 from coopy.opening import open_as
-from coopy.options import Settings
+from coopy.place.options import Settings
 from coopy.replication import states
 from coopy.replication.node import ReplicatedSystem
 from coopy.replication.role import Role

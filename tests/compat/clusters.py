@@ -16,7 +16,7 @@ from network.servers import until
 from coopy.compat import pysyncobj_opening
 from coopy.compat.pysyncobj import SyncObj, SyncObjConf
 from coopy.opening import open_as
-from coopy.options import Settings
+from coopy.place.options import Settings
 from coopy.replication.node import ReplicatedSystem
 from coopy.replication.role import role
 

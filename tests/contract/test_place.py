@@ -1,4 +1,4 @@
-"""What `coopy.place.Place` promises, over a directory, memory, what `coopy.testing` opens, and the directory of a node."""
+"""What `coopy.place.seam.Place` promises, over a directory, memory, what `coopy.testing` opens, and the directory of a node."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.manifest import Manifest
 from coopy.ground import action
 from coopy.ground.storage import MemoryEntries, MemorySnapshots
-from coopy.options import Settings
-from coopy.place import DirectoryPlace, MemoryPlace, Place, begin
+from coopy.place.directory import DirectoryPlace, begin
+from coopy.place.memory import MemoryPlace
+from coopy.place.options import Settings
+from coopy.place.seam import Place
 from coopy.replication.node import NodePlace
 from coopy.system import System
 from coopy.testing.faults import FailingLog

@@ -21,7 +21,7 @@ from coopy.errors import ClusterError
 from coopy.network.address import Address, parse
 from coopy.network.server import binary
 from coopy.network.subjects import Names
-from coopy.options import Settings
+from coopy.place.options import Settings
 from coopy.replication.jetstream import JetStream
 from coopy.replication.memory import Links, MemoryCluster
 from coopy.replication.node import ReplicatedSystem

@@ -151,7 +151,7 @@ MUTANTS = [
     ),
     Mutant(
         "growth-is-forgotten-with-the-process",
-        "coopy/place.py",
+        "coopy/place/directory.py",
         "self._grown(journal.bytes_since(newest))",
         "pass",
         "tests/test_growth.py::test_what_a_snapshot_holds_does_not_count_at_the_next_opening",
@@ -720,14 +720,14 @@ MUTANTS = [
     ),
     Mutant(
         "the-name-of-a-directory-that-was-there-is-not-synced",
-        "coopy/place.py",
+        "coopy/place/directory.py",
         "        directory.sync_above(calls, basedir)\n",
         "",
         "tests/disk/test_refusals.py::test_the_name_of_a_directory_that_was_there_is_made_to_last_as_a_system_is_begun",
     ),
     Mutant(
         "names-of-a-process-before-are-not-synced",
-        "coopy/place.py",
+        "coopy/place/directory.py",
         "            self.calls.sync_directory(self.name)\n",
         "",
         "tests/disk/test_refusals.py::test_the_name_of_a_directory_that_was_there_is_made_to_last_as_a_system_is_begun",
@@ -769,7 +769,7 @@ MUTANTS = [
     ),
     Mutant(
         "what-lies-where-the-directory-was-is-pruned",
-        "coopy/place.py",
+        "coopy/place/directory.py",
         "        if self._lock is not None:\n            self._lock.check()\n",
         "",
         "tests/disk/test_dirlock.py::test_a_system_puts_no_file_into_another_directory_and_takes_none_away",
@@ -1196,7 +1196,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-torn-end-is-said-to-be-whole",
-        "coopy/place.py",
+        "coopy/place/directory.py",
         "        if journal.is_whole and self._lock is not None:\n",
         "        if True:\n",
         "tests/disk/test_dirlock.py::test_an_end_that_is_torn_is_not_said_to_be_whole",
@@ -1210,7 +1210,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-lock-is-known-when-it-is-handed-over",
-        "coopy/place.py",
+        "coopy/place/directory.py",
         "                DirectoryLock(self.name, self._know)\n",
         "                self._lock = DirectoryLock(self.name)\n",
         "tests/contract/test_place.py::test_a_lock_that_was_taken_and_not_handed_over_is_let_go",
@@ -1259,7 +1259,7 @@ MUTANTS = [
     ),
     Mutant(
         "an-error-of-ours-fails-on-a-large-number",
-        "coopy/options.py",
+        "coopy/place/options.py",
         '        raise UsageError(f"{name}={shown(value)}: must be a whole',
         '        raise UsageError(f"{name}={value!r}: must be a whole',
         "tests/ground/test_words.py::test_wrong_use_is_told_whatever_the_value",

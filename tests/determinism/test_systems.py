@@ -23,8 +23,8 @@ from coopy import abort_exception, control, env, init_system, transactional
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
 from coopy.errors import DamagedManifest, JournalError, PrevalentError, UsageError
-from coopy.options import Settings
-from coopy.place import DirectoryPlace
+from coopy.place.directory import DirectoryPlace
+from coopy.place.options import Settings
 from coopy.system import System
 
 PROGRAM = Path(__file__).parent / "program_of_shop.py"

@@ -176,7 +176,7 @@ class Clerk:
 
     def open(self) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("coopy.place.Calls", WAYS[self._way])
+            patch.setattr("coopy.place.directory.Calls", WAYS[self._way])
             self.ledger = init_system(Ledger, self.basedir, validation="off", **self._how)
         self.control = control(self.ledger)
         self.system = self.control._system
@@ -316,7 +316,7 @@ def test_a_snapshot_by_itself_that_finds_no_room_is_logged_and_tried_again(
 
 WRITER = """
     import sys
-    import coopy.place
+    import coopy.place.directory
     from coopy import JournalError, init_system
     from coopy.disk.fs import Calls
 
@@ -332,7 +332,7 @@ WRITER = """
             self.entries.append((number, len(filler)))
 
     basedir, durability, way, segment_bytes = sys.argv[1:]
-    coopy.place.Calls = {"mapped": Calls, "written": Written}[way]
+    coopy.place.directory.Calls = {"mapped": Calls, "written": Written}[way]
     ledger = init_system(Ledger, basedir, durability=durability, segment_bytes=int(segment_bytes))
     print("open", flush=True)
     sys.stdin.readline()

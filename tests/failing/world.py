@@ -23,8 +23,8 @@ from coopy import abort_exception, control, readonly, transactional
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
 from coopy.errors import CoopyError, JournalError, StorageError, Unreadable
-from coopy.options import Settings
-from coopy.place import DirectoryPlace
+from coopy.place.directory import DirectoryPlace
+from coopy.place.options import Settings
 from coopy.system import System
 
 SEGMENT_BYTES = 3 * BLOCK

@@ -30,7 +30,7 @@ from simulation.checker import Operation, Undecided, exactly_once, linearizable
 import coopy.replication
 from coopy.errors import ClusterError, CoopyError, InterruptedReplay, OutcomeUnknown, Unavailable
 from coopy.network.address import parse
-from coopy.options import Settings
+from coopy.place.options import Settings
 from coopy.replication import memory
 from coopy.replication.memory import Links, MemoryCluster
 from coopy.replication.node import ReplicatedSystem
@@ -47,7 +47,7 @@ MODULES = worlds.modules_of(
     "coopy.network.room",
     "coopy.past.keeping",
     "coopy.past.retention",
-    "coopy.place",
+    "coopy.place.directory",
     "coopy.proof.beside",
     "coopy.proof.comparing",
     "coopy.proof.proving",

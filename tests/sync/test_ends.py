@@ -15,7 +15,7 @@ from sync.test_lock import PATIENCE_S, die, until
 
 from coopy import SystemClosed, control, init_system
 from coopy.errors import LockLost
-from coopy.options import Settings
+from coopy.place.options import Settings
 from coopy.replication.memory import MemoryCluster
 from coopy.replication.node import ReplicatedSystem
 from coopy.sync import Lock, Locks, boot

@@ -1,8 +1,4 @@
-"""Where a system lives: a directory or memory, here; a node's directory is in coopy/replication/.
-
-A place is taken, held while the system is open, and let go. It gives the system its manifest, its log, its snapshots and the
-entries beside them, and says what time it is there. A system asks for nothing else, and knows no file: whatever gives a log,
-also one that several systems share, can be a place. tests/contract/test_place.py has what each must do.
+"""A directory of this machine as the place of a system: it is locked, and nobody else records there. A node's is in coopy/replication/.
 
 Does not know the engine, the proxy or the domain's state.
 """
@@ -14,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from coopy.disk import directory, dirlock, manifest, older
 from coopy.disk.digests import Digests
@@ -26,128 +22,15 @@ from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import CoopyError, DirectoryInUse, ForeignDirectory, JournalError, StorageError, Unreadable, UsageError
 from coopy.ground import log, paths
 from coopy.ground.raised import on_failure
-from coopy.ground.storage import EntryStore, Log, SnapshotStore
+from coopy.ground.storage import EntryStore, SnapshotStore
+
+if TYPE_CHECKING:
+    from coopy.place.seam import Chosen
 
 WAIT_STEP_S = 0.02
 """How long a process that waits for a directory sleeps before it looks again: soon enough for a person."""
 MAIN = ("__main__", "__mp_main__")
 """What the main file of a program is called; the second one in a process that multiprocessing has spawned."""
-
-
-class HeldLog(Log, Protocol):
-    """The log of a system that is open."""
-
-    def abandon(self) -> None:
-        """Lets everything go without a word to the disk."""
-        ...
-
-
-class Place(Protocol):
-    """Where a system lives.
-
-    `take` is called once, by the thread that opens the system. `release` and `abandon` may be called at any moment from then
-    on, also where `take` was interrupted, and again: they do what has not been done.
-    """
-
-    name: str
-    """What errors and the log call it; of a directory, its absolute path."""
-
-    path: str | None
-    """The directory in which other processes can read the system. None if there is none."""
-
-    is_alone: bool
-    """Whether nobody but this process records in the system."""
-
-    # Once it has been taken:
-
-    manifest: Manifest
-
-    @property
-    def log(self) -> HeldLog:
-        """Returns the log. It may be another one later: a node that mends its journal opens it again."""
-        ...
-
-    @property
-    def snapshots(self) -> SnapshotStore:
-        """Returns the snapshots, under the same condition."""
-        ...
-
-    @property
-    def entries(self) -> EntryStore:
-        """Returns where it is kept what the live system said of its state."""
-        ...
-
-    def take(self, grown: Callable[[int], None] | None = None) -> None:
-        """Takes the place, and opens what is in it; makes it a system's if it is none yet.
-
-        ``grown`` is called with the bytes that the log has grown by since the newest snapshot, and then with those that it
-        grows by. Raises `DirectoryInUse`, `ForeignDirectory`, a `StorageError` or a `JournalError`, with the place let go.
-        """
-        ...
-
-    def accept(self, header: bytes, sequence: int) -> None:
-        """Receives the header of the last action and the last message of a line that the state has; 0 if it has none.
-
-        Raises `UsageError` if a system of that state can't go on here.
-        """
-        ...
-
-    def stay_deterministic(self) -> None:
-        """Remembers for good that actions answer the standard library's clock and chance. Raises `JournalError`."""
-        ...
-
-    def now(self) -> int:
-        """Returns nanoseconds since 1970-01-01 UTC."""
-        ...
-
-    def delivers(self) -> bool:
-        """Returns whether this process carries out what actions ask for."""
-        ...
-
-    def check(self) -> None:
-        """Raises `JournalError` if something else may be where the place was: nothing is put there, and nothing taken away."""
-        ...
-
-    def kept(self, index: int) -> tuple[int, float] | None:
-        """Returns the size of a snapshot, and when it was written, in seconds since 1970 UTC. None if that is not known."""
-        ...
-
-    def sweep_after(self, pid: int) -> None:
-        """Removes what a child has begun to write and did not finish."""
-        ...
-
-    def abandon(self) -> None:
-        """Lets the log go without a word to the disk. The place is still held."""
-        ...
-
-    def release(self) -> None:
-        """Lets the place go: others may take it."""
-        ...
-
-    def forked(self) -> None:
-        """Called in a forked child, before anything else: the place is the parent's, and stays so."""
-        ...
-
-
-if TYPE_CHECKING:
-
-    class Chosen(Protocol):
-        """What a directory is opened with; `coopy.options.Settings` has it."""
-
-        @property
-        def durability(self) -> str:
-            """Whether calls wait for the disk."""
-            ...
-
-        @property
-        def segment_bytes(self) -> int:
-            """The size at which a new journal file is begun."""
-            ...
-
-        @property
-        def wait(self) -> float:
-            """Seconds to wait for another process to leave the directory."""
-            ...
 
 
 class DirectoryPlace:
@@ -301,57 +184,6 @@ class DirectoryPlace:
         """Lets a child know whose the lock is: it must be the parent's, even when the child outlives it."""
         if self._lock is not None:
             dirlock.forked_from.add(self._lock.pid)
-
-
-class MemoryPlace:
-    """Memory: what is given to it is what it gives, and nobody else can take it."""
-
-    is_alone = True
-    path: str | None = None
-
-    def __init__(self, name: str, manifest: Manifest, log: HeldLog, snapshots: SnapshotStore, entries: EntryStore) -> None:
-        self.name: str = name
-        self.manifest = manifest
-        self.log = log
-        self.snapshots = snapshots
-        self.entries = entries
-
-    def take(self, grown: Callable[[int], None] | None = None) -> None:
-        """Does nothing: nobody has to be kept away, and no file is told to grow."""
-
-    def accept(self, header: bytes, sequence: int) -> None:
-        """Accepts every state."""
-
-    def stay_deterministic(self) -> None:
-        """Does nothing: whatever opens the system again has the same options."""
-
-    def now(self) -> int:
-        """Returns nanoseconds since 1970-01-01 UTC."""
-        return time.time_ns()
-
-    def delivers(self) -> bool:
-        """Returns True: nobody else has the system."""
-        return True
-
-    def check(self) -> None:
-        """Does nothing: nothing else can be where a system in memory is."""
-
-    def kept(self, index: int) -> tuple[int, float] | None:
-        """Returns None: no file has a size or a time."""
-        return None
-
-    def sweep_after(self, pid: int) -> None:
-        """Does nothing: a child's memory is not ours."""
-
-    def abandon(self) -> None:
-        """Closes the log."""
-        self.log.abandon()
-
-    def release(self) -> None:
-        """Does nothing: nobody waits for it."""
-
-    def forked(self) -> None:
-        """Does nothing: the child has a copy."""
 
 
 # -- directories
