@@ -53,7 +53,7 @@ demo: $(DEMO_VENV)/.installed  ## the main job: write, kill -9 while writing, op
 demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that leads, go on, start it again, compare
 	@$(BIN)/python examples/cluster_demo.py
 
-test: check  ## what `make check` looks at, and all tests, with 20 kills, 40 lives with the power cut and three faults of a cluster
+test: check  ## what `make check` looks at, and all tests, with 20 kills, 20 lives with the power cut and two faults of a cluster
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(VENV)/.installed  ## the tests that are quick, of every part, many times a day
@@ -84,7 +84,7 @@ sim: $(VENV)/.installed  ## LIVES_SIM (2000) lives of a cluster of three in one 
 	@$(BIN)/python tests/sim/campaign.py --lives $(LIVES_SIM)
 
 simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about an hour)
-	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py
+	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py tests/cluster/test_full_disk.py
 	@$(BIN)/python tests/simulation/campaign.py --runs $(FAULT_RUNS)
 
 strangers: $(VENV)/.installed  ## two users, replicas and strangers at a node, for SECONDS (600): nothing executed or learnt, and service

@@ -92,6 +92,7 @@ def test_a_master_on_a_full_disk_takes_what_waits_when_there_is_room(
     assert replay(Bank, small_disk / "master").balance("y") == 3
 
 
+@pytest.mark.skipif("COOPY_MEMBERS" not in os.environ, reason="run by make simulate")
 def test_the_leading_node_of_three_on_a_full_disk_says_so_while_the_others_go_on_and_goes_on_when_there_is_room(
     tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -32,8 +32,8 @@ from coopy.ground.record import AMENDMENT_BYTES
 
 LIVES = int(os.environ.get("COOPY_POWER_LIVES", "0"))
 FRESH = int(os.environ.get("COOPY_POWER_SEED", random.SystemRandom().randrange(1 << 32)))
-FIXED_LIVES = 40
-FRESH_S = 5.0
+FIXED_LIVES = 20
+FRESH_S = 2.0
 SHARE = 0.1
 
 

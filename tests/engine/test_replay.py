@@ -203,14 +203,14 @@ class Stamped:
         self.times.append(self._clock.time())  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("seed", [1, 2, pytest.param(random.randrange(10**6), id="a fresh one")])
+@pytest.mark.parametrize("seed", [1, pytest.param(random.randrange(10**6), id="a fresh one")])
 def test_live_state_and_restored_state_and_a_plain_object_agree_whatever_happens(tmp_path: Path, seed: int) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     model = Account()
     account: Any = init_system(Account, tmp_path / "data", durability="buffered", segment_bytes=1 << 20)
     states = [(0, [])]
-    for step in range(250):
+    for step in range(150):
         what = chance.choice(["add", "add", "take", "note", "big", "strict", "snapshot", "reopen", "killed", "past"])
         amount = chance.randint(-5, 50)
         if what in ("add", "take", "strict"):

@@ -14,8 +14,8 @@ from moments.operations import OPERATIONS, Operation
 
 OFFSET = int(os.environ.get("MOMENTS_OFFSET", "0"))
 STEPS = {
-    "call, sync": 7,
-    "call, buffered": 7,
+    "call, sync": 11,
+    "call, buffered": 11,
     "call at growth, sync": 29,
     "call at roll-over, sync": 19,
     "call at roll-over, buffered": 13,
@@ -23,20 +23,20 @@ STEPS = {
     "call that is undone, sync": 41,
     "call that is watched": 17,
     "call after an interrupted one, sync": 41,
-    "call beside others": 17,
+    "call beside others": 41,
     "read, sync": 3,
     "read after an interrupted call, sync": 61,
-    "snapshot": 23,
-    "snapshot by a child": 41,
+    "snapshot": 41,
+    "snapshot by a child": 113,
     "prune": 41,
-    "close, sync": 101,
-    "replay by its control": 101,
-    "opening of a new directory": 101,
-    "opening, sync": 101,
-    "opening of a torn end": 151,
+    "close, sync": 211,
+    "replay by its control": 151,
+    "opening of a new directory": 151,
+    "opening, sync": 199,
+    "opening of a torn end": 199,
 }
 """Of each operation every so many moments."""
-PAIRS = {"call, sync": 30, "call at roll-over, sync": 40, "close, sync": 20}
+PAIRS = {"call, sync": 20, "call at roll-over, sync": 20, "close, sync": 8}
 CHOSEN = [each for each in OPERATIONS if each.name in STEPS]
 assert len(CHOSEN) == len(STEPS), "each operation that is named here is one of the campaign"
 
