@@ -100,9 +100,9 @@ moments: $(VENV)/.installed  ## interrupts operations: at every moment, at MOMEN
 memory: $(VENV)/.installed  ## what is dropped is gone: looks, calls that raise, openings, each LOOKS times (2000)
 	@COOPY_LOOKS=$(LOOKS) $(BIN)/python -m pytest --timeout 7200 tests/test_memory.py
 
-batteries: $(VENV)/.installed  ## every structure: OPERATIONS (100000) on one machine, NODE_OPERATIONS (2000) on each of three nodes, other hash seeds and zones
+batteries: $(VENV)/.installed  ## every structure: OPERATIONS (100000) on one machine, NODE_OPERATIONS (2000) on each of three nodes, other hash seeds and zones; and CPython's tests as they are
 	@COOPY_CONTRACTS=1 COOPY_BATTERIES_OPERATIONS=$(OPERATIONS) COOPY_BATTERIES_NODE_OPERATIONS=$(NODE_OPERATIONS) COOPY_BATTERIES_ANSWER_S=3000 \
-		$(BIN)/python -m pytest --timeout 7200 tests/batteries/test_same_everywhere.py tests/batteries/test_on_nodes.py tests/batteries/test_contracts.py
+		$(BIN)/python -m pytest --timeout 7200 tests/batteries/test_same_everywhere.py tests/batteries/test_on_nodes.py tests/batteries/test_contracts.py tests/sync/test_contracts.py
 
 bench: $(VENV)/.installed  ## the speed, each figure against the raw limit measured beside it
 	@$(BIN)/python -m benchmarks --peers

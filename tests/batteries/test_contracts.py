@@ -6,28 +6,17 @@ A test of the list that passes all the same is an error, so that the list stays 
 
 from __future__ import annotations
 
-import importlib
-import os
 import queue
 import sys
-import unittest
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from batteries.opened import memory_system
+from cpython import EVERY, SHORTER_BARRIER, module_of, outcomes
 
 from coopy.batteries import Barrier, Deque, Dict, List, PriorityQueue, Queue, Set, handle
 from coopy.batteries.waiting import QueueHandle
-
-
-def module_of(name: str) -> ModuleType:
-    """Returns a module of the interpreter's tests, or skips the test."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        pytest.skip(f"this interpreter does not ship {name}: {error}")
 
 
 class _Opened:
@@ -46,14 +35,11 @@ def open_barrier(parties: int, action: Any = None, timeout: Any = None) -> Any:
     return handle(memory_system(Barrier(parties)))
 
 
-EVERY = "COOPY_CONTRACTS" in os.environ
-LONG = frozenset(
-    {
-        "test_references",
-        "test_gc_doesnt_blowup",
-        "test_long_steadystate_queue_popleft",
-        "test_long_steadystate_queue_popright",
-    }
+LONG = (
+    "test_references",
+    "test_gc_doesnt_blowup",
+    "test_long_steadystate_queue_popleft",
+    "test_long_steadystate_queue_popright",
 )
 """Tests that take seconds each, and are run with COOPY_CONTRACTS=1."""
 
@@ -112,7 +98,7 @@ CASES: list[Case] = [
     ("Deque", "test.test_deque", "TestSequence", {"type2test": Deque}, {}),
     ("Queue", "test.test_queue", "BaseQueueTestMixin", {"type2test": _Opened(Queue), "queue": queue}, {}),
     ("Queue", "test.test_queue", "BaseSimpleQueueTest", {"type2test": _Opened(Queue), "queue": queue}, {}),
-    ("Barrier", "test.lock_tests", "BarrierTests", {"barriertype": staticmethod(open_barrier)}, {}),
+    ("Barrier", "test.lock_tests", "BarrierTests", {"barriertype": staticmethod(open_barrier), **SHORTER_BARRIER}, {}),
     ("PriorityQueue", "test.test_queue", "BaseQueueTestMixin", {"type2test": _Opened(PriorityQueue), "queue": queue}, {}),
 ]
 
@@ -120,52 +106,19 @@ CASES: list[Case] = [
 _known: dict[int, dict[str, str]] = {}
 
 
-def outcomes(case: Case) -> dict[str, str]:
+def said_by(case: Case) -> dict[str, str]:
     """Returns, by test of one class, what it says: nothing if it passed. They are run once."""
     number = CASES.index(case)
     if number not in _known:
-        _known[number] = _outcomes(case)
+        _known[number] = outcomes(*case[1:], left_out=NOT_RUN if EVERY else NOT_RUN + LONG)
     return _known[number]
-
-
-def _outcomes(case: Case) -> dict[str, str]:
-    _, module_name, class_name, given, replaced = case
-    module = module_of(module_name)
-    found = getattr(module, class_name, None)
-    if found is None:
-        pytest.skip(f"{module_name} of this interpreter has no {class_name}")
-    bases = (found,) if issubclass(found, unittest.TestCase) else (found, unittest.TestCase)
-    cls = type(class_name, bases, given)
-    result = unittest.TestResult()
-    missing = object()
-    before = {name: vars(module).get(name, missing) for name in replaced}
-    vars(module).update(replaced)
-    try:
-        tests = [
-            name
-            for name in unittest.defaultTestLoader.getTestCaseNames(cls)
-            if (EVERY or name not in LONG) and not name.startswith(NOT_RUN)
-        ]
-        unittest.TestSuite(map(cls, tests)).run(result)
-    finally:
-        for name, value in before.items():
-            if value is missing:
-                del vars(module)[name]
-            else:
-                setattr(module, name, value)
-    said = dict.fromkeys(tests, "")
-    for test, text in result.failures + result.errors:
-        said[test.id().rpartition(".")[2]] = text
-    for test, _ in result.skipped:
-        said.pop(test.id().rpartition(".")[2], None)
-    return said
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[2]}")
 def test_a_structure_passes_the_tests_of_the_builtin_it_is_named_after(case: Case) -> None:
     known = NOT_PASSED.get(case[0], {})
-    for test, text in outcomes(case).items():
+    for test, text in said_by(case).items():
         if test in known and (text or case[2] in FIRST):
             assert text, f"{test} passes by now: take it from NOT_PASSED"
         else:
@@ -193,7 +146,7 @@ def table() -> list[str]:
     classes: dict[tuple[str, str], set[str]] = {}
     for case in CASES:
         try:
-            said = outcomes(case)
+            said = said_by(case)
         except pytest.skip.Exception:
             continue
         found.setdefault(case[:2], []).extend((test, not text) for test, text in said.items())
