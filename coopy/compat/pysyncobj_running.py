@@ -114,7 +114,8 @@ class Running:
         self._applying = threading.RLock()
         self._done: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._on_tick: list[Callable[[], object]] = []
-        self._ended = threading.Event()
+        self._ended = threading.Event()  # Set once it is being closed: no more commands are taken.
+        self._let_go = threading.Event()  # Set once all who wait for commands have been told.
         self._ticks: threading.Thread | None = None
         self._errand: threading.Thread | None = None
         self._closing: threading.Thread | None = None
@@ -138,6 +139,14 @@ class Running:
             self._ticks.start()
 
     def _open_at_last(self) -> None:
+        try:
+            self._keep_opening()
+        finally:
+            self.opened.set()
+            if self._ended.is_set():
+                self._closed()
+
+    def _keep_opening(self) -> None:
         tries = 0
         while not self._ended.is_set():
             try:
@@ -158,7 +167,6 @@ class Running:
             self._ended.wait(self.conf.bindRetryTime)
         if self.problem is not None:
             self._refuse_waiting(self.problem)
-        self.opened.set()
 
     def _open(self) -> None:
         proxy = self._opens()
@@ -241,10 +249,9 @@ class Running:
 
     def _put(self, command: Command) -> int | None:
         """Has a command sent. Returns why it is not. Raises `EncodingError`, `UsageError`."""
-        if self._ended.is_set():
-            return FAIL_REASON.DISCARDED
-        if self.problem is not None:
-            return reason_of(self.problem)
+        reason = self._why_none_are_taken()
+        if reason is not None:
+            return reason
         if not self.conf.commandsWaitLeader and self.leader is None:
             return FAIL_REASON.MISSING_LEADER
         with self._counting:
@@ -256,6 +263,11 @@ class Running:
             if self.control is None:
                 with self._opening:
                     if self.control is None:
+                        # What has waited may have been refused meanwhile, and nobody would look at this one.
+                        reason = self._why_none_are_taken()
+                        if reason is not None:
+                            command.answer.cancel()
+                            return reason
                         # The caller may change its arguments before the system is open.
                         args, kwargs = copy.deepcopy((command.args, command.kwargs))
                         self._waiting.append(command._replace(args=args, kwargs=kwargs))
@@ -268,6 +280,12 @@ class Running:
             command.answer.cancel()
             raise
         return None
+
+    def _why_none_are_taken(self) -> int | None:
+        """Returns why commands are refused; None if they are not."""
+        if self._ended.is_set():
+            return FAIL_REASON.DISCARDED
+        return None if self.problem is None else reason_of(self.problem)
 
     def _one_less(self, answer: Future[Any]) -> None:
         with self._counting:
@@ -317,8 +335,12 @@ class Running:
 
     def _call_back(self, function: Callable[..., object] | None, *args: object) -> None:
         """Has a function of the program called at the next tick."""
-        if function is not None:
-            self._done.put(lambda: log.call_back(self._address, function, *args))
+        if function is None:
+            return
+        self._done.put(lambda: log.call_back(self._address, function, *args))
+        if self._let_go.is_set() and self.conf.autoTick:
+            # The thread that ticks has ended, or is about to. Who calls may hold a lock that the function takes.
+            threading.Thread(target=self._call_waiting, args=(0,), name=f"coopy ticks {self._address}", daemon=True).start()
 
     def add_on_tick(self, callback: Callable[[], object]) -> None:
         self._on_tick = [*self._on_tick, callback]
@@ -334,6 +356,9 @@ class Running:
     def _keep_ticking(self) -> None:
         while not self._ended.is_set():
             self.tick(self.conf.autoTickPeriod)
+        # Those whose commands are refused now are told as well.
+        while not self._let_go.is_set():
+            self._call_waiting(self.conf.autoTickPeriod)
         self._call_waiting(0)
 
     def tick(self, wait_s: float) -> None:
@@ -448,13 +473,16 @@ class Running:
         self._closing.start()
 
     def _close(self) -> None:
-        self._done.put(None)
         self._refuse_waiting(SystemClosed(f"{self._address} is destroyed. Nothing was recorded."))
         try:
             if self.control is not None:
                 self.control.close()
         finally:
-            self._closed()
+            # While it is being opened, the thread that opens it uses the directory.
+            if self.opened.is_set():
+                self._closed()
+            self._let_go.set()
+            self._done.put(None)
 
     def join(self) -> None:
         """Waits until all is closed. Not to be called by a callback."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import random
+import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -12,7 +16,7 @@ from compat.clusters import TRIO, Cluster, Told, said_within
 from network.servers import until
 
 from coopy import EncodingError
-from coopy.compat import pysyncobj_running
+from coopy.compat import pysyncobj_opening, pysyncobj_running
 from coopy.compat.pysyncobj import (
     FAIL_REASON,
     ReplList,
@@ -161,8 +165,6 @@ def test_wrong_arguments_are_the_callers_and_are_not_recorded(cluster: Cluster, 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "of three"])
 def test_arguments_that_can_not_be_sent_are_the_callers(cluster: Cluster, alone: bool) -> None:
-    import threading
-
     one = cluster.alone(Store) if alone else cluster.trio(Store)[0]
     with pytest.raises((EncodingError, SyncObjException)):
         one.put("a", threading.Lock(), sync=True)
@@ -359,8 +361,6 @@ def test_an_error_of_coopy_is_a_FAIL_REASON(error: BaseException, reason: int | 
 def test_an_outcome_that_nobody_knows_is_told_to_both_kinds_of_callers(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from concurrent.futures import Future
-
     one = cluster.trio(Store)[0]
 
     def submit(*_: Any, **__: Any) -> Future[Any]:
@@ -393,10 +393,123 @@ def test_what_waits_when_a_node_is_destroyed_is_discarded(cluster: Cluster) -> N
     first = cluster.node(Store, 0)
     told = Told()
     first.put("a", 1, callback=told)
+    # Before a node has said whether it has a state, the others do not begin.
+    until(lambda: "state.0" in cluster.together.bucket.kept)
     first.destroy()
     assert told.only() == (None, FAIL_REASON.DISCARDED)
-    nodes = [first, *(cluster.node(Store, number) for number in (1, 2))]
-    assert all(each._coopy_begun().opened.wait(20) for each in nodes), "it is closed again as soon as it is open"
+    others = [cluster.node(Store, number) for number in (1, 2)]
+    assert all(each._coopy_begun().opened.wait(20) for each in (first, *others)), "it is closed again as soon as it is open"
+    assert first._coopy_begun().problem is None and first._coopy_begun().control.closed
+
+
+def test_a_directory_that_goes_with_its_object_goes_once_the_node_is_no_longer_being_opened(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    opens = pysyncobj_opening.open_system
+    monkeypatch.setattr(
+        pysyncobj_opening, "open_system", lambda *args, **options: (goes_on.wait(20), opens(*args, **options))[1]
+    )
+    first = cluster.node(Store, 0)
+    (directory,) = cluster.path.glob("coopy-store-*")
+    first.destroy_synchronous()
+    assert directory.is_dir()
+    others = [cluster.node(Store, number) for number in (1, 2)]
+    goes_on.set()
+    assert all(each._coopy_begun().opened.wait(20) for each in (first, *others))
+    until(lambda: not directory.exists())
+    assert first._coopy_begun().problem is None
+
+
+@pytest.fixture
+def kept_from_opening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Nodes that are made are not opened, and can't be once this is called."""
+    goes_on, began = threading.Event(), list[threading.Thread]()
+
+    def opens(*args: Any, **options: Any) -> Any:
+        began.append(threading.current_thread())
+        goes_on.wait(20)
+        raise UsageError("wrong")
+
+    monkeypatch.setattr(pysyncobj_opening, "open_system", opens)
+    yield goes_on.set
+    goes_on.set()
+    for each in began:
+        each.join(20)
+
+
+def after_its_ticks_could_have_ended(running: pysyncobj_running.Running) -> None:
+    if running.ticks is not None:
+        running.ticks.join(10 * running.conf.autoTickPeriod)
+
+
+@pytest.mark.parametrize("ticks", [True, False], ids=["by a thread", "by the program"])
+def test_who_has_called_is_told_however_late_a_command_that_waits_is_refused(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, kept_from_opening: Callable[[], None], ticks: bool
+) -> None:
+    one, told = cluster.node(Store, 0, conf=SyncObjConf(autoTick=ticks)), Told()
+    running = one._coopy_begun()
+    refuse = running._refuse_waiting
+    monkeypatch.setattr(running, "_refuse_waiting", lambda error: (after_its_ticks_could_have_ended(running), refuse(error)))
+    one.put("a", 1, callback=told)
+    one.destroy_synchronous()
+    if not ticks:
+        one.doTick()
+    assert told.all == [(None, FAIL_REASON.DISCARDED)]
+
+
+@pytest.mark.parametrize("ticks", [True, False], ids=["by a thread", "by the program"])
+def test_who_has_called_is_told_however_late_a_command_that_was_sent_is_refused(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, ticks: bool
+) -> None:
+    conf, told, sent = SyncObjConf(autoTick=ticks), Told(), Future[Any]()
+    one = cluster.node(Store, 0, conf=conf)
+    cluster.agree(one, *(cluster.node(Store, number) for number in (1, 2)))
+    running = one._coopy_begun()
+    closes = running.control.close
+
+    def close() -> None:
+        closes()
+        after_its_ticks_could_have_ended(running)
+        sent.set_exception(SystemClosed("closed"))
+
+    monkeypatch.setattr(running.control, "submit", lambda *args, **kwargs: sent)
+    monkeypatch.setattr(running.control, "close", close)
+    one.put("a", 1, callback=told)
+    one.destroy_synchronous()
+    if not ticks:
+        one.doTick()
+    assert told.all == [(None, FAIL_REASON.DISCARDED)]
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["it waits", "it is called back"])
+@pytest.mark.parametrize("meanwhile", ["destroyed", "not opened"])
+def test_no_command_is_left_waiting_for_a_node_that_ends_while_it_is_called(
+    cluster: Cluster, kept_from_opening: Callable[[], None], meanwhile: str, sync: bool
+) -> None:
+    one, told = cluster.node(Store, 0), Told()
+    running = one._coopy_begun()
+
+    class Meanwhile(contextlib.nullcontext[None]):
+        """In the place of a lock that a command takes before it waits."""
+
+        def __enter__(self) -> None:
+            running._counting = threading.Lock()
+            if meanwhile == "destroyed":
+                one.destroy_synchronous()
+            else:
+                kept_from_opening()
+                running.opened.wait(20)
+
+    running._counting = Meanwhile()  # type: ignore[assignment]
+    reason = FAIL_REASON.DISCARDED if meanwhile == "destroyed" else FAIL_REASON.REQUEST_DENIED
+    if sync:
+        with pytest.raises(SyncObjException) as raised:
+            one.put("a", 1, sync=True, timeout=20)
+        assert raised.value.errorCode == reason
+    else:
+        one.put("a", 1, callback=told)
+        assert told.only() == (None, reason)
 
 
 def test_no_callback_is_called_in_a_replay(cluster: Cluster) -> None:
