@@ -18,7 +18,8 @@ a task asks of a future: it wakes its task without another turn of the loop.
 
 from __future__ import annotations
 
-from coopy.aio.locks import Election, Lock
+from coopy.aio.election import Election
+from coopy.aio.locks import Lock, RLock
 from coopy.aio.opening import Opening, System, Untyped, call, close, open, system_of
 from coopy.aio.subscribing import actions, subscribe
 from coopy.place.options import AllOptions as Options
@@ -28,6 +29,7 @@ __all__ = [
     "Lock",
     "Opening",
     "Options",
+    "RLock",
     "System",
     "Untyped",
     "actions",

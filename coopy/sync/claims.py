@@ -29,11 +29,12 @@ class Moved(Protocol):
 
 
 class Asker:
-    """A thread that asks, by default this one; or, with other values, a task. Only who waits by it knows of what kind ``moved`` is."""
+    """The thread that asks, by default this one; or, with other values, a task. Only the one who waits knows of what kind ``moved`` is."""
 
-    def __init__(self, itself: object = None, moved: Moved | None = None) -> None:
+    def __init__(self, itself: object = None, moved: Moved | None = None, kind: str = "thread") -> None:
         self.itself = this_thread() if itself is None else itself
         self.moved: Any = threading.Event() if moved is None else moved
+        self.kind = kind
 
 
 class Claim:
@@ -53,11 +54,15 @@ class Claim:
         """Whether the system has answered that it has it."""
         self.why = ""
         """Why it was lost."""
+        self.on_lost = on_lost
+        self.asked_by(asker)
+
+    def asked_by(self, asker: Asker) -> None:
+        """Says who waits for it from now on."""
         self.asker = asker.itself
         """The thread, or the task, that asks."""
         self.moved = asker.moved
         """Set when `place` or `state` may be another one."""
-        self.on_lost = on_lost
 
 
 class Session:

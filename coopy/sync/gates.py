@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from coopy import LockLost, UsageError
 from coopy.sync import boot
-from coopy.sync.claims import Claim
-from coopy.sync.lock import TTL_S, Handle, Lock, RLock, moment_of
+from coopy.sync.claims import Asker, Claim
+from coopy.sync.lock import TTL_S, Handle, Lock, RLock, moment_after, moment_of
+from coopy.sync.waits import FOREVER_NS, Wait, in_thread
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,11 +55,13 @@ class Semaphore(Handle):
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Takes a permit. Returns False if there was none at once, or in so many seconds. Raises as `Lock.acquire`."""
-        claim = self._get(blocking, moment_of(blocking, timeout))
-        if claim is not None:
-            with self._guard:
-                self._held.append(claim)
-        return claim is not None
+        asker = Asker()
+        return in_thread(self.acquiring(asker, blocking, moment_of(blocking, timeout)), asker.moved) is not None
+
+    def _keep(self, claim: Claim) -> None:
+        super()._keep(claim)
+        with self._guard:
+            self._held.append(claim)
 
     def release(self, n: int = 1) -> None:
         """Gives back permits, those first that were taken first. Raises ValueError if this handle has fewer, `LockLost` if one was lost."""
@@ -130,11 +133,12 @@ class Condition:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Puts the lock down until told, and has it again. Returns False if that was not told in so many seconds. Raises `NotHeld`, `LockLost`."""
-        return self.lock.sleep(self.name, None if timeout is None else boot.now_ns() + round(timeout * boot.NS))
+        asker = Asker()
+        return in_thread(self.lock.sleeping(asker, self.name, moment_after(timeout)), asker.moved)
 
     def wait_for(self, question: Callable[[], T], timeout: float | None = None) -> T:
         """Waits until an answer is true, or for so many seconds. Returns the last answer."""
-        until_ns = None if timeout is None else boot.now_ns() + round(timeout * boot.NS)
+        until_ns = moment_after(timeout)
         answer = question()
         while not answer:
             left_s = None if until_ns is None else (until_ns - boot.now_ns()) / boot.NS
@@ -192,24 +196,27 @@ class Event(Handle):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits until it is set, also if it is cleared at once after that. Returns False if that was not in so many seconds. Raises `SystemClosed`."""
-        until_ns = None if timeout is None else boot.now_ns() + round(timeout * boot.NS)
-        news = threading.Event()
-        self._presence.watching(news, True)
+        asker = Asker()
+        return in_thread(self.waiting(asker, moment_after(timeout)), asker.moved)
+
+    def waiting(self, asker: Asker, until_ns: int | None) -> Wait[bool]:
+        """Does what `wait` does, for a thread or a task."""
+        self._presence.watching(asker.moved, True)
         try:
             before: int | None = None
             while True:
-                news.clear()
+                asker.moved.clear()
                 self._presence.refuse_if_closed()
                 is_set, times = self._presence.see("event", self.name)
                 before = times if before is None else before
                 if is_set or times > before:
                     return True
-                left_ns = None if until_ns is None else until_ns - boot.now_ns()
-                if left_ns is not None and left_ns <= 0:
+                left_ns = FOREVER_NS if until_ns is None else until_ns - boot.now_ns()
+                if left_ns <= 0:
                     return False
-                news.wait(None if left_ns is None else min(left_ns / boot.NS, threading.TIMEOUT_MAX))
+                yield left_ns
         finally:
-            self._presence.watching(news, False)
+            self._presence.watching(asker.moved, False)
 
     def __repr__(self) -> str:
         return f"<coopy.sync.Event {self.name!r} at {id(self):#x}>"

@@ -18,7 +18,8 @@ import coopy
 from coopy import CoopyError, LockLost, NotHeld, UsageError, action_index
 from coopy.ground.raised import on_failure
 from coopy.sync import boot, presence
-from coopy.sync.claims import HOLDS, LOST, Asker, Claim, this_thread
+from coopy.sync.claims import HOLDS, LOST, Asker, Claim, Moved, this_thread
+from coopy.sync.waits import Wait, in_thread
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,7 +50,12 @@ def moment_of(blocking: bool, timeout: float | None) -> int | None:
         raise ValueError("timeout value must be a non-negative number")
     if timeout > threading.TIMEOUT_MAX:
         raise OverflowError("timeout value is too large")
-    return boot.now_ns() + round(timeout * boot.NS)
+    return moment_after(timeout)
+
+
+def moment_after(timeout: float | None) -> int | None:
+    """Returns the moment of `boot.now_ns` that comes after so many seconds; None for None."""
+    return None if timeout is None else boot.now_ns() + round(timeout * boot.NS)
 
 
 class Handle:
@@ -57,6 +63,8 @@ class Handle:
 
     limit = 1
     """How many may hold the lock at once."""
+    _asks_by = "acquire"
+    """The method of `Locks` by which it asks."""
 
     def __init__(self, name: str, system: Any, ttl: float) -> None:
         if not ttl > 0:
@@ -90,7 +98,7 @@ class Handle:
         found: list[str] = self._presence.see("contenders", self.name)
         return found
 
-    def watch(self, event: threading.Event, on: bool) -> None:
+    def watch(self, event: Moved, on: bool) -> None:
         """Has an event be set whenever anything changes in the locks of the system, or not any more."""
         self._presence.watching(event, on)
 
@@ -113,25 +121,31 @@ class Handle:
                     self._presence.release(claim)
             self._presence.leave()
 
-    def _get(self, blocking: bool, until_ns: int | None) -> Claim | None:
-        """Returns a claim that holds; None if there was none in time. Raises what the system raises."""
-        claim = self.ask(blocking)
+    def acquiring(self, asker: Asker, blocking: bool, until_ns: int | None) -> Wait[Claim | None]:
+        """Asks, and waits. Returns a claim that holds; None if there was none in time. Raises what the system raises."""
+        claim = self._ask(blocking, asker)
         try:
-            if claim.state != HOLDS and not (blocking and self._presence.wait(claim, until_ns)):
+            if claim.state != HOLDS and not blocking:
+                return None
+            if not (yield from self._presence.waiting(claim, until_ns)):
                 return None
         finally:
             self._asking.discard(claim)
-        self._claims.add(claim)
+        self._keep(claim)
         return claim
 
-    def ask(self, wait: bool, asker: Asker | None = None) -> Claim:
-        """Asks, and does not wait. Returns a claim, which counts among those that ask until `had`, or `_get`, says what became of it."""
+    def _keep(self, claim: Claim) -> None:
+        """Takes what a wait has got."""
+        self._claims.add(claim)
+
+    def _ask(self, wait: bool, asker: Asker) -> Claim:
+        """Asks, and does not wait."""
         if action_index():
             raise UsageError(
                 f"{self!r} is to be used outside of actions: whoever waits in one holds up everybody. Nothing was asked for."
             )
         self._claims.difference_update([each for each in self._claims if each.state == LOST])
-        claim = self._presence.acquire(self.name, self.ttl, wait, self.limit, self._when_lost, asker)
+        claim = self._presence.acquire(self._asks_by, self.name, self.ttl, wait, self.limit, self._when_lost, asker)
         self._asking.add(claim)
         if self._refuses:
             self._presence.cancel(claim)
@@ -196,8 +210,8 @@ class Lock(Handle):
         self._lock_callback = lock_callback
         self._lock_lost_callback = lock_lost_callback
         self._claim: Claim | None = None
-        self._entered: dict[int, list[Claim]] = {}
-        """By thread: what each ``with`` block that it is in has got."""
+        self._entered: dict[object, list[Claim]] = {}
+        """By thread, or task: what each ``with`` block that it is in has got."""
 
     def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Gets the lock. Returns False if it can't be had at once, or in so many seconds, or if `cancel` was called.
@@ -209,50 +223,40 @@ class Lock(Handle):
         return self._acquired(blocking, timeout) is not None
 
     def _acquired(self, blocking: bool = True, timeout: float | None = -1) -> Claim | None:
-        until_ns = moment_of(blocking, timeout)
+        asker = Asker()
+        claim = in_thread(self.acquiring(asker, blocking, moment_of(blocking, timeout)), asker.moved)
+        if claim is not None and self._lock_callback is not None and self.is_first():
+            with on_failure(self.take_back, claim):
+                self._lock_callback()
+        return claim
+
+    def acquiring(self, asker: Asker, blocking: bool, until_ns: int | None) -> Wait[Claim | None]:
+        """See `Handle.acquiring`; what `acquire` does without the callback."""
         if os.getpid() != self._presence.pid:
             raise LockLost(self.name, 0, _FORKED)
         if blocking and until_ns is None:
-            self.refuse_deadlock(this_thread(), "thread")
-        claim = self._get(blocking, until_ns)
-        if claim is not None:
-            self._claim = claim
-            if self._lock_callback is not None:
-                with on_failure(self._take_back, claim):
-                    self._lock_callback()
-        return claim
+            self._refuse_deadlock(asker)
+        return (yield from super().acquiring(asker, blocking, until_ns))
 
-    def _take_back(self, claim: Claim) -> None:
-        with suppress(LockLost, NotHeld):
-            self.give_back(claim)
-
-    def step(self, claim: Claim, until_ns: int | None) -> int:
-        """Looks how it stands with a claim that waits; see `Presence.step`."""
-        return self._presence.step(claim, until_ns)
-
-    def had(self, claim: Claim, keep: bool = True) -> bool:
-        """Takes what became of a claim of `ask`. Returns whether this handle has the lock by it; if it is not to be kept, it is given back."""
-        self._asking.discard(claim)
-        if not keep:
-            self._presence.abandon(claim)
-            return False
-        if not self._presence.outcome(claim):
-            return False
-        self._claims.add(claim)
+    def _keep(self, claim: Claim) -> None:
+        super()._keep(claim)
         self._claim = claim
+
+    def is_first(self) -> bool:
+        """Whether the last acquisition was one of a lock that was not held."""
         return True
 
-    def sleep(self, condition: str, until_ns: int | None) -> bool:
-        """Puts the lock down, and waits to have it again; see `Presence.sleep`."""
+    def sleeping(self, asker: Asker, condition: str, until_ns: int | None) -> Wait[bool]:
+        """Puts the lock down, and waits to have it again; see `Presence.sleeping`."""
         claim = self._held_claim()
         self._claim = None
         self._claims.discard(claim)
-        is_told = self._presence.sleep(claim, condition, until_ns)
-        self._claims.add(claim)
-        self._claim = claim
+        claim.asked_by(asker)
+        is_told = yield from self._presence.sleeping(claim, condition, until_ns)
+        self._keep(claim)
         return is_told
 
-    def notify(self, condition: str, number: int) -> int:
+    def notify(self, condition: str, number: int, who: object = None) -> int:
         """Puts so many who sleep into the queue of this lock, which must be held. Returns how many."""
         self._held_claim()
         found: int = self._presence.change("wake", self.name, condition, number)
@@ -260,6 +264,10 @@ class Lock(Handle):
 
     def release(self) -> None:
         """Gives the lock to the next who waits. Raises `LockLost` if it was lost before, `NotHeld` if nobody has it by this handle."""
+        self.release_by(this_thread())
+
+    def release_by(self, who: object) -> None:
+        """Does what `release` does, for a thread or a task."""
         claim, self._claim = self._claim, None
         if claim is None:
             raise NotHeld(f"the lock {self.name!r} is not held by this handle. Nothing has changed.")
@@ -303,12 +311,12 @@ class Lock(Handle):
             raise self._lost_error(claim)
         return claim
 
-    def refuse_deadlock(self, asker: object, what: str) -> None:
-        """Raises `UsageError` if who is about to wait for ever has the lock itself, by another handle."""
-        other = self._presence.others_of(asker, self.name, self._claim)
+    def _refuse_deadlock(self, asker: Asker) -> None:
+        """Raises `UsageError` if the asker is about to wait for ever, and has the lock itself, by another handle."""
+        other = self._presence.others_of(asker.itself, self.name, self._claim)
         if other is not None:
             raise UsageError(
-                f"this {what} holds the lock {self.name!r} by another handle (token {other.token}), and would wait for itself for ever. "
+                f"this {asker.kind} holds the lock {self.name!r} by another handle (token {other.token}), and would wait for itself for ever. "
                 f"Use that handle, or an RLock, or a timeout. Nothing was asked for."
             )
 
@@ -317,24 +325,35 @@ class Lock(Handle):
             self._lock_lost_callback()
 
     def __enter__(self) -> Self:
-        claim = self._acquired()
-        if claim is None:
-            raise LockLost(self.name, 0, "cancel() was called while this waited")
-        self._entered.setdefault(threading.get_ident(), []).append(claim)
+        self.enter(this_thread(), self._acquired())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        thread = threading.get_ident()
-        claim = self._entered[thread].pop()
-        if not self._entered[thread]:
-            del self._entered[thread]
-        try:
-            self.give_back(claim)
-        except (LockLost, NotHeld):
-            if error is None:
-                raise
+        self.leave(this_thread(), error)
 
-    def give_back(self, claim: Claim) -> None:
+    def enter(self, who: object, claim: Claim | None) -> None:
+        """Says that a thread or a task has begun a block with what it has acquired. Raises `LockLost` if that is nothing."""
+        if claim is None:
+            raise LockLost(self.name, 0, "cancel() was called while this waited")
+        self._entered.setdefault(who, []).append(claim)
+
+    def leave(self, who: object, error: BaseException | None) -> None:
+        """Ends the block of a thread or a task, which has raised ``error``. Raises `LockLost` or `NotHeld` if the block has raised nothing."""
+        claim = self._entered[who].pop()
+        if not self._entered[who]:
+            del self._entered[who]
+        if error is None:
+            self._give_back(who, claim)
+        else:
+            with suppress(LockLost, NotHeld):
+                self._give_back(who, claim)
+
+    def take_back(self, claim: Claim) -> None:
+        """Gives back what was acquired just now, whether it is still held or not."""
+        with suppress(LockLost, NotHeld):
+            self._give_back(claim.asker, claim)
+
+    def _give_back(self, who: object, claim: Claim) -> None:
         """Ends what a block holds. Raises `LockLost`; `NotHeld` if it was released inside the block, and may be held by another one by now."""
         if self._claim is claim:
             self._claim = None
@@ -353,57 +372,56 @@ class RLock(Lock):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._owner: int | None = None
+        self._owner: object = None
+        """The thread, or the task, that has it."""
         self._count = 0
 
-    def acquire(self, blocking: bool = True, timeout: float | None = -1) -> bool:
-        """As `Lock.acquire`; at once if this thread has the lock. Raises `LockLost` if this thread has lost it."""
-        if self._owner == threading.get_ident():
-            moment_of(blocking, timeout)
-            self._held_claim()
+    def acquiring(self, asker: Asker, blocking: bool, until_ns: int | None) -> Wait[Claim | None]:
+        """See `Lock.acquiring`; at once if the asker has the lock. Raises `LockLost` if the asker has lost it."""
+        if self._owner is asker.itself:
+            claim = self._held_claim()
             self._count += 1
-            return True
-        if not super().acquire(blocking, timeout):
-            return False
-        self._owner, self._count = threading.get_ident(), 1
-        return True
+            return claim
+        found = yield from super().acquiring(asker, blocking, until_ns)
+        if found is not None:
+            self._owner, self._count = asker.itself, 1
+        return found
+
+    def is_first(self) -> bool:
+        """See `Lock.is_first`."""
+        return self._count == 1
 
     def release(self) -> None:
         """As `Lock.release`, once for each `acquire`. Raises `NotHeld` in another thread."""
-        if self._owner != threading.get_ident():
-            raise NotHeld(f"the lock {self.name!r} is not held by this thread. Nothing has changed.")
+        super().release()
+
+    def release_by(self, who: object) -> None:
+        """See `Lock.release_by`."""
+        self._refuse_another(who)
         self._count -= 1
         if not self._count:
             self._owner = None
-            super().release()
+            super().release_by(who)
 
-    def sleep(self, condition: str, until_ns: int | None) -> bool:
-        """As `Lock.sleep`, however often this thread has acquired it; so often it has it again."""
-        if self._owner != threading.get_ident():
-            raise NotHeld(f"the lock {self.name!r} is not held by this thread. Nothing has changed.")
+    def sleeping(self, asker: Asker, condition: str, until_ns: int | None) -> Wait[bool]:
+        """See `Lock.sleeping`; however often the asker has acquired it, so often it has it again."""
+        self._refuse_another(asker.itself)
         count, self._owner = self._count, None
-        is_told = super().sleep(condition, until_ns)
-        self._owner, self._count = threading.get_ident(), count
+        is_told = yield from super().sleeping(asker, condition, until_ns)
+        self._owner, self._count = asker.itself, count
         return is_told
 
-    def notify(self, condition: str, number: int) -> int:
-        """As `Lock.notify`. Raises `NotHeld` in another thread."""
-        if self._owner != threading.get_ident():
-            raise NotHeld(f"the lock {self.name!r} is not held by this thread. Nothing has changed.")
+    def notify(self, condition: str, number: int, who: object = None) -> int:
+        """As `Lock.notify`. Raises `NotHeld` in another thread, or for another task."""
+        self._refuse_another(this_thread() if who is None else who)
         return super().notify(condition, number)
 
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
+    def _refuse_another(self, who: object) -> None:
+        if self._owner is not who:
+            raise NotHeld(f"the lock {self.name!r} is not held by this thread or task. Nothing has changed.")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        try:
-            claim = self._claim
-            lost = claim is not None and not self._presence.holds(claim)
-            self.release()
-            if lost:
-                assert claim is not None, "it was looked at"
-                raise self._lost_error(claim)
-        except (LockLost, NotHeld):
-            if error is None:
-                raise
+    def _give_back(self, who: object, claim: Claim) -> None:
+        lost = not self._presence.holds(claim)
+        self.release_by(who)
+        if lost:
+            raise self._lost_error(claim)

@@ -29,10 +29,11 @@ from coopy import CoopyError, LockLost, SystemClosed, UsageError, control
 from coopy.ground.holding import Alarm
 from coopy.ground.raised import on_failure
 from coopy.sync import boot
-from coopy.sync.claims import ASKS, HOLDS, LOST, OVER, Asker, Claim, Session
+from coopy.sync.claims import ASKS, HOLDS, LOST, OVER, Asker, Claim, Moved, Session
 from coopy.sync.locks import GONE, WAITS
 from coopy.sync.ticks import TICKS_PER_LEASE
 from coopy.sync.timekeeper import CountingSystem, Timekeeper
+from coopy.sync.waits import FOREVER_NS, TAKE, Wait
 
 RENEWALS = 3
 """So often a session is renewed in the time of its lease: two may fail, and the third still comes before it is over."""
@@ -42,9 +43,6 @@ TELL_PAUSE_S = 0.001
 """A busy system does not wake this process more often than a thousand times a second, and a waiter is not later by more."""
 GOODBYE_S = 2.0
 """A process that ends gives its locks back, but does not wait longer than that for a cluster which can't be reached."""
-
-FOREVER_NS = 2**62
-"""Longer than any machine runs."""
 
 
 class Presence:
@@ -62,7 +60,7 @@ class Presence:
         """What handles held that nobody has any more."""
         self._number = 0
         self._changes = -1
-        self._watchers: set[threading.Event] = set()
+        self._watchers: set[Moved] = set()
         self._renew_bell = Alarm()
         self._watch_bell = Alarm()
         self._ended = threading.Event()
@@ -90,9 +88,10 @@ class Presence:
     # -- for handles
 
     def acquire(
-        self, name: str, ttl: float, wait: bool, limit: int, on_lost: Callable[[Claim], object], asker: Asker | None = None
+        self, what: str, name: str, ttl: float, wait: bool, limit: int, on_lost: Callable[[Claim], object], asker: Asker
     ) -> Claim:
-        """Asks for a lock. Returns what came of it: a claim that holds, one that asks on (only with ``wait``), or one that is over.
+        """Asks for a lock, by the method of `Locks` of that name. Returns what came of it: a claim that holds, one that asks on (only with
+        ``wait``), or one that is over.
 
         Raises what the system raises; then nothing is held, and what the system may have of it is taken out later.
         """
@@ -100,11 +99,11 @@ class Presence:
             self.refuse_if_closed()
             session = self._sessions.setdefault(ttl, Session(f"{self.id}/{ttl!r}", ttl))
             self._number += 1
-            claim = Claim(name, f"{self.id}/{self._number}", session, on_lost, asker or Asker())
+            claim = Claim(name, f"{self.id}/{self._number}", session, on_lost, asker)
             session.claims[claim.owner] = claim
             sent = boot.now_ns()
         try:
-            token = self.change("acquire", name, claim.owner, session.id, ttl, wait, limit)
+            token = self.change(what, name, claim.owner, session.id, ttl, wait, limit)
         except BaseException as error:
             self.abandon(claim, isinstance(error, UsageError))
             raise
@@ -121,17 +120,21 @@ class Presence:
         self.timekeeper.wake()
         return claim
 
-    def wait(self, claim: Claim, until_ns: int | None) -> bool:
+    def waiting(self, claim: Claim, until_ns: int | None) -> Wait[bool]:
         """Waits until a claim holds, or until a moment of `boot.now_ns`. Returns whether it holds; if not, it is over.
 
         Raises `LockLost` if its place in the queue is gone, `SystemClosed`.
         """
         with on_failure(self.abandon, claim):
-            while left_ns := self.step(claim, until_ns):
-                claim.moved.wait(min(left_ns / boot.NS, threading.TIMEOUT_MAX))
-        return self.outcome(claim)
+            while left_ns := self._step(claim, until_ns):
+                yield left_ns
+            if claim.state == HOLDS:
+                yield TAKE
+        if claim.state == LOST and not claim.token:
+            raise LockLost(claim.name, 0, claim.why)
+        return claim.state == HOLDS
 
-    def step(self, claim: Claim, until_ns: int | None) -> int:
+    def _step(self, claim: Claim, until_ns: int | None) -> int:
         """Looks how it stands with a claim that waits. Returns how long to wait for `Claim.moved` before the next look; 0 if it is decided."""
         claim.moved.clear()
         if claim.state == ASKS and claim.place == WAITS:
@@ -150,13 +153,7 @@ class Presence:
             left_ns = min(left_ns, max(1, self._try_to_renew(claim.session)))
         return left_ns if claim.state == ASKS else 0
 
-    def outcome(self, claim: Claim) -> bool:
-        """Returns whether a claim that is decided holds. Raises `LockLost` if its place is gone."""
-        if claim.state == LOST and not claim.token:
-            raise LockLost(claim.name, 0, claim.why)
-        return claim.state == HOLDS
-
-    def sleep(self, claim: Claim, condition: str, until_ns: int | None) -> bool:
+    def sleeping(self, claim: Claim, condition: str, until_ns: int | None) -> Wait[bool]:
         """Puts a lock down until the condition is told of, or a moment has come, and waits to have it again. Returns whether it was told.
 
         Raises `LockLost` if the lock was lost before, or the place in its queue meanwhile.
@@ -170,13 +167,12 @@ class Presence:
         with on_failure(self.abandon, claim):
             if not self.change("sleep", claim.name, token, condition):
                 raise LockLost(claim.name, token, "it was taken away")
-            while left_ns := self.step(claim, None):
-                if until_ns is not None and until_ns <= boot.now_ns():
+            while until_ns is not None and (left_ns := self._step(claim, None)):
+                if until_ns <= boot.now_ns():
                     is_told, until_ns = not self.change("rouse", claim.owner), None
-                    continue
-                left_ns = left_ns if until_ns is None else min(left_ns, until_ns - boot.now_ns())
-                claim.moved.wait(min(max(0, left_ns) / boot.NS, threading.TIMEOUT_MAX))
-        self.outcome(claim)
+                else:
+                    yield max(1, min(left_ns, until_ns - boot.now_ns()))
+        yield from self.waiting(claim, None)
         return is_told
 
     def refuse_if_closed(self) -> None:
@@ -184,8 +180,8 @@ class Presence:
         if self.closed:
             raise SystemClosed(f"the handles of {self.system!r} are closed, or it is")
 
-    def watching(self, watcher: threading.Event, on: bool) -> None:
-        """Has an event of a thread be set when anything changes, or not any more."""
+    def watching(self, watcher: Moved, on: bool) -> None:
+        """Has an event of a thread, or of a task, be set when anything changes, or not any more."""
         with self._lock:
             (self._watchers.add if on else self._watchers.discard)(watcher)
 

@@ -126,7 +126,7 @@ NOT_OURS = frozenset("transaction checkpoint master slave parent info helper uti
 GIVEN = {
     "coopy.compat.pysyncobj_locks": {"manager"},
     # The documented interface has them.
-    "coopy.aio.locks": {"master"},
+    "coopy.aio.election": {"master"},
     "coopy.batteries": {"manager"},
     "coopy.batteries.locks": {"manager"},
     "coopy.sync.election": {"master"},

@@ -12,9 +12,10 @@ import pytest
 from sync.hands import Hand
 from sync.test_lock import PATIENCE_S
 
+import coopy.aio.election
 import coopy.aio.locks
 from coopy import UsageError, aio, close_all, control
-from coopy.aio import Election, Lock
+from coopy.aio import Election, Lock, RLock
 from coopy.errors import LockLost, NotHeld
 from coopy.sync import Lock as ThreadLock
 from coopy.sync import Locks, Term
@@ -46,10 +47,10 @@ async def until(question: Callable[[], Any]) -> None:
 def test_the_examples_show_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     try:
-        failed, tried = doctest.testmod(coopy.aio.locks)
+        told = [doctest.testmod(module) for module in (coopy.aio.locks, coopy.aio.election)]
     finally:
         close_all()
-    assert tried and not failed
+    assert all(tried and not failed for failed, tried in told)
 
 
 @in_loop
@@ -138,6 +139,33 @@ async def test_a_second_handle_in_the_same_task_raises_where_it_would_wait_for_i
         task = asyncio.ensure_future(Lock("stock", system=locks).acquire())
         await until(lambda: len(locks.contenders("stock")) == 2)
     assert await task
+
+
+@in_loop
+async def test_a_task_acquires_an_rlock_again_and_no_other_task_releases_it(locks: Any) -> None:
+    lock = RLock("stock", system=locks)
+    async with lock:
+        assert await lock.acquire()
+        for use in (lock.release, lock.release):
+            with pytest.raises(NotHeld, match="this thread or task"):
+                await asyncio.ensure_future(use())
+        task = asyncio.ensure_future(lock.acquire())
+        await until(lambda: len(locks.contenders("stock")) == 2)
+        await lock.release()
+        assert lock.held and not task.done()
+    assert await task and lock.held
+    lock.cancel()
+    assert len(await lock.contenders()) == 1
+
+
+@in_loop
+async def test_a_handle_that_could_not_be_made_is_made_at_the_next_use(locks: Any) -> None:
+    lock = Lock("stock", system=7)
+    for _ in range(2):
+        with pytest.raises(UsageError, match="has no locks"):
+            await lock.acquire()
+    lock._system = locks
+    assert await lock.acquire()
 
 
 @in_loop

@@ -149,6 +149,23 @@ def test_cancel_has_those_who_wait_go(locks: Any) -> None:
     until(lambda: len(first.contenders()) == 1)
 
 
+@pytest.mark.parametrize("kind", [Lock, RLock])
+def test_a_block_is_not_entered_if_who_waits_is_cancelled(kind: type[Lock], locks: Any) -> None:
+    first, second = Lock("stock", system=locks), kind("stock", system=locks)
+    first.acquire()
+
+    def enter() -> None:
+        with second:
+            raise AssertionError("nobody has the lock")
+
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(enter)
+        until(lambda: len(first.contenders()) == 2)
+        second.cancel()
+        with pytest.raises(LockLost, match="cancel"):
+            waits.result(PATIENCE_S)
+
+
 def test_a_second_handle_in_the_same_thread_raises_where_it_would_wait_for_itself(locks: Any) -> None:
     first, second = Lock("stock", system=locks), RLock("stock", system=locks)
     with first:
@@ -166,12 +183,12 @@ def test_a_waiter_that_is_interrupted_leaves_no_place_behind(locks: Any, monkeyp
     first, second = Lock("stock", system=locks), Lock("stock", system=locks)
     first.acquire()
 
-    def interrupt(self: Presence, claim: Any, until_ns: Any) -> bool:
+    def interrupt(self: Presence, claim: Any, until_ns: Any) -> Any:
         monkeypatch.undo()
         claim.moved.wait = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-        return self.wait(claim, until_ns)
+        return self.waiting(claim, until_ns)
 
-    monkeypatch.setattr(Presence, "wait", interrupt)
+    monkeypatch.setattr(Presence, "waiting", interrupt)
     with pytest.raises(KeyboardInterrupt):
         second.acquire(timeout=PATIENCE_S)
     until(lambda: len(first.contenders()) == 1)
