@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from coopy.sync import boot
-from coopy.sync.locks import WAITS
+from coopy.sync.queues import WAITS
 
 ASKS, HOLDS, LOST, OVER = "asks", "holds", "lost", "over"
 

@@ -1,8 +1,7 @@
-"""What else threads know from `threading`, for all processes that have a system: `Semaphore`, `Condition` and `Event`.
+"""What else threads know from `threading`, for all processes that have a system: `Semaphore`, `Condition`, `Event` and `Barrier`.
 
 A permit of a semaphore, and a place of one who waits for a condition, belong to a session as a lock does: they are free when its process
-is gone. An event belongs to nobody. There is no barrier here, as what is to become of one whose process is gone must be said by who
-uses it: `coopy.batteries.Barrier` has `abort` for that.
+is gone. One who waits at a barrier breaks it then. An event belongs to nobody.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from coopy import LockLost, UsageError
+from coopy import CoopyError, LockLost, UsageError
 from coopy.sync import boot
 from coopy.sync.claims import Asker, Claim
 from coopy.sync.lock import TTL_S, Handle, Lock, RLock, moment_after, moment_of
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ALL = 2**31
 """More than ever wait."""
+BrokenBarrierError = threading.BrokenBarrierError
 
 
 class Semaphore(Handle):
@@ -220,3 +220,100 @@ class Event(Handle):
 
     def __repr__(self) -> str:
         return f"<coopy.sync.Event {self.name!r} at {id(self):#x}>"
+
+
+class Barrier(Handle):
+    """A place where ``parties`` wait for one another, as `threading.Barrier`: with the last to come, all go on.
+
+    One who waits is there by a lease. If its process dies, the barrier is broken when the lease is over, so that nobody waits for ever
+    for one that does not come: all who wait get `threading.BrokenBarrierError`, and so does everybody else until `reset` is called. A process that stood still
+    for longer than ``ttl`` finds it broken too, though the others may have passed.
+
+    Args:
+        name, parties: the same for all that meet.
+        timeout: seconds that `wait` waits if it is not told otherwise; None for ever.
+        system, ttl: as for `Lock`.
+
+    >>> from coopy import init_system
+    >>> from coopy.sync import Barrier, Locks
+    >>> locks = init_system(Locks, "start")
+    >>> start = Barrier("start", 1, system=locks)
+    >>> start.wait(), start.parties, start.n_waiting, start.broken
+    (0, 1, 0, False)
+    >>> two = Barrier("two", 2, system=locks)
+    >>> two.wait(timeout=0.01)
+    Traceback (most recent call last):
+    threading.BrokenBarrierError: the barrier 'two' is broken: one did not wait until all had come, or its process is gone. ...
+    >>> two.broken, two.reset(), two.broken
+    (True, None, False)
+    >>> locks.close()
+    """
+
+    _asks_by = "arrive"
+
+    def __init__(
+        self, name: str, parties: int, timeout: float | None = None, *, system: Any = None, ttl: float = TTL_S
+    ) -> None:
+        if parties < 1:
+            raise UsageError(f"parties={parties!r}: must be at least 1")
+        super().__init__(name, system, ttl)
+        self.limit = parties
+        self._timeout = timeout
+
+    @property
+    def parties(self) -> int:
+        """How many must come."""
+        return self.limit
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Comes, and waits until all have come. Returns in which place this one came, from 0: one of them is the first.
+
+        Raises `threading.BrokenBarrierError` if it is broken, or becomes so; also by this call, if not all come in so many seconds, or if it is interrupted.
+        """
+        asker = Asker()
+        return in_thread(self.waiting(asker, timeout), asker.moved)
+
+    def waiting(self, asker: Asker, timeout: float | None) -> Wait[int]:
+        """Does what `wait` does, for a thread or a task."""
+        try:
+            claim = yield from self.acquiring(asker, True, moment_after(self._timeout if timeout is None else timeout))
+            why = "this one did not wait until all had come"
+        except LockLost as lost:
+            claim, why = None, lost.why
+        if claim is None:
+            with suppress(CoopyError):  # It is closed, or another process's.
+                why = self._presence.see("barrier", self.name)[1] or why
+            raise BrokenBarrierError(
+                f"the barrier {self.name!r} is broken: {why}. All who wait are told; reset() makes it whole again."
+            )
+        return claim.token - 1
+
+    def _keep(self, claim: Claim) -> None:
+        # Who has passed holds nothing; the state is told with the next renewal, for which nobody waits.
+        self._presence.abandon(claim)
+
+    def abort(self) -> None:
+        """Breaks it: all who wait, and all who come until `reset` is called, get `threading.BrokenBarrierError`."""
+        self._presence.change("abort", self.name, self.limit)
+
+    def reset(self) -> None:
+        """Makes it whole. Those who wait get `threading.BrokenBarrierError`."""
+        self._presence.change("reset", self.name)
+
+    def contenders(self) -> list[str]:
+        """Returns who waits, in the order in which they came: host, process and number of each."""
+        found: list[str] = self._presence.see("barrier", self.name)[0]
+        return found
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait, of all processes, as far as this one knows."""
+        return len(self.contenders())
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is broken, as far as this process knows."""
+        return bool(self._presence.see("barrier", self.name)[1])
+
+    def __repr__(self) -> str:
+        return f"<coopy.sync.Barrier {self.name!r} at {id(self):#x}: for {self.limit}>"

@@ -140,6 +140,8 @@ class Handle:
 
     def _ask(self, wait: bool, asker: Asker) -> Claim:
         """Asks, and does not wait."""
+        if os.getpid() != self._presence.pid:
+            raise LockLost(self.name, 0, _FORKED)
         if action_index():
             raise UsageError(
                 f"{self!r} is to be used outside of actions: whoever waits in one holds up everybody. Nothing was asked for."
@@ -232,8 +234,6 @@ class Lock(Handle):
 
     def acquiring(self, asker: Asker, blocking: bool, until_ns: int | None) -> Wait[Claim | None]:
         """See `Handle.acquiring`; what `acquire` does without the callback."""
-        if os.getpid() != self._presence.pid:
-            raise LockLost(self.name, 0, _FORKED)
         if blocking and until_ns is None:
             self._refuse_deadlock(asker)
         return (yield from super().acquiring(asker, blocking, until_ns))

@@ -1,4 +1,4 @@
-"""Who holds which lock, who waits for it, and until when: the state, in which a call decides and nobody waits.
+"""Who holds which lock, who waits for it or at a barrier, and until when: the state, in which a call decides and nobody waits.
 
 `Locks` is a plain class: a system of its own, or an attribute of another class. Programs wait with the handles of
 `coopy.sync.lock`, which call it; whose turn it is, and when a holder's time is over, is decided here, by the order of the log and by counted time.
@@ -9,29 +9,15 @@ session are renewed together, and what they hold and wait for ends with it. A se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from coopy import LockLost, UsageError, abort_exception, action_index, readonly
+from coopy.sync.queues import GONE, WAITS, Barrier, Queue
 from coopy.sync.ticks import Count, Ticks
 
-WAITS, GONE = 0, -1
-"""What an owner has in the place of a token while it waits, and if it is not there (any more)."""
+P = TypeVar("P", Queue, Barrier)
 _NS = 1_000_000_000  # Nanoseconds in a second.
-
-
-class _Queue:
-    """One lock that somebody holds or waits for."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        """How many may hold it at once."""
-        self.holders: dict[str, int] = {}
-        """By owner, in the order in which they got it: the token."""
-        self.waiting: dict[str, None] = {}
-        """Owners, in the order in which they came."""
-        self.asleep: dict[str, str] = {}
-        """Owners who have put the lock down until they are told that something has changed, and of which condition."""
 
 
 class Locks:
@@ -55,9 +41,10 @@ class Locks:
         self.changes = 0
         """How often somebody came, went, or was given a lock."""
         self._last_token = 0
-        self._queues: dict[str, _Queue] = {}
-        self._sessions: dict[str, dict[str, str]] = {}
-        """By session: the owners of it, each with the name of the lock."""
+        self._queues: dict[str, Queue] = {}
+        self._barriers: dict[str, Barrier] = {}
+        self._sessions: dict[str, dict[str, Queue | Barrier]] = {}
+        """By session: the owners of it, each with the lock or the barrier."""
         self._session_of: dict[str, str] = {}
         self._events: dict[str, tuple[bool, int]] = {}
         """By name: whether it is set, and how often it was."""
@@ -73,25 +60,7 @@ class Locks:
         An owner who has asked before keeps what it has. The session (by default one of the owner's own) is renewed; it lasts at least ``ttl``
         seconds from now. ``limit`` is how many may hold the lock at once, and the same for all who ask. Raises `UsageError`.
         """
-        session = owner if session is None else session
-        ttl_ns = self._checked(name, owner, session, ttl, limit)
-        self.ticks.begin(session, ttl_ns)
-        queue = self._queues.get(name)
-        if owner in self._session_of:
-            assert queue is not None, "a lock that somebody holds or waits for is there"
-            return max(WAITS, self._place(queue, owner))
-        if queue is None:
-            queue = self._queues[name] = _Queue(limit)
-        free = len(queue.holders) < queue.limit and not queue.waiting
-        if free or wait:
-            self._session_of[owner] = session
-            self._sessions.setdefault(session, {})[owner] = name
-            queue.waiting[owner] = None
-            self.changes += 1
-            self._give(queue)
-        self._tidy(name)
-        self._tidy_session(session)
-        return max(WAITS, self._place(queue, owner))
+        return max(WAITS, self._enter(self._queues, Queue, name, owner, session, ttl, wait, limit))
 
     def release(self, name: str, token: int) -> bool:
         """Frees a lock. Returns whether it was held with that token; if not, nothing has changed."""
@@ -176,13 +145,45 @@ class Locks:
     def rouse(self, owner: str) -> bool:
         """Puts one who sleeps into the queue of its lock. Returns whether it slept."""
         queue = self._queue_of(owner)
-        if queue is None or owner not in queue.asleep:
+        if not isinstance(queue, Queue) or owner not in queue.asleep:
             return False
         del queue.asleep[owner]
         queue.waiting[owner] = None
         self.changes += 1
         self._give(queue)
         return True
+
+    # -- for barriers
+
+    @abort_exception
+    def arrive(
+        self, name: str, owner: str, session: str | None = None, ttl: float = 15.0, wait: bool = True, parties: int = 1
+    ) -> int:
+        """Comes to a barrier, at which so many parties must come; without ``wait`` only if it is the last one. Who has come is there until
+        it leaves or its session ends, which breaks the barrier.
+
+        Returns in which place it came, from 1, if all are there; 0 if it waits, -1 if the barrier is broken. Raises `UsageError`.
+        """
+        return self._enter(self._barriers, Barrier, name, owner, session, ttl, wait, parties)
+
+    @abort_exception
+    def abort(self, name: str, parties: int) -> None:
+        """Breaks a barrier. Those who wait are told. Raises `UsageError`."""
+        self._check_limit(self._barriers, name, parties, "parties")
+        barrier = self._barriers.setdefault(name, Barrier(name, parties))
+        if not barrier.broken:
+            barrier.broken = "abort() was called"
+            self.changes += 1
+            self._drop(*barrier.waiting)
+
+    def reset(self, name: str) -> None:
+        """Makes a barrier whole. Those who wait are told that it was broken."""
+        barrier = self._barriers.get(name)
+        if barrier is not None:
+            self._drop(*barrier.waiting)
+            barrier.broken = ""
+            self.changes += 1
+            self._tidy(barrier)
 
     # -- for events
 
@@ -200,6 +201,12 @@ class Locks:
     # -- what changes nothing
 
     @readonly
+    def barrier(self, name: str) -> tuple[list[str], str]:
+        """Returns the owners who wait at a barrier, in the order in which they came, and why it is broken: "" if it is not."""
+        barrier = self._barriers.get(name)
+        return (list(barrier.waiting), barrier.broken) if barrier is not None else ([], "")
+
+    @readonly
     def event(self, name: str) -> tuple[bool, int]:
         """Returns whether an event is set, and how often it was set so far."""
         return self._events.get(name, (False, 0))
@@ -214,7 +221,7 @@ class Locks:
     def place(self, owner: str) -> int:
         """Returns the token of an owner; 0 if it waits, -1 if it is not there."""
         queue = self._queue_of(owner)
-        return GONE if queue is None else self._place(queue, owner)
+        return GONE if queue is None else queue.place(owner)
 
     @readonly
     def news(self, changes: int, owners: list[str]) -> tuple[int, list[int]] | None:
@@ -267,8 +274,11 @@ class Locks:
 
     # -- how
 
-    def _checked(self, name: str, owner: str, session: str, ttl: float, limit: int) -> int:
+    def _checked(
+        self, places: Mapping[str, Queue | Barrier], name: str, owner: str, session: str, ttl: float, limit: int
+    ) -> int:
         """Returns the ttl in nanoseconds. Raises `UsageError`."""
+        self._check_limit(places, name, limit, "limit" if places is self._queues else "parties")
         for label, value in (("name", name), ("owner", owner), ("session", session)):
             if type(value) is not str or not value:
                 raise UsageError(f"{label}={value!r}: must be a text that is not empty. Nothing has changed.")
@@ -276,62 +286,87 @@ class Locks:
             raise UsageError(
                 f"ttl={ttl!r}: must be a number of seconds, more than 0. A lock without an end would outlive its holder. Nothing has changed."
             )
-        if limit < 1:
-            raise UsageError(f"limit={limit!r}: must be at least 1. Nothing has changed.")
-        queue = self._queues.get(name)
-        if queue is not None and queue.limit != limit:
-            raise UsageError(
-                f"{name!r} may be held by {queue.limit} at once, and not by {limit}, as long as somebody holds it or waits for it. Nothing has changed."
-            )
-        if owner in self._session_of and (self._session_of[owner], self._sessions.get(session, {}).get(owner)) != (
-            session,
-            name,
+        queue = places.get(name)
+        if owner in self._session_of and (
+            self._session_of[owner] != session or self._sessions.get(session, {}).get(owner) is not queue
         ):
             raise UsageError(
                 f"{owner!r} has asked for another lock, or in another session. Each who asks needs a name of its own. Nothing has changed."
             )
         return max(1, round(ttl * _NS))
 
-    def _queue_of(self, owner: str) -> _Queue | None:
-        session = self._session_of.get(owner)
-        return None if session is None else self._queues[self._sessions[session][owner]]
+    @staticmethod
+    def _check_limit(places: Mapping[str, Queue | Barrier], name: str, limit: int, label: str) -> None:
+        if limit < 1:
+            raise UsageError(f"{label}={limit!r}: must be at least 1. Nothing has changed.")
+        queue = places.get(name)
+        if queue is not None and queue.limit != limit:
+            raise UsageError(queue.refusal(limit))
 
-    def _place(self, queue: _Queue, owner: str) -> int:
-        if owner in queue.holders:
-            return queue.holders[owner]
-        return WAITS if owner in queue.waiting or owner in queue.asleep else GONE
-
-    def _give(self, queue: _Queue) -> None:
-        """Gives a lock to those whose turn it is."""
-        while queue.waiting and len(queue.holders) < queue.limit:
-            owner = next(iter(queue.waiting))
-            del queue.waiting[owner]
-            self._last_token = queue.holders[owner] = max(action_index(), self._last_token + 1)
+    def _enter(
+        self,
+        places: dict[str, P],
+        kind: type[P],
+        name: str,
+        owner: str,
+        session: str | None,
+        ttl: float,
+        wait: bool,
+        limit: int,
+    ) -> int:
+        """Has an owner come to a lock or a barrier. Returns its place."""
+        session = owner if session is None else session
+        ttl_ns = self._checked(places, name, owner, session, ttl, limit)
+        self.ticks.begin(session, ttl_ns)
+        queue = places.get(name)
+        if queue is None:
+            queue = places[name] = kind(name, limit)
+        if owner not in self._session_of and queue.admits(wait):
+            self._session_of[owner] = session
+            self._sessions.setdefault(session, {})[owner] = queue
+            queue.waiting[owner] = None
             self.changes += 1
+            self._give(queue)
+        self._tidy(queue)
+        self._tidy_session(session)
+        return queue.place(owner)
+
+    def _queue_of(self, owner: str) -> Queue | Barrier | None:
+        session = self._session_of.get(owner)
+        return None if session is None else self._sessions[session][owner]
+
+    def _give(self, queue: Queue | Barrier) -> None:
+        """Gives a lock to those whose turn it is."""
+        self.changes += queue.give(self._next_token)
+
+    def _next_token(self) -> int:
+        self._last_token = max(action_index(), self._last_token + 1)
+        return self._last_token
 
     def _drop(self, *owners: str) -> None:
         """Takes owners out, and then gives on what they held: not to one of them."""
-        names: dict[str, None] = {}
+        queues: dict[Queue | Barrier, None] = {}
         sessions: dict[str, None] = {}
-        for owner in owners:
+        going = [each for owner in owners for each in self._sessions[self._session_of[owner]][owner].all_with(owner)]
+        for owner in dict.fromkeys(going):
             session = self._session_of.pop(owner)
-            name = self._sessions[session].pop(owner)
-            queue = self._queues[name]
-            for places in (queue.holders, queue.waiting, queue.asleep):
-                places.pop(owner, None)
-            names[name] = sessions[session] = None
+            queue = self._sessions[session].pop(owner)
+            queue.drop(owner)
+            queues[queue] = sessions[session] = None
             self.changes += 1
-        for name in names:
-            self._give(self._queues[name])
-            self._tidy(name)
+        for queue in queues:
+            self._give(queue)
+            self._tidy(queue)
         for session in sessions:
             self._tidy_session(session)
 
-    def _tidy(self, name: str) -> None:
-        """Forgets a lock that nobody wants."""
-        queue = self._queues[name]
-        if not queue.holders and not queue.waiting and not queue.asleep:
-            del self._queues[name]
+    def _tidy(self, queue: Queue | Barrier) -> None:
+        """Forgets a lock or a barrier that nobody wants."""
+        if not queue.is_wanted:
+            if isinstance(queue, Queue):
+                del self._queues[queue.name]
+            else:
+                del self._barriers[queue.name]
 
     def _tidy_session(self, session: str) -> None:
         """Forgets a session that has nobody."""
@@ -353,8 +388,11 @@ _CHANGES = frozenset(
         "sleep",
         "wake",
         "rouse",
+        "arrive",
+        "abort",
+        "reset",
         "set_event",
         "clear_event",
     }
 )
-_QUESTIONS = frozenset({"token", "place", "news", "contenders", "held", "fence", "count", "event"})
+_QUESTIONS = frozenset({"token", "place", "news", "contenders", "held", "fence", "count", "event", "barrier"})

@@ -30,7 +30,7 @@ from coopy.ground.holding import Alarm
 from coopy.ground.raised import on_failure
 from coopy.sync import boot
 from coopy.sync.claims import ASKS, HOLDS, LOST, OVER, Asker, Claim, Moved, Session
-from coopy.sync.locks import GONE, WAITS
+from coopy.sync.queues import GONE, WAITS
 from coopy.sync.ticks import TICKS_PER_LEASE
 from coopy.sync.timekeeper import CountingSystem, Timekeeper
 from coopy.sync.waits import FOREVER_NS, TAKE, Wait

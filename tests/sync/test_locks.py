@@ -334,8 +334,12 @@ def operate(locks: Any, chance: random.Random, number: int, first: int = 0) -> l
             lambda: [locks.leave(one) for one in locks.contenders(name)[1:2]],
             lambda: locks.sleep(name, next(iter(locks.held().get(name, {"": token}).values())), "news"),
             lambda: locks.wake(name, "news", 1),
+            lambda: locks.arrive(name, f"{session} {each}", session, chance.choice([1, 2, 8]), chance.random() < 0.9, 3),
+            lambda: [locks.drop(one) for one in locks.barrier(name)[0][1:2]],
+            lambda: locks.abort(name, 3),
+            lambda: locks.reset(name),
         ]
-        found.append(chance.choices(calls, [8, 3, 3, 3, 1, 1, 1, 1])[0]())
+        found.append(chance.choices(calls, [8, 3, 3, 3, 1, 1, 1, 1, 6, 1, 1, 4])[0]())
     return found
 
 
@@ -361,6 +365,8 @@ def test_whatever_is_done_a_lock_has_one_holder_and_no_lock_is_free_while_somebo
         assert len(set(tokens)) == len(tokens) and locks._last_token >= largest
         largest = max([largest, *tokens])
         waited = {name: list(queue.waiting) for name, queue in locks._queues.items()}
+        for barrier in locks._barriers.values():
+            assert barrier.is_wanted and len(barrier.waiting) < 3 and not (barrier.broken and barrier.waiting)
         assert set(locks._sessions) == set(locks.ticks._leases), "a session is a lease"
         assert sorted(locks._session_of) == sorted(owner for owners in locks._sessions.values() for owner in owners)
 
