@@ -21,7 +21,7 @@ import pytest
 
 EVERY = "COOPY_CONTRACTS" in os.environ
 """Whether the tests are run as they are, also those that take long."""
-SHORTER = {0.5: 0.1, 1.0: 0.2}
+SHORTER = {0.5: 0.1, 1.0: 0.5}
 """Which limits and pauses, in seconds, tests of locks have instead of those that are longer."""
 SHORTER_BARRIER = {} if EVERY else {"defaultTimeout": 0.4}
 """The same for tests of a barrier: half of it is how late one comes, and a quarter how long the others wait."""
