@@ -114,9 +114,9 @@ class Elector:
         self._free.update(dict.fromkeys(ended))
         return ended
 
-    def claim(self, timekeeper: str, beat: int) -> bool:
+    def claim(self, timekeeper: str, beat: int, anew: bool = True) -> bool:
         """Gives the counting of time to a process; see `Ticks.claim`."""
-        return self._ticks.claim(timekeeper, beat)
+        return self._ticks.claim(timekeeper, beat, anew)
 
     def _won(self, name: str, owner: str, ttl_ns: int) -> Seen:
         is_full = name not in self._locks and len(self._locks) >= self.locks_max

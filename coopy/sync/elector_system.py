@@ -34,8 +34,8 @@ class _Time:
     def tick(self, timekeeper: str, beat: int, elapsed_ns: int) -> object:
         return self._system.tick(timekeeper, beat, elapsed_ns)
 
-    def claim(self, timekeeper: str, beat: int) -> object:
-        return self._system.claim(timekeeper, beat)
+    def claim(self, timekeeper: str, beat: int, anew: bool) -> object:
+        return self._system.claim(timekeeper, beat, anew)
 
     def leads(self) -> bool:
         status = control(self._system).status()

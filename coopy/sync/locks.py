@@ -115,9 +115,9 @@ class Locks:
         self._drop(*[owner for session in ended for owner in self._sessions[session]])
         return ended
 
-    def claim(self, timekeeper: str, beat: int) -> bool:
+    def claim(self, timekeeper: str, beat: int, anew: bool = True) -> bool:
         """Makes a process the timekeeper; see `Ticks.claim`."""
-        return self.ticks.claim(timekeeper, beat)
+        return self.ticks.claim(timekeeper, beat, anew)
 
     # -- for conditions
 

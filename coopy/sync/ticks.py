@@ -125,17 +125,19 @@ class Ticks:
             self.end(key)
         return [key for _, _, key in ended]
 
-    def claim(self, timekeeper: str, beat: int) -> bool:
+    def claim(self, timekeeper: str, beat: int, anew: bool = True) -> bool:
         """Makes a process the timekeeper, and gives every lease its full time again. Returns whether it did.
 
-        Does nothing if that beat is not the newest one: whoever claims says that nothing was counted after it.
+        Does nothing if that beat is not the newest one: whoever claims says that nothing was counted after it. Without ``anew`` leases keep
+        the time that is left of them: to be said by who takes over from a process that has counted until now.
         """
         if beat != self.beat:
             return False
         self.beat += 1
         self.epoch += 1
         self.timekeeper = timekeeper
-        self._leases = {key: (ttl_ns, self.now + ttl_ns) for key, (ttl_ns, _) in self._leases.items()}
+        if anew:
+            self._leases = {key: (ttl_ns, self.now + ttl_ns) for key, (ttl_ns, _) in self._leases.items()}
         return True
 
     @property

@@ -5,9 +5,10 @@ or a claim if that should be so: at once if its node leads, or if there are no o
 than two intervals although something waits for time. That only one of them writes is a matter of economy: `Ticks` is right whoever
 writes what.
 
-It measures from when it saw the newest beat, and never looks at the time of day. A claim gives every lease its full time again, so two
-processes that both take themselves for the one that leads must not take the role from each other for ever: who has lost it claims
-for leading only after it has not led in between.
+It measures from when it saw the newest beat, and never looks at the time of day. A claim gives every lease its full time again, unless
+another one has counted until then: where the leading node is gone, one that has noticed the silence mostly claims first, and the one that
+leads by now, which learns of that a second later, must not make everybody wait once more. Two processes that both take themselves for
+the one that leads must not take the role from each other for ever: who has lost it claims for leading only after it has not led in between.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from coopy.sync.ticks import Count
 
 SILENT_INTERVALS = 2
 """A timekeeper that is well writes one tick an interval, and one may be late."""
+LATE_NS = 100_000_000
+"""A tick comes an interval and a round trip after the one before. If this much is not enough for the round trip, leases last longer."""
 RETRY_NS = 100_000_000
 """What could not be written is tried again ten times a second, as nothing else tells when it could."""
 
@@ -37,7 +40,7 @@ class Counting(Protocol):
         """Records a tick: `Ticks.tick`."""
         ...
 
-    def claim(self, timekeeper: str, beat: int) -> object:
+    def claim(self, timekeeper: str, beat: int, anew: bool) -> object:
         """Records a claim: `Ticks.claim`."""
         ...
 
@@ -62,9 +65,9 @@ class CountingSystem:
         found: object = self._system.change_locks("tick", timekeeper, beat, elapsed_ns)
         return found
 
-    def claim(self, timekeeper: str, beat: int) -> object:
+    def claim(self, timekeeper: str, beat: int, anew: bool) -> object:
         """Records a claim."""
-        found: object = self._system.change_locks("claim", timekeeper, beat)
+        found: object = self._system.change_locks("claim", timekeeper, beat, anew)
         return found
 
     def leads(self) -> bool:
@@ -84,6 +87,8 @@ class Timekeeper:
         self._beat = -1
         self._seen_ns = 0
         """When the newest beat was seen."""
+        self._moves = False
+        """Whether another one was seen before it, so that somebody counts, or did."""
         self._was = False
         """Whether this process has had the role, since it began to lead."""
         self._bell = Alarm()
@@ -116,6 +121,7 @@ class Timekeeper:
             self._beat = -1
             return None
         if count.beat != self._beat:
+            self._moves = self._beat >= 0
             self._beat, self._seen_ns = count.beat, now
         elapsed = now - self._seen_ns
         if count.timekeeper == self.name:
@@ -129,7 +135,8 @@ class Timekeeper:
         self._was = self._was and leads
         silence = SILENT_INTERVALS * count.interval_ns
         if (leads and not self._was) or elapsed > silence:
-            self._system.claim(self.name, count.beat)
+            counts = self._moves and elapsed <= min(silence, count.interval_ns + LATE_NS)
+            self._system.claim(self.name, count.beat, not counts)
             return 0
         # Who leads may change without an action.
         return min(count.interval_ns, silence + 1 - elapsed)

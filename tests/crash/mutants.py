@@ -1877,6 +1877,13 @@ MUTANTS = [
         "tests/sync/test_elector_server.py::test_an_answer_is_sent_at_once_and_not_when_the_client_has_said_that_it_has_the_head",
     ),
     Mutant(
+        "who-leads-takes-over-and-gives-leases-more-time",
+        "coopy/sync/timekeeper.py",
+        "self._system.claim(self.name, count.beat, not counts)",
+        "self._system.claim(self.name, count.beat, True)",
+        "tests/sync/test_timekeeper.py::test_the_node_that_leads_takes_over_from_one_that_counts_and_gives_no_lease_more_time",
+    ),
+    Mutant(
         "a restored state is shown to nobody",
         "coopy/spine/engine.py",
         "        self.renewed(self.machine)\n        return self.machine\n",

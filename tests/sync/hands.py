@@ -44,8 +44,8 @@ class Node:
     def tick(self, timekeeper: str, beat: int, elapsed_ns: int) -> object:
         return self._write("tick", timekeeper, beat, elapsed_ns)
 
-    def claim(self, timekeeper: str, beat: int) -> object:
-        return self._write("claim", timekeeper, beat)
+    def claim(self, timekeeper: str, beat: int, anew: bool) -> object:
+        return self._write("claim", timekeeper, beat, anew)
 
     def _write(self, what: str, *args: Any) -> object:
         if self.cut_off:

@@ -161,6 +161,10 @@ def test_ticks_are_a_system_of_their_own_if_need_be() -> None:
 # -- the small world
 
 
+ANEW, GOES_ON = CLAIMS = -1, -2
+"""In place of what was measured: a claim that gives leases their full time, and one that does not."""
+
+
 class Seen(NamedTuple):
     """What a process knows: whether it has seen the newest beat, and how long ago it saw it."""
 
@@ -176,7 +180,7 @@ class World(NamedTuple):
     timekeeper: str
     processes: tuple[tuple[str, Seen], ...]
     flying: tuple[tuple[str, int], ...]
-    """Who has sent a tick of the newest beat, and how much it measured; -1 for a claim. They come in any order, or never, or twice."""
+    """Who has sent a tick of the newest beat, and how much it measured; or a claim. They come in any order, or never, or twice."""
 
 
 class Small:
@@ -211,12 +215,12 @@ class Small:
             others = world.processes[:place], world.processes[place + 1 :]
             yield world._replace(processes=(*others[0], (name, Seen(True, 0)), *others[1]))
             if seen.newest and len(world.flying) < self.flying_max:
-                for measured in (seen.ago, -1):
+                for measured in (seen.ago, *CLAIMS):
                     yield world._replace(flying=tuple(sorted({*world.flying, (name, measured)})))
         for name, measured in world.flying:
             ticks = self.ticks_of(world)
-            if measured < 0:
-                ticks.claim(name, 0)
+            if measured in CLAIMS:
+                ticks.claim(name, 0, measured == ANEW)
             else:
                 for key in ticks.tick(name, 0, measured):
                     assert ages[key] >= self.lengths[key], f"{key} has ended after {ages[key]} of {self.lengths[key]}: {world}"
@@ -290,7 +294,7 @@ class AnyBeat(Ticks):
 class KeepsTime(Ticks):
     """A claim does not give leases their time again, and takes the slack from them that a tick before it may have needed."""
 
-    def claim(self, timekeeper: str, beat: int) -> bool:
+    def claim(self, timekeeper: str, beat: int, anew: bool = True) -> bool:
         slack = {key: ttl // ticks_module.TICKS_PER_LEASE for key, (ttl, _) in self._leases.items()}
         before = {key: (ttl, max(self.now, deadline - slack[key])) for key, (ttl, deadline) in self._leases.items()}
         claimed = super().claim(timekeeper, beat)

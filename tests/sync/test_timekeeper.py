@@ -93,6 +93,54 @@ def test_the_node_that_leads_by_now_claims_within_an_interval(hand: Hand) -> Non
     assert found == 0 and ticks.timekeeper == "b"
 
 
+@pytest.mark.parametrize("late_s", [0.1, 0.5, 1.0, 1.1])
+def test_the_node_that_leads_takes_over_from_one_that_counts_and_gives_no_lease_more_time(hand: Hand, late_s: float) -> None:
+    ticks = Ticks()
+    one, other = Node("a", ticks, leads=False), Node("b", ticks, leads=False)
+    ticks.begin("lock", 8 * S)
+    run(hand, 2.5, one)
+    assert ticks.timekeeper == "a" and ticks.left_ns("lock") == 8 * S
+    run(hand, 3, other, one)
+    left_ns = ticks.left_ns("lock")
+    assert left_ns < 6 * S
+    hand.now_ns = other.keeper._seen_ns + round(late_s * S)
+    other.led = True
+    other.steps()
+    assert ticks.timekeeper == "b" and ticks.left_ns("lock") == left_ns
+    run(hand, left_ns / S + 0.2, other)
+    assert "lock" not in ticks
+
+
+@pytest.mark.parametrize("late_s", [1.2, 1.9, 2.1])
+def test_the_node_that_leads_after_one_that_counts_no_more_gives_every_lease_its_full_time(hand: Hand, late_s: float) -> None:
+    ticks = Ticks()
+    one, other = Node("a", ticks), Node("b", ticks, leads=False)
+    ticks.begin("lock", 8 * S)
+    run(hand, 3, one, other)
+    hand.now_ns = other.keeper._seen_ns + round(late_s * S)
+    other.led = True
+    other.steps()
+    assert ticks.timekeeper == "b" and ticks.left_ns("lock") == 8 * S
+
+
+def test_a_process_that_has_just_begun_to_look_gives_every_lease_its_full_time(hand: Hand) -> None:
+    ticks = Ticks()
+    one, other = Node("a", ticks), Node("b", ticks)
+    ticks.begin("lock", 8 * S)
+    run(hand, 3, one)
+    other.steps()
+    assert ticks.timekeeper == "b" and ticks.left_ns("lock") == 8 * S
+
+
+def test_a_lease_of_milliseconds_has_its_full_time_after_a_silence(hand: Hand) -> None:
+    ticks = Ticks()
+    one, other = Node("a", ticks), Node("b", ticks, leads=False)
+    ticks.begin("lock", 160_000_000)
+    run(hand, 0.1, other, one)
+    run(hand, 0.06, other)
+    assert ticks.timekeeper == "b" and ticks.left_ns("lock") == 160_000_000
+
+
 def test_two_that_take_themselves_for_the_one_that_leads_do_not_take_the_role_from_each_other_for_ever(hand: Hand) -> None:
     ticks = Ticks()
     one, other = Node("a", ticks), Node("b", ticks)
