@@ -10,6 +10,7 @@ its attributes hold.
       EncodingError           an argument or the state cannot be turned into bytes
       DecodingError           stored bytes name a class or a function that is no longer there
       SystemClosed            the system is closed, or belongs to another process
+      RemoteError             what a method has raised in another process and can't be had here
       DirectoryInUse          another process, or this one, has the directory open
       LockLost                a lock, or a place in its queue, is not this process's any more
       JournalError            the disk refused (also an OSError, with its errno)
@@ -174,6 +175,22 @@ class SystemClosed(CoopyError):
 
     See docs/guides/limits.md.
     """
+
+
+class RemoteError(CoopyError):
+    """A method that another process ran has raised what can't be had here. ``kind`` names its class, ``traceback`` is text.
+
+    The call counts as it does where it was run. See docs/guides/many-processes.md.
+    """
+
+    def __init__(self, kind: str, text: str, traceback: str) -> None:
+        super().__init__(kind, text, traceback)
+        self.kind = kind
+        self.text = text
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}\n\nIn the process that ran it:\n{self.traceback}\n{self.kind}: {self.text}"
 
 
 class LockLost(CoopyError):

@@ -102,6 +102,10 @@ def init_system(
 
         found = role(settings, paths.absolute(_name_of(obj) if basedir is None else basedir))
         kind = partial(ReplicatedSystem, role=found)
+    elif settings.shared:
+        from coopy.replication.shared import SharedSystem
+
+        kind = SharedSystem
     return open_as(kind, obj, basedir, settings)
 
 

@@ -20,7 +20,7 @@ from typing import cast
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File
 from coopy.disk.segment import BLOCK, HEADER, NotWhole, Segment, frames_upto, records_behind
-from coopy.errors import MissingActions, StorageError
+from coopy.errors import DamagedJournal, MissingActions, StorageError
 from coopy.ground import action, paths
 from coopy.ground.storage import Log
 from coopy.past import history
@@ -139,6 +139,35 @@ class Tail:
                 break
         return pages
 
+    def upto(self, index: int) -> list[tuple[int, bytes]]:
+        """Returns what has been written up to an action that surely stands there: first indexes, and records that are joined.
+
+        Raises `MissingActions` if it was pruned meanwhile, and a `DamagedJournal` if it does not stand there.
+        """
+        pages: list[tuple[int, bytes]] = []
+        opened = False
+        while self._last < index:
+            if self._file is None:
+                self._open()
+                opened = True
+            following = self._last + 1
+            data = self._whole_frames(index) if self._file is not None else b""
+            if data:
+                pages.append((following, data))
+                opened = False
+            elif opened:
+                path = directory.segment_path(self._basedir, following)
+                raise DamagedJournal(path, self._offset, following, "another process has written it, and it is not there")
+            else:
+                # It stands in the next segment; or where this one goes on was cut, and written anew.
+                self.close()
+        return pages
+
+    @property
+    def last(self) -> int:
+        """Index of the last action that was read."""
+        return self._last
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
@@ -167,8 +196,8 @@ class Tail:
             pass
         self._file = segment.file
 
-    def _whole_frames(self) -> bytes:
-        """Those that touch at the offset, which moves behind them; or those at the head of the next block."""
+    def _whole_frames(self, upto: int | None = None) -> bytes:
+        """Those that touch at the offset, which moves behind them; or those at the head of the next block. None that holds an action after ``upto``."""
         assert self._file is not None, "it was opened"
         start = self._offset
         next_block = -(-(start + 1) // BLOCK) * BLOCK if start % BLOCK else start
@@ -179,7 +208,7 @@ class Tail:
                 continue
             if head.length > len(data):
                 data = self._file.read(begin, head.length)
-            size, last = frames_upto(data, None)
+            size, last = frames_upto(data, upto)
             if size:
                 self._offset = begin + size
                 if size > BLOCK - begin % BLOCK:  # One longer than a block; the next begins another.

@@ -71,12 +71,16 @@ class DirectoryPlace:
         refuse_foreign(self.calls, self.name)
         self._take_lock()
         with on_failure(self.release):
-            self.manifest = self.begun()
-            sweep(self.calls, self.name)
-            # A process before may have given a file its name, and not have come to make the name durable.
-            self.calls.sync_directory(self.name)
-            self.entries = Digests(self.calls, self.name)
-            self.open_files()
+            self.hold()
+
+    def hold(self) -> None:
+        """Opens what is in the directory, which is locked."""
+        self.manifest = self.begun()
+        sweep(self.calls, self.name)
+        # A process before may have given a file its name, and not have come to make the name durable.
+        self.calls.sync_directory(self.name)
+        self.entries = Digests(self.calls, self.name)
+        self.open_files()
 
     def _take_lock(self) -> None:
         """Locks the directory; waits for another process to leave it. Raises `DirectoryInUse`."""

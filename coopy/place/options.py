@@ -219,6 +219,11 @@ class Settings:
         "Seconds to wait for a directory that another process has open, and is just leaving; 0 refuses at once.",
         _number(0, threading.TIMEOUT_MAX),
     )
+    shared: bool = _on_disk(
+        False,
+        "True, in each of the processes that open the directory: one of them writes, the others send their calls there and read from a "
+        "copy of their own; when it ends, another writes. See docs/guides/many-processes.md.",
+    )
     on_divergence: Literal["report", "refuse"] | Callable[[dict[str, Any]], object] = _here(
         REPORT,
         'What to do when replay gives another state than the live system had (see docs/guides/limits.md). "report": go on with '
@@ -248,7 +253,7 @@ class Settings:
     server: str | None = _of_nodes(None, "URL of a nats-server of your own, with JetStream; by default each node starts one.")
     timeout: float = _of_nodes(
         30.0,
-        "Seconds that a call of a replicated system waits before it raises `Unavailable`, if it was surely not recorded, or "
+        "Seconds that a call of a replicated or shared system waits before it raises `Unavailable`, if it was surely not recorded, or "
         "`OutcomeUnknown`.",
     )
     validation: Literal["warn", "strict", "off"] = _developing(
@@ -339,6 +344,7 @@ class OfDirectories(TypedDict, total=False):
     segment_bytes: int
     create: bool
     wait: float
+    shared: bool
     self_check: bool
 
 

@@ -256,8 +256,9 @@ class Machine:
         decode: Decode,
         where: Callable[[int], str],
         withdrawn: int,
+        is_live: bool = False,
     ) -> bool:
-        """Runs recorded actions; ``following`` is the header after the last of them.
+        """Runs recorded actions; ``following`` is the header after the last of them. With ``is_live`` they are news to this process.
 
         Skips those recorded as withdrawn, and the one whose index is ``withdrawn``. Returns
         whether the last one raised, its recorded outcome is not known, and its method's mark
@@ -290,7 +291,8 @@ class Machine:
             try:
                 if context is not None:
                     decimals.begin(context)
-                self.running = self.replaying = True
+                self.running = True
+                self.replaying = not is_live
                 current.machine = self
                 self.applied = UNSURE
                 for index, header, name, args, recorded in zip(indexes, headers, names, in_turn, outcomes, strict=False):

@@ -536,8 +536,8 @@ MUTANTS = [
     Mutant(
         "a-replay-is-taken-for-live",
         "coopy/spine/machine.py",
-        "            self.running = self.replaying = True\n",
-        "            self.running = True\n",
+        "            self.replaying = not is_live\n",
+        "            self.replaying = False\n",
         "tests/ground/test_replaying.py::test_a_call_is_live_and_a_start_replays_it",
     ),
     Mutant(
@@ -728,7 +728,7 @@ MUTANTS = [
     Mutant(
         "names-of-a-process-before-are-not-synced",
         "coopy/place/directory.py",
-        "            self.calls.sync_directory(self.name)\n",
+        "        self.calls.sync_directory(self.name)\n",
         "",
         "tests/disk/test_refusals.py::test_the_name_of_a_directory_that_was_there_is_made_to_last_as_a_system_is_begun",
     ),

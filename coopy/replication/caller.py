@@ -1,0 +1,241 @@
+"""The half of a process that asks: its connections to who writes in a directory, and what becomes of a question when one ends.
+
+Each thread that asks has a connection of its own meanwhile: it writes, and reads its answer, and no other thread stands between. What
+is asked for is nobody's here; neither is what is done when this process comes to write itself (`Came`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from coopy.errors import OutcomeUnknown, SystemClosed, Unavailable, copy_of
+from coopy.ground.raised import on_failure
+from coopy.replication import local, parcels
+from coopy.replication.parcels import Garbage, Parcel, Splitter, pack
+
+READ_BYTES = 64 * 1024
+"""What is read at once: most answers, whole."""
+IDLE_MAX = 64
+"""So many connections are kept for the next calls; more are closed after their call."""
+FRESH_S = 0.05
+"""A connection over which nothing came for so long is asked for a sign of life before a call is sent over it, as a call that was sent
+can't be taken back. While calls follow each other it costs nothing."""
+LOOK_S = 0.001
+"""While there is no writer a caller looks so soon whether there is one, and then less often, up to LOOK_S_MAX."""
+LOOK_S_MAX = 0.02  # A fifth of the 100 ms in which another process is to write.
+_TIMEVAL = struct.Struct("@ll")
+
+
+class Lost(Exception):
+    """A connection has ended, or was silent for too long (``was_silent``)."""
+
+    def __init__(self, problem: str, was_silent: bool = False) -> None:
+        super().__init__(problem)
+        self.was_silent = was_silent
+
+
+class Came(Exception):
+    """This process has come to write."""
+
+
+class Question:
+    """What is asked: its kind and what is said; then whether it was sent once, and the answer."""
+
+    __slots__ = ("kind", "call", "number", "since", "was_sent", "answer")
+
+    def __init__(self, kind: int, call: bytes, number: int, since: int) -> None:
+        self.kind = kind
+        self.call = call
+        self.number = number
+        self.since = since
+        self.was_sent = False
+        self.answer: Parcel | None = None
+
+
+class Channel:
+    """One connection, used by one thread at a time. Raises `Lost`."""
+
+    def __init__(self, directory: str, name: str, process: bytes, greeting: bytes, timeout_s: float) -> None:
+        """``greeting`` is what a HELLO says. The answer is ``welcome``. Raises `UsageError` if the other side wants none of us."""
+        self._process = process
+        self._splitter = Splitter()
+        self._heard_at = 0.0
+        self._timeout_s = timeout_s
+        try:
+            self._socket = local.connected(directory, name)
+        except OSError as error:
+            raise Lost(f"nobody answers at {name}: {error.strerror}") from error
+        with on_failure(self.close):
+            self.wait_at_most(timeout_s)
+            self._send(pack(parcels.HELLO, 0, 0, greeting, process))
+            (self.welcome,) = self.receive()
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Has what waits give up after so many seconds; 0 for never."""
+        whole = int(seconds)
+        value = _TIMEVAL.pack(whole, int((seconds - whole) * 1_000_000))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+
+    def ask(self, questions: Sequence[Question]) -> None:
+        """Sends what has not been answered, and waits for all answers."""
+        if time.monotonic() > self._heard_at + FRESH_S:
+            self._send(pack(parcels.PING, 0, 0, b"NN", self._process))
+            self.receive()
+        process, sent, waiting = self._process, [], {}
+        for each in questions:
+            if each.answer is None:
+                kind = parcels.AGAIN if each.was_sent and each.kind == parcels.CALL else each.kind
+                sent.append(pack(kind, each.number, each.since, each.call, process))
+                each.was_sent = True
+                waiting[each.number] = each
+        self._send(b"".join(sent))
+        while waiting:
+            for parcel in self.receive():
+                question = waiting.pop(parcel.number, None)
+                if question is not None:
+                    question.answer = parcel
+
+    def receive(self) -> list[Parcel]:
+        """Returns what has come, one at least."""
+        while True:
+            try:
+                data = self._socket.recv(READ_BYTES)
+                if not data:
+                    raise Lost("the connection was closed")
+                found = self._splitter.split(data)
+            except BlockingIOError as error:
+                raise Lost(f"no answer for {self._timeout_s:g} s", was_silent=True) from error
+            except (OSError, Garbage) as error:
+                raise Lost(str(error)) from error
+            if found:
+                self._heard_at = time.monotonic()
+                return found
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except BlockingIOError as error:
+            raise Lost(f"nothing was taken for {self._timeout_s:g} s", was_silent=True) from error
+        except OSError as error:
+            raise Lost(str(error)) from error
+
+    def end(self) -> None:
+        """Has who waits for something wake up. May be called by another thread."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Caller:
+    """The connections of one process to whoever writes in a directory."""
+
+    def __init__(self, directory: str, greet: Callable[[str], bytes], timeout_s: float) -> None:
+        """``greet`` says what a HELLO of a purpose says: "calls" or "news"."""
+        self.directory = directory
+        self.timeout_s = timeout_s
+        self.process = os.urandom(8)
+        self.writer: local.Published | None = None
+        """Who writes, as far as is known."""
+        self._greet = greet
+        self._idle: deque[Channel] = deque()
+        self._numbers = itertools.count(1)
+        self._writes = False
+        self._refusal: BaseException | None = None
+
+    def question(self, kind: int, call: bytes, since: int) -> Question:
+        """Returns what may be asked, with a number of its own."""
+        return Question(kind, call, next(self._numbers), since)
+
+    def connected(self, purpose: str, timeout_s: float) -> Channel:
+        """Returns a connection to who writes now. Raises `Lost`."""
+        try:
+            writer = local.published(self.directory)
+        except OSError as error:
+            raise Lost(str(error)) from error
+        if writer is None:
+            raise Lost("nobody has said that it writes")
+        found = Channel(self.directory, writer.name, self.process, self._greet(purpose), timeout_s)
+        if found.welcome.kind != parcels.WELCOME:
+            found.close()
+            raise Lost("the other side has refused")
+        self.writer = writer
+        return found
+
+    def ask(self, questions: Sequence[Question], timeout_s: float | None = None) -> None:
+        """Asks until all have their answers. Raises `Came`, `Unavailable`, `OutcomeUnknown`, `SystemClosed`."""
+        if timeout_s is None:
+            timeout_s = self.timeout_s
+        deadline = time.monotonic() + timeout_s if timeout_s != self.timeout_s else 0.0
+        look_s = LOOK_S
+        while True:
+            if self._writes:
+                raise Came
+            if self._refusal is not None:
+                raise copy_of(self._refusal)
+            try:
+                self._ask(questions, timeout_s)
+                return
+            except Lost as lost:
+                now = time.monotonic()
+                deadline = deadline or now + (0.0 if lost.was_silent else timeout_s)
+                if lost.was_silent or now >= deadline:
+                    raise self._given_up(questions, lost, timeout_s) from lost
+            time.sleep(look_s)
+            look_s = min(look_s * 2, LOOK_S_MAX)
+
+    def _ask(self, questions: Sequence[Question], timeout_s: float) -> None:
+        try:
+            channel = self._idle.pop()
+        except IndexError:
+            channel = self.connected("calls", timeout_s)
+        with on_failure(channel.close):
+            if timeout_s != self.timeout_s:
+                channel.wait_at_most(timeout_s)
+            channel.ask(questions)
+        if len(self._idle) < IDLE_MAX and timeout_s == self.timeout_s and self._refusal is None:
+            self._idle.append(channel)
+        else:
+            channel.close()
+
+    def _given_up(self, questions: Iterable[Question], lost: Lost, timeout_s: float) -> Exception:
+        """Returns what to raise for questions that have waited too long."""
+        who = f"process {self.writer.pid}" if self.writer is not None else "no process"
+        where = f"{self.directory}: {who} writes there, and has not answered within {timeout_s:g} s ({lost})."
+        if any(each.was_sent and each.answer is None and each.kind == parcels.CALL for each in questions):
+            return OutcomeUnknown(f"{where} The call was sent, and may be recorded yet, once.")
+        return Unavailable(f"{where} Nothing was recorded; call again.")
+
+    def came(self) -> None:
+        """Has everybody who asks know that this process writes now."""
+        self._writes = True
+        self.drop()
+
+    def close(self, why: Exception | None = None) -> None:
+        """Has everybody who asks from now on be told why not: that the system is closed."""
+        closed = SystemClosed(f"the system in {self.directory} is closed. Open it again to use it.")
+        self._refusal = self._refusal or why or closed
+        self.drop()
+
+    def drop(self) -> None:
+        """Closes the connections that are not used."""
+        while True:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                return

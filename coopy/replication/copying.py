@@ -1,0 +1,344 @@
+"""The engine of a process that shares a directory: while another writes, calls are sent there, and the state follows the journal; once this
+process writes, it is the engine of one machine.
+
+Which of the two it is says ``caller``: who sends, or None. It changes once, from the first to the second, with the lock held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, cast
+
+from coopy.errors import CoopyError, MissingActions, UsageError, copy_of
+from coopy.ground import action
+from coopy.ground.running import current
+from coopy.ground.storage import Log, SnapshotStore
+from coopy.past.proxy import codec_of_past
+from coopy.past.trail import Tail
+from coopy.replication import parcels
+from coopy.replication.caller import Caller, Came, Question
+from coopy.replication.followed import Followed
+from coopy.replication.parcels import Parcel, decoded, id_of, ids_in
+from coopy.replication.telling import raised
+from coopy.spine.calling import Call, answering
+from coopy.spine.engine import CHUNK, Engine, with_lock
+from coopy.spine.machine import NOTHING_FOLLOWS, MissingName
+from coopy.spine.methods import Function, Method, has_unlocked_reads, method_for
+from coopy.spine.replay import Progress
+from coopy.spine.section import Section
+from coopy.values.codec import Codec, decode_joined
+
+__coopy_inside__ = True  # See `coopy.spine.calling`.
+
+
+class Forwarded:
+    """A call that another process has sent; see `coopy.spine.calling.Call`."""
+
+    __slots__ = ("what", "args", "kwargs", "value", "error", "data")
+
+    what: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        """The call as it lies in the journal, with its id."""
+        self.what = None
+        self.args, self.kwargs = (), {}
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+
+class Shared(Engine):
+    """An engine that sends, or writes. ``tail`` makes what reads a journal behind an action."""
+
+    __slots__ = ("caller", "stopped", "_tail_after", "_tail", "_marks")
+
+    def __init__(
+        self,
+        log: Log,
+        snapshots: SnapshotStore,
+        codec: Codec,
+        secret: bytes,
+        caller: Caller | None,
+        tail_after: Callable[[int], Tail],
+    ) -> None:
+        super().__init__(log, snapshots, codec, secret)
+        self.caller = caller
+        self.stopped: Exception | None = None
+        """Why the copy goes on no more: each read is told."""
+        self._tail_after = tail_after
+        self._tail: Tail | None = None
+        self._marks: dict[str, Method] = {}
+
+    @property
+    def is_alone(self) -> bool:  # type: ignore[override]
+        """Whether what is interrupted here can be withdrawn here."""
+        return self.caller is None
+
+    def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
+        if self.caller is None:
+            super().start(progress, loading)
+        else:
+            self._start_copy(progress, loading)
+
+    @with_lock
+    def _start_copy(self, progress: Progress | None, loading: Progress | None) -> None:
+        machine = self._rebuild(progress, loading)
+        self._is_seen_at_once = has_unlocked_reads(type(machine.domain))
+        if machine.version != machine.migration.version:
+            raise UsageError(
+                f"the process that writes has version {machine.version} of {type(machine.domain).__qualname__}, and this one "
+                f"version {machine.migration.version}. Nothing was opened. End the processes of the older version first."
+            )
+
+    # -- sending
+
+    def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
+        """Sends a call to the process that writes, and returns what it has returned; once this process writes, runs it.
+
+        Raises what the method raises; `EncodingError` and `Unavailable` if nothing was recorded; and `OutcomeUnknown`
+        if that can't be known in time.
+        """
+        caller = self.caller
+        if caller is None:
+            return super().call(method, args, kwargs, wait)
+        if current.machine is self.machine:
+            return self._returned(method.function(self.machine.domain, *args, **kwargs))
+        data = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)[0]
+        question = caller.question(parcels.CALL, data, self.log.last)
+        try:
+            caller.ask((question,))
+        except Came:
+            return self._done_here(question, caller, method, args, kwargs)
+        return self._answer(cast(Parcel, question.answer))
+
+    def _answer(self, answer: Parcel) -> Any:
+        """Returns the value of an answer, or raises what it tells of. The next read sees the action."""
+        if answer.position > self.log.last:
+            self.promise(answer.position)
+        _, args, _ = decoded(self._codec, answer.call)
+        if answer.kind == parcels.VALUE:
+            return args[0]
+        raise raised(self._codec, args[0])
+
+    def _done_here(
+        self, question: Question, caller: Caller, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Makes a call here that was to be sent, unless who wrote before has recorded it."""
+        index = self.recorded(id_of(caller.process, question.number), question.since) if question.was_sent else 0
+        if index:
+            return self.outcome_of(index)
+        return super().call(method, args, kwargs)
+
+    def begin_all(self, calls: Sequence[Call]) -> Any:
+        """Sends calls in order, and answers reads among them. Returns what is to be `settled`."""
+        caller = self.caller
+        if caller is None:
+            return super().begin_all(calls)
+        begun: list[tuple[Call, Question | None]] = []
+        for call in calls:
+            question = None
+            # The caller of this call is told what it raises, and the others are sent all the same.
+            with answering(call):
+                if isinstance(call.what, Method):
+                    method: Method = call.what
+                    data = self._codec.encode_call(method.name, call.args, call.kwargs, method.parameters, self.machine)[0]
+                    question = caller.question(parcels.CALL, data, self.log.last)
+                elif call.what is not None:
+                    call.value = self.read(call.what, call.args, call.kwargs)
+            begun.append((call, question))
+        return begun
+
+    def settled(self, begun: Any, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
+        caller = self.caller
+        if not isinstance(begun, list):
+            yield from super().settled(begun, calls)
+            return
+        sent = [(call, question) for call, question in begun if question is not None]
+        failure: BaseException | None = None
+        try:
+            if sent and caller is not None:
+                caller.ask([question for _, question in sent])
+        except Came:
+            pass
+        except CoopyError as error:
+            failure = error
+        for call, question in sent:
+            with answering(call):
+                if question.answer is not None:
+                    call.value = self._answer(question.answer)
+                elif failure is not None:
+                    raise failure
+                else:
+                    call.value = self._done_here(question, cast(Caller, caller), call.what, call.args, call.kwargs)
+        failure = None
+        yield calls
+
+    # -- the copy
+
+    @with_lock
+    def promise(self, index: int) -> None:
+        """Has the next read see an action."""
+        if self.caller is not None:
+            cast(Followed, self.log).promise(index)
+
+    @with_lock
+    def follow(self, index: int, outcome: int = action.UNKNOWN) -> None:
+        """Brings the copy to an action that stands in the journal and has ended: so, if the journal does not say how."""
+        log = self.log
+        if self.caller is None or log.settled < 0:
+            return
+        self._current()
+        if index <= log.last:
+            return
+        if self._tail is None or self._tail.last != log.last:
+            self.forget_tail()
+            self._tail = self._tail_after(log.last)
+        try:
+            withdrawn = self._apply(self._tail.upto(index), outcome)
+        except MissingActions:
+            # They were pruned: a snapshot has them.
+            cast(Followed, log).advance(index)
+            self._rebuild()
+        else:
+            cast(Followed, log).advance(index)
+            if withdrawn:
+                self._rebuild(withdrawn=index)
+        self.instant = max(self.instant, action.instant_of(self.machine.header))
+        self._tell()
+
+    def _apply(self, pages: list[tuple[int, bytes]], outcome: int) -> bool:
+        """Runs recorded actions behind the copy. Returns whether the last one is to be withdrawn."""
+        machine, log = self.machine, self.log
+        batches = [decode_joined(data) for _, data in pages]
+        last = NOTHING_FOLLOWS[:-1] + bytes([outcome])
+        withdrawn = False
+        for place, batch in enumerate(batches):
+            following = batches[place + 1][0][0] if place + 1 < len(batches) else last
+            withdrawn = machine.replay(*batch, following, self._codec.decode_call, log.where, 0, True)
+        return withdrawn
+
+    def forget_tail(self) -> None:
+        """Closes the file that is read from."""
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
+
+    def _see_what_was_promised(self) -> None:
+        log = self.log
+        if self.stopped is not None:
+            raise copy_of(self.stopped)
+        if log.settled > log.last and current.machine is not self.machine:
+            self.follow(log.settled)
+
+    def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
+        if self.caller is not None:
+            self._see_what_was_promised()
+        return super().read(function, args, kwargs, wait)
+
+    def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.caller is not None:
+            self._see_what_was_promised()
+        return super().read_unlocked(function, args, kwargs)
+
+    def sync(self, timeout_s: float | None) -> None:
+        """Has the next read see all that was answered anywhere before. Raises `Unavailable`."""
+        caller = self.caller
+        if caller is None or current.machine is self.machine:
+            return
+        question = caller.question(parcels.WHERE, b"NN", self.log.last)
+        try:
+            caller.ask((question,), timeout_s)
+        except Came:
+            return
+        self.promise(cast(Parcel, question.answer).position)
+
+    # -- coming to write
+
+    @with_lock
+    def take_over(self, log: Log, snapshots: SnapshotStore) -> None:
+        """Goes on as the one that writes: with the journal, and what stands in it behind the copy."""
+        caller = self.caller
+        assert caller is not None, "a process comes to write once"
+        machine, before = self.machine, self.log
+        self.log, self._snapshots = log, snapshots
+        withdrawn = False
+        if machine.applied != before.last:
+            self.caller = None
+            self._rebuild()
+        elif machine.applied < log.last:
+            pages = [(first, bytes(data)) for first, data in log.read(machine.applied)]
+            withdrawn = self._apply(pages, action.UNKNOWN)
+        self.caller = None
+        if withdrawn:
+            self._rebuild(withdrawn=log.last)
+        self.instant = max(self.instant, action.instant_of(self.machine.header))
+        self.forget_tail()
+        self._tell()
+        caller.came()
+
+    # -- what others have sent
+
+    @with_lock
+    def take(self, forwarded: Sequence[Forwarded]) -> int:
+        """Runs calls that others have sent, in order, and appends them. Returns the index of the last action."""
+        section = self._section = Section(self, self._codec, self._is_seen_at_once)
+        try:
+            rest = iter(forwarded)
+            while chunk := list(islice(rest, CHUNK)):
+                self._decode(chunk)
+                self._begin_each(cast("list[Call]", chunk), [each.data for each in chunk], section)
+        finally:
+            self._end_section(section)
+        return self.log.last
+
+    def _decode(self, forwarded: Sequence[Forwarded]) -> None:
+        for each in forwarded:
+            # Its caller is told; the others are run.
+            with answering(each):
+                name, each.args, each.kwargs = decoded(self._codec, each.data, self.machine.domain)
+                each.what = self._mark(name)
+
+    def _mark(self, name: str) -> Method:
+        found = self._marks.get(name)
+        if found is None:
+            try:
+                function = self.machine.methods[name]
+            except MissingName:
+                cls = type(self.machine.domain).__qualname__
+                raise AttributeError(f"{cls!r} has no method {name!r} in the process that writes") from None
+            found = self._marks[name] = method_for(name, function, ())
+        return found
+
+    def recorded(self, one: bytes, after: int) -> int:
+        """Returns the index of the action that has an id, if it stands behind another; 0 if none has. Raises `MissingActions`."""
+        log = self.log.reader()
+        try:
+            for _, data in log.read(after):
+                if one in bytes(data):
+                    for found, index in ids_in(bytes(data)):
+                        if found == one:
+                            return index
+        finally:
+            log.close()
+        return 0
+
+    def outcome_of(self, index: int) -> Any:
+        """Returns what an action has returned, or raises what it has raised: by running it once more, on a copy of the state before it."""
+        self.settle(index)
+        cls = type(self.machine.domain)
+        machine = self.past(index - 1, None, 0, *codec_of_past(cls))
+        log = self.log.reader()
+        try:
+            headers, names, arguments = decode_joined(next(iter(log.read(index - 1)))[1])
+        finally:
+            log.close()
+        place = next(place for place, args in enumerate(arguments) if args is not None)
+        name, args = names[place], arguments[place]
+        kwargs: dict[str, Any] = {}
+        if name is None:
+            name, args, *rest = self._codec.decode_call(args, None, machine.domain)
+            kwargs = rest[0] if rest else {}
+        return machine.apply(headers[place][-action.HEADER.size :], machine.methods[name], args, kwargs)

@@ -1,0 +1,238 @@
+"""The door of a directory: connections of this user's processes, and one thread that takes what they send.
+
+Whoever is another user, says nothing, sends what is no parcel, or does not read its answers is let go, and the others are served. Which
+parcels there are is nobody's here: they are given to `Serving`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import selectors
+import socket
+import threading
+from collections import deque
+
+from coopy.errors import CoopyError
+from coopy.ground.log import error as log_error
+from coopy.ground.raised import last_resort
+from coopy.replication.local import Listening, is_ours
+from coopy.replication.parcels import NOBODY, Garbage, Parcel, Splitter
+from coopy.replication.serving import Serving
+
+READ_BYTES = 256 * 1024
+"""What is read of one connection before the others have their turn."""
+UNREAD_BYTES_MAX = 64 * 1024 * 1024
+"""A peer that leaves more of its answers unread is let go."""
+PEERS_MAX = 4096
+"""So many connections there are at most, and no more than half of the files that the process may open."""
+ACCEPTED_AT_ONCE = 64
+"""So many are accepted before those that are there have their turn."""
+
+
+class Visitor:
+    """A connection. A `coopy.replication.serving.Peer`."""
+
+    def __init__(self, door: Door, connection: socket.socket) -> None:
+        self.process = NOBODY
+        self.socket = connection
+        self.is_open = True
+        self._door = door
+        self._splitter = Splitter()
+        # Guards what was not sent yet: two threads send.
+        self._lock = threading.Lock()
+        self._unsent: deque[bytes] = deque()
+        self._unsent_bytes = 0
+
+    def read(self) -> list[Parcel]:
+        """Returns what has come; nothing from one that has gone, or sends garbage."""
+        try:
+            data = self.socket.recv(READ_BYTES)
+            if data:
+                return self._splitter.split(data)
+        except BlockingIOError:
+            return []
+        except (OSError, Garbage):
+            pass
+        self._door.forget(self)
+        return []
+
+    def send(self, data: bytes) -> None:
+        with self._lock:
+            if not self.is_open:
+                return
+            if not self._unsent:
+                try:
+                    sent = self.socket.send(data)
+                except BlockingIOError:
+                    sent = 0
+                except OSError:
+                    return  # The thread that takes finds out.
+                if sent == len(data):
+                    return
+                data = data[sent:]
+            self._unsent.append(data)
+            self._unsent_bytes += len(data)
+            if self._unsent_bytes > UNREAD_BYTES_MAX:
+                self._unsent.clear()
+                with contextlib.suppress(OSError):
+                    self.socket.shutdown(socket.SHUT_RDWR)
+                return
+        self._door.has_unsent(self)
+
+    def flush(self) -> bool:
+        """Sends what was not sent yet. Returns whether nothing is left."""
+        with self._lock:
+            while self._unsent:
+                data = self._unsent[0]
+                try:
+                    sent = self.socket.send(data)
+                except BlockingIOError:
+                    return False
+                except OSError:
+                    self._unsent.clear()
+                    return True
+                self._unsent_bytes -= sent
+                if sent < len(data):
+                    self._unsent[0] = data[sent:]
+                    return False
+                self._unsent.popleft()
+            return True
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            self.is_open = False
+            self._unsent.clear()
+            self.socket.close()
+
+
+class Door:
+    """Lets others in."""
+
+    def __init__(self, listening: Listening, serving: Serving) -> None:
+        self._listening = listening
+        self._serving = serving
+        self._visitors: dict[int, Visitor] = {}
+        self._unsent: deque[Visitor] = deque()
+        self._ending = False
+        self._bell, self._ringer = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ringer.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listening.socket, selectors.EVENT_READ, None)
+        self._selector.register(self._bell, selectors.EVENT_READ, self)
+        self._peers_max = min(PEERS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._thread = threading.Thread(target=self._serve, name="coopy door", daemon=True)
+
+    def open(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Takes nothing any more. What was taken is dealt with. To be followed by `let_go`."""
+        self._ending = True
+        self._ring()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._listening.close()
+
+    def let_go(self) -> None:
+        """Closes the connections."""
+        for visitor in list(self._visitors.values()):
+            visitor.flush()
+            visitor.close()
+        self._visitors.clear()
+        self.drop()
+
+    def drop(self) -> None:
+        """Closes what this process has of it: also in a forked child, where it is the parent's."""
+        self._selector.close()
+        self._listening.socket.close()
+        for each in (self._bell, self._ringer, *(visitor.socket for visitor in list(self._visitors.values()))):
+            each.close()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):
+            self._ringer.send(b"\0")
+
+    def has_unsent(self, visitor: Visitor) -> None:
+        """Sends the rest as soon as there is room."""
+        self._unsent.append(visitor)
+        self._ring()
+
+    def _serve(self) -> None:
+        while not self._ending:
+            # Whatever is raised in one round, the others are served.
+            with last_resort(self._not_served):
+                self._round()
+
+    def _not_served(self, error: Exception) -> None:
+        if not self._ending:
+            log_error("a call of another process could not be served: %r", error)
+
+    def _round(self) -> None:
+        asked: list[tuple[Visitor, Parcel]] = []
+        for key, events in self._selector.select():
+            visitor = key.data
+            if visitor is None:
+                self._accept()
+            elif visitor is self:
+                with contextlib.suppress(OSError):
+                    self._bell.recv(READ_BYTES)
+            else:
+                if events & selectors.EVENT_WRITE and visitor.flush():
+                    self._watch(visitor, selectors.EVENT_READ)
+                if events & selectors.EVENT_READ:
+                    asked += [(visitor, parcel) for parcel in visitor.read()]
+        while self._unsent:
+            visitor = self._unsent.popleft()
+            if visitor.is_open:
+                self._watch(visitor, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        if asked:
+            self._serving.take(asked)
+
+    def _watch(self, visitor: Visitor, events: int) -> None:
+        with contextlib.suppress(KeyError, ValueError, OSError):
+            self._selector.modify(visitor.socket, events, visitor)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                connection, _address = self._listening.socket.accept()
+            except OSError:
+                return  # There is none; or no file for one more, and the others go on.
+            try:
+                connection.setblocking(False)
+                is_ours_ = is_ours(connection)
+            except OSError:
+                is_ours_ = False
+            if not is_ours_:
+                connection.close()
+                continue
+            if len(self._visitors) >= self._peers_max and not self._made_room():
+                connection.close()
+                continue
+            visitor = Visitor(self, connection)
+            self._visitors[id(visitor)] = visitor
+            self._selector.register(connection, selectors.EVENT_READ, visitor)
+
+    def _made_room(self) -> bool:
+        """Lets the oldest go of those that have not said who they are. Returns whether there was one."""
+        for visitor in self._visitors.values():
+            if visitor.process == NOBODY:
+                self.forget(visitor)
+                return True
+        return False
+
+    def forget(self, visitor: Visitor) -> None:
+        """Closes a connection. In the thread that takes."""
+        self._visitors.pop(id(visitor), None)
+        with contextlib.suppress(KeyError, ValueError, OSError):
+            self._selector.unregister(visitor.socket)
+        visitor.close()
+        with contextlib.suppress(CoopyError):
+            self._serving.leave(visitor)

@@ -1,0 +1,147 @@
+"""What processes that share a directory send to each other: frames of a journal, whose bodies are calls.
+
+    index    of the frame: the number of the request, the same in its answer; of what answers nothing, 0
+    synced   of the frame: a position in the journal. Of a request, the index that its sender knows; of an answer, the one that the next
+             read of its caller must see
+    prefix   of the record: kind (1 byte), the id of the caller's process (8 bytes), 4 bytes of zeros
+    call     of the record: what is said. Of a CALL it is what will lie in the journal, of all else a call whose name says nothing
+
+A call that was forwarded lies in the journal with its id: behind its two objects stand opcodes that leave nothing,
+
+    SHORT_BINBYTES 16 <process, 8 bytes> <number, 8 bytes, little-endian> POP
+
+Bytes in, bytes out: no socket is known here, and nothing is decoded but by `decoded`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from coopy.disk import frame
+from coopy.ground.record import AMENDMENT_BYTES, PREFIX_BYTES
+from coopy.values.codec import RECORD_BYTES_MAX, Codec, decode_joined
+
+FORMAT = 1
+"""Of what is sent. Processes of different formats don't understand each other."""
+HELLO, CALL, AGAIN, READ, WHERE, CONTROL, PING = range(1, 8)
+"""What a follower sends: who it is; a call; one that it has sent before; a read for a process without a copy; a question for the newest index;
+what a control asks for; and whether anybody is there."""
+WELCOME, VALUE, RAISED, REFUSED, NEWS = range(0x41, 0x46)
+"""What the writer sends: that a follower may begin; what a call has returned, or has raised; that a call was surely not recorded; how far
+all is settled."""
+
+_PREFIX = struct.Struct("<B8s4x")
+assert _PREFIX.size == PREFIX_BYTES, "a prefix is what a journal expects"
+_NUMBER = struct.Struct("<Q")
+ID_BYTES = 16  # Those of a process, which are drawn, and its number of the call.
+_ID_HEAD, _POP = b"C\x10", b"0"
+ID_PART = len(_ID_HEAD) + ID_BYTES + len(_POP)
+"""So many bytes a record is longer that has an id."""
+NOBODY = bytes(8)
+_PREFIX_AT = frame.HEAD.size
+_CALL_AT = frame.HEAD.size + PREFIX_BYTES
+
+
+class Garbage(Exception):
+    """Bytes are not those of a parcel."""
+
+
+class Parcel(NamedTuple):
+    """What was sent at once: not decoded yet."""
+
+    kind: int
+    process: bytes
+    number: int
+    position: int
+    call: bytes
+
+
+def pack(kind: int, number: int, position: int, call: bytes, process: bytes = NOBODY) -> bytes:
+    """Returns the bytes of a parcel."""
+    return frame.pack(_PREFIX.pack(kind, process) + call, number, position)
+
+
+def said(codec: Codec, *what: Any) -> bytes:
+    """Returns values as the call of a parcel. Raises `EncodingError`, which names a value by its place."""
+    return codec.encode_call("", what, {}, tuple(f"value {place}" for place in range(len(what))))[0]
+
+
+def decoded(codec: Codec, call: bytes, domain: object = None) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """Returns the name and the arguments of a call. Raises `DecodingError`."""
+    _, (name,), (args,) = decode_joined(b"C\x0d" + bytes(PREFIX_BYTES) + call)
+    if name is not None:
+        return name, args, {}
+    name, args, *rest = codec.decode_call(args, None, domain)
+    return name, args, rest[0] if rest else {}
+
+
+class Splitter:
+    """Makes parcels of bytes as they come in."""
+
+    __slots__ = ("_rest", "_needed")
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._needed = 0
+        """So many bytes there must be before the next parcel can be whole."""
+
+    def split(self, data: bytes) -> list[Parcel]:
+        """Returns the parcels that are whole by now. Raises `Garbage`."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._needed:
+                return []
+            data = bytes(self._rest)
+        found: list[Parcel] = []
+        offset = 0
+        self._needed = 0
+        while len(data) - offset >= frame.HEAD.size:
+            first, second, size, number, position = frame.HEAD.unpack_from(data, offset)
+            if (first, second) != frame.HEAD_FIRST or not AMENDMENT_BYTES <= size <= RECORD_BYTES_MAX:
+                raise Garbage("this is no parcel")
+            end = offset + size + frame.OVERHEAD
+            if end > len(data):
+                self._needed = end - offset
+                break
+            kind, process = _PREFIX.unpack_from(data, offset + _PREFIX_AT)
+            found.append(Parcel(kind, process, number, position, data[offset + _CALL_AT : end - frame.END_BYTES]))
+            offset = end
+        if found and zlib.crc32(memoryview(data)[:offset], frame.SEED) != frame.SEED:
+            raise Garbage("a checksum does not match")
+        self._rest = bytearray(data[offset:]) if offset < len(data) else bytearray()
+        return found
+
+
+# -- the id of a call
+
+
+def id_of(process: bytes, number: int) -> bytes:
+    """Returns the id of a call: which process has forwarded it, and as which."""
+    return process + _NUMBER.pack(number)
+
+
+def with_id(call: bytes, process: bytes, number: int) -> bytes:
+    """Returns a call as it lies in a journal if it was forwarded."""
+    return b"".join((call, _ID_HEAD, process, _NUMBER.pack(number), _POP))
+
+
+def id_in(record: bytes) -> bytes | None:
+    """Returns the id of the call in a record; None if it has none."""
+    if record[-1:] == _POP and record[-ID_PART : -ID_PART + len(_ID_HEAD)] == _ID_HEAD:
+        return record[-ID_PART + len(_ID_HEAD) : -1]
+    return None
+
+
+def ids_in(frames: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yields the ids of the calls in frames that touch, each with the index of its action. They are whole."""
+    offset = 0
+    while (found := frame.head(frames, offset)) is not None:
+        if not found.is_amendment:
+            for index, record in enumerate(found.records(frames, offset), found.first):
+                one = id_in(record)
+                if one is not None:
+                    yield one, index
+        offset += found.length

@@ -1,0 +1,375 @@
+"""Opens and closes a system whose directory several processes share: one of them writes, and another as soon as that one ends.
+
+Whoever gets the directory's lock writes, and answers at a socket of the directory; the others ask there, and follow the journal. docs/design/024-shared.md
+says who writes what, and what is true after each death.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from coopy.control import Control
+from coopy.disk import directory, dirlock, manifest
+from coopy.disk.digests import Digests
+from coopy.disk.dirlock import DirectoryLock
+from coopy.disk.fs import Calls
+from coopy.disk.snapshots import DiskSnapshots
+from coopy.errors import DirectoryInUse, ForeignDirectory, Unavailable, UsageError
+from coopy.ground import log
+from coopy.ground.log import Bar
+from coopy.ground.raised import last_resort, on_failure, told_as
+from coopy.ground.storage import Log, SnapshotStore
+from coopy.past.trail import Tail
+from coopy.place.directory import DirectoryPlace, not_opened, refuse_foreign
+from coopy.place.options import Settings
+from coopy.replication import local, parcels
+from coopy.replication.caller import LOOK_S, LOOK_S_MAX, Caller, Channel, Lost
+from coopy.replication.copying import Shared
+from coopy.replication.door import Door
+from coopy.replication.followed import Followed, Shown
+from coopy.replication.local import Listening
+from coopy.replication.parcels import decoded, said
+from coopy.replication.serving import NEWS, Serving
+from coopy.spine.engine import Engine, say_nothing
+from coopy.spine.replay import Progress
+from coopy.system import System
+from coopy.values.codec import Codec
+
+WRITER, FOLLOWER = "writer", "follower"
+LOADING_S = 1.0
+"""A writer that has just taken the directory has said so within this, however large its state is."""
+
+
+class SharedPlace(DirectoryPlace):
+    """The directory of a shared system: taken to write, or to follow who writes."""
+
+    is_alone = False
+
+    def __init__(self, basedir: str, cls: type, settings: Settings, *, calls: Calls | None = None) -> None:
+        super().__init__(basedir, cls, settings, calls=calls)
+        self._timeout_s = settings.timeout
+        self._wait_s = settings.wait
+        self.caller = Caller(basedir, self._greeting, settings.timeout)
+        self._codec = Codec(cls)
+        self.listening: Listening | None = None
+        """Where this process answers, if it writes."""
+        self.news: Channel | None = None
+        """Over which this process is told what is settled, if it follows."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process has the directory's lock."""
+        return self.listening is not None
+
+    def _greeting(self, purpose: str) -> bytes:
+        return said(self._codec, parcels.FORMAT, self.manifest.system, purpose)
+
+    def take(self, grown: Callable[[int], None] | None = None) -> None:
+        """Takes the directory, or connects to who has it; see `Place.take`. Raises `Unavailable` if that one does not answer."""
+        self._grown = grown
+        directory.make(self.calls, self.name)
+        with contextlib.suppress(ForeignDirectory):
+            refuse_foreign(self.calls, self.name)
+        # Between the two looks of it another process may have begun a system.
+        refuse_foreign(self.calls, self.name)
+        began = time.monotonic()
+        look_s = LOOK_S
+        while not self.took_lock():
+            found = self._followed_at_once()
+            if found:
+                return
+            waited_s = time.monotonic() - began
+            if waited_s > max(self._wait_s, LOADING_S) and not self._is_shared():
+                self._take_lock()  # Says who has it.
+                break
+            if waited_s > self._timeout_s:
+                raise Unavailable(
+                    f"{self.name}: the process that writes has not answered for {self._timeout_s:g} s. Nothing was opened."
+                )
+            time.sleep(look_s)
+            look_s = min(look_s * 2, LOOK_S_MAX)
+        with on_failure(self.release):
+            self.hold()
+
+    def took_lock(self) -> bool:
+        """Takes the lock, if nobody has it. Returns whether this process has it now."""
+        try:
+            DirectoryLock(self.name, self._know)
+        except DirectoryInUse:
+            self._lock = None
+            return False
+        return True
+
+    def _is_shared(self) -> bool:
+        """Whether who has the directory has opened it to be shared."""
+        found = local.published(self.name)
+        return found is not None and found.pid == dirlock.holder(self.name)
+
+    def _followed_at_once(self) -> bool:
+        """Connects to who writes, if somebody does. Returns whether it has answered."""
+        found = manifest.read(self.calls, self.name)
+        if found is None:
+            return False
+        self.manifest = found
+        try:
+            self.news = self.caller.connected(NEWS, self._timeout_s)
+        except Lost as lost:
+            if lost.was_silent:
+                raise Unavailable(f"{self.name}: {lost} from the process that writes. Nothing was opened.") from lost
+            return False
+        with on_failure(self.release):
+            last = self.news.welcome.position
+            self.entries = Digests(self.calls, self.name)
+            self.log = Followed(self.calls, self.name, found.system, last)  # type: ignore[assignment]
+            self.snapshots = Shown(DiskSnapshots(self.calls, self.name, found.system), self.log)  # type: ignore[arg-type]
+        return True
+
+    def hold(self) -> None:
+        # Before anything is loaded: who comes meanwhile knows that the directory is shared, and waits.
+        self.listening = Listening(self.name)
+        super().hold()
+
+    def stay_deterministic(self) -> None:
+        if self.writes:
+            super().stay_deterministic()
+
+    def delivers(self) -> bool:
+        return self.writes
+
+    def abandon(self) -> None:
+        log = getattr(self, "log", None)
+        if log is not None:
+            log.abandon()
+
+    def release(self) -> None:
+        self.caller.close()
+        if self.news is not None:
+            self.news.end()
+        if self.listening is not None:
+            self.listening.close()
+            if self._lock is not None and self._lock.pid == os.getpid():
+                self.listening.remove()
+        super().release()
+
+
+class SharedSystem(System):
+    """A system in a directory that several processes share."""
+
+    engine: Shared
+    place: SharedPlace
+
+    def __init__(self, obj: Any, basedir: str, settings: Settings, *, calls: Calls | None = None) -> None:
+        if settings.check:
+            raise UsageError(
+                "check=True: looks after a system of one process. Nothing was opened. Leave it out, or shared=True."
+            )
+        cls = obj if isinstance(obj, type) else type(obj)
+        self._serving: Serving | None = None
+        self._door: Door | None = None
+        self._follower: threading.Thread | None = None
+        place = SharedPlace(basedir, cls, settings, calls=calls)
+        super().__init__(obj, place, settings, partial(_engine, place), SharedControl)
+
+    @property
+    def role(self) -> str:
+        """Whether this process writes: "writer", or "follower"."""
+        return WRITER if self.engine.caller is None else FOLLOWER
+
+    def start(self, progress: Progress | None) -> None:
+        if self.place.writes:
+            super().start(progress)
+            with on_failure(self.abandon):
+                self._serve()
+            return
+        self._be_quiet()
+        bar = Bar(f"restoring {os.path.basename(self.basedir)}")
+        try:
+            with told_as(not_opened, self.basedir), on_failure(self.abandon):
+                self.engine.start(progress or bar, None if progress else bar.loading)
+                self._code = self.engine.machine.code
+        finally:
+            bar.finish()
+        self._follow_on()
+
+    def _be_quiet(self) -> None:
+        """Says nothing of the state: the process that writes does."""
+        engine = self.engine
+        engine.last_look = engine.said_with_snapshot = say_nothing
+
+    def status(self) -> dict[str, Any]:
+        """See `SharedControl.status`."""
+        writer = self.place.caller.writer
+        pid = os.getpid() if self.role == WRITER else None if writer is None else writer.pid
+        return {**super().status(), "role": self.role, "writer": pid}
+
+    # -- following
+
+    def _follow_on(self) -> None:
+        """Starts the thread that listens to who writes."""
+        myself = weakref.ref(self)
+        thread = threading.Thread(target=_follow, args=(myself,), name=f"coopy follower {self.basedir}", daemon=True)
+        thread.start()
+        self._follower = thread
+
+    def listen(self) -> bool:
+        """Waits for news, and brings the copy there. Returns False if there will be none from this writer."""
+        news = self.place.news
+        if news is None:
+            return False
+        try:
+            parcel = news.receive()[-1]
+        except Lost:
+            return False
+        outcome = decoded(self.engine._codec, parcel.call)[1][0]
+        if parcel.kind == parcels.NEWS:
+            self.engine.follow(parcel.position, outcome)
+        return True
+
+    def succeed(self) -> None:
+        """Finds who writes after the one that has ended: this process, if it gets the lock."""
+        place = self.place
+        if place.news is not None:
+            place.news.close()
+            place.news = None
+        look_s = LOOK_S
+        while not self._closing:
+            if place.took_lock():
+                # It must not write without the lock.
+                with on_failure(self.abandon):
+                    self._take_over()
+                return
+            try:
+                news = place.caller.connected(NEWS, place._timeout_s)
+            except Lost:
+                time.sleep(look_s)
+                look_s = min(look_s * 2, LOOK_S_MAX)
+                continue
+            place.news = news
+            news.wait_at_most(0)
+            self.engine.follow(news.welcome.position, decoded(self.engine._codec, news.welcome.call)[1][1])
+            return
+
+    def stopped(self, error: Exception) -> None:
+        """Takes no more calls, as the copy can't go on."""
+        if not self._closing:
+            log.error("%s: this process takes no more calls: %s", self.basedir, error)
+        self._closing = True
+        self.engine.stopped = error
+        self.place.caller.close(error)
+        self.place.abandon()
+
+    def _take_over(self) -> None:
+        place, engine = self.place, self.engine
+        before = place.log
+        place.hold()
+        engine.take_over(place.log, place.snapshots)
+        before.abandon()
+        self._proof.begin(engine)
+        self._delivery.look()
+        self._serve()
+
+    def _serve(self) -> None:
+        """Answers others from now on."""
+        listening = self.place.listening
+        assert listening is not None, "who writes listens"
+        serving = Serving(self.engine, self.engine._codec, self.place.manifest.system, self._controlled)
+        door = Door(listening, serving)
+        self._serving, self._door = serving, door
+        serving.begin()
+        door.open()
+
+    def _controlled(self, name: str, args: tuple[Any, ...]) -> Any:
+        """Does what a control of another process asks for."""
+        if name not in ("take_snapshot", "set_code_version"):
+            raise UsageError(f"{name} is not asked of another process")
+        return getattr(self, name)(*args)
+
+    # -- what only the writer does
+
+    def snapshot_if_due(self, timed: bool) -> None:
+        if self.role == WRITER:
+            super().snapshot_if_due(timed)
+
+    def take_snapshot(self) -> int:
+        if self.role == WRITER:
+            return super().take_snapshot()
+        return int(self._asked("take_snapshot"))
+
+    def set_code_version(self, version: int) -> None:
+        if self.role == WRITER:
+            super().set_code_version(version)
+        else:
+            self._asked("set_code_version", version)
+
+    def _asked(self, name: str, *args: Any) -> Any:
+        engine = self.engine
+        caller = engine.caller
+        if caller is None:
+            return getattr(self, name)(*args)
+        question = caller.question(parcels.CONTROL, said(engine._codec, name, args), engine.log.last)
+        caller.ask((question,))
+        assert question.answer is not None, "what was asked is answered"
+        return engine._answer(question.answer)
+
+    # -- closing
+
+    def close(self) -> None:
+        if not self._closed and self.engine.caller is not None:
+            self._closing = True
+            self.place.caller.close()
+            if self.place.news is not None:
+                self.place.news.end()
+        super().close()
+
+    def _end(self) -> None:
+        door, serving = self._door, self._serving
+        self._closing = True
+        if door is not None:
+            door.close()
+        if serving is not None:
+            serving.finish()
+        super()._end()
+        if door is not None:
+            door.let_go()
+        self._door = self._serving = None
+
+
+class SharedControl(Control):
+    """What can be done with a shared system besides calling its methods."""
+
+    _system: SharedSystem
+
+    def sync(self, timeout: float | None = None) -> None:
+        self._system.engine.sync(timeout)
+
+    def status(self) -> dict[str, Any]:
+        """As `Control.status`, with ``role`` ("writer" or "follower") and ``writer``, the pid of the process that writes."""
+        return super().status()
+
+
+def _engine(place: SharedPlace, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
+    caller = None if place.writes else place.caller
+    return Shared(log, snapshots, codec, secret, caller, partial(Tail, place.name, place.manifest.system))
+
+
+def _follow(myself: weakref.ref[SharedSystem]) -> None:
+    """What the thread does that listens to who writes, until this process writes, or its system is closed."""
+    system = myself()
+    if system is None:
+        return
+    if system.place.news is not None:
+        system.place.news.wait_at_most(0)
+    while not system._closing and system.engine.caller is not None:
+        # Of whatever kind: nobody else would tell those who call.
+        with last_resort(system.stopped):
+            while system.listen():
+                pass
+            if not system._closing:
+                system.succeed()
