@@ -66,6 +66,7 @@ FILES = frozenset(
         "network/test_supervisor.py",
         "network/test_tls.py",
         "past/test_retention.py",
+        "sim/test_locks.py",
         "sim/test_sim.py",
         "simulation/test_campaign.py",
         "simulation/test_faults.py",

@@ -203,10 +203,10 @@ def member(name: str) -> Member:
 class Machine:
     """One of the three: its directory, its disk, and the process that runs on it now."""
 
-    def __init__(self, life: Life, number: int) -> None:
+    def __init__(self, life: Life, number: int, name: str = "") -> None:
         self.life = life
         self.number = number
-        self.name = NODES[number]
+        self.name = name or NODES[number]
         self.directory = life.folder / str(number)
         self.host: Host | None = None
         self.system: ReplicatedSystem | None = None
@@ -233,11 +233,11 @@ class Machine:
         life.world.thread(self._open, f"main {self.name}.{self.starts}", self.host)
 
     def _open(self) -> None:
-        life, host = self.life, self.host
+        life = self.life
         while True:
             try:
                 self.system = ReplicatedSystem(
-                    Bank,
+                    life.domain,
                     str(self.directory),
                     Settings.of("init_system", {"keep": 2, "fork": False, "self_check": False, "segment_bytes": 1 << 18}),
                     role=member(self.name),
@@ -261,10 +261,7 @@ class Machine:
         self.proxy = self.system.proxy
         self.ready = True
         life.world.say(f"{self.name} is open")
-        for number in range(CALLERS):
-            life.world.thread(
-                lambda number=number: life.calls(self, number), f"caller {number} {self.name}.{self.starts}", host
-            )  # type: ignore[misc]
+        life.opened(self)
 
     def _wipe(self) -> None:
         self.disk.notes.clear()
@@ -338,6 +335,12 @@ PLACE: list[Path] = []
 class Life:
     """A seed's life. `run` lives it; ``violations`` says what was wrong."""
 
+    domain: type = Bank
+    modules = MODULES
+    """Those that get the clock and the threads of the world."""
+    small = SMALL
+    log_max = LOG_MAX
+
     def __init__(self, seed: str, folder: Path, keep_lines: bool = False) -> None:
         self.seed = seed
         self.folder = folder
@@ -361,12 +364,14 @@ class Life:
         self.folder.mkdir(parents=True)
         PLACE[:] = [self.folder]
         LACKING.clear()
-        large = [(module, name, getattr(module, name)) for module in MODULES for name in SMALL if hasattr(module, name)]
+        large = [
+            (module, name, getattr(module, name)) for module in self.modules for name in self.small if hasattr(module, name)
+        ]
         urandom = os.urandom
         try:
             for module, name, _ in large:
-                setattr(module, name, SMALL[name])
-            with worlds.inside(self.seed, MODULES, self._keep_lines) as self.world:
+                setattr(module, name, self.small[name])
+            with worlds.inside(self.seed, self.modules, self._keep_lines) as self.world:
                 chance = self.world.random
                 os.urandom = random.Random(f"{self.seed} secrets").randbytes
                 self.net = Net(self.world)
@@ -398,7 +403,7 @@ class Life:
     def _tick(self) -> None:
         if not self._stopped:
             self.cluster.tick()
-            if len(self.cluster.log) > LOG_MAX:
+            if len(self.cluster.log) > self.log_max:
                 self._stopped = True
                 self.world.fail(f"the line is flooded: {len(self.cluster.log)} messages and facts")
                 return
@@ -536,6 +541,15 @@ class Life:
     _active = 0
     _stopped_calls = False
     deposits: list[str] | None = None
+
+    def opened(self, machine: Machine) -> None:
+        """Has callers call a node that is open."""
+        for number in range(CALLERS):
+            self.world.thread(
+                lambda number=number: self.calls(machine, number),
+                f"caller {number} {machine.name}.{machine.starts}",
+                machine.host,
+            )  # type: ignore[misc]
 
     def calls(self, machine: Machine, number: int) -> None:
         """A caller of a node, as long as its process lives."""

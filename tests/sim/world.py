@@ -13,6 +13,7 @@ is in real threads, or with the real clock, as soon as the block is left.
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import heapq
 import random
@@ -52,6 +53,8 @@ class Host:
         self.paused = False
         self.offset_ns = 0
         """By how much its clock is wrong."""
+        self.boot_ns = 0
+        """What the clock that nobody sets (`coopy.sync.boot`) said on it when the world began."""
         self.threads: list[Thread] = []
         self.held: list[tuple[Thread, int, bool]] = []
         """Who is to run when it is no longer paused."""
@@ -528,6 +531,14 @@ def time_s() -> float:
     return time_ns() / 1e9
 
 
+def boot_ns() -> int:
+    """As `coopy.sync.boot.now_ns`: of each machine its own, and of no other."""
+    place = world()
+    place.now_ns += STEP_NS
+    host = place.current.host if place.current is not None else None
+    return place.now_ns + (host.boot_ns if host is not None else 0)
+
+
 def monotonic() -> float:
     if not _is_ours():
         return time.monotonic()
@@ -576,6 +587,7 @@ _OURS: dict[int, Any] = {
         (time.sleep, sleep),
         (threading.Thread, Thread),
         (threading.Lock, Lock),
+        (_thread.allocate_lock, Lock),
         (threading.RLock, RLock),
         (threading.Condition, Condition),
         (threading.Event, Event),
