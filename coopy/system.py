@@ -113,8 +113,7 @@ class System:
         self._check = settings.check
         self._unwatch: Callable[[], None] = lambda: None
         self._shadow: Shadow | None = None
-        self.keeping = Keeping(place, settings)
-        self._proof = Comparing(place, self._cls, settings)
+        self._accompany(settings)
         self._told_of_clock = False
         self._opened_at = time.monotonic()
         self._closing = False
@@ -124,6 +123,16 @@ class System:
         with told_as(not_opened, basedir), on_failure(self.give_up):
             place.take(weakly(self.keeping.on_growth) if settings.snapshot_growth else None)
             self._equip(obj, settings, engine or engine_for(settings))
+
+    def _accompany(self, settings: Settings) -> None:
+        """Makes what goes beside the engine, with threads and locks of its own."""
+        self.keeping = Keeping(self.place, settings)
+        self._proof = Comparing(self.place, self._cls, settings)
+
+    def _begin_delivery(self) -> None:
+        system, place = self.place.manifest.system.hex(), self.place
+        self._delivery = Delivery(self.engine, os.path.basename(self.basedir), system, is_ours=weakly(place.delivers))
+        self.engine.asked = self._delivery.asked
 
     def _equip(self, obj: Any, settings: Settings, makes: MakesEngine) -> None:
         """Makes the engine, the proxy and what lies around them; begins the state if there is none."""
@@ -150,10 +159,7 @@ class System:
         # The proxy has the system, not the other way round: once it is closed, it goes with its proxy.
         self._proxy = weakref.ref(attached)
         self._proof.begin(self.engine)
-        self._delivery = Delivery(
-            self.engine, os.path.basename(self.basedir), found.system.hex(), is_ours=weakly(place.delivers)
-        )
-        self.engine.asked = self._delivery.asked
+        self._begin_delivery()
 
     @property
     def proxy(self) -> Any:
@@ -358,6 +364,15 @@ class System:
         self.place.abandon()
         self._end()
 
+    def forked(self) -> None:
+        """Called in a forked child, of which only the thread is there that forked: the directory is the parent's, and so must the lock be."""
+        self.place.forked()
+        if self.is_opened or hasattr(self, "engine"):
+            _orphan(self.engine)
+            self.disown()
+        else:
+            self.place.release()
+
     def disown(self) -> None:
         """In a forked child: closes the child's copies. No lock that another thread had is touched."""
         self._closing = self._closed = True
@@ -426,17 +441,11 @@ _open_systems: weakref.WeakSet[System] = weakref.WeakSet()
 
 
 def _forked() -> None:
-    # A child has a copy of every system of its parent, and may use none: the directory is the
+    # A child has a copy of every system of its parent, and may use none, unless it is shared: the directory is the
     # parent's, and so must the lock be, even when the child outlives it.
     for system in list(_open_systems):
-        if system._closed:
-            continue
-        system.place.forked()
-        if system.is_opened or hasattr(system, "engine"):
-            _orphan(system.engine)
-            system.disown()
-        else:
-            system.place.release()
+        if not system._closed:
+            system.forked()
 
 
 def _orphan(engine: Engine) -> None:

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -43,6 +44,10 @@ class Lost(Exception):
 
 class Came(Exception):
     """This process has come to write."""
+
+
+def _nobody() -> None:
+    pass
 
 
 class Question:
@@ -153,7 +158,13 @@ class Caller:
         self.writer: local.Published | None = None
         """Who writes, as far as is known."""
         self._greet = greet
+        self.wakes: Callable[[], object] | None = None
+        """Called before the first question; see `SharedSystem.forked`."""
+        self.suspects: Callable[[], object] = _nobody
+        """Told that the writer seems to have ended."""
         self._idle: deque[Channel] = deque()
+        self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+        """All there are: a forked child closes them."""
         self._numbers = itertools.count(1)
         self._writes = False
         self._refusal: BaseException | None = None
@@ -171,6 +182,7 @@ class Caller:
         if writer is None:
             raise Lost("nobody has said that it writes")
         found = Channel(self.directory, writer.name, self.process, self._greet(purpose), timeout_s)
+        self._channels.add(found)
         if found.welcome.kind != parcels.WELCOME:
             found.close()
             raise Lost("the other side has refused")
@@ -183,6 +195,8 @@ class Caller:
             timeout_s = self.timeout_s
         deadline = time.monotonic() + timeout_s if timeout_s != self.timeout_s else 0.0
         look_s = LOOK_S
+        if self.wakes is not None:
+            self.wakes()
         while True:
             if self._writes:
                 raise Came
@@ -196,6 +210,7 @@ class Caller:
                 deadline = deadline or now + (0.0 if lost.was_silent else timeout_s)
                 if lost.was_silent or now >= deadline:
                     raise self._given_up(questions, lost, timeout_s) from lost
+                self.suspects()
             time.sleep(look_s)
             look_s = min(look_s * 2, LOOK_S_MAX)
 
@@ -220,6 +235,11 @@ class Caller:
         if any(each.was_sent and each.answer is None and each.kind == parcels.CALL for each in questions):
             return OutcomeUnknown(f"{where} The call was sent, and may be recorded yet, once.")
         return Unavailable(f"{where} Nothing was recorded; call again.")
+
+    def forked(self) -> None:
+        """Called in a forked child: closes its copies of the parent's connections."""
+        for each in list(self._channels):
+            each.close()
 
     def came(self) -> None:
         """Has everybody who asks know that this process writes now."""

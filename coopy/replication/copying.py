@@ -220,6 +220,22 @@ class Shared(Engine):
             withdrawn = machine.replay(*batch, following, self._codec.decode_call, log.where, 0, True)
         return withdrawn
 
+    def forked(self) -> None:
+        super().forked()
+        self._tail = None
+        self.stopped = None
+
+    @with_lock
+    def begin_again(self, index: int, outcome: int) -> None:
+        """Brings the copy of a forked child to what the writer has told: from the state of its parent if that is whole, or else anew."""
+        log = cast(Followed, self.log)
+        log.settled = log.last
+        if self.machine.applied == log.last <= index:
+            self.follow(index, outcome)
+        else:
+            log.last = log.settled = index
+            self._rebuild()
+
     def forget_tail(self) -> None:
         """Closes the file that is read from."""
         if self._tail is not None:
@@ -230,6 +246,9 @@ class Shared(Engine):
         log = self.log
         if self.stopped is not None:
             raise copy_of(self.stopped)
+        caller = self.caller
+        if caller is not None and caller.wakes is not None:
+            caller.wakes()
         if log.settled > log.last and current.machine is not self.machine:
             self.follow(log.settled)
 
@@ -284,7 +303,7 @@ class Shared(Engine):
     @with_lock
     def take(self, forwarded: Sequence[Forwarded]) -> int:
         """Runs calls that others have sent, in order, and appends them. Returns the index of the last action."""
-        section = self._section = Section(self, self._codec, self._is_seen_at_once)
+        section = self._section = Section(self, self._codec, self._is_seen_at_once or len(forwarded) == 1)
         try:
             rest = iter(forwarded)
             while chunk := list(islice(rest, CHUNK)):

@@ -20,8 +20,8 @@ from coopy.replication.local import Listening, is_ours
 from coopy.replication.parcels import NOBODY, Garbage, Parcel, Splitter
 from coopy.replication.serving import Serving
 
-READ_BYTES = 256 * 1024
-"""What is read of one connection before the others have their turn."""
+READ_BYTES = 64 * 1024
+"""What is read of one connection before the others have their turn. Room for four times as much is mapped and unmapped each time: 15 µs."""
 UNREAD_BYTES_MAX = 64 * 1024 * 1024
 """A peer that leaves more of its answers unread is let go."""
 PEERS_MAX = 4096

@@ -7,6 +7,7 @@ says who writes what, and what is true after each death.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -22,10 +23,11 @@ from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import DirectoryInUse, ForeignDirectory, Unavailable, UsageError
-from coopy.ground import log
+from coopy.ground import holding, log
 from coopy.ground.log import Bar
 from coopy.ground.raised import last_resort, on_failure, told_as
 from coopy.ground.storage import Log, SnapshotStore
+from coopy.ground.weakly import weakly
 from coopy.past.trail import Tail
 from coopy.place.directory import DirectoryPlace, not_opened, refuse_foreign
 from coopy.place.options import Settings
@@ -35,14 +37,17 @@ from coopy.replication.copying import Shared
 from coopy.replication.door import Door
 from coopy.replication.followed import Followed, Shown
 from coopy.replication.local import Listening
-from coopy.replication.parcels import decoded, said
+from coopy.replication.parcels import Parcel, decoded, said
 from coopy.replication.serving import NEWS, Serving
 from coopy.spine.engine import Engine, say_nothing
+from coopy.spine.machine import UNSURE
 from coopy.spine.replay import Progress
 from coopy.system import System
 from coopy.values.codec import Codec
 
 WRITER, FOLLOWER = "writer", "follower"
+FORK_S = 1.0
+"""A fork waits so long for an action of another thread to end. A child that was forked in the middle of one loads the state anew."""
 LOADING_S = 1.0
 """A writer that has just taken the directory has said so within this, however large its state is."""
 
@@ -119,22 +124,52 @@ class SharedPlace(DirectoryPlace):
             return False
         self.manifest = found
         try:
-            self.news = self.caller.connected(NEWS, self._timeout_s)
+            self.listen_to(self.caller.connected(NEWS, self._timeout_s))
         except Lost as lost:
             if lost.was_silent:
                 raise Unavailable(f"{self.name}: {lost} from the process that writes. Nothing was opened.") from lost
             return False
+        assert self.news is not None, "it has just been connected"
         with on_failure(self.release):
             last = self.news.welcome.position
             self.entries = Digests(self.calls, self.name)
-            self.log = Followed(self.calls, self.name, found.system, last)  # type: ignore[assignment]
-            self.snapshots = Shown(DiskSnapshots(self.calls, self.name, found.system), self.log)  # type: ignore[arg-type]
+            self._follow_from(last)
         return True
+
+    def listen_to(self, news: Channel) -> None:
+        """Has a connection as the one for news, and has it end when a caller finds that nobody answers."""
+        news.wait_at_most(0)
+        self.news = news
+        self.caller.suspects = news.end
 
     def hold(self) -> None:
         # Before anything is loaded: who comes meanwhile knows that the directory is shared, and waits.
         self.listening = Listening(self.name)
         super().hold()
+
+    def forked(self) -> None:
+        """Makes of the place of the parent one of this child: what is open is the parent's, and nothing is held."""
+        if self._lock is not None:
+            # Of a child it closes copies, and gives no lock back.
+            self._lock.release()
+            self._lock = None
+        if self.listening is not None:
+            self.listening.close()
+        self.caller.forked()
+        self.listening = self.news = None
+        self.caller = Caller(self.name, self._greeting, self._timeout_s)
+        log = getattr(self, "log", None)
+        if log is None:
+            return
+        last = log.last
+        log.abandon()
+        self._follow_from(last)
+
+    def _follow_from(self, last: int) -> None:
+        """Has an action that the writer has told as the end of the log."""
+        system = self.manifest.system
+        self.log = Followed(self.calls, self.name, system, last)  # type: ignore[assignment]
+        self.snapshots = Shown(DiskSnapshots(self.calls, self.name, system), self.log)  # type: ignore[arg-type]
 
     def stay_deterministic(self) -> None:
         if self.writes:
@@ -173,7 +208,10 @@ class SharedSystem(System):
         cls = obj if isinstance(obj, type) else type(obj)
         self._serving: Serving | None = None
         self._door: Door | None = None
-        self._follower: threading.Thread | None = None
+        self._settings = settings
+        self._lock_is_held = False
+        self._beginning = threading.RLock()
+        _shared_systems.add(self)
         place = SharedPlace(basedir, cls, settings, calls=calls)
         super().__init__(obj, place, settings, partial(_engine, place), SharedControl)
 
@@ -198,6 +236,67 @@ class SharedSystem(System):
             bar.finish()
         self._follow_on()
 
+    # -- forks
+
+    def before_fork(self) -> None:
+        """Holds the engine's lock while a child is forked, so that the child's copy of the state is whole."""
+        engine = getattr(self, "engine", None)
+        self._lock_is_held = engine is not None and not self._closed and engine.lock.acquire(timeout=FORK_S)
+
+    def after_fork(self) -> None:
+        """Gives the lock back, in the parent."""
+        if self._lock_is_held:
+            self._lock_is_held = False
+            self.engine.lock.release()
+
+    def forked(self) -> None:
+        """Makes this child one that shares the directory, and goes on from the state of its parent at its first call or read."""
+        if not self.is_opened:
+            self.place.forked()
+            return
+        engine, machine, place = self.engine, self.engine.machine, self.place
+        is_whole = self._lock_is_held and not machine.running and machine.applied == engine.log.last
+        self._lock_is_held = False
+        door, self._door, self._serving = self._door, None, None
+        if door is not None:
+            door.drop()
+        place.forked()
+        engine.forked()
+        engine.caller, engine.log, engine._snapshots = place.caller, place.log, place.snapshots
+        machine.running = False
+        if not is_whole:
+            machine.applied = UNSURE
+        self._beginning = threading.RLock()
+        # No read is answered from the copy before this child has heard how far all is settled.
+        place.log.settled = place.log.last + 1
+        place.caller.wakes = weakly(self._awake)
+
+    def _renew(self) -> None:
+        """Makes again what goes beside the engine: not before it is needed, as a child that writes a snapshot uses what its parent has."""
+        place, engine = self.place, self.engine
+        self._telling = threading.RLock()
+        self._accompany(self._settings)
+        self.keeping.engine = engine
+        place._grown = weakly(self.keeping.on_growth) if self._settings.snapshot_growth else None
+        self._proof.begin(engine)
+        self._be_quiet()
+        self._begin_delivery()
+
+    def _awake(self) -> None:
+        """Begins to follow, in a child that was forked."""
+        holding.run_with(self._beginning, self._begin_to_follow)
+
+    def _begin_to_follow(self) -> None:
+        caller = self.place.caller
+        if caller.wakes is None:
+            return
+        self._renew()
+        self.succeed(time.monotonic() + self.place._timeout_s)
+        caller.wakes = None
+        self.keeping.by_itself(self, self._settings.snapshot_time)
+        if self.engine.caller is not None:
+            self._follow_on()
+
     def _be_quiet(self) -> None:
         """Says nothing of the state: the process that writes does."""
         engine = self.engine
@@ -216,24 +315,14 @@ class SharedSystem(System):
         myself = weakref.ref(self)
         thread = threading.Thread(target=_follow, args=(myself,), name=f"coopy follower {self.basedir}", daemon=True)
         thread.start()
-        self._follower = thread
 
-    def listen(self) -> bool:
-        """Waits for news, and brings the copy there. Returns False if there will be none from this writer."""
-        news = self.place.news
-        if news is None:
-            return False
-        try:
-            parcel = news.receive()[-1]
-        except Lost:
-            return False
-        outcome = decoded(self.engine._codec, parcel.call)[1][0]
+    def hear(self, parcel: Parcel) -> None:
+        """Brings the copy to where the news say that all is settled."""
         if parcel.kind == parcels.NEWS:
-            self.engine.follow(parcel.position, outcome)
-        return True
+            self.engine.follow(parcel.position, decoded(self.engine._codec, parcel.call)[1][0])
 
-    def succeed(self) -> None:
-        """Finds who writes after the one that has ended: this process, if it gets the lock."""
+    def succeed(self, until: float = math.inf) -> None:
+        """Finds who writes after the one that has ended: this process, if it gets the lock. Raises `Unavailable` if that takes too long."""
         place = self.place
         if place.news is not None:
             place.news.close()
@@ -247,13 +336,14 @@ class SharedSystem(System):
                 return
             try:
                 news = place.caller.connected(NEWS, place._timeout_s)
-            except Lost:
+            except Lost as lost:
+                if time.monotonic() > until:
+                    raise Unavailable(f"{self.basedir}: {lost}. Nothing was recorded; call again.") from lost
                 time.sleep(look_s)
                 look_s = min(look_s * 2, LOOK_S_MAX)
                 continue
-            place.news = news
-            news.wait_at_most(0)
-            self.engine.follow(news.welcome.position, decoded(self.engine._codec, news.welcome.call)[1][1])
+            place.listen_to(news)
+            self.engine.begin_again(news.welcome.position, decoded(self.engine._codec, news.welcome.call)[1][1])
             return
 
     def stopped(self, error: Exception) -> None:
@@ -323,6 +413,8 @@ class SharedSystem(System):
     def close(self) -> None:
         if not self._closed and self.engine.caller is not None:
             self._closing = True
+            if self.place.caller.wakes is not None:
+                self._renew()  # It was forked, and has not been used.
             self.place.caller.close()
             if self.place.news is not None:
                 self.place.news.end()
@@ -354,6 +446,23 @@ class SharedControl(Control):
         return super().status()
 
 
+_shared_systems: weakref.WeakSet[SharedSystem] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for system in list(_shared_systems):
+        system.before_fork()
+
+
+def _after_fork() -> None:
+    for system in list(_shared_systems):
+        system.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
+
+
 def _engine(place: SharedPlace, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
     caller = None if place.writes else place.caller
     return Shared(log, snapshots, codec, secret, caller, partial(Tail, place.name, place.manifest.system))
@@ -361,15 +470,22 @@ def _engine(place: SharedPlace, log: Log, snapshots: SnapshotStore, codec: Codec
 
 def _follow(myself: weakref.ref[SharedSystem]) -> None:
     """What the thread does that listens to who writes, until this process writes, or its system is closed."""
-    system = myself()
-    if system is None:
-        return
-    if system.place.news is not None:
-        system.place.news.wait_at_most(0)
-    while not system._closing and system.engine.caller is not None:
+    while (system := myself()) is not None and not system._closing and system.engine.caller is not None:
+        news, stopped = system.place.news, weakly(system.stopped)
+        del system  # What waits does not keep it.
         # Of whatever kind: nobody else would tell those who call.
-        with last_resort(system.stopped):
-            while system.listen():
-                pass
-            if not system._closing:
+        with last_resort(stopped):
+            heard = _heard(news)
+            if (system := myself()) is None:
+                return
+            if heard:
+                system.hear(heard[-1])
+            elif not system._closing:
                 system.succeed()
+
+
+def _heard(news: Channel | None) -> list[Parcel]:
+    """Waits for news. Returns none if there will be none from this writer."""
+    with contextlib.suppress(Lost):
+        return news.receive() if news is not None else []
+    return []

@@ -545,6 +545,15 @@ class Engine:
         outcome = self._current().outcome
         return self._ended(), outcome
 
+    def forked(self) -> None:
+        """Called in a forked child: no thread of the parent is there to give back a lock, or to be told of anything."""
+        self.lock = RLock()
+        self.acquire, self.release = self.lock.acquire, self.lock.release
+        self._snapshot_lock = RLock()
+        self._section = None
+        self.tap = None
+        self.doorbell = Doorbell(self)
+
     def look_soon(self) -> None:
         """Has ``look`` asked at the next call."""
         self._offset_until = 0

@@ -119,6 +119,7 @@ class Process:
             text=True,
         )
         self.pid = self._process.pid
+        assert self.answer() == "opened"
 
     def begin(self, line: str) -> None:
         """Has a line of Python done, with the system as ``wiki``."""
@@ -164,6 +165,7 @@ def main(path: str, options: str) -> None:
     import coopy
 
     wiki = opened(Path(path), **eval(options))
+    print(repr("opened"), flush=True)
     names = {**globals(), "wiki": wiki, "control": coopy.control, "coopy": coopy}
     for line in sys.stdin:
         try:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared.domain import Process, Wiki, opened
 
 import coopy
 from coopy import DirectoryInUse, EncodingError, RemoteError, SystemClosed, Unavailable, UsageError, control, init_system
-from shared.domain import Process, Wiki, opened
 
 
 @pytest.fixture(autouse=True)
