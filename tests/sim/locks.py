@@ -59,18 +59,48 @@ PLANTED = [
             "        if not self._leases:\n",
         ),
         ("a-tick-counts-twice", TICKS, "self.now += max(0,", "self.now += 2 * max(0,"),
-        ("a-tick-of-whomever-counts-from-whatever-beat", TICKS, "if timekeeper != self.timekeeper or beat != self.beat or not self._leases", "if not self._leases"),
+        (
+            "a-tick-of-whomever-counts-from-whatever-beat",
+            TICKS,
+            "if timekeeper != self.timekeeper or beat != self.beat or not self._leases",
+            "if not self._leases",
+        ),
         ("a-tick-counts-all-that-was-measured", TICKS, "max(0, min(elapsed_ns, self.interval_ns))", "max(0, elapsed_ns)"),
-        ("a-lease-is-not-longer-by-a-tick", TICKS, "self.now + ttl_ns + max(1, ttl_ns // self._per_lease)", "self.now + ttl_ns"),
-        ("the-token-of-a-release-is-not-compared", LOCKS, "            if held == token:\n                self._drop(owner)", "            if held:\n                self._drop(owner)"),
+        (
+            "a-lease-is-not-longer-by-a-tick",
+            TICKS,
+            "self.now + ttl_ns + max(1, ttl_ns // self._per_lease)",
+            "self.now + ttl_ns",
+        ),
+        (
+            "the-token-of-a-release-is-not-compared",
+            LOCKS,
+            "            if held == token:\n                self._drop(owner)",
+            "            if held:\n                self._drop(owner)",
+        ),
         ("a-resource-takes-any-token", "coopy/sync/fenced.py", "        if token < highest:\n", "        if token < 0:\n"),
         ("a-token-may-come-again", LOCKS, "max(action_index(), self._last_token + 1)", "action_index()"),
-        ("a-lock-that-ends-goes-to-nobody", LOCKS, "        for name in names:\n            self._give(self._queues[name])\n", "        for name in names:\n"),
-        ("nobody-counts-when-the-timekeeper-is-gone", "coopy/sync/timekeeper.py", "(leads and not self._was) or elapsed > silence", "leads and not count.epoch"),
+        (
+            "a-lock-that-ends-goes-to-nobody",
+            LOCKS,
+            "        for queue in queues:\n            self._give(queue)\n",
+            "        for queue in queues:\n",
+        ),
+        (
+            "nobody-counts-when-the-timekeeper-is-gone",
+            "coopy/sync/timekeeper.py",
+            "(leads and not self._was) or elapsed > silence",
+            "leads and not count.epoch",
+        ),
         ("a-client-counts-all-that-was-promised", CLIENT, "_HELD_OF_PROMISED = 2 / 3", "_HELD_OF_PROMISED = 4 / 3"),
-        ("an-elector-frees-a-lock-of-another-token", ELECTOR, "lock.owner != owner or token not in (None, lock.token)", "False"),
+        (
+            "an-elector-frees-a-lock-of-another-token",
+            ELECTOR,
+            "lock.owner != owner or token not in (None, lock.token)",
+            "False",
+        ),
     )
-]  # fmt: skip
+]
 
 
 def live(seed: int, minutes: float, keep_lines: bool = False) -> Turns:
