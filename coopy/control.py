@@ -305,7 +305,7 @@ class Control:
     def state_digest(self) -> tuple[int, str]:
         """Index and digest of the state; equal on all nodes that have come to the same index. Calls wait meanwhile.
 
-        Raises `SystemClosed`.
+        Raises `SystemClosed`, and `EncodingError` with the place of what can't be digested, whatever its code raises.
         """
         # It is a large module, and few need it.
         from coopy.values import digest

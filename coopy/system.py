@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from coopy.control import Control
 from coopy.errors import JournalError, MissingActions, UsageError
 from coopy.ground import action, holding, log, paths
-from coopy.ground.interruption import NOT_ASIDE
+from coopy.ground.interruption import NOT_ASIDE, is_of_the_code
 from coopy.ground.log import Bar
 from coopy.ground.raised import last_resort, on_failure, told_as
 from coopy.ground.running import current
@@ -338,15 +338,10 @@ class System:
             except JournalError:
                 self._end()
                 raise
-            except OSError as error:
-                self._end()
-                raise JournalError(
-                    error.errno,
-                    f"{error.strerror}. The last sync failed: actions up to {self._journal.synced} are safe, what came "
-                    f"after is uncertain. The system is closed; open it again to see what is there.",
-                    self.basedir,
-                ) from error
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, OSError) and is_of_the_code(error):
+                    self._end()
+                    raise self._not_synced(error) from error
                 # Interrupted: others may be waiting for what is made durable at last.
                 self.engine.close()
                 self._end()
@@ -354,6 +349,14 @@ class System:
         finally:
             if not self._closed:
                 self._closing = False  # It is still open, or closing it can go on.
+
+    def _not_synced(self, error: OSError) -> JournalError:
+        return JournalError(
+            error.errno,
+            f"{error.strerror}. The last sync failed: actions up to {self._journal.synced} are safe, what came "
+            f"after is uncertain. The system is closed; open it again to see what is there.",
+            self.basedir,
+        )
 
     def _tell_of_closing(self) -> None:
         while self.before_closing:

@@ -40,6 +40,7 @@ from typing import Any
 from coopy.disk import fs
 from coopy.errors import SnapshotError
 from coopy.ground import collector
+from coopy.ground.interruption import is_of_the_code
 
 AVAILABLE = hasattr(os, "fork")
 GONE_S = 1.0
@@ -178,6 +179,8 @@ class _Child:
                 except ChildProcessError:
                     self._statuses.append((0, 0))  # Somebody else has waited for it; what it wrote tells.
         except OSError as error:
+            if not is_of_the_code(error):
+                raise  # The TimeoutError of a signal's handler is one.
             reason = f"it could not be seen what became of its process: {error}"
         finally:
             self.let_go()

@@ -59,6 +59,23 @@ def origin(error: BaseException) -> int:
     return found
 
 
+def is_of_the_code(error: BaseException) -> bool:
+    """Whether code that was called for an answer has raised an exception, and nothing from outside has.
+
+    So it is for what a ``raise`` has raised, whatever it is, for each Exception that no handler has raised, and for a lack of memory or
+    of stack, which are too little for that code. The traceback has to begin with the frame that has called the code.
+    """
+    if isinstance(error, INTERRUPTIONS):
+        return True
+    found = origin(error)
+    if isinstance(error, Exception) or found != DOUBTFUL:
+        return found != OUTSIDE
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and _is_statement(last.tb_frame.f_code, last.tb_lasti)
+
+
 def _origin_of_one(error: BaseException, at: TracebackType | None, frames: set[FrameType]) -> int:
     last = at
     runner = at

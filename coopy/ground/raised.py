@@ -5,7 +5,7 @@ needed more often than a narrow one, and says less of why. These say it by their
 
     on_failure     closes, or takes back, what was begun, and lets the exception go on
     told_as        raises an error of ours in place of what others' code has raised
-    or_none        asks others' code, and takes no answer for an answer
+    or_none        asks others' code, and takes no answer for an answer; what comes from outside goes on
     last_resort    has somebody told, and goes on: nobody above could do more
 
 They have frames of their own, in which an interrupt may come as well. So they are not used on the way of a call, nor where two handlers
@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec, TypeVar
+
+from coopy.ground.interruption import is_of_the_code
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -99,11 +101,13 @@ class last_resort:
 
 
 def or_none(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Returns what a function returns; None if it raises an ``Exception``.
+    """Returns what a function returns; None if it raises an ``Exception`` of its own. What a signal's handler raises goes on.
 
     >>> or_none(pickle.dumps, value)
     """
     try:
         return function(*args, **kwargs)
-    except Exception:
+    except Exception as error:
+        if not is_of_the_code(error):
+            raise
         return None  # Of whatever kind: it is others' code.

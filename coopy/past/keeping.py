@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from coopy.disk import child
 from coopy.errors import JournalError, SnapshotError, StorageError
 from coopy.ground import collector, holding, log, paths
-from coopy.ground.raised import last_resort
+from coopy.ground.interruption import OUTSIDE, origin
+from coopy.ground.raised import last_resort, told_as
 from coopy.past import retention
 from coopy.past.retention import Retention
 from coopy.place.directory import not_opened
@@ -223,10 +224,16 @@ def _snapshooter(system: weakref.ref[Kept], wake: holding.Alarm, interval_s: flo
 
 
 def _inline(save: Saver) -> Callable[[], bytes | None]:
-    try:
+    with told_as(_not_written, of=BaseException):
         said = save()
-    except OSError as error:
-        raise SnapshotError(
-            f"the snapshot was not written: {error}. The system goes on; its journal holds every action."
-        ) from error
     return lambda: said
+
+
+def _not_written(error: BaseException) -> BaseException:
+    if isinstance(error, OSError):
+        problem = f"{error}"
+    elif not isinstance(error, Exception) and origin(error) != OUTSIDE:
+        problem = f"code of the state has raised {type(error).__name__}: {error}"
+    else:
+        return error
+    return SnapshotError(f"the snapshot was not written: {problem}. The system goes on; its journal holds every action.")

@@ -203,7 +203,7 @@ class Proving:
         """Says what state the machine is in that is closed, if that does not take too long."""
         if self._took_s > CLOSE_S:
             return
-        or_none(self._say_at_last, machine)  # What keeps a state from being said is told with the snapshots.
+        or_none(self._say_at_last, machine)
 
     def with_snapshot(self, machine: Machine) -> bytes | None:
         """What is said of a state of which a snapshot was written; by the process that has written it."""
@@ -236,6 +236,12 @@ class Proving:
         if text is None:
             found = self._apart(lambda: _encoded(agreement.say(machine, CLOSE_S)))
             text = found.decode("ascii") if found else None
+        if text is None:
+            log.warn(
+                "%s: the state cannot be digested, so the next start does not compare it with what it is now that it is closed. "
+                "What was recorded is safe. Next time, control(system).state_digest() says what in the state is in the way.",
+                self._name,
+            )
         self._say(machine.applied, text)
 
     def _say(self, index: int, text: str | None) -> None:

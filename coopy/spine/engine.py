@@ -649,7 +649,9 @@ class Engine:
             if self.tap is not None:
                 self.tap.end(ended)
         if machine.applied == log.last:
-            self.last_look(machine)
+            # Once: closing goes on after whatever interrupts the look.
+            last_look, self.last_look = self.last_look, say_nothing
+            last_look(machine)
 
     def let_go(self) -> None:
         """Drops the state of a system that is closed: whoever keeps its proxy, or an error of it, does not keep that."""

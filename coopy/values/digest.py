@@ -43,6 +43,7 @@ from typing import Any, NamedTuple, NoReturn
 from coopy import bound
 from coopy.errors import EncodingError
 from coopy.ground import words
+from coopy.ground.interruption import is_of_the_code
 from coopy.ground.raised import told_as
 
 DIGEST_BYTES = 16  # 128 bits: two states that differ have the same digest about never.
@@ -103,7 +104,7 @@ def members(state: object) -> Iterator[tuple[str, Any]]:
     try:
         if type(state) in _SCALARS or walk.leaf(state) is not None:
             return
-        with told_as(walk.refuse):
+        with told_as(walk._refused, of=BaseException):
             apart = walk.apart(state)
         if not apart.unordered:
             yield from ((place, value) for place, value in zip(walk.places(apart), apart.children, strict=True) if place)
@@ -162,7 +163,7 @@ class _Walk:
 
     def run(self) -> bytes:
         try:
-            with told_as(self._refused):
+            with told_as(self._refused, of=BaseException):
                 self._take((self._state,))
                 self._walk()
         finally:
@@ -552,10 +553,11 @@ class _Walk:
             return [*places, *(f"[{place}]" for place in range(items)), *("" for _ in keys), *_places_of_keys(keys)]
         return ["{...}" if unordered else ".<closure>" for _ in children]
 
-    def _refused(self, error: Exception) -> Exception:
-        return error if isinstance(error, (EncodingError, OutOfTime, OwnCode)) else self.refuse(error)
+    def _refused(self, error: BaseException) -> BaseException:
+        is_told = isinstance(error, (EncodingError, OutOfTime, OwnCode)) or not is_of_the_code(error)
+        return error if is_told else self.refuse(error)
 
-    def refuse(self, error: Exception) -> NoReturn:
+    def refuse(self, error: BaseException) -> NoReturn:
         """Raises `EncodingError`: looks again, now with places, for what can't be taken apart."""
         walk = _Walk(self._state)
         try:
@@ -571,7 +573,7 @@ class _Walk:
             if type(value) in _SCALARS or id(value) in seen:
                 continue
             seen.add(id(value))
-            with told_as(_undigestible, queue, number):
+            with told_as(_undigestible, queue, number, of=BaseException):
                 if self.leaf(value) is not None:
                     continue
                 apart = self.apart(value)
@@ -580,14 +582,16 @@ class _Walk:
                 queue.append((child, number, label or ".<key>"))
 
 
-def _undigestible(error: Exception, queue: list[tuple[Any, int, str]], number: int) -> EncodingError:
+def _undigestible(error: BaseException, queue: list[tuple[Any, int, str]], number: int) -> BaseException:
     """The error for a value that can't be taken apart. The queue has each value with the number of the one that holds it, and where."""
+    if not is_of_the_code(error):
+        return error
     value, (place, step) = queue[number][0], ("", number)
     while step >= 0:
         _, step, label = queue[step]
         place = label + place
     return EncodingError(
-        f"{place or 'the state'}: {type(value).__qualname__} cannot be digested: {error}. Nothing was "
+        f"{place or 'the state'}: {type(value).__qualname__} cannot be digested: {str(error) or type(error).__name__}. Nothing was "
         f"changed. Keep what can be pickled in the state, or leave it out in __getstate__."
     )
 

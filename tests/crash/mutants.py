@@ -1244,6 +1244,20 @@ MUTANTS = [
         "tests/ground/test_paths.py::test_a_file_that_may_not_be_read_is_named_and_is_no_damage",
     ),
     Mutant(
+        "a-closing-that-is-interrupted-looks-at-the-state-again",
+        ENGINE,
+        "            last_look, self.last_look = self.last_look, say_nothing\n            last_look(machine)\n",
+        "            self.last_look(machine)\n",
+        "tests/proof/test_hooks.py::test_what_interrupts_the_last_look_at_the_state_is_raised_once_all_is_closed",
+    ),
+    Mutant(
+        "what-a-value-raises-is-taken-for-an-interrupt",
+        "coopy/values/digest.py",
+        "            with told_as(self._refused, of=BaseException):\n",
+        "            with told_as(self._refused):\n",
+        "tests/proof/test_hooks.py::test_what_a_value_raises_does_not_keep_a_system_from_being_closed",
+    ),
+    Mutant(
         "a-past-that-cannot-be-read-raises-errors-of-python",
         "coopy/system.py",
         "        with paths.reads(self.basedir):\n            domain = ",
