@@ -19,17 +19,24 @@ a task asks of a future: it wakes its task without another turn of the loop.
 from __future__ import annotations
 
 from coopy.aio.election import Election
+from coopy.aio.gates import Barrier, Condition, Event, Semaphore
 from coopy.aio.locks import Lock, RLock
 from coopy.aio.opening import Opening, System, Untyped, call, close, open, system_of
+from coopy.aio.party import Party
 from coopy.aio.subscribing import actions, subscribe
 from coopy.place.options import AllOptions as Options
 
 __all__ = [
+    "Barrier",
+    "Condition",
     "Election",
+    "Event",
     "Lock",
     "Opening",
     "Options",
+    "Party",
     "RLock",
+    "Semaphore",
     "System",
     "Untyped",
     "actions",

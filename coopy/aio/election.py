@@ -48,7 +48,6 @@ class Election:
         """The lock that the one which leads holds."""
         self._term: Term | None = None
         self._task: asyncio.Future[object] | None = None
-        self._standing: asyncio.Task[bool] | None = None
         self._running = False
         self._shut = asyncio.Event()
 
@@ -78,32 +77,25 @@ class Election:
         self._shut.set()
         if self._term is not None:
             self._term.stop.set()
-        for task in (self._task, self._standing):
-            if task is not None:
-                task.cancel()
+        self.lock.refuse()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _stand(self) -> bool:
-        self._standing = asyncio.ensure_future(self.lock.acquire())
         try:
-            return await self._standing
-        except asyncio.CancelledError:
-            if self._shut.is_set() and self._standing.cancelled():
-                return False
-            self._standing.cancel()
-            raise
+            return await self.lock.acquire()
         except LockLost:
             return False
         except ClusterError:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._shut.wait(), PAUSE_S)
             return False
-        finally:
-            self._standing = None
 
     async def _lead(self) -> bool:
-        handle = await self.lock.opened()
-        term = Term(handle, asyncio.Event())
-        self._term = term
+        try:
+            term = self._term = Term(await self.lock.opened(), asyncio.Event())
+        except LockLost:
+            return False
         task = self._task = asyncio.ensure_future(self._works(term))
         if self._shut.is_set() or not term.leads:
             task.cancel()
@@ -118,9 +110,11 @@ class Election:
         finally:
             by_itself = term.leads and not term.stop.is_set()
             self._task = None
-            with suppress(LockLost, NotHeld):
-                await self.lock.release()
-            await self._tell_of_end()
+            try:
+                with suppress(LockLost, NotHeld):
+                    await self.lock.release()
+            finally:
+                await self._tell_of_end()
         return by_itself
 
     async def _works(self, term: Term) -> object:

@@ -75,8 +75,12 @@ class Moved:
 
     async def wait(self, limit_ns: int) -> None:
         """Waits until it is set, or for so many nanoseconds."""
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._event.wait(), min(limit_ns / boot.NS, threading.TIMEOUT_MAX))
+        # Not asyncio.wait_for: before Python 3.12 a task that is cancelled at the moment of the event goes on as if it was not.
+        timer = self._loop.call_later(min(limit_ns / boot.NS, threading.TIMEOUT_MAX), self._event.set)
+        try:
+            await self._event.wait()
+        finally:
+            timer.cancel()
 
 
 def _step(wait: Wait[T]) -> tuple[int, T | None, bool]:
@@ -117,6 +121,7 @@ class Handle(Generic[H]):
         self._opening: asyncio.Future[H] | None = None
         self._handle: H | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._refuses = False
 
     async def opened(self) -> H:
         """Returns the handle of threads, which is made in a thread, as that waits for the system. Raises `UsageError` in another loop than before."""
@@ -128,6 +133,8 @@ class Handle(Generic[H]):
         if loop is not self._loop:
             raise UsageError(f"{self!r} is used in another event loop than before: make one for each loop")
         self._handle = await asyncio.shield(self._opening)
+        if self._refuses:
+            self._handle.refuse()
         return self._handle
 
     def _was_opened(self, opening: asyncio.Future[H]) -> None:
@@ -142,6 +149,12 @@ class Handle(Generic[H]):
         """Has all who wait by this handle give up, as if it was not to be had in time."""
         if self._handle is not None:
             self._handle.cancel()
+
+    def refuse(self) -> None:
+        """Has all who wait by this handle give up, and nobody get anything from now on."""
+        self._refuses = True
+        if self._handle is not None:
+            self._handle.refuse()
 
     async def close(self) -> None:
         """Gives back what is held, and ends. Those who wait are cancelled."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from coopy.aio.handles import Handle, in_executor, told
 from coopy.sync import lock as sync
 from coopy.sync.claims import Claim
-from coopy.sync.lock import moment_of
+from coopy.sync.lock import moment_after, moment_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -94,6 +94,15 @@ class Lock(Handle[sync.Lock]):
         """Renews the lock now. Returns the new deadline."""
         return await in_executor(self._used().renew)
 
+    async def sleep(self, condition: str, timeout: float | None) -> bool:
+        """Puts the lock down, and waits to have it again; see `Condition.wait`."""
+        until_ns = moment_after(timeout)
+        return await self._wait(lambda handle, asker: handle.sleeping(asker, condition, until_ns))
+
+    async def notify(self, condition: str, number: int) -> int:
+        """Puts so many who sleep into the queue of this lock; see `Condition.notify`."""
+        return await in_executor(self._used().notify, condition, number, asyncio.current_task())
+
     def _is_lost(self) -> None:
         assert self._loop is not None, "what is lost was acquired in a loop"
         with suppress(RuntimeError):  # The loop is closed.
@@ -112,7 +121,8 @@ class Lock(Handle[sync.Lock]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await in_executor(self._used().leave, asyncio.current_task(), error)
+        handle, task = self._used(), asyncio.current_task()
+        await in_executor(handle.end, task, handle.left(task), error)
 
     def __repr__(self) -> str:
         return (

@@ -27,6 +27,14 @@ ALL = 2**31
 BrokenBarrierError = threading.BrokenBarrierError
 
 
+def check_number(label: str, number: int) -> None:
+    """Raises `UsageError` for a number of permits or parties that is less than one."""
+    if number < 1:
+        raise UsageError(
+            f"{label}={number!r}: must be at least 1. Permits and parties belong to processes, so there must be some."
+        )
+
+
 class Semaphore(Handle):
     """A number of permits, of which each is held as a `Lock` is: with a lease, a token, and in order.
 
@@ -44,10 +52,7 @@ class Semaphore(Handle):
     """
 
     def __init__(self, name: str, value: int = 1, *, system: Any = None, ttl: float = TTL_S) -> None:
-        if value < 1:
-            raise UsageError(
-                f"value={value!r}: must be at least 1. Permits belong to those who hold them, so there must be some."
-            )
+        check_number("value", value)
         super().__init__(name, system, ttl)
         self.limit = value
         self._held: list[Claim] = []
@@ -88,11 +93,19 @@ class Semaphore(Handle):
         return sum(map(self._presence.holds, list(self._held)))
 
     def __enter__(self) -> Self:
-        if not self.acquire():
-            raise LockLost(self.name, 0, "cancel() was called while this waited")
+        self.enter(self.acquire())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.leave(error)
+
+    def enter(self, has_permit: bool) -> None:
+        """Says that a block is about to begin. Raises `LockLost` if there is no permit for it."""
+        if not has_permit:
+            raise LockLost(self.name, 0, "cancel() was called while this waited")
+
+    def leave(self, error: BaseException | None) -> None:
+        """Ends a block, which has raised ``error``. Raises `LockLost` if the block has raised nothing."""
         if error is None:
             self.release()
         else:
@@ -254,8 +267,7 @@ class Barrier(Handle):
     def __init__(
         self, name: str, parties: int, timeout: float | None = None, *, system: Any = None, ttl: float = TTL_S
     ) -> None:
-        if parties < 1:
-            raise UsageError(f"parties={parties!r}: must be at least 1")
+        check_number("parties", parties)
         super().__init__(name, system, ttl)
         self.limit = parties
         self._timeout = timeout

@@ -19,7 +19,7 @@ from coopy import CoopyError, LockLost, NotHeld, UsageError, action_index
 from coopy.ground.raised import on_failure
 from coopy.sync import boot, presence
 from coopy.sync.claims import HOLDS, LOST, Asker, Claim, Moved, this_thread
-from coopy.sync.waits import Wait, in_thread
+from coopy.sync.waits import TAKE, Wait, in_thread
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -329,7 +329,8 @@ class Lock(Handle):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.leave(this_thread(), error)
+        who = this_thread()
+        self.end(who, self.left(who), error)
 
     def enter(self, who: object, claim: Claim | None) -> None:
         """Says that a thread or a task has begun a block with what it has acquired. Raises `LockLost` if that is nothing."""
@@ -337,11 +338,15 @@ class Lock(Handle):
             raise LockLost(self.name, 0, "cancel() was called while this waited")
         self._entered.setdefault(who, []).append(claim)
 
-    def leave(self, who: object, error: BaseException | None) -> None:
-        """Ends the block of a thread or a task, which has raised ``error``. Raises `LockLost` or `NotHeld` if the block has raised nothing."""
+    def left(self, who: object) -> Claim:
+        """Says that a thread or a task has come to the end of its block. Returns what `end` is to give back."""
         claim = self._entered[who].pop()
         if not self._entered[who]:
             del self._entered[who]
+        return claim
+
+    def end(self, who: object, claim: Claim, error: BaseException | None) -> None:
+        """Gives back what a block had, which has raised ``error``. Raises `LockLost` or `NotHeld` if the block has raised nothing."""
         if error is None:
             self._give_back(who, claim)
         else:
@@ -375,11 +380,14 @@ class RLock(Lock):
         self._owner: object = None
         """The thread, or the task, that has it."""
         self._count = 0
+        self._guard = threading.Lock()
+        """Two threads may release it at once for a task that was cancelled in between."""
 
     def acquiring(self, asker: Asker, blocking: bool, until_ns: int | None) -> Wait[Claim | None]:
         """See `Lock.acquiring`; at once if the asker has the lock. Raises `LockLost` if the asker has lost it."""
         if self._owner is asker.itself:
             claim = self._held_claim()
+            yield TAKE
             self._count += 1
             return claim
         found = yield from super().acquiring(asker, blocking, until_ns)
@@ -397,10 +405,13 @@ class RLock(Lock):
 
     def release_by(self, who: object) -> None:
         """See `Lock.release_by`."""
-        self._refuse_another(who)
-        self._count -= 1
-        if not self._count:
-            self._owner = None
+        with self._guard:
+            self._refuse_another(who)
+            self._count -= 1
+            is_last = not self._count
+            if is_last:
+                self._owner = None
+        if is_last:
             super().release_by(who)
 
     def sleeping(self, asker: Asker, condition: str, until_ns: int | None) -> Wait[bool]:

@@ -13,6 +13,22 @@ from coopy.sync.gates import ALL, Semaphore
 from coopy.sync.lock import TTL_S
 
 
+def check_shards(shards: Sequence[str]) -> None:
+    """Raises `UsageError` if a shard is named twice."""
+    if len(set(shards)) != len(shards):
+        raise UsageError(f"shards={list(shards)!r}: each must be there once")
+
+
+def members_of(owners: Sequence[str]) -> list[str]:
+    """Returns the processes of those who hold a permit of the membership."""
+    return [owner.rpartition("/")[0] for owner in owners]
+
+
+def share_of(shards: list[str], members: list[str], member: str) -> list[str]:
+    """Returns the shards that fall to a member; none if it is not one."""
+    return shards[members.index(member) :: len(members)] if member in members else []
+
+
 class Party:
     """Shares shards out among all processes that have joined, each to one of them.
 
@@ -45,8 +61,7 @@ class Party:
         system: Any = None,
         ttl: float = TTL_S,
     ) -> None:
-        if len(set(shards)) != len(shards):
-            raise UsageError(f"shards={list(shards)!r}: each must be there once")
+        check_shards(shards)
         self.name = name
         self.shards = list(shards)
         self._work = work
@@ -68,7 +83,7 @@ class Party:
 
     def members(self) -> list[str]:
         """Returns the members, in the order in which they came."""
-        return [owner.rpartition("/")[0] for owner in self._membership.contenders()]
+        return members_of(self._membership.contenders())
 
     def leads(self) -> list[str]:
         """Returns the shards that this member leads, by its own clock."""
@@ -98,10 +113,7 @@ class Party:
         self._membership.close()
 
     def _mine(self) -> list[str]:
-        members = self.members()
-        if self.here not in members:
-            return []
-        return self.shards[members.index(self.here) :: len(members)]
+        return share_of(self.shards, self.members(), self.here)
 
     def _run(self) -> None:
         mine: list[str] | None = None

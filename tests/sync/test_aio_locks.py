@@ -12,10 +12,8 @@ import pytest
 from sync.hands import Hand
 from sync.test_lock import PATIENCE_S
 
-import coopy.aio.election
-import coopy.aio.locks
 from coopy import UsageError, aio, close_all, control
-from coopy.aio import Election, Lock, RLock
+from coopy.aio import Election, Lock, RLock, election, gates, locks, party
 from coopy.errors import LockLost, NotHeld
 from coopy.sync import Lock as ThreadLock
 from coopy.sync import Locks, Term
@@ -47,7 +45,7 @@ async def until(question: Callable[[], Any]) -> None:
 def test_the_examples_show_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     try:
-        told = [doctest.testmod(module) for module in (coopy.aio.locks, coopy.aio.election)]
+        told = [doctest.testmod(module) for module in (locks, election, gates, party)]
     finally:
         close_all()
     assert all(tried and not failed for failed, tried in told)
