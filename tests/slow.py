@@ -67,6 +67,7 @@ FILES = frozenset(
         "network/test_tls.py",
         "past/test_retention.py",
         "sim/test_locks.py",
+        "shared/test_deaths.py",
         "sim/test_sim.py",
         "simulation/test_campaign.py",
         "simulation/test_faults.py",

@@ -143,6 +143,10 @@ class Process:
         if number == signal.SIGKILL:
             self._process.wait()
 
+    def wait(self) -> None:
+        """Waits until it has ended."""
+        self._process.wait(LIMIT_S)
+
     def end(self) -> None:
         """Has it close its system and end."""
         assert self._process.stdin is not None
