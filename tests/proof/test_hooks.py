@@ -207,8 +207,7 @@ def test_snapshots_are_taken_by_themselves_after_one_that_a_value_has_refused(tm
     with control(opened(tmp_path, Reduces(does), fork=False, snapshot_time=0.01)) as here:
         until(lambda: here.status()["snapshot"]["problem"])
         here.system.drop()
-        until(lambda: here.status()["snapshot"]["index"] == 2)
-        assert here.status()["snapshot"]["problem"] is None
+        until(lambda: here.status()["snapshot"]["index"] == 2 and here.status()["snapshot"]["problem"] is None)
 
 
 @pytest.mark.parametrize("hook", HOOKS)
