@@ -117,7 +117,8 @@ def _handles_a_signal(frame: FrameType) -> bool:
     values = frame.f_locals
     for name in code.co_varnames[:2]:
         value = values.get(name)
-        if isinstance(value, int) and 0 < value < _SIGNALS_MAX:
+        # isinstance() asks a value for its __class__, which may raise.
+        if issubclass(type(value), int) and 0 < value < _SIGNALS_MAX:
             handler: Any = signal.getsignal(value)
             handler = getattr(handler, "__func__", None) or getattr(handler, "func", handler)
             own = getattr(handler, "__code__", None) or getattr(getattr(type(handler), "__call__", None), "__code__", None)  # noqa: B004
@@ -148,7 +149,7 @@ def _was_given_what_is_gone(frame: FrameType) -> bool:
     for name in names:
         value = values.get(name)
         for each in value if type(value) is tuple else (value,):
-            if isinstance(each, ReferenceType) and each() is None:
+            if issubclass(type(each), ReferenceType) and each() is None:
                 return True
     return False
 
@@ -175,7 +176,7 @@ def _makes_an_exception(frame: FrameType) -> bool:
     code = frame.f_code
     if code.co_name != "__init__" or not code.co_argcount:
         return False
-    return isinstance(frame.f_locals.get(code.co_varnames[0]), BaseException)
+    return issubclass(type(frame.f_locals.get(code.co_varnames[0])), BaseException)
 
 
 def _is_statement(code: CodeType, place: int) -> bool:

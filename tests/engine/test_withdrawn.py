@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -638,3 +639,85 @@ def test_threads_that_restore_at_once_leave_the_limit_as_it_was(tmp_path: Path) 
     for thread in threads:
         thread.join(60)
     assert sys.getrecursionlimit() == limit
+
+
+class Closed:
+    """Shows nothing of itself, not even its class."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise TimeoutError(name)
+
+
+class Liar:
+    """Says that it is a number, or whatever is asked for."""
+
+    @property
+    def __class__(self) -> Any:
+        return self.says
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None:
+        raise TypeError
+
+    def __init__(self, says: type) -> None:
+        self.says = says
+
+
+class Raising:
+    """Can't be made, and shows nothing of itself."""
+
+    def __init__(self) -> None:
+        raise ValueError("its own")
+
+    def __getattribute__(self, name: str) -> Any:
+        raise TimeoutError(name)
+
+
+def passed_on(value: Any, more: Any) -> None:
+    raise ValueError("its own")
+
+
+class Odd:
+    """Its methods raise where values are at hand that are odd to look at."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.me: Any = None
+
+    def raises(self, which: str) -> None:
+        self.steps.append(which)
+        if which == "can't be made":
+            Raising()
+        passed_on({"closed": Closed, "a number": lambda: Liar(int), "gone": lambda: Liar(weakref.ref)}[which](), 1)
+
+    def add(self, step: str) -> None:
+        self.steps.append(step)
+
+    def calls(self, which: str) -> None:
+        self.steps.append(which)
+        call_on({"closed": Closed, "a number": lambda: Liar(int), "gone": lambda: Liar(weakref.ref)}[which](), reached[0])
+
+
+reached: list[Any] = []
+
+
+def call_on(value: Any, system: Any) -> None:
+    system.add("more")
+
+
+@pytest.mark.parametrize("which", ["closed", "a number", "gone", "can't be made"])
+def test_what_a_method_raises_is_its_own_though_a_value_at_hand_does_not_say_what_it_is(tmp_path: Path, which: str) -> None:
+    with init_system(Odd, tmp_path / "data", validation="off") as odd:
+        with pytest.raises(ValueError, match="its own"):
+            odd.raises(which)
+        assert [each.ended for each in control(odd).actions()] == ["raised"] and odd.steps == [which]
+    assert coopy.replay(Odd, tmp_path / "data").steps == [which]
+
+
+@pytest.mark.parametrize("which", ["closed", "a number", "gone"])
+def test_a_method_may_call_its_system_though_a_value_at_hand_does_not_say_what_it_is(tmp_path: Path, which: str) -> None:
+    with init_system(Odd, tmp_path / "data", validation="off") as odd:
+        reached[:] = [odd]
+        odd.calls(which)
+        assert odd.steps == [which, "more"] and control(odd).index == 1
+    reached.clear()
