@@ -199,7 +199,7 @@ class Control:
     def actions(self, first: int = 1, last: int | None = None) -> Iterator[history.Action]:
         """Yields the recorded actions from ``first`` to ``last`` (None: the newest), decoded: ``index``, ``time``, ``method``, ``args``, ``kwargs``, ``ended``.
 
-        Raises `MissingActions` if the journal does not reach back so far, `SystemClosed`.
+        Raises `MissingActions` if the journal does not reach back so far, `Unreadable` if it can't be read, `SystemClosed`.
         """
         return self._system.recorded(first, last)
 

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -282,16 +283,13 @@ class System:
         self.engine.settle(last)
         codec = Codec(self._cls)
         codec.proxy = self.proxy
-        journal = self._journal.reader()
-        try:
+        with paths.reads(self.basedir), closing(self._journal.reader()) as journal:
             for each in history.actions(journal, codec, first - 1):
                 if each.index > last:
                     return
                 if each.index == newest:
                     each.outcome = outcome
                 yield each
-        finally:
-            journal.close()
 
     def set_code_version(self, version: int) -> None:
         """See `Control.set_code_version`."""

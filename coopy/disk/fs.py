@@ -255,6 +255,10 @@ class File:
         self.calls.truncate(self._fd, size)
         self.size = size
 
+    def has_its_name(self) -> bool:
+        """Whether this file is the one at its path, and not another that was put there. Raises OSError, if there is none as well."""
+        return os.path.samestat(os.stat(self.path), os.fstat(self._fd))
+
     def sync(self) -> None:
         self.calls.sync_data(self._fd)
 

@@ -116,7 +116,7 @@ def _handles_a_signal(frame: FrameType) -> bool:
         return False
     values = frame.f_locals
     for name in code.co_varnames[:2]:
-        value = values.get(name)
+        value: Any = values.get(name)
         # isinstance() asks a value for its __class__, which may raise.
         if issubclass(type(value), int) and 0 < value < _SIGNALS_MAX:
             handler: Any = signal.getsignal(value)

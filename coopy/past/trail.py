@@ -11,6 +11,7 @@ known yet.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from typing import cast
 from coopy.disk import directory, frame
 from coopy.disk.fs import Calls, File
 from coopy.disk.segment import BLOCK, HEADER, NotWhole, Segment, frames_upto, records_behind
-from coopy.errors import DamagedJournal, MissingActions, StorageError
+from coopy.errors import DamagedJournal, ForeignDirectory, MissingActions, StorageError, Unreadable
 from coopy.ground import action, paths
 from coopy.ground.storage import Log
 from coopy.past import history
@@ -76,7 +77,9 @@ def follow(reading: Reading, since: Point | None = None) -> Iterator[Action | No
     """The same, and then those that are written, as they come; None when there is none for now. Never ends.
 
     An action whose outcome was not known when it was given is given again if it turns out that it did not return.
-    Raises `MissingActions` if what comes next was deleted before it could be read.
+    Raises `MissingActions` if what comes next was deleted before it could be read, or an older directory was put in the place of this
+    one, `ForeignDirectory` if it is another system's, and `Unreadable` if the directory was moved or removed, or can't be looked at any
+    more.
     """
     newest: Action | None = None
     for newest in actions(reading, since):
@@ -86,7 +89,15 @@ def follow(reading: Reading, since: Point | None = None) -> Iterator[Action | No
     try:
         while True:
             with paths.reads(reading.basedir):
-                pages = tail.news()
+                try:
+                    pages = tail.news()
+                except (FileNotFoundError, NotADirectoryError) as error:
+                    raise _gone(error, after) from error
+                except ForeignDirectory as error:
+                    raise ForeignDirectory(
+                        f"{reading.basedir}: another system's directory was put in the place of the one that is followed, which was read "
+                        f"up to action {after}. Nothing was changed. Follow that one where it is now, or this one anew."
+                    ) from error
             if not pages:
                 yield None
                 time.sleep(INTERVAL_S)
@@ -103,6 +114,15 @@ def follow(reading: Reading, since: Point | None = None) -> Iterator[Action | No
                     yield each
     finally:
         tail.close()
+
+
+def _gone(error: OSError, after: int) -> Unreadable:
+    return Unreadable(
+        error.errno,
+        f"{error.strerror}: the directory that is followed was moved or removed. It was read up to action {after}, and nothing was "
+        f"changed. Follow it where it is now.",
+        error.filename,
+    )
 
 
 def _is_reached(each: Action, since: Point | None) -> bool:
@@ -122,8 +142,12 @@ class Tail:
         self._offset = 0
 
     def news(self) -> list[tuple[int, bytes]]:
-        """What has been written since: first indexes, and records that are joined."""
+        """What has been written since: first indexes, and records that are joined.
+
+        Raises OSError, FileNotFoundError if the journal is not there any more.
+        """
         pages: list[tuple[int, bytes]] = []
+        is_looked_at = False
         if self._file is None:
             self._open()
         while self._file is not None:
@@ -131,8 +155,9 @@ class Tail:
             following, data = self._last + 1, self._whole_frames()
             if data:
                 pages.append((following, data))
-            elif rolled:
-                # It was begun when the one before had all of its actions.
+            elif rolled or not (is_looked_at or self._is_where_it_was()):
+                # The next one was begun when the one before had all of its actions.
+                is_looked_at = not rolled
                 self.close()
                 self._open()
             else:
@@ -168,6 +193,17 @@ class Tail:
         """Index of the last action that was read."""
         return self._last
 
+    def _is_where_it_was(self) -> bool:
+        """Whether the file that is read still has its name: otherwise whatever is written there is not seen here. Raises OSError."""
+        assert self._file is not None, "it was opened"
+        try:
+            return self._file.has_its_name()
+        except FileNotFoundError:
+            # It may have been pruned since the next one was begun.
+            if paths.exists(directory.segment_path(self._basedir, self._last + 1)):
+                return False
+            raise
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
@@ -180,21 +216,28 @@ class Tail:
         if first is None:
             if firsts:
                 raise MissingActions(self._basedir, self._last + 1, firsts[0] - 1, "They were pruned meanwhile.")
+            if self._last:
+                raise FileNotFoundError(errno.ENOENT, "There is no journal", self._basedir)
             return
         path = directory.segment_path(self._basedir, first)
         segment = Segment.open(Calls(), path, self._system, first, write=False)
         self._offset = HEADER.size
+        found = first - 1
         try:
             for block in segment.blocks():
                 if block.first > self._last + 1:
                     break
                 size = frames_upto(block.frames, self._last)[0]
+                found = min(block.last, self._last)
                 self._offset = block.offset + size
                 if size < len(block.frames):
                     break
         except NotWhole:
             pass
         self._file = segment.file
+        if found < self._last:
+            why = "They were read here before: an older directory, or another one, was put in the place of this one. Follow it anew."
+            raise MissingActions(self._basedir, found + 1, self._last, why)
 
     def _whole_frames(self, upto: int | None = None) -> bytes:
         """Those that touch at the offset, which moves behind them; or those at the head of the next block. None that holds an action after ``upto``."""

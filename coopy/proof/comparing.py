@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
 from coopy.disk import child
 from coopy.errors import CoopyError, StorageError
-from coopy.ground import log
+from coopy.ground import log, paths
 from coopy.ground.weakly import weakly
 from coopy.past import history
 from coopy.past.proxy import codec_of_past
@@ -99,11 +100,8 @@ class Comparing:
         self._engine.past(upto, None, 0, *codec_of_past(self._cls), comparison)
 
     def _actions(self, after: int) -> Iterator[history.Action]:
-        log = self._place.log.reader()
-        try:
-            yield from history.actions(log, Codec(self._cls), after)
-        finally:
-            log.close()
+        with paths.reads(self._name), closing(self._place.log.reader()) as journal:
+            yield from history.actions(journal, Codec(self._cls), after)
 
     # -- what replay was found to give
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,9 @@ from typing import Any
 import handed
 import pytest
 
-from coopy import DamagedJournal, MissingActions, abort_exception, control, init_system
+from coopy import DamagedJournal, MissingActions, StorageError, Unreadable, abort_exception, control, init_system
 from coopy.disk import frame
+from coopy.ground import paths
 from coopy.past import trail
 from coopy.past.history import Action
 from coopy.past.reading import Reading
@@ -332,3 +336,155 @@ def test_who_is_left_behind_by_pruning_is_told(tmp_path: Path) -> None:
         control(system).prune(keep=1)
         with pytest.raises(MissingActions):
             tail.news()
+
+
+# -- a directory that goes while it is followed
+
+
+def moved(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+def removed(path: Path) -> None:
+    moved(path)
+    shutil.rmtree(path.with_name("elsewhere"))
+
+
+def replaced_by_a_file(path: Path) -> None:
+    moved(path)
+    path.write_text("no directory")
+
+
+def emptied(path: Path) -> None:
+    for each in path.iterdir():
+        each.unlink()
+
+
+def without_its_segment(path: Path) -> None:
+    for each in path.glob("transaction_*"):
+        each.unlink()
+
+
+def another_begun(path: Path) -> None:
+    moved(path)
+    opened(path).close()
+
+
+def loops(path: Path) -> None:
+    moved(path)
+    path.symlink_to(path)
+
+
+GONE = {
+    moved: "moved or removed",
+    removed: "moved or removed",
+    replaced_by_a_file: "moved or removed",
+    emptied: "moved or removed",
+    without_its_segment: "moved or removed",
+    loops: "It was not read",
+    another_begun: "another system's directory was put in the place",
+}
+
+
+@pytest.mark.parametrize("when", ["while nothing comes", "after a roll-over"])
+@pytest.mark.parametrize("happens", GONE, ids=lambda function: function.__name__)
+def test_who_follows_a_directory_that_is_not_there_any_more_is_told(
+    tmp_path: Path, happens: Callable[[Path], None], when: str
+) -> None:
+    data = tmp_path / "data"
+    with opened(data) as system, Reading(str(data)) as reading:
+        following = trail.follow(reading)
+        system.add("a")
+        assert news(following) == [(1, "add", 0)]
+        if when == "after a roll-over":
+            for _ in range(4):
+                system.add(LARGE)
+        control(system).close()
+        happens(data)
+        with pytest.raises(StorageError, match=GONE[happens]) as raised:
+            while news(following):
+                pass
+        said = str(raised.value)
+        assert "othing was changed" in said and str(data) in said
+
+
+@pytest.mark.parametrize("error", ["EACCES", "ESTALE", "EIO", "ENOENT"])
+def test_who_follows_a_directory_that_can_not_be_looked_at_any_more_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        following = trail.follow(reading)
+        system.add("a")
+        assert news(following) == [(1, "add", 0)]
+        number = getattr(errno, error)
+
+        def refused(path: str, **options: Any) -> Any:
+            raise OSError(number, os.strerror(number), path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "lstat", refused)
+            patch.setattr(os, "stat", refused)
+            with pytest.raises(Unreadable, match="othing was changed") as raised:
+                news(following)
+        assert raised.value.errno == number and str(tmp_path) in str(raised.value.filename)
+
+
+def test_who_follows_goes_on_in_a_copy_that_was_put_in_the_place_of_the_directory(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with opened(data) as system:
+        system.add("a")
+    with Reading(str(data)) as reading:
+        following = trail.follow(reading)
+        assert [index for index, _, _ in news(following)] == [1]
+        moved(data)
+        shutil.copytree(tmp_path / "elsewhere", data)
+        assert news(following) == []
+        with opened(data) as system:
+            system.add("b")
+        assert [index for index, _, _ in news(following)] == [2]
+
+
+def test_who_follows_is_told_that_an_older_copy_was_put_in_the_place_of_the_directory(tmp_path: Path) -> None:
+    data, older = tmp_path / "data", tmp_path / "older"
+    with opened(data) as system:
+        system.add("a")
+    shutil.copytree(data, older)
+    with opened(data) as system:
+        system.add("b")
+        system.add("c")
+    with Reading(str(data)) as reading:
+        following = trail.follow(reading)
+        assert [index for index, _, _ in news(following)] == [1, 2, 3]
+        moved(data)
+        older.rename(data)
+        with pytest.raises(MissingActions, match="was put in the place of this one") as raised:
+            news(following)
+        assert (raised.value.first, raised.value.last) == (2, 3)
+
+
+def test_who_follows_is_not_told_of_a_segment_that_was_pruned(tmp_path: Path) -> None:
+    with opened(tmp_path) as system, Reading(str(tmp_path)) as reading:
+        following = trail.follow(reading)
+        system.add("a")
+        assert news(following) == [(1, "add", 0)]
+        control(system).take_snapshot()
+        (first,) = map(str, tmp_path.glob("transaction_*"))
+        real = paths.exists
+        looked: list[str] = []
+
+        def late(path: str) -> bool:
+            """The system goes on just after it was looked for."""
+            found = real(path)
+            if not looked:
+                looked.append(path)
+                for _ in range(3):
+                    system.add("z" * (1 << 20))
+                assert real(path) and not found
+                control(system).prune(keep=1)
+                assert not real(first)
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(paths, "exists", late)
+            found = news(following) + news(following)
+        assert [index for index, _, _ in found] == [2, 3, 4]

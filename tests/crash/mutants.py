@@ -1258,6 +1258,13 @@ MUTANTS = [
         "tests/proof/test_hooks.py::test_what_a_value_raises_does_not_keep_a_system_from_being_closed",
     ),
     Mutant(
+        "who-follows-does-not-see-that-the-directory-has-gone",
+        "coopy/past/trail.py",
+        "            elif rolled or not (is_looked_at or self._is_where_it_was()):\n",
+        "            elif rolled:\n",
+        "tests/cli/test_trail.py::test_who_follows_a_directory_that_is_not_there_any_more_is_told",
+    ),
+    Mutant(
         "a-past-that-cannot-be-read-raises-errors-of-python",
         "coopy/system.py",
         "        with paths.reads(self.basedir):\n            domain = ",

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from faults import Faulty, open_with
 import coopy
 from coopy import SystemClosed, UsageError, aio, control, init_system
 from coopy.disk.fs import Calls
-from coopy.errors import JournalError
+from coopy.errors import JournalError, Unreadable
 from coopy.ground.line import MemoryServer
 from coopy.spine.tap import Subscription
 from coopy.testing import memory_system
@@ -358,6 +359,39 @@ def test_actions_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
     assert [each.index for each in control(shop).actions(2, 3)] == [2, 3]
     assert [each.index for each in control(shop).actions(5)] == []
     control(shop).close()
+
+
+@pytest.mark.parametrize("way", ["moved", "ENOTDIR", "EACCES", "ESTALE", "EMFILE"])
+def test_actions_that_can_not_be_read_any_more_are_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    def refused(self: Calls, path: str, *more: Any) -> Any:
+        raise OSError(getattr(errno, way), os.strerror(getattr(errno, way)), path)
+
+    async def read() -> list[int]:
+        async with aio.open(Shop, tmp_path / "other") as shop:
+            await shop.sell("tea")
+            with monkeypatch.context() as patch:
+                patch.setattr(Calls, "names", refused)
+                return [each.index async for each in aio.actions(shop, 0)]
+
+    data = tmp_path / "data"
+    with control(init_system(Shop, data)) as here:
+        here.system.sell("tea")
+        with monkeypatch.context() as patch:
+            if way == "moved":
+                data.rename(tmp_path / "elsewhere")
+            else:
+                patch.setattr(Calls, "names", refused)
+            with pytest.raises(Unreadable, match="was not read, and nothing was changed") as raised:
+                list(here.actions())
+        assert raised.value.filename == str(data)
+        if way == "moved":
+            (tmp_path / "elsewhere").rename(data)
+        assert [each.index for each in here.actions()] == [1]
+    if way != "moved":
+        with pytest.raises(Unreadable):
+            asyncio.run(read())
 
 
 def test_an_action_that_runs_is_none_that_can_be_read(shop: Any) -> None:
