@@ -38,23 +38,31 @@ async def in_executor(function: Callable[..., T], *args: Any, if_cancelled: Call
     """
     over: Future[None] = Future()
 
-    def call() -> T:
+    def call() -> T | None:
         if not over.set_running_or_notify_cancel():
-            raise asyncio.CancelledError
+            return None
         try:
             return function(*args)
         finally:
             over.set_result(None)
 
-    called = asyncio.get_running_loop().run_in_executor(None, call)
+    called: asyncio.Future[Any] = asyncio.get_running_loop().run_in_executor(None, call)
     try:
-        return await asyncio.shield(called)
+        found: T = await asyncio.shield(called)
+        return found
     except asyncio.CancelledError:
+        called.add_done_callback(_seen)
         if if_cancelled is not None:
             undo = if_cancelled
             over.cancel()
             over.add_done_callback(lambda _: undo())
         raise
+
+
+def _seen(called: asyncio.Future[Any]) -> None:
+    """Has asyncio not complain that nobody was told what a function raised: its task was cancelled."""
+    if not called.cancelled():
+        called.exception()
 
 
 class Moved:

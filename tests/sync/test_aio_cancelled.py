@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
@@ -198,6 +199,8 @@ CASES: list[tuple[Work, Meanwhile]] = [
 def test_a_task_that_is_cancelled_at_any_await_leaves_nothing_behind(work: Work, meanwhile: Meanwhile, late: bool) -> None:
     @in_loop
     async def test(locks: Any) -> None:
+        complaints: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         keeps = ThreadLock("keeps", system=locks)
         for number in itertools.count():
             name = f"{work.__name__} {number}"
@@ -210,8 +213,11 @@ def test_a_task_that_is_cancelled_at_any_await_leaves_nothing_behind(work: Work,
             await until(lambda: not locks._sessions and not keeps._presence._watchers)
             if not cut.reached:
                 assert number > 1 and not task.cancelled()
-                return
+                break
             assert task.cancelled(), "and it is told"
+            del task, cut
+        gc.collect()
+        assert not complaints
 
     test()
 
