@@ -111,11 +111,12 @@ batteries: $(VENV)/.installed  ## every structure: OPERATIONS (100000) on one ma
 bench: $(VENV)/.installed  ## the speed, each figure against the raw limit measured beside it
 	@$(BIN)/python -m benchmarks --peers
 
-bench-all: $(VENV)/.installed bench  ## the same, and of verify, transactions, deterministic mode and asyncio
+bench-all: $(VENV)/.installed bench  ## the same, and of verify, transactions, deterministic mode, asyncio and locks
 	@$(BIN)/python -m benchmarks.verify
 	@$(BIN)/python -m benchmarks.transactions
 	@$(BIN)/python -m benchmarks.deterministic
 	@$(BIN)/python -m benchmarks.aio
+	@$(BIN)/python -m benchmarks.locks
 
 bench-cluster: $(VENV)/.installed  ## three nodes on this machine, against the raw stream beneath them and PySyncObj
 	@$(BIN)/python -m pip install -q --disable-pip-version-check pysyncobj==0.3.17 || echo "PySyncObj is not to be had, and not measured"

@@ -80,7 +80,7 @@ def test_a_lock_whose_acquisition_took_too_long_is_given_back(cluster: Cluster, 
 
 
 def test_a_holder_that_is_gone_frees_its_lock_and_one_that_is_there_keeps_it(cluster: Cluster) -> None:
-    one, other, _ = three(cluster, 0.5)
+    one, other, _ = three(cluster, 3)
     assert one.tryAcquire("door", sync=True) is True and one.tryAcquire("window", sync=True) is True
     until(lambda: other.tryAcquire("door", sync=True) is False and one.isAcquired("door"))
     one.destroy()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from coopy.errors import Unavailable
 from coopy.sync import boot
+from coopy.sync.presence import Presence
 from coopy.sync.ticks import Count
 from coopy.sync.timekeeper import Timekeeper
 
@@ -24,6 +27,19 @@ class Hand:
 
     def go(self, seconds: float) -> None:
         self.now_ns += round(seconds * S)
+
+    def go_until(self, question: Callable[[], Any], *presences: Presence, step: float = 0.1) -> None:
+        """Has time pass, slowly enough for the threads of all processes, until an answer is true."""
+        for _ in range(100_000):
+            if question():
+                return
+            self.go(step)
+            for each in presences:
+                each.timekeeper.wake()
+                each._renew_bell.set()
+                each._watch_bell.set()
+            time.sleep(0.001)
+        raise AssertionError("it did not come about")
 
 
 class Node:

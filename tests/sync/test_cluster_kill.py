@@ -10,7 +10,7 @@ import pytest
 from network.servers import until
 from program import free_port, start, write
 
-TTL_S = 2.0
+TTL_S = 5.0
 NODE = """
     import sys, threading
     from coopy import init_system

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster.fakes import of_arguments
 from program import run, start, write
+from sync.hands import Hand, S
 from sync.test_lock import PATIENCE_S, die, until
 
 from coopy import SystemClosed, control, init_system
@@ -18,7 +20,9 @@ from coopy.errors import LockLost
 from coopy.place.options import Settings
 from coopy.replication.memory import MemoryCluster
 from coopy.replication.node import ReplicatedSystem
-from coopy.sync import Lock, Locks, boot
+from coopy.sync import Lock, Locks
+
+TTL_S = 15
 
 HOLDER = """
     import sys, time
@@ -39,23 +43,26 @@ def test_a_process_that_ends_gives_its_locks_back(tmp_path: Path) -> None:
             assert locks.held() == {} and control(locks).index >= token
 
 
-def test_a_process_that_is_killed_holds_its_lock_for_its_time_and_no_longer_than_a_tick_more(tmp_path: Path) -> None:
-    ttl = 0.8
-    holder = start(write(tmp_path / "holder.py", HOLDER + "time.sleep(60)\n"), tmp_path / "data", ttl)
+def test_a_process_that_is_killed_holds_its_lock_for_its_time_and_no_longer_than_a_tick_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = start(write(tmp_path / "holder.py", HOLDER + "time.sleep(60)\n"), tmp_path / "data", TTL_S)
     assert holder.stdout is not None
     token = int(holder.stdout.readline())
     holder.send_signal(signal.SIGKILL)
-    killed = boot.now_ns()
     holder.wait(PATIENCE_S)
     holder.communicate()
+    hand = Hand(monkeypatch)
     with init_system(Locks, tmp_path / "data") as locks:
         assert list(locks.held()["stock"].values()) == [token]
-        opened = boot.now_ns()
-        lock = Lock("stock", system=locks, ttl=15)
-        assert lock.acquire(timeout=PATIENCE_S)
-        # The new timekeeper gives it its time again, and so it is counted from there.
-        assert boot.now_ns() - opened >= ttl * 1e9 and boot.now_ns() - killed >= ttl * 1e9
-        assert lock.token > token
+        opened = hand.now_ns
+        lock = Lock("stock", system=locks, ttl=600)
+        with ThreadPoolExecutor(1) as pool:
+            waits = pool.submit(lock.acquire)
+            until(lambda: len(lock.contenders()) == 2)
+            hand.go_until(waits.done, lock._presence)
+            # The new timekeeper gives it its time again, and so it is counted from there.
+            assert waits.result() and hand.now_ns - opened >= TTL_S * S and lock.token > token
         lock.release()
 
 
@@ -179,28 +186,25 @@ def test_all_nodes_take_turns_and_agree_who_has_the_lock(tmp_path: Path) -> None
     nodes.close()
 
 
-def test_where_the_leading_node_goes_with_the_lock_another_has_it_after_its_time(tmp_path: Path) -> None:
-    nodes = Nodes(tmp_path)
-    ttl = 0.8
+def test_where_the_leading_node_goes_with_the_lock_another_has_it_after_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes, hand = Nodes(tmp_path), Hand(monkeypatch)
     leader = nodes.leader()
     other = next(node for node in NODES if node != leader)
-    held = Lock("stock", system=nodes.systems[leader], ttl=ttl)
-    waits = Lock("stock", system=nodes.systems[other], ttl=ttl)
+    held = Lock("stock", system=nodes.systems[leader], ttl=TTL_S)
+    waits = Lock("stock", system=nodes.systems[other], ttl=600)
     held.acquire()
-    got: list[tuple[int, int]] = []
-    thread = threading.Thread(target=lambda: waits.acquire() and got.append((boot.now_ns(), waits.token)))
-    thread.start()
-    until(lambda: len(waits.contenders()) == 2)
-    until(lambda: nodes.systems[other].count().timekeeper == held.here)
-    session = held._claim.session
-    die(held._presence)
-    gone, renewed = boot.now_ns(), session.sent_ns
-    control(nodes.systems.pop(leader)).close()
-    thread.join(60)
-    moment, token = got[0]
-    assert moment - renewed >= ttl * 1e9, "not before its time"
-    assert moment - gone < PATIENCE_S * 1e9
-    assert nodes.systems[other].held() == {"stock": {waits._claim.owner: token}} and waits.held
+    with ThreadPoolExecutor(1) as pool:
+        got = pool.submit(waits.acquire)
+        until(lambda: len(waits.contenders()) == 2)
+        until(lambda: nodes.systems[other].count().timekeeper == held.here)
+        renewed = held._claim.session.sent_ns
+        die(held._presence)
+        control(nodes.systems.pop(leader)).close()
+        hand.go_until(got.done, waits._presence)
+        assert got.result() and hand.now_ns - renewed >= TTL_S * S, "not before its time"
+    assert nodes.systems[other].held() == {"stock": {waits._claim.owner: waits.token}} and waits.held
     assert nodes.systems[other].count().timekeeper != held.here
     waits.release()
     nodes.close()
@@ -222,23 +226,26 @@ def test_a_node_that_is_closed_gives_its_locks_back_at_once(tmp_path: Path) -> N
     nodes.close()
 
 
-def test_a_node_without_a_majority_knows_that_it_has_lost_before_another_gets_the_lock(tmp_path: Path) -> None:
-    nodes = Nodes(tmp_path)
+def test_a_node_without_a_majority_knows_that_it_has_lost_before_another_gets_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes, hand = Nodes(tmp_path), Hand(monkeypatch)
     leader = nodes.leader()
     node, other = (each for each in NODES if each != leader)
     lost: list[int] = []
-    held = Lock("stock", lock_lost_callback=lambda: lost.append(boot.now_ns()), system=nodes.systems[node], ttl=0.8)
-    waits = Lock("stock", system=nodes.systems[other], ttl=0.8)
+    held = Lock("stock", lock_lost_callback=lambda: lost.append(hand.now_ns), system=nodes.systems[node], ttl=TTL_S)
+    waits = Lock("stock", system=nodes.systems[other], ttl=600)
     held.acquire()
-    got: list[int] = []
-    thread = threading.Thread(target=lambda: waits.acquire() and got.append(boot.now_ns()))
-    thread.start()
-    until(lambda: len(waits.contenders()) == 2)
-    cut = threading.Event()
-    change = held._presence.change
-    held._presence.change = lambda *args: (cut.wait(PATIENCE_S), change(*args))[1]  # type: ignore[method-assign]
-    thread.join(60)
-    assert lost and got and lost[0] <= got[0] and not held.held
+    with ThreadPoolExecutor(1) as pool:
+        got = pool.submit(waits.acquire)
+        until(lambda: len(waits.contenders()) == 2)
+        cut = threading.Event()
+        change = held._presence.change
+        held._presence.change = lambda *args: (cut.wait(PATIENCE_S), change(*args))[1]  # type: ignore[method-assign]
+        hand.go_until(lambda: lost, held._presence, waits._presence)
+        assert not got.done() and not held.held
+        hand.go_until(got.done, waits._presence)
+        assert got.result() and waits.held
     cut.set()
     with pytest.raises(LockLost):
         held.release()

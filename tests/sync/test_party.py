@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sync.hands import Hand
 from sync.test_lock import PATIENCE_S, die, elsewhere, until
 
 from coopy import UsageError, control
@@ -75,11 +76,12 @@ def test_members_share_the_shards_and_again_when_one_comes_or_goes(locks: Any, m
 def test_the_shards_of_a_member_that_is_gone_are_led_by_the_others_after_its_time(
     locks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead, there = join(locks, monkeypatch, [], ttl=0.4)
+    hand = Hand(monkeypatch)
+    dead, there = join(locks, monkeypatch, [])
     assert dead.wait_until_led(PATIENCE_S)
     die(there)
-    one, _ = join(locks, monkeypatch, [])
-    until(lambda: one.leads() == SHARDS)
+    one, here = join(locks, monkeypatch, [], ttl=600)
+    hand.go_until(lambda: one.leads() == SHARDS, here)
     one.close()
 
 
