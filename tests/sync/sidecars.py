@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,6 +78,33 @@ class Sidecar:
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
+
+
+@contextlib.contextmanager
+def three_sidecars(here: Path) -> Iterator[list[Sidecar]]:
+    """Starts three sidecars that keep their locks together, and ends them after the block. They may not be ready yet."""
+    first = free_port(3)
+    nodes = [f"127.0.0.1:{first + number}" for number in range(3)]
+    found = [
+        Sidecar(here / f"elector-{number}", "--owner", f"pod-{number}", "--cluster", ",".join(nodes), "--node", node)
+        for number, node in enumerate(nodes)
+    ]
+    try:
+        for each in found:
+            each.start()
+        yield found
+    finally:
+        for each in found:
+            each.end()
+
+
+def leading_last(sidecars: list[Sidecar]) -> list[Sidecar]:
+    """Returns sidecars once they are ready, the one last whose node leads."""
+    for each in sidecars:
+        each.until_ready()
+    found = sorted(sidecars, key=lambda each: bool(each.ask("GET", "/readyz")[1]["leads"]))
+    assert [each.ask("GET", "/readyz")[1]["leads"] for each in found] == [False, False, True]
+    return found
 
 
 class Kind(NamedTuple):
@@ -162,7 +190,7 @@ class Client:
     def ask(self, method: str, query: str = "") -> int:
         """Sends a request as this kind does, and keeps what was answered."""
         headers = {**self.kind.headers, **(self.kind.of_put if method == "PUT" else {})}
-        connection = self._connection or http.client.HTTPConnection("localhost", self._port, timeout=10)
+        connection = self._connection or http.client.HTTPConnection("localhost", self._port, timeout=PATIENCE_S)
         sent_s = time.monotonic()
         connection.request(method, f"/locks/{self.name}{query}", headers=headers)
         answer = connection.getresponse()
@@ -175,3 +203,11 @@ class Client:
         else:
             connection.close()
         return answer.status
+
+
+def running(clients: list[Client]) -> list[threading.Thread]:
+    """Has each client run in a thread."""
+    threads = [threading.Thread(target=each.run) for each in clients]
+    for each in threads:
+        each.start()
+    return threads

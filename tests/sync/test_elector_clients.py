@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from program import ROOT, environment, free_port
-from sync.sidecars import KINDS, PATIENCE_S, POLL_S, TTL_S, Client, Sidecar
+from program import ROOT, environment
+from sync.sidecars import KINDS, PATIENCE_S, POLL_S, TTL_S, Client, Sidecar, leading_last, running, three_sidecars
 
 pytest.importorskip("typer", reason="the extra [cli] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [elector] is not installed")
@@ -22,13 +22,6 @@ SLACK_S = 1.5
 """For a machine that does other things as well."""
 TAKEOVER_S = TTL_S * 33 / 32 + POLL_S
 """The time to live, one tick, and the time to the next attempt."""
-
-
-def running(clients: list[Client]) -> list[threading.Thread]:
-    threads = [threading.Thread(target=each.run) for each in clients]
-    for each in threads:
-        each.start()
-    return threads
 
 
 # -- one sidecar
@@ -161,30 +154,14 @@ class Killed(NamedTuple):
 
 @pytest.fixture(scope="module")
 def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sidecar]]:
-    here = tmp_path_factory.mktemp("three")
-    first = free_port(3)
-    nodes = [f"127.0.0.1:{first + number}" for number in range(3)]
-    found = [
-        Sidecar(here / f"elector-{number}", "--owner", f"pod-{number}", "--cluster", ",".join(nodes), "--node", node)
-        for number, node in enumerate(nodes)
-    ]
-    try:
-        for each in found:
-            each.start()
+    with three_sidecars(tmp_path_factory.mktemp("three")) as found:
         yield found
-    finally:
-        for each in found:
-            each.end()
 
 
 @pytest.fixture(scope="module")
 def three(starting: list[Sidecar]) -> list[Sidecar]:
     """Three sidecars that keep their locks together, the one last whose node leads."""
-    for each in starting:
-        each.until_ready()
-    found = sorted(starting, key=lambda each: bool(each.ask("GET", "/readyz")[1]["leads"]))
-    assert [each.ask("GET", "/readyz")[1]["leads"] for each in found] == [False, False, True]
-    return found
+    return leading_last(starting)
 
 
 @pytest.fixture(scope="module")
