@@ -164,8 +164,10 @@ class Tail:
                 break
         return pages
 
-    def upto(self, index: int) -> list[tuple[int, bytes]]:
+    def upto(self, index: int, *, whole: bool = False) -> list[tuple[int, bytes]]:
         """Returns what has been written up to an action that surely stands there: first indexes, and records that are joined.
+
+        With ``whole`` they are whole frames: of one that was read in part, all, and the index is that of the first that was not.
 
         Raises `MissingActions` if it was pruned meanwhile, and a `DamagedJournal` if it does not stand there.
         """
@@ -176,7 +178,7 @@ class Tail:
                 self._open()
                 opened = True
             following = self._last + 1
-            data = self._whole_frames(index) if self._file is not None else b""
+            data = self._whole_frames(index, whole) if self._file is not None else b""
             if data:
                 pages.append((following, data))
                 opened = False
@@ -239,7 +241,7 @@ class Tail:
             why = "They were read here before: an older directory, or another one, was put in the place of this one. Follow it anew."
             raise MissingActions(self._basedir, found + 1, self._last, why)
 
-    def _whole_frames(self, upto: int | None = None) -> bytes:
+    def _whole_frames(self, upto: int | None = None, whole: bool = False) -> bytes:
         """Those that touch at the offset, which moves behind them; or those at the head of the next block. None that holds an action after ``upto``."""
         assert self._file is not None, "it was opened"
         start = self._offset
@@ -258,7 +260,7 @@ class Tail:
                     self._offset = -(-self._offset // BLOCK) * BLOCK
                 before, self._last = self._last, last
                 # Of actions that were appended together some may have been read.
-                return records_behind(data[:size], before) if head.first <= before < head.index else data[:size]
+                return records_behind(data[:size], before) if head.first <= before < head.index and not whole else data[:size]
         return b""
 
 

@@ -72,6 +72,8 @@ class Channel:
         self._process = process
         self._splitter = Splitter()
         self._heard_at = 0.0
+        self._early: list[Parcel] = []
+        """What has come with the welcome."""
         self._timeout_s = timeout_s
         try:
             self._socket = local.connected(directory, name)
@@ -80,7 +82,7 @@ class Channel:
         with on_failure(self.close):
             self.wait_at_most(timeout_s)
             self._send(pack(parcels.HELLO, 0, 0, greeting, process))
-            (self.welcome,) = self.receive()
+            self.welcome, *self._early = self.receive()
 
     def wait_at_most(self, seconds: float) -> None:
         """Has what waits give up after so many seconds; 0 for never."""
@@ -110,6 +112,9 @@ class Channel:
 
     def receive(self) -> list[Parcel]:
         """Returns what has come, one at least."""
+        if self._early:
+            found, self._early = self._early, []
+            return found
         while True:
             try:
                 data = self._socket.recv(READ_BYTES)

@@ -6,12 +6,16 @@ Which of the two it is says ``caller``: who sends, or None. It changes once, fro
 
 from __future__ import annotations
 
+import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
 from coopy.errors import CoopyError, MissingActions, UsageError, copy_of
-from coopy.ground import action
+from coopy.ground import action, holding
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.past.proxy import codec_of_past
@@ -19,7 +23,8 @@ from coopy.past.trail import Tail
 from coopy.replication import parcels
 from coopy.replication.caller import Caller, Came, Question
 from coopy.replication.followed import Followed
-from coopy.replication.parcels import Parcel, decoded, id_of, ids_in
+from coopy.replication.parcels import Parcel, decoded, id_of
+from coopy.replication.recorded import Ended, Noting, Recorded
 from coopy.replication.telling import raised
 from coopy.spine.calling import Call, answering
 from coopy.spine.engine import CHUNK, Engine, with_lock
@@ -30,6 +35,10 @@ from coopy.spine.section import Section
 from coopy.values.codec import Codec, decode_joined
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
+
+
+TURN_S = 0.0001
+"""The callers of the process that writes have so long for their own calls, some dozens, before those of others come next."""
 
 
 class Forwarded:
@@ -50,10 +59,48 @@ class Forwarded:
         self.error: BaseException | None = None
 
 
+class Guests:
+    """Has the calls of other processes come in between those of this one.
+
+    The threads of the process that writes need microseconds for a call, and take the lock, and the interpreter, again before the thread that calls for others
+    is awake: without turns it waits for seconds. While it has the turn the others sleep at the door of the engine.
+    """
+
+    __slots__ = ("have_the_turn", "_turn", "_engine", "_let_pass")
+
+    def __init__(self, engine: Shared) -> None:
+        self.have_the_turn = False
+        self._turn = threading.RLock()
+        self._engine = weakref.ref(engine)
+        self._let_pass = False
+
+    def let_pass(self) -> None:
+        """Waits until the guests have had their turn. Not inside an action, which they would wait for."""
+        engine = self._engine()
+        if engine is not None and not engine.lock._is_owned():  # type: ignore[attr-defined]
+            self._let_pass = True
+            holding.run_with(self._turn, _nothing)
+
+    def take_turn(self, function: Callable[[], object]) -> None:
+        """Runs a function while the callers of this process wait; if they have waited the last time, once these have had their turn."""
+        if self._let_pass:
+            self._let_pass = False
+            time.sleep(TURN_S)
+        try:
+            self.have_the_turn = True
+            holding.run_with(self._turn, function)
+        finally:
+            self.have_the_turn = False
+
+
+def _nothing() -> None:
+    pass
+
+
 class Shared(Engine):
     """An engine that sends, or writes. ``tail`` makes what reads a journal behind an action."""
 
-    __slots__ = ("caller", "stopped", "_tail_after", "_tail", "_marks")
+    __slots__ = ("caller", "stopped", "guests", "recorded", "_tail_after", "_tail", "_marks")
 
     def __init__(
         self,
@@ -66,9 +113,13 @@ class Shared(Engine):
     ) -> None:
         super().__init__(log, snapshots, codec, secret)
         self.caller = caller
+        self.guests = Guests(self)
+        """Whose turn it is, of callers of this process and of others."""
         self.stopped: Exception | None = None
         """Why the copy goes on no more: each read is told."""
         self._tail_after = tail_after
+        self.recorded = Recorded(tail_after)
+        """Which calls of other processes stand in the journal."""
         self._tail: Tail | None = None
         self._marks: dict[str, Method] = {}
 
@@ -103,6 +154,8 @@ class Shared(Engine):
         """
         caller = self.caller
         if caller is None:
+            if self.guests.have_the_turn:
+                self.guests.let_pass()
             return super().call(method, args, kwargs, wait)
         if current.machine is self.machine:
             return self._returned(method.function(self.machine.domain, *args, **kwargs))
@@ -127,15 +180,17 @@ class Shared(Engine):
         self, question: Question, caller: Caller, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Makes a call here that was to be sent, unless who wrote before has recorded it."""
-        index = self.recorded(id_of(caller.process, question.number), question.since) if question.was_sent else 0
-        if index:
-            return self.outcome_of(index)
+        ended = self.ended(id_of(caller.process, question.number), question.since) if question.was_sent else None
+        if ended is not None:
+            return ended()
         return super().call(method, args, kwargs)
 
     def begin_all(self, calls: Sequence[Call]) -> Any:
         """Sends calls in order, and answers reads among them. Returns what is to be `settled`."""
         caller = self.caller
         if caller is None:
+            if self.guests.have_the_turn:
+                self.guests.let_pass()
             return super().begin_all(calls)
         begun: list[tuple[Call, Question | None]] = []
         for call in calls:
@@ -222,6 +277,7 @@ class Shared(Engine):
 
     def forked(self) -> None:
         super().forked()
+        self.guests = Guests(self)
         self._tail = None
         self.stopped = None
 
@@ -289,7 +345,12 @@ class Shared(Engine):
             self._rebuild()
         elif machine.applied < log.last:
             pages = [(first, bytes(data)) for first, data in log.read(machine.applied)]
-            withdrawn = self._apply(pages, action.UNKNOWN)
+            # Their callers ask for what they came to: who wrote before may not have come to say.
+            methods, machine.methods = machine.methods, cast(Any, Noting(machine, self.recorded, log.last))
+            try:
+                withdrawn = self._apply(pages, action.UNKNOWN)
+            finally:
+                machine.methods = methods
         self.caller = None
         if withdrawn:
             self._rebuild(withdrawn=log.last)
@@ -331,18 +392,23 @@ class Shared(Engine):
             found = self._marks[name] = method_for(name, function, ())
         return found
 
-    def recorded(self, one: bytes, after: int) -> int:
-        """Returns the index of the action that has an id, if it stands behind another; 0 if none has. Raises `MissingActions`."""
-        log = self.log.reader()
-        try:
-            for _, data in log.read(after):
-                if one in bytes(data):
-                    for found, index in ids_in(bytes(data)):
-                        if found == one:
-                            return index
-        finally:
-            log.close()
-        return 0
+    def ended(self, one: bytes, after: int) -> Callable[[], Any] | None:
+        """Returns what returns or raises what a call has come to that stands behind an action; None if none has that id.
+
+        Raises `MissingActions` if it may have stood where the journal was pruned.
+        """
+        log = self.log
+        index = self.recorded.index_of(one, after, log.last)
+        if not index:
+            return None
+        known = self.recorded.ended(one)
+        return partial(self._said_again, known) if known is not None else partial(self.outcome_of, index)
+
+    def _said_again(self, ended: Ended) -> Any:
+        self.settle(ended.action)
+        if ended.error is not None:
+            raise ended.error
+        return self._returned(ended.value)
 
     def outcome_of(self, index: int) -> Any:
         """Returns what an action has returned, or raises what it has raised: by running it once more, on a copy of the state before it."""

@@ -16,6 +16,7 @@ from collections import deque
 from coopy.errors import CoopyError
 from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
+from coopy.replication.copying import Guests
 from coopy.replication.local import Listening, is_ours
 from coopy.replication.parcels import NOBODY, Garbage, Parcel, Splitter
 from coopy.replication.serving import Serving
@@ -113,9 +114,10 @@ class Visitor:
 class Door:
     """Lets others in."""
 
-    def __init__(self, listening: Listening, serving: Serving) -> None:
+    def __init__(self, listening: Listening, serving: Serving, guests: Guests) -> None:
         self._listening = listening
         self._serving = serving
+        self._guests = guests
         self._visitors: dict[int, Visitor] = {}
         self._unsent: deque[Visitor] = deque()
         self._ending = False
@@ -175,8 +177,12 @@ class Door:
             log_error("a call of another process could not be served: %r", error)
 
     def _round(self) -> None:
+        events = self._selector.select()
+        self._guests.take_turn(lambda: self._deal_with(events))
+
+    def _deal_with(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
         asked: list[tuple[Visitor, Parcel]] = []
-        for key, events in self._selector.select():
+        for key, events in ready:
             visitor = key.data
             if visitor is None:
                 self._accept()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from coopy.errors import CoopyError, MissingActions, OutcomeUnknown, SystemClosed
+from coopy.ground import action
 from coopy.ground.interruption import note
 from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
@@ -70,6 +71,9 @@ class Serving:
         self._waiting: list[_Batch] = []
         """What is to be answered once it is settled, in order."""
         self._told = -1
+        self._unanswered_after: int | None = None
+        """Calls behind this action may have been run and not answered. Nobody is told news of them before: so who writes next runs them itself, and
+        knows what they came to."""
         self._bell = threading.Lock()
         self._bell.acquire()
         self._ending = False
@@ -119,14 +123,18 @@ class Serving:
     def _run(self, asked: Sequence[tuple[Peer, Parcel]]) -> None:
         engine = self._engine
         calls = [Forwarded(with_id(parcel.call, parcel.process, parcel.number)) for _, parcel in asked]
+        self._unanswered_after = engine.log.last
         try:
             index = engine.take(calls)
         except CoopyError as error:  # It takes no calls: closed, or its disk has failed.
             for peer, parcel in asked:
                 self._refuse(peer, parcel, error)
             return
-        batch = _Batch(index, asked, calls)
-        if engine.log.settled >= index:
+        self._answer_when_settled(_Batch(index, asked, calls))
+        self._unanswered_after = None
+
+    def _answer_when_settled(self, batch: _Batch) -> None:
+        if self._engine.log.settled >= batch.index:
             self._answer(batch)
         else:
             self._waiting.append(batch)
@@ -167,18 +175,26 @@ class Serving:
     def _again(self, peer: Peer, parcel: Parcel) -> None:
         """A call that may have been recorded before."""
         try:
-            index = self._engine.recorded(id_of(parcel.process, parcel.number), parcel.position)
+            ended = self._engine.ended(id_of(parcel.process, parcel.number), parcel.position)
         except MissingActions as error:
             lost = OutcomeUnknown(f"The call was sent, and where it may stand the journal was pruned: {error}")
             self._send_error(peer, parcel, 0, lost)
             return
-        if not index:
+        if ended is None:
             self._run([(peer, parcel)])
-            return
-        found = Forwarded(parcel.call)
-        with answering(found):
-            found.value = self._engine.outcome_of(index)
-        self._answer(_Batch(index, [(peer, parcel)], [found]))
+        else:
+            self._say_later(peer, parcel, ended)
+
+    def _say_later(self, peer: Peer, parcel: Parcel, function: Callable[[], Any]) -> None:
+        """Answers with what a function returns or raises. It may take long: it has a thread of its own."""
+
+        def run() -> None:
+            found = Forwarded(parcel.call)
+            with answering(found):
+                found.value = function()
+            self._answer(_Batch(self._engine.log.last, [(peer, parcel)], [found]))
+
+        threading.Thread(target=run, name="coopy answer", daemon=True).start()
 
     def _read(self, peer: Peer, parcel: Parcel) -> None:
         found = Forwarded(parcel.call)
@@ -189,25 +205,11 @@ class Serving:
 
     def _where(self, peer: Peer, parcel: Parcel) -> None:
         last = self._engine.newest()[0]
-        batch = _Batch(last, [(peer, parcel)], [Forwarded(b"")])
-        if self._engine.log.settled >= last:
-            self._answer(batch)
-        else:
-            self._waiting.append(batch)
-            if self.asleep:
-                self.wake()
+        self._answer_when_settled(_Batch(last, [(peer, parcel)], [Forwarded(b"")]))
 
     def _control(self, peer: Peer, parcel: Parcel) -> None:
-        """What a control asks for takes long: it has a thread of its own."""
-
-        def run() -> None:
-            found = Forwarded(parcel.call)
-            with answering(found):
-                _, (name, args), _ = decoded(self._codec, parcel.call)
-                found.value = self._controls(name, args)
-            self._answer(_Batch(self._engine.log.last, [(peer, parcel)], [found]))
-
-        threading.Thread(target=run, name="coopy control", daemon=True).start()
+        _, (name, args), _ = decoded(self._codec, parcel.call)
+        self._say_later(peer, parcel, lambda: self._controls(name, args))
 
     def _ping(self, peer: Peer, parcel: Parcel) -> None:
         peer.send(pack(parcels.VALUE, parcel.number, 0, b"NN"))
@@ -258,19 +260,22 @@ class Serving:
             if not self._waiting and not self._ending and not self._has_news():
                 self._bell.acquire()
             self.asleep = False
-            # In this order: what is taken here has been run before it is asked how far all has come.
-            batches, self._waiting = self._waiting, []
             try:
                 last, outcome = engine.newest()
                 engine.settle(last)
             except (CoopyError, OSError) as error:
+                batches, self._waiting = self._waiting, []
                 for batch in batches:
                     self._failed(batch, error)
                 if not batches and not self._ending:
                     return
                 continue
-            for batch in batches:
-                self._answer(batch)
+            # In this order: what is not answered any more waits, or was answered.
+            unanswered = self._unanswered_after
+            while self._waiting and self._waiting[0].index <= last:
+                self._answer(self._waiting.pop(0))
+            if unanswered is not None and unanswered < last:
+                last, outcome = unanswered, action.UNKNOWN
             if last > self._told and self._listeners:
                 self._told = last
                 news = pack(parcels.NEWS, 0, last, said(self._codec, outcome))

@@ -370,7 +370,7 @@ class SharedSystem(System):
         listening = self.place.listening
         assert listening is not None, "who writes listens"
         serving = Serving(self.engine, self.engine._codec, self.place.manifest.system, self._controlled)
-        door = Door(listening, serving)
+        door = Door(listening, serving, self.engine.guests)
         self._serving, self._door = serving, door
         serving.begin()
         door.open()

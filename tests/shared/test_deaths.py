@@ -90,3 +90,30 @@ def test_a_caller_that_dies_has_its_call_recorded_once(pair: tuple[Process, Any]
     while control(follower).sync() or not follower.count():
         pass
     assert follower.all() == ["a"] == writer.do("wiki.all()")
+
+
+def test_what_a_call_came_to_is_known_to_the_next_writer_without_running_it_once_more(
+    pair: tuple[Process, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, follower = pair
+    follower.add("a")
+    monkeypatch.delattr("coopy.replication.copying.Shared.outcome_of")
+    dies(writer, POINTS["after it is appended"])
+    assert follower.add("b") == 2
+    assert follower.all() == ["a", "b"]
+
+
+@pytest.mark.parametrize("method", ["undone", "aborted", "each", "itself"])
+def test_calls_of_all_kinds_are_answered_after_a_takeover(pair: tuple[Process, Any], method: str) -> None:
+    writer, follower = pair
+    follower.add("a")
+    dies(writer, POINTS["after it is appended"])
+    if method in ("undone", "aborted"):
+        with pytest.raises(KeyError, match="b"):
+            getattr(follower, method)("b")
+        assert follower.all() == ["a"]
+    elif method == "each":
+        assert list(follower.each()) == ["a"]
+    else:
+        assert follower.itself() is follower
+    assert follower.add("c") == 2
