@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -17,6 +17,8 @@ MINUTES ?= 30
 LOOKS ?= 2000
 FAULT_RUNS ?= 20
 FUZZ_RUNS ?= 10000
+SHARED_S ?= 60
+SHARED_RUNS ?= 100
 MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
 SECONDS ?= 600
@@ -96,6 +98,11 @@ strangers: $(VENV)/.installed  ## two users, replicas and strangers at a node, f
 
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
 	@$(BIN)/python tests/crash/mutants.py
+
+shared: $(VENV)/.installed  ## processes that share a directory: kills (SHARED_S seconds, "buffered" and "sync"), SHARED_RUNS takeovers after kills and after closing, families of forks
+	@for durability in buffered sync; do $(BIN)/python tests/shared/campaign.py kills --seconds $(SHARED_S) --durability $$durability || exit 1; done
+	@for how in kill close; do $(BIN)/python tests/shared/campaign.py takeovers --runs $(SHARED_RUNS) --how $$how || exit 1; done
+	@$(BIN)/python tests/shared/campaign.py forks --runs $(SHARED_RUNS)
 
 moments: $(VENV)/.installed  ## interrupts operations: at every moment, at MOMENTS_PAIRS pairs of each, and by MOMENTS_SIGINTS real signals
 	@$(BIN)/python tests/moments/campaign.py --pairs $(MOMENTS_PAIRS); one=$$?; \

@@ -248,11 +248,8 @@ class Shared(Engine):
         self._current()
         if index <= log.last:
             return
-        if self._tail is None or self._tail.last != log.last:
-            self.forget_tail()
-            self._tail = self._tail_after(log.last)
         try:
-            withdrawn = self._apply(self._tail.upto(index), outcome)
+            withdrawn = self._apply(self._tail_at(log.last).upto(index), outcome)
         except MissingActions:
             # They were pruned: a snapshot has them.
             cast(Followed, log).advance(index)
@@ -291,6 +288,13 @@ class Shared(Engine):
         else:
             log.last = log.settled = index
             self._rebuild()
+
+    def _tail_at(self, index: int) -> Tail:
+        """Returns what reads on behind an action."""
+        if self._tail is None or self._tail.last != index:
+            self.forget_tail()
+            self._tail = self._tail_after(index)
+        return self._tail
 
     def forget_tail(self) -> None:
         """Closes the file that is read from."""
@@ -344,9 +348,9 @@ class Shared(Engine):
             self.caller = None
             self._rebuild()
         elif machine.applied < log.last:
-            pages = [(first, bytes(data)) for first, data in log.read(machine.applied)]
+            pages = self._tail_at(machine.applied).upto(log.last)
             # Their callers ask for what they came to: who wrote before may not have come to say.
-            methods, machine.methods = machine.methods, cast(Any, Noting(machine, self.recorded, log.last))
+            methods, machine.methods = machine.methods, cast(Any, Noting(machine, self.recorded, pages))
             try:
                 withdrawn = self._apply(pages, action.UNKNOWN)
             finally:
@@ -363,7 +367,11 @@ class Shared(Engine):
 
     @with_lock
     def take(self, forwarded: Sequence[Forwarded]) -> int:
-        """Runs calls that others have sent, in order, and appends them. Returns the index of the last action."""
+        """Runs calls that others have sent, in order, and appends them. Returns the index of the last action.
+
+        Raises `SystemClosed`, or a `JournalError`, if none was taken, as none is any more.
+        """
+        self._current()
         section = self._section = Section(self, self._codec, self._is_seen_at_once or len(forwarded) == 1)
         try:
             rest = iter(forwarded)

@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from coopy.disk.directory import write_whole
+from coopy.disk.directory import TEMPORARY
 from coopy.disk.fs import Calls, remove_if_there
 from coopy.ground.raised import on_failure
 
@@ -70,7 +70,14 @@ class Listening:
                 os.chmod(address, stat.S_IRUSR | stat.S_IWUSR)
                 self.socket.listen(BACKLOG)
             self.socket.setblocking(False)
-            write_whole(Calls(), os.path.join(directory, NAME), b"1 %d %s\n" % (os.getpid(), self.name.encode("ascii")))
+            self._publish()
+
+    def _publish(self) -> None:
+        """Says in the directory where this process listens. Not durably: it is said of processes that live, and a sync takes long on a busy disk."""
+        path = os.path.join(self._directory, NAME)
+        with open(path + TEMPORARY, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(b"1 %d %s\n" % (os.getpid(), self.name.encode("ascii")))
+        os.replace(path + TEMPORARY, path)
 
     def close(self) -> None:
         """Takes no more connections."""

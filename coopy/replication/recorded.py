@@ -6,7 +6,7 @@ of those that this process has run on its way to write; of others it is found ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import wraps
 from types import GeneratorType
 from typing import Any, NamedTuple
@@ -35,13 +35,13 @@ class Ended(NamedTuple):
 
 
 class Noting(dict[str, Any]):
-    """The methods of a machine, such that what the calls of other processes come to is kept, up to an action."""
+    """The methods of a machine, such that what the calls of other processes in some frames come to is kept."""
 
-    def __init__(self, machine: Machine, recorded: Recorded, last: int) -> None:
+    def __init__(self, machine: Machine, recorded: Recorded, pages: Iterable[tuple[int, bytes]]) -> None:
         self._machine = machine
         self._methods = machine.methods
         self._recorded = recorded
-        self._ids = {index: one for one, index in recorded.between(machine.applied, last)}
+        self._ids = {index: one for _, data in pages for one, index in ids_in(data)}
 
     def __missing__(self, name: str) -> Any:
         function = self._methods[name]
@@ -111,13 +111,9 @@ class Recorded:
         return self._indexes.get(one, 0)
 
     def _read(self, after: int, upto: int) -> None:
-        self._indexes.update(self.between(after, upto))
-
-    def between(self, after: int, upto: int) -> Iterator[tuple[bytes, int]]:
-        """Yields the ids that stand behind an action, up to another, with their indexes; and some of those just before."""
         tail = self._tail_after(after)
         try:
             for _, data in tail.upto(upto, whole=True):
-                yield from ids_in(data)
+                self._indexes.update(ids_in(data))
         finally:
             tail.close()

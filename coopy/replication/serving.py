@@ -289,8 +289,15 @@ class Serving:
         return bool(self._listeners) and tap is not None and tap.newest > self._told
 
     def _failed(self, batch: _Batch, error: Exception) -> None:
-        for peer, parcel in batch.asked:
-            self._send_error(peer, parcel, 0, error)
+        """Answers calls whose actions can't be waited for."""
+        if not isinstance(error, SystemClosed):
+            for peer, parcel in batch.asked:
+                self._send_error(peer, parcel, 0, error)
+        elif self._engine.log.synced >= batch.index:
+            self._answer(batch)  # Closing has made them durable.
+        else:
+            for peer, _ in batch.asked:
+                peer.end()  # It asks whoever writes next what came of its call.
 
 
 _DEALS_WITH: dict[int, Callable[[Serving, Peer, Parcel], None]] = {

@@ -235,3 +235,18 @@ def test_a_writer_that_hangs_is_waited_for_and_then_given_up(tmp_path: Path) -> 
             finally:
                 writer.kill(signal.SIGCONT)
             assert "d" not in writer.do("wiki.all()")
+
+
+def test_a_call_that_comes_while_the_writer_closes_goes_to_the_next(pair: tuple[Any, Any]) -> None:
+    writer, follower = pair
+    follower.add("a")
+    # Closed, but for letting the directory go: this is what a call meets that comes in between.
+    writer._coopy_engine.close()
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(follower.add("b")))
+    thread.start()
+    thread.join(0.05)
+    assert thread.is_alive() and not answers
+    writer.close()
+    thread.join(60)
+    assert answers == [2] and follower.all() == ["a", "b"]
