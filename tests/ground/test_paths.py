@@ -276,14 +276,18 @@ def test_what_is_no_file_where_one_must_be_is_an_error_of_ours_or_passed_over(he
             assert isinstance(error, CoopyError) and name in str(error), repr(error)
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.ENOMEM])
-def test_a_call_that_fails_while_a_past_is_read_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+@pytest.mark.parametrize("call", ["open", "names", "size", "pread"])
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.ENOMEM, errno.ENOENT, errno.ESTALE])
+def test_a_call_that_fails_while_a_past_is_read_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, code: int, call: str
+) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise OSError(code, os.strerror(code))
 
     with init_system(Pile, "good", validation="off") as pile:
-        monkeypatch.setattr("coopy.disk.fs.Calls.open", fail)
-        for look in (control(pile).replay, lambda: coopy.replay(Pile, "good"), lambda: contents("good")):
+        monkeypatch.setattr(f"coopy.disk.fs.Calls.{call}", fail)
+        looks = [control(pile).replay, lambda: coopy.replay(Pile, "good")]
+        for look in looks + ([lambda: contents("good")] if call == "open" else []):
             refusal = refused(look)
             assert isinstance(refusal, Unreadable) and refusal.errno == code
             assert "It was not read, and nothing was changed" in str(refusal)
