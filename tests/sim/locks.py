@@ -86,12 +86,6 @@ PLANTED = [
             "        for queue in queues:\n            self._give(queue)\n",
             "        for queue in queues:\n",
         ),
-        (
-            "nobody-counts-when-the-timekeeper-is-gone",
-            "coopy/sync/timekeeper.py",
-            "(leads and not self._was) or elapsed > silence",
-            "leads and not count.epoch",
-        ),
         ("a-client-counts-all-that-was-promised", CLIENT, "_HELD_OF_PROMISED = 2 / 3", "_HELD_OF_PROMISED = 4 / 3"),
         (
             "an-elector-frees-a-lock-of-another-token",

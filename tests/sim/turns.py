@@ -461,7 +461,7 @@ class Turns(Life):
         self.had_ns: dict[tuple[str, str, int], int] = {}
         """By system, lock and token: when its holder was told that it has it."""
         self.released: dict[tuple[str, str], int] = {}
-        """By system and lock: when it was released."""
+        """By system and lock: when it was released, if all was well."""
         self.took: dict[str, list[float]] = {}
         """What was measured, in seconds."""
         self.is_over = False
@@ -577,7 +577,8 @@ class Turns(Life):
                 token = lock.token
                 self.has(truth, name, token)
                 self._uses(truth, lock.check, name, token, who, chance)
-                self.released[truth.name, name] = place.now_ns
+                if not (self.disturbed if truth.name == "alone" else self.striking):
+                    self.released[truth.name, name] = place.now_ns
                 lock.release()
             except (LockLost, NotHeld):
                 self.count("losses met")
@@ -757,6 +758,8 @@ def _waiting_for(life: Turns, victim: Machine) -> list[str]:
 
 def _holder_killed(life: Turns, chance: random.Random) -> None:
     """kill -9 of a node that holds a lock for which others wait; mostly of one that does not lead."""
+    _calm(life, chance)
+    life.striking = True
     life._wait(lambda: any(_waiting_for(life, each) for each in life.machines), 10.0)
     can = [each for each in life.machines if _waiting_for(life, each)]
     if not can:
@@ -801,6 +804,8 @@ def _holder_killed(life: Turns, chance: random.Random) -> None:
 
 def _caller_killed(life: Turns, chance: random.Random) -> None:
     """kill -9 of a client that has a lock of its elector."""
+    _calm(life, chance)
+    life.striking = True
     holders = [each for each in life.callers if each.lock is not None and each.lock.held_by(life.world.now_ns, each.host)]
     if not holders:
         return
@@ -885,6 +890,12 @@ def _clock_jumps(life: Turns, chance: random.Random) -> None:
     life.world.block(chance.uniform(0.1, 1.5) * TTL_S)
 
 
+def _late(life: Turns, chance: random.Random) -> None:
+    """What nodes say to one another takes about as long as a lock lasts, or a third of that."""
+    life.net.delay_s = chance.uniform(0.1, 0.6) * TTL_S
+    life.world.block(chance.uniform(2.0, 6.0) * TTL_S)
+
+
 def _alone_slow(life: Turns, chance: random.Random) -> None:
     life.disturbed = True
     life.alone.disk.slow_s = chance.choice((0.05, 0.3, TTL_S))
@@ -914,6 +925,8 @@ FAULTS: tuple[Callable[[Any, random.Random], None], ...] = (
     _process_paused,
     _clock_set,
     _clock_jumps,
+    _late,
+    _late,
     _calm,
     lives._cut_off,
     lives._cut_off,
