@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -14,6 +14,7 @@ RUNS ?= 200
 LIVES ?= 2000
 LIVES_SIM ?= 2000
 MINUTES ?= 30
+ROUNDS ?= 100
 LOOKS ?= 2000
 FAULT_RUNS ?= 20
 FUZZ_RUNS ?= 10000
@@ -88,6 +89,9 @@ sim: $(VENV)/.installed  ## LIVES_SIM (2000) lives of a cluster of three in one 
 
 locks: $(VENV)/.installed  ## locks and elections of fifty clients in simulation, MINUTES (30) of their time: about as many minutes at most
 	@$(BIN)/python tests/sim/locks.py --minutes $(MINUTES)
+
+locks-real: $(VENV)/.installed  ## the same for real, with processes, servers and an elector: ROUNDS (100) faults, about 20 minutes
+	@$(BIN)/python tests/sync/campaign.py --rounds $(ROUNDS)
 
 simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about an hour)
 	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py tests/cluster/test_full_disk.py

@@ -51,7 +51,7 @@ class _Question:
         self.at_ns = 0
 
 
-class _Life:
+class Process:
     """One process of a node, from its start to its end."""
 
     def __init__(self, command: Sequence[str], settings: dict[str, Any], complaints: Path) -> None:
@@ -136,27 +136,28 @@ class _Life:
 class Node:
     """A place in the cluster, where processes come and go."""
 
-    def __init__(self, network: Network, number: int, directory: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, network: Network, number: int, directory: Path, settings: dict[str, Any], program: Path = _NODE) -> None:
         self.network = network
+        self.program = program
         self.number = number
         self.directory = directory / f"node{number}"
         self.name = f"{network.addresses[number]}:{PORT}"
         self.complaints = directory / f"node{number}.log"
         self._settings = {**settings, "directory": str(self.directory), "node": self.name}
-        self._life: _Life | None = None
+        self.process: Process | None = None
 
     def __str__(self) -> str:
         return f"node {self.number}"
 
     def start(self) -> None:
         """Starts a process; `wait_ready` says when it is ready."""
-        assert self._life is None, "a node has one process"
-        command = self.network.inside(self.number, [sys.executable, str(_NODE)])
-        self._life = _Life(command, self._settings, self.complaints)
+        assert self.process is None, "a node has one process"
+        command = self.network.inside(self.number, [sys.executable, str(self.program)])
+        self.process = Process(command, self._settings, self.complaints)
 
     @property
     def ready(self) -> bool:
-        life = self._life
+        life = self.process
         return life is not None and life.opened.answer is not None and not (life.ended or life.hung_up)
 
     def wait_ready(self, timeout_s: float = STARTING_S) -> None:
@@ -165,7 +166,7 @@ class Node:
         Raises:
             NotReady: it ended, or took longer.
         """
-        life = self._life
+        life = self.process
         assert life is not None, "the node was started"
         life.opened.answered.wait(timeout_s)
         if not self.ready:
@@ -184,7 +185,7 @@ class Node:
         Raises:
             Unanswered: whatever was asked may have happened or not.
         """
-        life = self._life
+        life = self.process
         if life is None:
             raise Unanswered("the node is not running")
         return life.ask(do, args, timeout_s)
@@ -196,7 +197,7 @@ class Node:
 
     def stop(self) -> None:
         """Lets it close its system; kills what is left after a while."""
-        life = self._life
+        life = self.process
         if life is not None:
             life.hang_up()
             with suppress(subprocess.TimeoutExpired):
@@ -204,7 +205,7 @@ class Node:
         self.kill()
 
     def _bury(self) -> None:
-        life, self._life = self._life, None
+        life, self.process = self.process, None
         if life is not None:
             life.close()
 
@@ -220,13 +221,15 @@ class Node:
 class Cluster:
     """Three nodes, or as many as asked for, in a network of their own."""
 
-    def __init__(self, directory: Path, *, backend: str = "coopy", count: int = 3, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, directory: Path, *, backend: str = "coopy", count: int = 3, timeout_s: float = 10.0, program: Path = _NODE
+    ) -> None:
         self.directory = directory
         self.timeout_s = timeout_s
         self.network = Network(count)
         names = [f"{address}:{PORT}" for address in self.network.addresses]
         settings = {"backend": backend, "cluster": names, "password": "simulated", "timeout": timeout_s}
-        self.nodes = [Node(self.network, number, directory, settings) for number in range(count)]
+        self.nodes = [Node(self.network, number, directory, settings, program) for number in range(count)]
 
     def start(self) -> None:
         """Starts all nodes and waits until they are ready."""

@@ -42,16 +42,20 @@ class Node:
     """The open system, and the ways to ask it."""
 
     def __init__(self, settings: dict[str, Any], answers: int) -> None:
-        from simulation.domain import Bank
-
         self._answers = answers
         self._writing = threading.Lock()
         self._closing = False
         self.backend = importlib.import_module(settings.pop("backend"))
         threading.Thread(target=self._listen, daemon=True).start()
-        self.system = self.backend.init_system(Bank, settings.pop("directory"), **settings)
+        self.system = self.backend.init_system(self.domain(), settings.pop("directory"), **settings)
         self.control = self.backend.control(self.system)
         self._say({"id": 0, "value": None})
+
+    def domain(self) -> type:
+        """The class whose system this node has."""
+        from simulation.domain import Bank
+
+        return Bank
 
     def _say(self, line: dict[str, Any]) -> None:
         data = json.dumps(line, default=str).encode() + b"\n"
@@ -112,7 +116,8 @@ class Node:
         os._exit(0)
 
 
-def main() -> None:
+def main(kind: type[Node] = Node) -> None:
+    """Runs the process of a node."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     # What others print must not get among the answers: these have a descriptor that no child inherits.
@@ -120,7 +125,7 @@ def main() -> None:
     os.dup2(2, 1)
     settings = json.loads(sys.stdin.buffer.readline())
     try:
-        Node(settings, answers)
+        kind(settings, answers)
     except BaseException:
         # Not by way of the interpreter's end: a thread reads standard input, and would be in the way.
         traceback.print_exc()

@@ -75,7 +75,7 @@ def test_a_node_that_does_not_come_back_is_a_violation(tmp_path: Path, monkeypat
 def test_a_node_ends_in_order_when_told_and_says_so_when_it_can_not_start(tmp_path: Path) -> None:
     with running(tmp_path, **STANDIN) as cluster:
         node = cluster.nodes[0]
-        life = node._life
+        life = node.process
         node.stop()
         assert life is not None and life.process.returncode == 0
         (node.directory / "coopy.json").write_text("not this")
