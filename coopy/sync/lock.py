@@ -219,8 +219,8 @@ class Lock(Handle):
         """Gets the lock. Returns False if it can't be had at once, or in so many seconds, or if `cancel` was called.
 
         Those who wait get it in the order in which they came. Raises `LockLost` if the place in the queue is lost, because this process could not
-        renew it; `UsageError` if this thread waited for ever, for another handle with which it holds the same lock itself; `Unavailable` and
-        `OutcomeUnknown` on a node that reaches no majority.
+        renew it, or if the lock was given to this process and lost before this thread went on; `UsageError` if this thread waited for ever, for
+        another handle with which it holds the same lock itself; `Unavailable` and `OutcomeUnknown` on a node that reaches no majority.
         """
         return self._acquired(blocking, timeout) is not None
 

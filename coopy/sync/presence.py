@@ -123,15 +123,15 @@ class Presence:
     def waiting(self, claim: Claim, until_ns: int | None) -> Wait[bool]:
         """Waits until a claim holds, or until a moment of `boot.now_ns`. Returns whether it holds; if not, it is over.
 
-        Raises `LockLost` if its place in the queue is gone, `SystemClosed`.
+        Raises `LockLost` if its place in the queue is gone, or if it was given and lost before this thread went on; `SystemClosed`.
         """
         with on_failure(self.abandon, claim):
             while left_ns := self._step(claim, until_ns):
                 yield left_ns
             if claim.state == HOLDS:
                 yield TAKE
-        if claim.state == LOST and not claim.token:
-            raise LockLost(claim.name, 0, claim.why)
+        if claim.state == LOST:
+            raise LockLost(claim.name, claim.token, claim.why)
         return claim.state == HOLDS
 
     def _step(self, claim: Claim, until_ns: int | None) -> int:

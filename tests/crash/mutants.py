@@ -1898,6 +1898,13 @@ MUTANTS = [
         "tests/sync/test_elector_server.py::test_an_answer_is_sent_at_once_and_not_when_the_client_has_said_that_it_has_the_head",
     ),
     Mutant(
+        "what-was-given-and-lost-is-an-answer",
+        "coopy/sync/presence.py",
+        "        if claim.state == LOST:\n            raise LockLost(claim.name, claim.token, claim.why)\n",
+        "        if claim.state == LOST and not claim.token:\n            raise LockLost(claim.name, claim.token, claim.why)\n",
+        "tests/sync/test_gates.py::test_what_is_lost_before_who_waits_for_it_has_heard_is_an_error_and_no_answer",
+    ),
+    Mutant(
         "who-leads-takes-over-and-gives-leases-more-time",
         "coopy/sync/timekeeper.py",
         "self._system.claim(self.name, count.beat, not counts)",

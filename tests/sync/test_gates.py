@@ -14,7 +14,9 @@ from sync.test_lock import PATIENCE_S, die, elsewhere, until
 
 from coopy import SystemClosed, UsageError, control, init_system
 from coopy.errors import LockLost, NotHeld
-from coopy.sync import Condition, Event, Lock, Locks, Semaphore
+from coopy.sync import Condition, Event, Lock, Locks, RLock, Semaphore
+from coopy.sync.claims import HOLDS
+from coopy.sync.presence import Presence
 from coopy.testing import memory_system
 
 
@@ -32,6 +34,62 @@ def move(handle: Any, there: Any) -> Any:
     handle._presence = there
     there.enter()
     return handle
+
+
+def waits_in_a_condition(locks: Any) -> object:
+    news = Condition("stock", system=locks)
+    news.acquire()
+    return news.wait()
+
+
+WAITS = {
+    "acquire": lambda locks: Lock("stock", system=locks).acquire(),
+    "with": lambda locks: Lock("stock", system=locks).__enter__(),
+    "in a time": lambda locks: Lock("stock", system=locks).acquire(timeout=PATIENCE_S),
+    "an RLock": lambda locks: RLock("stock", system=locks).acquire(),
+    "a Semaphore": lambda locks: Semaphore("stock", 1, system=locks).acquire(),
+    "with a Semaphore": lambda locks: Semaphore("stock", 1, system=locks).__enter__(),
+    "a Condition": waits_in_a_condition,
+}
+
+
+@pytest.mark.parametrize("waits", WAITS.values(), ids=WAITS)
+def test_what_is_lost_before_who_waits_for_it_has_heard_is_an_error_and_no_answer(
+    waits: Any, locks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand, step = Hand(monkeypatch), Presence._step
+    first = Lock("stock", system=locks)
+    is_late = threading.Event()
+
+    def late(self: Presence, claim: Any, until_ns: Any) -> int:
+        left_ns = step(self, claim, until_ns)
+        if claim.state == HOLDS and claim is not first._claim and is_late.is_set():
+            hand.go(11)  # The process stands still now, for longer than it may hold what it was just given.
+            assert not self.holds(claim)
+        return left_ns
+
+    def roused() -> bool:
+        first.acquire()
+        if Condition("stock", first).notify_all():
+            return True
+        first.release()
+        return False
+
+    monkeypatch.setattr(Presence, "_step", late)
+    with ThreadPoolExecutor(1) as pool:
+        if waits is waits_in_a_condition:
+            waiting = pool.submit(waits, locks)
+            until(roused)
+        else:
+            first.acquire()
+            waiting = pool.submit(waits, locks)
+        until(lambda: len(first.contenders()) == 2)
+        is_late.set()
+        first.release()
+        with pytest.raises(LockLost, match="two thirds") as told:
+            waiting.result(PATIENCE_S)
+        assert told.value.token > 1
+    until(lambda: locks.held() == {})
 
 
 def test_permits_go_on_in_order_and_one_that_is_lost_is_told(locks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
