@@ -40,11 +40,12 @@ class Election:
         *,
         system: Any = None,
         ttl: float = TTL_S,
+        lock_delay: float = 0.0,
     ) -> None:
         self.name = name
         self._work = master_fn
         self._lost = lost_master_fn
-        self.lock = Lock(name, None, self._on_lost, system=system, ttl=ttl)
+        self.lock = Lock(name, None, self._on_lost, system=system, ttl=ttl, lock_delay=lock_delay)
         """The lock that the one which leads holds."""
         self._term: Term | None = None
         self._task: asyncio.Future[object] | None = None

@@ -21,7 +21,7 @@ class Lock(Handle[sync.Lock]):
     """A `coopy.sync.Lock` for tasks: ``async with lock:``. Tasks may share it; one of them holds it at a time.
 
     Args:
-        name, ttl: as for `coopy.sync.Lock`.
+        name, ttl, lock_delay: as for `coopy.sync.Lock`.
         lock_callback: called each time the lock was got; a function or a coroutine function.
         lock_lost_callback: called in the loop if the lock is lost; a function or a coroutine function.
         system: what `coopy.aio.open` has opened, or a system of `coopy.init_system`.
@@ -46,8 +46,12 @@ class Lock(Handle[sync.Lock]):
         *,
         system: Any = None,
         ttl: float = sync.TTL_S,
+        lock_delay: float = 0.0,
     ) -> None:
-        super().__init__(name, system, lambda system: self._kind(name, None, self._is_lost, system=system, ttl=ttl))
+        def make(system: Any) -> sync.Lock:
+            return self._kind(name, None, self._is_lost, system=system, ttl=ttl, lock_delay=lock_delay)
+
+        super().__init__(name, system, make)
         self._callback = lock_callback
         self._lost_callback = lock_lost_callback
         self._tasks: set[asyncio.Future[Any]] = set()

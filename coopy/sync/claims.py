@@ -78,5 +78,7 @@ class Session:
         """By owner."""
         self.sent_ns = 0
         """When it was renewed last, or that was tried."""
+        self.lost: set[str] = set()
+        """Owners that have lost what they held by the holder's own deadline, until the system was told."""
         self.is_stale = False
         """Whether the system may have an owner that is not known here any more."""

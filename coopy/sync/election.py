@@ -60,7 +60,7 @@ class Election:
         name: what to lead, a shard say.
         master_fn: what leads.
         lost_master_fn: called without an argument when leading is over, for whatever reason.
-        system, ttl: as for `Lock`.
+        system, ttl, lock_delay: as for `Lock`.
 
     >>> from coopy import init_system
     >>> from coopy.sync import Election, Locks
@@ -81,11 +81,12 @@ class Election:
         *,
         system: Any = None,
         ttl: float = TTL_S,
+        lock_delay: float = 0.0,
     ) -> None:
         self.name = name
         self._work = master_fn
         self._lost = lost_master_fn
-        self.lock = Lock(name, lock_lost_callback=self._on_lost, system=system, ttl=ttl)
+        self.lock = Lock(name, lock_lost_callback=self._on_lost, system=system, ttl=ttl, lock_delay=lock_delay)
         """The lock that the one which leads holds."""
         self._guard = threading.Lock()
         self._term: Term | None = None

@@ -63,6 +63,8 @@ class Handle:
 
     limit = 1
     """How many may hold the lock at once."""
+    lock_delay = 0.0
+    """For how many seconds nobody is to have what is lost."""
     _asks_by = "acquire"
     """The method of `Locks` by which it asks."""
 
@@ -147,7 +149,9 @@ class Handle:
                 f"{self!r} is to be used outside of actions: whoever waits in one holds up everybody. Nothing was asked for."
             )
         self._claims.difference_update([each for each in self._claims if each.state == LOST])
-        claim = self._presence.acquire(self._asks_by, self.name, self.ttl, wait, self.limit, self._when_lost, asker)
+        claim = self._presence.acquire(
+            self._asks_by, self.name, self.ttl, wait, self.limit, self._when_lost, asker, self.lock_delay
+        )
         self._asking.add(claim)
         if self._refuses:
             self._presence.cancel(claim)
@@ -185,6 +189,9 @@ class Lock(Handle):
         lock_lost_callback: called, in a thread of its own, if the lock is lost.
         system: a system of `coopy.sync.Locks`, or of a class that has them; by default the only one that is open in this process.
         ttl: seconds, more than 0.
+        lock_delay: for how many seconds nobody has the lock after this holder has lost it, because its process died, stood still or could not
+            renew it; as of Consul. What it had sent to a resource that asks no `Fenced` has time to arrive before the next one begins. By counted time,
+            as ``ttl``: at least so long. A lock that is released is free at once.
 
     >>> from coopy import init_system
     >>> from coopy.sync import Lock, Locks
@@ -207,8 +214,12 @@ class Lock(Handle):
         *,
         system: Any = None,
         ttl: float = TTL_S,
+        lock_delay: float = 0.0,
     ) -> None:
+        if not 0 <= lock_delay < float("inf"):
+            raise UsageError(f"lock_delay={lock_delay!r}: must be a number of seconds, 0 or more. Nothing was asked for.")
         super().__init__(name, system, ttl)
+        self.lock_delay = lock_delay
         self._lock_callback = lock_callback
         self._lock_lost_callback = lock_lost_callback
         self._claim: Claim | None = None

@@ -18,6 +18,8 @@ from coopy.sync.ticks import Count, Ticks
 
 P = TypeVar("P", Queue, Barrier)
 _NS = 1_000_000_000  # Nanoseconds in a second.
+_DELAY = "lock_delay after "
+"""How the lease of a lock that is withheld is called; no session's name begins so."""
 
 
 class Locks:
@@ -46,6 +48,8 @@ class Locks:
         self._sessions: dict[str, dict[str, Queue | Barrier]] = {}
         """By session: the owners of it, each with the lock or the barrier."""
         self._session_of: dict[str, str] = {}
+        self._withheld: dict[str, tuple[Queue, str]] = {}
+        """By lease: what nobody is to have until it ends, and who has lost it."""
         self._events: dict[str, tuple[bool, int]] = {}
         """By name: whether it is set, and how often it was."""
 
@@ -53,14 +57,27 @@ class Locks:
 
     @abort_exception
     def acquire(
-        self, name: str, owner: str, session: str | None = None, ttl: float = 15.0, wait: bool = False, limit: int = 1
+        self,
+        name: str,
+        owner: str,
+        session: str | None = None,
+        ttl: float = 15.0,
+        wait: bool = False,
+        limit: int = 1,
+        lock_delay: float = 0.0,
     ) -> int:
         """Takes a lock, or with ``wait`` a place in its queue. Returns the token; 0 if the owner does not have the lock.
 
         An owner who has asked before keeps what it has. The session (by default one of the owner's own) is renewed; it lasts at least ``ttl``
-        seconds from now. ``limit`` is how many may hold the lock at once, and the same for all who ask. Raises `UsageError`.
+        seconds from now. ``limit`` is how many may hold the lock at once, and the same for all who ask. If the owner loses the lock because its
+        time is over, nobody has it for ``lock_delay`` seconds. Raises `UsageError`.
         """
-        return max(WAITS, self._enter(self._queues, Queue, name, owner, session, ttl, wait, limit))
+        if not 0 <= lock_delay < float("inf"):
+            raise UsageError(f"lock_delay={lock_delay!r}: must be a number of seconds, 0 or more. Nothing has changed.")
+        place = self._enter(self._queues, Queue, name, owner, session, ttl, wait, limit)
+        if lock_delay and place != GONE:
+            self._queues[name].delays[owner] = max(1, round(lock_delay * _NS))
+        return max(WAITS, place)
 
     def release(self, name: str, token: int) -> bool:
         """Frees a lock. Returns whether it was held with that token; if not, nothing has changed."""
@@ -85,16 +102,17 @@ class Locks:
         self._drop(owner)
         return True
 
-    def renew(self, session: str, owners: Iterable[str] | None = None) -> dict[str, int] | None:
+    def renew(self, session: str, owners: Iterable[str] | None = None, lost: Iterable[str] = ()) -> dict[str, int] | None:
         """Gives a session its full time again. Returns the tokens of its owners, 0 for one who waits; None if there is no such session.
 
-        With ``owners``, those that it does not name are taken out: nobody knows of them any more.
+        With ``owners``, those that it does not name are taken out: nobody knows of them any more. ``lost`` are those of them who have lost what they
+        held by their own clock.
         """
         if session not in self._sessions:
             return None
         if owners is not None:
             known = frozenset(owners)
-            self._drop(*[each for each in self._sessions[session] if each not in known])
+            self._drop(*[each for each in self._sessions[session] if each not in known], lost=frozenset(lost))
             if session not in self._sessions:
                 return None
         self.ticks.renew(session)
@@ -110,9 +128,17 @@ class Locks:
 
     def tick(self, timekeeper: str, beat: int, elapsed_ns: int) -> list[str]:
         """Counts time; see `Ticks.tick`. Returns the sessions that have ended by it, and whose locks were given on."""
-        ended = self.ticks.tick(timekeeper, beat, elapsed_ns)
+        leases = self.ticks.tick(timekeeper, beat, elapsed_ns)
+        ended = [each for each in leases if each in self._sessions]
         # All at once: a lock must not be given to a session that ends as well.
-        self._drop(*[owner for session in ended for owner in self._sessions[session]])
+        owners = [owner for session in ended for owner in self._sessions[session]]
+        self._drop(*owners, lost=frozenset(owners))
+        for lease in leases:
+            if lease in self._withheld:
+                queue, owner = self._withheld.pop(lease)
+                del queue.withheld[owner]
+                self._give(queue)
+                self._tidy(queue)
         return ended
 
     def claim(self, timekeeper: str, beat: int, anew: bool = True) -> bool:
@@ -282,6 +308,8 @@ class Locks:
         for label, value in (("name", name), ("owner", owner), ("session", session)):
             if type(value) is not str or not value:
                 raise UsageError(f"{label}={value!r}: must be a text that is not empty. Nothing has changed.")
+        if session.startswith(_DELAY):
+            raise UsageError(f"session={session!r}: must not begin with {_DELAY!r}. Nothing has changed.")
         if not 0 < ttl < float("inf"):
             raise UsageError(
                 f"ttl={ttl!r}: must be a number of seconds, more than 0. A lock without an end would outlive its holder. Nothing has changed."
@@ -343,7 +371,7 @@ class Locks:
         self._last_token = max(action_index(), self._last_token + 1)
         return self._last_token
 
-    def _drop(self, *owners: str) -> None:
+    def _drop(self, *owners: str, lost: frozenset[str] = frozenset()) -> None:
         """Takes owners out, and then gives on what they held: not to one of them."""
         queues: dict[Queue | Barrier, None] = {}
         sessions: dict[str, None] = {}
@@ -351,6 +379,8 @@ class Locks:
         for owner in dict.fromkeys(going):
             session = self._session_of.pop(owner)
             queue = self._sessions[session].pop(owner)
+            if owner in lost:
+                self._withhold(queue, owner)
             queue.drop(owner)
             queues[queue] = sessions[session] = None
             self.changes += 1
@@ -359,6 +389,15 @@ class Locks:
             self._tidy(queue)
         for session in sessions:
             self._tidy_session(session)
+
+    def _withhold(self, queue: Queue | Barrier, owner: str) -> None:
+        """Has nobody have what an owner loses, for as long as it has said: by a lease, as of whatever lasts."""
+        delay_ns = queue.delay_of(owner)
+        if delay_ns and isinstance(queue, Queue):
+            lease = f"{_DELAY}{owner}"
+            self._withheld[lease] = queue, owner
+            queue.withheld[owner] = None
+            self.ticks.begin(lease, delay_ns)
 
     def _tidy(self, queue: Queue | Barrier) -> None:
         """Forgets a lock or a barrier that nobody wants."""

@@ -88,7 +88,15 @@ class Presence:
     # -- for handles
 
     def acquire(
-        self, what: str, name: str, ttl: float, wait: bool, limit: int, on_lost: Callable[[Claim], object], asker: Asker
+        self,
+        what: str,
+        name: str,
+        ttl: float,
+        wait: bool,
+        limit: int,
+        on_lost: Callable[[Claim], object],
+        asker: Asker,
+        lock_delay: float = 0.0,
     ) -> Claim:
         """Asks for a lock, by the method of `Locks` of that name. Returns what came of it: a claim that holds, one that asks on (only with
         ``wait``), or one that is over.
@@ -103,7 +111,7 @@ class Presence:
             session.claims[claim.owner] = claim
             sent = boot.now_ns()
         try:
-            token = self.change(what, name, claim.owner, session.id, ttl, wait, limit)
+            token = self.change(what, name, claim.owner, session.id, ttl, wait, limit, *[lock_delay] * bool(lock_delay))
         except BaseException as error:
             self.abandon(claim, isinstance(error, UsageError))
             raise
@@ -316,6 +324,8 @@ class Presence:
 
     def _lose(self, claim: Claim, why: str) -> None:
         held = claim.state == HOLDS
+        if held:
+            claim.session.lost.add(claim.owner)
         claim.state, claim.why = LOST, why
         self._forget(claim)
         claim.session.is_stale = True
@@ -396,13 +406,15 @@ class Presence:
             known = [claim for claim in session.claims.values() if claim.is_known]
             owners = list(session.claims)
             was_stale, session.is_stale = session.is_stale, False
+            lost = sorted(session.lost)
             sent = boot.now_ns()
         try:
-            found = self.change("renew", session.id, owners)
+            found = self.change("renew", session.id, owners, *[lost] * bool(lost))
         except BaseException:
             session.is_stale = session.is_stale or was_stale
             raise
         with self._lock:
+            session.lost.difference_update(lost)
             session.sent_ns = sent
             if found is not None:
                 self._confirm(session, sent)

@@ -21,10 +21,19 @@ class Queue:
         """Owners, in the order in which they came."""
         self.asleep: dict[str, str] = {}
         """Owners who have put the lock down until they are told that something has changed, and of which condition."""
+        self.delays: dict[str, int] = {}
+        """For how many nanoseconds nobody is to have what an owner held, if that is lost. Most owners are not here."""
+        self.withheld: dict[str, None] = {}
+        """Owners that have lost what they held, as long as nobody else is to have it."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may hold it."""
+        return len(self.holders) + len(self.withheld) < self.limit
 
     def admits(self, wait: bool) -> bool:
         """Whether one more may come, who waits or does not."""
-        return wait or (len(self.holders) < self.limit and not self.waiting)
+        return wait or (self.has_room and not self.waiting)
 
     def place(self, owner: str) -> int:
         """Returns the token of an owner, `WAITS` or `GONE`."""
@@ -35,7 +44,7 @@ class Queue:
     def give(self, token: Callable[[], int]) -> int:
         """Gives the lock to those whose turn it is, and each a token. Returns how many."""
         number = 0
-        while self.waiting and len(self.holders) < self.limit:
+        while self.waiting and self.has_room:
             owner = next(iter(self.waiting))
             del self.waiting[owner]
             self.holders[owner] = token()
@@ -48,13 +57,17 @@ class Queue:
 
     def drop(self, owner: str) -> None:
         """Takes an owner out."""
-        for places in (self.holders, self.waiting, self.asleep):
+        for places in (self.holders, self.waiting, self.asleep, self.delays):
             places.pop(owner, None)
+
+    def delay_of(self, owner: str) -> int:
+        """Returns for how many nanoseconds nobody is to have what an owner holds, if that is lost."""
+        return self.delays.get(owner, 0) if owner in self.holders else 0
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody holds it or waits."""
-        return bool(self.holders or self.waiting or self.asleep)
+        """Whether somebody holds it or waits, or it is withheld."""
+        return bool(self.holders or self.waiting or self.asleep or self.withheld)
 
     def refusal(self, limit: int) -> str:
         """Returns why it can't be asked for with another limit."""
@@ -101,6 +114,10 @@ class Barrier:
         if owner in self.waiting:
             del self.waiting[owner]
             self.broken = self.broken or "one did not wait until all had come, or its process is gone"
+
+    def delay_of(self, owner: str) -> int:
+        """Returns 0: who waits has nothing to withhold."""
+        return 0
 
     @property
     def is_wanted(self) -> bool:

@@ -357,6 +357,31 @@ def test_after_a_crash_of_the_holder_the_next_has_it_and_not_before_its_time(
     waits.release()
 
 
+@pytest.mark.parametrize("ending", ["dies", "stands still"])
+def test_a_lock_with_a_delay_is_given_to_nobody_for_that_time_after_its_holder_has_lost_it(
+    locks: Any, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    hand, there = Hand(monkeypatch), elsewhere(locks)
+    held, waits = Elsewhere("stock", locks, there, ttl=8, lock_delay=30), Lock("stock", system=locks, ttl=600)
+    held.acquire()
+    began = hand.now_ns
+    if ending == "dies":
+        die(there)
+    else:
+        hand.go(7)
+        until(lambda: not held.held and not locks.held())
+        began = hand.now_ns
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(waits.acquire)
+        hand.go_until(found.done, waits._presence)
+        assert found.result()
+    assert hand.now_ns - began >= (38e9 if ending == "dies" else 30e9)
+    waits.release()
+    assert waits.acquire(blocking=False), "what is released is free at once"
+    waits.release()
+    held.close()
+
+
 def test_closing_a_handle_gives_the_lock_back_and_so_does_forgetting_it(locks: Any) -> None:
     lock = Lock("stock", system=locks)
     lock.acquire()

@@ -16,6 +16,7 @@ from program import environment, write
 
 from coopy import UsageError, action_index, close_all, control, init_system, readonly
 from coopy.errors import LockLost
+from coopy.sync import Lock
 from coopy.sync.locks import Locks
 from coopy.testing import memory_system
 
@@ -274,6 +275,83 @@ def test_one_who_sleeps_is_gone_with_its_session() -> None:
 # -- as an attribute, on the disk, with any hash
 
 
+# -- lock_delay
+
+
+def test_a_lock_that_was_lost_is_given_to_nobody_for_its_delay_and_then_to_the_next_who_waits() -> None:
+    locks = memory_system(Locks)
+    first = locks.acquire("stock", "dies", ttl=8, lock_delay=4)
+    assert locks.acquire("stock", "waits", ttl=100, wait=True) == 0
+    assert pass_time(locks, 7.9) == [] and pass_time(locks, 0.1) == ["dies"]
+    assert locks.held() == {} and locks.contenders("stock") == ["waits"] and locks.acquire("stock", "tries", ttl=100) == 0
+    with pytest.raises(LockLost):
+        locks.fence("stock", first)
+    pass_time(locks, 4)
+    assert locks.token("stock", "waits") == 0
+    pass_time(locks, 0.5)
+    assert locks.token("stock", "waits") > first and locks._withheld == {}
+
+
+@pytest.mark.parametrize("end", ["release", "end", "drop", "renew without it"])
+def test_a_lock_that_is_given_back_is_free_at_once_whatever_its_delay(end: str) -> None:
+    locks = Locks()
+    token = locks.acquire("stock", "a", "session", lock_delay=60)
+    calls = {
+        "release": lambda: locks.release("stock", token),
+        "end": lambda: locks.end("session"),
+        "drop": lambda: locks.drop("a"),
+        "renew without it": lambda: locks.renew("session", []),
+    }
+    calls[end]()
+    assert locks.acquire("stock", "b") > token and locks._withheld == {}
+
+
+def test_one_who_says_that_it_has_lost_the_lock_by_its_own_clock_has_it_withheld() -> None:
+    locks = Locks()
+    locks.acquire("stock", "a", "session", lock_delay=4)
+    locks.acquire("other", "b", "session", lock_delay=4)
+    locks.renew("session", [], ["a"])
+    assert locks.acquire("other", "c", ttl=100) and not locks.acquire("stock", "d", ttl=100)
+    pass_time(locks, 3.9)
+    assert not locks.acquire("stock", "e", ttl=100)
+    pass_time(locks, 0.7)
+    assert locks.acquire("stock", "f")
+
+
+def test_one_who_waits_or_sleeps_and_is_gone_withholds_nothing_and_a_permit_only_itself() -> None:
+    locks = Locks()
+    locks.acquire("stock", "holds", ttl=100)
+    locks.acquire("stock", "waits", "dead", ttl=1, wait=True, lock_delay=50)
+    locks.sleep("news", locks.acquire("news", "sleeps", "dead", ttl=1, lock_delay=50), "news")
+    locks.acquire("seats", "one", "dead", ttl=1, limit=2, lock_delay=50)
+    assert pass_time(locks, 1.3) == ["dead"]
+    assert locks.contenders("stock") == ["holds"] and locks.acquire("news", "a", ttl=100)
+    assert locks.acquire("seats", "b", ttl=100, limit=2) and not locks.acquire("seats", "c", ttl=100, limit=2)
+
+
+def test_a_claim_gives_a_delay_its_full_time_again_and_no_jump_of_a_clock_ends_it() -> None:
+    locks = Locks()
+    locks.acquire("stock", "a", ttl=1, lock_delay=8)
+    pass_time(locks, 5)
+    locks.claim("another", locks.count().beat)
+    for _ in range(7):
+        locks.tick("another", locks.count().beat, 3600 * S)
+        assert not locks.acquire("stock", "b", ttl=100)
+    for _ in range(3):
+        locks.tick("another", locks.count().beat, 3600 * S)
+    assert locks.acquire("stock", "b", ttl=100)
+
+
+@pytest.mark.parametrize("delay", [-1, float("inf"), float("nan")])
+def test_a_delay_that_is_none_is_refused(delay: float) -> None:
+    locks = memory_system(Locks)
+    for make in (lambda: locks.acquire("stock", "a", lock_delay=delay), lambda: Lock("stock", system=locks, lock_delay=delay)):
+        with pytest.raises(UsageError, match="lock_delay"):
+            make()
+    with pytest.raises(UsageError, match="must not begin"):
+        locks.acquire("stock", "a", "lock_delay after b")
+
+
 class Shop:
     """A class of a user, with locks inside."""
 
@@ -326,7 +404,15 @@ def operate(locks: Any, chance: random.Random, number: int, first: int = 0) -> l
         name, owner, session = (f"{kind}{chance.randrange(4)}" for kind in ("lock", "owner", "session"))
         token = locks.token(name, owner)
         calls = [
-            lambda: locks.acquire(name, f"{session} {each}", session, chance.choice([1, 2, 8]), chance.random() < 0.7),
+            lambda: locks.acquire(
+                name,
+                f"{session} {each}",
+                session,
+                chance.choice([1, 2, 8]),
+                chance.random() < 0.7,
+                1,
+                chance.choice([0, 0, 0.5]),
+            ),
             lambda: [locks.release(name, held) for held in list(locks.held().get(name, {}).values())],
             lambda: locks.renew(session),
             lambda: pass_time(locks, chance.random()),
@@ -351,8 +437,8 @@ def test_whatever_is_done_a_lock_has_one_holder_and_no_lock_is_free_while_somebo
     for number in range(300):
         operate(locks, chance, 1, number)
         for name, queue in locks._queues.items():
-            assert len(queue.holders) <= 1 and (queue.holders or not queue.waiting)
-            assert queue.holders or queue.waiting or queue.asleep, "what nobody wants is forgotten"
+            assert len(queue.holders) + len(queue.withheld) <= 1 and (queue.holders or queue.withheld or not queue.waiting)
+            assert queue.is_wanted, "what nobody wants is forgotten"
             for owner, token in queue.holders.items():
                 before = waited.get(name, [])
                 assert (
@@ -367,7 +453,7 @@ def test_whatever_is_done_a_lock_has_one_holder_and_no_lock_is_free_while_somebo
         waited = {name: list(queue.waiting) for name, queue in locks._queues.items()}
         for barrier in locks._barriers.values():
             assert barrier.is_wanted and len(barrier.waiting) < 3 and not (barrier.broken and barrier.waiting)
-        assert set(locks._sessions) == set(locks.ticks._leases), "a session is a lease"
+        assert {*locks._sessions, *locks._withheld} == set(locks.ticks._leases), "a session is a lease"
         assert sorted(locks._session_of) == sorted(owner for owners in locks._sessions.values() for owner in owners)
 
 
