@@ -205,8 +205,7 @@ class Caller:
         while True:
             if self._writes:
                 raise Came
-            if self._refusal is not None:
-                raise copy_of(self._refusal)
+            self.refuse_if_closed()
             try:
                 self._ask(questions, timeout_s)
                 return
@@ -218,6 +217,11 @@ class Caller:
                 self.suspects()
             time.sleep(look_s)
             look_s = min(look_s * 2, LOOK_S_MAX)
+
+    def refuse_if_closed(self) -> None:
+        """Raises `SystemClosed`, or why nothing is asked any more."""
+        if self._refusal is not None:
+            raise copy_of(self._refusal)
 
     def _ask(self, questions: Sequence[Question], timeout_s: float) -> None:
         try:

@@ -199,6 +199,7 @@ class Shared(Engine):
             with answering(call):
                 if isinstance(call.what, Method):
                     method: Method = call.what
+                    caller.refuse_if_closed()
                     data = self._codec.encode_call(method.name, call.args, call.kwargs, method.parameters, self.machine)[0]
                     question = caller.question(parcels.CALL, data, self.log.last)
                 elif call.what is not None:

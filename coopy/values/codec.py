@@ -20,6 +20,9 @@ A call is two objects, as pickle opcodes:
     ``D``  one of dill's without that name, as development versions wrote: read if there is no byte code in
            it, and not written
 
+A call that another process has sent to the one that writes has an id behind its two objects, which leaves nothing there:
+SHORT_BINBYTES and 16, the process (8 bytes), its number of the call (8 bytes, little-endian), POP.
+
 In a pickle of ours the system's own proxy and its domain class stand as
 persistent ids, so that a domain may hold its proxy, and a class may be local;
 in that of a call so do the objects of the system that are marked `coopy.entity`.

@@ -15,6 +15,7 @@ from coopy import SystemClosed, abort_exception, control, init_system, readonly,
 from coopy.ground import action
 from coopy.ground.line import MemoryLine, MemoryServer
 from coopy.past.proxy import codec_of_past
+from coopy.replication.copying import Shared
 from coopy.spine.calling import Calling
 from coopy.spine.machine import Machine, construct
 from coopy.spine.methods import Method, method_for
@@ -105,6 +106,18 @@ def past(path: Path) -> Opened:
     return Opened(codec.proxy, lambda: machine, ends=False)
 
 
+def follower(path: Path) -> Opened:
+    """One that sends its calls to another system of the same directory."""
+    writer = init_system(Shop, path, shared=True, validation="off")
+    found = init_system(Shop, path, shared=True, validation="off")
+
+    def close() -> None:
+        control(found).close()
+        control(writer).close()
+
+    return Opened(found, close)
+
+
 KINDS: dict[str, Callable[[Path], Opened]] = {
     "in memory": lambda path: system(memory_system(Shop)),
     "synced": lambda path: system(init_system(Shop, path)),
@@ -113,6 +126,8 @@ KINDS: dict[str, Callable[[Path], Opened]] = {
     "under a clock": lambda path: system(memory_system(Shop, clock=Clock())),
     "checked under a clock": lambda path: system(memory_system(Shop, clock=Clock(), check=True)),
     "a node": node,
+    "shared, the one that writes": lambda path: system(init_system(Shop, path, shared=True, validation="off")),
+    "shared, one that follows": follower,
     "a past state": past,
 }
 
@@ -184,6 +199,7 @@ def test_what_a_generator_yields_is_what_there_was_when_it_was_called(calling: C
 def test_a_call_from_inside_an_action_is_a_part_of_it(opened: Opened) -> None:
     before = getattr(opened.calling.log, "last", None)
     assert opened.shop.sell_by(opened.shop, "tea") == 2
+    assert read(opened.calling, "count") == 1  # A copy comes there with the next read.
     after = getattr(opened.calling.log, "last", None)
     assert after is None or before is None or after - before in (1, 2)  # A node has one for the batch, too.
 
@@ -228,6 +244,7 @@ def test_each_call_is_settled_once(calling: Calling) -> None:
 def test_a_read_may_be_answered_with_the_lock_held_while_all_is_settled(calling: Calling) -> None:
     assert call(calling, "sell", "tea") == 1
     assert isinstance(calling.looks_at_reads, bool)
+    assert read(calling, "count") == 1  # A copy comes there with the next read.
     assert calling.acquire()
     assert calling.machine.applied == calling.log.settled
     assert Shop.count(calling.machine.domain) == 1
@@ -237,6 +254,8 @@ def test_a_read_may_be_answered_with_the_lock_held_while_all_is_settled(calling:
 def test_inside_an_action_no_read_is_answered_so(opened: Opened) -> None:
     if not opened.ends:
         pytest.skip("a past state has no actions")
+    if isinstance(opened.calling, Shared) and opened.calling.caller is not None:
+        pytest.skip("the action runs in another process")
     seen: list[bool] = []
     calling = opened.calling
 

@@ -20,6 +20,7 @@ from coopy.place.memory import MemoryPlace
 from coopy.place.options import Settings
 from coopy.place.seam import Place
 from coopy.replication.node import NodePlace
+from coopy.replication.shared import SharedPlace
 from coopy.system import System
 from coopy.testing.faults import FailingLog
 from coopy.testing.systems import _Directory, _Memory
@@ -77,6 +78,7 @@ def node(path: Path) -> NodePlace:
 
 DIRECTORIES: dict[str, Callable[[Path], Any]] = {
     "directory": lambda path: DirectoryPlace(str(path), Counter, SETTINGS),
+    "directory that is shared": lambda path: SharedPlace(str(path), Counter, SETTINGS),
     "directory of a test": lambda path: _Directory(Counter, str(path), SETTINGS, None, None),
     "node": node,
 }

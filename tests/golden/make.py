@@ -1,6 +1,6 @@
-"""Writes the golden directories of the coopy that is here: NAME, NAME-node, NAME-fields, and what each must be when it is opened.
+"""Writes the golden directories of the coopy that is here: NAME, NAME-node, NAME-fields, NAME-shared, and what each must be when it is opened.
 
-    cd tests && python golden/make.py NAME [system] [node] [fields]
+    cd tests && python golden/make.py NAME [system] [node] [fields] [shared]
 
 What is there already is not written again.
 """
@@ -143,8 +143,34 @@ def fields(path: Path) -> dict[str, Any]:
     return found
 
 
+def shared(path: Path) -> dict[str, Any]:
+    """Calls of another process, which have an id behind them, between those of the process that writes."""
+    journal.FIRST_BYTES = 4 * 32 * 1024
+    options: dict[str, Any] = {"validation": "off", "deterministic": False, "segment_bytes": journal.FIRST_BYTES, "shared": True}
+    writer = coopy.init_system(Shop, path, **options)
+    follower = coopy.init_system(Shop, path, **options)
+    follower.take_in("tea", 300, stock=20)
+    writer.take_in("milk", 100, 3)
+    follower.sell(follower.articles["tea"], 2)
+    refused(follower.sell, follower.articles["milk"], 4)
+    refused(follower.reserve, follower.articles["milk"], 4)
+    follower.note("of another process")
+
+    async def at_once() -> None:
+        async with coopy.aio.open(follower) as many:
+            await asyncio.gather(*(many.note(f"at once {number}") for number in range(100)))
+
+    asyncio.run(at_once())
+    writer.note("of this one")
+    control = coopy.control(writer)
+    found = {"index": control.index, "code": control.code_version, "effects": control.effects, "state": state(writer)}
+    control.close()
+    return found
+
+
 def main(name: str, *kinds: str) -> None:
     makers = {"system": (HERE / name, system), "node": (HERE / f"{name}-node", node), "fields": (HERE / f"{name}-fields", fields)}
+    makers["shared"] = HERE / f"{name}-shared", shared
     for directory, write in [makers[kind] for kind in kinds or makers]:
         if directory.exists():
             raise SystemExit(f"{directory} is there. Nothing was written. What was released is never written again.")

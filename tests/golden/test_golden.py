@@ -28,7 +28,8 @@ SYSTEMS = ["coopy-0.8.0.dev1", "coopy-0.8.0.dev2"]
 NODES = ["coopy-0.8.0.dev1-node", "coopy-0.8.0.dev2-node"]
 each_system = pytest.mark.parametrize("name", SYSTEMS)
 each_node = pytest.mark.parametrize("name", NODES)
-each_directory = pytest.mark.parametrize("name", [*SYSTEMS, *NODES])
+SHARED = ["coopy-0.8.0.dev3-shared"]
+each_directory = pytest.mark.parametrize("name", [*SYSTEMS, *NODES, *SHARED])
 
 
 @pytest.fixture
