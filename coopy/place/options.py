@@ -224,6 +224,11 @@ class Settings:
         "True, in each of the processes that open the directory: one of them writes, the others send their calls there and read from a "
         "copy of their own; when it ends, another writes. See docs/guides/many-processes.md.",
     )
+    copy: bool = _on_disk(
+        True,
+        "False, with `shared`: this process keeps no state. Its reads go to the process that writes, and come by value; it never writes "
+        "itself.",
+    )
     on_divergence: Literal["report", "refuse"] | Callable[[dict[str, Any]], object] = _here(
         REPORT,
         'What to do when replay gives another state than the live system had (see docs/guides/limits.md). "report": go on with '
@@ -283,6 +288,10 @@ class Settings:
             if name not in names:
                 raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}{_meant(name, names)}")
         found = cls({name: option.check(name, given.get(name, option.default)) for name, option in TABLE.items()})
+        if not found.copy and not found.shared:
+            raise UsageError(
+                "copy=False: is for a process that shares a directory, and there is no shared=True. Nothing was opened."
+            )
         if found.node is not None and not found.cluster:
             raise UsageError(
                 f"node={shown(found.node)}: is for one of a cluster, and there is no cluster=[...]. Nothing was opened."
@@ -345,6 +354,7 @@ class OfDirectories(TypedDict, total=False):
     create: bool
     wait: float
     shared: bool
+    copy: bool
     self_check: bool
 
 

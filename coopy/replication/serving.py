@@ -200,8 +200,8 @@ class Serving:
         found = Forwarded(parcel.call)
         with answering(found):
             _, (function, args, kwargs), _ = decoded(self._codec, parcel.call)
-            found.value = self._engine.read(function, args, kwargs)
-        self._answer(_Batch(self._engine.log.last, [(peer, parcel)], [found]))
+            found.value = self._engine.read(function, args, kwargs, False)
+        self._answer_when_settled(_Batch(self._engine.log.last, [(peer, parcel)], [found]))
 
     def _where(self, peer: Peer, parcel: Parcel) -> None:
         last = self._engine.newest()[0]

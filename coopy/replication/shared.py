@@ -12,186 +12,37 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from coopy.control import Control
-from coopy.disk import directory, dirlock, manifest
-from coopy.disk.digests import Digests
-from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
-from coopy.disk.snapshots import DiskSnapshots
-from coopy.errors import DirectoryInUse, ForeignDirectory, Unavailable, UsageError
+from coopy.errors import Unavailable, UsageError
 from coopy.ground import holding, log
 from coopy.ground.log import Bar
 from coopy.ground.raised import last_resort, on_failure, told_as
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.weakly import weakly
 from coopy.past.trail import Tail
-from coopy.place.directory import DirectoryPlace, not_opened, refuse_foreign
+from coopy.place.directory import not_opened
 from coopy.place.options import Settings
-from coopy.replication import local, parcels
-from coopy.replication.caller import LOOK_S, LOOK_S_MAX, Caller, Channel, Lost
+from coopy.replication import parcels
+from coopy.replication.caller import LOOK_S, LOOK_S_MAX, Channel, Lost
 from coopy.replication.copying import Shared
 from coopy.replication.door import Door
-from coopy.replication.followed import Followed, Shown
-from coopy.replication.local import Listening
 from coopy.replication.parcels import Parcel, decoded, said
+from coopy.replication.remote import Remote
 from coopy.replication.serving import NEWS, Serving
+from coopy.replication.shared_place import SharedPlace
 from coopy.spine.engine import Engine, say_nothing
 from coopy.spine.machine import UNSURE
 from coopy.spine.replay import Progress
 from coopy.system import System
 from coopy.values.codec import Codec
 
-WRITER, FOLLOWER = "writer", "follower"
+WRITER, FOLLOWER, READER = "writer", "follower", "without a copy"
 FORK_S = 1.0
 """A fork waits so long for an action of another thread to end. A child that was forked in the middle of one loads the state anew."""
-LOADING_S = 1.0
-"""A writer that has just taken the directory has said so within this, however large its state is."""
-
-
-class SharedPlace(DirectoryPlace):
-    """The directory of a shared system: taken to write, or to follow who writes."""
-
-    is_alone = False
-
-    def __init__(self, basedir: str, cls: type, settings: Settings, *, calls: Calls | None = None) -> None:
-        super().__init__(basedir, cls, settings, calls=calls)
-        self._timeout_s = settings.timeout
-        self._wait_s = settings.wait
-        self.caller = Caller(basedir, self._greeting, settings.timeout)
-        self._codec = Codec(cls)
-        self.listening: Listening | None = None
-        """Where this process answers, if it writes."""
-        self.news: Channel | None = None
-        """Over which this process is told what is settled, if it follows."""
-
-    @property
-    def writes(self) -> bool:
-        """Whether this process has the directory's lock."""
-        return self.listening is not None
-
-    def _greeting(self, purpose: str) -> bytes:
-        return said(self._codec, parcels.FORMAT, self.manifest.system, purpose)
-
-    def take(self, grown: Callable[[int], None] | None = None) -> None:
-        """Takes the directory, or connects to who has it; see `Place.take`. Raises `Unavailable` if that one does not answer."""
-        self._grown = grown
-        directory.make(self.calls, self.name)
-        with contextlib.suppress(ForeignDirectory):
-            refuse_foreign(self.calls, self.name)
-        # Between the two looks of it another process may have begun a system.
-        refuse_foreign(self.calls, self.name)
-        began = time.monotonic()
-        look_s = LOOK_S
-        while not self.took_lock():
-            found = self._followed_at_once()
-            if found:
-                return
-            waited_s = time.monotonic() - began
-            if waited_s > max(self._wait_s, LOADING_S) and not self._is_shared():
-                self._take_lock()  # Says who has it.
-                break
-            if waited_s > self._timeout_s:
-                raise Unavailable(
-                    f"{self.name}: the process that writes has not answered for {self._timeout_s:g} s. Nothing was opened."
-                )
-            time.sleep(look_s)
-            look_s = min(look_s * 2, LOOK_S_MAX)
-        with on_failure(self.release):
-            self.hold()
-
-    def took_lock(self) -> bool:
-        """Takes the lock, if nobody has it. Returns whether this process has it now."""
-        try:
-            DirectoryLock(self.name, self._know)
-        except DirectoryInUse:
-            self._lock = None
-            return False
-        return True
-
-    def _is_shared(self) -> bool:
-        """Whether who has the directory has opened it to be shared."""
-        found = local.published(self.name)
-        return found is not None and found.pid == dirlock.holder(self.name)
-
-    def _followed_at_once(self) -> bool:
-        """Connects to who writes, if somebody does. Returns whether it has answered."""
-        found = manifest.read(self.calls, self.name)
-        if found is None:
-            return False
-        self.manifest = found
-        try:
-            self.listen_to(self.caller.connected(NEWS, self._timeout_s))
-        except Lost as lost:
-            if lost.was_silent:
-                raise Unavailable(f"{self.name}: {lost} from the process that writes. Nothing was opened.") from lost
-            return False
-        assert self.news is not None, "it has just been connected"
-        with on_failure(self.release):
-            last = self.news.welcome.position
-            self.entries = Digests(self.calls, self.name)
-            self._follow_from(last)
-        return True
-
-    def listen_to(self, news: Channel) -> None:
-        """Has a connection as the one for news, and has it end when a caller finds that nobody answers."""
-        news.wait_at_most(0)
-        self.news = news
-        self.caller.suspects = news.end
-
-    def hold(self) -> None:
-        # Before anything is loaded: who comes meanwhile knows that the directory is shared, and waits.
-        self.listening = Listening(self.name)
-        super().hold()
-
-    def forked(self) -> None:
-        """Makes of the place of the parent one of this child: what is open is the parent's, and nothing is held."""
-        if self._lock is not None:
-            # Of a child it closes copies, and gives no lock back.
-            self._lock.release()
-            self._lock = None
-        if self.listening is not None:
-            self.listening.close()
-        self.caller.forked()
-        self.listening = self.news = None
-        self.caller = Caller(self.name, self._greeting, self._timeout_s)
-        log = getattr(self, "log", None)
-        if log is None:
-            return
-        last = log.last
-        log.abandon()
-        self._follow_from(last)
-
-    def _follow_from(self, last: int) -> None:
-        """Has an action that the writer has told as the end of the log."""
-        system = self.manifest.system
-        self.log = Followed(self.calls, self.name, system, last)  # type: ignore[assignment]
-        self.snapshots = Shown(DiskSnapshots(self.calls, self.name, system), self.log)  # type: ignore[arg-type]
-
-    def stay_deterministic(self) -> None:
-        if self.writes:
-            super().stay_deterministic()
-
-    def delivers(self) -> bool:
-        return self.writes
-
-    def abandon(self) -> None:
-        log = getattr(self, "log", None)
-        if log is not None:
-            log.abandon()
-
-    def release(self) -> None:
-        self.caller.close()
-        if self.news is not None:
-            self.news.end()
-        if self.listening is not None:
-            self.listening.close()
-            if self._lock is not None and self._lock.pid == os.getpid():
-                self.listening.remove()
-        super().release()
 
 
 class SharedSystem(System):
@@ -218,9 +69,15 @@ class SharedSystem(System):
     @property
     def role(self) -> str:
         """Whether this process writes: "writer", or "follower"."""
+        if isinstance(self.engine, Remote):
+            return READER
         return WRITER if self.engine.caller is None else FOLLOWER
 
     def start(self, progress: Progress | None) -> None:
+        if isinstance(self.engine, Remote):
+            self._be_quiet()
+            self.place.let_news_go()
+            return
         if self.place.writes:
             super().start(progress)
             with on_failure(self.abandon):
@@ -267,6 +124,8 @@ class SharedSystem(System):
         if not is_whole:
             machine.applied = UNSURE
         self._beginning = threading.RLock()
+        if isinstance(engine, Remote):
+            return
         # No read is answered from the copy before this child has heard how far all is settled.
         place.log.settled = place.log.last + 1
         place.caller.wakes = weakly(self._awake)
@@ -291,7 +150,7 @@ class SharedSystem(System):
         if caller.wakes is None:
             return
         self._renew()
-        self.succeed(time.monotonic() + self.place._timeout_s)
+        self.succeed(time.monotonic() + self.place.timeout_s)
         caller.wakes = None
         self.keeping.by_itself(self, self._settings.snapshot_time)
         if self.engine.caller is not None:
@@ -304,6 +163,8 @@ class SharedSystem(System):
 
     def status(self) -> dict[str, Any]:
         """See `SharedControl.status`."""
+        if isinstance(self.engine, Remote):
+            self.engine.sync(None)
         writer = self.place.caller.writer
         pid = os.getpid() if self.role == WRITER else None if writer is None else writer.pid
         return {**super().status(), "role": self.role, "writer": pid}
@@ -329,13 +190,13 @@ class SharedSystem(System):
             place.news = None
         look_s = LOOK_S
         while not self._closing:
-            if place.took_lock():
+            if place.may_write and place.took_lock():
                 # It must not write without the lock.
                 with on_failure(self.abandon):
                     self._take_over()
                 return
             try:
-                news = place.caller.connected(NEWS, place._timeout_s)
+                news = place.caller.connected(NEWS, place.timeout_s)
             except Lost as lost:
                 if time.monotonic() > until:
                     raise Unavailable(f"{self.basedir}: {lost}. Nothing was recorded; call again.") from lost
@@ -438,11 +299,17 @@ class SharedControl(Control):
 
     _system: SharedSystem
 
+    @property
+    def index(self) -> int:
+        if isinstance(self._system.engine, Remote):
+            self._system.engine.sync(None)
+        return super().index
+
     def sync(self, timeout: float | None = None) -> None:
         self._system.engine.sync(timeout)
 
     def status(self) -> dict[str, Any]:
-        """As `Control.status`, with ``role`` ("writer" or "follower") and ``writer``, the pid of the process that writes."""
+        """As `Control.status`, with ``role`` ("writer", "follower" or "without a copy") and ``writer``, the pid of the process that writes."""
         return super().status()
 
 
@@ -464,6 +331,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def _engine(place: SharedPlace, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
+    if not place.may_write:
+        return Remote(log, snapshots, codec, secret, place.caller, partial(Tail, place.name, place.manifest.system))
     caller = None if place.writes else place.caller
     return Shared(log, snapshots, codec, secret, caller, partial(Tail, place.name, place.manifest.system))
 

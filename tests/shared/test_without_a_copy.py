@@ -1,0 +1,158 @@
+"""A process that keeps no state: its calls and reads go to the process that writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shared.children import in_a_child
+from shared.domain import Process, Wiki, opened
+
+import coopy
+from coopy import SystemClosed, Unavailable, UsageError, control, init_system, readonly
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_open() -> Iterator[None]:
+    yield
+    coopy.close_all()
+
+
+@pytest.fixture(params=["buffered", "sync"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Any]:
+    return opened(tmp_path / "data", durability=request.param), opened(tmp_path / "data", copy=False)
+
+
+class Bag:
+    def __init__(self) -> None:
+        self.things: list[Any] = []
+
+    def __setitem__(self, place: int, thing: Any) -> None:
+        self.things.insert(place, thing)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.things[place]
+
+    def __len__(self) -> int:
+        return len(self.things)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.things)
+
+    def __contains__(self, thing: Any) -> bool:
+        return thing in self.things
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bag) and self.things == other.things
+
+    @property
+    def first(self) -> Any:
+        return self.things[0]
+
+    @readonly
+    def reversed(self) -> Iterator[Any]:
+        yield from self.things[::-1]
+
+
+def test_calls_and_reads_are_of_the_writer(pair: tuple[Any, Any]) -> None:
+    writer, reader = pair
+    assert control(reader).status()["role"] == "without a copy"
+    assert [reader.add("a"), writer.add("b"), reader.count()] == [1, 2, 2]
+    assert reader.all() == reader.calls == ["a", "b"]
+    reader.title = "ours"
+    assert writer.title == reader.title == "ours"
+    assert control(reader).index == control(writer).index == 3
+
+
+def test_what_is_read_comes_by_value(pair: tuple[Any, Any]) -> None:
+    writer, reader = pair
+    reader.add("a")
+    reader.calls.append("b")
+    assert reader.calls == writer.calls == ["a"]
+
+
+def test_a_read_raises_what_it_raises(pair: tuple[Any, Any]) -> None:
+    with pytest.raises(AttributeError):
+        assert pair[1].nothing_of_that_name
+    with pytest.raises(KeyError, match="x"):
+        pair[1].fail("x")
+
+
+def test_operators_and_iteration_are_reads_too(tmp_path: Path) -> None:
+    bag = init_system(Bag, tmp_path / "data", shared=True)
+    far = init_system(Bag, tmp_path / "data", shared=True, copy=False)
+    far[0] = "a"
+    far[1] = "b"
+    assert (len(far), far[1], list(far), "a" in far, far.first, list(far.reversed())) == (
+        2,
+        "b",
+        ["a", "b"],
+        True,
+        "a",
+        ["b", "a"],
+    )
+    assert bag[0] == "a"
+
+
+def test_it_keeps_no_state(tmp_path: Path) -> None:
+    opened(tmp_path / "data").put("large", "x" * 1_000_000)
+    reader = opened(tmp_path / "data", copy=False)
+    assert reader.page("large")[:1] == "x"
+    assert not hasattr(reader._coopy_engine.machine.domain, "pages")
+
+
+def test_the_past_and_the_actions_are_to_be_had(pair: tuple[Any, Any]) -> None:
+    _, reader = pair
+    reader.add("a")
+    reader.add("b")
+    assert control(reader).replay(1).calls == ["a"]
+    assert [each.args for each in control(reader).actions()] == [("a",), ("b",)]
+    assert control(reader).take_snapshot() == 2
+    assert control(reader).state_digest() == control(pair[0]).state_digest()
+
+
+def test_it_is_told_of_no_action(pair: tuple[Any, Any]) -> None:
+    with pytest.raises(UsageError, match="copy"):
+        control(pair[1]).subscribe(print)
+
+
+def test_after_the_death_of_the_writer_another_answers(tmp_path: Path) -> None:
+    with (
+        Process(tmp_path / "data") as writer,
+        Process(tmp_path / "data") as next_one,
+        opened(tmp_path / "data", copy=False) as reader,
+    ):
+        assert reader.add("a") == 1
+        writer.kill()
+        assert (reader.add("b"), reader.all()) == (2, ["a", "b"])
+        assert next_one.do("wiki.count()") == 2
+
+
+def test_it_never_writes_itself(tmp_path: Path) -> None:
+    opened(tmp_path / "data").close()
+    with pytest.raises(Unavailable):
+        opened(tmp_path / "data", copy=False, timeout=0.05)
+    with pytest.raises(UsageError, match="shared"):
+        init_system(Wiki, tmp_path / "data", copy=False)
+
+
+def test_when_it_is_closed_it_takes_no_calls(pair: tuple[Any, Any]) -> None:
+    writer, reader = pair
+    reader.close()
+    with pytest.raises(SystemClosed):
+        reader.count()
+    with pytest.raises(SystemClosed):
+        reader.add(1)
+    assert writer.add(1) == 1
+
+
+def test_its_child_asks_as_well(pair: tuple[Any, Any]) -> None:
+    writer, reader = pair
+    assert in_a_child(lambda: (reader.add(os.getpid()) and reader.count(), control(reader).status()["role"])) == (
+        1,
+        "without a copy",
+    )
+    assert writer.count() == 1
