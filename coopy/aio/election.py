@@ -99,6 +99,8 @@ class Election:
             return False
         task = self._task = asyncio.ensure_future(self._works(term))
         if self._shut.is_set() or not term.leads:
+            # A loss may have been told while there was no term.
+            term.stop.set()
             task.cancel()
         try:
             await task

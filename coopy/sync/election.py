@@ -153,7 +153,9 @@ class Election:
         if self._shut.is_set():
             term.stop.set()
         try:
+            # A loss from now on sets `stop`; one before may have been told while there was no term.
             with suppress(LockLost):
+                term.check()
                 self._work(*((term,) if takes_term(self._work) else ()))
         finally:
             by_itself = term.leads and not term.stop.is_set()

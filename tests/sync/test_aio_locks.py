@@ -17,6 +17,8 @@ from coopy.aio import Election, Lock, RLock, election, gates, locks, party
 from coopy.errors import LockLost, NotHeld
 from coopy.sync import Lock as ThreadLock
 from coopy.sync import Locks, Term
+from coopy.sync.claims import HOLDS
+from coopy.sync.presence import Presence
 from coopy.testing import memory_system
 
 
@@ -199,6 +201,63 @@ def test_a_loss_is_told_in_the_loop_and_the_end_of_the_block_raises(monkeypatch:
             assert lock.held
 
     test()
+
+
+def test_what_is_lost_before_the_task_that_waits_has_heard_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand, step = Hand(monkeypatch), Presence.step
+
+    def late(self: Presence, claim: Any, until_ns: Any) -> int:
+        left_ns = step(self, claim, until_ns)
+        if claim.state == HOLDS:
+            hand.go(11)
+            assert not self.holds(claim)
+        return left_ns
+
+    @in_loop
+    async def check(locks: Any) -> None:
+        first, second = Lock("stock", system=locks), Lock("stock", system=locks)
+        await first.acquire()
+        waiting = asyncio.ensure_future(second.acquire())
+        while len(await first.contenders()) < 2:
+            await asyncio.sleep(0.001)
+        monkeypatch.setattr(Presence, "step", late)
+        await first.release()
+        with pytest.raises(LockLost, match="two thirds"):
+            await waiting
+
+    check()
+
+
+@pytest.mark.parametrize("lost", ["before the term", "in the term"])
+def test_one_that_loses_the_lead_at_once_stands_again(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand, begin = Hand(monkeypatch), Term.__init__
+    moments = [lost]
+
+    def late(self: Term, lock: Any, stop: Any) -> None:
+        if moments == ["before the term"]:
+            moments.pop()
+            hand.go(11)
+        begin(self, lock, stop)
+        if moments == ["in the term"]:
+            moments.pop()
+            hand.go(11)
+            assert not self.leads
+
+    monkeypatch.setattr(Term, "__init__", late)
+
+    @in_loop
+    async def check(locks: Any) -> None:
+        told: list[int] = []
+
+        async def lead(term: Term) -> None:
+            if not term.leads:
+                await asyncio.sleep(PATIENCE_S)
+            told.append(term.token)
+
+        await Election("shard", lead, system=locks).run()
+        assert len(told) == 1
+
+    check()
 
 
 def test_a_system_of_asyncio_is_taken_as_it_is(tmp_path: Path) -> None:

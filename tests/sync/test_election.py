@@ -60,6 +60,42 @@ def test_one_leads_and_the_next_takes_over_when_it_ends(locks: Any) -> None:
     assert second.said == ["leads", "lost"] and locks.held() == {}
 
 
+@pytest.mark.parametrize("lost", ["before the term", "in the term"])
+@pytest.mark.parametrize("takes", ["a term", "nothing"])
+def test_one_that_loses_the_lead_before_the_work_has_begun_stands_again(
+    takes: str, lost: str, locks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand, begin = Hand(monkeypatch), Term.__init__
+    moments, terms, led = [lost], list[Term](), list[bool]()
+
+    def stands_still(lock: Any) -> None:
+        """For longer than it leads, and who is told of that has been told."""
+        moments.pop()
+        hand.go(11)
+        assert not lock.held
+        until(lambda: not any(each.name.startswith("coopy lost") for each in threading.enumerate()))
+
+    def late(self: Term, lock: Any, stop: Any) -> None:
+        if moments == ["before the term"]:
+            stands_still(lock)
+        begin(self, lock, stop)
+        terms.append(self)
+        if moments == ["in the term"]:
+            stands_still(lock)
+
+    def lead() -> None:
+        led.append(terms[-1].leads)
+        if not terms[-1].leads:
+            terms[-1].stop.wait(PATIENCE_S)
+
+    def lead_with(term: Term) -> None:
+        lead()
+
+    monkeypatch.setattr(Term, "__init__", late)
+    Election("shard", lead_with if takes == "a term" else lead, system=locks).run()
+    assert led == [True] and terms[-1].token > 1
+
+
 def test_the_work_is_told_when_leading_is_lost_and_it_stands_again(locks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     hand = Hand(monkeypatch)
     one = Candidate(locks, ttl=15)
