@@ -247,6 +247,11 @@ class Lock:
                     _log.warning("no sidecar answers at %s: %s. It is asked again for %d s.", self.base_uri, error, PATIENCE_S)
                 self._given_up.wait(RETRY_S)
                 continue
+            if answer.status == http.client.OK and not _Hold(sent_s, answer).is_good:
+                # This process stood still, and what was promised then is over by now.
+                if blocking:
+                    continue
+                break
             if answer.status == http.client.OK or not blocking:
                 return sent_s, answer
             if not is_had:

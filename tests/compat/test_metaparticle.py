@@ -249,6 +249,26 @@ def test_who_was_paused_holds_nothing_any_more_before_anybody_is_asked(
         lock.release()
 
 
+@pytest.mark.parametrize("blocking", [True, False])
+def test_who_was_paused_for_longer_than_it_may_hold_what_was_answered_has_not_acquired_it(
+    blocking: bool, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns, put, paused_ns = boot.now_ns, Lock._put, [0]
+
+    def late(self: Lock, *args: Any) -> Any:
+        answer = put(self, *args)
+        if not paused_ns[0]:
+            paused_ns[0] = int(TTL_S * S)
+        return answer
+
+    monkeypatch.setattr(boot, "now_ns", lambda: now_ns() + paused_ns[0])
+    monkeypatch.setattr(Lock, "_put", late)
+    lock, other = program.lock(), program.lock()
+    assert lock.acquire(blocking) is blocking and lock.held is blocking
+    assert other.acquire(blocking=False) is not blocking
+    (lock if blocking else other).release()
+
+
 def test_a_lock_callback_that_raises_leaves_the_lock_free(program: Program) -> None:
     lock = Lock("x", program.uri, lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
