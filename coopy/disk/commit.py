@@ -126,6 +126,8 @@ class GroupCommit:
                 waiter.gone = True
                 return True
             came = waiter.turn.acquire(True, PATIENCE_S)
+            # It may be in a queue still. Whoever wakes it from now on must wake another one, who sleeps.
+            waiter.gone = True
             if self._reserved is not waiter:
                 self._wake_next()
             elif self.durable < index and self._failure is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from coopy.disk import commit
 from coopy.disk.commit import GroupCommit
 
 
@@ -81,6 +83,66 @@ def test_a_sync_that_fails_is_raised_in_everyone_who_waits() -> None:
     assert raised == [5] * 16
 
 
+class Held(Store):
+    """A sync takes until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.begun, self.let_go = threading.Event(), threading.Event()
+
+    def _sync(self) -> int:
+        upto = super()._sync()
+        self.begun.set()
+        assert self.let_go.wait(20)
+        return upto
+
+    def wait(self, index: int) -> threading.Thread:
+        thread = threading.Thread(target=self.commit.wait, args=(index,), daemon=True)
+        thread.start()
+        return thread
+
+
+@pytest.mark.parametrize("late", [1, 3, 8])
+def test_whoever_waits_is_woken_although_others_were_tired_of_waiting_before(
+    late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Held()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(commit, "PATIENCE_S", 0.001)
+        index = store.append()
+        threads = [store.wait(index) for _ in range(late + 1)]
+        while len(store.commit._waiters) < 20 * late:
+            time.sleep(0.001)
+        store.let_go.set()
+        for thread in threads:
+            thread.join(20)
+    monkeypatch.setattr(commit, "PATIENCE_S", 60.0)
+    for each in (store.begun, store.let_go):
+        each.clear()
+    index = store.append()
+    threads = [store.wait(index)]
+    assert store.begun.wait(20)
+    threads.append(store.wait(index))
+    while not is_asleep(threads[-1]):
+        time.sleep(0.001)
+    store.let_go.set()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads), "it sleeps for as long as its patience lasts"
+
+
+def sleeping_line() -> int:
+    lines, first = inspect.getsourcelines(GroupCommit._sleep)
+    return first + next(number for number, line in enumerate(lines) if "turn.acquire(" in line)
+
+
+def is_asleep(thread: threading.Thread) -> bool:
+    """Whether a caller sleeps until it is woken."""
+    assert thread.ident is not None
+    frame = sys._current_frames().get(thread.ident)
+    return frame is not None and frame.f_code is GroupCommit._sleep.__code__ and frame.f_lineno == sleeping_line()
+
+
 class Interrupted(Exception):
     pass
 
@@ -89,8 +151,7 @@ class Interrupted(Exception):
 def interrupts(within: float, seed: int) -> Iterator[None]:
     """The main thread is interrupted at random moments of its sleep."""
     chance = random.Random(seed)
-    lines, first = inspect.getsourcelines(GroupCommit._sleep)
-    asleep = first + next(number for number, line in enumerate(lines) if "turn.acquire(" in line)
+    asleep = sleeping_line()
     over = False
 
     def raise_it(_: int, frame: FrameType | None) -> None:
