@@ -204,7 +204,7 @@ def test_a_loss_is_told_in_the_loop_and_the_end_of_the_block_raises(monkeypatch:
 
 
 def test_what_is_lost_before_the_task_that_waits_has_heard_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    hand, step = Hand(monkeypatch), Presence.step
+    hand, step = Hand(monkeypatch), Presence._step
 
     def late(self: Presence, claim: Any, until_ns: Any) -> int:
         left_ns = step(self, claim, until_ns)
@@ -220,7 +220,7 @@ def test_what_is_lost_before_the_task_that_waits_has_heard_is_an_error(monkeypat
         waiting = asyncio.ensure_future(second.acquire())
         while len(await first.contenders()) < 2:
             await asyncio.sleep(0.001)
-        monkeypatch.setattr(Presence, "step", late)
+        monkeypatch.setattr(Presence, "_step", late)
         await first.release()
         with pytest.raises(LockLost, match="two thirds"):
             await waiting
