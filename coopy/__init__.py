@@ -50,7 +50,7 @@ from coopy.errors import (
 )
 from coopy.ground.log import LiveOnly
 from coopy.ground.running import action_index, replaying
-from coopy.opening import init_persistent_system, init_system
+from coopy.opening import connect, init_persistent_system, init_system
 from coopy.past.reading import replay
 from coopy.spine.effects import effect_id, on_commit
 from coopy.spine.facts import listeners, tell
@@ -106,6 +106,7 @@ __all__ = [
     "clock",
     "close_all",
     "code_version",
+    "connect",
     "control",
     "effect_id",
     "entity",

@@ -112,6 +112,48 @@ def init_system(
 show(init_system, TABLE)
 
 
+def connect(
+    url: str,
+    cls: type[T],
+    *,
+    key: str | os.PathLike[str] | bytes | None = None,
+    tls: str | os.PathLike[str] | bool | None = None,
+    timeout: float = 30.0,
+) -> T:
+    """Connects to a system that `coopy serve` serves, and returns what to use in its place.
+
+    >>> wiki = coopy.connect("tcp://127.0.0.1:7070", Wiki, key="data/serve.key")
+    >>> wiki.create_page("Home")
+
+    Calls and reads go to the server; nothing of the state is kept here, and every value is a copy. All threads may use it at
+    once, over one connection, which is made again when it ends. The server may run code here, as this process may there:
+    connect to servers that you trust.
+
+    Args:
+        url: "unix:PATH" or "tcp://HOST:PORT".
+        cls: the domain class.
+        key: the file that `coopy serve` has made, or the key itself; for tcp.
+        tls: the PEM file of the authority that has signed the server's certificate, or True for
+            those of this machine; needed where the host is not this machine.
+        timeout: so many seconds a call, and connecting, wait for an answer.
+
+    Raises:
+        UsageError, PrevalentError: an argument, or the class, cannot be used.
+        AuthenticationFailed: one of the two sides does not have the key, or the certificate is not accepted.
+        Unavailable: nobody has answered in time.
+    """
+    looking.refuse("coopy.connect")
+    try:
+        # The extra [serve] may not be there, and few need it.
+        from coopy.replication.client import connected
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "websockets":
+            raise
+        raise UsageError("connect() needs: pip install 'coopy[serve]'. Nothing was opened.") from None
+    found: T = connected(url, cls, key, tls, timeout)
+    return found
+
+
 def in_directory(obj: Any, basedir: str, settings: Settings, *, kind: type[System] = System, is_quiet: bool = False) -> System:
     """Returns a system of this machine that lives in a directory, and is not started yet.
 

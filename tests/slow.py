@@ -67,6 +67,7 @@ FILES = frozenset(
         "network/test_tls.py",
         "past/test_retention.py",
         "shared/test_deaths.py",
+        "shared/test_serve.py",
         "sim/test_locks.py",
         "sim/test_sim.py",
         "simulation/test_campaign.py",
@@ -264,6 +265,13 @@ TESTS: dict[str, frozenset[str]] = {
     "proxy/test_uses.py": frozenset(
         {
             "test_calls_of_any_kind_of_class_survive_and_reads_are_not_recorded",
+        }
+    ),
+    "shared/test_connect.py": frozenset(
+        {
+            "test_another_process_writes_and_the_connection_goes_on_when_it_is_killed",
+            "test_calls_go_on_after_a_connection_has_ended_and_none_is_recorded_twice",
+            "test_a_server_that_hangs_is_unavailable_and_nothing_is_sent",
         }
     ),
     "simulation/test_checker.py": frozenset(

@@ -29,7 +29,7 @@ from coopy.replication.telling import raised
 from coopy.spine.calling import Call, answering
 from coopy.spine.engine import CHUNK, Engine, with_lock
 from coopy.spine.machine import NOTHING_FOLLOWS, MissingName
-from coopy.spine.methods import Function, Method, has_unlocked_reads, method_for
+from coopy.spine.methods import READERS, Function, Method, functions_of, has_unlocked_reads, method_for
 from coopy.spine.replay import Progress
 from coopy.spine.section import Section
 from coopy.values.codec import Codec, decode_joined
@@ -100,7 +100,7 @@ def _nothing() -> None:
 class Shared(Engine):
     """An engine that sends, or writes. ``tail`` makes what reads a journal behind an action."""
 
-    __slots__ = ("caller", "stopped", "guests", "recorded", "_tail_after", "_tail", "_marks")
+    __slots__ = ("caller", "stopped", "guests", "recorded", "_tail_after", "_tail", "_marks", "_readers")
 
     def __init__(
         self,
@@ -122,6 +122,7 @@ class Shared(Engine):
         """Which calls of other processes stand in the journal."""
         self._tail: Tail | None = None
         self._marks: dict[str, Method] = {}
+        self._readers: dict[str, Function] = {}
 
     @property
     def is_alone(self) -> bool:  # type: ignore[override]
@@ -418,6 +419,21 @@ class Shared(Engine):
         if ended.error is not None:
             raise ended.error
         return self._returned(ended.value)
+
+    def reader(self, name: str) -> Function:
+        """Returns what answers a read of a method. Raises AttributeError if the class has none of that name."""
+        found = self._readers.get(name)
+        if found is None:
+            cls = type(self.machine.domain)
+            function, reader = functions_of(cls).get(name), READERS.get(name)
+            if function is None:
+                raise AttributeError(f"{cls.__qualname__!r} has no method {name!r} in the process that writes")
+            found = self._readers[name] = function if reader is None else reader(function)
+        return found
+
+    def given_out(self, result: Any) -> Any:
+        """Returns what a caller is given for a result: of the state itself, the proxy."""
+        return self._returned(result)
 
     def outcome_of(self, index: int) -> Any:
         """Returns what an action has returned, or raises what it has raised: by running it once more, on a copy of the state before it."""

@@ -45,6 +45,10 @@ class Peer(Protocol):
         ...
 
 
+class Said(bytes):
+    """A value that is encoded already."""
+
+
 class _Batch:
     """What was run together, and its callers."""
 
@@ -197,11 +201,19 @@ class Serving:
         threading.Thread(target=run, name="coopy answer", daemon=True).start()
 
     def _read(self, peer: Peer, parcel: Parcel) -> None:
+        engine, codec = self._engine, self._codec
         found = Forwarded(parcel.call)
         with answering(found):
-            _, (function, args, kwargs), _ = decoded(self._codec, parcel.call)
-            found.value = self._engine.read(function, args, kwargs, False)
-        self._answer_when_settled(_Batch(self._engine.log.last, [(peer, parcel)], [found]))
+            _, (function, args, kwargs), _ = decoded(codec, parcel.call)
+            if isinstance(function, str):
+                function = engine.reader(function)
+
+            def read(domain: Any) -> Said:
+                # What it returns may be a part of the state: it is encoded before the next action changes it.
+                return Said(said(codec, engine.given_out(function(domain, *args, **kwargs))))
+
+            found.value = engine.read(read, (), {}, False)
+        self._answer_when_settled(_Batch(engine.log.last, [(peer, parcel)], [found]))
 
     def _where(self, peer: Peer, parcel: Parcel) -> None:
         last = self._engine.newest()[0]
@@ -224,7 +236,7 @@ class Serving:
                 del error
                 continue
             try:
-                value = said(self._codec, call.value)
+                value = call.value if isinstance(call.value, Said) else said(self._codec, call.value)
             except CoopyError as error:
                 self._send_error(peer, parcel, batch.index, self._not_sent(error))
                 continue

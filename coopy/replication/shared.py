@@ -238,7 +238,7 @@ class SharedSystem(System):
 
     def _controlled(self, name: str, args: tuple[Any, ...]) -> Any:
         """Does what a control of another process asks for."""
-        if name not in ("take_snapshot", "set_code_version"):
+        if name not in ("take_snapshot", "set_code_version", "status"):
             raise UsageError(f"{name} is not asked of another process")
         return getattr(self, name)(*args)
 

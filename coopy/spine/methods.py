@@ -256,7 +256,11 @@ def dressed(method: FunctionType, function: Any) -> FunctionType:
 
 def _all_of(function: Callable[..., Iterable[Any]]) -> Callable[..., Any]:
     # What is iterated over later, without the lock, must not be the live object.
-    return lambda domain: iter(list(function(domain)))
+    def all_of(domain: Any) -> Any:
+        return iter(list(function(domain)))
+
+    all_of.__wrapped__ = function  # type: ignore[attr-defined]
+    return all_of
 
 
 def with_domain(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -264,6 +268,7 @@ def with_domain(function: Callable[..., Any]) -> Callable[..., Any]:
     def compare(domain: Any, other: Any, *rest: Any) -> Any:
         return function(domain, other._coopy_engine.machine.domain if is_proxy(other) else other, *rest)
 
+    compare.__wrapped__ = function  # type: ignore[attr-defined]
     return compare
 
 

@@ -89,6 +89,28 @@ class Wiki:
         time.sleep(seconds)
         return self.add(call)
 
+    def clear(self) -> None:
+        self.pages.clear()
+        self.calls.clear()
+
+    def __setitem__(self, name: Any, text: Any) -> None:
+        self.pages[name] = text
+
+    def __delitem__(self, name: Any) -> None:
+        del self.pages[name]
+
+    def __getitem__(self, name: Any) -> Any:
+        return self.pages[name]
+
+    def __contains__(self, name: Any) -> bool:
+        return name in self.pages
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.pages)
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
     @readonly
     def page(self, name: Any) -> Any:
         return self.pages.get(name)
