@@ -32,6 +32,7 @@ from threading import Lock, RLock
 
 from coopy.errors import copy_of
 from coopy.ground.holding import AT_ONCE, run_with
+from coopy.ground.interruption import OUTSIDE, origin
 
 AWAKE = 2
 """Callers that are woken at a time: one that runs, one on its way."""
@@ -99,6 +100,8 @@ class GroupCommit:
             if self._failure is None:
                 self.durable = max(self.durable, self._sync())
         except OSError as error:
+            if origin(error) == OUTSIDE:
+                raise  # A signal's handler may raise one too: the TimeoutError of a job's time limit, say.
             self._failure = copy_of(error)  # Without what was being done: that holds a state, and this stays.
         finally:
             if self._waiters or self._covered:

@@ -47,6 +47,7 @@ from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK, Block, NotWhole, Segment, frames_upto, records_behind
 from coopy.errors import DamagedJournal, JournalError, MissingActions, SystemClosed, copy_of
+from coopy.ground.interruption import OUTSIDE, origin
 from coopy.ground.log import warn
 from coopy.ground.paths import exists, reads
 from coopy.ground.raised import on_failure
@@ -362,7 +363,7 @@ class Journal:
         try:
             appear(path)
         except OSError as error:
-            if error.errno not in _PASSING and _may_be_there(path):
+            if error.errno not in _PASSING and origin(error) != OUTSIDE and _may_be_there(path):
                 # The name is there and not on the disk: a sync that has failed can't be trusted twice.
                 self._fail(error)
             raise
@@ -410,6 +411,8 @@ class Journal:
         try:
             self._commit.wait(index)
         except OSError as error:
+            if origin(error) == OUTSIDE:
+                raise  # As in `GroupCommit._lead`: the disk has refused nothing, and the call counts.
             raise self._refused(error) from error
 
     def _sync(self) -> int:
@@ -677,7 +680,8 @@ class Journal:
         try:
             sync()
         except OSError as error:
-            self._fail(error)
+            if origin(error) != OUTSIDE:
+                self._fail(error)
             raise
 
     def _end_of_segment(self, first: int, write: bool, seen: DamagedJournal | None = None) -> _End:

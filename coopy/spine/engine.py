@@ -27,7 +27,7 @@ from threading import RLock
 from types import GeneratorType
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from coopy.errors import JournalError, PrevalentError, UsageError
+from coopy.errors import CoopyError, JournalError, PrevalentError, UsageError
 from coopy.ground import action, holding
 from coopy.ground.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, note
 from coopy.ground.log import error as log_error
@@ -344,7 +344,7 @@ class Engine:
             is_urgent = failure is not None and (not isinstance(failure, Exception) or isinstance(failure, INTERRUPTIONS))
             if isinstance(error, Exception) and is_urgent:
                 return
-            if failure is None and not isinstance(error, Exception):
+            if failure is None and not isinstance(error, CoopyError):
                 note(error, _COUNTS.format(method.name, index) + " It is not known whether the disk has it.")
             raise
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,7 +18,9 @@ from typing import Any
 import pytest
 from faults import Held, open_with
 
-from coopy import init_system, readonly
+import coopy
+from coopy import CoopyError, control, init_system, readonly
+from coopy.disk.fs import Calls
 from coopy.ground import collector
 from coopy.spine.engine import Engine
 
@@ -262,3 +267,85 @@ def test_two_interrupts_in_a_call_that_raises_leave_the_lock_free(tmp_path: Path
         times = refusing.times
     with init_system(Refusing, tmp_path / "data") as refusing:
         assert refusing.times == times
+
+
+# -- a time limit that is an OSError comes while the disk is waited for
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.lines: list[Any] = []
+
+    def add(self, line: Any) -> int:
+        self.lines.append(line)
+        return len(self.lines)
+
+
+@pytest.fixture
+def limited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[OSError, str], None]]:
+    """Has a signal's handler raise an error as soon as a file is synced, or a directory, the next time."""
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def limit(error: OSError, call: str) -> None:
+        real = getattr(Calls, call)
+
+        def handler(number: int, frame: object) -> None:
+            raise error
+
+        def interrupted(*args: Any) -> Any:
+            monkeypatch.setattr(Calls, call, real)
+            signal.raise_signal(signal.SIGUSR1)
+            return real(*args)
+
+        signal.signal(signal.SIGUSR1, handler)
+        monkeypatch.setattr(Calls, call, interrupted)
+
+    yield limit
+    signal.signal(signal.SIGUSR1, before)
+
+
+LIMITS = [TimeoutError("too long"), OSError(errno.EIO, "of the handler"), ConnectionResetError("gone"), InterruptedError()]
+
+
+@pytest.mark.parametrize("error", LIMITS, ids=repr)
+def test_a_time_limit_while_a_call_waits_for_the_disk_is_no_failing_disk(
+    tmp_path: Path, limited: Callable[[OSError, str], None], error: OSError
+) -> None:
+    lines = init_system(Lines, tmp_path / "data", validation="off")
+    lines.add(1)
+    limited(error, "sync_data")
+    with pytest.raises(type(error)) as raised:
+        lines.add(2)
+    assert raised.value is error and "had returned when this was raised" in "".join(error.__notes__)  # type: ignore[attr-defined]
+    assert lines.add(3) == 3
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(lines.add, range(4, 8))) == [4, 5, 6, 7]
+    control(lines).close()
+    assert coopy.replay(Lines, tmp_path / "data").lines[:3] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("error", LIMITS, ids=repr)
+@pytest.mark.parametrize("durability", ["sync", "buffered"])
+def test_a_time_limit_while_a_system_is_closed_is_raised_once_all_is_closed(
+    tmp_path: Path, limited: Callable[[OSError, str], None], error: OSError, durability: str
+) -> None:
+    lines = init_system(Lines, tmp_path / "data", validation="off", durability=durability)
+    lines.add(1)
+    limited(error, "sync_data")
+    with pytest.raises(type(error)) as raised:
+        control(lines).close()
+    assert raised.value is error and control(lines).closed
+    with init_system(Lines, tmp_path / "data", validation="off") as lines:
+        assert lines.add(2) == 2
+
+
+def test_a_time_limit_at_a_roll_over_is_no_failing_disk(tmp_path: Path, limited: Callable[[OSError, str], None]) -> None:
+    lines = init_system(Lines, tmp_path / "data", validation="off", segment_bytes=1 << 20)
+    lines.add(1)
+    limited(TimeoutError("too long"), "sync_directory")
+    with pytest.raises(CoopyError) as raised:
+        lines.add("x" * (1 << 20))
+    assert isinstance(raised.value.__cause__, TimeoutError) and "nothing has changed" in str(raised.value)
+    assert lines.add(2) == 2
+    control(lines).close()
+    assert coopy.replay(Lines, tmp_path / "data").lines == [1, 2]
