@@ -1258,6 +1258,13 @@ MUTANTS = [
         "tests/proof/test_hooks.py::test_what_a_value_raises_does_not_keep_a_system_from_being_closed",
     ),
     Mutant(
+        "a-time-limit-of-a-job-is-taken-for-a-failing-disk",
+        "coopy/disk/commit.py",
+        "            if origin(error) == OUTSIDE:\n",
+        "            if False:\n",
+        "tests/engine/test_interrupts.py::test_a_time_limit_while_a_call_waits_for_the_disk_is_no_failing_disk",
+    ),
+    Mutant(
         "who-follows-does-not-see-that-the-directory-has-gone",
         "coopy/past/trail.py",
         "            elif rolled or not (is_looked_at or self._is_where_it_was()):\n",
