@@ -45,6 +45,7 @@ def outcomes(
     given: Mapping[str, Any],
     replaced: Mapping[str, Any] = types.MappingProxyType({}),
     left_out: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> dict[str, str]:
     """Runs the tests of a class. Returns, by test, the text of its failure, "" if it passed; without those that it skips itself.
 
@@ -52,6 +53,7 @@ def outcomes(
         given: attributes of the class: what is to be tested.
         replaced: what the module has in the place of its globals meanwhile.
         left_out: tests that are not run, each by its name or by how that begins.
+        only: the tests that are run, as far as this interpreter has them; by default all.
     """
     module = module_of(module_name)
     found = getattr(module, class_name, None)
@@ -60,6 +62,7 @@ def outcomes(
     bases = (found,) if issubclass(found, unittest.TestCase) else (found, unittest.TestCase)
     cls = type(class_name, bases, dict(given))
     tests = [name for name in unittest.defaultTestLoader.getTestCaseNames(cls) if not name.startswith(tuple(left_out))]
+    tests = [name for name in tests if only is None or name in only]
     result = unittest.TestResult()
     with mock.patch.dict(vars(module), replaced), contextlib.nullcontext() if EVERY else _sooner(module, cls):
         unittest.TestSuite(map(cls, tests)).run(result)
