@@ -41,6 +41,7 @@ _ID_HEAD, _POP = b"C\x10", b"0"
 ID_PART = len(_ID_HEAD) + ID_BYTES + len(_POP)
 """So many bytes a record is longer that has an id."""
 NOBODY = bytes(8)
+_PLACES = tuple(f"value {place}" for place in range(8))
 _PREFIX_AT = frame.HEAD.size
 _CALL_AT = frame.HEAD.size + PREFIX_BYTES
 
@@ -66,7 +67,7 @@ def pack(kind: int, number: int, position: int, call: bytes, process: bytes = NO
 
 def said(codec: Codec, *what: Any) -> bytes:
     """Returns values as the call of a parcel. Raises `EncodingError`, which names a value by its place."""
-    return codec.encode_call("", what, {}, tuple(f"value {place}" for place in range(len(what))))[0]
+    return codec.encode_call("", what, {}, _PLACES)[0]
 
 
 def decoded(codec: Codec, call: bytes, domain: object = None) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
