@@ -11,13 +11,15 @@ import itertools
 import os
 import socket
 import struct
+import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from coopy.errors import OutcomeUnknown, SystemClosed, Unavailable, copy_of
-from coopy.ground.raised import on_failure
+from coopy.ground.raised import on_failure, told_as
 from coopy.replication import local, parcels
 from coopy.replication.parcels import Garbage, Parcel, Splitter, pack
 
@@ -28,6 +30,10 @@ IDLE_MAX = 64
 FRESH_S = 0.05
 """A connection over which nothing came for so long is asked for a sign of life before a call is sent over it, as a call that was sent
 can't be taken back. While calls follow each other it costs nothing."""
+ASKING_MAX = 2
+"""So many threads of a process ask at a time, so that one asks while the answers for another wait for the disk."""
+TOGETHER_MAX = 256
+"""So many questions are asked together: a megabyte, if each is a large one of 4 KB."""
 LOOK_S = 0.001
 """While there is no writer a caller looks so soon whether there is one, and then less often, up to LOOK_S_MAX."""
 LOOK_S_MAX = 0.02  # A fifth of the 100 ms in which another process is to write.
@@ -46,6 +52,13 @@ class Came(Exception):
     """This process has come to write."""
 
 
+def _told(error: Exception, others: Sequence[Question]) -> Exception:
+    """Has those for whom one has asked know what it was told."""
+    for each in others:
+        each.problem = error
+    return error
+
+
 def _nobody() -> None:
     pass
 
@@ -53,7 +66,7 @@ def _nobody() -> None:
 class Question:
     """What is asked: its kind and what is said; then whether it was sent once, and the answer."""
 
-    __slots__ = ("kind", "call", "number", "since", "was_sent", "answer")
+    __slots__ = ("kind", "call", "number", "since", "was_sent", "answer", "turn", "leads", "problem")
 
     def __init__(self, kind: int, call: bytes, number: int, since: int) -> None:
         self.kind = kind
@@ -62,6 +75,12 @@ class Question:
         self.since = since
         self.was_sent = False
         self.answer: Parcel | None = None
+        self.turn: Any = None
+        """What its thread sleeps on while another asks for it."""
+        self.leads = False
+        """Whether its thread is to ask, for others as well."""
+        self.problem: Exception | None = None
+        """What who has asked for it was told."""
 
 
 class Channel:
@@ -168,6 +187,8 @@ class Caller:
         self.suspects: Callable[[], object] = _nobody
         """Told that the writer seems to have ended."""
         self._idle: deque[Channel] = deque()
+        self._queue: deque[Question] = deque()
+        self._tokens: deque[None] = deque([None] * ASKING_MAX)
         self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
         """All there are: a forked child closes them."""
         self._numbers = itertools.count(1)
@@ -193,6 +214,75 @@ class Caller:
             raise Lost("the other side has refused")
         self.writer = writer
         return found
+
+    def ask_one(self, question: Question) -> None:
+        """Asks one question, as `ask` does. While some threads ask, the questions of the others gather, and are asked together by the next."""
+        if not self._leads(question):
+            if question.answer is not None:
+                return
+            if question.problem is not None:
+                raise copy_of(question.problem)
+            self.ask((question,))  # Who has asked for it was interrupted.
+            return
+        others: list[Question] = []
+        try:
+            while self._queue and len(others) < TOGETHER_MAX:
+                others.append(self._queue.popleft())
+            with told_as(_told, others):
+                self.ask((question, *others))
+        finally:
+            self._hand_over()
+            for each in others:
+                each.turn.release()
+
+    def _leads(self, question: Question) -> bool:
+        """Returns whether this thread is to ask; if not, another has asked for it."""
+        try:
+            self._tokens.pop()
+            return True
+        except IndexError:
+            pass
+        turn = question.turn = threading.Lock()
+        turn.acquire()
+        self._queue.append(question)
+        # Those that ask may have come to an end just before.
+        if self._tokens:
+            self._hand_over(self._tokens)
+        with on_failure(self._gone, question):
+            turn.acquire()
+        return question.leads
+
+    def _gone(self, question: Question) -> None:
+        """Has nobody wait for a thread that was interrupted while it waited."""
+        try:
+            self._queue.remove(question)
+        except ValueError:
+            if question.leads:
+                self._hand_over()
+
+    def _hand_over(self, tokens: deque[None] | None = None) -> None:
+        """Has the next that waits ask. With ``tokens`` only if one can be taken from there."""
+        if tokens is not None:
+            try:
+                tokens.pop()
+            except IndexError:
+                return
+        while True:
+            try:
+                following = self._queue.popleft()
+            except IndexError:
+                self._tokens.append(None)
+                # Who came in between found no token.
+                if not self._queue:
+                    return
+                try:
+                    self._tokens.pop()
+                except IndexError:
+                    return
+                continue
+            following.leads = True
+            following.turn.release()
+            return
 
     def ask(self, questions: Sequence[Question], timeout_s: float | None = None) -> None:
         """Asks until all have their answers. Raises `Came`, `Unavailable`, `OutcomeUnknown`, `SystemClosed`."""

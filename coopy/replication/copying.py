@@ -163,7 +163,7 @@ class Shared(Engine):
         data = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)[0]
         question = caller.question(parcels.CALL, data, self.log.last)
         try:
-            caller.ask((question,))
+            caller.ask_one(question)
         except Came:
             return self._done_here(question, caller, method, args, kwargs)
         return self._answer(cast(Parcel, question.answer))
@@ -378,18 +378,24 @@ class Shared(Engine):
         try:
             rest = iter(forwarded)
             while chunk := list(islice(rest, CHUNK)):
-                self._decode(chunk)
-                self._begin_each(cast("list[Call]", chunk), [each.data for each in chunk], section)
+                methods = self._decode(chunk)
+                calls, data, begun = cast("list[Call]", chunk), [each.data for each in chunk], 0
+                if len(chunk) > 1 and None not in methods and not any(each.kwargs for each in chunk):
+                    begun = self._begin_together(cast("list[Method]", methods), calls, data, section)
+                if begun < len(chunk):
+                    self._begin_each(calls[begun:], data[begun:], section)
         finally:
             self._end_section(section)
         return self.log.last
 
-    def _decode(self, forwarded: Sequence[Forwarded]) -> None:
+    def _decode(self, forwarded: Sequence[Forwarded]) -> list[Method | None]:
+        """Finds out what is called. Returns the methods; None for a call that can't be read, whose caller is told."""
         for each in forwarded:
             # Its caller is told; the others are run.
             with answering(each):
                 name, each.args, each.kwargs = decoded(self._codec, each.data, self.machine.domain)
                 each.what = self._mark(name)
+        return [each.what for each in forwarded]
 
     def _mark(self, name: str) -> Method:
         found = self._marks.get(name)

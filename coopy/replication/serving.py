@@ -229,18 +229,21 @@ class Serving:
     # -- answers
 
     def _answer(self, batch: _Batch) -> None:
+        answers: dict[Peer, list[bytes]] = {}
         for (peer, parcel), call in zip(batch.asked, batch.calls, strict=True):
-            if call.error is not None:
-                error, call.error = call.error, None
-                self._send_error(peer, parcel, batch.index, error)
-                del error
-                continue
-            try:
-                value = call.value if isinstance(call.value, Said) else said(self._codec, call.value)
-            except CoopyError as error:
-                self._send_error(peer, parcel, batch.index, self._not_sent(error))
-                continue
-            peer.send(pack(parcels.VALUE, parcel.number, batch.index, value))
+            answers.setdefault(peer, []).append(self._answer_of(parcel, call, batch.index))
+        for peer, some in answers.items():
+            peer.send(some[0] if len(some) == 1 else b"".join(some))
+
+    def _answer_of(self, parcel: Parcel, call: Forwarded, index: int) -> bytes:
+        if call.error is not None:
+            error, call.error = call.error, None
+            return self._error(parcel, index, error)
+        try:
+            value = call.value if isinstance(call.value, Said) else said(self._codec, call.value)
+        except CoopyError as error:
+            return self._error(parcel, index, self._not_sent(error))
+        return pack(parcels.VALUE, parcel.number, index, value)
 
     @staticmethod
     def _not_sent(error: CoopyError) -> CoopyError:
@@ -252,7 +255,10 @@ class Serving:
         return error
 
     def _send_error(self, peer: Peer, parcel: Parcel, index: int, error: BaseException) -> None:
-        peer.send(pack(parcels.RAISED, parcel.number, index, said(self._codec, told(self._codec, error))))
+        peer.send(self._error(parcel, index, error))
+
+    def _error(self, parcel: Parcel, index: int, error: BaseException) -> bytes:
+        return pack(parcels.RAISED, parcel.number, index, said(self._codec, told(self._codec, error)))
 
     # -- in the thread that answers
 

@@ -32,6 +32,10 @@ def _nobody() -> None:
     pass
 
 
+WARM_S = 0.2
+"""A process that is opened leaves a directory whose writer was killed so long to those that have its state."""
+
+
 class SharedPlace(DirectoryPlace):
     """The directory of a shared system: taken to write, or to follow who writes."""
 
@@ -68,11 +72,14 @@ class SharedPlace(DirectoryPlace):
         refuse_foreign(self.calls, self.name)
         began = time.monotonic()
         look_s = LOOK_S
-        while not (self.may_write and self.took_lock()):
-            found = self._followed_at_once()
-            if found:
-                return
+        # Where a process was killed another that has the state takes over: this one would have to load it first.
+        warm_s = WARM_S if local.published(self.name) is not None else 0.0
+        while True:
             waited_s = time.monotonic() - began
+            if waited_s >= warm_s and self.may_write and self.took_lock():
+                break
+            if self._followed_at_once():
+                return
             if waited_s > max(self._wait_s, LOADING_S) and self.may_write and not self._is_shared():
                 self._take_lock()  # Says who has it.
                 break

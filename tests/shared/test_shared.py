@@ -250,3 +250,17 @@ def test_a_call_that_comes_while_the_writer_closes_goes_to_the_next(pair: tuple[
     writer.close()
     thread.join(60)
     assert answers == [2] and follower.all() == ["a", "b"]
+
+
+def test_a_process_that_is_opened_leaves_the_writing_to_one_that_has_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data"
+    with Process(path) as writer, Process(path) as follower:
+        writer.do("wiki.add('a')")
+        follower.do("control(wiki).sync()")
+        monkeypatch.setattr("coopy.replication.shared_place.WARM_S", 60.0)
+        writer.kill()
+        third = opened(path)
+        assert control(third).status()["writer"] == follower.pid
+        assert third.add("b") == 2
