@@ -277,6 +277,7 @@ class Shared(Engine):
     def forked(self) -> None:
         super().forked()
         self.guests = Guests(self)
+        self.recorded = Recorded(self._tail_after)
         self._tail = None
         self.stopped = None
 

@@ -6,12 +6,14 @@ of those that this process has run on its way to write; of others it is found ou
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from functools import wraps
 from types import GeneratorType
 from typing import Any, NamedTuple
 
 from coopy.errors import MissingActions
+from coopy.ground import holding
 from coopy.ground.raised import told_as
 from coopy.past.trail import Tail
 from coopy.replication.parcels import ids_in
@@ -81,6 +83,7 @@ class Recorded:
         self._low = self._high = 0
         """The table has the ids of the actions behind the first, up to the second."""
         self._ended: dict[bytes, Ended] = {}
+        self._lock = threading.RLock()
 
     def ended(self, one: bytes) -> Ended | None:
         """Returns what a call came to, if this process has run it on its way to write. Once."""
@@ -94,6 +97,11 @@ class Recorded:
 
     def index_of(self, one: bytes, after: int, last: int) -> int:
         """Returns the index of the action that has an id, if it is one behind ``after`` up to ``last``; 0 if none is. Raises `MissingActions`."""
+        # After a takeover many ask at once, for much the same: the first reads.
+        holding.run_with(self._lock, lambda: self._reach(after, last))
+        return self._indexes.get(one, 0)
+
+    def _reach(self, after: int, last: int) -> None:
         if after > self._high or not self._high or len(self._indexes) > IDS_MAX:
             self._indexes.clear()
             self._low = self._high = after
@@ -108,7 +116,6 @@ class Recorded:
         if last > self._high:
             self._read(self._high, last)
             self._high = last
-        return self._indexes.get(one, 0)
 
     def _read(self, after: int, upto: int) -> None:
         tail = self._tail_after(after)
