@@ -80,5 +80,5 @@ class Session:
         """When it was renewed last, or that was tried."""
         self.lost: set[str] = set()
         """Owners that have lost what they held by the holder's own deadline, until the system was told."""
-        self.is_stale = False
-        """Whether the system may have an owner that is not known here any more."""
+        self.gone: set[str] = set()
+        """Owners that are not known here any more, and whom the system may have."""

@@ -102,19 +102,17 @@ class Locks:
         self._drop(owner)
         return True
 
-    def renew(self, session: str, owners: Iterable[str] | None = None, lost: Iterable[str] = ()) -> dict[str, int] | None:
+    def renew(self, session: str, gone: Iterable[str] = (), lost: Iterable[str] = ()) -> dict[str, int] | None:
         """Gives a session its full time again. Returns the tokens of its owners, 0 for one who waits; None if there is no such session.
 
-        With ``owners``, those that it does not name are taken out: nobody knows of them any more. ``lost`` are those of them who have lost what they
-        held by their own clock.
+        Those of its owners who are ``gone`` are taken out before: nobody knows of them any more. ``lost`` are those of them who have lost
+        what they held by their own clock.
         """
         if session not in self._sessions:
             return None
-        if owners is not None:
-            known = frozenset(owners)
-            self._drop(*[each for each in self._sessions[session] if each not in known], lost=frozenset(lost))
-            if session not in self._sessions:
-                return None
+        self._drop(*[each for each in gone if each in self._sessions[session]], lost=frozenset(lost))
+        if session not in self._sessions:
+            return None
         self.ticks.renew(session)
         return {owner: self.place(owner) for owner in self._sessions[session]}
 

@@ -10,7 +10,7 @@ after two thirds of the lease. The others can't have the lock before all of it i
 lost: a later renewal of the session does not bring it back. So `_confirm` looks at the clock before it sets a later deadline.
 
 What the state has and nobody here knows of any more (a call whose outcome is not known, a waiter that was interrupted) is taken out with
-the next renewal, which names all owners that are known here.
+the next renewal, which names those owners. It does not name the ones that stay: others may be given a lock while it is on its way.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ class Presence:
                 claim.state = OVER
             self._forget(claim)
             if not is_unknown:
-                claim.session.is_stale = True
+                claim.session.gone.add(claim.owner)
                 self._renew_bell.set()
 
     def renew(self, claim: Claim) -> None:
@@ -287,7 +287,7 @@ class Presence:
             if self.closed:
                 return
             self.closed = True
-            sessions = [session.id for session in self._sessions.values() if session.claims or session.is_stale]
+            sessions = [session.id for session in self._sessions.values() if session.claims or session.gone]
         if sessions:
             self._say_goodbye(sessions)
         self._end()
@@ -328,7 +328,7 @@ class Presence:
             claim.session.lost.add(claim.owner)
         claim.state, claim.why = LOST, why
         self._forget(claim)
-        claim.session.is_stale = True
+        claim.session.gone.add(claim.owner)
         self._renew_bell.set()
         claim.moved.set()
         if held:
@@ -357,11 +357,7 @@ class Presence:
 
     def _told(self, first: int, last: int) -> None:
         try:
-            with self._lock:
-                waiting = [
-                    claim for session in self._sessions.values() for claim in session.claims.values() if claim.state == ASKS
-                ]
-                waiting = [claim for claim in waiting if claim.is_known]
+            waiting = self._waiting()
             found = self.see("news", self._changes, [claim.owner for claim in waiting])
         except CoopyError:
             return  # It is closed, or being closed.
@@ -370,10 +366,19 @@ class Presence:
             with self._lock:
                 for claim, place in zip(waiting, places, strict=True):
                     self._take(claim, place)
+                # Whoever came after those were counted may be meant by what was heard, and looks for itself.
+                for claim in set(self._waiting()).difference(waiting):
+                    claim.moved.set()
                 for watcher in self._watchers:
                     watcher.set()
             self.timekeeper.wake()
         self._ended.wait(TELL_PAUSE_S)
+
+    def _waiting(self) -> list[Claim]:
+        """Returns the claims that wait, of which it is known that the system has them."""
+        with self._lock:
+            claims = [claim for session in self._sessions.values() for claim in session.claims.values()]
+        return [claim for claim in claims if claim.state == ASKS and claim.is_known]
 
     def _renew_on(self) -> None:
         while not self._ended.is_set():
@@ -383,10 +388,10 @@ class Presence:
                 self.leave()
             due_ns: int | None = None
             with self._lock:
-                sessions = [each for each in self._sessions.values() if each.claims or each.is_stale]
+                sessions = [each for each in self._sessions.values() if each.claims or each.gone]
             for session in sessions:
                 left = session.sent_ns + session.ttl_ns // RENEWALS - boot.now_ns()
-                if left <= 0 or session.is_stale:
+                if left <= 0 or session.gone:
                     left = self._try_to_renew(session)
                 due_ns = left if due_ns is None else min(due_ns, left)
             self._renew_bell.wait(boot.seconds(due_ns))
@@ -404,20 +409,19 @@ class Presence:
         """Renews a session, and learns what has become of its claims. Raises what the system raises."""
         with self._lock:
             known = [claim for claim in session.claims.values() if claim.is_known]
-            owners = list(session.claims)
-            was_stale, session.is_stale = session.is_stale, False
-            lost = sorted(session.lost)
+            gone, lost = sorted(session.gone), sorted(session.lost)
             sent = boot.now_ns()
-        try:
-            found = self.change("renew", session.id, owners, *[lost] * bool(lost))
-        except BaseException:
-            session.is_stale = session.is_stale or was_stale
-            raise
+        found = self.change("renew", session.id, gone, *[lost] * bool(lost))
         with self._lock:
             session.lost.difference_update(lost)
             session.sent_ns = sent
+            session.gone.difference_update(gone)
             if found is not None:
                 self._confirm(session, sent)
+                # What came of a call whose outcome was not known. Of all owners that it has a claim was known here before it was asked for.
+                session.gone.update(owner for owner in found if owner not in session.claims)
+                if session.gone:
+                    self._renew_bell.set()
             for claim in known:
                 place = GONE if found is None else found.get(claim.owner, GONE)
                 if claim.state == HOLDS and place != claim.token:

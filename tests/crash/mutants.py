@@ -1905,6 +1905,21 @@ MUTANTS = [
         "tests/sync/test_elector_server.py::test_an_answer_is_sent_at_once_and_not_when_the_client_has_said_that_it_has_the_head",
     ),
     Mutant(
+        "a-renewal-takes-out-whom-it-does-not-name",
+        "coopy/sync/presence.py",
+        "            gone = sorted(session.gone)\n",
+        "            named = set(session.claims)\n",
+        "tests/sync/test_lock.py::test_a_lock_that_is_taken_while_a_renewal_is_on_its_way_stays_with_who_has_it",
+        (
+            Edit(
+                "coopy/sync/presence.py",
+                '        found = self.change("renew", session.id, gone)\n',
+                '        gone = [each for each in self.change("renew", session.id) or () if each not in named]\n'
+                '        found = self.change("renew", session.id, gone)\n',
+            ),
+        ),
+    ),
+    Mutant(
         "what-was-given-and-lost-is-an-answer",
         "coopy/sync/presence.py",
         "        if claim.state == LOST:\n            raise LockLost(claim.name, claim.token, claim.why)\n",

@@ -15,7 +15,7 @@ from sync.hands import Hand
 
 import coopy
 from coopy import SystemClosed, UsageError, control, init_system
-from coopy.errors import LockLost, NotHeld, Unavailable
+from coopy.errors import LockLost, NotHeld, OutcomeUnknown, Unavailable
 from coopy.sync import Lock, Locks, RLock, presence
 from coopy.sync.presence import Presence
 from coopy.sync.waits import FOREVER_NS
@@ -117,6 +117,32 @@ def test_a_waiter_is_told_by_the_release_and_does_not_ask_now_and_then(locks: An
             assert got.result(PATIENCE_S)
         second.release()
         assert set(looked) <= {FOREVER_NS, 0} and looked[0] == FOREVER_NS
+
+
+def test_a_waiter_is_told_that_came_while_others_were_being_told(locks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Lock("stock", system=locks, ttl=600), Lock("stock", system=locks, ttl=600)
+    first.acquire()
+    until(lambda: first._presence._changes == locks.news(-1, [])[0])
+    see, step, waits, got = Presence.see, Presence.step, threading.Event(), threading.Event()
+
+    def looks(self: Presence, claim: Any, until_ns: Any) -> int:
+        left_ns = step(self, claim, until_ns)
+        waits.set()
+        return left_ns
+
+    def late(self: Presence, what: str, *args: Any) -> Any:
+        if what == "news" and not waits.is_set():
+            # Who waits was counted by now.
+            threading.Thread(target=lambda: second.acquire() and got.set()).start()
+            assert waits.wait(PATIENCE_S)
+            first.release()
+        return see(self, what, *args)
+
+    monkeypatch.setattr(Presence, "step", looks)
+    monkeypatch.setattr(Presence, "see", late)
+    locks.set_event("news")
+    assert got.wait(PATIENCE_S), "or it would wait until the next renewal"
+    second.release()
 
 
 def test_a_time_limit_and_a_try_leave_nothing_behind(locks: Any) -> None:
@@ -301,6 +327,52 @@ def test_a_waiter_is_told_when_its_place_is_gone(locks: Any) -> None:
         with pytest.raises(LockLost, match="place in the queue"):
             found.result(PATIENCE_S)
     waiter.close()
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_lock_that_is_taken_while_a_renewal_is_on_its_way_stays_with_who_has_it(
+    wait: bool, locks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Lock("other", system=locks), Lock("stock", system=locks)
+    first.acquire()
+    change = Presence.change
+
+    def overtaken(self: Presence, what: str, *args: Any) -> Any:
+        if what == "renew":
+            monkeypatch.undo()
+            assert second.acquire(wait)
+        return change(self, what, *args)
+
+    monkeypatch.setattr(Presence, "change", overtaken)
+    first.renew()
+    first.renew()
+    assert second.held and locks.held()["stock"] == {second._claim.owner: second.token}
+    second.release()
+
+
+def test_what_arrives_after_its_caller_was_told_that_nothing_is_known_of_it_is_taken_out(
+    locks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Lock("other", system=locks), Lock("stock", system=locks)
+    first.acquire()
+    change, late = Presence.change, list[tuple[Any, ...]]()
+
+    def lost(self: Presence, what: str, *args: Any) -> Any:
+        if what == "acquire":
+            late.append(args)
+            raise OutcomeUnknown("no answer came")
+        return change(self, what, *args)
+
+    with monkeypatch.context() as cut:
+        cut.setattr(Presence, "change", lost)
+        with pytest.raises(OutcomeUnknown):
+            second.acquire()
+    first.renew()
+    locks.acquire(*late[0])
+    assert "stock" in locks.held()
+    first.renew()
+    until(lambda: "stock" not in locks.held())
+    assert first.held
 
 
 def test_what_the_callbacks_raise_harms_nobody_else(locks: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,8 +188,9 @@ def test_renewing_takes_out_whom_nobody_knows_any_more() -> None:
     locks.acquire("stock", "lost", "process")
     locks.acquire("stock", "b", "other", wait=True)
     locks.acquire("shop", "known", "process")
-    assert list(locks.renew("process", ["known"])) == ["known"] and locks.token("stock", "b")
-    assert locks.renew("process", []) is None and locks.count().interval_ns, "the other session goes on"
+    assert list(locks.renew("process", ["lost", "b", "nobody"])) == ["known"], "another session's are not its own"
+    assert locks.token("stock", "b")
+    assert locks.renew("process", ["known"]) is None and locks.count().interval_ns, "the other session goes on"
 
 
 def test_the_next_is_one_who_lives() -> None:
