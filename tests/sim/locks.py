@@ -37,7 +37,7 @@ from sim.life import quiet
 from sim.turns import CLIENTS, Turns
 
 MINUTES = 30.0
-PLANTED_MINUTES = 5.0
+PLANTED_MINUTES = 20.0
 HANGS_S = 60.0
 """And a minute for each simulated one: a life that takes longer hangs, and ends its process, with a word of where."""
 PRESENCE, TICKS, LOCKS = "coopy/sync/presence.py", "coopy/sync/ticks.py", "coopy/sync/locks.py"

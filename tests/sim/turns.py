@@ -562,9 +562,12 @@ class Turns(Life):
         self._handle(machine, lock)
         while not self.is_over:
             place.block(chance.expovariate(1) * 1.5)
+            limit_s = -1 if chance.random() < 0.8 else chance.random() * 2 * TTL_S
             try:
-                if not lock.acquire(timeout=-1 if chance.random() < 0.8 else chance.random() * 2 * TTL_S):
+                if not lock.acquire(timeout=limit_s):
                     self.count("waited in vain")
+                    if limit_s < 0:
+                        self.wrong(f"{truth.name}: {who} waited for {name} without a limit, and was told that it has it not")
                     continue
             except LockLost:
                 self.count("places lost")
