@@ -21,7 +21,7 @@ from __future__ import annotations
 from coopy.aio.election import Election
 from coopy.aio.gates import Barrier, Condition, Event, Semaphore
 from coopy.aio.locks import Lock, RLock
-from coopy.aio.opening import Opening, System, Untyped, call, close, open, system_of
+from coopy.aio.opening import Opening, System, Untyped, call, close, connect, open, system_of
 from coopy.aio.party import Party
 from coopy.aio.subscribing import actions, subscribe
 from coopy.place.options import AllOptions as Options
@@ -42,6 +42,7 @@ __all__ = [
     "actions",
     "call",
     "close",
+    "connect",
     "open",
     "subscribe",
     "system_of",

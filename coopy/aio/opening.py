@@ -15,6 +15,7 @@ from coopy.aio.proxy import Proxy, attach, refuse_missing
 from coopy.aio.worker import Worker
 from coopy.errors import JournalError, UsageError
 from coopy.ground import looking
+from coopy.opening import connect as connected
 from coopy.opening import init_system
 from coopy.place.options import TABLE, show
 from coopy.place.options import AllOptions as Options
@@ -90,20 +91,69 @@ def open(obj: Any, basedir: Any = None, *, protocol: Any = None, **options: Any)
         UsageError: there is a method in ``protocol`` that the class does not have.
         Whatever `coopy.init_system` raises.
     """
-    return Opening(obj, basedir, protocol, options)
+
+    def opened(loop: asyncio.AbstractEventLoop) -> Any:
+        if methods.is_proxy(obj) and basedir is None and not options:
+            return obj
+        progress = options.get("progress")
+        if not callable(progress):
+            return init_system(obj, basedir, **options)
+        # Restoring goes on in the thread meanwhile.
+        return init_system(
+            obj, basedir, **{**options, "progress": lambda done, total: loop.call_soon_threadsafe(progress, done, total)}
+        )
+
+    return Opening(opened, "coopy.aio.open", str(basedir or ""), protocol)
 
 
 show(open, TABLE)
 
 
-class Opening(Generic[A]):
-    """What `open` returns: to be awaited, or entered with ``async with``, once."""
+@overload
+def connect(
+    url: str,
+    cls: type[D],
+    *,
+    protocol: Callable[..., A],
+    key: str | os.PathLike[str] | bytes | None = None,
+    tls: str | os.PathLike[str] | bool | None = None,
+    timeout: float = 30.0,
+) -> Opening[A]: ...
 
-    def __init__(self, obj: Any, basedir: Any, protocol: Any, options: dict[str, Any]) -> None:
-        self._obj = obj
-        self._basedir = basedir
+
+@overload
+def connect(
+    url: str,
+    cls: type[D],
+    *,
+    key: str | os.PathLike[str] | bytes | None = None,
+    tls: str | os.PathLike[str] | bool | None = None,
+    timeout: float = 30.0,
+) -> Opening[Untyped[D]]: ...
+
+
+def connect(
+    url: str, cls: Any, *, protocol: Any = None, key: Any = None, tls: Any = None, timeout: float = 30.0
+) -> Opening[Any]:
+    """Connects to a system that `coopy serve` serves: ``async with connect(...) as system``, or ``await connect(...)``.
+
+    >>> async with coopy.aio.connect("unix:/run/wiki.sock", Wiki) as wiki:
+    ...     await wiki.create_page("Home", "text")
+
+    All tasks call over one connection. Arguments, and what is raised when it is awaited, are those of `coopy.connect`; ``protocol`` is that of `open`.
+    """
+    return Opening(lambda loop: connected(url, cls, key=key, tls=tls, timeout=timeout), "coopy.aio.connect", str(url), protocol)
+
+
+class Opening(Generic[A]):
+    """What `open` and `connect` return: to be awaited, or entered with ``async with``, once."""
+
+    def __init__(self, opens: Callable[[asyncio.AbstractEventLoop], Any], door: str, where: str, protocol: Any) -> None:
+        """``opens`` is called in the thread of the calls; ``door`` is what the user has called, ``where`` what is opened."""
+        self._opens = opens
+        self._door = door
+        self._where = where
         self._protocol = protocol
-        self._options = options
         self._system: Any = None
 
     def __await__(self) -> Generator[Any, None, A]:
@@ -118,13 +168,13 @@ class Opening(Generic[A]):
         self._system = None
 
     async def _open(self) -> A:
-        looking.refuse("coopy.aio.open")  # Here, where the caller is known, before the thread.
+        looking.refuse(self._door)  # Here, where the caller is known, before the thread.
         loop = asyncio.get_running_loop()
         try:
-            worker = Worker(loop, self._opened)
+            worker = Worker(loop, self._opens)
         except RuntimeError as error:
             raise JournalError(
-                errno.EAGAIN, f"{error}. Nothing was opened, and what is on the disk is as it was.", str(self._basedir or "")
+                errno.EAGAIN, f"{error}. Nothing was opened, and what is on the disk is as it was.", self._where
             ) from error
         # Twice: stopping the worker may be interrupted as well.
         try:
@@ -140,16 +190,6 @@ class Opening(Generic[A]):
             worker.stop()
             worker.__dict__.pop("opened", None)  # What it raises has this frame in its traceback.
             raise
-
-    def _opened(self, loop: asyncio.AbstractEventLoop) -> Any:
-        if methods.is_proxy(self._obj) and self._basedir is None and not self._options:
-            return self._obj
-        options = dict(self._options)
-        progress = options.get("progress")
-        if callable(progress):
-            # Restoring goes on in the thread meanwhile.
-            options["progress"] = lambda done, total: loop.call_soon_threadsafe(progress, done, total)
-        return init_system(self._obj, self._basedir, **options)
 
 
 def call(
