@@ -20,6 +20,7 @@ FILES = frozenset(
         "batteries/test_replicated.py",
         "batteries/test_same_everywhere.py",
         "batteries/test_watch.py",
+        "cli/test_call.py",
         "cli/test_cluster.py",
         "cli/test_commands.py",
         "cli/test_elector.py",

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from coopy.cli.cluster import cluster
 from coopy.cli.elector import elector
-from coopy.cli.serving import serve
+from coopy.cli.serving import call, ps, serve
 from coopy.errors import CoopyError, DamagedManifest, UsageError
 from coopy.ground import looking
 
@@ -64,6 +64,8 @@ app = typer.Typer(
 app.add_typer(cluster, name="cluster")
 app.command()(elector)
 app.command()(serve)
+app.command(context_settings={"ignore_unknown_options": True})(call)
+app.command()(ps)
 
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,4 +1,4 @@
-"""`coopy serve`: a system for other processes and other machines."""
+"""`coopy serve`, `coopy call` and `coopy ps`: a system for other processes and other machines, and who has it open."""
 
 from __future__ import annotations
 
@@ -58,6 +58,89 @@ def serve(
     _tell("ended")
     if number == signal.SIGINT:
         raise typer.Exit(128 + signal.SIGINT)
+
+
+def call(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="The data directory.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="A method of the domain class, or an attribute to be read.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="Python literals; NAME=LITERAL for keywords.")
+    ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Calls a method, and prints what it returns.
+
+    If the directory is open as shared, or served, the process that writes runs the call, and the others see it; if it is not open, it is
+    opened for the call. A word that is no literal is taken as text; what begins with a bracket or a quote must be a literal. What
+    the method raises is printed, and makes the exit code 1.
+
+    \b
+    Examples:
+      coopy call data create_page Home "'Welcome to the wiki'"
+      coopy call data create_page Home text=Welcome tags="['new']"
+      coopy call data page Home --json
+    """
+    from coopy.cli import text
+    from coopy.ground import paths
+    from coopy.tools import calling, tree
+    from coopy.tools.domain import announce, domain_class, found
+
+    basedir = paths.absolute(directory, "DIR")
+    # Where another process writes, nothing is loaded here.
+    said = found(basedir) if calling.shares(basedir) else announce(basedir, _tell)
+    outcome = calling.call(basedir, domain_class(said, domain), method, arguments or ())
+    if outcome.error is not None:
+        _tell(f"{type(outcome.error).__qualname__}: {outcome.error}")
+        raise typer.Exit(1)
+    if as_json:
+        text.print_json(tree.as_json(outcome.value))
+    else:
+        print(repr(outcome.value))
+
+
+def ps(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="The data directory.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Who has a directory open.
+
+    A line for each process: pid, role, the last action that it knows of, memory, since when it runs, and its command. The
+    role is "writer" or "follower" in a directory that is shared, "caller" for a process that has no copy of the state, and "holder" in a
+    directory that one process has for itself. Exit code 1 if nobody has it open.
+
+    \b
+    Example:
+      coopy ps data
+    """
+    from coopy.cli import text
+    from coopy.ground import paths
+    from coopy.tools.domain import found
+    from coopy.tools.processes import processes
+
+    basedir = paths.absolute(directory, "DIR")
+    found(basedir)
+    there = processes(basedir)
+    if as_json:
+        text.print_json([each.as_dict() for each in there])
+    elif there:
+        rows = [("PID", "ROLE", "ACTION", "MEMORY", "SINCE", "COMMAND")]
+        for each in there:
+            position = "?" if each.position is None else f"{each.position:,}"
+            memory = "?" if each.bytes is None else text.size(each.bytes)
+            since = "?" if each.since is None else text.moment(each.since, "seconds")
+            rows.append((str(each.pid), each.role, position, memory, since, each.command or "?"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            print(line if len(line) <= text.width() else line[: text.width() - 1] + "…")
+    else:
+        print("nobody has it open")
+    if not there:
+        raise typer.Exit(1)
 
 
 def _tell(line: str) -> None:

@@ -17,7 +17,7 @@ from coopy.errors import CoopyError
 from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
 from coopy.replication.copying import Guests
-from coopy.replication.local import Listening, is_ours
+from coopy.replication.local import Listening, is_ours, pid_of
 from coopy.replication.parcels import NOBODY, Garbage, Parcel, Splitter
 from coopy.replication.serving import Serving
 
@@ -156,6 +156,17 @@ class Door:
         self._listening.socket.close()
         for each in (self._bell, self._ringer, *(visitor.socket for visitor in list(self._visitors.values()))):
             each.close()
+
+    def positions(self) -> dict[int, int | None]:
+        """Returns the processes that are connected, each with the action that it has been told of, or None if it follows nothing."""
+        found: dict[int, int | None] = {}
+        for visitor in list(self._visitors.values()):
+            # It may be closed meanwhile.
+            with contextlib.suppress(OSError):
+                if visitor.process != NOBODY:
+                    pid, position = pid_of(visitor.socket), self._serving.position_of(visitor)
+                    found[pid] = found.get(pid) if position is None else position
+        return found
 
     def _ring(self) -> None:
         with contextlib.suppress(OSError):

@@ -33,7 +33,7 @@ PATH_BYTES_MAX = 100
 """A longer path is reached by a shorter one: an address has room for 107 bytes, on macOS for 103."""
 BACKLOG = 128
 """So many processes and threads may connect before the writer comes to accept them."""
-_LOCAL_PEERCRED, _SOL_LOCAL = 1, 0  # macOS has no names for these in `socket`.
+_LOCAL_PEERCRED, _LOCAL_PEERPID, _SOL_LOCAL = 1, 2, 0  # macOS has no names for these in `socket`.
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -119,6 +119,13 @@ def is_ours(peer: socket.socket) -> bool:
         return int.from_bytes(said[4:8], sys.byteorder) == os.geteuid()
     said = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return bool(_CREDENTIALS.unpack(said)[1] == os.geteuid())
+
+
+def pid_of(peer: socket.socket) -> int:
+    """Returns the process that has connected, as the kernel says. Raises OSError."""
+    if sys.platform == "darwin":
+        return int.from_bytes(peer.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID, 4), sys.byteorder)
+    return int(_CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[0])
 
 
 @contextlib.contextmanager

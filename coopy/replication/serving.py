@@ -176,6 +176,12 @@ class Serving:
             if not self._listeners:
                 engine.run(lambda: engine.tap.leave(self, engine) if engine.tap is not None else None)
 
+    def position_of(self, peer: Peer) -> int | None:
+        """Returns the action that a peer has been told of, at least; None if it is told no news."""
+        if peer not in self._listeners:
+            return None
+        return self._told if self._told >= 0 else self._engine.log.last
+
     def _again(self, peer: Peer, parcel: Parcel) -> None:
         """A call that may have been recorded before."""
         try:

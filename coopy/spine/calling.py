@@ -143,7 +143,7 @@ class answering:
 
     __slots__ = ("_call",)
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Answer) -> None:
         self._call = call
 
     def __enter__(self) -> None:
