@@ -67,6 +67,7 @@ FILES = frozenset(
         "network/test_supervisor.py",
         "network/test_tls.py",
         "past/test_retention.py",
+        "shared/test_beside.py",
         "shared/test_deaths.py",
         "shared/test_serve.py",
         "sim/test_locks.py",
