@@ -145,7 +145,7 @@ def connect(
     looking.refuse("coopy.connect")
     try:
         # The extra [serve] may not be there, and few need it.
-        from coopy.replication.client import connected
+        from coopy.replication.connecting import connected
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "websockets":
             raise

@@ -17,7 +17,7 @@ from coopy.disk import dirlock, manifest
 from coopy.disk.fs import Calls
 from coopy.errors import CoopyError, UsageError
 from coopy.opening import in_directory, open_for_tool
-from coopy.replication import local, remote
+from coopy.replication import connecting, local
 from coopy.replication.caller import Caller
 from coopy.spine.calling import answering
 from coopy.values.codec import Codec
@@ -67,8 +67,8 @@ def opened(basedir: str, cls: type) -> Iterator[Any]:
     if shares(basedir):
         codec, found = Codec(cls), manifest.read(Calls(), basedir)
         assert found is not None, "who writes has begun a system"
-        greeting = remote.greeting(codec, found.system)
-        system = remote.opened(cls, codec, Caller(basedir, lambda purpose: greeting, TIMEOUT_S))
+        greeting = connecting.greeting(codec, found.system)
+        system = connecting.opened(cls, codec, Caller(basedir, lambda purpose: greeting, TIMEOUT_S))
     else:
         system = open_for_tool("coopy call", partial(in_directory, is_quiet=True), cls, basedir)
     with control(system):

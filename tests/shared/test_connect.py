@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import signal
+import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,6 +195,22 @@ def test_a_forked_child_connects_by_itself(wiki: Any) -> None:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert wiki.add("after") == 3 and wiki.all() == ["before", "child", "after"]
+
+
+def test_what_the_guide_shows_works(place: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "guides" / "serve.md").read_text(encoding="utf-8")
+    block = re.search(r"^```py\n(.*?)^```", text, re.S | re.M)
+    assert block is not None
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "serve.key").write_bytes(place.key.read_bytes())
+    (tmp_path / "data" / "serve.key").chmod(0o600)
+    lines = block[1].replace("from wiki import", "from shared.domain import").replace("create_page", "put")
+    lines = lines.replace("unix:/run/wiki.sock", place.unix).replace("tcp://127.0.0.1:7070", place.tcp)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec("async def main():\n" + textwrap.indent(lines, "    "), names)
+    asyncio.run(names["main"]())
+    assert place.wiki.page("Home") == "Welcome"
 
 
 # -- who is let in
