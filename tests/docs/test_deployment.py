@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import contextlib
 import json
 import os
 import re
@@ -11,21 +10,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import ServerProxy
 
 import pytest
 from program import ROOT, environment, free_port
+from services import PATIENCE_S, served
 
 GUIDE = Path(ROOT, "docs", "guides", "deployment.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```(?:py|ini|dockerfile)\n# (\S+)\n(.*?)^```", GUIDE, re.S | re.M))
-PATIENCE_S = 60
 GUNICORN = ["gunicorn", "-c", "gunicorn.conf.py", "--bind", "127.0.0.1:{port}"]
 SERVERS = {
     "uvicorn": ["uvicorn", "--port", "{port}", "wiki_fastapi:app"],
@@ -57,59 +52,6 @@ def needs(server: str) -> None:
     }
     for module in [each for name, found in modules.items() if name in server for each in found]:
         pytest.importorskip(module, reason=f"{module} is not installed")
-
-
-class Service:
-    def __init__(self, here: Path, port: int, process: subprocess.Popen[bytes], said: Path) -> None:
-        self.here = here
-        self.port = port
-        self.process = process
-        self.output = said
-
-    def ask(self, name: str, text: str | None = None) -> Any:
-        data = None if text is None else json.dumps(text).encode()
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/{name}", data, {"Content-Type": "application/json"}, method="PUT" if data else "GET"
-        )
-        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
-            found = json.loads(answer.read())
-        return next(iter(found.values())) if isinstance(found, dict) else found
-
-    def said(self) -> str:
-        return self.output.read_text(errors="replace")
-
-    def until(self, is_so: Any) -> Any:
-        """Tries again until something comes to be: what a server does at a signal comes at its own time."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                if found := is_so():
-                    return found
-            except OSError:
-                pass
-            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
-            time.sleep(0.05)
-
-
-@contextmanager
-def served(here: Path, server: str, ended: int = signal.SIGTERM) -> Iterator[Service]:
-    port = free_port()
-    words = [word.format(port=port) for word in SERVERS[server]]
-    program = [sys.executable, *(words if words[0].endswith(".py") else ["-m", *words])]
-    output = here / "output"
-    with open(output, "ab") as said:
-        process = subprocess.Popen(program, cwd=here, env=environment(), stdout=said, stderr=said, start_new_session=True)
-    service = Service(here, port, process, output)
-    try:
-        service.until(lambda: service.ask("Nothing") == "")
-        yield service
-        process.send_signal(ended)
-        process.wait(PATIENCE_S)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            # What is left of its group, which is its own: a reloader's child, say.
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE_S)
 
 
 def pages(here: Path) -> dict[str, str]:
@@ -144,20 +86,20 @@ def outcome(here: Path) -> str:
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_keeps_what_was_written_and_at_sigterm_it_ends_as_the_guide_says(here: Path, server: str) -> None:
     needs(server)
-    with served(here, server) as service:
+    with served(here, SERVERS[server]) as service:
         assert service.ask("Home", "Welcome") == 1
         assert service.ask("Home") == "Welcome"
     if server in CLOSES:
         assert outcome(here) == "returned", service.said()
     assert pages(here) == {"Home": "Welcome"}
     assert "Traceback" not in service.said(), service.said()
-    with served(here, server) as service:
+    with served(here, SERVERS[server]) as service:
         assert (service.ask("Home"), service.ask("News", "None")) == ("Welcome", 2)
 
 
 def test_a_reload_of_uvicorn_goes_on_with_the_same_system(here: Path) -> None:
     needs("uvicorn")
-    with served(here, "uvicorn --reload") as service:
+    with served(here, SERVERS["uvicorn --reload"]) as service:
         assert service.ask("Home", "Welcome") == 1
         (here / "wiki_fastapi.py").write_text(
             FILES["wiki_fastapi.py"] + "\n@app.get('/new/route')\ndef new(): return 'reloaded'\n"
@@ -169,7 +111,7 @@ def test_a_reload_of_uvicorn_goes_on_with_the_same_system(here: Path) -> None:
 
 def test_a_new_worker_of_gunicorn_waits_for_the_old_one_to_leave(here: Path) -> None:
     needs("gunicorn and Flask")
-    with served(here, "gunicorn and Flask") as service:
+    with served(here, SERVERS["gunicorn and Flask"]) as service:
         assert service.ask("Home", "Welcome") == 1
         service.process.send_signal(signal.SIGHUP)
         service.until(lambda: service.said().count("Booting worker") == 2)
@@ -179,7 +121,7 @@ def test_a_new_worker_of_gunicorn_waits_for_the_old_one_to_leave(here: Path) -> 
 
 def test_a_service_that_is_killed_keeps_what_it_answered(here: Path) -> None:
     needs("gunicorn and Flask")
-    with served(here, "gunicorn and Flask") as service:
+    with served(here, SERVERS["gunicorn and Flask"]) as service:
         assert service.ask("Home", "Welcome") == 1
         os.killpg(service.process.pid, signal.SIGKILL)
     assert pages(here) == {"Home": "Welcome"}
@@ -315,14 +257,8 @@ def test_a_module_that_opens_when_it_is_imported_is_told_of_the_reloader_that_ha
 def test_a_worker_that_was_forked_after_the_opening_is_told_of_the_fork(here: Path) -> None:
     needs("gunicorn and Flask")
     (here / "naive.py").write_text(NAIVE)
-    SERVERS["naive"] = [*GUNICORN, "--preload", "naive:app"]
-    try:
-        with served(here, "naive") as service:
-            with pytest.raises(urllib.error.HTTPError):
-                service.ask("Home", "Welcome")
-            found = service.until(
-                lambda: re.search(r"is open in process (\d+), from which this one was forked", service.said())
-            )
-            assert int(found[1]) == service.process.pid
-    finally:
-        del SERVERS["naive"]
+    with served(here, [*GUNICORN, "--preload", "naive:app"]) as service:
+        with pytest.raises(urllib.error.HTTPError):
+            service.ask("Home", "Welcome")
+        found = service.until(lambda: re.search(r"is open in process (\d+), from which this one was forked", service.said()))
+        assert int(found[1]) == service.process.pid

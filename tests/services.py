@@ -1,0 +1,89 @@
+"""Web servers for tests: a program in a folder that answers at a port, is asked from outside, and is ended with all that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from program import environment, free_port
+
+PATIENCE_S = 60
+
+
+class Service:
+    """A server that runs, and what it has said."""
+
+    def __init__(self, here: Path, port: int, process: subprocess.Popen[bytes], said: Path) -> None:
+        self.here = here
+        self.port = port
+        self.process = process
+        self.output = said
+
+    def ask(self, name: str, text: str | None = None) -> Any:
+        data = None if text is None else json.dumps(text).encode()
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/{name}", data, {"Content-Type": "application/json"}, method="PUT" if data else "GET"
+        )
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
+            found = json.loads(answer.read())
+        return next(iter(found.values())) if isinstance(found, dict) else found
+
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def until(self, is_so: Any) -> Any:
+        """Tries again until something comes to be: what a server does at a signal comes at its own time."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                if found := is_so():
+                    return found
+            except (OSError, http.client.HTTPException):
+                pass
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+
+
+@contextmanager
+def served(
+    here: Path, words: Sequence[str], ended: int = signal.SIGTERM, asked: str = "Nothing", **more: str
+) -> Iterator[Service]:
+    """A server that has answered once, started by words in which ``{port}`` is its port. It ends by a signal."""
+    port = free_port()
+    words = [word.format(port=port) for word in words]
+    program = [sys.executable, *(words if words[0].endswith(".py") else ["-m", *words])]
+    output = here / "output"
+    with open(output, "ab") as said:
+        process = subprocess.Popen(program, cwd=here, env=environment(**more), stdout=said, stderr=said, start_new_session=True)
+    service = Service(here, port, process, output)
+    try:
+        service.until(lambda: service.ask(asked) is not None)
+        yield service
+        process.send_signal(ended)
+        process.wait(PATIENCE_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            # What is left of its group, which is its own: a reloader's child, say.
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE_S)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has forked or started, and that have not ended."""
+    found = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return sorted(found)
