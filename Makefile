@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -23,6 +23,7 @@ SHARED_RUNS ?= 100
 MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
 SECONDS ?= 600
+shared-web: SECONDS = 60
 EVERY ?= 1
 OPERATIONS ?= 100000
 NODE_OPERATIONS ?= 2000
@@ -99,6 +100,9 @@ simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_R
 
 strangers: $(VENV)/.installed  ## two users, replicas and strangers at a node, for SECONDS (600): nothing executed or learnt, and service
 	@$(BIN)/python tests/simulation/strangers.py --seconds $(SECONDS)
+
+shared-web: $(VENV)/.installed  ## workers of gunicorn share a directory and are killed: six kinds of server, SECONDS (60) each: nothing lost, nothing twice
+	@$(BIN)/python tests/shared/web.py --seconds $(SECONDS)
 
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
 	@$(BIN)/python tests/crash/mutants.py

@@ -24,11 +24,33 @@ PATIENCE_S = 60
 class Service:
     """A server that runs, and what it has said."""
 
-    def __init__(self, here: Path, port: int, process: subprocess.Popen[bytes], said: Path) -> None:
+    def __init__(self, here: Path, words: Sequence[str], **more: str) -> None:
+        """``words``: what is started; ``{port}`` in them is its port."""
         self.here = here
-        self.port = port
-        self.process = process
-        self.output = said
+        self.port = free_port()
+        self.output = here / "output"
+        words = [word.format(port=self.port) for word in words]
+        self._program = [sys.executable, *(words if words[0].endswith(".py") else ["-m", *words])]
+        self._environment = environment(**more)
+        self.start()
+
+    def start(self) -> None:
+        with open(self.output, "ab") as said:
+            self.process = subprocess.Popen(
+                self._program, cwd=self.here, env=self._environment, stdout=said, stderr=said, start_new_session=True
+            )
+
+    def start_again(self) -> None:
+        """Starts another in the place of one whose first process was killed; what that has left is killed, as systemd does."""
+        self.end()
+        self.start()
+
+    def end(self) -> None:
+        """At once, and all of it."""
+        with contextlib.suppress(ProcessLookupError):
+            # What is left of its group, which is its own: a reloader's child, say.
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE_S)
 
     def ask(self, name: str, text: str | None = None) -> Any:
         data = None if text is None else json.dumps(text).encode()
@@ -60,23 +82,14 @@ def served(
     here: Path, words: Sequence[str], ended: int = signal.SIGTERM, asked: str = "Nothing", **more: str
 ) -> Iterator[Service]:
     """A server that has answered once, started by words in which ``{port}`` is its port. It ends by a signal."""
-    port = free_port()
-    words = [word.format(port=port) for word in words]
-    program = [sys.executable, *(words if words[0].endswith(".py") else ["-m", *words])]
-    output = here / "output"
-    with open(output, "ab") as said:
-        process = subprocess.Popen(program, cwd=here, env=environment(**more), stdout=said, stderr=said, start_new_session=True)
-    service = Service(here, port, process, output)
+    service = Service(here, words, **more)
     try:
         service.until(lambda: service.ask(asked) is not None)
         yield service
-        process.send_signal(ended)
-        process.wait(PATIENCE_S)
+        service.process.send_signal(ended)
+        service.process.wait(PATIENCE_S)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            # What is left of its group, which is its own: a reloader's child, say.
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE_S)
+        service.end()
 
 
 def children(pid: int) -> list[int]:

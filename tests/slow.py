@@ -70,6 +70,7 @@ FILES = frozenset(
         "shared/test_beside.py",
         "shared/test_deaths.py",
         "shared/test_serve.py",
+        "shared/test_web.py",
         "sim/test_locks.py",
         "sim/test_sim.py",
         "simulation/test_campaign.py",

@@ -1,0 +1,301 @@
+"""Workers of a web server share a directory, and are killed: nothing that was acknowledged is lost, and nothing is applied twice.
+
+    python tests/shared/web.py [--seconds S] [--forms NAME ...] [--callers N] [--every S] [--unmeasured]
+
+gunicorn serves an application of `shared.webapps` with four workers. Callers outside add keys, each key once, and look for what was acknowledged
+last to themselves or to another. Each second a worker is killed, and each fifth time the one that writes.
+
+Looked for: a key that was acknowledged and is not there at the end; a key that is there twice, or that nobody added; a read after an
+acknowledged call that does not show it; a request that failed although no process was killed meanwhile, or was answered with an error; a request of
+over a second. Where the system is opened before the workers are forked, gunicorn's own process writes: when that is killed, the server is
+started again, as systemd would do, and what is refused meanwhile is counted apart.
+
+The exit status is 1 if anything was violated. What takes long on a busy machine is not coopy alone: the longest time of a system's calls in a request is
+told, too, as the process measured it that made them. Everything is on loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from program import ROOT
+from services import Service, children, served
+from shared.webapps import Ledger
+
+import coopy
+from coopy.replication import local
+
+WORKERS = 4
+WRITER_EVERY = 5
+"""The writer is killed each so many times."""
+LIMIT_S = 1.0
+"""A request may take so long."""
+PATIENCE_S = 30.0
+AFTER_S = 0.2
+"""A request of a process that was killed has failed within so much of its death."""
+AGAIN_S = 0.02
+SAID_MAX = 20_000
+
+
+class Form(NamedTuple):
+    """A server, and where in it the system is opened."""
+
+    words: tuple[str, ...]
+    opened: str
+
+    @property
+    def parent_writes(self) -> bool:
+        """Whether the process that forks the workers has the system open, and so writes."""
+        return "--preload" in self.words and self.opened == "import"
+
+
+FLASK, FASTAPI = "shared.webapps:for_flask()", "shared.webapps:for_fastapi()"
+UVICORN = ("-k", "uvicorn.workers.UvicornWorker")
+FORMS = {
+    "flask": Form((FLASK,), "import"),
+    "flask, threads": Form(("-k", "gthread", "--threads", "4", FLASK), "import"),
+    "flask, preloaded": Form(("--preload", FLASK), "import"),
+    "fastapi": Form((*UVICORN, FASTAPI), "lifespan"),
+    "fastapi, preloaded, opened by workers": Form((*UVICORN, "--preload", FASTAPI), "lifespan"),
+    "fastapi, preloaded": Form((*UVICORN, "--preload", FASTAPI), "import"),
+}
+
+
+@dataclass
+class Run:
+    """What is found in one run."""
+
+    form: Form
+    here: Path
+    seconds: float
+    callers: int
+    every_s: float
+    acknowledged: list[str] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    """Keys that a request was sent for."""
+    taken_s: list[float] = field(default_factory=list)
+    calls_s: list[float] = field(default_factory=list)
+    """How long the calls of the system have taken in each request that was answered."""
+    by_process: Counter[int] = field(default_factory=Counter)
+    lost_requests: list[tuple[float, float, str]] = field(default_factory=list)
+    """Began, ended, and what was raised."""
+    refused: int = 0
+    kills: list[float] = field(default_factory=list)
+    down: list[tuple[float, float]] = field(default_factory=list)
+    """When the server was killed, and when it answered again."""
+    writers_killed: int = 0
+    reads: int = 0
+    violations: list[str] = field(default_factory=list)
+    service: Service | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    # -- callers
+
+    def call(self, number: int) -> None:
+        """Adds keys and looks for them, one after the other, until the run has ended."""
+        chance = random.Random(number)
+        for count in range(sys.maxsize):
+            if self.ended.is_set():
+                return
+            key = f"{number}-{count}"
+            self.asked.add(key)
+            said = self.ask("PUT", key)
+            if said is not None:
+                self.acknowledged.append(key)
+                self.check(said, "times", f"{key} was added once, and the answer is")
+                self.check(said, "seen", f"{key} was read in the request that added it:")
+            if self.acknowledged:
+                # Its own, or one of another caller, which was acknowledged before this request began.
+                key = chance.choice([key, self.acknowledged[-1]]) if said is not None else self.acknowledged[-1]
+                said = self.ask("GET", key)
+                if said is not None:
+                    self.check(said, "seen", f"{key} was read after it was acknowledged:")
+
+    def check(self, said: dict[str, Any], name: str, what: str) -> None:
+        self.reads += name == "seen"
+        if said[name] != 1:
+            self.violations.append(f"{what} {said[name]}")
+
+    def ask(self, method: str, key: str) -> dict[str, Any] | None:
+        """Asks the server; returns None if that failed."""
+        began = time.monotonic()
+        assert self.service is not None
+        connection = http.client.HTTPConnection("127.0.0.1", self.service.port, timeout=PATIENCE_S)
+        try:
+            connection.request(method, f"/{key}")
+            answer = connection.getresponse()
+            status, text = answer.status, answer.read()
+        except ConnectionRefusedError:
+            self.refused += 1
+            time.sleep(AGAIN_S)
+            return None
+        except (OSError, http.client.HTTPException) as error:
+            self.lost_requests.append((began, time.monotonic(), f"{method} {key}: {error!r}"))
+            return None
+        finally:
+            connection.close()
+        taken_s = time.monotonic() - began
+        if status != 200:
+            self.violations.append(f"{method} {key} was answered with {status} after {taken_s:.2f} s: {text[:300]!r}")
+            return None
+        self.taken_s.append(taken_s)
+        said: dict[str, Any] = json.loads(text)
+        self.calls_s.append(said["seconds"])
+        self.by_process[said["pid"]] += 1
+        return said
+
+    # -- kills
+
+    @property
+    def writer(self) -> int:
+        """The pid of the process that writes."""
+        found = local.published(str(self.here / "data"))
+        return 0 if found is None else found.pid
+
+    def kill_one(self, number: int) -> None:
+        assert self.service is not None
+        parent, writer = self.service.process.pid, self.writer
+        workers = children(parent)
+        if number % WRITER_EVERY == WRITER_EVERY - 1:
+            if writer not in (parent, *workers):
+                return  # It has just ended.
+            self.writers_killed += 1
+            victim = writer
+        else:
+            others = [each for each in workers if each != writer]
+            if not others:
+                return
+            victim = random.choice(others)
+        self.kills.append(time.monotonic())
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        if victim == parent:
+            self.start_again()
+
+    def start_again(self) -> None:
+        """Starts the server again, as what looks after services does."""
+        assert self.service is not None
+        began = time.monotonic()
+        self.service.start_again()
+        self.down.append((began, time.monotonic()))
+
+    # -- a run
+
+    def run(self) -> Run:
+        words = ["gunicorn", "-w", str(WORKERS), "--bind", "127.0.0.1:{port}", *self.form.words]
+        path = os.pathsep.join((ROOT, str(Path(ROOT, "tests"))))
+        with served(self.here, words, asked="-", OPENED=self.form.opened, PYTHONPATH=path) as self.service:
+            # All workers are there before the first is killed.
+            self.service.until(lambda: len({self.service_pid() for _ in range(4 * WORKERS)}) > 1)
+            threads = [threading.Thread(target=self.call, args=(number,)) for number in range(self.callers)]
+            for thread in threads:
+                thread.start()
+            try:
+                began = time.monotonic()
+                number = 0
+                while time.monotonic() < began + self.seconds:
+                    time.sleep(self.every_s)
+                    self.kill_one(number)
+                    number += 1
+            finally:
+                self.ended.set()
+                for thread in threads:
+                    thread.join()
+            ended = self.service.process.poll()
+            if ended is not None:
+                self.violations.append(f"the server has ended by itself, with {ended}")
+        self.look_at_the_end()
+        if self.violations:
+            self.violations.append("the server said: " + self.service.said()[-SAID_MAX:])
+        return self
+
+    def service_pid(self) -> int:
+        said = self.ask("GET", "-")
+        return 0 if said is None else int(said["pid"])
+
+    def look_at_the_end(self) -> None:
+        """Compares what is in the directory with what was acknowledged."""
+        lines = coopy.replay(Ledger, str(self.here / "data")).lines
+        lost = [key for key in self.acknowledged if key not in lines]
+        twice = {key: times for key, times in lines.items() if times != 1}
+        strange = [key for key in lines if key not in self.asked]
+        for what, found in (("lost", lost), ("not once", twice), ("never asked for", strange)):
+            if found:
+                self.violations.append(f"{len(found)} keys {what}: {list(found)[:5]}")
+        for began, ended, what in self.lost_requests:
+            if not any(began <= kill + AFTER_S and kill <= ended for kill in self.kills) and not self.was_down(began, ended):
+                self.violations.append(f"failed, and nobody was killed meanwhile: {what}")
+
+    def was_down(self, began: float, ended: float) -> bool:
+        return any(began <= until and since <= ended for since, until in self.down)
+
+    def too_long(self) -> list[float]:
+        return [each for each in self.taken_s if each > LIMIT_S]
+
+    def report(self) -> str:
+        taken, calls = sorted(self.taken_s), sorted(self.calls_s)
+        return (
+            f"{len(taken)} requests answered by {len(self.by_process)} processes, {len(self.acknowledged)} keys acknowledged, "
+            f"{self.reads} reads; {len(self.kills)} kills, {self.writers_killed} of them of the writer; "
+            f"{len(self.lost_requests)} requests failed with a killed process, {self.refused} refused while the server was down; "
+            f"a request: {_of(taken)}; calls of the system in it: {_of(calls)}; {len(self.too_long())} requests over {LIMIT_S:g} s"
+        )
+
+
+def _of(times: Sequence[float]) -> str:
+    if not times:
+        return "none"
+    at = [statistics.median(times), times[int(len(times) * 0.99)], times[-1]]
+    return "median {:.1f} ms, 99 % {:.0f} ms, longest {:.0f} ms".format(*(each * 1000 for each in at))
+
+
+def runs(
+    names: Sequence[str], seconds: float, callers: int, every_s: float, where: str | None = None
+) -> Iterator[tuple[str, Run]]:
+    """Runs forms one after the other."""
+    for name in names:
+        with tempfile.TemporaryDirectory(dir=where) as here:
+            yield name, Run(FORMS[name], Path(here), seconds, callers, every_s).run()
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--seconds", type=float, default=60.0, help="of load, for each form")
+    asked.add_argument("--forms", nargs="*", default=list(FORMS), choices=FORMS, metavar="NAME", help=", ".join(FORMS))
+    asked.add_argument("--callers", type=int, default=6)
+    asked.add_argument("--every", type=float, default=1.0, help="seconds between kills")
+    asked.add_argument("--unmeasured", action="store_true", help="requests may take as long as they do")
+    options = asked.parse_args()
+    failed = False
+    for name, found in runs(options.forms, options.seconds, options.callers, options.every):
+        if not options.unmeasured and found.too_long():
+            found.violations.append(f"{len(found.too_long())} requests took over {LIMIT_S:g} s")
+        failed = failed or bool(found.violations)
+        print(f"{name}: {found.report()}; {len(found.violations)} violations", flush=True)
+        for each in found.violations[:20]:
+            print(f"  VIOLATED {each}", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
