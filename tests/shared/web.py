@@ -10,8 +10,8 @@ acknowledged call that does not show it; a request that failed although no proce
 over a second. Where the system is opened before the workers are forked, gunicorn's own process writes: when that is killed, the server is
 started again, as systemd would do, and what is refused meanwhile is counted apart.
 
-The exit status is 1 if anything was violated. What takes long on a busy machine is not coopy alone: the longest time of a system's calls in a request is
-told, too, as the process measured it that made them. Everything is on loopback.
+The exit status is 1 if anything was violated. What takes long on a busy machine is not coopy alone: the times of a system's calls in a request, and
+of opening it, are told, too, as the process measured them that made them. Everything is on loopback.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ LIMIT_S = 1.0
 PATIENCE_S = 30.0
 AFTER_S = 0.2
 """A request of a process that was killed has failed within so much of its death."""
-AGAIN_S = 0.02
+PAUSE_S = 0.02
+"""A caller rests so long between two requests: new workers begin meanwhile, on a machine of few processors."""
 SAID_MAX = 20_000
 
 
@@ -96,6 +97,8 @@ class Run:
     taken_s: list[float] = field(default_factory=list)
     calls_s: list[float] = field(default_factory=list)
     """How long the calls of the system have taken in each request that was answered."""
+    openings_s: dict[int, float] = field(default_factory=dict)
+    """How long it took each process to open the system."""
     by_process: Counter[int] = field(default_factory=Counter)
     lost_requests: list[tuple[float, float, str]] = field(default_factory=list)
     """Began, ended, and what was raised."""
@@ -117,6 +120,7 @@ class Run:
         for count in range(sys.maxsize):
             if self.ended.is_set():
                 return
+            self.ended.wait(PAUSE_S)
             key = f"{number}-{count}"
             self.asked.add(key)
             said = self.ask("PUT", key)
@@ -147,7 +151,7 @@ class Run:
             status, text = answer.status, answer.read()
         except ConnectionRefusedError:
             self.refused += 1
-            time.sleep(AGAIN_S)
+            time.sleep(PAUSE_S)
             return None
         except (OSError, http.client.HTTPException) as error:
             self.lost_requests.append((began, time.monotonic(), f"{method} {key}: {error!r}"))
@@ -161,6 +165,7 @@ class Run:
         self.taken_s.append(taken_s)
         said: dict[str, Any] = json.loads(text)
         self.calls_s.append(said["seconds"])
+        self.openings_s[said["pid"]] = said["opening"]
         self.by_process[said["pid"]] += 1
         return said
 
@@ -258,7 +263,7 @@ class Run:
             f"{len(taken)} requests answered by {len(self.by_process)} processes, {len(self.acknowledged)} keys acknowledged, "
             f"{self.reads} reads; {len(self.kills)} kills, {self.writers_killed} of them of the writer; "
             f"{len(self.lost_requests)} requests failed with a killed process, {self.refused} refused while the server was down; "
-            f"a request: {_of(taken)}; calls of the system in it: {_of(calls)}; {len(self.too_long())} requests over {LIMIT_S:g} s"
+            f"a request: {_of(taken)}; calls of the system in it: {_of(calls)}; opening it: {_of(sorted(self.openings_s.values()))}; {len(self.too_long())} requests over {LIMIT_S:g} s"
         )
 
 
