@@ -52,13 +52,18 @@ class Service:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE_S)
 
-    def ask(self, name: str, text: str | None = None) -> Any:
+    def answer(self, name: str, text: str | None = None) -> Any:
+        """What is answered to a PUT of a text, or to a GET."""
         data = None if text is None else json.dumps(text).encode()
         asked = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/{name}", data, {"Content-Type": "application/json"}, method="PUT" if data else "GET"
         )
         with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
-            found = json.loads(answer.read())
+            return json.loads(answer.read())
+
+    def ask(self, name: str, text: str | None = None) -> Any:
+        """The first value that is answered, of several."""
+        found = self.answer(name, text)
         return next(iter(found.values())) if isinstance(found, dict) else found
 
     def said(self) -> str:

@@ -55,6 +55,7 @@ FILES = frozenset(
         "docs/test_deployment.py",
         "docs/test_examples_run.py",
         "docs/test_format_is_generated.py",
+        "docs/test_frameworks.py",
         "evolution/test_fields.py",
         "failing/test_slice.py",
         "fuzz/test_slice.py",
