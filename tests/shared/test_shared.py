@@ -264,3 +264,29 @@ def test_a_process_that_is_opened_leaves_the_writing_to_one_that_has_the_state(
         third = opened(path)
         assert control(third).status()["writer"] == follower.pid
         assert third.add("b") == 2
+
+
+def test_callers_of_the_writer_wait_while_those_of_others_have_their_turn(pair: tuple[Any, Any]) -> None:
+    writer, _ = pair
+    done: list[int] = []
+    thread = threading.Thread(target=lambda: done.append(writer.add("later")))
+
+    def turn() -> None:
+        thread.start()
+        thread.join(0.05)
+        assert not done
+
+    writer._coopy_engine.guests.take_turn(turn)
+    thread.join(60)
+    assert done == [1]
+
+
+def test_inside_an_action_nobody_waits_for_others_to_have_their_turn(pair: tuple[Any, Any]) -> None:
+    writer, _ = pair
+    engine = writer._coopy_engine
+    engine.guests.have_the_turn = True
+    try:
+        engine.run(lambda: engine.guests.let_pass())
+    finally:
+        engine.guests.have_the_turn = False
+    assert writer.add(1) == 1
