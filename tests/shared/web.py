@@ -3,7 +3,7 @@
     python tests/shared/web.py [--seconds S] [--forms NAME ...] [--callers N] [--every S] [--unmeasured]
 
 gunicorn serves an application of `shared.webapps` with four workers. Callers outside add keys, each key once, and look for what was acknowledged
-last to themselves or to another. Each second a worker is killed, and each fifth time the one that writes.
+last to themselves or to another. Each second a worker is killed, and each fifth time the one that writes, unless no other is ready.
 
 Looked for: a key that was acknowledged and is not there at the end; a key that is there twice, or that nobody added; a read after an
 acknowledged call that does not show it; a request that failed although no process was killed meanwhile, or was answered with an error; a request of
@@ -50,6 +50,8 @@ WRITER_EVERY = 5
 """The writer is killed each so many times."""
 LIMIT_S = 1.0
 """A request may take so long."""
+READY = 0.8
+"""The share of kills that are of a worker that has answered; the others may be of one that is just beginning."""
 PATIENCE_S = 30.0
 AFTER_S = 0.2
 """A request of a process that was killed has failed within so much of its death."""
@@ -107,6 +109,8 @@ class Run:
     down: list[tuple[float, float]] = field(default_factory=list)
     """When the server was killed, and when it answered again."""
     writers_killed: int = 0
+    spared: int = 0
+    """How many kills were left out, since no worker was ready to go on."""
     reads: int = 0
     violations: list[str] = field(default_factory=list)
     service: Service | None = None
@@ -181,16 +185,16 @@ class Run:
         assert self.service is not None
         parent, writer = self.service.process.pid, self.writer
         workers = children(parent)
+        ready = [each for each in workers if each in self.by_process]
         if number % WRITER_EVERY == WRITER_EVERY - 1:
-            if writer not in (parent, *workers):
-                return  # It has just ended.
-            self.writers_killed += 1
             victim = writer
         else:
-            others = [each for each in workers if each != writer]
-            if not others:
-                return
-            victim = random.choice(others)
+            others = [each for each in (ready if random.random() < READY else workers) if each != writer]
+            victim = random.choice(others) if others else 0
+        if victim != parent and (victim not in workers or not {*ready} - {victim}):
+            self.spared += 1  # It has just ended; or nobody would be left to answer, and how long a worker takes to begin is no matter here.
+            return
+        self.writers_killed += victim == writer
         self.kills.append(time.monotonic())
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
@@ -217,18 +221,17 @@ class Run:
                 thread.start()
             try:
                 began = time.monotonic()
-                number = 0
-                while time.monotonic() < began + self.seconds:
+                while time.monotonic() < began + self.seconds or len(self.kills) < WRITER_EVERY:
                     time.sleep(self.every_s)
-                    self.kill_one(number)
-                    number += 1
+                    # Where a kill is left out, the next one is of the same kind.
+                    self.kill_one(len(self.kills))
+                    if (ended := self.service.process.poll()) is not None:
+                        self.violations.append(f"the server has ended by itself, with {ended}")
+                        break
             finally:
                 self.ended.set()
                 for thread in threads:
                     thread.join()
-            ended = self.service.process.poll()
-            if ended is not None:
-                self.violations.append(f"the server has ended by itself, with {ended}")
         self.look_at_the_end()
         if self.violations:
             self.violations.append("the server said: " + self.service.said()[-SAID_MAX:])
@@ -261,7 +264,7 @@ class Run:
         taken, calls = sorted(self.taken_s), sorted(self.calls_s)
         return (
             f"{len(taken)} requests answered by {len(self.by_process)} processes, {len(self.acknowledged)} keys acknowledged, "
-            f"{self.reads} reads; {len(self.kills)} kills, {self.writers_killed} of them of the writer; "
+            f"{self.reads} reads; {len(self.kills)} kills, {self.writers_killed} of them of the writer, {self.spared} left out; "
             f"{len(self.lost_requests)} requests failed with a killed process, {self.refused} refused while the server was down; "
             f"a request: {_of(taken)}; calls of the system in it: {_of(calls)}; opening it: {_of(sorted(self.openings_s.values()))}; {len(self.too_long())} requests over {LIMIT_S:g} s"
         )
