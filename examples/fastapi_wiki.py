@@ -1,13 +1,13 @@
-"""A wiki behind FastAPI: no database, one system for all requests, which share the syncs of the disk.
+"""A wiki behind FastAPI: no database, one system for all workers and all requests, which share the syncs of the disk.
 
     pip install fastapi uvicorn
-    uvicorn --app-dir examples fastapi_wiki:app
+    uvicorn --app-dir examples fastapi_wiki:app --workers 4
 
     curl -X PUT localhost:8000/pages/Home -H 'content-type: application/json' -d '{"text": "Welcome"}'
     curl localhost:8000/pages/Home
 
-The data is in the directory that WIKI_DATA names, or in ./wiki. A directory has
-one process: run one worker (the default); it serves thousands of requests at once.
+The data is in the directory that WIKI_DATA names, or in ./wiki. One worker writes, the
+others send it their calls; one alone (the default) serves thousands of requests at once.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Text(BaseModel):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     """Opens the system before the first request, and closes it after the last."""
-    async with coopy.aio.open(Wiki, os.environ.get("WIKI_DATA", "wiki")) as wiki:
+    async with coopy.aio.open(Wiki, os.environ.get("WIKI_DATA", "wiki"), shared=True) as wiki:
         yield {"wiki": wiki}
 
 
