@@ -11,7 +11,8 @@ over a second. Where the system is opened before the workers are forked, gunicor
 started again, as systemd would do, and what is refused meanwhile is counted apart.
 
 The exit status is 1 if anything was violated. What takes long on a busy machine is not coopy alone: the times of a system's calls in a request, and
-of opening it, are told, too, as the process measured them that made them. Everything is on loopback.
+of opening it, are told, too, as the process measured them that made them,
+and what a write and a sync take in a process beside them. Everything is on loopback.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import os
 import random
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -58,6 +60,19 @@ AFTER_S = 0.2
 PAUSE_S = 0.02
 """A caller rests so long between two requests: new workers begin meanwhile, on a machine of few processors."""
 SAID_MAX = 20_000
+PROBE = """
+import os, sys, time
+longest_s = 0.0
+with open(sys.argv[1], "wb", buffering=0) as file:
+    while not os.path.exists(sys.argv[1] + "-ends"):
+        began = time.monotonic()
+        file.write(b".")
+        os.fsync(file.fileno())
+        time.sleep(0.02)
+        longest_s = max(longest_s, time.monotonic() - began - 0.02)
+print(longest_s)
+"""
+"""What one write, one sync and one rest take at most in a process that has nothing to do with coopy: so busy the machine was."""
 
 
 class Form(NamedTuple):
@@ -112,6 +127,7 @@ class Run:
     spared: int = 0
     """How many kills were left out, since no worker was ready to go on."""
     reads: int = 0
+    probed_s: float = 0.0
     violations: list[str] = field(default_factory=list)
     service: Service | None = None
     ended: threading.Event = field(default_factory=threading.Event)
@@ -219,6 +235,7 @@ class Run:
             threads = [threading.Thread(target=self.call, args=(number,)) for number in range(self.callers)]
             for thread in threads:
                 thread.start()
+            probe = subprocess.Popen([sys.executable, "-c", PROBE, str(self.here / "probe")], stdout=subprocess.PIPE, text=True)
             try:
                 began = time.monotonic()
                 while time.monotonic() < began + self.seconds or len(self.kills) < WRITER_EVERY:
@@ -230,6 +247,8 @@ class Run:
                         break
             finally:
                 self.ended.set()
+                (self.here / "probe-ends").touch()
+                self.probed_s = float(probe.communicate()[0])
                 for thread in threads:
                     thread.join()
         self.look_at_the_end()
@@ -266,7 +285,8 @@ class Run:
             f"{len(taken)} requests answered by {len(self.by_process)} processes, {len(self.acknowledged)} keys acknowledged, "
             f"{self.reads} reads; {len(self.kills)} kills, {self.writers_killed} of them of the writer, {self.spared} left out; "
             f"{len(self.lost_requests)} requests failed with a killed process, {self.refused} refused while the server was down; "
-            f"a request: {_of(taken)}; calls of the system in it: {_of(calls)}; opening it: {_of(sorted(self.openings_s.values()))}; {len(self.too_long())} requests over {LIMIT_S:g} s"
+            f"a request: {_of(taken)}; calls of the system in it: {_of(calls)}; opening it: {_of(sorted(self.openings_s.values()))}; {len(self.too_long())} requests over {LIMIT_S:g} s; "
+            f"a write and a sync of a process beside them took {self.probed_s * 1000:.0f} ms at most"
         )
 
 
