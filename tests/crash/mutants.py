@@ -86,6 +86,13 @@ def _crc32(data, begin):
 MUTANTS = [
     # -- what belongs to a process
     Mutant(
+        "news-that-come-with-a-welcome-are-lost",
+        "coopy/replication/caller.py",
+        "            self.welcome, *self._early = self.receive()",
+        "            self.welcome = self.receive()[0]",
+        "tests/shared/test_channel.py::test_news_that_come_with_the_welcome_are_received_after_it",
+    ),
+    Mutant(
         "what-pickle-writes-is-an-argument",
         "coopy/values/codec.py",
         "        if not isinstance(found, type) or _kind_of(found) is not None:\n            bound.refuse(found, module, name)\n",
