@@ -232,17 +232,20 @@ class DirectoryInUse(CoopyError):
             advice = (
                 f"What was opened before a fork stays with the process that opened it. Open it after the fork, in the one process "
                 f"that is to use it, and not in process {pid} (gunicorn: in the worker, without preload_app; multiprocessing: "
-                f"in the function of the process)."
+                f"in the function of the process). Opened with shared=True, it would go on in the fork."
             )
         elif pid == os.getppid():
             holder += ", which has started this one"
             advice = (
                 "If that is a reloader (flask --debug, manage.py runserver), it has imported the module, too: open the system "
                 'only in the process that serves (WERKZEUG_RUN_MAIN or RUN_MAIN is "true" in its environment), or when the server '
-                "starts, not when the module is imported. Otherwise open it in one of the two."
+                "starts, not when the module is imported. Otherwise open it in one of the two, or with shared=True in both."
             )
         else:
-            advice = "One process writes at a time; stop that one first, or give wait= seconds if it is about to end."
+            advice = (
+                "One process writes at a time; stop that one first, give wait= seconds if it is about to end, or open it with "
+                "shared=True in both."
+            )
         super().__init__(f"{path} is open in {holder}. Nothing was changed. {advice}")
 
 

@@ -214,6 +214,7 @@ def test_a_forked_child_is_told_of_the_fork_and_of_the_process_that_has_it(tmp_p
 
     said = in_a_child(call)
     assert f"is open in process {os.getpid()}, from which this one was forked" in said and "Open it after the fork" in said
+    assert "shared=True" in said
     assert counter.add() == 1
     control(counter).close()
     with pytest.raises(SystemClosed, match="is closed. Open it again"):
@@ -228,7 +229,7 @@ def test_a_forked_child_that_opens_it_again_is_told_so_as_well_and_so_is_its_chi
 
     for said in (in_a_child(again), in_a_child(lambda: in_a_child(again))):
         assert f"process {os.getpid()}, from which this one was forked while it was open" in said, said
-        assert "Open it after the fork" in said and "gunicorn" in said
+        assert "Open it after the fork" in said and "gunicorn" in said and "shared=True" in said
     assert counter.add() == 1
 
 
@@ -246,13 +247,14 @@ def test_who_is_started_by_the_process_that_has_it_is_told_of_reloaders(tmp_path
         check=False,
     )
     assert f"process {os.getpid()}, which has started this one" in ran.stderr
-    assert "WERKZEUG_RUN_MAIN or RUN_MAIN" in ran.stderr
+    assert "WERKZEUG_RUN_MAIN or RUN_MAIN" in ran.stderr and "shared=True in both" in ran.stderr
     assert counter.add() == 1
 
 
-def test_a_stranger_is_told_to_wait(tmp_path: Path, held: subprocess.Popen[str]) -> None:
+def test_a_stranger_is_told_to_wait_or_to_share(tmp_path: Path, held: subprocess.Popen[str]) -> None:
     assert held.pid != os.getppid()
-    assert "or give wait= seconds if it is about to end" in refused(lambda: DirectoryLock(str(tmp_path / "data")))
+    said = refused(lambda: DirectoryLock(str(tmp_path / "data")))
+    assert "give wait= seconds if it is about to end, or open it with shared=True in both" in said
 
 
 # -- opened() and close_all()

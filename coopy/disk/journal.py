@@ -823,7 +823,7 @@ class Journal:
         if self._held is not None and self._held.pid != os.getpid():
             raise SystemClosed(
                 f"the system in {self._basedir} is open in process {self._held.pid}, from which this one was forked: it stays with "
-                f"the process that opened it. Open it after the fork, in the one process that is to use it."
+                f"the process that opened it. Open it after the fork, in the one process that is to use it, or open it with shared=True."
             )
         raise SystemClosed(f"the system in {self._basedir} is closed. Open it again to use it.")
 
