@@ -176,7 +176,7 @@ MUTANTS = [
         'looking.refuse("init_system")',
         "pass",
         "tests/cli/test_only_looks.py::test_what_a_module_would_open_is_refused_wherever_and_nothing_is_written_or_carried_out",
-        (Edit("coopy/aio/opening.py", 'looking.refuse("coopy.aio.open")', "pass"),),
+        (Edit("coopy/aio/opening.py", 'looking.refuse(self._door)', "pass"),),
     ),
     Mutant(
         "applied-before-it-is-appended",
@@ -1914,15 +1914,15 @@ MUTANTS = [
     Mutant(
         "a-renewal-takes-out-whom-it-does-not-name",
         "coopy/sync/presence.py",
-        "            gone = sorted(session.gone)\n",
-        "            named = set(session.claims)\n",
+        "            gone, lost = sorted(session.gone), sorted(session.lost)\n",
+        "            named, lost = set(session.claims), []\n",
         "tests/sync/test_lock.py::test_a_lock_that_is_taken_while_a_renewal_is_on_its_way_stays_with_who_has_it",
         (
             Edit(
                 "coopy/sync/presence.py",
-                '        found = self.change("renew", session.id, gone)\n',
+                '        found = self.change("renew", session.id, gone, *[lost] * bool(lost))\n',
                 '        gone = [each for each in self.change("renew", session.id) or () if each not in named]\n'
-                '        found = self.change("renew", session.id, gone)\n',
+                '        found = self.change("renew", session.id, gone, *[lost] * bool(lost))\n',
             ),
         ),
     ),

@@ -20,7 +20,7 @@ from network.servers import until
 from coopy import EncodingError, SnapshotError, control, init_system
 from coopy.disk import child
 from coopy.opening import open_as
-from coopy.options import Settings
+from coopy.place.options import Settings
 from coopy.replication.node import ReplicatedSystem
 from coopy.replication.role import role
 
