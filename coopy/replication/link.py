@@ -16,9 +16,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection, connect, unix_connect
 
 from coopy.errors import AuthenticationFailed, OutcomeUnknown, Unavailable, UsageError
 from coopy.ground.raised import on_failure
@@ -261,21 +262,24 @@ def _opened(where: Where, tls: ssl.SSLContext | None, timeout_s: float) -> Clien
         whole = int(timeout_s)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(whole, int((timeout_s - whole) * 1_000_000)))
         try:
+            options: dict[str, Any] = {
+                "sock": found,
+                "compression": None,
+                "user_agent_header": None,
+                "open_timeout": timeout_s,
+                "ping_interval": ALIVE_S,
+                "ping_timeout": ALIVE_S,
+                "close_timeout": CLOSE_S,
+                "max_size": keys.PIECE_BYTES,
+            }
             # Entered, as later releases want it; who has it closes it.
-            return connect(
-                f"{'ws' if tls is None else 'wss'}://{'localhost' if host is None else host}/",
-                sock=found,
-                ssl=tls,
-                server_hostname=None if tls is None or host is None else host.host,
-                compression=None,
-                proxy=None,
-                user_agent_header=None,
-                open_timeout=timeout_s,
-                ping_interval=ALIVE_S,
-                ping_timeout=ALIVE_S,
-                close_timeout=CLOSE_S,
-                max_size=keys.PIECE_BYTES,
-            ).__enter__()
+            if host is None:
+                opening: Any = unix_connect(uri="ws://localhost/", **options)
+            elif tls is None:
+                opening = connect(f"ws://{host}/", proxy=None, **options)
+            else:
+                opening = connect(f"wss://{host}/", proxy=None, ssl=tls, server_hostname=host.host, **options)
+            return cast(ClientConnection, opening.__enter__())
         except ssl.SSLCertVerificationError as error:
             raise AuthenticationFailed(
                 f"{where}: its certificate is not accepted: {error.verify_message}. Nothing was sent. Give tls= the PEM file of the authority that signed it."
