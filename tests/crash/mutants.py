@@ -176,7 +176,7 @@ MUTANTS = [
         'looking.refuse("init_system")',
         "pass",
         "tests/cli/test_only_looks.py::test_what_a_module_would_open_is_refused_wherever_and_nothing_is_written_or_carried_out",
-        (Edit("coopy/aio/opening.py", 'looking.refuse(self._door)', "pass"),),
+        (Edit("coopy/aio/opening.py", "looking.refuse(self._door)", "pass"),),
     ),
     Mutant(
         "applied-before-it-is-appended",
