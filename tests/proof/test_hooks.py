@@ -202,7 +202,7 @@ def test_what_interrupts_a_snapshot_is_raised(tmp_path: Path, name: str) -> None
         control(system).close()
 
 
-@pytest.mark.parametrize("does", [*(partial(raises, kind) for kind in (*KINDS, Own)), sys.exit], ids=str)
+@pytest.mark.parametrize("does", [*(partial(raises, kind) for kind in (*KINDS, Own)), sys.exit])
 def test_snapshots_are_taken_by_themselves_after_one_that_a_value_has_refused(tmp_path: Path, does: Any) -> None:
     with control(opened(tmp_path, Reduces(does), fork=False, snapshot_time=0.01)) as here:
         until(lambda: here.status()["snapshot"]["problem"])
