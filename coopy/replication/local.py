@@ -1,6 +1,6 @@
 """Unix sockets of a directory: named by who writes there, open to this user alone.
 
-    writer                      "1 <pid> <name of the socket>\\n", written whole
+    coopy.writer                "1 <pid> <name of the socket>\\n", written whole
     writer-<incarnation>.sock   where that process listens
 
 The holder of the directory's lock alone makes and removes them. Knows no system and nothing of what is sent.
@@ -25,7 +25,7 @@ from coopy.disk.directory import TEMPORARY
 from coopy.disk.fs import Calls, remove_if_there
 from coopy.ground.raised import on_failure
 
-NAME = "writer"
+NAME = "coopy.writer"
 _SOCKET = re.compile(r"writer-[0-9a-f]{16}\.sock\Z")
 _LINE = re.compile(rb"1 ([0-9]{1,10}) (writer-[0-9a-f]{16}\.sock)\n\Z")
 _LINE_BYTES_MAX = 256  # The line has fewer than fifty.

@@ -116,3 +116,13 @@ def test_a_follower_hears_the_changes_that_others_make(tmp_path: Path) -> None:
         writer["tea"] = 1
         assert came.wait(60)
     assert heard == [("tea", 1)]
+
+
+def test_a_file_of_somebody_else_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "writer").write_text("Astrid Lindgren")
+    (tmp_path / "writer-Astrid.sock").write_text("no socket")
+    for _ in range(2):
+        with opened(tmp_path) as wiki:
+            wiki.add("Home")
+    assert (tmp_path / "writer").read_text() == "Astrid Lindgren"
+    assert (tmp_path / "writer-Astrid.sock").read_text() == "no socket"
