@@ -229,8 +229,9 @@ class Tail:
             for block in segment.blocks():
                 if block.first > self._last + 1:
                     break
-                if block.last < self._last:
-                    continue  # Frame by frame only where it ends.
+                if block.last < self._last:  # Frame by frame only where it ends.
+                    found, self._offset = block.last, block.offset + len(block.frames)
+                    continue
                 size = frames_upto(block.frames, self._last)[0]
                 found = min(block.last, self._last)
                 self._offset = block.offset + size

@@ -36,7 +36,8 @@ TOGETHER_MAX = 256
 """So many questions are asked together: a megabyte, if each is a large one of 4 KB."""
 LOOK_S = 0.001
 """While there is no writer a caller looks so soon whether there is one, and then less often, up to LOOK_S_MAX."""
-LOOK_S_MAX = 0.02  # A fifth of the 100 ms in which another process is to write.
+LOOK_S_MAX = 0.02
+"""A fifth of the 100 ms in which another process is to write."""
 _TIMEVAL = struct.Struct("@ll")
 
 

@@ -48,8 +48,10 @@ CLOSE_S = 1.0
 """A connection that is closed waits so long for the other side to say that it has understood."""
 AGAIN = 1013
 """With this a connection is closed while nobody writes (registered with IANA: try again later)."""
-_BACKLOG = 128  # So many may connect before they are accepted.
-_FORGOTTEN = 1001  # The server goes away (RFC 6455).
+_BACKLOG = 128
+"""So many may connect before they are accepted."""
+_FORGOTTEN = 1001
+"""The server goes away (RFC 6455)."""
 _log = logging.getLogger("coopy.websockets")
 
 

@@ -41,7 +41,8 @@ PIECE_BYTES = 64 * 1024
 """In messages of at most this many bytes parcels are sent; longer ones are refused, however long they say they are."""
 _CLIENT, _SERVER = b"client", b"server"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_CLASS_CHARS_MAX = 512  # Of a name; the rest of a text has fewer than two hundred.
+_CLASS_CHARS_MAX = 512
+"""Of a name; the rest of a text has fewer than two hundred."""
 
 
 class Where(NamedTuple):

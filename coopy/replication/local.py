@@ -33,7 +33,8 @@ PATH_BYTES_MAX = 100
 """A longer path is reached by a shorter one: an address has room for 107 bytes, on macOS for 103."""
 BACKLOG = 128
 """So many processes and threads may connect before the writer comes to accept them."""
-_LOCAL_PEERCRED, _LOCAL_PEERPID, _SOL_LOCAL = 1, 2, 0  # macOS has no names for these in `socket`.
+_LOCAL_PEERCRED, _LOCAL_PEERPID, _SOL_LOCAL = 1, 2, 0
+"""macOS has no names for these in `socket`."""
 _CREDENTIALS = struct.Struct("3i")
 
 

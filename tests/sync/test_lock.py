@@ -123,7 +123,7 @@ def test_a_waiter_is_told_that_came_while_others_were_being_told(locks: Any, mon
     first, second = Lock("stock", system=locks, ttl=600), Lock("stock", system=locks, ttl=600)
     first.acquire()
     until(lambda: first._presence._changes == locks.news(-1, [])[0])
-    see, step, waits, got = Presence.see, Presence.step, threading.Event(), threading.Event()
+    see, step, waits, got = Presence.see, Presence._step, threading.Event(), threading.Event()
 
     def looks(self: Presence, claim: Any, until_ns: Any) -> int:
         left_ns = step(self, claim, until_ns)
@@ -138,7 +138,7 @@ def test_a_waiter_is_told_that_came_while_others_were_being_told(locks: Any, mon
             first.release()
         return see(self, what, *args)
 
-    monkeypatch.setattr(Presence, "step", looks)
+    monkeypatch.setattr(Presence, "_step", looks)
     monkeypatch.setattr(Presence, "see", late)
     locks.set_event("news")
     assert got.wait(PATIENCE_S), "or it would wait until the next renewal"

@@ -301,7 +301,7 @@ def test_a_lock_that_is_given_back_is_free_at_once_whatever_its_delay(end: str) 
         "release": lambda: locks.release("stock", token),
         "end": lambda: locks.end("session"),
         "drop": lambda: locks.drop("a"),
-        "renew without it": lambda: locks.renew("session", []),
+        "renew without it": lambda: locks.renew("session", ["a"]),
     }
     calls[end]()
     assert locks.acquire("stock", "b") > token and locks._withheld == {}
@@ -311,7 +311,7 @@ def test_one_who_says_that_it_has_lost_the_lock_by_its_own_clock_has_it_withheld
     locks = Locks()
     locks.acquire("stock", "a", "session", lock_delay=4)
     locks.acquire("other", "b", "session", lock_delay=4)
-    locks.renew("session", [], ["a"])
+    locks.renew("session", ["a", "b"], ["a"])
     assert locks.acquire("other", "c", ttl=100) and not locks.acquire("stock", "d", ttl=100)
     pass_time(locks, 3.9)
     assert not locks.acquire("stock", "e", ttl=100)
