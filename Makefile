@@ -59,7 +59,7 @@ demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that le
 	@$(BIN)/python examples/cluster_demo.py
 
 test: check  ## what `make check` looks at, and all tests, with 20 kills, 20 lives with the power cut and two faults of a cluster
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 quick: $(VENV)/.installed  ## the tests that are quick, of every part, many times a day
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
@@ -141,7 +141,7 @@ bench-batteries: $(VENV)/.installed  ## the structures, beside diskcache, PySync
 	@$(BIN)/python -m benchmarks.batteries
 
 coverage: $(VENV)/.installed  ## the tests with coverage; a report in htmlcov/
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report html --cov-report term --cov-fail-under 95
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report html --cov-report term --cov-fail-under 95
 
 check: $(VENV)/.installed  ## the formatter, the linter and the types; seconds, and before each commit
 	@$(BIN)/python -m ruff format --check -q . || { echo "not formatted: run $(BIN)/ruff format"; exit 1; }
