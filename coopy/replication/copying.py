@@ -6,6 +6,7 @@ Which of the two it is says ``caller``: who sends, or None. It changes once, fro
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
@@ -23,7 +24,7 @@ from coopy.past.trail import Tail
 from coopy.replication import parcels
 from coopy.replication.caller import Caller, Came, Question
 from coopy.replication.followed import Followed
-from coopy.replication.parcels import Parcel, decoded, id_of
+from coopy.replication.parcels import Parcel, Said, decoded, id_of, said
 from coopy.replication.recorded import Ended, Noting, Recorded
 from coopy.replication.telling import raised
 from coopy.spine.calling import Call, answering
@@ -35,6 +36,7 @@ from coopy.spine.section import Section
 from coopy.values.codec import Codec, decode_joined
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
+_UNCHANGING = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 TURN_S = 0.0001
@@ -387,7 +389,16 @@ class Shared(Engine):
                     self._begin_each(calls[begun:], data[begun:], section)
         finally:
             self._end_section(section)
+        self._encode(forwarded)
         return self.log.last
+
+    def _encode(self, forwarded: Sequence[Forwarded]) -> None:
+        """Encodes what calls have returned that may be a part of the state, before the next action changes it."""
+        for each in forwarded:
+            if each.error is None and type(each.value) not in _UNCHANGING:
+                # What can't be sent its caller is told when it is answered.
+                with contextlib.suppress(CoopyError):
+                    each.value = Said(said(self._codec, each.value))
 
     def _decode(self, forwarded: Sequence[Forwarded]) -> list[Method | None]:
         """Finds out what is called. Returns the methods; None for a call that can't be read, whose caller is told."""

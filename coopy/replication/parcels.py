@@ -65,6 +65,10 @@ def pack(kind: int, number: int, position: int, call: bytes, process: bytes = NO
     return frame.pack(_PREFIX.pack(kind, process) + call, number, position)
 
 
+class Said(bytes):
+    """A value that is encoded already."""
+
+
 def said(codec: Codec, *what: Any) -> bytes:
     """Returns values as the call of a parcel. Raises `EncodingError`, which names a value by its place."""
     return codec.encode_call("", what, {}, _PLACES)[0]

@@ -20,7 +20,7 @@ from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
 from coopy.replication import parcels
 from coopy.replication.copying import Forwarded, Shared
-from coopy.replication.parcels import Parcel, decoded, id_of, pack, said, with_id
+from coopy.replication.parcels import Parcel, Said, decoded, id_of, pack, said, with_id
 from coopy.replication.telling import told
 from coopy.spine.calling import answering
 from coopy.values.codec import Codec
@@ -43,10 +43,6 @@ class Peer(Protocol):
     def end(self) -> None:
         """Sends no more, and takes no more from there."""
         ...
-
-
-class Said(bytes):
-    """A value that is encoded already."""
 
 
 class _Batch:

@@ -45,6 +45,10 @@ class Wiki:
         self.calls.append(call)
         return len(self.calls)
 
+    def listed(self, call: Any) -> list[Any]:
+        self.calls.append(call)
+        return self.calls
+
     def fail(self, what: Any) -> None:
         self.calls.append(what)
         raise KeyError(what)

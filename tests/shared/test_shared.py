@@ -15,6 +15,8 @@ from shared.domain import Process, Wiki, opened
 
 import coopy
 from coopy import DirectoryInUse, EncodingError, RemoteError, SystemClosed, Unavailable, UsageError, control, init_system
+from coopy.replication.copying import Forwarded
+from coopy.replication.parcels import decoded, with_id
 
 
 @pytest.fixture(autouse=True)
@@ -290,3 +292,13 @@ def test_inside_an_action_nobody_waits_for_others_to_have_their_turn(pair: tuple
     finally:
         engine.guests.have_the_turn = False
     assert writer.add(1) == 1
+
+
+def test_what_a_forwarded_call_returns_is_what_it_was_when_the_call_ended(tmp_path: Path) -> None:
+    """It may be a part of the state, which goes on while the answer waits for the disk."""
+    with opened(tmp_path) as wiki:
+        engine = control(wiki)._system.engine
+        call = Forwarded(with_id(engine._codec.encode_call("listed", ("a",), {}, ("call",))[0], bytes(8), 1))
+        engine.take([call])
+        wiki.add("b")
+        assert decoded(engine._codec, call.value)[1] == (["a"],)
