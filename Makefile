@@ -58,7 +58,7 @@ demo: $(DEMO_VENV)/.installed  ## the main job: write, kill -9 while writing, op
 demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that leads, go on, start it again, compare
 	@$(BIN)/python examples/cluster_demo.py
 
-test: check  ## what `make check` looks at, and all tests, with 20 kills, 20 lives with the power cut and two faults of a cluster
+test: check  ## what `make check` looks at, and all tests, with 20 kills, 20 lives with the power cut and a fault of a cluster
 	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 quick: $(VENV)/.installed  ## the tests that are quick, of every part, many times a day

@@ -38,7 +38,7 @@ from coopy.disk.segment import BLOCK
 
 EXAMPLES = int(os.environ.get("COOPY_MODEL_EXAMPLES", "0"))
 SEED = int(os.environ.get("COOPY_MODEL_SEED", random.SystemRandom().randrange(1 << 32)))
-FIRST_EXAMPLES = 25
+FIRST_EXAMPLES = 15
 STEPS = 35
 SEGMENT_BYTES = 3 * BLOCK
 PASSING_NS = (0, 1000, 1, 3_000_000_000, -1_000_000, 999, 0, 2_000_000)
