@@ -21,6 +21,7 @@ from coopy.disk.manifest import Manifest
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import CoopyError, DirectoryInUse, ForeignDirectory, JournalError, StorageError, Unreadable, UsageError
 from coopy.ground import log, paths
+from coopy.ground.program import MAIN
 from coopy.ground.raised import on_failure
 from coopy.ground.storage import EntryStore, SnapshotStore
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 WAIT_STEP_S = 0.02
 """How long a process that waits for a directory sleeps before it looks again: soon enough for a person."""
-MAIN = ("__main__", "__mp_main__")
-"""What the main file of a program is called; the second one in a process that multiprocessing has spawned."""
 
 
 class DirectoryPlace:

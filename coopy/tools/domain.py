@@ -21,9 +21,9 @@ from coopy.disk.fs import Calls
 from coopy.disk.manifest import Manifest
 from coopy.errors import ForeignDirectory, OnlyLooking, StorageError, Unreadable, UsageError
 from coopy.ground import paths
+from coopy.ground.program import module_of_program
 from coopy.ground.raised import on_failure, told_as
 from coopy.past.reading import Reading
-from coopy.values.codec import module_of_program
 
 OPTION = "--class module:Class"
 

@@ -40,7 +40,6 @@ from __future__ import annotations
 import io
 import itertools
 import operator
-import os
 import pickle
 import struct
 import sys
@@ -52,6 +51,7 @@ from typing import IO, Any, NoReturn, Protocol, cast
 from coopy import bound, migration
 from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
 from coopy.ground import decimals, fields
+from coopy.ground.program import module_of_program
 from coopy.ground.raised import or_none, told_as
 from coopy.ground.record import PREFIX_BYTES
 from coopy.migration import Old
@@ -785,12 +785,6 @@ def _module_aliases(cls: type) -> dict[str, str]:
     if spec is not None:
         names.add(spec.name)
     return dict.fromkeys(names, "__main__")
-
-
-def module_of_program(path: str) -> str:
-    """The name that the file of a program has as a module."""
-    # With a dot in it, it would be that of a module in a package.
-    return os.path.splitext(os.path.basename(path))[0].replace(".", "_")
 
 
 def _found(module: object, qualname: str) -> object:

@@ -44,6 +44,7 @@ from coopy import bound
 from coopy.errors import EncodingError
 from coopy.ground import words
 from coopy.ground.interruption import is_of_the_code
+from coopy.ground.program import imported_name
 from coopy.ground.raised import told_as
 
 DIGEST_BYTES = 16  # 128 bits: two states that differ have the same digest about never.
@@ -491,7 +492,7 @@ class _Walk:
         reducer = bound.lock_reducer(kind) or copyreg.dispatch_table.get(kind)
         found: Any = reducer(value) if reducer is not None else value.__reduce_ex__(4)
         if isinstance(found, str):
-            return _Apart(("global", getattr(value, "__module__", None) or kind.__module__, found), ())
+            return _Apart(("global", imported_name(getattr(value, "__module__", None) or kind.__module__), found), ())
         make, args, state, items, pairs, setter = (*found, None, None, None, None)[:6]
         if len(args) == 1 and type(args[0]) is list and kind.__reduce__ in _REDUCED_SETS:
             args = (_Unordered(args[0]),)
@@ -624,7 +625,7 @@ def _plain_scalar(value: Any) -> Any:
 
 
 def _name_of(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
+    return f"{imported_name(kind.__module__)}:{kind.__qualname__}"
 
 
 def _places_of_keys(keys: list[Any]) -> list[str]:
@@ -674,7 +675,7 @@ def _proxy(value: object) -> _Apart:
 
 def _function(value: FunctionType) -> _Apart:
     held = value.__closure__ or ()
-    head = ("function", value.__module__, value.__qualname__, len(held))
+    head = ("function", imported_name(value.__module__), value.__qualname__, len(held))
     return _Apart(head, [value.__code__, value.__defaults__, value.__kwdefaults__, *held])
 
 
@@ -738,7 +739,7 @@ def _leaf_of_tuple(value: tuple[Any, ...]) -> Any:
 def _leaf_of_function(value: FunctionType) -> Any:
     if "<" in value.__qualname__:
         return None
-    return ("function", value.__module__, value.__qualname__)
+    return ("function", imported_name(value.__module__), value.__qualname__)
 
 
 def _leaf_of_class(value: type) -> Any:

@@ -144,3 +144,17 @@ def test_a_program_that_opens_its_system_unguarded_is_refused_with_its_line(tmp_
     assert run(tmp_path, "todo.py", "water").returncode == 0
     shown = run(tmp_path, "-m", "coopy", "show", "data")
     assert (shown.returncode, "todo.py, line 18" in shown.stderr) == (2, True), shown.stderr
+
+
+@pytest.mark.parametrize("words", [["todo.py"], ["-m", "todo"], ["my-todo.py"]], ids=" ".join)
+def test_a_state_is_the_same_to_the_program_and_to_who_imports_it(tmp_path: Path, words: list[str]) -> None:
+    write(tmp_path / "colours.py", "def painted(name): return name")
+    write(tmp_path / (f"{words[-1]}.py" if "-m" in words else words[-1]), TODO)
+    said = [run(tmp_path, *words, "water"), run(tmp_path, "-m", "coopy", "snapshot", "data")]
+    if "todo" in words[-1][:4]:
+        other = (
+            "from coopy import init_system\nfrom todo import Todo\nwith init_system(Todo, 'data') as todo: todo.add('feed')\n"
+        )
+        said.append(run(tmp_path, "-c", other))
+    said.append(run(tmp_path, *words, "weed"))
+    assert [(each.returncode, each.stderr) for each in said if each.returncode or "another state" in each.stderr] == []
