@@ -32,6 +32,11 @@ def carry_out(path: str) -> None:
         file.write(f"{os.getpid()}\n")
 
 
+def stands_still(pid: int) -> None:
+    """Waits until a child that was told to stop has stopped: its threads may go on for a moment."""
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
 class Wiki:
     def __init__(self) -> None:
         self.pages: dict[Any, Any] = {}
@@ -168,6 +173,8 @@ class Process:
         self._process.send_signal(number)
         if number == signal.SIGKILL:
             self._process.wait()
+        if number == signal.SIGSTOP:
+            stands_still(self.pid)
 
     def wait(self) -> None:
         """Waits until it has ended."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import program
-from shared.domain import LIMIT_S, Wiki, opened
+from shared.domain import LIMIT_S, Wiki, opened, stands_still
 
 import coopy
 from coopy.replication import keys
@@ -101,6 +101,8 @@ class Serving:
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
+        if number == signal.SIGSTOP:
+            stands_still(self.pid)
 
     def __enter__(self) -> Serving:
         return self
