@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import os
 import socket
-import struct
 import threading
 import time
 import weakref
@@ -38,7 +37,6 @@ LOOK_S = 0.001
 """While there is no writer a caller looks so soon whether there is one, and then less often, up to LOOK_S_MAX."""
 LOOK_S_MAX = 0.02
 """A fifth of the 100 ms in which another process is to write."""
-_TIMEVAL = struct.Struct("@ll")
 
 
 class Lost(Exception):
@@ -106,10 +104,7 @@ class Channel:
 
     def wait_at_most(self, seconds: float) -> None:
         """Has what waits give up after so many seconds; 0 for never."""
-        whole = int(seconds)
-        value = _TIMEVAL.pack(whole, int((seconds - whole) * 1_000_000))
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._socket.setsockopt(socket.SOL_SOCKET, option, value)
+        local.wait_at_most(self._socket, seconds, socket.SO_RCVTIMEO, socket.SO_SNDTIMEO)
 
     def ask(self, questions: Sequence[Question]) -> None:
         """Sends what has not been answered, and waits for all answers."""
@@ -330,11 +325,15 @@ class Caller:
 
     def _given_up(self, questions: Iterable[Question], lost: Lost, timeout_s: float) -> Exception:
         """Returns what to raise for questions that have waited too long."""
-        who = f"process {self.writer.pid}" if self.writer is not None else "no process"
-        where = f"{self.directory}: {who} writes there, and has not answered within {timeout_s:g} s ({lost})."
+        where = f"{self._who()} has not answered within {timeout_s:g} s ({lost})."
         if any(each.was_sent and each.answer is None and each.kind == parcels.CALL for each in questions):
             return OutcomeUnknown(f"{where} The call was sent, and may be recorded yet, once.")
         return Unavailable(f"{where} Nothing was recorded; call again.")
+
+    def _who(self) -> str:
+        """Returns who was asked, as the beginning of a sentence."""
+        who = f"process {self.writer.pid}" if self.writer is not None else "no process"
+        return f"{self.directory}: {who} writes there, and"
 
     def forked(self) -> None:
         """Called in a forked child: closes its copies of the parent's connections."""

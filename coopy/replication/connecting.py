@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, cast
 
 from coopy.control import Control
+from coopy.disk import manifest
+from coopy.disk.fs import Calls
 from coopy.errors import CoopyError, SystemClosed, UsageError
 from coopy.ground import log
 from coopy.ground.raised import on_failure
@@ -262,6 +264,14 @@ def opened(cls: type, codec: Codec, caller: Caller) -> Any:
     with on_failure(system.close):
         system.engine.sync()
     return system.proxy
+
+
+def beside(cls: type, basedir: str, timeout_s: float) -> Any:
+    """Returns the proxy of a system that another process of this machine has open as shared. Raises `Unavailable`."""
+    codec, found = Codec(cls), manifest.read(Calls(), basedir)
+    assert found is not None, "who writes has begun a system"
+    said_first = greeting(codec, found.system)
+    return opened(cls, codec, Caller(basedir, lambda purpose: said_first, timeout_s))
 
 
 def greeting(codec: Codec, system: bytes) -> bytes:

@@ -33,12 +33,9 @@ from coopy.spine.machine import NOTHING_FOLLOWS, MissingName
 from coopy.spine.methods import READERS, Function, Method, functions_of, has_unlocked_reads, method_for
 from coopy.spine.replay import Progress
 from coopy.spine.section import Section
-from coopy.values.codec import Codec, decode_joined
+from coopy.values.codec import SCALARS, Codec, decode_joined
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
-_UNCHANGING = frozenset({type(None), bool, int, float, complex, str, bytes})
-
-
 TURN_S = 0.0001
 """The callers of the process that writes have so long for their own calls, some dozens, before those of others come next."""
 
@@ -395,7 +392,7 @@ class Shared(Engine):
     def _encode(self, forwarded: Sequence[Forwarded]) -> None:
         """Encodes what calls have returned that may be a part of the state, before the next action changes it."""
         for each in forwarded:
-            if each.error is None and type(each.value) not in _UNCHANGING:
+            if each.error is None and type(each.value) not in SCALARS:
                 # What can't be sent its caller is told when it is answered.
                 with contextlib.suppress(CoopyError):
                     each.value = Said(said(self._codec, each.value))

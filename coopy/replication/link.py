@@ -11,17 +11,16 @@ import os
 import queue
 import socket
 import ssl
-import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect, unix_connect
 
-from coopy.errors import AuthenticationFailed, OutcomeUnknown, Unavailable, UsageError
+from coopy.errors import AuthenticationFailed, UsageError
 from coopy.ground.raised import on_failure
 from coopy.replication import keys, local, parcels
 from coopy.replication.caller import FRESH_S, Caller, Lost, Question
@@ -35,7 +34,6 @@ AGAIN_S = 0.05
 CLOSE_S = 1.0
 """A connection that is closed waits so long for the other side to say that it has understood."""
 _PING = b"NN"
-_TIMEVAL = struct.Struct("@ll")
 Answers = queue.SimpleQueue["Parcel | None"]
 """Where a thread gets its answers from; None once no more will come."""
 
@@ -229,11 +227,8 @@ class Served(Caller):
         for each in links:
             each.drop()
 
-    def _given_up(self, questions: Iterable[Question], lost: Lost, timeout_s: float) -> Exception:
-        where = f"{self._where} has not answered within {timeout_s:g} s ({lost})."
-        if any(each.was_sent and each.answer is None and each.kind == parcels.CALL for each in questions):
-            return OutcomeUnknown(f"{where} The call was sent, and may be recorded yet, once.")
-        return Unavailable(f"{where} Nothing was recorded; call again.")
+    def _who(self) -> str:
+        return str(self._where)
 
     def drop(self) -> None:
         _close_all(self._links)
@@ -259,8 +254,7 @@ def _opened(where: Where, tls: ssl.SSLContext | None, timeout_s: float) -> Clien
         raise Lost(f"nobody answers at {where}: {error.strerror or error}") from error
     with on_failure(found.close):
         # A server that takes nothing must not hold a thread for ever.
-        whole = int(timeout_s)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(whole, int((timeout_s - whole) * 1_000_000)))
+        local.wait_at_most(found, timeout_s, socket.SO_SNDTIMEO)
         try:
             options: dict[str, Any] = {
                 "sock": found,

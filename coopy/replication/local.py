@@ -36,6 +36,7 @@ BACKLOG = 128
 _LOCAL_PEERCRED, _LOCAL_PEERPID, _SOL_LOCAL = 1, 2, 0
 """macOS has no names for these in `socket`."""
 _CREDENTIALS = struct.Struct("3i")
+_TIMEVAL = struct.Struct("@ll")
 
 
 class Published(NamedTuple):
@@ -110,6 +111,14 @@ def connected(directory: str, name: str) -> socket.socket:
         if not is_ours(found):
             raise PermissionError(errno.EPERM, "the socket is another user's", os.path.join(directory, name))
     return found
+
+
+def wait_at_most(peer: socket.socket, seconds: float, *options: int) -> None:
+    """Has what waits for a peer give up after so many seconds, 0 for never: SO_RCVTIMEO, SO_SNDTIMEO or both. The socket stays one that blocks."""
+    whole = int(seconds)
+    value = _TIMEVAL.pack(whole, int((seconds - whole) * 1_000_000))
+    for option in options:
+        peer.setsockopt(socket.SOL_SOCKET, option, value)
 
 
 def is_ours(peer: socket.socket) -> bool:

@@ -6,7 +6,6 @@ answered there; the others by a second thread, which waits for the disk while th
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from coopy.errors import CoopyError, MissingActions, OutcomeUnknown, SystemClosed
 from coopy.ground import action
+from coopy.ground.holding import Alarm
 from coopy.ground.interruption import note
 from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
@@ -74,8 +74,7 @@ class Serving:
         self._unanswered_after: int | None = None
         """Calls behind this action may have been run and not answered. Nobody is told news of them before: so who writes next runs them itself, and
         knows what they came to."""
-        self._bell = threading.Lock()
-        self._bell.acquire()
+        self._bell = Alarm()
         self._ending = False
         self._thread = threading.Thread(target=self._answer_all, name="coopy answers", daemon=True)
 
@@ -267,8 +266,7 @@ class Serving:
     def wake(self) -> None:
         """Has the thread look. May be called with the engine's lock held."""
         self.asleep = False
-        with contextlib.suppress(RuntimeError):
-            self._bell.release()
+        self._bell.set()
 
     def withdrawn(self, index: int, /) -> object:
         """Is not of interest: what has not ended is not told."""
@@ -278,7 +276,7 @@ class Serving:
         while not (self._ending and not self._waiting):
             self.asleep = True
             if not self._waiting and not self._ending and not self._has_news():
-                self._bell.acquire()
+                self._bell.wait()
             self.asleep = False
             try:
                 last, outcome = engine.newest()

@@ -13,14 +13,11 @@ from functools import partial
 from typing import Any
 
 from coopy.control import control
-from coopy.disk import dirlock, manifest
-from coopy.disk.fs import Calls
+from coopy.disk import dirlock
 from coopy.errors import CoopyError, UsageError
 from coopy.opening import in_directory, open_for_tool
 from coopy.replication import connecting, local
-from coopy.replication.caller import Caller
 from coopy.spine.calling import answering
-from coopy.values.codec import Codec
 
 TIMEOUT_S = 30.0
 """A call waits so long for the process that writes, as it does in a program that was given no timeout=."""
@@ -65,10 +62,7 @@ def call(basedir: str, cls: type, method: str, words: Iterable[str]) -> Outcome:
 def opened(basedir: str, cls: type) -> Iterator[Any]:
     """Gives a system, by whichever way it is to be had."""
     if shares(basedir):
-        codec, found = Codec(cls), manifest.read(Calls(), basedir)
-        assert found is not None, "who writes has begun a system"
-        greeting = connecting.greeting(codec, found.system)
-        system = connecting.opened(cls, codec, Caller(basedir, lambda purpose: greeting, TIMEOUT_S))
+        system = connecting.beside(cls, basedir, TIMEOUT_S)
     else:
         system = open_for_tool("coopy call", partial(in_directory, is_quiet=True), cls, basedir)
     with control(system):

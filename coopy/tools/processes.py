@@ -8,14 +8,11 @@ import sys
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from coopy.disk import dirlock, manifest
-from coopy.disk.fs import Calls
+from coopy.disk import dirlock
 from coopy.errors import CoopyError, StorageError
 from coopy.past.reading import Reading
 from coopy.replication import connecting
-from coopy.replication.caller import Caller
 from coopy.tools.calling import shares
-from coopy.values.codec import Codec
 
 WRITER, FOLLOWER, CALLER, HOLDER = "writer", "follower", "caller", "holder"
 ASK_S = 5.0
@@ -67,10 +64,7 @@ class _Nothing:
 
 def _asked(basedir: str) -> tuple[int, dict[int, int | None]]:
     """Asks who writes. Returns its last action, and the position of each process that is connected. Raises `CoopyError`."""
-    codec, found = Codec(_Nothing), manifest.read(Calls(), basedir)
-    assert found is not None, "who writes has begun a system"
-    greeting = connecting.greeting(codec, found.system)
-    system = connecting.opened(_Nothing, codec, Caller(basedir, lambda purpose: greeting, ASK_S))
+    system = connecting.beside(_Nothing, basedir, ASK_S)
     try:
         engine = system._coopy_engine
         visitors: dict[int, int | None] = engine.control("visitors")
