@@ -25,10 +25,10 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__ base pytest_plugin tests",
         "cli compat",
-        "aio batteries testing tools",
-        "opening sync",
+        "aio messaging testing tools",
+        "batteries opening",
         "replication",
-        "system",
+        "sync system",
         "control proof",
         "past",
         "place spine",
