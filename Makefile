@@ -72,12 +72,13 @@ test-all:  ## the tests under each Python from 3.10 to 3.14 that is found
 		done; \
 		if [ -z "$$python" ]; then echo "== Python $$v: not found on PATH or in pyenv, not tested"; continue; fi; \
 		echo "== Python $$v"; \
-		$(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$v || failed="$$failed $$v"; \
+		COOPY_EACH_PYTHON=1 $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$v || failed="$$failed $$v"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "failed under Python$$failed"; exit 1; fi
 
 crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), as many of 8 threads with small segments, and 2000 lives with the power cut (LIVES=...)
 	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
+	@COOPY_EVERY_BIT=1 $(BIN)/python -m pytest --timeout 3600 tests/disk/test_every_byte.py
 	@COOPY_CRASH_HARD=1 COOPY_CRASH_RUNS=$(RUNS) $(BIN)/python -m pytest -s --timeout 3600 tests/crash/test_kill.py
 
 faults: $(VENV)/.installed  ## every system call fails, at every point of every operation; one case in EVERY (1)

@@ -269,7 +269,7 @@ def test_an_interrupt_at_any_moment_of_the_parent_leaves_nothing() -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_second_interrupt_during_the_handling_of_the_first_leaves_nothing(second: int) -> None:
     parent, mask, open_ends, of_others = os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, ()), ends(), children()
-    for moment in range(second, 1000, 11):
+    for moment in range(second, 1000, 29):
         left, events = moment, second
 
         def again(frame: FrameType, event: str, argument: Any) -> None:

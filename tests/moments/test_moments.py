@@ -14,29 +14,29 @@ from moments.operations import OPERATIONS, Operation
 
 OFFSET = int(os.environ.get("MOMENTS_OFFSET", "0"))
 STEPS = {
-    "call, sync": 11,
-    "call, buffered": 11,
-    "call at growth, sync": 29,
-    "call at roll-over, sync": 19,
-    "call at roll-over, buffered": 13,
-    "call that raises, sync": 17,
-    "call that is undone, sync": 41,
-    "call that is watched": 17,
-    "call after an interrupted one, sync": 41,
-    "call beside others": 41,
-    "read, sync": 3,
-    "read after an interrupted call, sync": 61,
-    "snapshot": 41,
-    "snapshot by a child": 113,
-    "prune": 41,
-    "close, sync": 211,
-    "replay by its control": 151,
-    "opening of a new directory": 151,
-    "opening, sync": 199,
-    "opening of a torn end": 199,
+    "call, sync": 23,
+    "call, buffered": 23,
+    "call at growth, sync": 59,
+    "call at roll-over, sync": 39,
+    "call at roll-over, buffered": 27,
+    "call that raises, sync": 35,
+    "call that is undone, sync": 83,
+    "call that is watched": 35,
+    "call after an interrupted one, sync": 83,
+    "call beside others": 83,
+    "read, sync": 7,
+    "read after an interrupted call, sync": 123,
+    "snapshot": 83,
+    "snapshot by a child": 227,
+    "prune": 83,
+    "close, sync": 423,
+    "replay by its control": 303,
+    "opening of a new directory": 303,
+    "opening, sync": 399,
+    "opening of a torn end": 399,
 }
 """Of each operation every so many moments."""
-PAIRS = {"call, sync": 20, "call at roll-over, sync": 20, "close, sync": 8}
+PAIRS = {"call, sync": 10, "call at roll-over, sync": 10, "close, sync": 4}
 CHOSEN = [each for each in OPERATIONS if each.name in STEPS]
 assert len(CHOSEN) == len(STEPS), "each operation that is named here is one of the campaign"
 
