@@ -424,10 +424,10 @@ class Presence:
                     self._renew_bell.set()
             for claim in known:
                 place = GONE if found is None else found.get(claim.owner, GONE)
-                if claim.state == HOLDS and place != claim.token:
-                    self._lose(claim, "its session has ended, or it was taken away")
-                else:
+                if claim.state != HOLDS:
                     self._take(claim, place)
+                elif place == GONE:  # Another place is older than what was heard meanwhile, by which it holds.
+                    self._lose(claim, "its session has ended, or it was taken away")
 
     def _watch(self) -> None:
         while not self._ended.is_set():

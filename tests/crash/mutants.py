@@ -1912,6 +1912,13 @@ MUTANTS = [
         "tests/sync/test_elector_server.py::test_an_answer_is_sent_at_once_and_not_when_the_client_has_said_that_it_has_the_head",
     ),
     Mutant(
+        "an-old-answer-takes-a-lock-away",
+        "coopy/sync/presence.py",
+        "                elif place == GONE:  # Another",
+        "                elif place != claim.token:  # Another",
+        "tests/sync/test_lock.py::test_an_answer_that_was_overtaken_by_what_came_of_it_takes_nothing_away",
+    ),
+    Mutant(
         "a-renewal-takes-out-whom-it-does-not-name",
         "coopy/sync/presence.py",
         "            gone, lost = sorted(session.gone), sorted(session.lost)\n",

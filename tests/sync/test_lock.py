@@ -78,6 +78,29 @@ def test_a_lock_is_taken_and_given_back(locks: Any) -> None:
             use()
 
 
+def test_an_answer_that_was_overtaken_by_what_came_of_it_takes_nothing_away(locks: Any) -> None:
+    """A renewal says that one waits; before its answer is looked at, the lock is given, and the tap has told of it."""
+    locks.acquire("stock", "another")
+    lock = Lock("stock", system=locks)
+    there, change = lock._presence, lock._presence.change
+    looked = threading.Event()
+
+    def renew_slowly(what: str, *args: Any) -> Any:
+        answer = change(what, *args)
+        if what == "renew" and not looked.is_set():
+            looked.set()
+            locks.drop("another")
+            until(lambda: not there._waiting())
+        return answer
+
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(lock.acquire)
+        (session,) = until(lambda: there._waiting() and [*there._sessions.values()])
+        there.change = renew_slowly  # type: ignore[method-assign]
+        there._renew(session)
+        assert looked.is_set() and waits.result(PATIENCE_S) and lock.held
+
+
 def test_the_next_has_a_larger_token_and_they_come_in_order(locks: Any) -> None:
     first = Lock("stock", system=locks)
     first.acquire()
