@@ -7,6 +7,12 @@ from types import CodeType, FrameType
 from typing import Any
 
 
+def trace_instructions(trace: Any) -> None:
+    """Sets a trace function that asks for instructions. Python 3.12 tells of them only if a frame had asked for them before."""
+    sys._getframe().f_trace_opcodes = True
+    sys.settrace(trace)
+
+
 def interrupted_at_every_instruction(function: Any, *codes: CodeType) -> int:
     """Calls a function again and again, each time interrupted at the next instruction of these; returns how many there were."""
     moment = 0
@@ -25,7 +31,7 @@ def interrupted_at_every_instruction(function: Any, *codes: CodeType) -> int:
                     raise KeyboardInterrupt
             return trace
 
-        sys.settrace(trace)
+        trace_instructions(trace)
         try:
             function()
         except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from crash.power import SEGMENT_BYTES, small_segments
 from faults import open_with
+from interrupted import trace_instructions
 from program import run, start, write
 
 from coopy import DirectoryInUse, JournalError, SnapshotError, control, init_system
@@ -546,7 +547,7 @@ def interrupted_at(moment: int, function: Callable[[], object], again: int = -1)
                 raise Interrupt
         return trace
 
-    sys.settrace(trace)
+    trace_instructions(trace)
     try:
         function()
     except Interrupt:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from faults import Held, open_with
+from interrupted import trace_instructions
 
 import coopy
 from coopy import CoopyError, control, init_system, readonly
@@ -184,13 +185,14 @@ def twice(run: Callable[[], object], first: Callable[[FrameType], bool], second:
         frame.f_trace_opcodes = True
         if came == 0 and event == "opcode" and first(frame):
             came = 1
-            # Python takes the trace away when it raises; it leaves the profile.
+            # Python takes the trace away when it raises; it leaves the profile. With both set, 3.13 would tell of no instruction later.
+            sys.settrace(None)
             sys.setprofile(profile)
             raise KeyboardInterrupt
         return trace
 
     before = sys.gettrace()
-    sys.settrace(trace)
+    trace_instructions(trace)
     try:
         run()
     except KeyboardInterrupt:

@@ -125,7 +125,12 @@ each_way = pytest.mark.parametrize("way", WAYS)
 # The first kind in each way, and of the others each in one, in turn.
 each_kind_in_a_way = pytest.mark.parametrize(
     "kind, way",
-    [(kind, way) for number, kind in enumerate(KINDS) for place, way in enumerate(WAYS) if number in (0, 1) or number % 3 == place],
+    [
+        (kind, way)
+        for number, kind in enumerate(KINDS)
+        for place, way in enumerate(WAYS)
+        if number in (0, 1) or number % 3 == place
+    ],
 )
 
 
