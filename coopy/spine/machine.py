@@ -12,7 +12,8 @@ from __future__ import annotations
 import pickle
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from types import FrameType, GeneratorType, MethodType
+from contextlib import suppress
+from types import FrameType, GeneratorType, MemberDescriptorType, MethodType
 from typing import Any, cast
 
 from coopy import migration
@@ -661,13 +662,21 @@ def _mark_withdrawn(arguments: list[Any], outcomes: bytearray, number: int) -> N
 
 
 def equip(domain: Any) -> None:
-    """Gives the domain its ``_clock`` and ``_env``; its class, if the object takes no attributes."""
+    """Gives a domain ``_clock`` and ``_env``: on its class, so that the object itself has nothing but what is its own.
+
+    What the class or the object has of such a name stays, unless it is a clock or an env of ours, as one that a test has given it.
+    """
+    cls = type(domain)
     for name, value in (("_clock", clock), ("_env", env)):
-        try:
+        own = getattr(domain, "__dict__", {})
+        if isinstance(own.get(name), type(value)):
+            del own[name]
+        found = getattr(cls, name, None)
+        if isinstance(found, MemberDescriptorType):  # It has a slot for it.
             object.__setattr__(domain, name, value)
-        except (AttributeError, TypeError):
-            if getattr(domain, name, None) is not value:
-                setattr(type(domain), name, value)
+        elif found is None or (isinstance(found, type(value)) and found is not value):
+            with suppress(TypeError):  # A class of C takes nothing, and none of its methods asks for it.
+                type.__setattr__(cls, name, value)
 
 
 def construct(cls: type, header: bytes, secret: bytes, deterministic: bool = False) -> Any:

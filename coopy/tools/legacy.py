@@ -635,6 +635,7 @@ def _run(domain: Any, extents: list[_Extent], names: _Names, total: int, progres
                 if progress is not None:
                     progress(index, total)
     finally:
+        _take_back(domain)
         equip(domain)
     return raised
 
@@ -679,6 +680,15 @@ def _lend(domain: Any) -> None:
         except (AttributeError, TypeError):
             setattr(type(domain), name, value)
     getattr(domain, "__dict__", {}).pop("_system_data_path", None)
+
+
+def _take_back(domain: Any) -> None:
+    """Takes the old clock and env from the domain again, or from its class."""
+    for name in ("_clock", "_env"):
+        try:
+            object.__delattr__(domain, name)
+        except AttributeError:
+            delattr(type(domain), name)
 
 
 # -- the new directory

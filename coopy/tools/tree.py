@@ -22,12 +22,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from coopy import bound
+from coopy.clock import Clock
+from coopy.env import Env
 from coopy.errors import UsageError
 from coopy.ground import words
 from coopy.ground.raised import or_none
 from coopy.values import deep
 
-GIVEN = frozenset({"_clock", "_env"})
+GIVEN = (Clock, Env)
 _LEAVES = (int, float, complex, str, bytes, bytearray, memoryview, type(None), type, enum.Enum)
 _SCALARS = frozenset({int, float, complex, bool, str, bytes, type(None)})
 _CONTAINERS: tuple[tuple[Any, str, str], ...] = (
@@ -68,7 +70,7 @@ def attributes(value: object) -> dict[str, object]:
         slots = vars(base).get("__slots__", ())
         for slot in (slots,) if isinstance(slots, str) else slots:
             name = f"_{base.__name__.lstrip('_')}{slot}" if slot.startswith("__") and not slot.endswith("__") else slot
-            if name not in ("__dict__", "__weakref__") and name not in GIVEN:
+            if name not in ("__dict__", "__weakref__"):
                 try:
                     found[name] = object.__getattribute__(value, name)
                 except AttributeError:
@@ -77,8 +79,8 @@ def attributes(value: object) -> dict[str, object]:
         own = object.__getattribute__(value, "__dict__")
     except AttributeError:
         own = {}
-    found.update((name, each) for name, each in own.items() if name not in GIVEN)
-    return found
+    found.update(own)
+    return {name: each for name, each in found.items() if not isinstance(each, GIVEN)}
 
 
 def _is_leaf(value: object) -> bool:

@@ -261,7 +261,7 @@ def compared(before: object, after: object) -> list[tuple[str, str]]:
         (Node(a=1), Node(a=True), [("changed", ".a")]),
         (Node(a=float("nan")), Node(a=float("nan")), []),
         (Node(a=0.0), Node(a=-0.0), [("changed", ".a")]),
-        (Node(_clock=1), Node(_clock=2), []),
+        (Node(_clock=clock), Node(), []),
         (Node(), Page("a"), [("changed", "")]),
         ({"a": {"b": [1]}}, {"a": {"b": [2]}}, [("changed", "['a']['b'][0]")]),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}, []),
