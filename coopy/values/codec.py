@@ -51,6 +51,7 @@ from typing import IO, Any, NoReturn, Protocol, cast
 from coopy import bound, migration
 from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
 from coopy.ground import decimals, fields
+from coopy.ground.interruption import is_of_the_code
 from coopy.ground.program import module_of_program
 from coopy.ground.raised import or_none, told_as
 from coopy.ground.record import PREFIX_BYTES
@@ -325,7 +326,7 @@ class Codec:
 
         Tells ``loading`` of bytes done and in all. Raises `DecodingError`.
         """
-        with told_as(_as_undecodable):
+        with told_as(_as_undecodable, of=BaseException):
             data, said = _parted(data)
             if said:
                 self._compare(said, self._or_todays(version))
@@ -388,8 +389,9 @@ class Codec:
             raise self._unkept(what, values, "parts", error, domain) from error
 
     def load_parts(self, domain: object, names: Sequence[str], data: bytes) -> None:
-        """Gives the domain its attributes as they were when they were dumped."""
-        values = _PartsUnpickler(self, io.BytesIO(data), self._todays, domain, set()).load()
+        """Gives the domain its attributes as they were when they were dumped. Raises `DecodingError`."""
+        with told_as(_as_undecodable, of=BaseException):
+            values = _PartsUnpickler(self, io.BytesIO(data), self._todays, domain, set()).load()
         for name in names:
             if name in values:
                 object.__setattr__(domain, name, values[name])
@@ -828,8 +830,11 @@ def _too_large(name: str, size: int) -> EncodingError:
     )
 
 
-def _as_undecodable(error: Exception) -> CoopyError:
-    return error if isinstance(error, CoopyError) else DecodingError(_undecodable(error))
+def _as_undecodable(error: BaseException) -> BaseException:
+    """Returns what is raised in place of what loading has raised, unless that came from outside, as Ctrl-C does."""
+    if isinstance(error, CoopyError) or not (isinstance(error, Exception) or is_of_the_code(error)):
+        return error
+    return DecodingError(_undecodable(error))
 
 
 def _undecodable(error: BaseException) -> str:

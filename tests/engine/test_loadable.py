@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import threading
 from collections.abc import Callable
@@ -58,6 +59,19 @@ class Strict:
         raise ValueError("of another day")
 
 
+class Leaving:
+    def __init__(self) -> None:
+        self.since = "today"
+
+    def __setstate__(self, state: object) -> None:
+        raise SystemExit
+
+
+class Cancelled(Leaving):
+    def __setstate__(self, state: object) -> None:
+        raise asyncio.CancelledError
+
+
 def gone() -> None:
     raise LookupError("it is not there")
 
@@ -110,6 +124,8 @@ MADE: dict[str, Callable[[], object]] = {
     "a cycle through a set": circle,
     "a __getattr__ that asks itself": Asking,
     "a __setstate__ that raises": Strict,
+    "a __setstate__ that ends the program": Leaving,
+    "a __setstate__ that ends a task": Cancelled,
     "a __reduce__ to what raises": Reduced,
     "a __new__ of two": lambda: Pair(1, 2),
     "an enum of another value": lambda: Colour.RED,
