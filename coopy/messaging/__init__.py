@@ -5,3 +5,27 @@ several, and what is true of systems is true of them.
 """
 
 from __future__ import annotations
+
+from coopy.messaging.task_errors import DeadlinePassed, NoSuchTask, Retry, TaskCancelled, TaskCrashed, TaskError
+from coopy.messaging.task_policy import Backoff
+from coopy.messaging.task_run import TaskRun, current_task
+from coopy.messaging.task_state import Tasks
+from coopy.messaging.task_worker import TaskWorker
+from coopy.messaging.tasks import Task, TaskHandle, TaskQueue
+
+__all__ = [
+    "Backoff",
+    "DeadlinePassed",
+    "NoSuchTask",
+    "Retry",
+    "Task",
+    "TaskCancelled",
+    "TaskCrashed",
+    "TaskError",
+    "TaskHandle",
+    "TaskQueue",
+    "TaskRun",
+    "TaskWorker",
+    "Tasks",
+    "current_task",
+]

@@ -22,6 +22,7 @@ LOADED_BY_NAME = (
     "coopy.cli",
     "coopy.compat",
     "coopy.determinism",
+    "coopy.messaging",
     "coopy.network",
     "coopy.proof.checked",
     "coopy.proof.shadow",

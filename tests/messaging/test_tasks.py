@@ -1,0 +1,246 @@
+"""A task that was sent runs, and whoever waits for it gets what it returns, or what it raises."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from coopy import RemoteError, UsageError, control, init_system
+from coopy.messaging import NoSuchTask, TaskCancelled, TaskQueue, Tasks, current_task
+
+SOON_S = 60.0
+"""No test waits for so long; a busy machine may."""
+
+
+@pytest.fixture
+def queue() -> Iterator[TaskQueue]:
+    with TaskQueue() as found:
+        yield found
+
+
+def test_a_task_that_was_sent_runs_and_its_handle_has_what_it_returns(queue: TaskQueue) -> None:
+    @queue.task
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    handle = add.send(1, b=2)
+    assert handle.state == "waiting" and not handle.done
+    assert queue.drain() == 1
+    assert handle.result(timeout=SOON_S) == 3 and handle.done
+
+
+def test_calling_a_task_function_calls_it_here_and_now(queue: TaskQueue) -> None:
+    @queue.task
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    assert add(1, 2) == 3 and queue.counts().get("sent") is None
+
+
+def test_arguments_that_the_function_does_not_take_are_refused_before_anything_is_sent(queue: TaskQueue) -> None:
+    @queue.task
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    with pytest.raises(TypeError):
+        add.send(1)  # type: ignore[call-arg]
+    assert queue.counts().get("sent") is None
+
+
+def test_what_a_task_raises_arrives_as_itself_with_its_traceback_as_text(queue: TaskQueue) -> None:
+    @queue.task
+    def divide(a: int, b: int) -> float:
+        return a / b
+
+    handle = divide.send(1, 0)
+    queue.drain()
+    with pytest.raises(ZeroDivisionError) as raised:
+        handle.result(timeout=SOON_S)
+    assert isinstance(raised.value.__cause__, RemoteError) and "in divide" in raised.value.__cause__.traceback
+
+
+class Unpicklable(Exception):
+    def __reduce__(self) -> str:
+        raise RuntimeError("not me")
+
+
+class Other(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+@pytest.mark.parametrize("error", [Unpicklable("no"), Other(1, 2)], ids=["pickling", "unpickling"])
+def test_an_exception_that_can_not_travel_arrives_as_one_that_names_it(queue: TaskQueue, error: Exception) -> None:
+    @queue.task
+    def fail() -> None:
+        raise error
+
+    handle = fail.send()
+    assert queue.drain() == 1
+    with pytest.raises(RemoteError) as raised:
+        handle.result(timeout=SOON_S)
+    assert raised.value.kind.endswith(type(error).__name__) and raised.value.text == str(error)
+
+
+def test_a_task_that_ends_the_interpreter_ends_only_itself(queue: TaskQueue) -> None:
+    @queue.task
+    def leave() -> None:
+        raise SystemExit(3)
+
+    @queue.task
+    def stay() -> int:
+        return 1
+
+    gone, there = leave.send(), stay.send()
+    assert queue.drain() == 2
+    assert there.result(timeout=SOON_S) == 1
+    with pytest.raises(SystemExit):
+        gone.result(timeout=SOON_S)
+
+
+def test_a_result_that_can_not_travel_is_what_the_task_has_raised(queue: TaskQueue) -> None:
+    @queue.task
+    def lock() -> object:
+        return (each for each in ())
+
+    handle = lock.send()
+    queue.drain()
+    assert handle.state == "dead"
+
+
+def test_tasks_run_in_threads_while_a_block_goes_on(queue: TaskQueue) -> None:
+    @queue.task
+    def double(number: int) -> int:
+        return 2 * number
+
+    with queue.worker(threads=3):
+        handles = [double.send(number) for number in range(20)]
+        assert [each.result(timeout=SOON_S) for each in handles] == [2 * number for number in range(20)]
+
+
+def test_a_handle_can_be_awaited(queue: TaskQueue) -> None:
+    @queue.task
+    async def double(number: int) -> int:
+        return 2 * number
+
+    async def main() -> list[int]:
+        handles = [await double.asend(number) for number in range(5)]
+        return [await each for each in handles]
+
+    with queue.worker():
+        assert asyncio.run(main()) == [0, 2, 4, 6, 8]
+
+
+def test_a_batch_is_one_action_and_none_if_its_block_raises(queue: TaskQueue) -> None:
+    @queue.task
+    def double(number: int) -> int:
+        return 2 * number
+
+    before = control(queue.system).index
+    with queue.batch():
+        handles = [double.send(number) for number in range(10)]
+        with pytest.raises(UsageError):
+            assert handles[0].id
+    assert control(queue.system).index == before + 1
+    queue.drain()
+    assert [each.result(timeout=SOON_S) for each in handles] == [2 * number for number in range(10)]
+    with pytest.raises(KeyError), queue.batch():
+        double.send(1)
+        raise KeyError
+    assert queue.counts()["sent"] == 10
+
+
+def test_a_function_of_a_module_is_sent_without_decoration(queue: TaskQueue) -> None:
+    handle = queue.enqueue(divmod, 7, 2)
+    queue.drain()
+    assert handle.result(timeout=SOON_S) == (3, 1)
+
+
+def test_a_function_that_no_worker_finds_is_a_dead_letter_that_says_so(queue: TaskQueue) -> None:
+    def inner() -> None:
+        pass
+
+    handle = queue.enqueue(inner)
+    queue.drain()
+    with pytest.raises(LookupError, match="inner"):
+        handle.result(timeout=SOON_S)
+
+
+def test_a_task_that_waits_can_be_cancelled_and_does_not_run(queue: TaskQueue) -> None:
+    @queue.task
+    def never() -> None:
+        raise AssertionError
+
+    handle = never.send()
+    assert handle.cancel() and not handle.cancel()
+    assert queue.drain() == 0
+    with pytest.raises(TaskCancelled):
+        handle.result(timeout=SOON_S)
+
+
+def test_a_task_that_is_not_known_is_said_to_be_so(queue: TaskQueue) -> None:
+    handle = queue.handle(17)
+    assert not handle.cancel() and not handle.retry()
+    for ask in (handle.look, handle.result, lambda: handle.state, lambda: handle.progress):
+        with pytest.raises(NoSuchTask):
+            ask()
+
+
+def test_a_result_that_is_not_there_in_time_is_a_timeout_and_the_task_goes_on(queue: TaskQueue) -> None:
+    handle = queue.enqueue(divmod, 7, 2)
+    with pytest.raises(TimeoutError):
+        handle.result(timeout=0)
+    queue.drain()
+    assert handle.result(timeout=SOON_S) == (3, 1)
+
+
+def test_only_a_task_has_a_current_task() -> None:
+    with pytest.raises(UsageError):
+        current_task()
+
+
+class Shop:
+    """A system that has tasks among what it has."""
+
+    def __init__(self) -> None:
+        self.tasks = Tasks()
+        self.sold: list[str] = []
+
+    def change_tasks(self, *change: object) -> object:
+        return self.tasks.change_tasks(*change)  # type: ignore[arg-type]
+
+    def see_tasks(self, *question: object) -> object:
+        return self.tasks.see_tasks(*question)  # type: ignore[arg-type]
+
+    def order(self, item: str) -> int:
+        return self.tasks.send("sell", [item])
+
+    def sell(self, claim: tuple[int, int], item: str) -> None:
+        if self.tasks.finish(claim):
+            self.sold.append(item)
+
+
+def test_what_an_action_does_and_the_end_of_its_task_are_one(tmp_path: Path) -> None:
+    shop = init_system(Shop, tmp_path / "shop", validation="off")
+    queue = TaskQueue(system=shop)
+
+    @queue.task(name="sell")
+    def sell(items: list[str]) -> None:
+        for _ in range(2):
+            shop.sell(current_task().claim, items[0])
+
+    number = shop.order("tea")
+    assert queue.drain() == 1
+    assert queue.handle(number).state == "done" and shop.sold == ["tea"]
+    control(shop).close()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"directory": "x", "system": object()}, {"system": object()}, {"lease": 0}, {"lease": float("inf")}]
+)
+def test_a_queue_that_can_not_be_is_refused_before_anything_is_opened(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        TaskQueue(**wrong)  # type: ignore[arg-type]
