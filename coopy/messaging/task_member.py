@@ -2,12 +2,17 @@
 
 The thread renews the session, asks running tasks to stop that were cancelled or whose time is over, and is told of changes. Time is counted by a
 `coopy.sync.timekeeper.Timekeeper` of its own, as for locks. None of this needs the threads that run tasks, so a task may take as long as it likes.
+
+**Who watches whom.** The workers of one directory are a ring, in the order in which they began, and each watches the pipes (`coopy.messaging.task_pipe`)
+of the two after it. If one ends, one of the two before it says so, and watches the next; a pipe that nobody holds is seen at once. So however many end together, the first
+living one before them says so of each. Two watch, because one of them may itself hang.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
-import select
+import selectors
 import socket
 import threading
 import time
@@ -16,6 +21,10 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from coopy import CoopyError, SystemClosed, control
+from coopy.messaging import task_pipe
+from coopy.messaging.task_calls import packed
+from coopy.messaging.task_cron import Cron
+from coopy.messaging.task_pipe import Pipe
 from coopy.messaging.task_policy import Defined
 from coopy.messaging.task_run import TaskRun
 from coopy.sync import Count
@@ -27,6 +36,10 @@ LOOK_S = 1.0
 """The thread looks so often, whatever it is told: for tasks whose time is over, and where nothing tells of changes."""
 TOLD_S = 0.005
 """A busy system has it look at most two hundred times a second whether a task was cancelled or a worker has gone."""
+WATCHED = 2
+"""So many of the workers after it each one watches."""
+LATER_S = 0.01
+"""The second of those who watch leaves it so long to the first to say that a worker has ended: nearly always it need not."""
 GOODBYE_S = 2.0
 """A worker that ends gives its tasks back, but waits no longer for a system that does not answer."""
 
@@ -41,6 +54,9 @@ class Queue(Protocol):
 
     @property
     def defined(self) -> Mapping[str, Defined]: ...
+
+    @property
+    def crons(self) -> Mapping[str, Cron]: ...
 
     def change(self, what: str, *args: Any) -> Any: ...
 
@@ -83,12 +99,20 @@ class Member:
         self.closed = False
         self._number = 0
         self._lock = threading.Lock()
-        self._version = -1
+        self._version = self._seen = -1
         self._is_to_ring = False
         self._renewed_at = 0.0
+        self._directory = control(queue.system).basedir
+        self._pipe = _pipe(self._directory)
+        if self._pipe is not None:
+            self.about = {**about, **self._pipe.about}
+        self._watched: dict[str, int] = {}
+        """By session: the reading end of its pipe."""
+        self._looks = selectors.DefaultSelector()
         self._hears, self._tells = socket.socketpair()
         self._hears.setblocking(False)
         self._tells.setblocking(False)
+        self._looks.register(self._hears, selectors.EVENT_READ)
         self._timekeeper = Timekeeper(f"{self.name}/tasks", _Counting(queue))
         self._thread = threading.Thread(target=self._run, name=f"coopy tasks {self.name}", daemon=True)
         self._subscription: Any = None
@@ -96,14 +120,15 @@ class Member:
     def start(self) -> None:
         """Begins the session. Raises what the system raises."""
         self.begin()
+        self._plan()
         self._subscription = control(self.queue.system).subscribe(self._told)
         self._thread.start()
         self._timekeeper.start()
 
-    def begin(self) -> None:
-        """Begins a session: the first one, or another one if it has ended."""
+    def begin(self, ended: str = "") -> None:
+        """Begins a session: the first one, or another one in place of one that has ended."""
         with self._lock:
-            if self.session and self.queue.change("renew", self.session):
+            if self.session != ended:
                 return  # Another thread was quicker.
             self._number += 1
             session = f"{self.name}/{self._number}"
@@ -142,8 +167,13 @@ class Member:
             self._subscription.close()
         if self._thread.is_alive():
             self._thread.join()
-        self._hears.close()
-        self._tells.close()
+        self._looks.close()
+        for each in (self._hears, self._tells):
+            each.close()
+        for reader in self._watched.values():
+            os.close(reader)
+        if self._pipe is not None:
+            self._pipe.close()
 
     def _say_goodbye(self) -> None:
         with suppress(CoopyError):  # Then it ends when its time is over.
@@ -172,10 +202,12 @@ class Member:
                 wait_s = LOOK_S
 
     def _wait(self, seconds: float) -> None:
-        ready, _, _ = select.select([self._hears], [], [], seconds)
-        if ready:
-            with suppress(BlockingIOError):
-                self._hears.recv(4096)
+        for key, _ in self._looks.select(seconds):
+            if key.fileobj is self._hears:
+                with suppress(BlockingIOError):
+                    self._hears.recv(4096)
+            else:
+                self._hung_up(key.data)
 
     def _look(self) -> float:
         """Does what is due. Returns after how many seconds to look again."""
@@ -183,9 +215,13 @@ class Member:
         every_s = self.queue.lease / RENEWALS
         if self._is_to_ring or now >= self._renewed_at + every_s:
             self._is_to_ring = False
-            if not self.queue.change("renew", self.session):
-                self.begin()
+            session = self.session
+            if not self.queue.change("renew", session):
+                self.begin(session)
             self._renewed_at = now
+        if self._seen != self._version:
+            self._seen = self._version
+            self._watch()
         asked = {number: run for number, run in list(self.runs.items()) if not run.cancelled}
         stopping = self.queue.see("stopping", list(asked)) if asked else []
         for number, run in asked.items():
@@ -193,7 +229,100 @@ class Member:
             if number in stopping or (left_s is not None and left_s <= 0):
                 run.ask_to_stop()
                 self.on_asked(number)
-        return min(LOOK_S, max(0.0, self._renewed_at + every_s - time.monotonic()))
+        return min(LOOK_S, self._fire(), max(0.0, self._renewed_at + every_s - time.monotonic()))
+
+    # -- schedules
+
+    def _plan(self) -> None:
+        """Notes the schedules of this program, and takes out those of functions that have none any more."""
+        there = {name: (expression, zone) for name, expression, zone, _ in self.queue.see("schedules")}
+        for name, cron in self.queue.crons.items():
+            defined = self.queue.defined[name]
+            if there.get(name) != (cron.expression, cron.zone):
+                options = defined.policy.options(name, inspect.signature(defined.function), (), {})
+                self.queue.change(
+                    "plan", name, cron.expression, cron.zone, cron.next_after(time.time()), packed(((), {})), options
+                )
+        for name in there:
+            if name in self.queue.defined and name not in self.queue.crons:
+                self.queue.change("plan", name, "", "", 0.0, b"", ())
+
+    def _fire(self) -> float:
+        """Sends the tasks of schedules that are due. Returns after how many seconds the next one is."""
+        soonest_s, now = LOOK_S, time.time()
+        for name, expression, zone, planned in self.queue.see("schedules") if self.queue.crons else ():
+            own = self.queue.crons.get(name)
+            if own is None:
+                continue
+            if planned <= now:
+                # By the schedule that is noted, which may be that of a program that is newer than this one.
+                cron = Cron(expression, zone, own.missed)
+                self.queue.change("fire", name, planned, cron.next_after(now), cron.due(planned, now))
+                soonest_s = 0.0
+            soonest_s = min(soonest_s, max(0.0, planned - now))
+        return soonest_s
+
+    # -- the others
+
+    def _watch(self) -> None:
+        """Watches those after this one, and says of those that have ended that they have."""
+        if self._pipe is None:
+            return
+        while True:
+            there = self.queue.see("sessions")
+            here = [(session, about) for session, about, _ in there if task_pipe.is_here(self._directory, about)]
+            mine = [place for place, (session, _) in enumerate(here) if session == self.session]
+            after = [*here[mine[0] + 1 :], *here[: mine[0]]][:WATCHED] if mine else []
+            for session in set(self._watched) - {session for session, _ in after}:
+                self._unwatch(session)
+            gone = [
+                (session, about)
+                for session, about in after
+                if session not in self._watched and not self._watches(session, about)
+            ]
+            for session, about in gone:
+                self._say_gone(session, about)
+            if not gone:
+                return
+
+    def _watches(self, session: str, about: dict[str, Any]) -> bool:
+        """Watches a worker. Returns False if it has ended."""
+        reader = task_pipe.watched(self._directory, about["pipe"])
+        if reader < 0:
+            return False
+        self._watched[session] = reader
+        self._looks.register(reader, selectors.EVENT_READ, (session, about))
+        return True
+
+    def _unwatch(self, session: str) -> None:
+        reader = self._watched.pop(session)
+        self._looks.unregister(reader)
+        os.close(reader)
+
+    def _hung_up(self, which: tuple[str, dict[str, Any]]) -> None:
+        """Deals with a worker whose process has ended."""
+        session, about = which
+        is_first = next(iter(self._watched), None) == session
+        self._unwatch(session)
+        self._seen = -1
+        if not is_first:
+            time.sleep(LATER_S)
+        with suppress(CoopyError):  # Who looks next finds that it has ended.
+            self._say_gone(session, about)
+
+    def _say_gone(self, session: str, about: dict[str, Any]) -> None:
+        if any(session == each for each, _, _ in self.queue.see("sessions")):
+            self.queue.change("end", session, True)
+        task_pipe.remove(self._directory, about["pipe"])
+
+
+def _pipe(directory: str) -> Pipe | None:
+    """Returns a pipe of this process in a directory; None if there can be none, as on another machine than that of the system."""
+    try:
+        task_pipe.sweep(directory)
+        return Pipe(directory)
+    except OSError:
+        return None
 
 
 def _nothing(number: int) -> None:

@@ -200,11 +200,8 @@ class Tasks:
             self._take_back(owner, slot, has, now)
         found: list[Claim] = []
         while len(found) < number:
-            job = self._next(lanes, now)
+            job = self._next(lanes, now, not found)
             if job is None:
-                break
-            if job.crashes and found:
-                self._ready_again(job)
                 break
             found.append(self._give(job, owner, slot, now))
             if job.crashes:
@@ -452,8 +449,8 @@ class Tasks:
             elif kind == _END and job.until_ns == due_ns and job.state != RUNNING:
                 self._end_dead(job, "DeadlinePassed", f"it has not ended within {job.options.deadline:g} s", now)
 
-    def _next(self, lanes: Sequence[str] | None, now: int) -> Job | None:
-        """Takes the next task out of those that may run."""
+    def _next(self, lanes: Sequence[str] | None, now: int, is_first: bool) -> Job | None:
+        """Takes the next task out of those that may run; none whose worker has crashed, unless it is the first that is given."""
         ready = self._ready
         while True:
             best: list[tuple[int, int]] | None = None
@@ -463,7 +460,10 @@ class Tasks:
                     best, of = heap, lane
             if best is None:
                 return None
-            job = self._jobs.get(heappop(best)[1])
+            job = self._jobs.get(best[0][1])
+            if job is not None and job.crashes and not is_first and job.state == WAITING:
+                return None
+            heappop(best)
             if not best:
                 del ready[of]
             if job is not None and job.state == WAITING and self._passes(job, now):

@@ -1,7 +1,7 @@
 """Runs tasks: in this thread, in several, in child processes, or in an event loop.
 
 Each *slot* of a worker is a loop: say what came of the last task and take the next, in one action; run it; and so on. A worker has one session
-(`coopy.messaging.task_member`), whose end, for whatever reason, gives its tasks to others.
+(`coopy.messaging.task_member`), whose end, for whatever reason, gives its tasks to others. In an event loop one slot takes all tasks.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from coopy import OutcomeUnknown, SystemClosed, Unavailable, UsageError
 from coopy.batteries import until
-from coopy.messaging.task_calls import attempted, found, packed, packed_error, unpacked
-from coopy.messaging.task_errors import TaskCancelled
+from coopy.batteries.waiting import until_in_loop
+from coopy.messaging.task_child import Child
 from coopy.messaging.task_member import Member, Queue
-from coopy.messaging.task_policy import Defined, Policy
-from coopy.messaging.task_records import BACK, FAILED, FINISHED, STOPPED, Claim
-from coopy.messaging.task_run import TaskRun, running
+from coopy.messaging.task_records import BACK, Claim
+from coopy.messaging.task_run import TaskRun
+from coopy.messaging.task_running import Said, ended, ended_in_loop, reference
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,7 +49,9 @@ class TaskWorker:
 
     Args:
         queue: whose tasks.
-        threads: how many run at once. With 1, `run` runs them in its own thread.
+        threads: how many run at once, each in a thread. With 1, which is the default, `run` runs them in its own thread.
+        processes: how many run at once, each in a child process: for tasks that crash, hold the interpreter, or are to be ended by force.
+        coroutines: how many run at once in an event loop; what is no coroutine runs in a thread.
         lanes: the lanes that it works for; None for all.
         prefetch: how many a slot takes at once. More than 1 is for tasks that take milliseconds: they wait for each other, and if the process is killed,
             those of them that have ended and were not said to have run again.
@@ -58,18 +61,26 @@ class TaskWorker:
         self,
         queue: Queue,
         *,
-        threads: int = 1,
+        threads: int = 0,
+        processes: int = 0,
+        coroutines: int = 0,
         lanes: Sequence[str] | None = None,
         prefetch: int = 1,
     ) -> None:
-        if threads < 1 or prefetch < 1:
-            raise UsageError(f"threads={threads!r}, prefetch={prefetch!r}: must be at least 1")
+        given = {"threads": threads, "processes": processes, "coroutines": coroutines}
+        if min(given.values()) < 0 or len([each for each in given.values() if each]) > 1 or prefetch < 1:
+            said = ", ".join(f"{name}={value!r}" for name, value in given.items())
+            raise UsageError(f"{said}, prefetch={prefetch!r}: one of the three must be given, and each must be at least 1")
         self.queue = queue
-        self._threads = threads
+        self._kind = next((name for name, value in given.items() if value), "threads")
+        self._number = max(1, *given.values())
         self._lanes = None if lanes is None else list(lanes)
         self._prefetch = prefetch
         self._stopping = False
         self._slots: list[threading.Thread] = []
+        self._children: list[Child] = [Child() for _ in range(processes)]
+        self._stops: dict[int, Callable[[], object]] = {}
+        """By number of a task: what has it stop. Each step on it is one of C."""
         self._member: Member | None = None
         self._ran = 0
 
@@ -82,7 +93,9 @@ class TaskWorker:
         """
         before = self._on_signals()
         try:
-            if self._threads > 1:
+            if self._kind == "coroutines":
+                asyncio.run(self.arun())
+            elif self._number > 1 or self._children:
                 self.start()
                 for slot in self._slots:
                     slot.join()
@@ -93,6 +106,19 @@ class TaskWorker:
             self.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def arun(self) -> None:
+        """Does so in this event loop. If it is cancelled, its tasks are cancelled and go to other workers."""
+        if self._kind != "coroutines":
+            raise UsageError("arun() is for a worker with coroutines=, as queue.worker(coroutines=100)")
+        with ThreadPoolExecutor(1, "coopy worker") as thread:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(thread, self._begin)
+            try:
+                await _Loop(self, thread).work()
+            finally:
+                self._stopping = True
+                await loop.run_in_executor(thread, self.stop)
 
     def run_waiting(self) -> int:
         """Runs the tasks that may run now, in this thread, until there is none. Returns how many ran."""
@@ -105,8 +131,10 @@ class TaskWorker:
 
     def start(self) -> Self:
         """Works in threads of its own, until `stop`."""
+        if self._kind == "coroutines":
+            raise UsageError("a worker with coroutines= works in an event loop: call run(), or await arun()")
         self._begin()
-        for number in range(self._threads):
+        for number in range(self._number):
             slot = threading.Thread(target=self._work, args=(number, False), name=f"coopy worker {number}", daemon=True)
             self._slots.append(slot)
             slot.start()
@@ -124,6 +152,8 @@ class TaskWorker:
             if slot is not threading.current_thread():
                 slot.join()
         member.close()
+        for child in self._children:
+            child.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -134,9 +164,17 @@ class TaskWorker:
     def _begin(self) -> None:
         if self._member is not None:
             raise UsageError("this worker has begun already; make another one with queue.worker()")
-        about = {"host": socket.gethostname(), "pid": os.getpid(), "threads": self._threads, "lanes": self._lanes}
-        self._member = Member(self.queue, about)
-        self._member.start()
+        about = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "kind": self._kind,
+            "number": self._number,
+            "lanes": self._lanes,
+        }
+        member = Member(self.queue, about)
+        member.on_asked = self._ask_to_stop
+        member.start()
+        self._member = member
 
     def _on_signals(self) -> dict[int, Any]:
         """Has signals end it, if this is the main thread. Returns the handlers before."""
@@ -150,6 +188,27 @@ class TaskWorker:
 
         return {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
 
+    def _ask_to_stop(self, number: int) -> None:
+        stop = self._stops.get(number)
+        if stop is not None:
+            stop()
+
+    @property
+    def member(self) -> Member:
+        """What it is to the queue, once it has begun."""
+        assert self._member is not None, "it has begun"
+        return self._member
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no more tasks."""
+        return self._stopping
+
+    @property
+    def most(self) -> int:
+        """How many tasks it runs at once."""
+        return self._number
+
     # -- a slot
 
     def _work(self, slot: int, only_waiting: bool) -> None:
@@ -162,108 +221,176 @@ class TaskWorker:
             self._stopping = self._stopping or not is_over
 
     def _work_on(self, slot: int, only_waiting: bool) -> None:
-        said: list[tuple[Any, ...]] = []
+        outcomes: list[Said] = []
         while True:
-            claims = self._swap(slot, 0 if self._stopping else self._prefetch, said)
-            said = []
+            claims = self.swap(slot, 0 if self._stopping else self._prefetch, outcomes, [])
+            outcomes = []
             if claims:
-                said = self._run_all(slot, claims)
+                outcomes = self._run_all(slot, claims)
             elif self._stopping or (only_waiting and self.queue.see("due_in", self._lanes) != 0.0):
                 return
             else:
                 self._wait()
 
-    def _run_all(self, slot: int, claims: list[Claim]) -> list[tuple[Any, ...]]:
+    def _run_all(self, slot: int, claims: list[Claim]) -> list[Said]:
         """Runs tasks. Returns what came of those of which that was not said yet."""
-        said: list[tuple[Any, ...]] = []
+        outcomes: list[Said] = []
         since = time.monotonic()
-        for place, claim in enumerate(claims):
-            if self._stopping and place:
-                said.append((claim.id, claim.token, BACK))
+        for place, claim in enumerate(claims, 1):
+            if self._stopping and place > 1:
+                outcomes.append((claim.id, claim.token, BACK))
                 continue
-            said.append(self._outcome(claim))
-            if place + 1 < len(claims) and time.monotonic() > since + FLUSH_S:
-                self._swap(slot, 0, said)
-                said, since = [], time.monotonic()
-        return said
+            outcomes.append(self._run(slot, claim))
+            if place < len(claims) and time.monotonic() > since + FLUSH_S:
+                self.swap(slot, 0, outcomes, [each.id for each in claims[place:]])
+                outcomes, since = [], time.monotonic()
+        return outcomes
 
-    def _outcome(self, claim: Claim) -> tuple[Any, ...]:
+    def _run(self, slot: int, claim: Claim) -> Said:
         """Runs a task, and returns what came of it."""
-        member = self._member
-        assert member is not None, "it has begun"
-        run = TaskRun(claim, lambda *said: self.queue.change("report", *said))
-        member.runs[claim.id] = run
-        token = running(run)
+        run = self.begun(claim)
         try:
-            value, error = attempted(self._called, claim)
+            if not self._children:
+                return ended(claim, run, self.queue.defined, claim.name)
+            child = self._children[slot]
+            self._stops[claim.id] = child.stop
+            return child.run(claim, reference(self.queue.defined, claim.name), run, self.report)
         finally:
-            token.var.reset(token)
-            member.runs.pop(claim.id, None)
-            self._ran += 1
-        return self._said(claim, run, value, error)
+            self.over(claim)
 
-    def _called(self, claim: Claim) -> bytes | None:
-        """Calls the function of a task. Returns what it has returned, packed."""
-        args, kwargs = unpacked(claim.payload)
-        value = self._function(claim.name)(*args, **kwargs)
-        if isinstance(value, Coroutine):
-            value = asyncio.run(value)
-        return None if value is None else packed(value)
+    def begun(self, claim: Claim) -> TaskRun:
+        """Notes that a task runs here from now on."""
+        run = TaskRun(claim, self.report)
+        self.member.runs[claim.id] = run
+        if claim.deadline:
+            self.member.wake()
+        return run
 
-    def _function(self, name: str) -> Callable[..., Any]:
-        thing = self.queue.defined.get(name) or found(name)
-        function: Callable[..., Any] = thing.function if isinstance(thing, Defined) else thing
-        return function
+    def over(self, claim: Claim) -> None:
+        """Notes that it does not run any more."""
+        self._stops.pop(claim.id, None)
+        self.member.runs.pop(claim.id, None)
+        self._ran += 1
 
-    def _policy(self, name: str) -> Policy:
-        task = self.queue.defined.get(name) or attempted(found, name)[0]
-        return task.policy if isinstance(task, Defined) else Policy()
+    def stops(self, claim: Claim, stop: Callable[[], object]) -> None:
+        """Notes what has a task stop that runs."""
+        self._stops[claim.id] = stop
 
-    def _said(self, claim: Claim, run: TaskRun, value: bytes | None, error: BaseException | None) -> tuple[Any, ...]:
-        if error is None:
-            return (claim.id, claim.token, FINISHED, value) if value is not None else (claim.id, claim.token, FINISHED)
-        if isinstance(error, TaskCancelled) and run.cancelled:
-            return claim.id, claim.token, STOPPED
-        retry_s = self._policy(claim.name).retry_after(error, claim.failures + 1)
-        return claim.id, claim.token, FAILED, packed_error(error), retry_s
+    def report(self, number: int, token: int, progress: Any) -> None:
+        """Says how far a task is."""
+        self.queue.change("report", number, token, progress)
 
     # -- what is said and asked
 
-    def _swap(self, slot: int, number: int, said: list[tuple[Any, ...]]) -> list[Claim]:
-        """Says what came of tasks, and takes others. Is said again until it is heard. Raises what the system raises that can't be used any more."""
-        member = self._member
-        assert member is not None, "it has begun"
+    def swap(self, slot: int, number: int, outcomes: list[Said], has: Sequence[int]) -> list[Claim]:
+        """Says what came of tasks, and takes others; ``has`` are those that the slot goes on with.
+
+        It is said again until it is heard. Raises what the system raises that can't be used any more.
+        """
+        member = self.member
         rest: tuple[Any, ...] = ()
-        if not number and not said:
+        if not number and not outcomes:
             return []
         while True:
+            session = member.session
             try:
-                claims, version = self.queue.change("swap", member.session, self._lanes, number, said, slot, *rest)
+                claims, version = self.queue.change("swap", session, self._lanes, number, outcomes, slot, *rest)
             except (OutcomeUnknown, Unavailable, OSError) as error:
                 if isinstance(error, SystemClosed):
                     raise
-                # It may have been heard, and have given tasks that nobody knows of: they are given back by the next one.
-                rest = ([],)
+                # It may have been heard, and have given tasks of which nobody knows: they are taken back by the next one.
+                rest = (list(has),)
                 time.sleep(AGAIN_S)
                 continue
             if version >= 0:
                 return list(claims)
-            said = []
+            # The session has ended, and with it all claims. What was said of them was heard, if it was not too late.
+            outcomes = []
+            member.begin(session)
             if not number:
                 return []
-            member.begin()
 
     def _wait(self) -> None:
         """Waits until there may be a task."""
-        queue = self.queue
-        due_s = queue.see("due_in", self._lanes)
+        due_s = self.queue.see("due_in", self._lanes)
         if due_s == 0.0:
             time.sleep(PAUSE_S)
             return
-        until_s = time.monotonic() + (LOOK_S if due_s is None else min(LOOK_S, due_s))
+        until_s = time.monotonic() + min(LOOK_S, LOOK_S if due_s is None else due_s)
+        until(lambda: self.is_to_look(until_s), max(0.0, until_s - time.monotonic()), self.queue.system)
 
-        def is_to_look() -> bool:
-            soon_s = queue.see("due_in", self._lanes)
-            return self._stopping or (soon_s is not None and (not soon_s or time.monotonic() + soon_s < until_s - SOONER_S))
+    def is_to_look(self, until_s: float) -> bool:
+        """Whether one who waits until a moment is to look before it: a task is there, or comes sooner, or it is to end."""
+        soon_s = self.queue.see("due_in", self._lanes)
+        return self._stopping or (soon_s is not None and (not soon_s or time.monotonic() + soon_s < until_s - SOONER_S))
 
-        until(is_to_look, max(0.0, until_s - time.monotonic()), queue.system)
+    def next_look(self) -> float:
+        """Returns after how many seconds one who waits is to look."""
+        due_s = self.queue.see("due_in", self._lanes)
+        return PAUSE_S if due_s == 0.0 else min(LOOK_S, LOOK_S if due_s is None else due_s)
+
+
+class _Loop:
+    """The one slot of a worker in an event loop: tasks run together, and a thread makes the calls of the queue."""
+
+    def __init__(self, worker: TaskWorker, thread: ThreadPoolExecutor) -> None:
+        self._worker = worker
+        self._thread = thread
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[asyncio.Task[Said], Claim] = {}
+
+    async def work(self) -> None:
+        """Works until the worker is to stop, and its tasks have ended."""
+        worker, running = self._worker, self._running
+        outcomes: list[Said] = []
+        try:
+            while True:
+                room = 0 if worker.stopping else worker.most - len(running)
+                claims = await self._swap(room, outcomes) if outcomes or (room and worker.is_to_look(0.0)) else []
+                outcomes = []
+                for claim in claims:
+                    self._start(claim)
+                if worker.stopping and not running:
+                    return
+                if not claims:
+                    outcomes = await self._wait()
+        finally:
+            if running:
+                for task in running:
+                    task.cancel()
+                await asyncio.wait(running)
+                await self._swap(0, [task.result() for task in running if not task.cancelled()])
+
+    def _swap(self, room: int, outcomes: list[Said]) -> asyncio.Future[list[Claim]]:
+        has = [claim.id for claim in self._running.values()]
+        return self._loop.run_in_executor(self._thread, self._worker.swap, 0, room, outcomes, has)
+
+    def _start(self, claim: Claim) -> None:
+        worker = self._worker
+        run = worker.begun(claim)
+        task = self._loop.create_task(ended_in_loop(claim, run, worker.queue.defined))
+        self._running[task] = claim
+        worker.stops(claim, lambda: self._loop.call_soon_threadsafe(task.cancel))
+        if run.cancelled:
+            task.cancel()
+
+    async def _wait(self) -> list[Said]:
+        """Waits until a task has ended, or there may be another one. Returns what came of those that have ended."""
+        worker, running = self._worker, self._running
+        until_s = time.monotonic() + worker.next_look()
+        takes_more = len(running) < worker.most and not worker.stopping
+
+        async def is_to_look() -> bool:
+            return takes_more and worker.is_to_look(until_s)
+
+        bell = self._loop.create_task(until_in_loop(is_to_look, worker.next_look(), worker.queue.system))
+        try:
+            await asyncio.wait({bell, *running}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            bell.cancel()
+            await asyncio.wait({bell})
+        outcomes = []
+        for task in [each for each in running if each.done()]:
+            worker.over(running.pop(task))
+            outcomes.append(task.result())
+        return outcomes

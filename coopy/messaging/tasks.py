@@ -23,6 +23,7 @@ from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
 from coopy.messaging import task_errors
 from coopy.messaging.task_calls import name_of, packed, unpacked, unpacked_error
+from coopy.messaging.task_cron import Cron
 from coopy.messaging.task_errors import DeadlinePassed, NoSuchTask, TaskCancelled, TaskCrashed, TaskError
 from coopy.messaging.task_policy import DEFAULT_BACKOFF, Chosen, Defined, Delay, Policy
 from coopy.messaging.task_records import CANCELLED, DEAD, DELIVERIES, DONE, OVER, Options, Seen
@@ -208,7 +209,7 @@ class TaskQueue:
         self.defined: dict[str, Task[Any, Any]] = {}
         """By name: the functions that were decorated in this process."""
         self.lease = lease
-        self.crons: dict[str, Any] = {}
+        self.crons: dict[str, Cron] = {}
         """By name: the schedules that were given in this process."""
         self._directory = directory
         self._options = options
@@ -338,7 +339,8 @@ class TaskQueue:
         found: Task[Any, Any] = Task(self, function, name, policy)
         self.defined[name] = found
         if cron.get("cron"):
-            self.crons[name] = cron
+            found._signature.bind()  # It is called without arguments.
+            self.crons[name] = Cron(cron["cron"], cron.get("zone", ""), cron.get("missed", "once"))
         return found
 
     # -- sending
