@@ -1,8 +1,8 @@
 """A child process that runs tasks, one at a time, for a slot of a worker.
 
-The parent has the session and talks to the queue; the child knows neither. So a task that crashes its process, or holds the interpreter for
-minutes, harms no other, and one that does not stop can be ended by force. A child ends as soon as its parent has. It is spawned and not
-forked, so that it has nothing of the parent's: no threads, no locks, no descriptors.
+The worker has the session and talks to the queue; the child knows neither. So a task that crashes its process, or holds the interpreter for
+minutes, harms no other, and one that does not stop can be ended by force. A child ends as soon as the worker has. It is spawned and not
+forked, so that it has nothing of the worker: no threads, no locks, no descriptors.
 
 What goes to it: a claim with the name of its function, or STOP. What comes from it: how far a task is, and what came of it.
 """
@@ -103,31 +103,31 @@ class Child:
             self._connection.send(what)
 
 
-def serve(parent: Any) -> None:
-    """What a child does: runs what its parent sends, until that is gone."""
-    # A Ctrl-C at a terminal reaches all: the parent says what is to be done.
+def serve(worker: Any) -> None:
+    """What a child does: runs what the worker sends, until that is gone."""
+    # A Ctrl-C at a terminal reaches all: the worker says what is to be done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     claims: queue.SimpleQueue[tuple[Claim, str]] = queue.SimpleQueue()
     runs: list[TaskRun] = []
-    threading.Thread(target=_hear, args=(parent, claims, runs), name="coopy task parent", daemon=True).start()
+    threading.Thread(target=_hear, args=(worker, claims, runs), name="coopy task child hears", daemon=True).start()
     while True:
         claim, name = claims.get()
-        run = TaskRun(claim, lambda number, token, value: parent.send((PROGRESS, value)))
+        run = TaskRun(claim, lambda number, token, value: worker.send((PROGRESS, value)))
         runs[:] = [run]
         outcome = ended(claim, run, {}, name)
         runs.clear()
-        parent.send((ENDED, outcome))
+        worker.send((ENDED, outcome))
 
 
-def _hear(parent: Any, claims: queue.SimpleQueue[tuple[Claim, str]], runs: list[TaskRun]) -> None:
+def _hear(worker: Any, claims: queue.SimpleQueue[tuple[Claim, str]], runs: list[TaskRun]) -> None:
     try:
         while True:
-            what = parent.recv()
+            what = worker.recv()
             if what == STOP:
                 for run in list(runs):
                     run.ask_to_stop()
             else:
                 claims.put(what)
     except (EOFError, OSError):
-        # The parent has ended, and its tasks are others' by now: what this process does counts no more.
+        # The worker has ended, and its tasks are others' by now: what this process does counts no more.
         os._exit(0)
