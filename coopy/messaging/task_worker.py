@@ -83,6 +83,10 @@ class TaskWorker:
         """By number of a task: what has it stop. Each step on it is one of C."""
         self._member: Member | None = None
         self._ran = 0
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        """The one that has begun it."""
+        self._ended = threading.Event()
 
     # -- beginning and ending
 
@@ -91,11 +95,12 @@ class TaskWorker:
 
         Raises what the system raises that can't be used any more.
         """
+        if self._kind == "coroutines":
+            asyncio.run(self._arun_until_signal())
+            return
         before = self._on_signals()
         try:
-            if self._kind == "coroutines":
-                asyncio.run(self.arun())
-            elif self._number > 1 or self._children:
+            if self._number > 1 or self._children:
                 self.start()
                 for slot in self._slots:
                     slot.join()
@@ -103,57 +108,74 @@ class TaskWorker:
                 self._begin()
                 self._work(0, False)
         finally:
-            self.stop()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            self._end()
+            _restore(before)
+
+    async def _arun_until_signal(self) -> None:
+        before = self._on_signals()
+        try:
+            await self.arun()
+        finally:
+            _restore(before)
 
     async def arun(self) -> None:
-        """Does so in this event loop. If it is cancelled, its tasks are cancelled and go to other workers."""
+        """Works in this event loop, until `stop`. If it is cancelled, its tasks are cancelled and go to other workers."""
         if self._kind != "coroutines":
             raise UsageError("arun() is for a worker with coroutines=, as queue.worker(coroutines=100)")
         with ThreadPoolExecutor(1, "coopy worker") as thread:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(thread, self._begin)
             try:
+                await loop.run_in_executor(thread, self._begin)
                 await _Loop(self, thread).work()
             finally:
-                self._stopping = True
-                await loop.run_in_executor(thread, self.stop)
+                await loop.run_in_executor(thread, self._end)
 
     def run_waiting(self) -> int:
         """Runs the tasks that may run now, in this thread, until there is none. Returns how many ran."""
-        self._begin()
         try:
+            self._begin()
             self._work(0, True)
         finally:
-            self.stop()
+            self._end()
         return self._ran
 
     def start(self) -> Self:
         """Works in threads of its own, until `stop`."""
         if self._kind == "coroutines":
             raise UsageError("a worker with coroutines= works in an event loop: call run(), or await arun()")
-        self._begin()
-        for number in range(self._number):
-            slot = threading.Thread(target=self._work, args=(number, False), name=f"coopy worker {number}", daemon=True)
-            self._slots.append(slot)
-            slot.start()
+        with self._lock:
+            self._begin()
+            for number in range(self._number):
+                slot = threading.Thread(target=self._work, args=(number, False), name=f"coopy worker {number}", daemon=True)
+                self._slots.append(slot)
+                slot.start()
         return self
 
     def stop(self) -> None:
-        """Takes no more tasks, waits for those that run, and ends. Stopping twice is fine."""
+        """Takes no more tasks, waits for those that run, and ends. Stopping twice is fine; a task that stops its own worker does not wait."""
         self._stopping = True
-        member = self._member
-        if member is None:
+        with self._lock:  # It may just be beginning.
+            member, me = self._member, threading.current_thread()
+        if member is None or me in self._slots or (me is self._thread and not self._slots):
             return
-        if any(slot.is_alive() for slot in self._slots):
+        if not self._ended.is_set():
             member.ring()
-        for slot in self._slots:
-            if slot is not threading.current_thread():
+        if self._slots:
+            for slot in self._slots:
                 slot.join()
-        member.close()
-        for child in self._children:
-            child.close()
+            self._end()
+        else:
+            self._ended.wait()
+
+    def _end(self) -> None:
+        """Ends what is beside the slots, which have ended."""
+        self._stopping = True
+        with self._lock:
+            if self._member is not None and not self._ended.is_set():
+                self._member.close()
+            for child in self._children:
+                child.close()
+            self._ended.set()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -162,8 +184,10 @@ class TaskWorker:
         self.stop()
 
     def _begin(self) -> None:
-        if self._member is not None:
-            raise UsageError("this worker has begun already; make another one with queue.worker()")
+        with self._lock:
+            if self._thread is not None:
+                raise UsageError("this worker has begun already; make another one with queue.worker()")
+            self._thread = threading.current_thread()
         about = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -328,6 +352,11 @@ class TaskWorker:
         """Returns after how many seconds one who waits is to look."""
         due_s = self.queue.see("due_in", self._lanes)
         return PAUSE_S if due_s == 0.0 else min(LOOK_S, LOOK_S if due_s is None else due_s)
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class _Loop:

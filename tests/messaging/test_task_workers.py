@@ -1,0 +1,265 @@
+"""Workers of each kind: threads, child processes, an event loop. What is true of one is true of all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from messaging import functions
+
+from coopy import RemoteError, UsageError
+from coopy.messaging import Backoff, DeadlinePassed, Retry, TaskCancelled, TaskCrashed, TaskHandle, TaskQueue, current_task
+
+SOON_S = 60.0
+KINDS: list[dict[str, int]] = [{"threads": 2}, {"processes": 2}, {"coroutines": 2}]
+
+
+@contextmanager
+def working(queue: TaskQueue, **kind: Any) -> Iterator[None]:
+    """Has a worker of a kind work while a block goes on."""
+    worker = queue.worker(**kind)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join(SOON_S)
+        assert not thread.is_alive()
+
+
+def wait_until(question: Callable[[], object]) -> None:
+    end = time.monotonic() + SOON_S
+    while not question():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def queue() -> Iterator[TaskQueue]:
+    with TaskQueue() as found:
+        yield found
+
+
+def ids(kind: dict[str, int]) -> str:
+    return next(iter(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=ids)
+def test_a_worker_of_each_kind_runs_tasks_and_tells_what_they_return_and_raise(queue: TaskQueue, kind: dict[str, int]) -> None:
+    with working(queue, **kind):
+        good = [queue.enqueue(divmod, number, 3) for number in range(6)]
+        bad = queue.enqueue(divmod, 1, 0)
+        steps = queue.enqueue(functions.say, 3)
+        assert [each.result(timeout=SOON_S) for each in good] == [divmod(number, 3) for number in range(6)]
+        with pytest.raises(ZeroDivisionError) as raised:
+            bad.result(timeout=SOON_S)
+        assert isinstance(raised.value.__cause__, RemoteError)
+        assert steps.result(timeout=SOON_S).endswith(f"-{steps.id:x}") and steps.progress == 1
+        process = queue.enqueue(functions.whose).result(timeout=SOON_S)
+        assert (process == os.getpid()) == ("processes" not in kind)
+    assert queue.workers() == []
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=ids)
+def test_a_running_task_of_each_kind_is_cancelled(queue: TaskQueue, tmp_path: Path, kind: dict[str, int]) -> None:
+    begun = tmp_path / "begun"
+    with working(queue, **kind):
+        handle: TaskHandle[Any] = queue.enqueue(functions.rest if "coroutines" in kind else functions.sleep_well, str(begun))
+        wait_until(begun.exists)
+        assert handle.cancel()
+        with pytest.raises(TaskCancelled):
+            handle.result(timeout=SOON_S)
+        assert queue.enqueue(divmod, 7, 2).result(timeout=SOON_S) == (3, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=ids)
+def test_a_running_task_of_each_kind_whose_time_is_over_is_stopped_and_dead(
+    queue: TaskQueue, tmp_path: Path, kind: dict[str, int]
+) -> None:
+    begun = tmp_path / "begun"
+    function: Callable[[str], Any] = functions.rest if "coroutines" in kind else functions.sleep_well
+    with working(queue, **kind):
+        handle = queue.task(deadline=0.7, retries=5)(function).send(str(begun))
+        with pytest.raises(DeadlinePassed):
+            handle.result(timeout=SOON_S)
+        assert handle.look().failures <= 1
+
+
+@pytest.mark.parametrize("function", [functions.crash, functions.leave], ids=["kill", "exit"])
+def test_a_task_that_ends_its_child_harms_no_other_and_is_dead_after_so_many_times(
+    queue: TaskQueue, tmp_path: Path, function: Callable[..., None]
+) -> None:
+    arguments = [str(tmp_path / "count")] if function is functions.crash else []
+    with working(queue, processes=2):
+        handle = queue.task(deliveries=2)(function).send(*arguments)
+        others = [queue.enqueue(divmod, number, 3) for number in range(4)]
+        with pytest.raises(TaskCrashed, match="2 times the child process that ran it ended with exit code"):
+            handle.result(timeout=SOON_S)
+        assert [each.result(timeout=SOON_S) for each in others] == [divmod(number, 3) for number in range(4)]
+    assert handle.look().crashes == 2 and handle.look().failures == 0
+    assert [each.id for each in queue.dead()] == [handle.id]
+
+
+@pytest.mark.slow
+def test_a_task_in_a_child_that_does_not_hear_is_ended_by_force(
+    queue: TaskQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coopy.messaging.task_child.GRACE_S", 0.1)
+    begun = tmp_path / "begun"
+    with working(queue, processes=1):
+        handle = queue.enqueue(functions.sleep_deaf, str(begun))
+        wait_until(begun.exists)
+        handle.cancel()
+        with pytest.raises(TaskCancelled):
+            handle.result(timeout=SOON_S)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=ids)
+def test_a_worker_that_is_to_end_lets_its_tasks_end_first_and_gives_back_what_it_has_not_begun(
+    queue: TaskQueue, kind: dict[str, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "runs"
+    kind = {ids(kind): 1}
+    worker = queue.worker(**kind)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    first, second = functions.work.options(), functions.work.options()
+    handles = [queue.enqueue(each.function, str(path), 0.3) for each in (first, second)]
+    wait_until(path.exists)
+    worker.stop()
+    thread.join(SOON_S)
+    assert [each.state for each in handles] == ["done", "waiting"] and queue.workers() == []
+
+
+def test_an_event_loop_runs_tasks_together(queue: TaskQueue) -> None:
+    meets: list[int] = []
+
+    @queue.task
+    async def meet() -> int:
+        meets.append(1)
+        while len(meets) < 20:
+            await asyncio.sleep(0.001)
+        return len(meets)
+
+    with working(queue, coroutines=20):
+        assert [each.result(timeout=SOON_S) for each in [meet.send() for _ in range(20)]] == [20] * 20
+
+
+def test_a_worker_in_a_loop_that_is_cancelled_gives_its_tasks_back(queue: TaskQueue, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    handle = queue.enqueue(functions.rest, str(begun))
+
+    async def main() -> None:
+        work = asyncio.create_task(queue.worker(coroutines=2).arun())
+        while not begun.exists():
+            await asyncio.sleep(0.005)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    asyncio.run(main())
+    assert handle.state == "waiting" and handle.look().crashes == handle.look().failures == 0 and queue.workers() == []
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyError("x"), asyncio.CancelledError()], ids=lambda each: type(each).__name__
+)
+def test_whatever_a_coroutine_raises_the_loop_goes_on(queue: TaskQueue, error: BaseException) -> None:
+    @queue.task
+    async def fail() -> None:
+        raise error
+
+    with working(queue, coroutines=2):
+        handle = fail.options(retries=0, deadline=60).send()
+        assert queue.enqueue(divmod, 7, 2).result(timeout=SOON_S) == (3, 1)
+        if not isinstance(error, asyncio.CancelledError):
+            with pytest.raises(type(error)):
+                handle.result(timeout=SOON_S)
+        else:
+            handle.cancel()
+
+
+def test_a_task_that_raises_runs_again_as_often_as_it_may(queue: TaskQueue, tmp_path: Path) -> None:
+    path = str(tmp_path / "count")
+    handle = queue.task(retries=2, backoff=0.0)(functions.twice.function).send(path)
+    assert queue.drain() == 3 and handle.result(timeout=SOON_S) == 3
+    assert handle.look().failures == 2
+
+
+def test_a_task_is_tried_again_for_the_exceptions_that_were_named_only(queue: TaskQueue) -> None:
+    @queue.task(retries=3, backoff=0.0, retry_on=(OSError,))
+    def fail(kind: type[Exception]) -> None:
+        raise kind
+
+    one, other = fail.send(ConnectionError), fail.send(ValueError)
+    assert queue.drain() == 5
+    assert one.look().failures == 4 and other.look().failures == 1
+
+
+def test_a_task_says_itself_that_it_is_to_run_again_and_when(queue: TaskQueue) -> None:
+    times: list[float] = []
+
+    @queue.task(backoff=lambda failures: 100.0 * failures)
+    def fail() -> None:
+        times.append(current_task().failures)
+        raise Retry(None if len(times) > 1 else 0)
+
+    handle = fail.send()
+    assert queue.drain() == 2 and times == [0, 1] and handle.state == "later"
+    assert 190 < handle.look().due - time.time() <= 200
+    assert handle.retry() and queue.drain() == 1
+
+
+def test_a_back_off_that_raises_makes_the_task_dead_and_harms_no_other(queue: TaskQueue) -> None:
+    @queue.task(retries=3, backoff=lambda failures: 1 / 0)
+    def fail() -> None:
+        raise KeyError
+
+    handle = fail.send()
+    assert queue.drain() == 1
+    with pytest.raises(ZeroDivisionError):
+        handle.result(timeout=SOON_S)
+
+
+@pytest.mark.parametrize("failures", [1, 2, 5, 10_000])
+def test_a_back_off_grows_up_to_its_most_and_varies_by_its_jitter(failures: int) -> None:
+    found = [Backoff(first=2, factor=3, most=100, jitter=0.25)(failures) for _ in range(100)]
+    middle = min(100, 2 * 3 ** (min(failures, 50) - 1))
+    assert all(0.75 * middle <= each <= 1.25 * middle for each in found) and len(set(found)) > 1
+
+
+def test_tasks_that_were_taken_together_are_said_to_have_ended_together(queue: TaskQueue) -> None:
+    from coopy import control
+
+    with queue.batch():
+        handles = [queue.enqueue(divmod, number, 3) for number in range(32)]
+    before = control(queue.system).index
+    worker = queue.worker(prefetch=8)
+    assert worker.run_waiting() == 32
+    assert control(queue.system).index - before < 32, "swaps, and what comes with a session"
+    assert [each.result(timeout=SOON_S) for each in handles] == [divmod(number, 3) for number in range(32)]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"threads": -1}, {"threads": 2, "processes": 2}, {"prefetch": 0}, {"coroutines": 3, "threads": 1}], ids=str
+)
+def test_a_worker_that_can_not_be_is_refused(queue: TaskQueue, wrong: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        queue.worker(**wrong)
+
+
+def test_a_worker_works_once(queue: TaskQueue) -> None:
+    worker = queue.worker()
+    worker.run_waiting()
+    with pytest.raises(UsageError):
+        worker.run()
+    with pytest.raises(UsageError):
+        queue.worker(coroutines=2).start()
