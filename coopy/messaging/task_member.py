@@ -96,6 +96,8 @@ class Member:
         """By number: the tasks that run here. Each step on it is one of C."""
         self.on_asked: Callable[[int], object] = _nothing
         """Called with the number of a task that was just asked to stop, or whose time is over."""
+        self.on_look: Callable[[], object] = _nothing_at_all
+        """Called by the thread each second, at least."""
         self.closed = False
         self._number = 0
         self._lock = threading.Lock()
@@ -229,6 +231,7 @@ class Member:
             if number in stopping or (left_s is not None and left_s <= 0):
                 run.ask_to_stop()
                 self.on_asked(number)
+        self.on_look()
         return min(LOOK_S, self._fire(), max(0.0, self._renewed_at + every_s - time.monotonic()))
 
     # -- schedules
@@ -323,6 +326,10 @@ def _pipe(directory: str) -> Pipe | None:
         return Pipe(directory)
     except OSError:
         return None
+
+
+def _nothing_at_all() -> None:
+    pass
 
 
 def _nothing(number: int) -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -30,14 +31,63 @@ if TYPE_CHECKING:
 
 LOOK_S = 1.0
 """A slot that has nothing to do looks so often at least: where nothing tells of changes, and for its end."""
-FLUSH_S = 0.05
-"""What came of tasks is said so soon, although more tasks are there that were taken together."""
+HELD_UP_S = 0.1
+"""A task that runs for so long holds up no others that were taken together with it: they go back, or are said to have ended, within a second."""
 PAUSE_S = 0.02
 """A slot that was told of a task and got none does not ask again at once: the clock of the machine that writes may be behind."""
 SOONER_S = 0.001
 """What comes that much sooner than what a slot waits for has it look again."""
 AGAIN_S = 0.2
 """What could not be said is said again so soon: no majority, a disk that is full."""
+
+
+class _Bundle:
+    """The tasks that a slot has taken together: one of them runs, some have ended, some were not begun. Two threads look at it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rest: deque[Claim] = deque()
+        self._said: list[Said] = []
+        self._runs: Claim | None = None
+        self._began_at = 0.0
+
+    def takes(self, claims: list[Claim]) -> None:
+        """Takes tasks that are to be run."""
+        with self._lock:
+            self._rest.extend(claims)
+
+    def next(self, is_stopping: bool) -> Claim | None:
+        """Returns the next one to run, if there is one; if the worker is to end, all but the first go back."""
+        with self._lock:
+            if is_stopping and self._said:
+                self._give_back()
+            self._runs = self._rest.popleft() if self._rest else None
+            self._began_at = time.monotonic()
+            return self._runs
+
+    def ends(self, outcome: Said) -> None:
+        """Takes what came of the one that ran."""
+        with self._lock:
+            self._said.append(outcome)
+
+    def said(self) -> list[Said]:
+        """Takes out what came of those that have ended."""
+        with self._lock:
+            found, self._said = self._said, []
+            return found
+
+    def held_up(self) -> tuple[list[Said], list[int]]:
+        """Takes out what is held up by the one that runs, if that takes long, and returns the number of that."""
+        with self._lock:
+            if self._runs is None or not (self._rest or self._said) or time.monotonic() < self._began_at + HELD_UP_S:
+                return [], []
+            self._give_back()
+            found, self._said = self._said, []
+            return found, [self._runs.id]
+
+    def _give_back(self) -> None:
+        self._said += [(each.id, each.token, BACK) for each in self._rest]
+        self._rest.clear()
 
 
 class TaskWorker:
@@ -53,8 +103,8 @@ class TaskWorker:
         processes: how many run at once, each in a child process: for tasks that crash, hold the interpreter, or are to be ended by force.
         coroutines: how many run at once in an event loop; what is no coroutine runs in a thread.
         lanes: the lanes that it works for; None for all.
-        prefetch: how many a slot takes at once. More than 1 is for tasks that take milliseconds: they wait for each other, and if the process is killed,
-            those of them that have ended and were not said to have run again.
+        prefetch: how many a slot takes at once. More than 1 is for tasks that take milliseconds: what came of all of them is said together, so if the
+            process is killed in between, more of them run again that had ended. If one takes long, the others go back.
     """
 
     def __init__(
@@ -78,6 +128,7 @@ class TaskWorker:
         self._prefetch = prefetch
         self._stopping = False
         self._slots: list[threading.Thread] = []
+        self._bundles = [_Bundle() for _ in range(self._number)]
         self._children: list[Child] = [Child() for _ in range(processes)]
         self._stops: dict[int, Callable[[], object]] = {}
         """By number of a task: what has it stop. Each step on it is one of C."""
@@ -197,6 +248,7 @@ class TaskWorker:
         }
         member = Member(self.queue, about)
         member.on_asked = self._ask_to_stop
+        member.on_look = self._unbundle
         member.start()
         self._member = member
 
@@ -245,30 +297,24 @@ class TaskWorker:
             self._stopping = self._stopping or not is_over
 
     def _work_on(self, slot: int, only_waiting: bool) -> None:
-        outcomes: list[Said] = []
+        bundle = self._bundles[slot]
         while True:
+            outcomes = bundle.said()
             claims = self.swap(slot, 0 if self._stopping else self._prefetch, outcomes, [])
-            outcomes = []
-            if claims:
-                outcomes = self._run_all(slot, claims)
-            elif self._stopping or (only_waiting and self.queue.see("due_in", self._lanes) != 0.0):
-                return
-            else:
+            bundle.takes(claims)
+            while (claim := bundle.next(self._stopping)) is not None:
+                bundle.ends(self._run(slot, claim))
+            if not claims:
+                if self._stopping or (only_waiting and self.queue.see("due_in", self._lanes) != 0.0):
+                    return
                 self._wait()
 
-    def _run_all(self, slot: int, claims: list[Claim]) -> list[Said]:
-        """Runs tasks. Returns what came of those of which that was not said yet."""
-        outcomes: list[Said] = []
-        since = time.monotonic()
-        for place, claim in enumerate(claims, 1):
-            if self._stopping and place > 1:
-                outcomes.append((claim.id, claim.token, BACK))
-                continue
-            outcomes.append(self._run(slot, claim))
-            if place < len(claims) and time.monotonic() > since + FLUSH_S:
-                self.swap(slot, 0, outcomes, [each.id for each in claims[place:]])
-                outcomes, since = [], time.monotonic()
-        return outcomes
+    def _unbundle(self) -> None:
+        """Says what came of tasks, and gives back what was not begun, where a task takes long that was taken together with them."""
+        for slot, bundle in enumerate(self._bundles):
+            outcomes, has = bundle.held_up()
+            if outcomes:
+                self.swap(slot, 0, outcomes, has)
 
     def _run(self, slot: int, claim: Claim) -> Said:
         """Runs a task, and returns what came of it."""

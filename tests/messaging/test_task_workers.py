@@ -248,6 +248,27 @@ def test_tasks_that_were_taken_together_are_said_to_have_ended_together(queue: T
     assert [each.result(timeout=SOON_S) for each in handles] == [divmod(number, 3) for number in range(32)]
 
 
+def test_a_task_that_takes_long_does_not_hold_up_those_that_were_taken_together_with_it(queue: TaskQueue) -> None:
+    """dramatiq_sqs PR#53: tasks that waited in a worker were another one's after a time, and ran twice."""
+    goes_on = threading.Event()
+
+    @queue.task
+    def wait() -> bool:
+        return goes_on.wait(SOON_S)
+
+    with queue.batch():
+        first, long, last = queue.enqueue(divmod, 7, 2), wait.send(), queue.enqueue(divmod, 8, 2)
+    with queue.worker(prefetch=3):
+        wait_until(lambda: long.state == "running")
+        assert first.result(timeout=SOON_S) == (3, 1)
+        wait_until(lambda: last.state == "waiting")
+        with queue.worker():
+            assert last.result(timeout=SOON_S) == (4, 0)
+        goes_on.set()
+        assert long.result(timeout=SOON_S)
+    assert [each.look().deliveries for each in (first, long, last)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     "wrong", [{"threads": -1}, {"threads": 2, "processes": 2}, {"prefetch": 0}, {"coroutines": 3, "threads": 1}], ids=str
 )
