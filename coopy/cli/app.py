@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from coopy.cli.cluster import cluster
 from coopy.cli.elector import elector
 from coopy.cli.serving import call, ps, serve
+from coopy.cli.tasks import tasks
 from coopy.errors import CoopyError, DamagedManifest, UsageError
 from coopy.ground import looking
 
@@ -66,6 +67,7 @@ app.command()(elector)
 app.command()(serve)
 app.command(context_settings={"ignore_unknown_options": True})(call)
 app.command()(ps)
+app.command()(tasks)
 
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

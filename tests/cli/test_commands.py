@@ -135,7 +135,7 @@ def damaged(directory: Path) -> Path:
 COMMANDS = ["inspect", "log", "verify", "show", "diff", "snapshot", "prune", "repair", "backup", "import", "rehearse"]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "call", "ps"])
+@pytest.mark.parametrize("command", [*COMMANDS, "call", "ps", "tasks"])
 def test_the_help_of_a_command_shows_an_example_of_it(coopy: Coopy, command: str) -> None:
     code, out, _ = coopy(command, "--help")
     assert code == 0
@@ -148,7 +148,7 @@ def test_the_help_names_every_command_and_what_opening_a_directory_means(coopy: 
     for arguments in ((), ("--help",), ("-h",)):
         _, *said = coopy(*arguments)
         out = "".join(said)
-        assert all(f"\n  {command} " in out for command in [*COMMANDS, "call", "ps", "serve"])
+        assert all(f"\n  {command} " in out for command in [*COMMANDS, "call", "ps", "serve", "tasks"])
         assert "open only directories you trust" in " ".join(out.split())
         assert "..." not in out.partition("Commands:")[2], "the first sentence of a command fits on a line"
 
