@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -20,6 +20,8 @@ FAULT_RUNS ?= 20
 FUZZ_RUNS ?= 10000
 SHARED_S ?= 60
 SHARED_RUNS ?= 100
+TASKS ?= 100000
+BENCH_TASKS ?= 2000
 MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
 SECONDS ?= 600
@@ -109,6 +111,9 @@ shared-web: $(VENV)/.installed  ## workers of gunicorn share a directory and are
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
 	@$(BIN)/python tests/crash/mutants.py
 
+tasks: $(VENV)/.installed  ## TASKS (100000) tasks by four workers, one killed a second, every tenth time the one that writes: minutes
+	@cd tests && for prefetch in 1 16; do ../$(BIN)/python -m messaging.tasks_campaign --tasks $(TASKS) --prefetch $$prefetch || exit 1; done
+
 shared: $(VENV)/.installed  ## processes that share a directory: kills (SHARED_S seconds, "buffered" and "sync"), SHARED_RUNS takeovers after kills and after closing, families of forks
 	@for durability in buffered sync; do $(BIN)/python tests/shared/campaign.py kills --seconds $(SHARED_S) --durability $$durability || exit 1; done
 	@for how in kill close; do $(BIN)/python tests/shared/campaign.py takeovers --runs $(SHARED_RUNS) --how $$how || exit 1; done
@@ -138,6 +143,9 @@ bench-all: $(VENV)/.installed bench  ## the same, and of verify, transactions, d
 bench-cluster: $(VENV)/.installed  ## three nodes on this machine, against the raw stream beneath them and PySyncObj
 	@$(BIN)/python -m pip install -q --disable-pip-version-check pysyncobj==0.3.17 || echo "PySyncObj is not to be had, and not measured"
 	@$(BIN)/python -m benchmarks.cluster
+
+bench-tasks: $(VENV)/.installed  ## task queues, BENCH_TASKS (2000) tasks each, beside RQ, Huey, Dramatiq and Celery on redis-server
+	@$(BIN)/python -m benchmarks.tasks --tasks $(BENCH_TASKS)
 
 bench-batteries: $(VENV)/.installed  ## the structures, beside diskcache, PySyncObj in memory and redis-server
 	@$(BIN)/python -m benchmarks.batteries

@@ -148,7 +148,7 @@ BIN = VENV / "bin"
 COMMANDS: dict[str, list[list[str]]] = {
     "coopy": [["{python}", "subject.py", "worker"]] * WORKERS,
     "rq": [["{python}", "subject.py", "worker"]] * WORKERS,
-    "huey": [["{python}", "{bin}/huey_consumer.py", "subject.huey", "-w", str(WORKERS), "-k", "process", "-q"]],
+    "huey": [["{bin}/huey_consumer", "subject.huey", "-w", str(WORKERS), "-k", "process", "-q"]],
     "dramatiq": [["{bin}/dramatiq", "subject", "--processes", str(WORKERS), "--threads", "1", "--path", "."]],
     "celery": [["{python}", "-m", "celery", "-q", "-A", "subject", "worker", "-c", str(WORKERS), "-l", "ERROR"]],
 }
@@ -228,7 +228,9 @@ class Subject:
         self.start = lambda command, **more: subprocess.Popen(
             command, cwd=folder, env=environment, start_new_session=True, **more
         )
-        self.producer = self.start([self.python, "subject.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL)
+        self.producer = self.start(
+            [self.python, "subject.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL
+        )
 
     def send(self, number: int) -> tuple[float, float]:
         """Sends tasks. Returns when it has begun, and how many seconds it took."""
@@ -293,7 +295,7 @@ def measured(subject: Subject, tasks: int, idle: int) -> tuple[float, float, flo
 def run(name: str, tasks: int, idle: int, is_durable: bool) -> tuple[float, float, float, float]:
     """Measures one system."""
     kind, options = SYSTEMS[name]
-    with tempfile.TemporaryDirectory(prefix="coopy-bench-", dir=".") as path, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix=".bench-data-", dir=".") as path, contextlib.ExitStack() as stack:
         folder = Path(path).absolute()
         if kind == "coopy":
             options = {**options, "durability": "sync" if is_durable else "buffered"}
