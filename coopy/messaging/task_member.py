@@ -36,6 +36,10 @@ LOOK_S = 1.0
 """The thread looks so often, whatever it is told: for tasks whose time is over, and where nothing tells of changes."""
 TOLD_S = 0.005
 """A busy system has it look at most two hundred times a second whether a task was cancelled or a worker has gone."""
+SOONER_S = 0.001
+"""What comes that much sooner than when the thread looks next has it look again."""
+LATE_S, LATE_MAX = 0.02, 50
+"""Each worker leaves it that much longer to the ones before it to say that a time has come; a second at most."""
 WATCHED = 2
 """So many of the workers after it each one watches."""
 LATER_S = 0.01
@@ -102,6 +106,8 @@ class Member:
         self._number = 0
         self._lock = threading.Lock()
         self._version = self._seen = -1
+        self._looks_at = 0.0
+        self._due_at: float | None = None
         self._is_to_ring = False
         self._renewed_at = 0.0
         self._directory = control(queue.system).basedir
@@ -184,8 +190,8 @@ class Member:
     # -- in the thread
 
     def _told(self, first: int, last: int) -> None:
-        version = self.queue.see("version")
-        if version != self._version:
+        version, timer_s = self.queue.see("version"), self.queue.see("timer_in")
+        if version != self._version or (timer_s is not None and time.monotonic() + timer_s < self._looks_at - SOONER_S):
             self._version = version
             self.wake()
         time.sleep(TOLD_S)
@@ -193,6 +199,7 @@ class Member:
     def _run(self) -> None:
         wait_s = 0.0
         while not self.closed:
+            self._looks_at = time.monotonic() + wait_s
             self._wait(wait_s)
             if self.closed:
                 return
@@ -232,9 +239,28 @@ class Member:
                 run.ask_to_stop()
                 self.on_asked(number)
         self.on_look()
-        return min(LOOK_S, self._fire(), max(0.0, self._renewed_at + every_s - time.monotonic()))
+        return min(LOOK_S, self._fire(), self._wake_timed(), max(0.0, self._renewed_at + every_s - time.monotonic()))
 
-    # -- schedules
+    # -- what has a time
+
+    def _wake_timed(self) -> float:
+        """Has tasks run whose time has come: the first worker of all does, and the others only if it does not. Returns after how many seconds to look."""
+        timer_s: float | None = self.queue.see("timer_in")
+        if timer_s is None:
+            return LOOK_S
+        place = next((place for place, (session, _, _) in enumerate(self.queue.see("sessions")) if session == self.session), 0)
+        late_s = min(place, LATE_MAX) * LATE_S
+        if timer_s > 0.0:
+            self._due_at = None
+            return timer_s + late_s
+        if self._due_at is None and late_s:
+            # Whoever is first may just be doing it.
+            self._due_at = time.monotonic() + late_s
+        if self._due_at is not None and time.monotonic() < self._due_at:
+            return self._due_at - time.monotonic()
+        self._due_at = None
+        # The clock of the machine that writes may be behind: then it is tried again, and not at once.
+        return 0.0 if self.queue.change("wake") else LATE_S
 
     def _plan(self) -> None:
         """Notes the schedules of this program, and takes out those of functions that have none any more."""

@@ -101,6 +101,8 @@ class Tasks:
         self._timed: list[tuple[int, int, Any]] = []
         """When, what of, and a number or a name; a heap."""
         self._sessions: dict[str, Session] = {}
+        self._idle: dict[tuple[str, int], tuple[list[str] | None, int]] = {}
+        """By session and slot, in the order in which they began to wait: the lanes, and how many tasks it waits for."""
         self._keys: dict[str, Gate] = {}
         self._rates: dict[str, Gate] = {}
         self._unique: dict[str, int] = {}
@@ -129,6 +131,7 @@ class Tasks:
         now = _now_ns()
         given = [(name, payload, _checked(name, Options(*options))) for name, payload, options in items]
         found = [self._put(name, payload, options, now) for name, payload, options in given]
+        self._deal(now)
         self._tidy(now)
         return found
 
@@ -169,10 +172,20 @@ class Tasks:
         self.ticks.end(session)
         self.changes += 1
         now = _now_ns()
+        for each in [each for each in self._idle if each[0] == session]:
+            del self._idle[each]
         for number in list(found.running):
             self._leave(self._jobs[number])
             self._back(self._jobs[number], has_crashed, "the worker that had it ended in the middle of it", now)
+        self._deal(now)
         return True
+
+    def wake(self) -> bool:
+        """Deals with what has a time that has come. Returns whether there was something. To be called when `timer_in` says 0.0."""
+        now = _now_ns()
+        found = self._wake(now)
+        self._deal(now)
+        return found
 
     def swap(
         self,
@@ -181,13 +194,15 @@ class Tasks:
         number: int = 1,
         outcomes: Iterable[Sequence[Any]] = (),
         slot: int = 0,
+        waits: int = 0,
         has: Sequence[int] | None = None,
     ) -> tuple[list[Claim], int]:
         """Hears what a worker says of tasks that it had, and gives it others, in one action. Returns these, and `changes`; -1 if the session has ended.
 
         ``lanes``: those that it works for, None for all. A task whose worker has crashed is given alone, so that it can take no other with it.
-        What is said of a task with an old token is dropped. ``slot`` is a number for who asks, of several of a session. If it does not know
-        what came of an earlier call, ``has`` are the tasks that it knows to have, and what else it was given is taken back.
+        What is said of a task with an old token is dropped. ``slot`` is a number for who asks, of several of a session. If fewer tasks than
+        ``waits`` are there, the others are given to it later, in the action that brings them: see `dealt`. Another call of the slot ends that. If it
+        does not know what came of an earlier call, ``has`` are the tasks that it knows to have, and what else it was given is taken back.
         """
         now = _now_ns()
         for each in outcomes:
@@ -206,6 +221,10 @@ class Tasks:
             found.append(self._give(job, owner, slot, now))
             if job.crashes:
                 break
+        self._idle.pop((session, slot), None)
+        if waits > len(found):
+            self._idle[session, slot] = None if lanes is None else list(lanes), waits - len(found)
+        self._deal(now)
         self._tidy(now)
         return found, self.changes
 
@@ -221,7 +240,9 @@ class Tasks:
         job = self._held(claim[0], claim[1])
         if job is None:
             return False
-        self._hear(Outcome(claim[0], claim[1], FINISHED, value), _now_ns())
+        now = _now_ns()
+        self._hear(Outcome(claim[0], claim[1], FINISHED, value), now)
+        self._deal(now)
         return True
 
     def report(self, number: int, token: int, progress: Any) -> bool:
@@ -244,7 +265,9 @@ class Tasks:
                 job.asked_to_stop = True
                 self.changes += 1
             return True
-        self._end(job, CANCELLED, _now_ns())
+        now = _now_ns()
+        self._end(job, CANCELLED, now)
+        self._deal(now)
         return True
 
     def retry(self, number: int) -> bool:
@@ -264,6 +287,7 @@ class Tasks:
         job.crashes = job.failures = job.expires_ns = job.ended_ns = 0
         job.asked_to_stop = job.was_read = False
         self._ready_again(job)
+        self._deal(now)
         return True
 
     def read(self, numbers: Sequence[int]) -> None:
@@ -309,7 +333,9 @@ class Tasks:
         if found is None or found.next_ns != round(planned * NS) or now < found.next_ns - _EARLY_NS or next <= planned:
             return []
         found.last_ns, found.next_ns = found.next_ns, round(next * NS)
-        return [self._put(name, found.payload, found.options, now) for _ in range(number)]
+        numbers = [abs(self._put(name, found.payload, found.options, now)) for _ in range(number)]
+        self._deal(now)
+        return numbers
 
     # -- time
 
@@ -346,6 +372,19 @@ class Tasks:
         if any(self._ready.get(lane) for lane in lanes) if lanes is not None else self._ready:
             return 0.0
         return max(0.0, (self._timed[0][0] - _now_ns()) / NS) if self._timed else None
+
+    @readonly
+    def timer_in(self) -> float | None:
+        """Returns after how many seconds `wake` has something to do; None if nothing is known of it."""
+        return max(0.0, (self._timed[0][0] - _now_ns()) / NS) if self._timed else None
+
+    @readonly
+    def dealt(self, session: str, slot: int, has: Sequence[int] = ()) -> list[Claim] | None:
+        """Returns the tasks of a slot that it was given while it waited, those apart that it has; None if the session has ended."""
+        owner = self._sessions.get(session)
+        if owner is None:
+            return None
+        return [_claim(self._jobs[number]) for number, of in owner.running.items() if of == slot and number not in has]
 
     @readonly
     def stopping(self, numbers: Sequence[int]) -> list[int]:
@@ -431,10 +470,10 @@ class Tasks:
         job.state, job.due_ns = WAITING, 0
         heappush(self._ready.setdefault(job.options.lane, []), (-job.options.priority, job.number))
 
-    def _wake(self, now: int) -> None:
-        """Deals with what has a time that has come."""
-        timed = self._timed
+    def _wake(self, now: int) -> bool:
+        timed, found = self._timed, False
         while timed and timed[0][0] <= now:
+            found = True
             due_ns, kind, which = heappop(timed)
             if kind == _GATE:
                 gate = self._rates[which]
@@ -448,6 +487,27 @@ class Tasks:
                 self._ready_again(job)
             elif kind == _END and job.until_ns == due_ns and job.state != RUNNING:
                 self._end_dead(job, "DeadlinePassed", f"it has not ended within {job.options.deadline:g} s", now)
+        return found
+
+    def _deal(self, now: int) -> None:
+        """Gives tasks that may run to slots that wait, the one first that has waited longest."""
+        idle = self._idle
+        if not idle or not self._ready:
+            return
+        for key in list(idle):
+            lanes, number = idle[key]
+            while number:
+                job = self._next(lanes, now, True)
+                if job is None:
+                    break
+                self._give(job, self._sessions[key[0]], key[1], now)
+                number -= 1
+            if number:
+                idle[key] = lanes, number
+            else:
+                del idle[key]
+            if not self._ready:
+                return
 
     def _next(self, lanes: Sequence[str] | None, now: int, is_first: bool) -> Job | None:
         """Takes the next task out of those that may run; none whose worker has crashed, unless it is the first that is given."""
@@ -514,7 +574,7 @@ class Tasks:
         job.state, job.token, job.session, job.began_ns = RUNNING, self._token, owner.id, now
         job.deliveries += 1
         owner.running[job.number] = slot
-        return Claim(job.number, job.token, job.name, job.payload, job.deliveries, job.failures, job.until_ns / NS, job.sent_ns)
+        return _claim(job)
 
     def _take_back(self, owner: Session, slot: int, has: Sequence[int], now: int) -> None:
         """Takes back what a slot was given by an answer that it has not heard."""
@@ -635,6 +695,10 @@ class Tasks:
         self._counts[what] = self._counts.get(what, 0) + 1
 
 
+def _claim(job: Job) -> Claim:
+    return Claim(job.number, job.token, job.name, job.payload, job.deliveries, job.failures, job.until_ns / NS, job.sent_ns)
+
+
 def _checked(name: str, options: Options) -> Options:
     """Returns options that can be used. Raises `UsageError`."""
     for label, value in (("delay", options.delay), ("every", options.every), ("deadline", options.deadline)):
@@ -647,25 +711,5 @@ def _checked(name: str, options: Options) -> Options:
     return options
 
 
-_CHANGES = frozenset(
-    (
-        "put",
-        "begin",
-        "renew",
-        "end",
-        "swap",
-        "finish",
-        "report",
-        "cancel",
-        "retry",
-        "read",
-        "forget",
-        "plan",
-        "fire",
-        "tick",
-        "claim",
-    )
-)
-_QUESTIONS = frozenset(
-    ("look", "outcome", "due_in", "stopping", "sessions", "version", "listed", "counts", "schedules", "count")
-)
+_CHANGES = frozenset("put begin renew end wake swap finish report cancel retry read forget plan fire tick claim".split())
+_QUESTIONS = frozenset("look outcome due_in timer_in dealt stopping sessions version listed counts schedules count".split())

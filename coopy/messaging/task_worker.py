@@ -15,9 +15,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from coopy import OutcomeUnknown, SystemClosed, Unavailable, UsageError
+from coopy import OutcomeUnknown, SystemClosed, Unavailable, UsageError, control
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
 from coopy.messaging.task_child import Child
@@ -29,14 +30,10 @@ from coopy.messaging.task_running import Said, ended, ended_in_loop, reference
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-LOOK_S = 1.0
-"""A slot that has nothing to do looks so often at least: where nothing tells of changes, and for its end."""
+LOOK_S, LOOK_S_REMOTE = 1.0, 0.05
+"""A slot that has nothing to do looks so often at least: for its end; and where nothing tells of changes, as without a copy of the state."""
 HELD_UP_S = 0.1
 """A task that runs for so long holds up no others that were taken together with it: they go back, or are said to have ended, within a second."""
-PAUSE_S = 0.02
-"""A slot that was told of a task and got none does not ask again at once: the clock of the machine that writes may be behind."""
-SOONER_S = 0.001
-"""What comes that much sooner than what a slot waits for has it look again."""
 AGAIN_S = 0.2
 """What could not be said is said again so soon: no majority, a disk that is full."""
 
@@ -134,6 +131,7 @@ class TaskWorker:
         """By number of a task: what has it stop. Each step on it is one of C."""
         self._member: Member | None = None
         self._ran = 0
+        self._look_s = LOOK_S
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         """The one that has begun it."""
@@ -250,6 +248,8 @@ class TaskWorker:
         member.on_asked = self._ask_to_stop
         member.on_look = self._unbundle
         member.start()
+        status = control(self.queue.system).status()
+        self._look_s = LOOK_S_REMOTE if status.get("role", "") not in ("", "writer", "follower") else LOOK_S
         self._member = member
 
     def _on_signals(self) -> dict[int, Any]:
@@ -281,6 +281,11 @@ class TaskWorker:
         return self._stopping
 
     @property
+    def look_s(self) -> float:
+        """How often one who waits looks at least, in seconds."""
+        return self._look_s
+
+    @property
     def most(self) -> int:
         """How many tasks it runs at once."""
         return self._number
@@ -297,24 +302,32 @@ class TaskWorker:
             self._stopping = self._stopping or not is_over
 
     def _work_on(self, slot: int, only_waiting: bool) -> None:
-        bundle = self._bundles[slot]
+        bundle, is_waiting = self._bundles[slot], False
         while True:
-            outcomes = bundle.said()
-            claims = self.swap(slot, 0 if self._stopping else self._prefetch, outcomes, [])
-            bundle.takes(claims)
-            while (claim := bundle.next(self._stopping)) is not None:
-                bundle.ends(self._run(slot, claim))
-            if not claims:
-                if self._stopping or (only_waiting and self.queue.see("due_in", self._lanes) != 0.0):
-                    return
-                self._wait()
+            outcomes, number = bundle.said(), 0 if self._stopping else self._prefetch
+            if is_waiting and not number:
+                # What it was given in between goes back.
+                self.swap(slot, 0, outcomes, 0, [], is_sure=False)
+                return
+            claims = self.swap(slot, number, outcomes, int(not only_waiting and number > 0), [])
+            while True:
+                bundle.takes(claims)
+                while (claim := bundle.next(self._stopping)) is not None:
+                    bundle.ends(self._run(slot, claim))
+                if claims or self._stopping or only_waiting:
+                    break
+                claims, is_waiting = self._dealt(slot), True
+            if claims:
+                is_waiting = False
+            elif not is_waiting and (self._stopping or self.queue.see("due_in", self._lanes) != 0.0):
+                return
 
     def _unbundle(self) -> None:
         """Says what came of tasks, and gives back what was not begun, where a task takes long that was taken together with them."""
         for slot, bundle in enumerate(self._bundles):
             outcomes, has = bundle.held_up()
             if outcomes:
-                self.swap(slot, 0, outcomes, has)
+                self.swap(slot, 0, outcomes, 0, has)
 
     def _run(self, slot: int, claim: Claim) -> Said:
         """Runs a task, and returns what came of it."""
@@ -352,19 +365,21 @@ class TaskWorker:
 
     # -- what is said and asked
 
-    def swap(self, slot: int, number: int, outcomes: list[Said], has: Sequence[int]) -> list[Claim]:
-        """Says what came of tasks, and takes others; ``has`` are those that the slot goes on with.
+    def swap(
+        self, slot: int, number: int, outcomes: list[Said], waits: int, has: Sequence[int], is_sure: bool = True
+    ) -> list[Claim]:
+        """Says what came of tasks, and takes others; ``waits`` as of `Tasks.swap`; ``has`` are those that the slot goes on with.
 
-        It is said again until it is heard. Raises what the system raises that can't be used any more.
+        It is said again until it is heard. Unless ``is_sure``, the slot may have been given others. Raises what the system raises that can't be used any more.
         """
         member = self.member
-        rest: tuple[Any, ...] = ()
-        if not number and not outcomes:
+        rest: tuple[Any, ...] = () if is_sure else (list(has),)
+        if not number and not outcomes and is_sure:
             return []
         while True:
             session = member.session
             try:
-                claims, version = self.queue.change("swap", session, self._lanes, number, outcomes, slot, *rest)
+                claims, version = self.queue.change("swap", session, self._lanes, number, outcomes, slot, waits, *rest)
             except (OutcomeUnknown, Unavailable, OSError) as error:
                 if isinstance(error, SystemClosed):
                     raise
@@ -380,24 +395,18 @@ class TaskWorker:
             if not number:
                 return []
 
-    def _wait(self) -> None:
-        """Waits until there may be a task."""
-        due_s = self.queue.see("due_in", self._lanes)
-        if due_s == 0.0:
-            time.sleep(PAUSE_S)
-            return
-        until_s = time.monotonic() + min(LOOK_S, LOOK_S if due_s is None else due_s)
-        until(lambda: self.is_to_look(until_s), max(0.0, until_s - time.monotonic()), self.queue.system)
+    def _dealt(self, slot: int) -> list[Claim]:
+        """Waits until a slot is given tasks, the worker is to end, or its session has ended. Returns the tasks."""
+        session = self.member.session
+        while True:
+            found = until(lambda: self._stopping or self.has_news(session, slot, ()), self._look_s, self.queue.system)
+            if found:
+                return found if isinstance(found, list) else []
 
-    def is_to_look(self, until_s: float) -> bool:
-        """Whether one who waits until a moment is to look before it: a task is there, or comes sooner, or it is to end."""
-        soon_s = self.queue.see("due_in", self._lanes)
-        return self._stopping or (soon_s is not None and (not soon_s or time.monotonic() + soon_s < until_s - SOONER_S))
-
-    def next_look(self) -> float:
-        """Returns after how many seconds one who waits is to look."""
-        due_s = self.queue.see("due_in", self._lanes)
-        return PAUSE_S if due_s == 0.0 else min(LOOK_S, LOOK_S if due_s is None else due_s)
+    def has_news(self, session: str, slot: int, has: Sequence[int]) -> list[Claim] | bool:
+        """Returns the tasks that a slot was given while it waited; True if the session has ended; False if there is nothing new."""
+        found: list[Claim] | None = self.queue.see("dealt", session, slot, has)
+        return True if found is None else found or False
 
 
 def _restore(handlers: dict[int, Any]) -> None:
@@ -413,6 +422,8 @@ class _Loop:
         self._thread = thread
         self._loop = asyncio.get_running_loop()
         self._running: dict[asyncio.Task[Said], Claim] = {}
+        self._waits = 0
+        """How many tasks it waits for, by what it has said last."""
 
     async def work(self) -> None:
         """Works until the worker is to stop, and its tasks have ended."""
@@ -421,14 +432,11 @@ class _Loop:
         try:
             while True:
                 room = 0 if worker.stopping else worker.most - len(running)
-                claims = await self._swap(room, outcomes) if outcomes or (room and worker.is_to_look(0.0)) else []
-                outcomes = []
-                for claim in claims:
-                    self._start(claim)
+                if outcomes or room != self._waits:
+                    self._start(await self._swap(room, outcomes))
                 if worker.stopping and not running:
                     return
-                if not claims:
-                    outcomes = await self._wait()
+                outcomes = await self._wait()
         finally:
             if running:
                 for task in running:
@@ -436,34 +444,46 @@ class _Loop:
                 await asyncio.wait(running)
                 await self._swap(0, [task.result() for task in running if not task.cancelled()])
 
-    def _swap(self, room: int, outcomes: list[Said]) -> asyncio.Future[list[Claim]]:
+    async def _swap(self, room: int, outcomes: list[Said]) -> list[Claim]:
         has = [claim.id for claim in self._running.values()]
-        return self._loop.run_in_executor(self._thread, self._worker.swap, 0, room, outcomes, has)
+        found = await self._loop.run_in_executor(
+            self._thread, lambda: self._worker.swap(0, room, outcomes, room, has, is_sure=room > 0)
+        )
+        self._session = self._worker.member.session
+        self._waits = max(0, room - len(found))
+        return found
 
-    def _start(self, claim: Claim) -> None:
+    def _start(self, claims: list[Claim]) -> None:
         worker = self._worker
-        run = worker.begun(claim)
-        task = self._loop.create_task(ended_in_loop(claim, run, worker.queue.defined))
-        self._running[task] = claim
-        worker.stops(claim, lambda: self._loop.call_soon_threadsafe(task.cancel))
-        if run.cancelled:
-            task.cancel()
+        for claim in claims:
+            run = worker.begun(claim)
+            task = self._loop.create_task(ended_in_loop(claim, run, worker.queue.defined))
+            self._running[task] = claim
+            worker.stops(claim, partial(self._loop.call_soon_threadsafe, task.cancel))
+            if run.cancelled:
+                task.cancel()
 
     async def _wait(self) -> list[Said]:
-        """Waits until a task has ended, or there may be another one. Returns what came of those that have ended."""
+        """Waits until a task has ended, or another one was given. Returns what came of those that have ended."""
         worker, running = self._worker, self._running
-        until_s = time.monotonic() + worker.next_look()
-        takes_more = len(running) < worker.most and not worker.stopping
+        has = [claim.id for claim in running.values()]
+        was_stopping = worker.stopping
 
-        async def is_to_look() -> bool:
-            return takes_more and worker.is_to_look(until_s)
+        async def news() -> object:
+            return not was_stopping and (worker.stopping or (self._waits and worker.has_news(self._session, 0, has)))
 
-        bell = self._loop.create_task(until_in_loop(is_to_look, worker.next_look(), worker.queue.system))
+        bell = self._loop.create_task(until_in_loop(news, worker.look_s, worker.queue.system))
         try:
             await asyncio.wait({bell, *running}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             bell.cancel()
             await asyncio.wait({bell})
+        found = None if bell.cancelled() else bell.result()
+        if isinstance(found, list):
+            self._waits -= len(found)
+            self._start(found)
+        elif found is True and not worker.stopping:
+            self._waits = -1  # The session has ended: another one begins with the next call.
         outcomes = []
         for task in [each for each in running if each.done()]:
             worker.over(running.pop(task))

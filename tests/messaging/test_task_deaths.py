@@ -198,19 +198,21 @@ def test_a_pipe_is_held_until_it_is_closed_and_then_it_is_gone(tmp_path: Path) -
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_does_not_hold_the_pipe(tmp_path: Path) -> None:
     pipe = Pipe(str(tmp_path))
-    reads, writes = os.pipe()
+    (reads, writes), (hears, tells) = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
+        os.write(tells, b"x")
         os.read(reads, 1)
         os._exit(0)
+    os.read(hears, 1)
     pipe.drop()
     try:
         assert watched(str(tmp_path), pipe.about["pipe"]) == -1
     finally:
         os.write(writes, b"x")
         os.waitpid(child, 0)
-        os.close(reads)
-        os.close(writes)
+        for each in (reads, writes, hears, tells):
+            os.close(each)
 
 
 @pytest.mark.parametrize(

@@ -295,9 +295,106 @@ def test_tasks_of_an_answer_that_was_not_heard_are_taken_back_by_the_next_call(h
     known = hand.tasks.swap("w", None, 1, (), 7)[0]
     hand.tasks.swap("w", None, 2, (), 7)
     other = hand.tasks.swap("w", None, 1, (), 8)[0]
-    found = hand.tasks.swap("w", None, 2, (), 7, [known[0].id])[0]
+    found = hand.tasks.swap("w", None, 2, (), 7, 0, [known[0].id])[0]
     assert [each.id for each in found] == numbers[1:3] and other[0].id == numbers[3]
     assert hand.tasks.sessions()[0][2] == [numbers[0], numbers[3], numbers[1], numbers[2]]
+
+
+# -- slots that wait
+
+
+def wait(hand: Hand, slot: int, session: str = "w", lanes: list[str] | None = None, number: int = 1) -> None:
+    assert hand.tasks.swap(session, lanes, number, (), slot, number)[0] == []
+
+
+def dealt(hand: Hand, slot: int, session: str = "w", has: tuple[int, ...] = ()) -> list[int] | None:
+    found = hand.tasks.dealt(session, slot, has)
+    return None if found is None else [each.id for each in found]
+
+
+def test_a_slot_that_waits_is_given_the_next_task_in_the_action_that_brings_it_and_the_one_first_that_has_waited_longest(
+    hand: Hand,
+) -> None:
+    for slot in (2, 1):
+        wait(hand, slot)
+    number = hand.put()
+    assert (dealt(hand, 2), dealt(hand, 1)) == ([number], []) and hand.state(number) == "running"
+    assert dealt(hand, 2, has=(number,)) == []
+    other, third = hand.put(), hand.put()
+    assert dealt(hand, 1) == [other] and hand.state(third) == "waiting"
+    assert dealt(hand, 1, "nobody") is None
+    (claim,) = hand.tasks.dealt("w", 1)
+    hand.done(claim)
+    assert hand.state(other) == "done"
+
+
+def test_a_slot_that_waits_for_several_tasks_is_given_so_many(hand: Hand) -> None:
+    wait(hand, 0, number=3)
+    numbers = [hand.put() for _ in range(5)]
+    assert dealt(hand, 0) == numbers[:3] and hand.state(numbers[3]) == "waiting"
+
+
+@pytest.mark.parametrize("how", ["key", "timer", "retry", "end", "back", "cancel", "schedule", "finish"])
+def test_whatever_has_a_task_run_gives_it_to_a_slot_that_waits(hand: Hand, how: str) -> None:
+    now = hand.clock.time_ns() // S
+    held, number = hand.put(key="k"), 0
+    (claim,) = hand.take()
+    if how in ("key", "finish"):
+        number = hand.put(key="k")
+    elif how == "timer":
+        number = hand.put(delay=1)
+    elif how == "retry":
+        number = hand.put(deadline=1)
+        hand.clock.move(2)
+        hand.take()
+    elif how == "cancel":
+        number = hand.put(key="k")
+        assert hand.take() == []
+    hand.tasks.begin("v", LEASE_S)
+    wait(hand, 0, "v")
+    assert dealt(hand, 0, "v") == []
+    if how == "key":
+        hand.done(claim)
+    elif how == "finish":
+        assert hand.tasks.finish(claim)
+    elif how == "timer":
+        assert hand.tasks.timer_in() > 0 and not hand.tasks.wake()
+        hand.clock.move(1)
+        assert hand.tasks.timer_in() == 0.0 and hand.tasks.wake()
+    elif how == "retry":
+        assert hand.tasks.retry(number)
+    elif how == "end":
+        number = held
+        hand.tasks.end("w", True)
+    elif how == "back":
+        number = held
+        hand.take(0, (held, claim.token, "back"))
+    elif how == "cancel":
+        hand.tasks.cancel(held)
+        hand.take(0, (held, claim.token, "stopped"))
+    elif how == "schedule":
+        hand.tasks.plan("nightly", "* * * * *", "", now, b"", ())
+        (number,) = hand.tasks.fire("nightly", now, now + 60)
+    assert dealt(hand, 0, "v") == [number]
+
+
+def test_a_slot_waits_no_more_after_its_next_call_and_none_after_the_end_of_its_session(hand: Hand) -> None:
+    hand.tasks.begin("v", LEASE_S)
+    for session, slot in (("v", 0), ("w", 0), ("w", 1)):
+        wait(hand, slot, session)
+    hand.tasks.end("v")
+    hand.tasks.swap("w", None, 0, (), 0, 0, [])
+    number = hand.put()
+    assert (dealt(hand, 0), dealt(hand, 1)) == ([], [number])
+    hand.tasks.swap("w", None, 0, (), 1, 0, [])
+    assert hand.state(number) == "waiting" and hand.tasks.look(number).deliveries == 0, "what was given in between goes back"
+
+
+def test_a_slot_waits_for_its_lanes_and_does_not_hold_up_the_others(hand: Hand) -> None:
+    wait(hand, 0, lanes=["a"])
+    wait(hand, 1, lanes=["b"])
+    unserved, number = hand.put(lane="c"), hand.put(lane="b")
+    assert (dealt(hand, 0), dealt(hand, 1), hand.state(unserved)) == ([], [number], "waiting")
 
 
 # -- what comes of it
@@ -456,7 +553,10 @@ def test_every_task_is_in_one_place_and_none_is_lost_whatever_happens(seed: int)
                 options["deadline"] = 1 + chance.random() * 20
             hand.put(**options)
         elif what < 0.6:
-            claims += hand.take(chance.randrange(4), session=chance.choice([*sessions, "gone"]))
+            session, most, slot = chance.choice([*sorted(sessions), "gone"]), chance.randrange(4), chance.randrange(2)
+            lanes = chance.choice([None, ["a"], ["b", "a"]])
+            claims += hand.tasks.swap(session, lanes, most, (), slot, chance.choice([0, most]))[0]
+            claims += hand.tasks.dealt(session, slot, [each.id for each in claims]) or []
         elif what < 0.8 and claims:
             claim = claims.pop(chance.randrange(len(claims)))
             kind = chance.choice(["finished", "finished", "failed", "back", "crashed", "stopped"])
@@ -476,7 +576,7 @@ def test_every_task_is_in_one_place_and_none_is_lost_whatever_happens(seed: int)
             hand.tasks.end(session, chance.random() < 0.5)
             sessions.discard(session)
     hand.tasks.begin("last", LEASE_S)
-    for session in sessions:
+    for session in sorted(sessions):
         hand.tasks.end(session)
     for _ in range(3000):
         for claim in hand.take(10, session="last"):
