@@ -145,6 +145,8 @@ class Wire:
         self._buffer = bytearray()
         self._delivered: list[Delivered] = []
         self._pong = False
+        self.payload_bytes_max = 0
+        """What the server takes for one message, headers and all, as it says itself."""
         self._asked: float | None = None
         """When it was asked whether anybody is there, and has not answered. Later if it took something since."""
         self._socket: socket.socket = socket.create_connection((self.host, port), timeout_s)
@@ -177,8 +179,9 @@ class Wire:
         if not said.startswith(b"INFO "):
             raise ConnectionError(f"the other side is no such server: it says {said[:40]!r}")
         try:
-            requires = bool(json.loads(said[5:]).get("tls_required"))
-        except (ValueError, AttributeError, RecursionError):
+            about_it = json.loads(said[5:])
+            requires, self.payload_bytes_max = bool(about_it.get("tls_required")), int(about_it.get("max_payload") or 0)
+        except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             raise ConnectionError(f"the other side is no such server: it says {said[:40]!r}") from None
         if (tls is not None or insists) and not requires:
             raise NoTLS("it speaks no TLS")
@@ -256,6 +259,11 @@ class Wire:
             # It could take bytes all the time: to wait for that would be no waiting.
             self._sends_on = select.POLLIN
         return 0
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes were published that the socket has not taken; they are sent by who waits and reads."""
+        return len(self._unsent)
 
     # -- in
 
@@ -374,6 +382,10 @@ class Wire:
 
     def _nonsense(self, line: bytes) -> ConnectionError:
         return ConnectionError(f"{self.host} sent what it should not: {line[:80]!r}")
+
+    def forget(self) -> None:
+        """In a forked child: lets go of what is the parent's, which goes on with it."""
+        self._socket.close()
 
     def close(self) -> None:
         """Closing twice is fine. To be called by who reads, or when nobody does."""

@@ -330,3 +330,20 @@ def test_a_server_with_another_password_is_not_let_into_the_cluster(tmp_path, ca
     with running(first), running(stranger):
         until(lambda: "authorization" in caplog.text.lower())
         assert "right" not in caplog.text and "wrong" not in caplog.text
+
+
+def test_a_server_that_keeps_nothing_has_no_streams_and_lets_no_publisher_wait(tmp_path):
+    given = settings(tmp_path, keeps=False, replica_password=None)
+    assert "jetstream" not in text(given) and "no_fast_producer_stall: true" in text(given)
+    assert "no_fast_producer_stall" not in text(settings(tmp_path))
+    with running(given) as server:
+
+        async def ask():
+            client = await nats.connect(server.url, user="node", password=given.node_password)
+            try:
+                with pytest.raises(nats.js.errors.ServiceUnavailableError):
+                    await client.jetstream().account_info()
+            finally:
+                await client.close()
+
+        asyncio.run(ask())

@@ -235,6 +235,30 @@ def test_who_reads_is_woken_by_what_could_not_be_sent(peer: Peer) -> None:
     assert select.select([peer.bell], [], [], 0)[0]
 
 
+def test_what_the_socket_has_not_taken_is_known(peer: Peer) -> None:
+    wire = peer.wire()
+    assert wire.unsent == 0
+    fill(wire)
+    assert wire.unsent == len(wire._unsent) > 0
+
+
+def test_what_a_server_takes_for_one_message_is_known(peer: Peer) -> None:
+    assert peer.wire().payload_bytes_max == 8 << 20
+
+
+def test_a_child_that_forgets_the_connection_leaves_it_to_its_parent(either: Peer) -> None:
+    wire = either.wire()
+    pid = os.fork()
+    if pid == 0:
+        wire.forget()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    either.heard.clear()
+    wire.publish(b"line", b"in.1", b"NATS/1.0\r\n\r\n", b"still there")
+    with either.doing(lambda: either.hear(lambda: b"still there" in either.heard), then="stays"):
+        pass
+
+
 def test_who_has_nothing_to_send_waits_until_something_comes(either: Peer) -> None:
     wire = either.wire()
     either.heard.clear()

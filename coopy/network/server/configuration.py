@@ -103,6 +103,8 @@ class Settings:
     """Shown to those who ask for the name in it, in place of ``tls``."""
     store_bytes_max: int = 0
     """0: as much as the server thinks right, three quarters of what is free."""
+    keeps: bool = True
+    """Whether it keeps streams. One that does not passes messages on, and no publisher waits for somebody who is slow."""
 
 
 def connections_max() -> int:
@@ -127,7 +129,7 @@ def text(settings: Settings) -> str:
         f"max_connections: {connections_max()}",
         f"max_closed_clients: {_CLOSED_KEPT}",
         f"authorization {{ timeout: {_AUTHENTICATION_S} }}",
-        *_jetstream(settings),
+        *(_jetstream(settings) if settings.keeps else ["no_fast_producer_stall: true"]),
         *_accounts(settings),
         *_tls(settings.tls, "", also=settings.replica_tls),
     ]
@@ -150,7 +152,7 @@ def _accounts(settings: Settings) -> list[str]:
         "accounts {",
         f"  SYS {{ users: [{{ user: {SYSTEM}, password: {node} }}] }}",
         "  COOPY {",
-        "    jetstream: enabled",
+        *(["    jetstream: enabled"] if settings.keeps else []),
         f"    users: [{{ user: {NODE}, password: {node} }}]",
     ]
     if settings.replica_password is None:
