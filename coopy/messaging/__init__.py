@@ -6,6 +6,7 @@ several, and what is true of systems is true of them.
 
 from __future__ import annotations
 
+from coopy.messaging.bus import Bus, Message, Missed, Service, Subscription
 from coopy.messaging.task_errors import DeadlinePassed, NoSuchTask, Retry, TaskCancelled, TaskCrashed, TaskError
 from coopy.messaging.task_policy import Backoff
 from coopy.messaging.task_run import TaskRun, current_task
@@ -15,9 +16,14 @@ from coopy.messaging.tasks import Task, TaskHandle, TaskQueue
 
 __all__ = [
     "Backoff",
+    "Bus",
     "DeadlinePassed",
+    "Message",
+    "Missed",
     "NoSuchTask",
     "Retry",
+    "Service",
+    "Subscription",
     "Task",
     "TaskCancelled",
     "TaskCrashed",
