@@ -123,7 +123,7 @@ class Finding:
             if refused
             else "none was found"
         )
-        raise ConnectionError(f"of buses that are announced as {self._name!r}, {found}")
+        raise OSError(f"of buses that are announced as {self._name!r}, {found}")
 
     def close(self) -> None:
         """Listens no more."""

@@ -3,14 +3,15 @@
 A message that comes alone goes to the socket at once, in the thread that publishes it. One that comes right after another is gathered, and
 the thread that reads sends what has gathered: so a loop that publishes makes one system call for hundreds of messages.
 
-When the connection is lost another is made, every RETRY_S, until the bus is closed: at once all subscriptions are made again, and then what
-was published meanwhile is sent, up to OUTAGE_BYTES_MAX of it. What had been given to the socket may be lost, and is not sent twice;
-subscribers notice by the numbers.
+When the connection is lost another is tried every RETRY_S, until the bus is closed. On it all subscriptions are made again at once. What was
+published meanwhile, up to OUTAGE_BYTES_MAX of it, is sent HOLD_S later, when the others have come back, too. What had been given to the
+socket may be lost, and is not sent twice; subscribers notice by the numbers.
 """
 
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 import time
 import weakref
@@ -36,6 +37,8 @@ UNSENT_BYTES_MAX = 1 << 20
 """What the socket has not taken: beyond that whoever publishes waits."""
 OUTAGE_BYTES_MAX = 8 << 20
 """What is kept while there is no connection. Beyond that `publish` raises."""
+HOLD_S = 0.3
+"""By then whoever lost the same server has tried again three times."""
 CLOSE_S = 2.0
 """`close` gives a server that takes nothing so long."""
 _LOOK_S = 0.5
@@ -65,6 +68,9 @@ class ServerLink:
         self._closed = ""
         """Why nothing more can be sent."""
         self._close_by = 0.0
+        self._holding = False
+        """Whether there is a connection again, and others may not have theirs yet."""
+        self._hold_until = 0.0
         self._failed: CoopyError | None = None
         """Why there was never a connection, and will be none."""
         self._room = threading.Condition(self.lock)
@@ -102,7 +108,9 @@ class ServerLink:
     def crowded(self) -> bool:
         """Whether the server takes less than is published."""
         wire = self._wire
-        return len(self._out) > GATHERED_BYTES_MAX or (wire is not None and wire.unsent > UNSENT_BYTES_MAX)
+        if wire is None or self._holding:
+            return False  # `publish` knows how much may wait.
+        return len(self._out) > GATHERED_BYTES_MAX or wire.unsent > UNSENT_BYTES_MAX
 
     def subscribe(self, number: int, pattern: bytes, group: bytes, put: Put) -> None:
         """Raises `SystemClosed`."""
@@ -128,7 +136,7 @@ class ServerLink:
         wire, size = self._wire, len(headers) + len(data)
         if size > PAYLOAD_BYTES_MAX or (wire is not None and size > (wire.payload_bytes_max or size)):
             refuse_too_long(subject, size, min(PAYLOAD_BYTES_MAX, wire.payload_bytes_max) if wire else PAYLOAD_BYTES_MAX)
-        if wire is None and len(self._out) + size > OUTAGE_BYTES_MAX:
+        if (wire is None or self._holding) and len(self._out) + size > OUTAGE_BYTES_MAX:
             raise Unavailable(
                 f"the connection to {self.where} is lost ({self._why}), and {len(self._out)} bytes wait for another. This message was not "
                 f"sent. Those that wait are sent when the server is back."
@@ -144,15 +152,16 @@ class ServerLink:
         deadline = time.monotonic() + timeout_s
         with self.lock:
             while self.crowded and not self._closed:
-                if self._wire is None:
-                    return  # `publish` knows how much may wait.
+                wire = self._wire
+                if wire is None:
+                    return
                 if self._out:
-                    self._send_gathered(self._wire)
+                    self._send_gathered(wire)
                     continue
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     raise Unavailable(
-                        f"{self.where} has taken nothing for {timeout_s:g} s, and {self._wire.unsent} bytes wait. This message was not sent."
+                        f"{self.where} has taken nothing for {timeout_s:g} s, and {wire.unsent} bytes wait. This message was not sent."
                     )
                 self._room.wait(left_s)
 
@@ -184,7 +193,7 @@ class ServerLink:
             self._out += protocol
             return
         wire = self._wire
-        if wire is not None:
+        if wire is not None and not self._holding:
             now = time.perf_counter()
             if now - self._sent_at > APART_S:
                 self._sent_at = now
@@ -261,17 +270,16 @@ class ServerLink:
             if self._closed:
                 wire.close()
                 return False
-            gathered, self._out = self._out, bytearray()
+            again = self._came.is_set()
             try:
-                # What asks for a subscription may have gathered, too: asking twice is asking once.
-                wire.say(b"".join((*self._asked.values(), bytes(gathered))))
+                wire.say(b"".join(self._asked.values()))
             except OSError as error:
-                self._out = gathered
                 self._lost(wire, error)
                 return False
             self._wire = wire
-            again = self._came.is_set()
+            self._holding, self._hold_until = again, time.monotonic() + HOLD_S
             self._came.set()
+            self._bell.ring()  # Something may have gathered.
         if again:
             self._sparing.say(20, "again", "the bus at %s is connected again", self.where)
             self._resumed()
@@ -279,12 +287,14 @@ class ServerLink:
 
     def _serve(self, wire: Wire) -> None:
         while True:
-            wire.wait(_LOOK_S)
+            wire.wait(HOLD_S / 3 if self._holding else _LOOK_S)
             batch = wire.read()
             if batch:
                 self._pass_on(batch)
             with self.lock:
-                if self._out:
+                if self._holding and (self._closed or time.monotonic() > self._hold_until):
+                    self._holding = False
+                if self._out and not self._holding:
                     self._send_gathered(wire)
                 if not self.crowded:
                     self._room.notify_all()
@@ -325,11 +335,13 @@ def _refusal(error: OSError, where: str) -> CoopyError | None:
     """What a server that does not want us has said; None if it may be another time."""
     said: Any = getattr(error, "verify_message", "") or str(error)
     lowered = said.lower()
-    if "authorization" in lowered or ("authentication" in lowered and "timeout" not in lowered):
+    if type(error) is ConnectionError and (
+        "authorization" in lowered or ("authentication" in lowered and "timeout" not in lowered)
+    ):
         return AuthenticationFailed(
             f"{where} refused the password. Nothing was opened. Give the password= that the other side was opened with."
         )
-    if getattr(error, "verify_code", 0) or "certificate" in lowered:
+    if isinstance(error, ssl.SSLError) and "certificate" in lowered:
         return AuthenticationFailed(
             f"{where} shows no certificate that this password makes, or that tls= knows ({said}). Nothing was opened, and the password was not "
             f"sent. Give the password= and the tls= that the other side was opened with."
