@@ -122,9 +122,13 @@ class Segment:
         if self.file.path != path:
             self.discard()
 
-    def blocks(self) -> Iterator[Block]:
-        """The frames, block by block. Raises `NotWhole` at the first that is not, after those before it."""
-        start, following, behind = HEADER.size, self.first, HEADER.size
+    def blocks(self, start: int = HEADER.size, following: int | None = None) -> Iterator[Block]:
+        """The frames, block by block. Raises `NotWhole` at the first that is not, after those before it.
+
+        By default all; or from a block on, of which it is known that it begins at ``start``, and with the action ``following``.
+        """
+        behind = start
+        following = self.first if following is None else following
         final: Block | None = None
         while start < self.file.size:
             end = start // BLOCK * BLOCK + BLOCK

@@ -107,7 +107,7 @@ def follow(reading: Reading, since: Point | None = None) -> Iterator[Action | No
             if newest is not None and is_new and ended in (action.RAISED, action.WITHDRAWN):
                 newest.outcome = ended
                 yield newest
-            for each in history.actions(cast(Log, _Pages(pages)), reading.codec, after):
+            for each in history.actions(cast(Log, Pages(pages)), reading.codec, after):
                 after = each.index
                 if _is_reached(each, since):
                     newest = each
@@ -267,7 +267,7 @@ class Tail:
         return b""
 
 
-class _Pages:
+class Pages:
     """Pages as a log that can be read from, which is all that `history.actions` does with one."""
 
     def __init__(self, pages: list[tuple[int, bytes]]) -> None:

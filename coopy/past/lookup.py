@@ -1,0 +1,155 @@
+"""Recorded actions found by their indexes, while whoever has the directory open goes on writing it.
+
+`coopy.past.history` reads a log from an action on, for which its newest segment is looked through from its beginning: so a read of one
+action costs as much as one of all. Here it is remembered where blocks begin, in a table of two numbers for each, so that an action is found by halves, and one that
+was just written by reading on from the last block that is known. Neither writes anything, nor knows what is durable: the caller must
+ask only for actions that are, and it is told so by the state (what a state says has been recorded).
+
+A block that is known to begin at an offset begins there for ever: it holds an action that somebody was told of, which no cut of a torn
+end takes away.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import cast
+
+from coopy.disk import directory, manifest
+from coopy.disk.fs import Calls
+from coopy.disk.segment import HEADER, Block, NotWhole, Segment
+from coopy.errors import DamagedJournal, MissingActions, UsageError
+from coopy.ground import action, paths
+from coopy.ground.storage import Log
+from coopy.past import history
+from coopy.past.history import Action
+from coopy.past.trail import Pages
+from coopy.values.codec import Codec
+
+FILES_MAX = 8
+"""So many segments are kept open: readers at a few places of a long journal open none again and again."""
+BLOCKS_MAX = 32
+"""So many blocks are kept decoded: about a megabyte each way for readers at a few places."""
+
+
+class _Part:
+    """Of one segment: where those of its blocks begin that were passed."""
+
+    def __init__(self, first: int) -> None:
+        self.firsts = array("Q", [first])
+        self.offsets = array("Q", [HEADER.size])
+
+    def key(self, index: int) -> tuple[int, int]:
+        """Returns the first action, and the offset, of the last block that is known and begins with an action or one before it."""
+        place = bisect_right(self.firsts, index) - 1
+        return self.firsts[place], self.offsets[place]
+
+    def block(self, segment: Segment, index: int) -> Block | None:
+        """Returns the block that holds an action; None if it is not in this segment."""
+        first, offset = self.key(index)
+        segment.file.look()
+        try:
+            for block in segment.blocks(offset, first):
+                if block.first > self.firsts[-1]:
+                    self.firsts.append(block.first)
+                    self.offsets.append(block.offset)
+                if block.last >= index:
+                    return block
+        except NotWhole:
+            pass  # Here it ends, or goes on in another segment. If the action should be here, the caller says so.
+        return None
+
+
+class Lookup:
+    """Finds recorded actions of a directory by their indexes. May be used by several threads. Raises a `StorageError`, `UsageError`."""
+
+    def __init__(self, basedir: str) -> None:
+        self._basedir = basedir
+        self._calls = Calls()
+        with paths.reads(basedir):
+            found = manifest.read(self._calls, basedir)
+        if found is None:
+            raise UsageError(f"{basedir}: there is no coopy.json, so no journal to read. Nothing was changed.")
+        self._system = found.system
+        self.system: str = found.system.hex()
+        """Id of the system, which no other system has."""
+        self._codec = Codec(object)
+        self._lock = threading.Lock()
+        self._firsts: list[int] = []
+        self._parts: dict[int, _Part] = {}
+        self._segments: OrderedDict[int, Segment] = OrderedDict()
+        self._blocks: OrderedDict[tuple[int, int], list[Action]] = OrderedDict()
+
+    def actions(self, first: int, last: int) -> Iterator[Action]:
+        """Yields the actions from ``first`` to ``last``, both included, which must be durable.
+
+        Raises `MissingActions` if they were pruned, `DamagedJournal` if they do not stand where they should.
+        """
+        while first <= last:
+            found = self._block(first, last)
+            begins = found[0].index
+            yield from found[first - begins : last + 1 - begins]
+            first = found[-1].index + 1
+
+    def action(self, index: int) -> Action:
+        """Returns one action. Raises what `actions` raises."""
+        return next(self.actions(index, index))
+
+    def close(self) -> None:
+        """Closes the files."""
+        with self._lock:
+            for segment in self._segments.values():
+                segment.close()
+            self._segments.clear()
+
+    def _block(self, index: int, last: int) -> list[Action]:
+        """Returns the decoded actions of the block with an action; at least up to ``last``, if that is in it, too."""
+        with self._lock, paths.reads(self._basedir):
+            part, segment = self._part(index)
+            first, _ = key = part.key(index)
+            kept = self._blocks.get(key)
+            # The last block that is known of a segment may have grown.
+            if kept is not None and kept[-1].index >= (last if first == part.firsts[-1] else index):
+                self._blocks.move_to_end(key)
+                return kept
+            block = part.block(segment, index)
+            if block is None:
+                self._firsts = []  # Another segment may have begun.
+                part, segment = self._part(index)
+                block = part.block(segment, index)
+            if block is None:
+                raise DamagedJournal(segment.file.path, part.offsets[-1], index, "it was recorded, and is not there")
+            pages = cast(Log, Pages([(block.first, block.frames)]))
+            found = self._blocks[block.first, block.offset] = list(history.actions(pages, self._codec, block.first - 1))
+            while len(self._blocks) > BLOCKS_MAX:
+                self._blocks.popitem(last=False)
+            return found
+
+    def _part(self, index: int) -> tuple[_Part, Segment]:
+        """Returns the segment that an action is in, as far as is known which there are."""
+        if not self._firsts:
+            self._firsts = directory.segments(os.listdir(self._basedir))
+        place = bisect_right(self._firsts, index) - 1
+        if place < 0:
+            raise MissingActions(self._basedir, index, self._firsts[0] - 1 if self._firsts else None, "They were pruned.")
+        first = self._firsts[place]
+        segment = self._segments.get(first)
+        if segment is None:
+            path = directory.segment_path(self._basedir, first)
+            if not paths.exists(path):
+                self._firsts = []
+                raise MissingActions(path, index, None, "They were pruned meanwhile.")
+            segment = self._segments[first] = Segment.open(self._calls, path, self._system, first, write=False)
+            while len(self._segments) > FILES_MAX:
+                self._segments.popitem(last=False)[1].close()
+        self._segments.move_to_end(first)
+        return self._parts.setdefault(first, _Part(first)), segment
+
+
+def instant_of(found: Action) -> int:
+    """Returns when an action happened, in nanoseconds since 1970-01-01 UTC."""
+    return action.instant_of(found.header)
