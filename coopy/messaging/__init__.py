@@ -7,6 +7,10 @@ several, and what is true of systems is true of them.
 from __future__ import annotations
 
 from coopy.messaging.bus import Bus, Message, Missed, Service, Subscription
+from coopy.messaging.events import EventSource
+from coopy.messaging.events_aio import AsyncEventSource
+from coopy.messaging.events_kinds import ANY, AlreadyAppended, AppendConflict, Appended, CouldNotFindOffset, Event, ForeignPosition, LogSizeExceeded, NONE, NewEvent, NotAppended, OffsetMissingInIndex, OffsetTooOld, Position, Removed, Retained
+from coopy.messaging.events_projection import Projection
 from coopy.messaging.task_errors import DeadlinePassed, NoSuchTask, Retry, TaskCancelled, TaskCrashed, TaskError
 from coopy.messaging.task_policy import Backoff
 from coopy.messaging.task_run import TaskRun, current_task
@@ -15,12 +19,31 @@ from coopy.messaging.task_worker import TaskWorker
 from coopy.messaging.tasks import Task, TaskHandle, TaskQueue
 
 __all__ = [
+    "ANY",
+    "AlreadyAppended",
+    "AppendConflict",
+    "Appended",
+    "AsyncEventSource",
     "Backoff",
     "Bus",
+    "CouldNotFindOffset",
     "DeadlinePassed",
+    "Event",
+    "EventSource",
+    "ForeignPosition",
+    "LogSizeExceeded",
     "Message",
     "Missed",
+    "NONE",
+    "NewEvent",
     "NoSuchTask",
+    "NotAppended",
+    "OffsetMissingInIndex",
+    "OffsetTooOld",
+    "Position",
+    "Projection",
+    "Removed",
+    "Retained",
     "Retry",
     "Service",
     "Subscription",

@@ -82,6 +82,7 @@ class Lookup:
         self._firsts: list[int] = []
         self._parts: dict[int, _Part] = {}
         self._segments: OrderedDict[int, Segment] = OrderedDict()
+        self._newest: list[Action] = []
         self._blocks: OrderedDict[tuple[int, int], list[Action]] = OrderedDict()
 
     def actions(self, first: int, last: int) -> Iterator[Action]:
@@ -97,6 +98,10 @@ class Lookup:
 
     def action(self, index: int) -> Action:
         """Returns one action. Raises what `actions` raises."""
+        # Whoever reads on is mostly in the block of the last time; a list that is there never changes.
+        found = self._newest
+        if found and found[0].index <= index <= found[-1].index:
+            return found[index - found[0].index]
         return next(self.actions(index, index))
 
     def close(self) -> None:
@@ -108,6 +113,10 @@ class Lookup:
 
     def _block(self, index: int, last: int) -> list[Action]:
         """Returns the decoded actions of the block with an action; at least up to ``last``, if that is in it, too."""
+        self._newest = found = self._found(index, last)
+        return found
+
+    def _found(self, index: int, last: int) -> list[Action]:
         with self._lock, paths.reads(self._basedir):
             part, segment = self._part(index)
             first, _ = key = part.key(index)

@@ -1,0 +1,150 @@
+"""From offsets to events: what the state says of where they lie, and the journal of what they say."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import coopy
+from coopy import SystemClosed
+from coopy.messaging.events_kinds import Event, Run
+from coopy.messaging.events_payload import PICKLED, RAW, TOMBSTONE, Kind, Upcasts
+from coopy.past.lookup import Lookup, instant_of
+
+Choose = Callable[[str, Kind], bool]
+"""Given stream and kind of an event; returns whether it is of interest, so that nothing else need be decoded."""
+CHUNK = 1024
+"""So many events are looked for at once: it takes the lock of the system for about a millisecond at most."""
+
+
+class Reader:
+    """Reads events of one directory, in one process. May be used by several threads."""
+
+    def __init__(self, basedir: str, upcasts: Upcasts) -> None:
+        self.lookup = Lookup(basedir)
+        self._upcasts = upcasts
+        self._moved: tuple[int, dict[int, tuple[Any, ...]]] = (0, {})
+        """The events that one action has recorded again, by offset."""
+
+    def events(self, runs: Iterable[Run], following: int | None = None, choose: Choose | None = None) -> Iterator[Event]:
+        """Yields the events of runs. With ``following``, the offset that the first may have, each says how many are missing before it.
+
+        Raises a `StorageError`, `DecodingError`.
+        """
+        for run in runs:
+            gap = 0 if following is None else max(run.offset - following, 0)
+            for event in self._of_run(run, choose):
+                event.gap, gap = gap, 0
+                yield event
+            following = None if following is None else run.offset + run.number
+
+    def _of_run(self, run: Run, choose: Choose | None) -> Iterator[Event]:
+        if run.slot < 0:
+            stream, kind, blob, time, version = self._moved_one(run)
+            if choose is None or choose(stream, kind):
+                event = self._event(run.offset, time, blob, stream, kind, version)
+                if event is not None:
+                    yield event
+            return
+        found = self.lookup.action(run.action)
+        stream, kinds, blobs, *rest = found.args
+        times = rest[3] if len(rest) > 3 else None
+        time, is_one_kind = instant_of(found), len(kinds) == 1
+        for number in range(run.number):
+            slot = run.slot + number
+            kind = kinds[0] if is_one_kind else kinds[slot]
+            if choose is not None and not choose(stream, kind):
+                continue
+            at = time if times is None else times[slot]
+            event = self._event(run.offset + number, at, blobs[slot], stream, kind, run.version + number)
+            if event is not None:
+                yield event
+
+    def raw(self, runs: Iterable[Run]) -> Iterator[tuple[int, str, Kind, bytes, int, int]]:
+        """Yields events as they are stored: offset, stream, kind, data, timestamp, version."""
+        for run in runs:
+            if run.slot < 0:
+                stream, kind, blob, time, version = self._moved_one(run)
+                yield run.offset, stream, kind, blob, time, version
+                continue
+            found = self.lookup.action(run.action)
+            stream, kinds, blobs, *rest = found.args
+            times = rest[3] if len(rest) > 3 else None
+            for number in range(run.number):
+                slot = run.slot + number
+                at = instant_of(found) if times is None else times[slot]
+                yield run.offset + number, stream, kinds[slot % len(kinds)], blobs[slot], at, run.version + number
+
+    def _moved_one(self, run: Run) -> tuple[Any, ...]:
+        action, found = self._moved
+        if action != run.action:
+            found = {offset: rest for offset, *rest in self.lookup.action(run.action).args[0]}
+            self._moved = run.action, found
+        return found[run.offset]
+
+    def _event(self, offset: int, time: int, blob: bytes, stream: str, kind: Kind, version: int) -> Event | None:
+        """Returns an event as it is today; None if it is none any more."""
+        name, of_type, key, meta, coding = kind
+        data: Any = blob
+        if coding != RAW:
+            data = self._upcasts.load(blob) if coding == PICKLED else None
+        if coding != TOMBSTONE:
+            today = self._upcasts.today(name, of_type, data)
+            if today is None:
+                return None
+            name, data = today
+        said = None if meta is None else self._upcasts.load(meta)
+        return Event(offset, time, len(blob), data, stream, name, version, key, said)
+
+    def close(self) -> None:
+        self.lookup.close()
+
+
+class News:
+    """Wakes those in this process who wait for what comes next."""
+
+    def __init__(self, log: Any) -> None:
+        self.count = 0
+        """Rises when there may be something new."""
+        self.ended = False
+        self.pid = os.getpid()
+        self._moved = threading.Condition()
+        self._wakers: list[Callable[[], object]] = []
+        self._subscription = coopy.control(log).subscribe(self._told, ended=self._end)
+
+    def _told(self, first: int, last: int) -> None:
+        self.ring()
+
+    def _end(self) -> None:
+        self.ended = True
+        self.ring()
+
+    def ring(self) -> None:
+        """Has everybody look again."""
+        with self._moved:
+            self.count += 1
+            self._moved.notify_all()
+            wakers = list(self._wakers)
+        for each in wakers:
+            each()
+
+    def wait(self, count: int, timeout: float | None) -> bool:
+        """Waits until there is something after ``count``. Returns False if that was not in so many seconds. Raises `SystemClosed`."""
+        with self._moved:
+            found = self._moved.wait_for(lambda: self.count != count or self.ended, timeout)
+        if self.ended:
+            raise SystemClosed("the event source is closed. Open it again to use it.")
+        return found
+
+    def on_news(self, waker: Callable[[], object], on: bool) -> None:
+        """Has a function be called, in another thread, whenever there is something new; or not any more."""
+        with self._moved:
+            if on:
+                self._wakers.append(waker)
+            else:
+                self._wakers.remove(waker)
+
+    def close(self) -> None:
+        self._subscription.close()
