@@ -19,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import cast
 
-from coopy.disk import directory, manifest
+from coopy.disk import directory, frame, manifest
 from coopy.disk.fs import Calls
 from coopy.disk.segment import HEADER, Block, NotWhole, Segment
 from coopy.errors import DamagedJournal, MissingActions, UsageError
@@ -54,14 +54,22 @@ class _Part:
         segment.file.look()
         try:
             for block in segment.blocks(offset, first):
-                if block.first > self.firsts[-1]:
-                    self.firsts.append(block.first)
+                begins = _begins(block)
+                if begins > self.firsts[-1]:
+                    self.firsts.append(begins)
                     self.offsets.append(block.offset)
                 if block.last >= index:
                     return block
         except NotWhole:
             pass  # Here it ends, or goes on in another segment. If the action should be here, the caller says so.
         return None
+
+
+def _begins(block: Block) -> int:
+    """Returns the first action that is in a block: not the one whose amendment may begin it, which is in the block before."""
+    head = frame.head(block.frames, 0)
+    assert head is not None, "a block begins with a whole frame"
+    return block.first + head.is_amendment
 
 
 class Lookup:
@@ -132,8 +140,10 @@ class Lookup:
                 block = part.block(segment, index)
             if block is None:
                 raise DamagedJournal(segment.file.path, part.offsets[-1], index, "it was recorded, and is not there")
-            pages = cast(Log, Pages([(block.first, block.frames)]))
-            found = self._blocks[block.first, block.offset] = list(history.actions(pages, self._codec, block.first - 1))
+            begins = _begins(block)
+            pages = cast(Log, Pages([(begins, block.frames)]))
+            found = self._blocks[begins, block.offset] = list(history.actions(pages, self._codec, begins - 1))
+            assert found[0].index <= index <= found[-1].index, "it was looked for by what its frames say"
             while len(self._blocks) > BLOCKS_MAX:
                 self._blocks.popitem(last=False)
             return found

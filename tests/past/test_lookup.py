@@ -66,6 +66,22 @@ def test_what_is_recorded_later_is_found_too(tmp_path: Path) -> None:
     notes.close()
 
 
+@pytest.mark.parametrize("size", [10, 20_000, 32_000, 32_700, 70_000])
+def test_actions_of_several_lives_are_found(tmp_path: Path, size: int) -> None:
+    count = 0
+    for life in range(6):  # Each ends with an amendment, which may begin a block of its own.
+        notes = noted(tmp_path, range(count + 1, count + 4), lambda number: size if number % 3 == 0 else number)
+        count += 3
+        found = Lookup(str(tmp_path))
+        for index in [*range(1, count + 1), *range(count, 0, -1)]:
+            assert of([found.action(index)]) == [(index, index, index if index % 3 else size)]
+        assert of(found.actions(1, count)) == [(each, each, each if each % 3 else size) for each in range(1, count + 1)]
+        found.close()
+        notes.close()
+        if life == 3:
+            noted(tmp_path, range(0)).close()
+
+
 def test_an_action_costs_a_block_to_read_and_not_the_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notes = noted(tmp_path, range(1, 3001))
     found = Lookup(str(tmp_path))
