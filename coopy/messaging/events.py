@@ -221,7 +221,7 @@ class EventSource(Opened):
         while first <= at <= last:
             runs, at = log.runs_of(stream, at, CHUNK, backwards)
             found = self.of_runs(runs)
-            for event in reversed(list(found)) if backwards else found:
+            for event in reversed(found) if backwards else found:
                 if event.version > last:
                     return  # Appended since.
                 yield event

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from coopy import LockLost, NotHeld, SystemClosed, UsageError
 from coopy.messaging.events_kinds import Event, OffsetTooOld, Position
-from coopy.messaging.events_opened import Opened
+from coopy.messaging.events_opened import Opened, end_of
 from coopy.messaging.events_reading import CHUNK, Choose
 from coopy.sync import Lock
 
@@ -83,6 +83,9 @@ class Following:
         """Offset of the last event that was given."""
         self._position = 0
         self._jumped = 0
+        """How many events are missing before the next one that is given."""
+        self._seen = 0
+        """Offset after the last event that was looked at, and was there."""
         self._closed = False
         self._filling = threading.Lock()
 
@@ -107,7 +110,7 @@ class Following:
             self._lease = self._lock
         if self._next is None:
             begins = self._source.span()[0] if self._from is None else self._from
-            self._position = self._next = self._log.register(self.name, begins)
+            self._position = self._next = self._seen = self._log.register(self.name, begins)
         return True
 
     def next(self, timeout: float | None = None) -> Event | None:
@@ -152,11 +155,7 @@ class Following:
             found = self._log.state_of(self.name)
             if found is None:
                 raise UsageError(f"the consumer {self.name!r} was forgotten while it was followed. Follow anew.")
-            position, _, again = found
-            if again.keys() - self._again:
-                self._take_again(again)
-            elif position > self._next and self._given < 0:
-                self._next = position
+            self._take_again(found[2])
             while not self._events and self._read_on():
                 pass
             return bool(self._events)
@@ -165,9 +164,12 @@ class Following:
         """Takes parked events that are to be tried once more: before those that come."""
         for offset in sorted(again.keys() - self._again):
             self._again.add(offset)
-            for event in self._source.of_runs(self._log.runs(offset, offset + 1)):
+            found = self._source.of_runs(self._log.runs(offset, offset + 1))
+            for event in found:
                 event.attempt = again[offset] + 1
                 self._events.append(event)
+            if not found:  # It was removed since.
+                self._log.ack(self.name, self._token(), offset, True)
 
     def _read_on(self) -> bool:
         """Looks at the next events. Returns whether there may be more after them."""
@@ -183,14 +185,17 @@ class Following:
         if begin >= end:
             return False
         upto = min(begin + CHUNK, end)
+        runs = self._log.runs(begin, upto)
         try:
-            for event in self._source.of_runs(self._log.runs(begin, upto), begin, self._choose):
-                if self._jumped:
-                    event.gap, self._jumped = event.gap + self._jumped, 0
-                if self._filter is None or self._filter(event):
-                    self._events.append(event)
+            events = self._source.of_runs(runs, max(self._seen, first), self._choose)
         except OffsetTooOld:
             return True  # Retention has come in between: the next look says what is to be done.
+        for event in events:
+            self._jumped += event.gap
+            if self._filter is None or self._filter(event):
+                event.gap, self._jumped = self._jumped, 0
+                self._events.append(event)
+        self._seen = end_of(runs, self._seen)
         self._next = upto
         if not self._events and self._given < self._position and upto - self._position > SKIPPED_MAX:
             self._position = self._log.ack(self.name, self._token(), upto - 1, False)

@@ -31,8 +31,8 @@ _MOVED_MAX = 1000
 """So many events are recorded once more by one action."""
 _SNAPSHOT = re.compile(r"snapshot_([0-9]+)\.dat\Z")
 _NS = 1_000_000_000  # Nanoseconds in a second.
-_SLACK_S = 1.0
-"""An action that lies right at the moment from which on all is kept is kept."""
+SLACK_S = 60.0
+"""So much more of the journal is kept by its age than is needed: longer than a thread is held up between two steps."""
 
 
 class Stored(Protocol):
@@ -95,7 +95,7 @@ class Keeper:
             newest: dict[tuple[str, str], int] = {}
             old: list[int] = []
             horizon = time.time_ns() - int(tombstones_for * _NS)
-            for offset, name, kind, _, at, _ in self._raw(first, end):
+            for offset, name, kind, _, at in self._raw(first, end):
                 if kind[2] is None or (stream is not None and name != stream):
                     continue
                 key = (name, kind[2])
@@ -115,7 +115,7 @@ class Keeper:
 
     def _move(self, first: int, end: int) -> None:
         """Records what is left once more."""
-        left = ((offset, *rest) for offset, *rest in self._raw(first, end))
+        left = self._raw(first, end)
         while some := tuple(islice(left, _MOVED_MAX)):
             self._log.move(some)
 
@@ -135,8 +135,8 @@ class Keeper:
         keep = max(len(snapshots) - len(older) + 1, 2)
         keep_for = 0.0
         if needs is not None:
-            # Counted twice: somebody else may take a snapshot just now.
-            keep_for = max((time.time_ns() - self._source.instant(needs)) / _NS, 0) + _SLACK_S
+            # Said twice, and a snapshot stays if either says so: somebody else may take one just now, and clocks are put back.
+            keep_for = max((time.time_ns() - self._source.instant(needs)) / _NS, 0) + SLACK_S
         if older:
             controls.prune(keep=keep, keep_for=keep_for)
 

@@ -228,8 +228,6 @@ class Run(NamedTuple):
     """Index of the action that has recorded them."""
     slot: int
     """Which of the events of that action is the first; -1 if it says the offsets itself."""
-    version: int
-    """That of the first in its stream."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import coopy
 from coopy import UsageError, abort_exception, action_index, readonly
-from coopy.messaging.events_index import Appends, Ranges, Stream
+from coopy.messaging.events_index import Appends, Marks, Ranges, Stream
 from coopy.messaging.events_kinds import ANY, Retained, Retention, Run
 from coopy.sync import Locks
 
@@ -18,8 +18,8 @@ APPENDED, ALREADY, CONFLICT_VERSION, CONFLICT_ID = range(4)
 """What `EventLog.append` answers first; then the first offset, the last one and the version of the stream."""
 Kind = tuple[str, int, "str | None", "bytes | None", int]
 """Of an event: type, version of the type, key, encoded meta, and how the data are encoded."""
-Moved = tuple[int, str, Kind, bytes, int, int]
-"""An event that was recorded again: offset, stream, kind, data, timestamp, version in its stream."""
+Moved = tuple[int, str, Kind, bytes, int]
+"""An event that was recorded again: offset, stream, kind, data, timestamp."""
 PARKED_MAX = 10_000
 """A consumer has at most so many parked events: more of them are a failure of its own, which it is told of."""
 
@@ -52,6 +52,7 @@ class EventLog:
         self.end = 0
         """Offset that the next event gets."""
         self.appends = Appends()
+        self.marks = Marks()
         self.streams: dict[str, Stream] = {}
         self.ids: dict[str, tuple[int, int, int, bytes]] = {}
         """Of each append with an id: its first offset, its last, the version of its stream, and a digest of what was appended."""
@@ -99,7 +100,8 @@ class EventLog:
         count = len(blobs)
         found.forget(self.first)
         found.add(first, count)
-        self.appends.add(first, action_index(), version + 1, sum(map(len, blobs)), coopy.clock.time())
+        self.appends.add(first, action_index(), count)
+        self.marks.add(first, sum(map(len, blobs)), coopy.clock.time())
         self.end = first + count
         if id is not None:
             self.ids[id] = (first, self.end - 1, version + count, digest)
@@ -146,34 +148,34 @@ class EventLog:
         return self._runs(begin, end)
 
     def _runs(self, begin: int, end: int) -> list[Run]:
-        appends, found = self.appends, []
+        place, moved = self.appends.place, self.moved
+        found = []
         for first, last in self.removed.gaps(max(begin, self.first), min(end, self.end)):
-            place = appends.place(first)
             while first < last:
-                upto = min(appends.begin(place + 1, self.end), last)
-                slot = first - appends.firsts[place]
-                run = Run(first, upto - first, appends.actions[place], slot, appends.versions[place] + slot)
-                found += self._but_moved(run) if self.moved else [run]
-                first, place = upto, place + 1
+                action, slot, following = place(first)
+                number = min(following, last - first)
+                if moved:
+                    found += self._but_moved(first, number, action, slot)
+                else:
+                    found.append(Run(first, number, action, slot))
+                first += number
         return found
 
-    def _but_moved(self, run: Run) -> list[Run]:
+    def _but_moved(self, first: int, number: int, action: int, slot: int) -> list[Run]:
         """Returns a run, in pieces where an event of it was recorded again."""
         found, begin = [], 0
-        for number in range(run.number):
-            action = self.moved.get(run.offset + number)
-            if action is not None:
-                found += [
-                    run._replace(
-                        offset=run.offset + begin, number=number - begin, slot=run.slot + begin, version=run.version + begin
-                    )
-                ]
-                found += [Run(run.offset + number, 1, action, -1, run.version + number)]
-                begin = number + 1
-        rest = run._replace(
-            offset=run.offset + begin, number=run.number - begin, slot=run.slot + begin, version=run.version + begin
-        )
-        return [each for each in (*found, rest) if each.number]
+        for at in range(number):
+            again = self.moved.get(first + at)
+            if again is not None:
+                found += [Run(first + begin, at - begin, action, slot + begin), Run(first + at, 1, again, -1)]
+                begin = at + 1
+        found.append(Run(first + begin, number - begin, action, slot + begin))
+        return [each for each in found if each.number]
+
+    @readonly
+    def versions(self, of: tuple[tuple[str, int], ...]) -> list[int]:
+        """Returns the versions of events, of which streams and offsets are given."""
+        return [self.streams[stream].version_of(offset) for stream, offset in of]
 
     @readonly
     def runs_of(self, stream: str, begin: int, count: int, backwards: bool) -> tuple[list[Run], int]:
@@ -227,6 +229,7 @@ class EventLog:
             for id in gone:
                 del self.ids[id]
             self.appends.forget(first)
+            self.marks.forget(first)
             self.removed.forget(first)
             for offset in [each for each in self.moved if each < first]:
                 del self.moved[offset]
@@ -246,9 +249,9 @@ class EventLog:
         if limits.count is not None:
             found = max(found, self.end - limits.count)
         if limits.size is not None:
-            found = max(found, self.appends.of_size(limits.size, self.end))
+            found = max(found, self.marks.of_size(limits.size, self.end))
         if limits.age is not None:
-            found = max(found, self.appends.since(coopy.clock.time() - limits.age, self.end))
+            found = max(found, self.marks.since(coopy.clock.time() - limits.age, self.end))
         return found
 
     def remove(self, ranges: tuple[tuple[int, int], ...]) -> int:
@@ -277,7 +280,7 @@ class EventLog:
         while offset < self.end and offset in self.moved:
             offset = self.removed.after(offset + 1)
         if offset < self.end:
-            found.append(self.appends.actions[self.appends.place(offset)])
+            found.append(self.appends.place(offset)[0])
         return min(found, default=None)
 
     @readonly
@@ -285,7 +288,7 @@ class EventLog:
         """Returns figures: how many events are there, bytes of data about, streams, ids, and how much was removed and moved."""
         return {
             "events": self.end - self.first - self.removed.count(),
-            "bytes": self.appends.bytes_since(self.first) if self.first < self.end else 0,
+            "bytes": self.marks.bytes_since(self.first) if self.first < self.end else 0,
             "first": self.first,
             "end": self.end,
             "streams": len(self.streams),

@@ -15,10 +15,10 @@ import coopy
 from coopy import MissingActions, SystemClosed, UsageError, init_system
 from coopy.messaging.events_files import OriginalLog, originals
 from coopy.messaging.events_keeping import Keeper
-from coopy.messaging.events_kinds import ANY, CouldNotFindOffset, Event, ForeignPosition, OffsetTooOld, Position
+from coopy.messaging.events_kinds import ANY, CouldNotFindOffset, Event, ForeignPosition, OffsetTooOld, Position, Run
 from coopy.messaging.events_log import EventLog
 from coopy.messaging.events_payload import RAW, Upcasts
-from coopy.messaging.events_reading import CHUNK, News, Reader
+from coopy.messaging.events_reading import CHUNK, Choose, News, Reader
 from coopy.past.lookup import instant_of
 
 SEGMENT_BYTES = 16 << 20
@@ -85,7 +85,7 @@ class Opened:
         if self._reader is None:
             self._opened()
             with self._lock:
-                self._reader = self._reader or Reader(self._path, self._upcasts)
+                self._reader = self._reader or Reader(self._path, self._log, self._upcasts)
         return self._reader
 
     def news(self) -> News:
@@ -131,27 +131,22 @@ class Opened:
         if self._original is not None:
             yield from self._original.read(begin, end)
             return
-        log, reader = self._opened(), self._here()
+        log = self._opened()
         begin = max(begin, log.span()[0])
         following = begin
         while begin < end:
             upto = min(begin + CHUNK, end)
-            for event in self.of_runs(log.runs(begin, upto), following):
-                following = event.offset + 1
-                yield event
-            begin = upto
-        assert reader is not None, "it was made before"
+            runs = log.runs(begin, upto)
+            yield from self.of_runs(runs, following)
+            following, begin = end_of(runs, following), upto
 
-    def of_runs(self, runs: Any, following: int | None = None, choose: Any = None) -> Iterator[Event]:
-        """Yields the events of runs. Raises `OffsetTooOld` if they were removed, and their files deleted, since the state was asked."""
-        begin = 0
+    def of_runs(self, runs: list[Run], following: int | None = None, choose: Choose | None = None) -> list[Event]:
+        """Returns the events of runs. Raises `OffsetTooOld` if they were removed, and their files deleted, since the state was asked."""
         try:
-            for event in self._here().events(runs, following, choose):
-                begin = event.offset
-                yield event
+            return self._here().events(runs, following, choose)
         except MissingActions:
             first, _ = self.span()
-            if not runs or first <= max(begin, runs[0].offset):
+            if first <= runs[0].offset:
                 raise
             raise OffsetTooOld("", runs[0].offset, first) from None
 
@@ -223,6 +218,11 @@ class Opened:
             news.ring()
         if reader is not None:
             reader.close()
+
+
+def end_of(runs: list[Run], following: int) -> int:
+    """Returns the offset after the last event of runs; ``following`` if there is none."""
+    return runs[-1].offset + runs[-1].number if runs else following
 
 
 def _copy(log: Any, events: Iterable[Event]) -> None:
