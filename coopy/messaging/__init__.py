@@ -11,6 +11,11 @@ from coopy.messaging.events import EventSource
 from coopy.messaging.events_aio import AsyncEventSource
 from coopy.messaging.events_kinds import ANY, AlreadyAppended, AppendConflict, Appended, CouldNotFindOffset, Event, ForeignPosition, LogSizeExceeded, NONE, NewEvent, NotAppended, OffsetMissingInIndex, OffsetTooOld, Position, Removed, Retained
 from coopy.messaging.events_projection import Projection
+from coopy.messaging.store import KeyValueClient, KeyValueStore
+from coopy.messaging.store_draft import Draft
+from coopy.messaging.store_feed import Feed
+from coopy.messaging.store_original import Exception as Exception, ExceptionAction, Get, GetAction, GetException, GetExceptionAction, GetResult, GetResultAction, Set, SetAction, SetException, SetExceptionAction, SetResult, SetResultAction, Subscribe, SubscribeAction, Unsubscribe, UnsubscribeAction
+from coopy.messaging.store_state import ABSENT, Conflict, Keys, MissingKey, Outcome, Version
 from coopy.messaging.task_errors import DeadlinePassed, NoSuchTask, Retry, TaskCancelled, TaskCrashed, TaskError
 from coopy.messaging.task_policy import Backoff
 from coopy.messaging.task_run import TaskRun, current_task
@@ -19,6 +24,7 @@ from coopy.messaging.task_worker import TaskWorker
 from coopy.messaging.tasks import Task, TaskHandle, TaskQueue
 
 __all__ = [
+    "ABSENT",
     "ANY",
     "AlreadyAppended",
     "AppendConflict",
@@ -26,26 +32,49 @@ __all__ = [
     "AsyncEventSource",
     "Backoff",
     "Bus",
+    "Conflict",
     "CouldNotFindOffset",
     "DeadlinePassed",
+    "Draft",
     "Event",
     "EventSource",
+    "ExceptionAction",
+    "Feed",
     "ForeignPosition",
+    "Get",
+    "GetAction",
+    "GetException",
+    "GetExceptionAction",
+    "GetResult",
+    "GetResultAction",
+    "KeyValueClient",
+    "KeyValueStore",
+    "Keys",
     "LogSizeExceeded",
     "Message",
     "Missed",
+    "MissingKey",
     "NONE",
     "NewEvent",
     "NoSuchTask",
     "NotAppended",
     "OffsetMissingInIndex",
     "OffsetTooOld",
+    "Outcome",
     "Position",
     "Projection",
     "Removed",
     "Retained",
     "Retry",
     "Service",
+    "Set",
+    "SetAction",
+    "SetException",
+    "SetExceptionAction",
+    "SetResult",
+    "SetResultAction",
+    "Subscribe",
+    "SubscribeAction",
     "Subscription",
     "Task",
     "TaskCancelled",
@@ -56,5 +85,8 @@ __all__ = [
     "TaskRun",
     "TaskWorker",
     "Tasks",
+    "Unsubscribe",
+    "UnsubscribeAction",
+    "Version",
     "current_task",
 ]

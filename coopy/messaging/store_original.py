@@ -1,0 +1,49 @@
+"""PyDistributed's module of this name: the key-value store, and what it is asked and answers."""
+
+from __future__ import annotations
+
+from coopy.messaging.store import DEFAULT_PATH, KeyValueClient, KeyValueStore
+from coopy.messaging.store_actions import (
+    Exception,
+    ExceptionAction,
+    Get,
+    GetAction,
+    GetException,
+    GetExceptionAction,
+    GetResult,
+    GetResultAction,
+    Set,
+    SetAction,
+    SetException,
+    SetExceptionAction,
+    SetResult,
+    SetResultAction,
+    Subscribe,
+    SubscribeAction,
+    Unsubscribe,
+    UnsubscribeAction,
+)
+
+__all__ = [
+    "DEFAULT_PATH",
+    "Exception",
+    "ExceptionAction",
+    "Get",
+    "GetAction",
+    "GetException",
+    "GetExceptionAction",
+    "GetResult",
+    "GetResultAction",
+    "KeyValueClient",
+    "KeyValueStore",
+    "Set",
+    "SetAction",
+    "SetException",
+    "SetExceptionAction",
+    "SetResult",
+    "SetResultAction",
+    "Subscribe",
+    "SubscribeAction",
+    "Unsubscribe",
+    "UnsubscribeAction",
+]
