@@ -60,6 +60,7 @@ FILES = frozenset(
         "failing/test_slice.py",
         "fuzz/test_slice.py",
         "model/test_model.py",
+        "messaging/test_store_served.py",
         "moments/test_campaign.py",
         "moments/test_moments.py",
         "network/test_hostile.py",

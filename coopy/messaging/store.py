@@ -302,6 +302,11 @@ class KeyValueStore(_Operations):
     ) -> None:
         ports = port_of("publisher_port", publisher_port), port_of("subscriber_port", subscriber_port)
         path = os.path.abspath(db_file_path)
+        if keyvalue_host not in LOCAL and tls is None:
+            raise UsageError(
+                f"keyvalue_host={keyvalue_host!r} can be reached from other machines, and what is sent there can be read and changed on the way. "
+                f"Nothing was opened. Give tls= the folder with its certificate, as `coopy cluster init` makes it, or stay on localhost."
+            )
         self._subscriptions = {}
         self._parts: list[Any] = []
         """What is to be closed, the last one first."""
