@@ -9,6 +9,9 @@ from __future__ import annotations
 
 # -- the key-value store; `keyvalue` is the module that the original's README calls so
 from coopy.messaging import store_original as keyvalue
+
+# -- the queue
+from coopy.messaging.queues import QueueBroker, QueueClient, QueueWorker
 from coopy.messaging.store_original import Exception as Exception
 from coopy.messaging.store_original import (
     ExceptionAction,
@@ -52,5 +55,8 @@ __all__ = [
     "UnsubscribeAction",
     "KeyValueClient",
     "KeyValueStore",
+    "QueueBroker",
+    "QueueClient",
+    "QueueWorker",
     "keyvalue",
 ]

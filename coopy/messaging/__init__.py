@@ -11,6 +11,7 @@ from coopy.messaging.events import EventSource
 from coopy.messaging.events_aio import AsyncEventSource
 from coopy.messaging.events_kinds import ANY, AlreadyAppended, AppendConflict, Appended, CouldNotFindOffset, Event, ForeignPosition, LogSizeExceeded, NONE, NewEvent, NotAppended, OffsetMissingInIndex, OffsetTooOld, Position, Removed, Retained
 from coopy.messaging.events_projection import Projection
+from coopy.messaging.queues import QueueBroker, QueueClient, QueueWorker
 from coopy.messaging.store import KeyValueClient, KeyValueStore
 from coopy.messaging.store_draft import Draft
 from coopy.messaging.store_feed import Feed
@@ -63,6 +64,9 @@ __all__ = [
     "Outcome",
     "Position",
     "Projection",
+    "QueueBroker",
+    "QueueClient",
+    "QueueWorker",
     "Removed",
     "Retained",
     "Retry",

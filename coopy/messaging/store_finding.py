@@ -146,15 +146,15 @@ def is_served(directory: str, cls: type) -> bool:
     if system_here(directory, cls) is not None:
         return True
     try:
-        coopy.control(_opened(directory, cls, ANSWERS_S)).close()
+        coopy.control(_opened(directory, cls, ANSWERS_S, False)).close()
     except (CoopyError, OSError):
         return False
     return True
 
 
-def _opened(directory: str, cls: type[T], timeout_s: float) -> T:
+def _opened(directory: str, cls: type[T], timeout_s: float, copy: bool) -> T:
     # Whoever serves it has validated the class.
-    return init_system(cls, directory, shared=True, copy=False, create=False, timeout=timeout_s, validation="off")
+    return init_system(cls, directory, shared=True, copy=copy, create=False, timeout=timeout_s, validation="off")
 
 
 # -- the systems that this process has open because it uses what another one serves
@@ -174,8 +174,12 @@ _guard = threading.Lock()
 class Attached(Generic[T]):
     """The system of what is served at some ports of this machine, for one user of it in this process."""
 
-    def __init__(self, kind: str, cls: type[T], timeout_s: float, *ports: int) -> None:
-        """Waits until there is one. Raises `Unavailable` if there is none within ``timeout_s``."""
+    def __init__(self, kind: str, cls: type[T], timeout_s: float, *ports: int, copy: bool = False) -> None:
+        """Waits until there is one. Raises `Unavailable` if there is none within ``timeout_s``.
+
+        ``copy`` is the option of `coopy.init_system`; it must be the same for all of one kind.
+        """
+        self._copy = copy
         self._holds = ""
         self.system: T = self._found(kind, cls, timeout_s, ports)
 
@@ -205,7 +209,7 @@ class Attached(Generic[T]):
             here = system_here(directory, cls)
             if here is not None:
                 return here
-            system = _opened(directory, cls, timeout_s)
+            system = _opened(directory, cls, timeout_s, self._copy)
             _held[directory] = _Held(system, 1)
             self._holds = directory
             return system
