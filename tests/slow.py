@@ -36,6 +36,7 @@ FILES = frozenset(
         "cluster/test_watching.py",
         "cluster/test_withdrawal_on_servers.py",
         "compat/test_metaparticle.py",
+        "compat/test_pydistributed_examples.py",
         "compat/test_pysyncobj_admin.py",
         "compat/test_pysyncobj_batteries.py",
         "compat/test_pysyncobj_calls.py",
@@ -120,6 +121,28 @@ TESTS: dict[str, frozenset[str]] = {
         {
             "test_an_option_without_effect_is_told_of_once_and_why",
             "test_commandsWaitLeader_says_whether_a_command_waits_for_a_leader",
+        }
+    ),
+    "compat/test_pydistributed_rows.py": frozenset(
+        {
+            "test_row_KeyValueStore_keeps_what_was_set_when_its_process_is_killed",
+        }
+    ),
+    "messaging/test_queues.py": frozenset(
+        {
+            "test_a_message_of_a_worker_that_is_killed_goes_to_another",
+            "test_a_worker_and_a_client_wait_for_a_broker_that_is_not_there_yet",
+            "test_a_worker_goes_on_with_a_broker_that_comes_again",
+        }
+    ),
+    "messaging/test_store.py": frozenset(
+        {
+            "test_a_client_goes_on_with_the_store_that_comes_after_one_that_was_killed",
+            "test_a_client_in_another_process_finds_the_store_by_its_ports_alone",
+            "test_a_store_whose_directory_another_process_has_for_itself_is_refused",
+            "test_no_time_is_counted_where_no_key_has_an_end",
+            "test_two_clients_of_one_process_share_what_they_have_open",
+            "test_two_processes_may_serve_one_directory_and_two_directories_not_at_the_same_ports",
         }
     ),
     "batteries/test_values.py": frozenset(

@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import coopy
-from coopy import CoopyError, Unavailable, UsageError, init_system
+from coopy import CoopyError, SystemClosed, Unavailable, UsageError, init_system
 from coopy.batteries import until
 from coopy.messaging.queue_turns import TasksInTurn
 from coopy.messaging.store_finding import LOCAL, Announced, Attached, port_of
 from coopy.messaging.task_records import DEAD
+from coopy.messaging.task_worker import TaskWorker
 from coopy.messaging.tasks import TaskHandle, TaskQueue
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ FRONTEND_PORT, BACKEND_PORT = 5559, 5560
 LOOK_S = 1.0
 """Who waits for a broker or a worker looks so often whether it is to end."""
 TIMEOUT_S = 30.0
+"""As long as a call of a shared system waits."""
 
 
 class QueueBroker(threading.Thread):
@@ -134,6 +136,9 @@ class QueueWorker(threading.Thread):
         self._port = port_of("worker_port", worker_port)
         self._stopped = False
         self._wakes = threading.Event()
+        self._ending = threading.RLock()
+        self._calling = 0
+        """The thread in which the callback runs."""
 
     def run(self) -> None:
         """Works until `shutdown`."""
@@ -142,7 +147,8 @@ class QueueWorker(threading.Thread):
             if own is not None:
                 self._work(own)
                 return
-            with suppress(Unavailable):
+            # A broker that shuts down while this worker begins is waited for like one that is not there.
+            with suppress(Unavailable, SystemClosed):
                 attached = Attached(WORKERS, TasksInTurn, LOOK_S, self._port, copy=True)
                 try:
                     self._work(attached.system)
@@ -154,21 +160,32 @@ class QueueWorker(threading.Thread):
         queue.task(name=NAME)(self._call)
         self._wakes.clear()
         worker = queue.worker()
-        # Before the system is closed in this process, the worker gives back what it has.
-        coopy.control(system).before_closing(self._wakes.set)
-        coopy.control(system).before_closing(worker.stop)
-        with worker:
+        worker.start()
+        try:
+            # Before the system is closed in this process, the worker gives back what it has.
+            coopy.control(system).before_closing(lambda: self._end(worker))
             if not self._stopped:
                 self._wakes.wait()
+        finally:
+            self._end(worker)
+
+    def _end(self, worker: TaskWorker) -> None:
+        with self._ending:
+            worker.stop()
+        self._wakes.set()
 
     def _call(self, message: Any) -> Any:
-        return self.callback(message)
+        self._calling = threading.get_ident()
+        try:
+            return self.callback(message)
+        finally:
+            self._calling = 0
 
     def shutdown(self) -> None:
-        """Takes no more messages, and waits for the one that it has. Shutting down twice is fine."""
+        """Takes no more messages, and waits for the one that it has, unless its callback calls this. Shutting down twice is fine."""
         self._stopped = True
         self._wakes.set()
-        if self.is_alive() and threading.current_thread().name != self.name:
+        if self.is_alive() and threading.get_ident() not in (self.ident, self._calling):
             self.join()
 
     def __enter__(self) -> Self:
@@ -233,7 +250,7 @@ class QueueClient:
         """
         handle, queue = self.submit(messagedata), self.queue
         until_s = time.monotonic() + self._timeout_s
-        while not until(lambda: handle.done, LOOK_S, queue.system):
+        while not until(lambda: handle.done, min(LOOK_S, self._timeout_s), queue.system):
             if queue.workers():
                 until_s = time.monotonic() + self._timeout_s
             elif not block and time.monotonic() >= until_s and handle.cancel():

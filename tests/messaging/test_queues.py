@@ -79,6 +79,13 @@ def test_what_a_callback_raises_comes_back_and_the_worker_goes_on(broker: QueueB
             client.publish("text")
 
 
+def test_a_callback_may_shut_its_own_worker_down(broker: QueueBroker) -> None:
+    with QueueClient() as client, QueueWorker(lambda message: worker.shutdown() or "last") as worker:  # type: ignore[func-returns-value]
+        assert client.publish(1) == "last"
+        worker.join(60)
+        assert not worker.is_alive()
+
+
 @pytest.mark.parametrize("callback", [None, 5, "name"])
 def test_what_can_not_be_called_is_refused(callback: Any) -> None:
     with pytest.raises(TypeError, match="must be callable with a message"):

@@ -1,0 +1,50 @@
+"""PyDistributed's examples, as programs that know its names alone.
+
+`programs/keyvalue.py` and `ping_pong.py` are those of its README, which says of a queue and of the replay of events that there are; `queue_of_messages.py` and
+`replay_of_events.py` do what it says.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from program import run
+
+import coopy.compat.pydistributed as pydistributed
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+
+def said_by(name: str, folder: Path, *arguments: object) -> list[str]:
+    """Runs a program in a folder of its own, and returns its lines."""
+    return run(Path(shutil.copy(PROGRAMS / f"{name}.py", folder)), *arguments).splitlines()
+
+
+def needs(name: str) -> None:
+    if not hasattr(pydistributed, name):
+        pytest.skip(f"{name} is not in coopy.compat.pydistributed yet")
+
+
+def test_four_processes_set_and_get_their_keys(tmp_path: Path) -> None:
+    clients = {line.split()[1] for line in said_by("keyvalue", tmp_path, 100) if line.startswith("finishing ")}
+    assert len(clients) == 4 and all(re.fullmatch("[0-9a-f]{32}", each) for each in clients)
+    with pydistributed.KeyValueStore(db_file_path=tmp_path / "tmp" / "keyvalue.db") as store:
+        assert store.system.to_dict() == dict.fromkeys(sorted(clients), 99)
+
+
+def test_two_processes_answer_the_messages_of_a_queue(tmp_path: Path) -> None:
+    assert said_by("queue_of_messages", tmp_path, 12)[-1] in ("answered by 1", "answered by 2")
+
+
+def test_two_processes_ping_and_pong(tmp_path: Path) -> None:
+    needs("MessageBusBroker"), needs("MessageBusClient")
+    said = said_by("ping_pong", tmp_path, 5)
+    assert sum("ping" in line for line in said) == sum("pong" in line for line in said) == 5
+
+
+def test_events_are_replayed_by_another_process(tmp_path: Path) -> None:
+    needs("EventSource")
+    assert said_by("replay_of_events", tmp_path) == ["replayed 100 b'event 0' b'event 99' b'event 50'"]
