@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -149,6 +149,9 @@ bench-tasks: $(VENV)/.installed  ## task queues, BENCH_TASKS (2000) tasks each, 
 
 bench-batteries: $(VENV)/.installed  ## the structures, beside diskcache, PySyncObj in memory and redis-server
 	@$(BIN)/python -m benchmarks.batteries
+
+bench-store: $(VENV)/.installed  ## the key-value store, beside diskcache, SQLite and redis-server
+	@$(BIN)/python -m benchmarks.store
 
 coverage: $(VENV)/.installed  ## the tests with coverage; a report in htmlcov/
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report html --cov-report term --cov-fail-under 95
