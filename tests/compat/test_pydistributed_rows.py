@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", EXPORTS.split())
 def test_exports_are_in_compat_and_in_messaging(name: str) -> None:
     assert getattr(pydistributed, name) is getattr(coopy.messaging, name)
-    assert name in pydistributed.__all__ and name in coopy.messaging.__all__
+    assert name in coopy.messaging.__all__
 
 
 # -- KeyValueStore
@@ -154,7 +154,7 @@ def test_row_KeyValueClient_does_not_wait_for_ever_for_a_store_that_is_not_there
 
 @pytest.mark.parametrize("name", ACTIONS.split())
 def test_row_KeyValueClient_has_the_action_classes(name: str) -> None:
-    for module in (pydistributed.keyvalue, coopy.messaging, pydistributed):
+    for module in (pydistributed.keyvalue, coopy.messaging):
         assert getattr(module, name) is getattr(module, f"{name}Action") and dataclasses.is_dataclass(getattr(module, name))
 
 
