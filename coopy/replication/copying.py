@@ -41,19 +41,21 @@ TURN_S = 0.0001
 
 
 class Forwarded:
-    """A call that another process has sent; see `coopy.spine.calling.Call`."""
+    """What another process has asked for: a call, see `coopy.spine.calling.Call`, or anything else that is answered."""
 
-    __slots__ = ("what", "args", "kwargs", "value", "error", "data")
+    __slots__ = ("peer", "number", "data", "what", "args", "kwargs", "value", "error")
 
     what: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, peer: Any, number: int, data: bytes = b"") -> None:
+        self.peer = peer
+        """Who is answered; ``number`` is its number of what it has asked."""
+        self.number = number
         self.data = data
-        """The call as it lies in the journal, with its id."""
+        """A call as it lies in the journal, with its id."""
         self.what = None
-        self.args, self.kwargs = (), {}
         self.value: Any = None
         self.error: BaseException | None = None
 
@@ -80,14 +82,14 @@ class Guests:
             self._let_pass = True
             holding.run_with(self._turn, _nothing)
 
-    def take_turn(self, function: Callable[[], object]) -> None:
+    def take_turn(self, function: Callable[..., object], *args: Any) -> None:
         """Runs a function while the callers of this process wait; if they have waited the last time, once these have had their turn."""
         if self._let_pass:
             self._let_pass = False
             time.sleep(TURN_S)
         try:
             self.have_the_turn = True
-            holding.run_with(self._turn, function)
+            holding.run_with(self._turn, partial(function, *args))
         finally:
             self.have_the_turn = False
 
@@ -374,47 +376,69 @@ class Shared(Engine):
         Raises `SystemClosed`, or a `JournalError`, if none was taken, as none is any more.
         """
         self._current()
-        section = self._section = Section(self, self._codec, self._is_seen_at_once or len(forwarded) == 1)
+        if len(forwarded) == 1:
+            self._take_one(forwarded[0])
+        else:
+            self._take_many(forwarded)
+        return self.log.last
+
+    def _take_one(self, call: Forwarded) -> None:
+        """As `_take_many`, in less time."""
+        section = self._section = Section(self, self._codec, True)
+        try:
+            # Its caller is told.
+            with answering(call):
+                name, call.args, call.kwargs = decoded(self._codec, call.data, self.machine.domain)
+                method = self._marks.get(name) or self._mark(name)
+                # Decoding may have called the system.
+                function = self._caught_up().methods[name]
+                instant, offset = self._stamped()
+                value, call.error = section.one(instant, offset, call.data, method, function, call.args, call.kwargs, call)
+                call.value = value if type(value) in SCALARS else self._encoded(value)
+        finally:
+            self._end_section(section)
+
+    def _take_many(self, forwarded: Sequence[Forwarded]) -> None:
+        section = self._section = Section(self, self._codec, self._is_seen_at_once)
         try:
             rest = iter(forwarded)
             while chunk := list(islice(rest, CHUNK)):
-                methods = self._decode(chunk)
+                self._decode(chunk)
+                methods = [each.what for each in chunk]
                 calls, data, begun = cast("list[Call]", chunk), [each.data for each in chunk], 0
-                if len(chunk) > 1 and None not in methods and not any(each.kwargs for each in chunk):
-                    begun = self._begin_together(cast("list[Method]", methods), calls, data, section)
+                if None not in methods and not any(each.kwargs for each in chunk):
+                    begun = self._begin_together(methods, calls, data, section)
                 if begun < len(chunk):
                     self._begin_each(calls[begun:], data[begun:], section)
         finally:
             self._end_section(section)
-        self._encode(forwarded)
-        return self.log.last
-
-    def _encode(self, forwarded: Sequence[Forwarded]) -> None:
-        """Encodes what calls have returned that may be a part of the state, before the next action changes it."""
         for each in forwarded:
             if each.error is None and type(each.value) not in SCALARS:
-                # What can't be sent its caller is told when it is answered.
-                with contextlib.suppress(CoopyError):
-                    each.value = Said(said(self._codec, each.value))
+                each.value = self._encoded(each.value)
 
-    def _decode(self, forwarded: Sequence[Forwarded]) -> list[Method | None]:
-        """Finds out what is called. Returns the methods; None for a call that can't be read, whose caller is told."""
+    def _encoded(self, value: Any) -> Any:
+        """Returns what a call has returned that may be a part of the state, encoded before the next action changes it."""
+        # What can't be sent its caller is told when it is answered.
+        with contextlib.suppress(CoopyError):
+            return Said(said(self._codec, value))
+        return value
+
+    def _decode(self, forwarded: Sequence[Forwarded]) -> None:
+        """Finds out what is called: nothing for a call that can't be read, whose caller is told."""
+        codec, domain, marks = self._codec, self.machine.domain, self._marks
         for each in forwarded:
             # Its caller is told; the others are run.
             with answering(each):
-                name, each.args, each.kwargs = decoded(self._codec, each.data, self.machine.domain)
-                each.what = self._mark(name)
-        return [each.what for each in forwarded]
+                name, each.args, each.kwargs = decoded(codec, each.data, domain)
+                each.what = marks.get(name) or self._mark(name)
 
     def _mark(self, name: str) -> Method:
-        found = self._marks.get(name)
-        if found is None:
-            try:
-                function = self.machine.methods[name]
-            except MissingName:
-                cls = type(self.machine.domain).__qualname__
-                raise AttributeError(f"{cls!r} has no method {name!r} in the process that writes") from None
-            found = self._marks[name] = method_for(name, function, ())
+        try:
+            function = self.machine.methods[name]
+        except MissingName:
+            cls = type(self.machine.domain).__qualname__
+            raise AttributeError(f"{cls!r} has no method {name!r} in the process that writes") from None
+        found = self._marks[name] = method_for(name, function, ())
         return found
 
     def ended(self, one: bytes, after: int) -> Callable[[], Any] | None:

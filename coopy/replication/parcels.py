@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from coopy.disk import frame
 from coopy.ground.record import AMENDMENT_BYTES, PREFIX_BYTES
-from coopy.values.codec import RECORD_BYTES_MAX, Codec, decode_joined
+from coopy.values.codec import RECORD_BYTES_MAX, Codec, decode_one
 
 FORMAT = 1
 """Of what is sent. Processes of different formats don't understand each other."""
@@ -36,14 +36,21 @@ all is settled."""
 _PREFIX = struct.Struct("<B8s4x")
 assert _PREFIX.size == PREFIX_BYTES, "a prefix is what a journal expects"
 _NUMBER = struct.Struct("<Q")
-ID_BYTES = 16  # Those of a process, which are drawn, and its number of the call.
 _ID_HEAD, _POP = b"C\x10", b"0"
-ID_PART = len(_ID_HEAD) + ID_BYTES + len(_POP)
+_ID = struct.Struct("<2s8sQc")  # The bytes of a process are drawn; then its number of the call.
+ID_PART = _ID.size
 """So many bytes a record is longer that has an id."""
 NOBODY = bytes(8)
 _PLACES = tuple(f"value {place}" for place in range(8))
-_PREFIX_AT = frame.HEAD.size
-_CALL_AT = frame.HEAD.size + PREFIX_BYTES
+_FIELDS = struct.Struct(frame.HEAD.format + _PREFIX.format[1:])
+"""All that stands before the call."""
+_FIELDS_BYTES = _FIELDS.size
+_FIRST, _SECOND = frame.HEAD_FIRST
+_BININT, _END = frame.BININT, frame.TAIL.pack
+_OVERHEAD, _END_BYTES, _SEED, _crc32 = frame.OVERHEAD, frame.END_BYTES, frame.SEED, zlib.crc32
+
+
+_NO_PARCEL = "this is no parcel"
 
 
 class Garbage(Exception):
@@ -60,9 +67,17 @@ class Parcel(NamedTuple):
     call: bytes
 
 
+_parcel = tuple.__new__
+
+
 def pack(kind: int, number: int, position: int, call: bytes, process: bytes = NOBODY) -> bytes:
     """Returns the bytes of a parcel."""
-    return frame.pack(_PREFIX.pack(kind, process) + call, number, position)
+    # As `frame.pack`, without the call: each forwarded call comes here twice.
+    data = _FIELDS.pack(_FIRST, _SECOND, PREFIX_BYTES + len(call), number, position, kind, process) + call + _BININT
+    return data + _END(_crc32(data, _SEED), frame.POP)
+
+
+assert pack(1, 2, 3, b"NN") == frame.pack(_PREFIX.pack(1, NOBODY) + b"NN", 2, 3), "a parcel is a frame"
 
 
 class Said(bytes):
@@ -76,7 +91,7 @@ def said(codec: Codec, *what: Any) -> bytes:
 
 def decoded(codec: Codec, call: bytes, domain: object = None) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
     """Returns the name and the arguments of a call. Raises `DecodingError`."""
-    _, (name,), (args,) = decode_joined(b"C\x0d" + bytes(PREFIX_BYTES) + call)
+    name, args = decode_one(call)
     if name is not None:
         return name, args, {}
     name, args, *rest = codec.decode_call(args, None, domain)
@@ -100,23 +115,29 @@ class Splitter:
             if len(self._rest) < self._needed:
                 return []
             data = bytes(self._rest)
+            self._rest, self._needed = bytearray(), 0
         found: list[Parcel] = []
-        offset = 0
-        self._needed = 0
-        while len(data) - offset >= frame.HEAD.size:
-            first, second, size, number, position = frame.HEAD.unpack_from(data, offset)
-            if (first, second) != frame.HEAD_FIRST or not AMENDMENT_BYTES <= size <= RECORD_BYTES_MAX:
-                raise Garbage("this is no parcel")
-            end = offset + size + frame.OVERHEAD
-            if end > len(data):
+        offset, size = 0, len(data)
+        while size - offset >= _FIELDS_BYTES:
+            first, second, record, number, position, kind, process = _FIELDS.unpack_from(data, offset)
+            if first != _FIRST or second != _SECOND or not AMENDMENT_BYTES <= record <= RECORD_BYTES_MAX:
+                raise Garbage(_NO_PARCEL)
+            end = offset + record + _OVERHEAD
+            if end > size:
                 self._needed = end - offset
                 break
-            kind, process = _PREFIX.unpack_from(data, offset + _PREFIX_AT)
-            found.append(Parcel(kind, process, number, position, data[offset + _CALL_AT : end - frame.END_BYTES]))
+            call = data[offset + _FIELDS_BYTES : end - _END_BYTES]
+            found.append(_parcel(Parcel, (kind, process, number, position, call)))
             offset = end
-        if found and zlib.crc32(memoryview(data)[:offset], frame.SEED) != frame.SEED:
+        if offset < size:
+            self._rest, data = bytearray(data[offset:]), data[:offset]
+            if len(self._rest) >= frame.HEAD.size:
+                # What will never be a parcel is not waited for.
+                first, second, record, _, _ = frame.HEAD.unpack_from(self._rest)
+                if (first, second) != frame.HEAD_FIRST or not AMENDMENT_BYTES <= record <= RECORD_BYTES_MAX:
+                    raise Garbage(_NO_PARCEL)
+        if found and _crc32(data, _SEED) != _SEED:
             raise Garbage("a checksum does not match")
-        self._rest = bytearray(data[offset:]) if offset < len(data) else bytearray()
         return found
 
 
@@ -130,7 +151,7 @@ def id_of(process: bytes, number: int) -> bytes:
 
 def with_id(call: bytes, process: bytes, number: int) -> bytes:
     """Returns a call as it lies in a journal if it was forwarded."""
-    return b"".join((call, _ID_HEAD, process, _NUMBER.pack(number), _POP))
+    return call + _ID.pack(_ID_HEAD, process, number, _POP)
 
 
 def id_in(record: bytes) -> bytes | None:

@@ -82,6 +82,7 @@ _BINGET = 0x68
 _LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
 _JOIN_HEAD = b"\x80\x05("
 _JOIN_TAIL = b"l."
+_ONE_HEAD, _ONE_TAIL = b"\x80\x05", b"\x86."  # PROTO 5; TUPLE2, STOP
 
 _SAID = struct.Struct("<cH")
 _SAID_OF_STATE = struct.Struct("<I4s")
@@ -159,6 +160,15 @@ def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | Non
         if not objects or len(objects) % 3:
             raise ValueError("records are three objects each")
         return objects[::3], objects[1::3], objects[2::3]
+    except Exception as error:
+        raise DecodingError(_undecodable(error)) from error
+
+
+def decode_one(data: bytes) -> tuple[str | None, Any]:
+    """Name and arguments of one call, as `decode_joined` returns them. Raises `DecodingError`."""
+    try:
+        name, args = _loads(b"".join((_ONE_HEAD, data, _ONE_TAIL)))
+        return name, args
     except Exception as error:
         raise DecodingError(_undecodable(error)) from error
 

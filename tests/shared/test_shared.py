@@ -298,7 +298,7 @@ def test_what_a_forwarded_call_returns_is_what_it_was_when_the_call_ended(tmp_pa
     """It may be a part of the state, which goes on while the answer waits for the disk."""
     with opened(tmp_path) as wiki:
         engine = control(wiki)._system.engine
-        call = Forwarded(with_id(engine._codec.encode_call("listed", ("a",), {}, ("call",))[0], bytes(8), 1))
+        call = Forwarded(None, 1, with_id(engine._codec.encode_call("listed", ("a",), {}, ("call",))[0], bytes(8), 1))
         engine.take([call])
         wiki.add("b")
         assert decoded(engine._codec, call.value)[1] == (["a"],)
