@@ -33,14 +33,15 @@ class TasksInTurn(Tasks):
         number: int = 1,
         outcomes: Iterable[Sequence[Any]] = (),
         slot: int = 0,
+        waits: int = 0,
         has: Sequence[int] | None = None,
     ) -> tuple[list[Claim], int]:
-        """As `Tasks.swap`, but gives nothing while it is another worker's turn, and no more than one task."""
+        """As `Tasks.swap`, but gives nothing while it is another worker's turn, and no more than one task. Who waits waits in turn."""
         # First what came of the last one: whoever has said it has nothing to do.
-        said = super().swap(session, lanes, 0, outcomes, slot, has)
-        if not number or said[1] < 0 or not self._has_turn(session):
+        said = super().swap(session, lanes, 0, outcomes, slot, 0, has)
+        if said[1] < 0:
             return said
-        found = super().swap(session, lanes, 1, (), slot)
+        found = super().swap(session, lanes, 1 if number and self._has_turn(session) else 0, (), slot, min(waits, 1))
         if found[0]:
             self._turns += 1
             self._turn_of[session] = self._turns

@@ -136,8 +136,9 @@ class Announced:
 def system_here(directory: str, cls: type[T]) -> T | None:
     """Returns the system of a directory that this process has open, or None."""
     for each in opened():
-        if each.basedir == directory and not each.closed and isinstance(each.system, cls):
-            return each.system
+        with contextlib.suppress(UsageError):  # A system in memory has no directory.
+            if each.basedir == directory and not each.closed and isinstance(each.system, cls):
+                return each.system
     return None
 
 

@@ -48,6 +48,7 @@ def test_workers_take_turns_and_each_message_goes_to_one(broker: QueueBroker) ->
         worker.start()
     assert until(lambda: len(broker.queue.workers()) == 3)
     with QueueClient() as client:
+        assert until(lambda: {client.publish("who waits?")[0] for _ in range(3)} == {0, 1, 2}), "all of them wait"
         found = [client.publish(message) for message in range(9)]
     assert [message for _, message in found] == [*range(9)]
     first = [number for number, _ in found[:3]]

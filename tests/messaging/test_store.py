@@ -21,6 +21,7 @@ from coopy.batteries import Change
 from coopy.messaging import ABSENT, Conflict, Feed, Keys, KeyValueClient, KeyValueStore, MissingKey
 from coopy.messaging import store as store_module
 from coopy.messaging.store_finding import directory_at
+from coopy.testing import memory_system
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,13 @@ def test_a_client_of_the_same_process_lets_the_store_go_on(store: KeyValueStore)
     assert store.get("a") == 1
     with pytest.raises(SystemClosed, match="shut down"):
         one.get("a")
+
+
+def test_a_client_finds_a_store_beside_systems_that_have_no_directory(store: KeyValueStore) -> None:
+    beside = memory_system(Keys)
+    with KeyValueClient() as client:
+        assert client.set("a", 1) and store.get("a") == 1
+    control(beside).close()
 
 
 def test_stores_and_clients_have_the_same_methods(store: KeyValueStore) -> None:
