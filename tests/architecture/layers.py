@@ -70,6 +70,14 @@ def row_of(room: str) -> int:
 
 
 @cache
+def front_names() -> frozenset[str]:
+    """Returns the names that the front door offers: who takes one of them, as ``from coopy import clock``, comes in by it."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
+    return frozenset(ast.literal_eval(lists[0]))
+
+
+@cache
 def imports(path: Path, everywhere: bool = True) -> tuple[str, ...]:
     """Returns what a module imports, modules by their whole names; with ``everywhere`` also what its functions import."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -78,8 +86,10 @@ def imports(path: Path, everywhere: bool = True) -> tuple[str, ...]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            inside = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [each if each in NAMES else node.module for each in inside]
+            inside = [alias.name for alias in node.names]
+            names = front_names() if node.module == FRONT else frozenset()
+            whole = [FRONT if each in names else f"{node.module}.{each}" for each in inside]
+            found += [each if each in NAMES or each == FRONT else node.module for each in whole]
     return tuple(found)
 
 

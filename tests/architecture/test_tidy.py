@@ -15,8 +15,8 @@ from architecture import tidy
 import coopy
 
 # What catches everything, and of that what may go on without raising. docs/internals/handlers.md has each with its reason.
-BROAD_HANDLERS_MAX = 92
-SWALLOWING_HANDLERS_MAX = 36
+BROAD_HANDLERS_MAX = 97
+SWALLOWING_HANDLERS_MAX = 39
 
 
 @pytest.mark.parametrize("check", tidy.CHECKS, ids=lambda check: check.__name__)

@@ -186,7 +186,8 @@ def test_row_QueueBroker_gives_each_message_to_one_worker_in_turn() -> None:
         for each in workers:
             each.start()
         assert until(lambda: len(broker.queue.workers()) == 2)
-        assert sorted([client.publish(0), client.publish(1)]) == [0, 1]
+        assert until(lambda: {client.publish(0), client.publish(1)} == {0, 1}), "both wait"
+        assert sorted([client.publish(2), client.publish(3)]) == [0, 1]
         for each in workers:
             each.shutdown()
 
