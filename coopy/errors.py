@@ -589,7 +589,7 @@ class NewerVersion(ReplayError):
 
 
 class InterruptedReplay(ReplayError):
-    """An action that is run again lacks memory, or room to recurse. ``recorded`` says how it ended in its day."""
+    """An action that is run again lacks memory, or room to recurse: ``lacks_room``. ``recorded`` says how it ended in its day."""
 
     def __init__(self, index: int, method: str, where: str, recorded: str, error: BaseException) -> None:
         if isinstance(error, RecursionError):
@@ -605,6 +605,7 @@ class InterruptedReplay(ReplayError):
             where,
         )
         self.recorded = recorded
+        self.lacks_room = isinstance(error, RecursionError)
 
 
 class ReplayDiverged(ReplayError):

@@ -25,14 +25,14 @@ _base = _raised = _wanted = 0
 
 
 @contextmanager
-def room() -> Iterator[None]:
-    """Raises the limit of recursion by what the stack of this thread has on it."""
+def room(more: int = 0) -> Iterator[None]:
+    """Raises the limit of recursion by what the stack of this thread has on it, and by ``more``."""
     frame, depth = sys._getframe(), 0
     while frame is not None:
         frame, depth = frame.f_back, depth + 1  # type: ignore[assignment]
     key = object()
     try:
-        _rooms[key] = depth + OWN_FRAMES
+        _rooms[key] = depth + OWN_FRAMES + more
         run_with(_lock, _set)
         yield
     finally:

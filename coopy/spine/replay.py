@@ -30,6 +30,10 @@ from coopy.ground.storage import Log, SnapshotStore
 from coopy.spine.machine import NOTHING_FOLLOWS, Machine
 from coopy.values.codec import Codec, decode_joined
 
+WIDER = (2_000, 10_000)
+"""Calls by which the limit of recursion is raised, the one after the other, for an action that went deeper in its day than fits now. The stack of C
+of a thread, 8 MiB, holds so many, even if each of them goes through C."""
+
 Progress = Callable[[int, int], object]
 """Called with the actions done and the actions in all."""
 
@@ -68,9 +72,11 @@ def restore(
     this system is not ``alone``. Raises a `StorageError`, `DecodingError` or `ReplayError`, and `UsageError` if
     the state is of another class than that of ``codec``; nothing is written.
     """
+    wider = iter(WIDER)
+    more = 0
     while True:
         # Restoring makes objects and drops none: the collector would look at all of them, again and again.
-        with collector.off(), recursion.room():
+        with collector.off(), recursion.room(more):
             upto = until if after is None else after
             machine, passed_over = _from_snapshot(snapshots, codec, secret, upto, instant, clock_from, loading)
             machine.deterministic = deterministic
@@ -91,6 +97,8 @@ def restore(
                     if progress is not None:
                         progress(machine.applied - start, max(total, machine.applied - start))
             except CoopyError as error:
+                if isinstance(error, InterruptedReplay) and error.lacks_room and (more := next(wider, 0)):
+                    continue
                 if passed_over is None:
                     raise
                 raise passed_over from error  # It is what is to be mended.

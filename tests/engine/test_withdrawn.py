@@ -22,6 +22,7 @@ from coopy import abort_exception, control, init_system, readonly, transactional
 from coopy.disk.journal import Journal
 from coopy.errors import InterruptedReplay
 from coopy.ground import recursion, running
+from coopy.spine import replay as replaying
 
 
 class JobTimeout(Exception):
@@ -613,15 +614,33 @@ def test_a_replay_at_the_end_of_the_stack_leaves_the_limit_as_it_was(tmp_path: P
             assert (sys.getrecursionlimit(), recursion._rooms) == (limit, {}), left
 
 
-def test_a_call_that_recurses_deeper_than_the_limit_now_lets_is_named(tmp_path: Path) -> None:
+def deeply(path: Path, depth: int) -> Any:
+    """Makes a call that goes so much deeper than the limit of recursion lets it otherwise. Returns the state."""
     limit = sys.getrecursionlimit()
     try:
-        sys.setrecursionlimit(limit + 3000)
-        with opened(tmp_path / "jobs") as jobs:
+        sys.setrecursionlimit(limit + depth + 1000)
+        with opened(path) as jobs:
             jobs.add(1)
-            jobs.sink(limit + 2000)
+            jobs.sink(limit + depth)
+            return jobs.all()
     finally:
         sys.setrecursionlimit(limit)
+
+
+@pytest.mark.parametrize("depth", [500, 2500])
+def test_a_call_that_went_deeper_than_the_limit_now_lets_is_run_again(tmp_path: Path, depth: int) -> None:
+    limit = sys.getrecursionlimit()
+    state = deeply(tmp_path / "jobs", depth)
+    assert coopy.replay(Jobs, tmp_path / "jobs").steps == state
+    with opened(tmp_path / "jobs") as jobs:
+        assert jobs.all() == state
+    assert sys.getrecursionlimit() == limit
+
+
+def test_a_call_that_went_deeper_than_any_limit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = sys.getrecursionlimit()
+    deeply(tmp_path / "jobs", 2000)
+    monkeypatch.setattr(replaying, "WIDER", (500, 1000))
     with pytest.raises(InterruptedReplay, match=r"action 2 .* sink\(\): recorded as 'returned'.*--withdraw 2") as raised:
         opened(tmp_path / "jobs")
     assert (raised.value.index, raised.value.method) == (2, "sink")
