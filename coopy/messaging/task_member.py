@@ -10,7 +10,6 @@ living one before them says so of each. Two watch, because one of them may itsel
 
 from __future__ import annotations
 
-import inspect
 import os
 import selectors
 import socket
@@ -25,7 +24,7 @@ from coopy.messaging import task_pipe
 from coopy.messaging.task_calls import packed
 from coopy.messaging.task_cron import Cron
 from coopy.messaging.task_pipe import Pipe
-from coopy.messaging.task_policy import Defined
+from coopy.messaging.task_policy import Defined, signature_of
 from coopy.messaging.task_run import TaskRun
 from coopy.sync import Count
 from coopy.sync.timekeeper import Timekeeper
@@ -268,7 +267,7 @@ class Member:
         for name, cron in self.queue.crons.items():
             defined = self.queue.defined[name]
             if there.get(name) != (cron.expression, cron.zone):
-                options = defined.policy.options(name, inspect.signature(defined.function), (), {})
+                options = defined.policy.options(name, signature_of(defined.function), (), {})
                 self.queue.change(
                     "plan", name, cron.expression, cron.zone, cron.next_after(time.time()), packed(((), {})), options
                 )

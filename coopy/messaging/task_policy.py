@@ -113,6 +113,18 @@ class Defined:
     policy: Policy
 
 
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """Returns which arguments a function takes; any, if it does not say, as some of C do not."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return inspect.signature(_any)
+
+
+def _any(*args: Any, **kwargs: Any) -> None:
+    pass
+
+
 def seconds(value: float | timedelta) -> float:
     """Returns a duration in seconds."""
     return value.total_seconds() if isinstance(value, timedelta) else float(value)

@@ -8,7 +8,6 @@ docs/guides/tasks.md says what is promised.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import tempfile
 import threading
@@ -25,7 +24,7 @@ from coopy.messaging import task_errors
 from coopy.messaging.task_calls import name_of, packed, unpacked, unpacked_error
 from coopy.messaging.task_cron import Cron
 from coopy.messaging.task_errors import DeadlinePassed, NoSuchTask, TaskCancelled, TaskCrashed, TaskError
-from coopy.messaging.task_policy import DEFAULT_BACKOFF, Chosen, Defined, Delay, Policy
+from coopy.messaging.task_policy import DEFAULT_BACKOFF, Chosen, Defined, Delay, Policy, signature_of
 from coopy.messaging.task_records import CANCELLED, DEAD, DELIVERIES, DONE, OVER, Options, Seen
 from coopy.messaging.task_state import Tasks
 from coopy.messaging.task_worker import TaskWorker
@@ -133,7 +132,7 @@ class Task(Defined, Generic[P, R]):
         self.function = function
         self.name = name
         self.policy = policy
-        self._signature = inspect.signature(function)
+        self._signature = signature_of(function)
         self.__doc__ = function.__doc__
         self.__name__ = getattr(function, "__name__", name)
 

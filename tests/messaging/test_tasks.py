@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,6 +196,117 @@ def test_a_result_that_is_not_there_in_time_is_a_timeout_and_the_task_goes_on(qu
         handle.result(timeout=0)
     queue.drain()
     assert handle.result(timeout=SOON_S) == (3, 1)
+
+
+def test_an_interrupt_ends_the_worker_and_the_queue_is_whole_and_its_task_runs_again(tmp_path: Path) -> None:
+    """persist-queue#58: unreadable after Ctrl-C. PR#61: what was not acknowledged was not there after a restart."""
+    path = tmp_path / "tasks"
+    ran: list[str] = []
+
+    def opened() -> TaskQueue:
+        queue = TaskQueue(path, durability="buffered")
+
+        @queue.task(name="work")
+        def work() -> int:
+            ran.append("x")
+            if len(ran) == 1:
+                raise KeyboardInterrupt
+            return len(ran)
+
+        return queue
+
+    queue = opened()
+    number = queue.defined["work"].send().id
+    with pytest.raises(KeyboardInterrupt):
+        queue.drain()
+    assert queue.workers() == [] and queue.handle(number).state == "waiting"
+    queue.close()
+    with opened() as queue:
+        assert queue.drain() == 1 and queue.handle(number).result(timeout=SOON_S) == 2
+
+
+def test_a_queue_is_used_by_name_of_its_functions_in_whatever_way_they_are_given(queue: TaskQueue) -> None:
+    for function in (divmod, Path.exists, int, len):
+        assert (
+            queue.task(function).name
+            == f"{function.__module__ if hasattr(function, '__module__') else ''}:{function.__qualname__}"
+        )
+    handle = queue.task(int).send("17")
+    queue.drain()
+    assert handle.result(timeout=SOON_S) == 17
+
+
+@pytest.mark.parametrize("given", [True, "x", lambda number, **_: number % 2], ids=["all", "text", "function"])
+def test_a_task_that_is_unique_is_sent_once_while_it_is_not_over(queue: TaskQueue, given: object) -> None:
+    @queue.task(unique=given)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+    def work(number: int, tags: object = frozenset()) -> None:
+        pass
+
+    first, again = work.send(1, tags={"a", "b"}), work.send(tags={"b", "a"}, number=1)
+    other = work.send(2)
+    assert first.is_new and not again.is_new and again.id == first.id
+    assert (other.id == first.id) == (given == "x")
+    queue.drain()
+    assert work.send(1, tags={"a", "b"}).is_new
+
+
+def test_what_can_not_be_told_from_others_of_its_kind_can_not_be_unique(queue: TaskQueue) -> None:
+    @queue.task(unique=True)
+    def work(thing: object) -> None:
+        pass
+
+    with pytest.raises(UsageError, match="unique="):
+        work.send(object())
+    assert queue.counts().get("sent") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [(True, 1), ("all", 1), (lambda number: number % 2, 2), (False, 4)],
+    ids=["all", "text", "function", "none"],
+)
+def test_as_many_tasks_of_a_key_run_together_as_may(queue: TaskQueue, key: object, expected: int) -> None:
+    together: list[int] = []
+    most: list[int] = []
+    goes_on = threading.Event()
+
+    @queue.task(concurrency_key=key)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+    def work(number: int) -> None:
+        together.append(number)
+        most.append(len(together))
+        if len(together) >= expected:
+            goes_on.set()
+        goes_on.wait(SOON_S)
+        together.remove(number)
+
+    handles = [work.send(number) for number in range(4)]
+    with queue.worker(threads=4):
+        for handle in handles:
+            handle.result(timeout=SOON_S)
+    assert max(most) == expected
+
+
+@pytest.mark.parametrize("wrong", ["10", "10/x", "x/s", "0/s", (0, 1), (1, 0)], ids=str)
+def test_a_rate_that_can_not_be_is_refused(queue: TaskQueue, wrong: object) -> None:
+    with pytest.raises(UsageError, match="rate="):
+        queue.task(rate=wrong)(divmod).send(7, 2)  # type: ignore[call-overload, unused-ignore]
+    with pytest.raises(TypeError):
+        queue.task(retires=3)(divmod)  # type: ignore[call-overload, unused-ignore]
+    with pytest.raises(TypeError):
+        queue.task(divmod).options(retires=3)
+
+
+def test_results_that_were_read_are_noted_together_and_as_the_queue_is_closed(tmp_path: Path) -> None:
+    with TaskQueue(tmp_path / "tasks", durability="buffered") as queue:
+        with queue.batch():
+            handles = [queue.enqueue(divmod, number, 3) for number in range(70)]
+        queue.worker(prefetch=100).run_waiting()
+        before = control(queue.system).index
+        for handle in handles:
+            handle.result(timeout=SOON_S)
+        assert control(queue.system).index == before + 1
+    with control(init_system(Tasks, tmp_path / "tasks", validation="off")) as controls:
+        assert controls.index >= before + 2 and all(job.was_read for job in controls.replay()._jobs.values())
 
 
 def test_only_a_task_has_a_current_task() -> None:
