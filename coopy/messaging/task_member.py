@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from coopy import CoopyError, SystemClosed, control
+from coopy import CoopyError, SystemClosed, UsageError, control
 from coopy.messaging import task_pipe
 from coopy.messaging.task_calls import packed
 from coopy.messaging.task_cron import Cron
@@ -32,7 +32,9 @@ from coopy.sync.timekeeper import Timekeeper
 RENEWALS = 3
 """So often a session is renewed in the time of its lease: two may fail."""
 LOOK_S = 1.0
-"""The thread looks so often, whatever it is told: for tasks whose time is over, and where nothing tells of changes."""
+"""The thread looks so often, whatever it is told: for tasks whose time is over."""
+LOOK_S_ALONE = 0.1
+"""And so often where nothing tells of changes."""
 TOLD_S = 0.005
 """A busy system has it look at most two hundred times a second whether a task was cancelled or a worker has gone."""
 SOONER_S = 0.001
@@ -54,6 +56,9 @@ class Queue(Protocol):
 
     @property
     def system(self) -> Any: ...
+
+    @property
+    def bell(self) -> Any: ...
 
     @property
     def defined(self) -> Mapping[str, Defined]: ...
@@ -128,7 +133,8 @@ class Member:
         """Begins the session. Raises what the system raises."""
         self.begin()
         self._plan()
-        self._subscription = control(self.queue.system).subscribe(self._told)
+        with suppress(UsageError):  # A process without a copy of the state is told of nothing.
+            self._subscription = control(self.queue.system).subscribe(self._told)
         self._thread.start()
         self._timekeeper.start()
 
@@ -219,6 +225,7 @@ class Member:
 
     def _look(self) -> float:
         """Does what is due. Returns after how many seconds to look again."""
+        self._version = self.queue.see("version")
         now = time.monotonic()
         every_s = self.queue.lease / RENEWALS
         if self._is_to_ring or now >= self._renewed_at + every_s:
@@ -238,7 +245,8 @@ class Member:
                 run.ask_to_stop()
                 self.on_asked(number)
         self.on_look()
-        return min(LOOK_S, self._fire(), self._wake_timed(), max(0.0, self._renewed_at + every_s - time.monotonic()))
+        look_s = LOOK_S if self._subscription is not None else LOOK_S_ALONE
+        return min(look_s, self._fire(), self._wake_timed(), max(0.0, self._renewed_at + every_s - time.monotonic()))
 
     # -- what has a time
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from coopy import OutcomeUnknown, SystemClosed, Unavailable, UsageError, control
+from coopy import OutcomeUnknown, SystemClosed, Unavailable, UsageError
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
 from coopy.messaging.task_child import Child
@@ -30,8 +30,8 @@ from coopy.messaging.task_running import Said, ended, ended_in_loop, reference
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-LOOK_S, LOOK_S_REMOTE = 1.0, 0.05
-"""A slot that has nothing to do looks so often at least: for its end; and where nothing tells of changes, as without a copy of the state."""
+LOOK_S = 1.0
+"""A slot that has nothing to do looks so often at least."""
 HELD_UP_S = 0.1
 """A task that runs for so long holds up no others that were taken together with it: they go back, or are said to have ended, within a second."""
 AGAIN_S = 0.2
@@ -131,7 +131,6 @@ class TaskWorker:
         """By number of a task: what has it stop. Each step on it is one of C."""
         self._member: Member | None = None
         self._ran = 0
-        self._look_s = LOOK_S
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         """The one that has begun it."""
@@ -248,8 +247,6 @@ class TaskWorker:
         member.on_asked = self._ask_to_stop
         member.on_look = self._unbundle
         member.start()
-        status = control(self.queue.system).status()
-        self._look_s = LOOK_S_REMOTE if status.get("role", "") not in ("", "writer", "follower") else LOOK_S
         self._member = member
 
     def _on_signals(self) -> dict[int, Any]:
@@ -279,11 +276,6 @@ class TaskWorker:
     def stopping(self) -> bool:
         """Whether it takes no more tasks."""
         return self._stopping
-
-    @property
-    def look_s(self) -> float:
-        """How often one who waits looks at least, in seconds."""
-        return self._look_s
 
     @property
     def most(self) -> int:
@@ -399,7 +391,7 @@ class TaskWorker:
         """Waits until a slot is given tasks, the worker is to end, or its session has ended. Returns the tasks."""
         session = self.member.session
         while True:
-            found = until(lambda: self._stopping or self.has_news(session, slot, ()), self._look_s, self.queue.system)
+            found = until(lambda: self._stopping or self.has_news(session, slot, ()), LOOK_S, self.queue.bell)
             if found:
                 return found if isinstance(found, list) else []
 
@@ -472,7 +464,7 @@ class _Loop:
         async def news() -> object:
             return not was_stopping and (worker.stopping or (self._waits and worker.has_news(self._session, 0, has)))
 
-        bell = self._loop.create_task(until_in_loop(news, worker.look_s, worker.queue.system))
+        bell = self._loop.create_task(until_in_loop(news, LOOK_S, worker.queue.bell))
         try:
             await asyncio.wait({bell, *running}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -40,7 +40,9 @@ R = TypeVar("R")
 LEASE_S = 30.0
 """A worker that is silent for so long, and does not hang up, is taken for dead."""
 LOOK_S = 1.0
-"""Who waits looks so often at least, where nothing tells of changes: a process without a copy of the state."""
+"""Who waits looks so often at least."""
+_NO_COPY = "without a copy"
+"""The role of a process that shares a directory and is told of no changes."""
 SNAPSHOT_BYTES = 32 * 1024 * 1024  # Of journal, before a snapshot is taken: some hundred thousand tasks.
 SNAPSHOTS_KEPT = 2  # One more than is needed, should it be damaged.
 
@@ -100,7 +102,7 @@ class TaskHandle(Generic[R]):
         number = self.id
         while True:
             left = LOOK_S if end is None else min(LOOK_S, max(0.0, end - time.monotonic()))
-            found = until(lambda: self._queue.see("outcome", number), left, self._queue.system)
+            found = until(lambda: self._queue.see("outcome", number), left, self._queue.bell)
             if found is not None:
                 return self._queue._result_of(number, found)  # type: ignore[no-any-return]
             if end is not None and time.monotonic() >= end:
@@ -116,7 +118,7 @@ class TaskHandle(Generic[R]):
             return self._queue.see("outcome", number)
 
         while True:
-            found = await until_in_loop(ask, LOOK_S, self._queue.system)
+            found = await until_in_loop(ask, LOOK_S, self._queue.bell)
             if found is not None:
                 return self._queue._result_of(number, found)  # type: ignore[no-any-return]
 
@@ -218,6 +220,7 @@ class TaskQueue:
         self._local = threading.local()
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._read: list[int] = []
+        self._rings: bool | None = None
 
     # -- the system
 
@@ -242,6 +245,14 @@ class TaskQueue:
         elif not any(options.get(each) for each in ("cluster", "master", "replication")):
             options.setdefault("shared", True)
         return init_system(Tasks, directory, **options)
+
+    @property
+    def bell(self) -> Any:
+        """The system, if it tells this process of changes, so that who waits is woken; None if not, so that who waits looks again and again."""
+        system = self.system
+        if self._rings is None:
+            self._rings = control(system).status().get("role") != _NO_COPY
+        return system if self._rings else None
 
     def change(self, what: str, *args: Any) -> Any:
         """Makes a call that is recorded, of the `Tasks`. Raises what the system raises."""

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from coopy.messaging import TaskQueue, current_task
 
-queue = TaskQueue(os.environ.get("TASKS_OF_TEST"), durability="buffered")
+PATH = os.environ.get("TASKS_OF_TEST")
+queue = TaskQueue(PATH, durability="buffered", **({"copy": os.environ.get("TASKS_COPY") != "no"} if PATH else {}))
 
 
 def whose() -> int:

@@ -37,11 +37,11 @@ class Workers:
         self.queue = TaskQueue(path / "tasks", durability="buffered")
         self.processes: dict[int, subprocess.Popen[str]] = {}
 
-    def start(self, *options: str, number: int = 1) -> None:
+    def start(self, *options: str, number: int = 1, **more: str) -> None:
         for _ in range(number):
             found = subprocess.Popen(
                 [sys.executable, "-m", "messaging.functions", *options],
-                env=environment(TASKS_OF_TEST=str(self.path / "tasks"), PYTHONPATH=os.pathsep.join(sys.path)),
+                env=environment(TASKS_OF_TEST=str(self.path / "tasks"), PYTHONPATH=os.pathsep.join(sys.path), **more),
                 stdout=subprocess.PIPE,
                 text=True,
             )
@@ -153,6 +153,19 @@ def test_a_signal_ends_a_worker_in_order_with_the_task_that_runs(workers: Worker
     found = workers.queue.handle(number).look()
     assert (found.state, found.deliveries, workers.queue.workers()) == ("done", 1, [])
     assert not [name for name in os.listdir(workers.path / "tasks") if name.endswith(".pipe")]
+
+
+@pytest.mark.parametrize("options", [(), ("coroutines=2",)], ids=str)
+def test_a_worker_that_keeps_no_copy_of_the_state_works_as_the_others_do(workers: Workers, options: tuple[str, ...]) -> None:
+    workers.queue.counts()
+    workers.start(*options, TASKS_COPY="no")
+    number = send(workers, 0)
+    assert workers.queue.handle(number).result(timeout=SOON_S) == next(iter(workers.processes))
+    number = send(workers, 600)
+    workers.who_runs(number)
+    workers.start()
+    workers.kill(next(iter(workers.processes)))
+    wait_until(lambda: workers.queue.handle(number).look().deliveries == 2)
 
 
 @pytest.mark.slow
