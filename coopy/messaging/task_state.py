@@ -51,7 +51,7 @@ from coopy.messaging.task_records import (
 from coopy.sync import Count, Ticks
 
 KEPT_MAX = 100_000
-"""So many tasks that are over are kept; the oldest of them go first. With a result of 100 bytes each they take some 60 MB."""
+"""So many tasks that are over are kept; the oldest of them go first. With a result of 100 bytes each they take some 70 MB."""
 _TIDIED = 64  # So many results go with one action at most, so that none takes long; more than one action brings.
 _JOB, _GATE, _END = 0, 1, 2
 """What has a time: a task that waits for it, a rate that opens, a task that must have ended."""
