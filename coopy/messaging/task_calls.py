@@ -42,7 +42,11 @@ def attempted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[
     """Calls a function of the user's. Returns what it has returned, and what it has raised. Ctrl-C goes on; `sys.exit` in a task does not end its worker."""
     try:
         return function(*args, **kwargs), None
-    except (Exception, SystemExit) as error:  # It is told to who waits for the task.
+    except KeyboardInterrupt:
+        raise
+    except (
+        BaseException
+    ) as error:  # It is told to who waits for the task. Of asyncio, and of other libraries, not all are Exceptions.
         return None, error
 
 

@@ -58,14 +58,14 @@ async def ended_in_loop(claim: Claim, run: TaskRun, defined: Mapping[str, Define
         return said(claim, run, _POLICY, None, problem)
     function, policy = there
     inner = asyncio.ensure_future(_called_in_loop(function, claim))
+    is_to_end = False
     try:
         await asyncio.wait([inner])
     except asyncio.CancelledError:
-        inner.cancel()
+        is_to_end = inner.cancel()
         await asyncio.wait([inner])
     if inner.cancelled():
-        # Either the task was to stop, or the worker is: then it is another worker's.
-        return stopped(claim, run) if run.cancelled else (claim.id, claim.token, BACK)
+        return cancelled(claim, run) if is_to_end else said(claim, run, policy, None, asyncio.CancelledError())
     value, error = (None, inner.exception()) if inner.exception() is not None else inner.result()
     return said(claim, run, policy, value, error)
 
@@ -93,6 +93,11 @@ def said(claim: Claim, run: TaskRun, policy: Policy, value: bytes | None, error:
     retry_s, problem = attempted(policy.retry_after, error, claim.failures + 1)
     # A back-off of the user's that raises is no reason to try for ever.
     return claim.id, claim.token, FAILED, packed_error(problem or error), -1.0 if problem else retry_s
+
+
+def cancelled(claim: Claim, run: TaskRun) -> Said:
+    """Returns what is said of a task of an event loop that was cancelled: either it was to stop, or its worker is, and it is another one's."""
+    return stopped(claim, run) if run.cancelled else (claim.id, claim.token, BACK)
 
 
 def stopped(claim: Claim, run: TaskRun) -> Said:

@@ -25,7 +25,7 @@ from coopy.messaging.task_child import Child
 from coopy.messaging.task_member import Member, Queue
 from coopy.messaging.task_records import BACK, Claim
 from coopy.messaging.task_run import TaskRun
-from coopy.messaging.task_running import Said, ended, ended_in_loop, reference
+from coopy.messaging.task_running import Said, cancelled, ended, ended_in_loop, reference
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -413,7 +413,7 @@ class _Loop:
         self._worker = worker
         self._thread = thread
         self._loop = asyncio.get_running_loop()
-        self._running: dict[asyncio.Task[Said], Claim] = {}
+        self._running: dict[asyncio.Task[Said], TaskRun] = {}
         self._waits = 0
         """How many tasks it waits for, by what it has said last."""
 
@@ -434,10 +434,10 @@ class _Loop:
                 for task in running:
                     task.cancel()
                 await asyncio.wait(running)
-                await self._swap(0, [task.result() for task in running if not task.cancelled()])
+                await self._swap(0, [_outcome(task, run) for task, run in running.items()])
 
     async def _swap(self, room: int, outcomes: list[Said]) -> list[Claim]:
-        has = [claim.id for claim in self._running.values()]
+        has = [run.id for run in self._running.values()]
         found = await self._loop.run_in_executor(
             self._thread, lambda: self._worker.swap(0, room, outcomes, room, has, is_sure=room > 0)
         )
@@ -450,7 +450,7 @@ class _Loop:
         for claim in claims:
             run = worker.begun(claim)
             task = self._loop.create_task(ended_in_loop(claim, run, worker.queue.defined))
-            self._running[task] = claim
+            self._running[task] = run
             worker.stops(claim, partial(self._loop.call_soon_threadsafe, task.cancel))
             if run.cancelled:
                 task.cancel()
@@ -458,7 +458,7 @@ class _Loop:
     async def _wait(self) -> list[Said]:
         """Waits until a task has ended, or another one was given. Returns what came of those that have ended."""
         worker, running = self._worker, self._running
-        has = [claim.id for claim in running.values()]
+        has = [run.id for run in running.values()]
         was_stopping = worker.stopping
 
         async def news() -> object:
@@ -478,6 +478,12 @@ class _Loop:
             self._waits = -1  # The session has ended: another one begins with the next call.
         outcomes = []
         for task in [each for each in running if each.done()]:
-            worker.over(running.pop(task))
-            outcomes.append(task.result())
+            run = running.pop(task)
+            worker.over(run.claim)
+            outcomes.append(_outcome(task, run))
         return outcomes
+
+
+def _outcome(task: asyncio.Task[Said], run: TaskRun) -> Said:
+    """Returns what came of a task that has ended, perhaps before its first step."""
+    return cancelled(run.claim, run) if task.cancelled() else task.result()

@@ -169,22 +169,41 @@ def test_a_worker_in_a_loop_that_is_cancelled_gives_its_tasks_back(queue: TaskQu
     assert handle.state == "waiting" and handle.look().crashes == handle.look().failures == 0 and queue.workers() == []
 
 
+class Odd(BaseException):
+    """What no `except Exception` catches."""
+
+
+@pytest.mark.parametrize("kind", [{"coroutines": 2}, {"threads": 2}], ids=ids)
 @pytest.mark.parametrize(
-    "error", [SystemExit(3), KeyError("x"), asyncio.CancelledError()], ids=lambda each: type(each).__name__
+    "error", [SystemExit(3), KeyError("x"), asyncio.CancelledError(), Odd()], ids=lambda each: type(each).__name__
 )
-def test_whatever_a_coroutine_raises_the_loop_goes_on(queue: TaskQueue, error: BaseException) -> None:
-    @queue.task
+def test_whatever_a_coroutine_raises_the_worker_goes_on(queue: TaskQueue, error: BaseException, kind: dict[str, int]) -> None:
+    @queue.task(retries=2, backoff=0.0)
     async def fail() -> None:
         raise error
 
-    with working(queue, coroutines=2):
-        handle = fail.options(retries=0, deadline=60).send()
+    with working(queue, **kind):
+        handle = fail.send()
+        with pytest.raises(type(error)):
+            handle.result(timeout=SOON_S)
         assert queue.enqueue(divmod, 7, 2).result(timeout=SOON_S) == (3, 1)
-        if not isinstance(error, asyncio.CancelledError):
-            with pytest.raises(type(error)):
-                handle.result(timeout=SOON_S)
-        else:
-            handle.cancel()
+        assert handle.look().failures == (3 if isinstance(error, Exception) else 1)
+
+
+def test_a_coroutine_that_is_cancelled_before_its_first_step_harms_no_other(
+    queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coopy.messaging.task_run import TaskRun
+
+    async def never() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(TaskRun, "cancelled", property(lambda self: self.claim.name.endswith("never")))
+    handle = queue.task(never).send()
+    with working(queue, coroutines=2):
+        with pytest.raises(TaskCancelled):
+            handle.result(timeout=SOON_S)
+        assert queue.enqueue(divmod, 7, 2).result(timeout=SOON_S) == (3, 1)
 
 
 def test_a_task_that_raises_runs_again_as_often_as_it_may(queue: TaskQueue, tmp_path: Path) -> None:
