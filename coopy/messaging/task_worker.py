@@ -12,13 +12,14 @@ import signal
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from coopy import OutcomeUnknown, SystemClosed, Unavailable, UsageError
+from coopy import OutcomeUnknown, SystemClosed, Unavailable, UsageError, control
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
 from coopy.messaging.task_child import Child
@@ -248,6 +249,8 @@ class TaskWorker:
         member.on_look = self._unbundle
         member.start()
         self._member = member
+        # A system that is closed ends its workers first, and is not kept by them.
+        control(self.queue.system).before_closing(_weakly(self))
 
     def _on_signals(self) -> dict[int, Any]:
         """Has signals end it, if this is the main thread. Returns the handlers before."""
@@ -399,6 +402,18 @@ class TaskWorker:
         """Returns the tasks that a slot was given while it waited; True if the session has ended; False if there is nothing new."""
         found: list[Claim] | None = self.queue.see("dealt", session, slot, has)
         return True if found is None else found or False
+
+
+def _weakly(worker: TaskWorker) -> Callable[[], object]:
+    """Returns what stops a worker and does not keep it."""
+    reference = weakref.ref(worker)
+
+    def stop() -> None:
+        found = reference()
+        if found is not None:
+            found.stop()
+
+    return stop
 
 
 def _restore(handlers: dict[int, Any]) -> None:

@@ -296,6 +296,22 @@ def test_a_worker_that_can_not_be_is_refused(queue: TaskQueue, wrong: dict[str, 
         queue.worker(**wrong)
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=ids)
+def test_closing_a_queue_ends_its_workers_first(tmp_path: Path, kind: dict[str, int]) -> None:
+    queue = TaskQueue(tmp_path / "tasks", durability="buffered")
+    worker = queue.worker(**kind)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    path = tmp_path / "runs"
+    handle = queue.enqueue(functions.work.function, str(path), 0.2)
+    wait_until(path.exists)
+    queue.close()
+    thread.join(SOON_S)
+    assert not thread.is_alive()
+    with TaskQueue(tmp_path / "tasks", durability="buffered") as queue:
+        assert queue.handle(handle.id).state == "done" and queue.workers() == []
+
+
 def test_a_worker_works_once(queue: TaskQueue) -> None:
     worker = queue.worker()
     worker.run_waiting()
