@@ -13,11 +13,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from coopy import UsageError, control, init_system
+from coopy import CoopyError, UsageError, control, init_system
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
 from coopy.messaging import task_errors
@@ -455,7 +455,8 @@ class TaskQueue:
         with self._lock:
             numbers, self._read = self._read, []
         if numbers:
-            system.change_tasks("read", numbers)
+            with suppress(CoopyError):  # Then they are kept for longer. Who has the results needs none of it.
+                system.change_tasks("read", numbers)
 
     def __repr__(self) -> str:
         where = self._directory if self._directory is not None else "memory" if self._owns else repr(self._system)

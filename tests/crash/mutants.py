@@ -1968,6 +1968,48 @@ MUTANTS = [
         "return own(cls)",
         "tests/compat/test_pysyncobj_calls.py::test_a_new_system_runs_version_0_until_another_is_enabled_for_all",
     ),
+    Mutant(
+        "what is said of a task with an old token is heard",
+        "coopy/messaging/task_state.py",
+        "job.state == RUNNING and job.token == token else None",
+        "job.state == RUNNING else None",
+        "tests/messaging/test_task_state.py::test_what_is_said_with_an_old_token_is_dropped",
+    ),
+    Mutant(
+        "a key is not free again after its task",
+        "coopy/messaging/task_state.py",
+        "            gate.running -= 1\n",
+        "",
+        "tests/messaging/test_task_state.py::test_a_key_is_free_again_however_the_task_has_ended",
+    ),
+    Mutant(
+        "a schedule is sent by each worker",
+        "coopy/messaging/task_state.py",
+        "found.next_ns != round(planned * NS) or ",
+        "",
+        "tests/messaging/test_task_state.py::test_a_schedule_sends_one_task_for_a_time_however_many_workers_say_so",
+    ),
+    Mutant(
+        "a task that has crashed a worker is given with others",
+        "coopy/messaging/task_state.py",
+        "            if job.crashes:\n                break\n",
+        "",
+        "tests/messaging/test_task_state.py::test_a_task_that_has_crashed_its_worker_is_given_alone",
+    ),
+    Mutant(
+        "a coroutine that was cancelled before its first step ends its worker",
+        "coopy/messaging/task_worker.py",
+        "return cancelled(run.claim, run) if task.cancelled() else task.result()",
+        "return task.result()",
+        "tests/messaging/test_task_workers.py::test_a_coroutine_that_is_cancelled_before_its_first_step_harms_no_other",
+    ),
+    Mutant(
+        "nobody is told that a worker has ended",
+        "coopy/messaging/task_member.py",
+        '            self.queue.change("end", session, True)\n',
+        "            pass\n",
+        "tests/messaging/test_task_deaths.py::test_the_task_of_a_worker_that_was_killed_is_another_ones_at_once",
+    ),
 ]
 
 

@@ -263,7 +263,9 @@ def test_a_task_that_has_crashed_its_worker_is_given_alone(hand: Hand) -> None:
     hand.take(3)
     hand.tasks.end("w", True)
     hand.tasks.begin("v", LEASE_S)
+    well = hand.put()
     assert [[each.id for each in hand.take(3, session="v")] for _ in numbers] == [[each] for each in numbers]
+    assert [each.id for each in hand.take(3, session="v")] == [well]
 
 
 def test_exceptions_and_crashes_are_counted_apart(hand: Hand) -> None:
@@ -506,6 +508,8 @@ def test_a_schedule_sends_one_task_for_a_time_however_many_workers_say_so(hand: 
     assert [hand.tasks.fire("nightly", now + 60, now + 120) for _ in range(3)] == [[1], [], []]
     assert hand.tasks.schedules() == [("nightly", "* * * * *", "", now + 120)]
     assert hand.tasks.fire("nightly", now + 120, now + 120) == [] == hand.tasks.fire("other", now, now + 1)
+    hand.clock.move(600)
+    assert [hand.tasks.fire("nightly", now + 120, now + 180) for _ in range(3)] == [[2], [], []], "the next is over as well"
     assert hand.tasks.plan("nightly", "0 * * * *", "", now + 3600, b"", ()) and hand.tasks.plan("nightly", "", "", 0, b"", ())
     assert hand.tasks.schedules() == []
 

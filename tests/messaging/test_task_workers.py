@@ -199,8 +199,11 @@ def test_a_coroutine_that_is_cancelled_before_its_first_step_harms_no_other(
         raise AssertionError
 
     monkeypatch.setattr(TaskRun, "cancelled", property(lambda self: self.claim.name.endswith("never")))
-    handle = queue.task(never).send()
     with working(queue, coroutines=2):
+        wait_until(queue.workers)
+        handle = queue.task(never).send()
+        wait_until(lambda: handle.done or not queue.workers())
+        assert handle.done, "the worker has ended"
         with pytest.raises(TaskCancelled):
             handle.result(timeout=SOON_S)
         assert queue.enqueue(divmod, 7, 2).result(timeout=SOON_S) == (3, 1)

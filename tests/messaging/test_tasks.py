@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from coopy import RemoteError, UsageError, control, init_system
+from coopy import ReadOnlyNode, RemoteError, UsageError, control, init_system
+from coopy.batteries import until
 from coopy.messaging import NoSuchTask, TaskCancelled, TaskQueue, Tasks, current_task
 
 SOON_S = 60.0
@@ -307,6 +308,26 @@ def test_results_that_were_read_are_noted_together_and_as_the_queue_is_closed(tm
         assert control(queue.system).index == before + 1
     with control(init_system(Tasks, tmp_path / "tasks", validation="off")) as controls:
         assert controls.index >= before + 2 and all(job.was_read for job in controls.replay()._jobs.values())
+
+
+@pytest.mark.slow
+def test_a_queue_of_a_node_that_writes_is_read_on_one_that_follows(tmp_path: Path) -> None:
+    pytest.importorskip("nats", reason="the extra [cluster] is not installed")
+    from program import free_port
+
+    port = free_port()
+    with (
+        TaskQueue(tmp_path / "one", master=True, port=port) as one,
+        TaskQueue(tmp_path / "other", replication=True, port=port) as other,
+    ):
+        with one.worker(threads=2):
+            handle = one.enqueue(divmod, 7, 2)
+            assert handle.result(timeout=SOON_S) == (3, 1)
+            assert until(lambda: control(other.system).index >= control(one.system).index, timeout=SOON_S)
+            assert other.handle(handle.id).result(timeout=SOON_S) == (3, 1)
+            with pytest.raises(ReadOnlyNode):
+                other.enqueue(divmod, 7, 2)
+        assert one.workers() == []
 
 
 def test_only_a_task_has_a_current_task() -> None:
