@@ -64,6 +64,8 @@ FILES = frozenset(
         "model/test_model.py",
         "moments/test_campaign.py",
         "moments/test_moments.py",
+        "messaging/test_bus_original.py",
+        "messaging/test_bus_server.py",
         "network/test_hostile.py",
         "network/test_loopback.py",
         "network/test_proof.py",

@@ -7,51 +7,18 @@ several, and what is true of systems is true of them.
 from __future__ import annotations
 
 from coopy.messaging.bus import Bus, Message, Missed, Service, Subscription
+from coopy.messaging.bus_aio import AsyncBus
+from coopy.messaging.bus_files import stream_from_file, stream_to_file
+from coopy.messaging.bus_original import Hub, HubClient, MessageBusBroker, MessageBusClient, Proxy, Publisher, Subscriber
 from coopy.messaging.events import EventSource
 from coopy.messaging.events_aio import AsyncEventSource
-from coopy.messaging.events_kinds import (
-    ANY,
-    NONE,
-    AlreadyAppended,
-    AppendConflict,
-    Appended,
-    CouldNotFindOffset,
-    Event,
-    ForeignPosition,
-    LogSizeExceeded,
-    NewEvent,
-    NotAppended,
-    OffsetMissingInIndex,
-    OffsetTooOld,
-    Position,
-    Removed,
-    Retained,
-)
+from coopy.messaging.events_kinds import ANY, AlreadyAppended, AppendConflict, Appended, CouldNotFindOffset, Event, ForeignPosition, LogSizeExceeded, NONE, NewEvent, NotAppended, OffsetMissingInIndex, OffsetTooOld, Position, Removed, Retained
 from coopy.messaging.events_projection import Projection
 from coopy.messaging.queues import QueueBroker, QueueClient, QueueWorker
 from coopy.messaging.store import KeyValueClient, KeyValueStore
 from coopy.messaging.store_draft import Draft
 from coopy.messaging.store_feed import Feed
-from coopy.messaging.store_original import Exception as Exception
-from coopy.messaging.store_original import (
-    ExceptionAction,
-    Get,
-    GetAction,
-    GetException,
-    GetExceptionAction,
-    GetResult,
-    GetResultAction,
-    Set,
-    SetAction,
-    SetException,
-    SetExceptionAction,
-    SetResult,
-    SetResultAction,
-    Subscribe,
-    SubscribeAction,
-    Unsubscribe,
-    UnsubscribeAction,
-)
+from coopy.messaging.store_original import Exception as Exception, ExceptionAction, Get, GetAction, GetException, GetExceptionAction, GetResult, GetResultAction, Set, SetAction, SetException, SetExceptionAction, SetResult, SetResultAction, Subscribe, SubscribeAction, Unsubscribe, UnsubscribeAction
 from coopy.messaging.store_state import ABSENT, Conflict, Keys, MissingKey, Outcome, Version
 from coopy.messaging.task_errors import DeadlinePassed, NoSuchTask, Retry, TaskCancelled, TaskCrashed, TaskError
 from coopy.messaging.task_policy import Backoff
@@ -66,6 +33,7 @@ __all__ = [
     "AlreadyAppended",
     "AppendConflict",
     "Appended",
+    "AsyncBus",
     "AsyncEventSource",
     "Backoff",
     "Bus",
@@ -84,11 +52,15 @@ __all__ = [
     "GetExceptionAction",
     "GetResult",
     "GetResultAction",
+    "Hub",
+    "HubClient",
     "KeyValueClient",
     "KeyValueStore",
     "Keys",
     "LogSizeExceeded",
     "Message",
+    "MessageBusBroker",
+    "MessageBusClient",
     "Missed",
     "MissingKey",
     "NONE",
@@ -100,6 +72,8 @@ __all__ = [
     "Outcome",
     "Position",
     "Projection",
+    "Proxy",
+    "Publisher",
     "QueueBroker",
     "QueueClient",
     "QueueWorker",
@@ -115,6 +89,7 @@ __all__ = [
     "SetResultAction",
     "Subscribe",
     "SubscribeAction",
+    "Subscriber",
     "Subscription",
     "Task",
     "TaskCancelled",
@@ -129,4 +104,6 @@ __all__ = [
     "UnsubscribeAction",
     "Version",
     "current_task",
+    "stream_from_file",
+    "stream_to_file",
 ]

@@ -68,7 +68,7 @@ class Core:
 
     def start(self, timeout_s: float | None) -> None:
         """Connects. Raises what `coopy.messaging.bus_local.Link.start` raises."""
-        self.link.start(self._resumed, timeout_s)
+        self.link.start(self._resumed, self._failed, timeout_s)
         self.link.subscribe(next(self._number), f"{self._inbox}.*".encode(), b"", self._answered)
         self.link.subscribe(next(self._number), CONTROL.encode(), b"", self._told)
 
@@ -150,6 +150,19 @@ class Core:
             self.link.forget(number)
 
         return end
+
+    def hear_also(self, subscription: Subscription[Any], pattern: str) -> int:
+        """Has a subscription hear one more pattern; returns the number for `hear_no_more`. Raises `UsageError`, `SystemClosed`."""
+        with self.link.lock:
+            self._check()
+            number = next(self._number)
+            self.link.subscribe(number, bus_subjects.pattern(pattern), b"", subscription.put)
+        return number
+
+    def hear_no_more(self, number: int) -> None:
+        """Takes back what `hear_also` has done."""
+        self.link.unsubscribe(number)
+        self.link.forget(number)
 
     def unsubscribe(self, number: int) -> None:
         """Nothing comes to it any more, and what was on its way has come. Doing it twice is fine."""
@@ -293,6 +306,13 @@ class Core:
                     count = sum(bus_subjects.matches(one.pattern, subject) for one in self._subscriptions.values())
                     self._say({"from": self.publisher, "count": count}, b"", each.reply)
 
+    def _failed(self) -> None:
+        """There never was a connection, and there will be none: nobody is to wait for messages."""
+        with self.link.lock:
+            subscriptions = list(self._subscriptions.values())
+        for each in subscriptions:
+            each.end()
+
     def _resumed(self) -> None:
         """There is a connection again; what was sent on the one before may be lost."""
         with self.link.lock:
@@ -344,6 +364,7 @@ class Core:
     def _check(self) -> None:
         if self._closed:
             raise SystemClosed("the bus is closed")
+        self.link.check()
 
 
 def _plain(data: bytes) -> dict[str, Any]:

@@ -77,12 +77,13 @@ class ServerLink:
         self._came = threading.Event()
         """Set once there was a connection, or will be none."""
         self._resumed: Callable[[], None] = lambda: None
+        self._gave_up: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="coopy bus", daemon=True)
         _links.add(self)
 
-    def start(self, resumed: Callable[[], None], timeout_s: float | None) -> None:
+    def start(self, resumed: Callable[[], None], failed: Callable[[], None], timeout_s: float | None) -> None:
         """Raises `AuthenticationFailed`, `ServerError`, `UsageError`, and `Unavailable` after the time-out."""
-        self._resumed = resumed
+        self._resumed, self._gave_up = resumed, failed
         self._thread.start()
         if timeout_s is None:
             return
@@ -116,7 +117,7 @@ class ServerLink:
         """Raises `SystemClosed`."""
         asked = b" ".join(filter(None, (b"SUB", pattern, group, b"%d\r\n" % number)))
         with self.lock:
-            self._check()
+            self.check()
             self._handlers[number] = put
             self._asked[number] = asked
             self._enqueue(asked)
@@ -132,7 +133,7 @@ class ServerLink:
 
     def publish(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
         """Raises `SystemClosed`, `Unavailable`, `UsageError`."""
-        self._check()
+        self.check()
         wire, size = self._wire, len(headers) + len(data)
         if size > PAYLOAD_BYTES_MAX or (wire is not None and size > (wire.payload_bytes_max or size)):
             refuse_too_long(subject, size, min(PAYLOAD_BYTES_MAX, wire.payload_bytes_max) if wire else PAYLOAD_BYTES_MAX)
@@ -181,7 +182,8 @@ class ServerLink:
         self._bell.close()
         self._leave()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises why nothing can be sent."""
         if self._closed:
             raise SystemClosed(f"the bus at {self.where} is closed: {self._closed}")
         if self._failed is not None:
@@ -262,6 +264,7 @@ class ServerLink:
             return False
         self._failed = error
         self._came.set()
+        self._gave_up()
         return True
 
     def _begun(self, wire: Wire) -> bool:
@@ -303,16 +306,19 @@ class ServerLink:
 
     def _pass_on(self, batch: list[Delivered]) -> None:
         first = batch[0].subscription
+        parts: dict[Put, list[Delivered]] = {}
         if all(each.subscription == first for each in batch):
-            parts = {first: batch}
+            found = self._handlers.get(first)
+            if found is not None:
+                parts[found] = batch
         else:
-            parts = {}
+            # What two patterns of one subscription hear stays in its order.
             for each in batch:
-                parts.setdefault(each.subscription, []).append(each)
-        for number, part in parts.items():
-            put = self._handlers.get(number)
-            if put is not None:
-                put(part)
+                found = self._handlers.get(each.subscription)
+                if found is not None:
+                    parts.setdefault(found, []).append(each)
+        for put, part in parts.items():
+            put(part)
 
     def _lost(self, wire: Wire, error: Exception) -> None:
         with self.lock:

@@ -29,8 +29,15 @@ class Link(Protocol):
     lock: threading.RLock
     """Held by who calls `publish`, so that a number is given and sent at once."""
 
-    def start(self, resumed: Callable[[], None], timeout_s: float | None) -> None:
-        """Connects, within so many seconds; None: it does so by and by. ``resumed`` is called whenever it has connected again."""
+    def start(self, resumed: Callable[[], None], failed: Callable[[], None], timeout_s: float | None) -> None:
+        """Connects, within so many seconds; None: it does so by and by.
+
+        ``resumed`` is called whenever it has connected again, ``failed`` when it gives up the first time, and `check` says why.
+        """
+        ...
+
+    def check(self) -> None:
+        """Raises why nothing can be sent any more."""
         ...
 
     def subscribe(self, number: int, pattern: bytes, group: bytes, put: Put) -> None:
@@ -136,7 +143,10 @@ class LocalLink:
         self.hub = hub
         self.lock = hub.lock
 
-    def start(self, resumed: Callable[[], None], timeout_s: float | None) -> None:
+    def start(self, resumed: Callable[[], None], failed: Callable[[], None], timeout_s: float | None) -> None:
+        pass
+
+    def check(self) -> None:
         pass
 
     def subscribe(self, number: int, pattern: bytes, group: bytes, put: Put) -> None:

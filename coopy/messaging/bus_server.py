@@ -114,9 +114,7 @@ class Station:
 
     def __call__(self, bell: Bell) -> Wire:
         """Raises OSError, `ServerError`, `UsageError`."""
-        with self._lock:
-            if not self._left and self.server is None and self._take():
-                self._start()
+        self.serve()
         found = folder.read(self._path("address"))
         if found is None:
             raise ConnectionError(f"the process that has {self.directory} has not started its server yet")
@@ -125,6 +123,13 @@ class Station:
         if self._context is not None:
             way = There(f"tls://{_reachable(address)}", NODE, self.password, self._context)
         return way(bell)
+
+    def serve(self) -> bool:
+        """Starts the server, unless another process runs it. Returns whether it is this process that does. Raises OSError, `ServerError`."""
+        with self._lock:
+            if not self._left and self.server is None and self._take():
+                self._start()
+            return self.server is not None
 
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)

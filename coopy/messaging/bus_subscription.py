@@ -22,6 +22,7 @@ from coopy.messaging.bus_message import Member, Message, Missed, numbers
 from coopy.network.wire import Delivered
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 WAITING_MESSAGES_MAX = 65_536
 """A second or two of what one process can take."""
@@ -105,6 +106,8 @@ class Subscription(Generic[T]):
                         self._begin(key)
                     elif number > last + 1:
                         self._lose(key, last + 1, number - last - 1)
+                    elif number <= last:
+                        continue  # Two patterns of this subscription heard it.
                     self._last[key] = number
                 else:
                     key = (b"", each.subject)
@@ -244,10 +247,11 @@ class Subscription(Generic[T]):
 
     def call(self, callback: Callable[[Message[T]], object]) -> None:
         """Has a thread call ``callback`` with each message, one after the other."""
-        self._thread = threading.Thread(target=self._serve, args=(callback,), name=f"coopy bus {self.pattern}", daemon=True)
+        self._thread = threading.Thread(target=self.serve, args=(callback,), name=f"coopy bus {self.pattern}", daemon=True)
         self._thread.start()
 
-    def _serve(self, callback: Callable[[Message[T]], object]) -> None:
+    def serve(self, callback: Callable[[Message[T]], object]) -> None:
+        """Calls ``callback`` with each message, one after the other, in this thread, until the subscription has ended."""
         while True:
             found = self.take(_AT_ONCE)
             if not found:
@@ -256,16 +260,15 @@ class Subscription(Generic[T]):
                 except SystemClosed:
                     return
             for each in found:
-                try:
-                    if isinstance(each, Missed):
-                        self.tell(each)
-                    else:
-                        callback(each)
-                except Exception:
-                    # The callback is the program's: the messages after this one are for it all the same.
-                    _log.exception(
-                        "a callback of the subscription to %s raised; it goes on with the next message", self.pattern
-                    )
+                if isinstance(each, Missed):
+                    guarded(self.tell, each, self.pattern)
+                else:
+                    guarded(callback, each, self.pattern)
+
+    def forget_numbers(self) -> None:
+        """Takes the next message of each publisher for its first: what was unsubscribed from meanwhile is not missing."""
+        with self._changed:
+            self._last.clear()
 
     # -- the end
 
@@ -293,3 +296,12 @@ class Subscription(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Subscription to {self.pattern}{f' in {self.group}' if self.group else ''}>"
+
+
+def guarded(callback: Callable[[V], object], value: V, pattern: str) -> None:
+    """Calls a callback of the program's; what it raises goes to the log."""
+    try:
+        callback(value)
+    except Exception:
+        # The messages after this one are for it all the same.
+        _log.exception("a callback of the subscription to %s raised; it goes on with the next message", pattern)
