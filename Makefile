@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -29,6 +29,7 @@ shared-web: SECONDS = 60
 EVERY ?= 1
 OPERATIONS ?= 100000
 NODE_OPERATIONS ?= 2000
+KILLS ?= 100
 VERSIONS ?= 3.10 3.11 3.12 3.13 3.14
 
 help:  ## this list
@@ -152,6 +153,13 @@ bench-batteries: $(VENV)/.installed  ## the structures, beside diskcache, PySync
 
 bench-store: $(VENV)/.installed  ## the key-value store, beside diskcache, SQLite and redis-server
 	@$(BIN)/python -m benchmarks.store
+
+bench-bus: $(VENV)/.installed  ## the message bus, beside raw nats-py at the same server and pyzmq's proxy
+	@$(BIN)/python -m pip install -q --disable-pip-version-check pyzmq || echo "pyzmq is not to be had, and not measured"
+	@$(BIN)/python -m benchmarks.bus
+
+bus: $(VENV)/.installed  ## a message bus whose broker is killed and comes back, KILLS times (100), by another process as well
+	@$(BIN)/python tests/messaging/bus_campaign.py --kills $(KILLS)
 
 coverage: $(VENV)/.installed  ## the tests with coverage; a report in htmlcov/
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report html --cov-report term --cov-fail-under 95

@@ -13,12 +13,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.__main__ import Row
@@ -27,9 +29,10 @@ from coopy.messaging.bus_aio import AsyncBus
 from coopy.network.server import proof
 from coopy.network.subjects import NODE
 
-SUBJECT = "benchmark.bus"
 PAYLOAD = b"x" * 100
-SUBSCRIBERS = 10
+SUBSCRIBERS = PUBLISHERS_MAX = 10
+ZMQ_SILENCE_MS = 5000
+"""What has not come by then was lost: nobody says so."""
 ANSWER_S = 120.0
 GOAL = 0.9
 """Of what raw nats-py passes on."""
@@ -43,64 +46,78 @@ def say(value: object) -> None:
     sys.stdout.flush()
 
 
-# -- a publisher or a subscriber: a process of its own. It says when it is ready, and does its work when it is told to.
+# -- a publisher or a subscriber: a process of its own. For each line it does its work once: so many messages, and says how it went.
 
 
-def coopy_subscriber(where: str, messages: int) -> None:
+def lines() -> Iterator[int]:
+    say("ready")
+    for line in sys.stdin:
+        yield int(line)
+
+
+async def lines_in_loop() -> AsyncIterator[int]:
+    say("ready")
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        yield int(line)
+
+
+def coopy_subscriber(where: str) -> None:
     with Bus(where) as bus:
-        count, done = 0, threading.Event()
+        count = wanted = 0
+        done = threading.Event()
 
         def take(message: Any) -> None:
             nonlocal count
             count += len(message.data) == len(PAYLOAD)
-            if count == messages:
+            if count == wanted:
                 done.set()
 
-        with bus.subscribe(SUBJECT, take, waiting=WAITING) as subscription:
-            say("ready")
-            sys.stdin.readline()
-            done.wait(ANSWER_S)
-            say({"at": time.monotonic(), "got": count, "missed": subscription.missed})
+        with bus.subscribe("coopy", take, waiting=WAITING):
+            for number in lines():
+                wanted, count = number, 0
+                say("begun")
+                done.wait(ANSWER_S)
+                done.clear()
+                say({"at": time.monotonic(), "got": count})
 
 
-def coopy_publisher(where: str, messages: int) -> None:
+def coopy_publisher(where: str) -> None:
     with Bus(where) as bus:
-        say("ready")
-        sys.stdin.readline()
-        began = time.monotonic()
-        for _ in range(messages):
-            bus.publish(SUBJECT, PAYLOAD)
-        bus.flush(ANSWER_S)
-        say({"at": began})
+        for number in lines():
+            began = time.monotonic()
+            for _ in range(number):
+                bus.publish("coopy", PAYLOAD)
+            bus.flush(ANSWER_S)
+            say({"at": began})
 
 
-async def coopy_asyncio_subscriber(where: str, messages: int) -> None:
-    async with AsyncBus(where) as bus:
-        count = 0
-        async with await bus.subscribe(SUBJECT, waiting=WAITING) as subscription:
-            say("ready")
-            sys.stdin.readline()
+async def coopy_asyncio_subscriber(where: str) -> None:
+    async with AsyncBus(where) as bus, await bus.subscribe("coopy.asyncio", waiting=WAITING) as subscription:
+        async for wanted in lines_in_loop():
+            count = 0
+            say("begun")
             async for message in subscription:
                 count += len(message.data) == len(PAYLOAD)
-                if count == messages:
+                if count == wanted:
                     break
-            say({"at": time.monotonic(), "got": count, "missed": subscription.missed})
+            say({"at": time.monotonic(), "got": count})
 
 
-async def coopy_asyncio_publisher(where: str, messages: int) -> None:
+async def coopy_asyncio_publisher(where: str) -> None:
     async with AsyncBus(where) as bus:
-        say("ready")
-        sys.stdin.readline()
-        began = time.monotonic()
-        for _ in range(messages):
-            await bus.publish(SUBJECT, PAYLOAD)
-        await bus.flush(ANSWER_S)
-        say({"at": began})
+        async for number in lines_in_loop():
+            began = time.monotonic()
+            for _ in range(number):
+                await bus.publish("coopy.asyncio", PAYLOAD)
+            await bus.flush(ANSWER_S)
+            say({"at": began})
 
 
 async def _nats(where: str) -> Any:
     import nats
 
+    # It says of each connection over TLS that it can't keep it half open.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     with open(f"{where}/secret", encoding="ascii") as secret, open(f"{where}/address", encoding="ascii") as address:
         password, url = secret.read(), f"nats://{address.read()}"
     return await nats.connect(
@@ -113,34 +130,38 @@ async def _nats(where: str) -> Any:
     )
 
 
-async def nats_subscriber(where: str, messages: int) -> None:
+async def nats_subscriber(where: str) -> None:
     client = await _nats(where)
-    count, done = 0, asyncio.Event()
+    count = wanted = 0
+    done = asyncio.Event()
 
     async def take(message: Any) -> None:
         nonlocal count
         count += len(message.data) == len(PAYLOAD)
-        if count == messages:
+        if count == wanted:
             done.set()
 
-    await client.subscribe(SUBJECT, cb=take, pending_msgs_limit=WAITING, pending_bytes_limit=WAITING * 1000)
+    await client.subscribe("nats", cb=take, pending_msgs_limit=WAITING, pending_bytes_limit=WAITING * 1000)
     await client.flush()
-    say("ready")
-    await asyncio.to_thread(sys.stdin.readline)
-    await asyncio.wait_for(done.wait(), ANSWER_S)
-    say({"at": time.monotonic(), "got": count, "missed": messages - count})
+    async for number in lines_in_loop():
+        wanted, count = number, 0
+        say("begun")
+        await asyncio.wait_for(done.wait(), ANSWER_S)
+        done.clear()
+        say({"at": time.monotonic(), "got": count})
     await client.close()
 
 
-async def nats_publisher(where: str, messages: int) -> None:
+async def nats_publisher(where: str) -> None:
     client = await _nats(where)
-    say("ready")
-    sys.stdin.readline()
-    began = time.monotonic()
-    for number in range(1, messages + 1):
-        await client.publish(SUBJECT, PAYLOAD, headers={"Coopy": f"abcdefghijk {number} b"})
-    await client.flush(ANSWER_S)
-    say({"at": began})
+    sent = 0
+    async for number in lines_in_loop():
+        began = time.monotonic()
+        for _ in range(number):
+            sent += 1
+            await client.publish("nats", PAYLOAD, headers={"Coopy": f"abcdefghijk {sent} b"})
+        await client.flush(ANSWER_S)
+        say({"at": began})
     await client.close()
 
 
@@ -154,32 +175,29 @@ def _zmq(port: str, kind: str) -> Any:
     return found
 
 
-def zmq_subscriber(where: str, messages: int) -> None:
+def zmq_subscriber(where: str) -> None:
     socket = _zmq(where.split()[1], "SUB")
-    socket.subscribe(SUBJECT)
-    say("ready")
-    count = 0
-    while count < messages:
-        if not socket.poll(int(ANSWER_S * 1000)):
-            break
-        count += len(socket.recv_multipart()[1]) == len(PAYLOAD)
-    say({"at": time.monotonic(), "got": count, "missed": messages - count})
+    socket.subscribe("zmq")
+    for wanted in lines():
+        say("begun")
+        count = 0
+        while count < wanted and socket.poll(ZMQ_SILENCE_MS):
+            count += len(socket.recv_multipart()[1]) == len(PAYLOAD)
+        say({"at": time.monotonic(), "got": count})
 
 
-def zmq_publisher(where: str, messages: int) -> None:
+def zmq_publisher(where: str) -> None:
     socket = _zmq(where.split()[0], "PUB")
     time.sleep(1)  # It can't know when its subscribers are there.
-    say("ready")
-    sys.stdin.readline()
-    began = time.monotonic()
-    topic = SUBJECT.encode()
-    for _ in range(messages):
-        socket.send_multipart((topic, PAYLOAD))
-    say({"at": began})
+    for number in lines():
+        began = time.monotonic()
+        for _ in range(number):
+            socket.send_multipart((b"zmq", PAYLOAD))
+        say({"at": began})
     socket.close(linger=int(ANSWER_S * 1000))
 
 
-def zmq_proxy(where: str, messages: int) -> None:
+def zmq_proxy(where: str) -> None:
     import zmq
 
     front, back = (zmq.Context.instance().socket(kind) for kind in (zmq.XSUB, zmq.XPUB))
@@ -192,7 +210,7 @@ def zmq_proxy(where: str, messages: int) -> None:
     zmq.proxy(front, back)
 
 
-ROLES: dict[str, Callable[[str, int], Any]] = {
+ROLES: dict[str, Callable[[str], Any]] = {
     "coopy subscriber": coopy_subscriber,
     "coopy publisher": coopy_publisher,
     "coopy asyncio subscriber": coopy_asyncio_subscriber,
@@ -205,8 +223,8 @@ ROLES: dict[str, Callable[[str, int], Any]] = {
 }
 
 
-def play(role: str, where: str, messages: int) -> None:
-    found = ROLES[role](where, messages)
+def play(role: str, where: str) -> None:
+    found = ROLES[role](where)
     if asyncio.iscoroutine(found):
         asyncio.run(found)
 
@@ -217,18 +235,18 @@ def play(role: str, where: str, messages: int) -> None:
 class Player:
     """A process that plays a role."""
 
-    def __init__(self, role: str, where: str, messages: int) -> None:
+    def __init__(self, role: str, where: str) -> None:
         self.role = role
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.bus", "--play", role, where, str(messages)],
+            [sys.executable, "-m", "benchmarks.bus", "--play", role, where],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def begin(self) -> None:
+    def begin(self, messages: int) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{messages}\n")
         self._process.stdin.flush()
 
     def answer(self) -> Any:
@@ -243,63 +261,75 @@ class Player:
         self._process.wait()
 
 
-def measured(kind: str, where: str, publishers: int, messages: int) -> tuple[float, int]:
-    """Returns thousands of deliveries in a second, and how many messages were lost of all."""
-    each = messages // publishers
-    players = [Player(f"{kind} subscriber", where, each * publishers) for _ in range(SUBSCRIBERS)]
-    try:
-        for player in players:
+class Kind:
+    """The players of one kind."""
+
+    def __init__(self, name: str, where: str) -> None:
+        self.name = name
+        self.lost = 0
+        self._subscribers = [Player(f"{name} subscriber", where) for _ in range(SUBSCRIBERS)]
+        for player in self._subscribers:
             player.answer()
-        senders = [Player(f"{kind} publisher", where, each) for _ in range(publishers)]
-        players += senders
-        for player in senders:
+        self._publishers = [Player(f"{name} publisher", where) for _ in range(PUBLISHERS_MAX)]
+        for player in self._publishers:
             player.answer()
-        for player in players:
-            player.begin()
-        began = min(player.answer()["at"] for player in senders)
-        found = [player.answer() for player in players[:SUBSCRIBERS]]
+
+    def measured(self, publishers: int, messages: int) -> float:
+        """Returns thousands of deliveries in a second."""
+        each = messages // publishers
+        for player in self._subscribers:
+            player.begin(each * publishers)
+            player.answer()
+        for player in self._publishers[:publishers]:
+            player.begin(each)
+        began = min(player.answer()["at"] for player in self._publishers[:publishers])
+        found = [player.answer() for player in self._subscribers]
         ended, got = max(each["at"] for each in found), sum(each["got"] for each in found)
-        return got / (ended - began) / 1000, each * publishers * SUBSCRIBERS - got
-    finally:
-        for player in players:
+        self.lost += each * publishers * SUBSCRIBERS - got
+        return got / (ended - began) / 1000
+
+    def close(self) -> None:
+        for player in self._subscribers + self._publishers:
             player.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bus")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=20_000, help="that each subscriber gets")
     parser.add_argument("--only", default="", help="kinds that have this word")
     parser.add_argument("--json")
     parser.add_argument("--check", action="store_true", help="fails if the bus falls short")
-    parser.add_argument("--play", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--play", nargs=2, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.play:
-        play(chosen.play[0], chosen.play[1], int(chosen.play[2]))
+        play(*chosen.play)
         return
-    kinds = [kind for kind in KINDS if chosen.only in kind and (kind != "pyzmq" or _is_there("zmq"))]
+    names = [kind for kind in KINDS if chosen.only in kind and (kind != "pyzmq" or _is_there("zmq"))]
     rates: dict[tuple[int, str], list[float]] = {}
-    lost: dict[str, int] = dict.fromkeys(kinds, 0)
-    with tempfile.TemporaryDirectory() as directory, Bus(directory):
-        proxy = Player("pyzmq proxy", "", 0) if "pyzmq" in kinds else None
-        ports = proxy.answer() if proxy is not None else ""
-        try:
-            for _ in range(chosen.rounds):
-                for publishers in (1, 10):
-                    for kind in kinds:
-                        rate, gone = measured(kind, ports if kind == "pyzmq" else directory, publishers, chosen.messages)
-                        rates.setdefault((publishers, kind), []).append(rate)
-                        lost[kind] += gone
-        finally:
-            if proxy is not None:
-                proxy.close()
-    report(kinds, rates, lost, chosen)
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(Bus(directory))
+        kinds = []
+        for name in names:
+            where = directory
+            if name == "pyzmq":
+                proxy = Player("pyzmq proxy", "")
+                stack.callback(proxy.close)
+                where = proxy.answer()
+            kinds.append(Kind(name, where))
+            stack.callback(kinds[-1].close)
+        for _ in range(chosen.rounds):
+            for publishers in (1, PUBLISHERS_MAX):
+                for kind in kinds:
+                    rates.setdefault((publishers, kind.name), []).append(kind.measured(publishers, chosen.messages))
+    report(names, rates, {kind.name: kind.lost for kind in kinds}, chosen)
 
 
 def report(kinds: list[str], rates: dict[tuple[int, str], list[float]], lost: dict[str, int], chosen: Any) -> None:
     print(f"{'thousand deliveries of 100 bytes a second':<46} {'it':>12} {'nats-py':>12}")
     rows = []
-    for publishers in (1, 10):
+    for publishers in (1, PUBLISHERS_MAX):
         raw = rates.get((publishers, "nats-py"), [])
         for kind in kinds:
             ours = rates[publishers, kind]

@@ -56,6 +56,7 @@ class Bus:
         find: name of a bus that is announced on the local network (the extra [discovery]).
         server: URL of a nats-server of your own, with user and password in it; nats:// or tls://.
         password: what all members share. Needed with ``at``, ``find``, and a ``listen`` that other machines reach; a directory has its own.
+            With ``server`` it is for pickles alone.
         tls: a folder of certificates as `coopy cluster init` makes it; for those who only connect also the PEM file of an authority, or True
             for those of this machine. Without it the server shows a certificate that the password makes.
         encoding: of values that are not bytes: "json" (default), "msgpack" (the extra [msgpack]), or "pickle" among those who share a
@@ -150,9 +151,13 @@ class Bus:
         self._core.start(start_s)
 
     def _announce(self, name: str, station: Station) -> None:
-        if station.server is not None:
-            said = Announcement(name, station.server.settings.listen)
-            self._core.before_closing(said.close)
+        """Says where the server is; so does each member that is opened like this, as any of them may run the next."""
+        try:
+            said = Announcement(name, station.address)
+        except (UsageError, OSError):
+            self.close()
+            raise
+        self._core.before_closing(said.close)
 
     @classmethod
     def over(cls, link: Link, payloads: Payloads, timeout: float, start: float | None) -> Bus:

@@ -41,6 +41,8 @@ UNSUBSCRIBE_S = 2.0
 """How long the server has to say that nothing comes any more."""
 _ASK_S = 0.1
 """Who waits for subscribers asks that often."""
+_LAST = b"last"
+"""The token to which it is answered how many messages were sent."""
 _UNHEARD = b"503"
 """The status of what a server says in place of an answer, if nobody hears the question."""
 
@@ -71,6 +73,7 @@ class Core:
         self.link.start(self._resumed, self._failed, timeout_s)
         self.link.subscribe(next(self._number), f"{self._inbox}.*".encode(), b"", self._answered)
         self.link.subscribe(next(self._number), CONTROL.encode(), b"", self._told)
+        self._asked[_LAST] = lambda delivered: self._told((delivered,))
 
     # -- out
 
@@ -300,7 +303,7 @@ class Core:
             elif isinstance(patterns := said.get("tell"), list):
                 with self.link.lock:
                     sent = {subject: number for subject, number in self._sent.items() if _hear(patterns, subject.decode())}
-                    self._say_last(sent)
+                    self._say_last(sent, each.reply or CONTROL.encode())
             elif isinstance(subject := said.get("count"), str) and each.reply:
                 with self.link.lock:
                     count = sum(bus_subjects.matches(one.pattern, subject) for one in self._subscriptions.values())
@@ -321,13 +324,13 @@ class Core:
             self._say_last(self._sent)
             patterns = sorted({each.pattern for each in self._subscriptions.values() if not each.group})
             if patterns:
-                self._say({"tell": patterns})
+                self._say({"tell": patterns}, self.reply_to(_LAST))
 
-    def _say_last(self, sent: Mapping[bytes, int]) -> None:
+    def _say_last(self, sent: Mapping[bytes, int], to: bytes = CONTROL.encode()) -> None:
         """With the lock held."""
         for first in range(0, len(sent), _SAID_AT_ONCE):
             part = itertools.islice(sent.items(), first, first + _SAID_AT_ONCE)
-            self._say({"from": self.publisher, "last": {subject.decode(): number for subject, number in part}})
+            self._say({"from": self.publisher, "last": {subject.decode(): number for subject, number in part}}, b"", to)
 
     def _say(self, what: object, reply: bytes = b"", to: bytes = CONTROL.encode()) -> None:
         """With the lock held. What can't be sent is not: whoever asks, asks again, and whoever is connected again says it again."""

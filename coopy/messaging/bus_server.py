@@ -34,6 +34,8 @@ from coopy.network.wire import Bell, Wire
 
 ANY_PORT = 0
 """The directory's own choice, made once."""
+BACKOFF_S = (0.1, 0.5)
+"""A server that keeps nothing starts within a tenth of a second, however often it was killed before; all are to be back within two."""
 _TRIES = 5
 """A port that was free a moment ago may be taken; not so often in a row."""
 _SUBJECT = "coopy.bus"
@@ -115,14 +117,19 @@ class Station:
     def __call__(self, bell: Bell) -> Wire:
         """Raises OSError, `ServerError`, `UsageError`."""
         self.serve()
+        address = _reachable(self.address)
+        way = coopys(address, self.password, None)
+        if self._context is not None:
+            way = There(f"tls://{address}", NODE, self.password, self._context)
+        return way(bell)
+
+    @property
+    def address(self) -> Address:
+        """Where the server listens, whichever process runs it. Raises OSError if none has started one yet."""
         found = folder.read(self._path("address"))
         if found is None:
             raise ConnectionError(f"the process that has {self.directory} has not started its server yet")
-        address = self.server.settings.listen if self.server is not None else parse(found)
-        way = coopys(_reachable(address), self.password, None)
-        if self._context is not None:
-            way = There(f"tls://{_reachable(address)}", NODE, self.password, self._context)
-        return way(bell)
+        return self.server.settings.listen if self.server is not None else parse(found)
 
     def serve(self) -> bool:
         """Starts the server, unless another process runs it. Returns whether it is this process that does. Raises OSError, `ServerError`."""
@@ -191,7 +198,8 @@ class Station:
                 subject=_SUBJECT,
                 tls=self._tls or proof.files(place, NODE, self.password, listen.host),
                 keeps=False,
-            )
+            ),
+            backoff_s=BACKOFF_S,
         )
         server.start()
         if folder.read(self._path("address")) != str(listen):

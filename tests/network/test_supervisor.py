@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import stat
@@ -238,6 +239,16 @@ def test_a_server_that_ends_by_itself_is_started_again_with_a_warning_and_a_word
             until(lambda: supervisor.pid not in (None, before))
     assert len(told) == 2 and "signal 9" in told[0]
     assert [record.levelname for record in caplog.records if "ended by itself" in record.getMessage()] == ["WARNING"] * 2
+
+
+def test_whoever_wants_a_server_back_soon_says_how_long_it_waits_at_most(tmp_path, caplog):
+    with running(settings(tmp_path), backoff_s=(0.05, 0.1)) as server:
+        for _ in range(4):
+            pid = server.pid
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: server.pid not in (None, pid))
+    waits = [float(found) for found in re.findall(r"started again in ([0-9.]+) s", caplog.text)]
+    assert waits and max(waits) <= 0.1
 
 
 def test_who_is_told_that_the_server_has_ended_may_stop_it(tmp_path):

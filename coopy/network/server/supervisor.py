@@ -88,10 +88,18 @@ class Supervisor:
     """Runs the server of ``settings``. Its methods may be called from any thread, not from a forked child.
 
     ``binary``: path of nats-server; None: see `coopy.network.server.binary.find`. ``ended`` is told, in a thread of ours,
-    each time that the server has ended by itself; it is being started again then.
+    each time that the server has ended by itself; it is being started again then. ``backoff_s``: as `BACKOFF_S`.
     """
 
-    def __init__(self, settings: Settings, *, binary: str | None = None, ended: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        binary: str | None = None,
+        ended: Callable[[str], None] | None = None,
+        backoff_s: tuple[float, float] = BACKOFF_S,
+    ) -> None:
+        self._backoff_s = backoff_s
         self.settings = settings
         """May be replaced; `start` and `restart` take what is there."""
         self._binary = binary
@@ -170,7 +178,7 @@ class Supervisor:
             self.start()
 
     def _watched(self, run: _Run, program: str, stopping: threading.Event) -> None:
-        delay_s = BACKOFF_S[0]
+        delay_s = self._backoff_s[0]
         while True:
             while (status := run.wait(_TICK_S)) is None:
                 self._of_peers.tick()
@@ -179,7 +187,7 @@ class Supervisor:
                 return
             reason = f"{_ending(status)}{_said(_telling(run.tail))}"
             if run.lasted_s > STEADY_S:
-                delay_s = BACKOFF_S[0]
+                delay_s = self._backoff_s[0]
             self._of_itself.warn(
                 "ended",
                 "the server of node %s has ended by itself: %s. It is started again in %g s.",
@@ -194,7 +202,7 @@ class Supervisor:
             while True:
                 if stopping.wait(delay_s):
                     return
-                delay_s = min(2 * delay_s, BACKOFF_S[1])
+                delay_s = min(2 * delay_s, self._backoff_s[1])
                 try:
                     run = _Run(self.settings, program, self._logged)
                 except OSError as error:
