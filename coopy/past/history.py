@@ -49,22 +49,14 @@ class Action:
 def actions(log: Log, codec: Codec, after: int) -> Iterator[Action]:
     """The actions behind ``after``, in order. Raises a `StorageError` where the log cannot be read."""
     held: Action | None = None
-    index = after
     try:
-        for _, records in log.read(after):
-            headers, names, arguments = decode_joined(records)
-            joined_headers(headers, arguments)
-            for header, name, args in zip(headers, names, arguments, strict=True):
-                if header[action.OUTCOME] not in action.KNOWN:
-                    raise KeyedRecord(log.where(index + 1))
-                if held is not None:
-                    held.outcome = header[action.OUTCOME]
-                    yield held
-                    held = None
-                if args is None:
-                    continue
-                index += 1
-                held = _decoded(index, header, name, args, codec)
+        for index, header, name, args in undecoded(log, after):
+            if held is not None:
+                held.outcome = header[action.OUTCOME]
+                yield held
+                held = None
+            if args is not None:
+                held = decoded(index, header, name, args, codec)
     except StorageError:
         if held is not None:
             yield held
@@ -73,7 +65,21 @@ def actions(log: Log, codec: Codec, after: int) -> Iterator[Action]:
         yield held
 
 
-def _decoded(index: int, header: bytes, name: str | None, args: Any, codec: Codec) -> Action:
+def undecoded(log: Log, after: int) -> Iterator[tuple[int, bytes, str | None, Any]]:
+    """Index, header, name and arguments of each, as `decoded` takes them; of an amendment the index of its action, and no arguments."""
+    index = after
+    for _, records in log.read(after):
+        headers, names, arguments = decode_joined(records)
+        joined_headers(headers, arguments)
+        for header, name, args in zip(headers, names, arguments, strict=True):
+            if header[action.OUTCOME] not in action.KNOWN:
+                raise KeyedRecord(log.where(index + 1))
+            index += args is not None
+            yield index, header, name, args
+
+
+def decoded(index: int, header: bytes, name: str | None, args: Any, codec: Codec) -> Action:
+    """The action that is kept so."""
     if name is not None:
         return Action(index, header, name, args, {})
     try:

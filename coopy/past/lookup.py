@@ -17,7 +17,7 @@ from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 from coopy.disk import directory, frame, manifest
 from coopy.disk.fs import Calls
@@ -65,6 +65,24 @@ class _Part:
         return None
 
 
+class _Decoded:
+    """The actions of a block, of which each is decoded when it is asked for."""
+
+    def __init__(self, records: list[tuple[int, bytes, str | None, Any]], codec: Codec) -> None:
+        self.first = records[0][0]
+        self.last = records[-1][0]
+        self._records = records
+        self._codec = codec
+        self._made: list[Action | None] = [None] * len(records)
+
+    def action(self, index: int) -> Action:
+        place = index - self.first
+        found = self._made[place]
+        if found is None:
+            found = self._made[place] = history.decoded(*self._records[place], self._codec)
+        return found
+
+
 def _begins(block: Block) -> int:
     """Returns the first action that is in a block: not the one whose amendment may begin it, which is in the block before."""
     head = frame.head(block.frames, 0)
@@ -90,8 +108,8 @@ class Lookup:
         self._firsts: list[int] = []
         self._parts: dict[int, _Part] = {}
         self._segments: OrderedDict[int, Segment] = OrderedDict()
-        self._newest: list[Action] = []
-        self._blocks: OrderedDict[tuple[int, int], list[Action]] = OrderedDict()
+        self._newest: _Decoded | None = None
+        self._blocks: OrderedDict[tuple[int, int], _Decoded] = OrderedDict()
 
     def actions(self, first: int, last: int) -> Iterator[Action]:
         """Yields the actions from ``first`` to ``last``, both included, which must be durable.
@@ -100,17 +118,17 @@ class Lookup:
         """
         while first <= last:
             found = self._block(first, last)
-            begins = found[0].index
-            yield from found[first - begins : last + 1 - begins]
-            first = found[-1].index + 1
+            for index in range(first, min(last, found.last) + 1):
+                yield found.action(index)
+            first = found.last + 1
 
     def action(self, index: int) -> Action:
         """Returns one action. Raises what `actions` raises."""
-        # Whoever reads on is mostly in the block of the last time; a list that is there never changes.
+        # Whoever reads on is mostly in the block of the last time.
         found = self._newest
-        if found and found[0].index <= index <= found[-1].index:
-            return found[index - found[0].index]
-        return next(self.actions(index, index))
+        if found is None or not found.first <= index <= found.last:
+            found = self._block(index, index)
+        return found.action(index)
 
     def close(self) -> None:
         """Closes the files."""
@@ -119,18 +137,18 @@ class Lookup:
                 segment.close()
             self._segments.clear()
 
-    def _block(self, index: int, last: int) -> list[Action]:
-        """Returns the decoded actions of the block with an action; at least up to ``last``, if that is in it, too."""
+    def _block(self, index: int, last: int) -> _Decoded:
+        """Returns the actions of the block with an action; at least up to ``last``, if that is in it, too."""
         self._newest = found = self._found(index, last)
         return found
 
-    def _found(self, index: int, last: int) -> list[Action]:
+    def _found(self, index: int, last: int) -> _Decoded:
         with self._lock, paths.reads(self._basedir):
             part, segment = self._part(index)
             first, _ = key = part.key(index)
             kept = self._blocks.get(key)
             # The last block that is known of a segment may have grown.
-            if kept is not None and kept[-1].index >= (last if first == part.firsts[-1] else index):
+            if kept is not None and kept.last >= (last if first == part.firsts[-1] else index):
                 self._blocks.move_to_end(key)
                 return kept
             block = part.block(segment, index)
@@ -142,8 +160,9 @@ class Lookup:
                 raise DamagedJournal(segment.file.path, part.offsets[-1], index, "it was recorded, and is not there")
             begins = _begins(block)
             pages = cast(Log, Pages([(begins, block.frames)]))
-            found = self._blocks[begins, block.offset] = list(history.actions(pages, self._codec, begins - 1))
-            assert found[0].index <= index <= found[-1].index, "it was looked for by what its frames say"
+            records = [each for each in history.undecoded(pages, begins - 1) if each[3] is not None]
+            found = self._blocks[begins, block.offset] = _Decoded(records, self._codec)
+            assert found.first <= index <= found.last, "it was looked for by what its frames say"
             while len(self._blocks) > BLOCKS_MAX:
                 self._blocks.popitem(last=False)
             return found
