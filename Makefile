@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -28,6 +28,7 @@ SECONDS ?= 600
 shared-web: SECONDS = 60
 EVERY ?= 1
 OPERATIONS ?= 100000
+EVENTS ?= 1000000
 NODE_OPERATIONS ?= 2000
 KILLS ?= 100
 VERSIONS ?= 3.10 3.11 3.12 3.13 3.14
@@ -120,6 +121,9 @@ shared: $(VENV)/.installed  ## processes that share a directory: kills (SHARED_S
 	@for how in kill close; do $(BIN)/python tests/shared/campaign.py takeovers --runs $(SHARED_RUNS) --how $$how || exit 1; done
 	@$(BIN)/python tests/shared/campaign.py forks --runs $(SHARED_RUNS)
 
+events: $(VENV)/.installed  ## EVENTS (1000000) are appended and followed by four consumers, one of which is killed every second, or the process that appends
+	@$(BIN)/python tests/messaging/events_campaign.py --events $(EVENTS) --every $(EVERY)
+
 moments: $(VENV)/.installed  ## interrupts operations: at every moment, at MOMENTS_PAIRS pairs of each, and by MOMENTS_SIGINTS real signals
 	@$(BIN)/python tests/moments/campaign.py --pairs $(MOMENTS_PAIRS); one=$$?; \
 		$(BIN)/python tests/moments/signals.py --signals $(MOMENTS_SIGINTS) && exit $$one
@@ -160,6 +164,9 @@ bench-bus: $(VENV)/.installed  ## the message bus, beside raw nats-py at the sam
 
 bus: $(VENV)/.installed  ## a message bus whose broker is killed and comes back, KILLS times (100), by another process as well
 	@$(BIN)/python tests/messaging/bus_campaign.py --kills $(KILLS)
+
+bench-events: $(VENV)/.installed  ## the event source beside the eventsourcing package on SQLite
+	@$(BIN)/python -m benchmarks.events
 
 coverage: $(VENV)/.installed  ## the tests with coverage; a report in htmlcov/
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --cov --cov-report html --cov-report term --cov-fail-under 95
