@@ -139,9 +139,11 @@ class Following:
         return None
 
     def pop(self) -> Event | None:
-        """Returns an event that was read already; None if there is none."""
+        """Returns an event that was read already; None if there is none. Raises `LockLost`."""
         if not self._events:
             return None
+        # What was read before the lease was lost, or before a fork, is another's by now.
+        self.check()
         event = self._events.popleft()
         if event.offset not in self._again:
             self._given = max(self._given, event.offset)

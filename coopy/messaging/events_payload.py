@@ -122,7 +122,7 @@ def as_list(events: Any) -> list[Any]:
 def encoded(events: Iterable[Any], upcasts: Upcasts) -> tuple[tuple[Kind, ...], tuple[bytes, ...]]:
     """Returns the kinds of events (one, if all are the same) and their data as bytes. Raises `EncodingError`."""
     events = list(events)
-    if all(type(each) is bytes for each in events):
+    if set(map(type, events)) == {bytes}:
         return (_BYTES,), tuple(events)
     kinds, blobs = zip(*[_encoded(each, upcasts) for each in events], strict=True)
     return (kinds[:1] if kinds.count(kinds[0]) == len(kinds) else kinds), blobs

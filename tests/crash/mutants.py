@@ -84,6 +84,49 @@ def _crc32(data, begin):
 """
 
 MUTANTS = [
+    # -- the event source
+    Mutant(
+        "the-first-of-a-block-is-the-action-whose-amendment-begins-it",
+        "coopy/past/lookup.py",
+        "return block.first + head.is_amendment",
+        "return block.first",
+        "tests/past/test_lookup.py::test_actions_of_several_lives_are_found",
+    ),
+    Mutant(
+        "an-acknowledgement-is-not-fenced",
+        "coopy/messaging/events_log.py",
+        "self.locks.fence(name, token)",
+        "pass",
+        "tests/messaging/test_events_follow.py::test_whoever_has_lost_the_name_is_refused_by_the_action_itself",
+    ),
+    Mutant(
+        "a-projection-takes-what-it-has-taken",
+        "coopy/messaging/events_projection.py",
+        "if self._position not in (None, begin):",
+        "if self._position is end:",
+        "tests/messaging/test_events_follow.py::test_a_projection_takes_each_event_once_whoever_feeds_it",
+    ),
+    Mutant(
+        "an-id-stands-for-any-events",
+        "coopy/messaging/events_log.py",
+        "if said == digest else",
+        "if said else",
+        "tests/messaging/test_events.py::test_an_id_that_stands_for_other_events_is_refused",
+    ),
+    Mutant(
+        "pruning-counts-one-snapshot-less",
+        "coopy/messaging/events_keeping.py",
+        "len(snapshots) - len(older) + 1",
+        "len(snapshots) - len(older)",
+        "tests/messaging/test_events_keeping.py::test_nothing_that_is_kept_goes_with_the_journal_even_if_the_clock_was_put_back",
+    ),
+    Mutant(
+        "retention-waits-for-nobody",
+        "coopy/messaging/events_log.py",
+        "return max(min([found, *held]), self._from(bound) if held else 0)",
+        "return found",
+        "tests/messaging/test_events_table.py::test_retention_waits_for_consumers_that_are_named_up_to_a_bound",
+    ),
     # -- what belongs to a process
     Mutant(
         "news-that-come-with-a-welcome-are-lost",

@@ -12,9 +12,10 @@ import program
 import pytest
 from messaging.events_total import Total
 from services import PATIENCE_S
+from shared.children import in_a_child
 
 import coopy
-from coopy import LockLost, control, init_system
+from coopy import LockLost, UsageError, control, init_system
 from coopy.disk.fs import Calls
 from coopy.messaging import (
     AlreadyAppended,
@@ -395,3 +396,37 @@ def test_a_process_that_does_not_write_appends_follows_and_reads(tmp_path: Path)
             assert group.next(PATIENCE_S) is not None
         ended(writer)
         assert source.append("b", b"3").check().first == 22 and source.kept()["consumers"]["mail"] == 21
+
+
+def test_a_forked_child_appends_and_reads_and_owns_nothing_that_its_parent_follows(tmp_path: Path) -> None:
+    with EventSource(tmp_path / "events", shared=True, durability="buffered") as source, source.follow("mail") as mail:
+        filled(source, 3)
+        assert offsets([mail.next(0)]) == [0]  # It has read on.
+
+        def work() -> Any:
+            lost = ""
+            try:
+                mail.next(0)
+            except LockLost:
+                lost = "lost"
+            first = source.append("b", b"3").check().first
+            with source.follow("other") as other:
+                return lost, first, source.get(first).data, offsets(other.batch(10, timeout=PATIENCE_S))
+
+        assert in_a_child(work) == ("lost", 3, b"3", [0, 1, 2, 3])
+        assert offsets([mail.next(PATIENCE_S) for _ in range(3)]) == [1, 2, 3]
+
+
+def test_a_process_without_a_copy_appends_and_reads_and_is_told_that_it_can_not_follow(tmp_path: Path) -> None:
+    with EventSource(tmp_path / "events", shared=True, durability="buffered") as source:
+        filled(source, 3)
+
+        def work() -> Any:
+            with EventSource(tmp_path / "events", shared=True, copy=False) as other:
+                other.append("b", b"3")
+                try:
+                    other.follow("mail").next(0)
+                except UsageError as error:
+                    return [each.data for each in other.read()], "keeps no copy" in str(error)
+
+        assert in_a_child(work) == ([b"0", b"1", b"2", b"3"], True)
