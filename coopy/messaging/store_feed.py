@@ -50,8 +50,12 @@ class Feed:
     def close(self) -> None:
         """Ends it. A callback that runs now is waited for, unless it is the one that calls this. Closing twice is fine."""
         self._closed.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        joined = None
+        # One whose callback has raised begins another before it ends.
+        while self._thread is not joined and self._thread is not threading.current_thread():
+            joined = self._thread
+            if joined is not None:
+                joined.join()
 
     def _next(self) -> Change | None:
         """Returns the next change, which is asked for if none waits here."""
@@ -108,8 +112,9 @@ class Feed:
         return self
 
     def _begin(self, callback: Told) -> None:
-        self._thread = threading.Thread(target=self._call, args=(callback,), name="coopy feed", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._call, args=(callback,), name="coopy feed", daemon=True)
+        thread.start()
+        self._thread = thread  # Not before: who closes joins it.
 
     def _call(self, callback: Told) -> None:
         for change in self:

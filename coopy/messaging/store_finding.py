@@ -96,9 +96,9 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def directory_at(kind: str, *ports: int) -> str | None:
-    """Returns the directory that a process which runs serves at some ports, or None."""
-    return next((directory for _, pid, directory in _links(kind, ports) if _lives(pid)), None)
+def directories_at(kind: str, *ports: int) -> list[str]:
+    """Returns the directories to which processes that run have made links. Of one whose number another process has by now, nobody may serve it."""
+    return list(dict.fromkeys(directory for _, pid, directory in _links(kind, ports) if _lives(pid)))
 
 
 class Announced:
@@ -106,30 +106,33 @@ class Announced:
 
     def __init__(self, kind: str, cls: type, directory: str, *ports: int) -> None:
         """Raises `UsageError` if another directory is served there by a process that runs."""
-        pid = os.getpid()
-        self._path = os.path.join(_folder(), f"{_name(kind, ports)}{pid}")
-        fresh = f"{self._path}.{secrets.token_hex(4)}"
-        os.symlink(directory, fresh)
-        os.replace(fresh, self._path)
+        self._pid = os.getpid()
+        self._path = os.path.join(_folder(), f"{_name(kind, ports)}{self._pid}")
         self._directory = directory
-        for path, other, there in _links(kind, ports):
-            if other == pid:
-                continue
-            if not _lives(other):
+        there = {pid: (path, to) for path, pid, to in _links(kind, ports)}
+        if self._pid not in there or system_here(there[self._pid][1], cls) is None:
+            fresh = f"{self._path}.{secrets.token_hex(4)}"
+            os.symlink(directory, fresh)
+            os.replace(fresh, self._path)
+            # Those of others after this one is there: of two that begin together, at least one sees the other.
+            there = {pid: (path, to) for path, pid, to in _links(kind, ports)}
+        for pid, (path, to) in there.items():
+            if not _lives(pid):
                 # A process that was killed has left it.
                 with contextlib.suppress(OSError):
                     os.unlink(path)
-            elif there != directory and is_served(there, cls):
+            elif to != directory and is_served(to, cls):
                 self.withdraw()
                 raise UsageError(
-                    f"{there} is served at the ports {', '.join(map(str, ports))} by process {other}, which runs. Nothing was opened. Choose "
+                    f"{to} is served at the ports {', '.join(map(str, ports))} by process {pid}, which runs. Nothing was opened. Choose "
                     f"others for {directory}, or shut that one down."
                 )
 
     def withdraw(self) -> None:
         """Has it be found by this link no more, unless that leads elsewhere by now."""
         with contextlib.suppress(OSError):
-            if os.readlink(self._path) == self._directory:
+            # A forked child has made no link.
+            if os.getpid() == self._pid and os.readlink(self._path) == self._directory:
                 os.unlink(self._path)
 
 
@@ -187,10 +190,10 @@ class Attached(Generic[T]):
     def _found(self, kind: str, cls: type[T], timeout_s: float, ports: tuple[int, ...]) -> T:
         end, look_s = time.monotonic() + timeout_s, LOOK_S
         while True:
-            directory = directory_at(kind, *ports)
-            # What a process has left that was killed leads nowhere, and another may come that serves another directory.
-            if directory is not None and is_served(directory, cls):
-                return self._attached(directory, cls, timeout_s)
+            for directory in directories_at(kind, *ports):
+                # What a process has left that was killed leads nowhere, and another may come that serves another directory.
+                if is_served(directory, cls):
+                    return self._attached(directory, cls, timeout_s)
             if time.monotonic() >= end:
                 raise Unavailable(
                     f"no {kind} is served at the ports {', '.join(map(str, ports))} of this machine by a process of this user; waited "

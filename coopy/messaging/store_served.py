@@ -44,6 +44,7 @@ class Served:
         ]
         command += [part for url in urls for part in ("--listen", url)] + (["--tls", tls] if tls else [])
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._pid = os.getpid()
         self._said: deque[str] = deque(maxlen=_LINES_KEPT)
         self._missing = len(urls)
         self._ready = threading.Event()
@@ -65,7 +66,9 @@ class Served:
         self._ready.set()
 
     def close(self) -> None:
-        """Lets nobody in any more, has all be answered that was taken, and ends the child."""
+        """Lets nobody in any more, has all be answered that was taken, and ends the child; in a process that was forked since, does nothing."""
+        if os.getpid() != self._pid:
+            return
         # A process that was forked from this one may hold the other end of its input open, so it is told.
         self._child.terminate()
         try:

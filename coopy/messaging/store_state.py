@@ -21,7 +21,7 @@ from coopy import UsageError, abort_exception, action_index, listeners, readonly
 from coopy.batteries import Change
 from coopy.batteries.battery import Battery
 from coopy.batteries.changes import tell_change
-from coopy.batteries.frozen import ATOMS, Given, given, kept
+from coopy.batteries.frozen import ATOMS, Given, given, in_order, kept
 from coopy.messaging.store_order import SortedKeys
 from coopy.messaging.store_time import NS, Ends, nanoseconds
 from coopy.sync.ticks import Count
@@ -229,7 +229,7 @@ class Keys(Battery):
 
         ``ttls`` says which of the values live for how many seconds. Raises `UsageError`, and nothing has changed.
         """
-        deletes = [*deletes]
+        deletes = [*in_order(deletes)]
         for key in (*puts, *deletes, *expected):
             _refuse_key(key)
         values = {key: kept(value) for key, value in puts.items()}

@@ -20,7 +20,7 @@ from coopy import SystemClosed, Unavailable, UsageError, aio, control, init_syst
 from coopy.batteries import Change
 from coopy.messaging import ABSENT, Conflict, Feed, Keys, KeyValueClient, KeyValueStore, MissingKey
 from coopy.messaging import store as store_module
-from coopy.messaging.store_finding import directory_at
+from coopy.messaging.store_finding import directories_at
 from coopy.testing import memory_system
 
 
@@ -365,7 +365,7 @@ def test_a_client_goes_on_with_the_store_that_comes_after_one_that_was_killed(tm
     assert len(os.listdir(links)) == 1, "what was killed has left its link"
     with store_elsewhere(tmp_path / "two", initial={"a": 2}), KeyValueClient() as client:
         assert client.get("a") == 2
-    assert directory_at("keyvalue", 5559, 5560) is None and os.listdir(links) == []
+    assert directories_at("keyvalue", 5559, 5560) == [] and os.listdir(links) == []
 
 
 def test_two_processes_may_serve_one_directory_and_two_directories_not_at_the_same_ports(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_two_processes_may_serve_one_directory_and_two_directories_not_at_the_sa
 def test_a_store_whose_directory_another_process_has_for_itself_is_refused(tmp_path: Path) -> None:
     with init_system(Keys, tmp_path / "tmp" / "keyvalue.db.coopy", validation="off"), pytest.raises(coopy.DirectoryInUse):
         KeyValueStore()
-    assert directory_at("keyvalue", 5559, 5560) is None
+    assert directories_at("keyvalue", 5559, 5560) == []
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, "x", None, True, 5559.0])
@@ -503,3 +503,110 @@ def test_the_signatures_are_those_of_the_original() -> None:
     assert first(KeyValueClient, 3) == [("keyvalue_host", "localhost"), ("publisher_port", 5559), ("subscriber_port", 5560)]
     assert inspect.signature(KeyValueStore.__init__).parameters["initial"].default == {}
     assert store_module.KIND == "keyvalue"
+
+
+def test_a_process_does_not_serve_two_directories_at_the_same_ports(store: KeyValueStore) -> None:
+    with pytest.raises(UsageError, match="Choose others for .*another"):
+        KeyValueStore(db_file_path="another")
+    with KeyValueClient() as client:
+        client.set("a", 1)
+    assert store.get("a") == 1 and directories_at("keyvalue", 5559, 5560) == [store.basedir]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_goes_on_with_store_and_client_and_takes_nothing_from_its_origin(store: KeyValueStore) -> None:
+    with KeyValueClient() as client:
+        client.set("a", 1)
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                assert (
+                    client.get("a") == 1 and client.set("b", client.client_id) and KeyValueClient().get("b") == client.client_id
+                )
+                with client.transact() as keys:
+                    keys["a"] = keys["a"] + 1
+                store.shutdown()
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert until(lambda: store.get("b", None) == client.client_id) and client.get("a") == 2
+        assert directories_at("keyvalue", 5559, 5560) == [store.basedir]
+
+
+def test_clients_lose_nothing_that_was_acknowledged_when_the_process_that_writes_is_killed(tmp_path: Path) -> None:
+    path = str(tmp_path / "both")
+    with (
+        store_elsewhere(tmp_path / "one", db_file_path=path) as one,
+        store_elsewhere(tmp_path / "two", db_file_path=path) as two,
+    ):
+        with KeyValueClient() as client:
+            done = []
+
+            def work() -> None:
+                for number in range(200):
+                    client.increment("n")
+                    done.append(client.put(f"k/{number:03}", number))
+
+            working = threading.Thread(target=work)
+            working.start()
+            assert until(lambda: len(done) > 20)
+            one.kill()  # It had the directory first, so it writes.
+            working.join()
+            assert client.get("n") == 200 and client.count("k/") == 200 and done == sorted(done)
+            assert ask(two, "store.get('n')") == 200
+
+
+def test_a_set_of_keys_is_deleted_in_an_order_that_depends_on_no_hash(tmp_path: Path) -> None:
+    said = {
+        run(
+            write(
+                tmp_path / seed / "deletes.py",
+                """
+                from coopy import control
+                from coopy.messaging import KeyValueStore
+                with KeyValueStore() as store:
+                    names = {f"key{number}" for number in range(50)}
+                    store.put_many(dict.fromkeys(sorted(names)))
+                    store.system.transact({}, names)
+                    print([change.key for change in store.system.changes(1)[0]])
+                """,
+            ),
+            PYTHONHASHSEED=seed,
+        )
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
+
+
+def test_the_whole_history_of_a_key_is_read_from_the_journal(store: KeyValueStore) -> None:
+    for number in range(50):
+        store.set("a", number), store.set("b", number)
+    assert [change.after for change in store.subscribe("a", after=0, timeout=0)] == [*range(50)]
+    assert [version.value for version in store.history("a")] == [*range(34, 50)]
+
+
+def test_time_is_not_counted_while_nobody_has_the_store_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from coopy.sync import boot
+
+    with KeyValueStore() as store:
+        store.set("a", 1, ttl=3600)
+        left = store.ttl("a")
+    later = boot.now_ns() + 7200 * 10**9
+    monkeypatch.setattr(boot, "now_ns", lambda: later)
+    with KeyValueStore() as store:
+        assert left is not None and store.ttl("a") == pytest.approx(left, abs=120)
+
+
+def test_a_link_of_a_process_whose_number_another_one_has_by_now_is_passed_over(store: KeyValueStore, tmp_path: Path) -> None:
+    links = Path(os.environ["XDG_RUNTIME_DIR"], "coopy", "at")
+    left = links / "keyvalue-5559-5560-1"  # A process that runs on every machine.
+    left.symlink_to(tmp_path / "nothing.coopy")
+    try:
+        store.set("a", 1)
+        for _ in range(2):
+            with KeyValueClient(timeout=30) as client:
+                assert client.get("a") == 1
+    finally:
+        left.unlink()
