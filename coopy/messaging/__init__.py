@@ -16,6 +16,7 @@ from coopy.messaging.events_kinds import ANY, AlreadyAppended, AppendConflict, A
 from coopy.messaging.events_projection import Projection
 from coopy.messaging.queues import QueueBroker, QueueClient, QueueWorker
 from coopy.messaging.store import KeyValueClient, KeyValueStore
+from coopy.messaging.store_aio import AsyncKeyValueClient
 from coopy.messaging.store_draft import Draft
 from coopy.messaging.store_feed import Feed
 from coopy.messaging.store_original import Exception as Exception, ExceptionAction, Get, GetAction, GetException, GetExceptionAction, GetResult, GetResultAction, Set, SetAction, SetException, SetExceptionAction, SetResult, SetResultAction, Subscribe, SubscribeAction, Unsubscribe, UnsubscribeAction
@@ -35,6 +36,7 @@ __all__ = [
     "Appended",
     "AsyncBus",
     "AsyncEventSource",
+    "AsyncKeyValueClient",
     "Backoff",
     "Bus",
     "Conflict",

@@ -79,8 +79,17 @@ class Draft:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.end()
+        if kind is None:
+            self.record()
+
+    def end(self) -> None:
+        """Takes nothing more, as the block has ended."""
         self._over = True
-        if kind is None and self._changed:
+
+    def record(self) -> None:
+        """Makes the one action of it. Raises `Conflict`, and what the system raises."""
+        if self._changed:
             puts = {key: value for key, value in self._changed.items() if value is not _DELETED}
             deletes = [key for key, value in self._changed.items() if value is _DELETED]
             outcome = self._keys.transact(puts, deletes, self._read, self._ttls)
