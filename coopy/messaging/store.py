@@ -35,6 +35,7 @@ from coopy.messaging.store_draft import Draft
 from coopy.messaging.store_feed import Feed, Told
 from coopy.messaging.store_finding import LOCAL, Announced, Attached, port_of
 from coopy.messaging.store_keeping import TimeKept
+from coopy.messaging.store_pickledb import OfPickleDB
 from coopy.messaging.store_served import Served
 from coopy.messaging.store_state import CHANGES, HISTORY, PAGE_KEYS, Keys, Version
 
@@ -261,7 +262,7 @@ class _Operations:
         return len(self.system)
 
 
-class KeyValueStore(_Operations):
+class KeyValueStore(_Operations, OfPickleDB):
     """A store: it opens its directory, and serves it from then on to clients of this machine, and of others if it is told to.
 
     Args:
@@ -301,7 +302,7 @@ class KeyValueStore(_Operations):
         **options: Any,
     ) -> None:
         ports = port_of("publisher_port", publisher_port), port_of("subscriber_port", subscriber_port)
-        path = os.path.abspath(db_file_path)
+        path = self._path = os.path.abspath(db_file_path)
         if keyvalue_host not in LOCAL and tls is None:
             raise UsageError(
                 f"keyvalue_host={keyvalue_host!r} can be reached from other machines, and what is sent there can be read and changed on the way. "
@@ -359,9 +360,13 @@ class KeyValueStore(_Operations):
         """Keeps the whole state, so that the next start is short. Returns its index."""
         return coopy.control(self._system).take_snapshot()
 
-    def dump(self, path: str | os.PathLike[str]) -> None:
-        """Writes all keys and values as a JSON file that PyDistributed and PickleDB read. Raises `UsageError` for values that JSON has not, OSError."""
-        store_json.write(os.fspath(path), self._system.to_dict())
+    def dump(self, path: str | os.PathLike[str] | None = None) -> bool:
+        """Writes all keys and values as a JSON file that PyDistributed and PickleDB read, by default at ``db_file_path``. Returns True.
+
+        Raises `UsageError` for values that JSON has not, OSError.
+        """
+        store_json.write(self._path if path is None else os.fspath(path), self._system.to_dict())
+        return True
 
     def _subscribed(self, key: str | None, prefix: str, after: int | None, timeout: float | None) -> Watch:
         wanted: Any = key if key is not None else Prefix(prefix) if prefix else ALL

@@ -108,6 +108,37 @@ def test_row_KeyValueStore_keeps_what_was_set_when_its_process_is_killed(tmp_pat
         assert store.get("a") == 1
 
 
+def test_row_KeyValueStore_is_a_PickleDB() -> None:
+    with pydistributed.KeyValueStore({"text": "a", "n": 1}, "keys") as store:
+        assert store.append("text", "b") and store.get("text") == "ab" and store.totalkeys() == 2
+        assert store.getall() == ["n", "text"] and store.rem("n") and not store.rem("n") and not store.exists("n")
+        assert store.lcreate("l") and store.ladd("l", "x") and store.lextend("l", ["y", "z", "z"])
+        assert (
+            store.lgetall("l") == ["x", "y", "z", "z"] and store.lget("l", -1) == "z" and store.lrange("l", 1, 3) == ["y", "z"]
+        )
+        assert (
+            store.lremvalue("l", "z")
+            and store.lpop("l", 0) == "x"
+            and store.lappend("l", 0, "!")
+            and store.lgetall("l") == ["y!", "z"]
+        )
+        assert store.llen("l") == store.totalkeys("l") == 2 and store.lexists("l", "z") and store.lremlist("l") == 2
+        assert store.dcreate("d") and store.dcreate("e") and store.dadd("d", ("a", 1)) and store.dadd("e", ("b", [2]))
+        assert store.dmerge("d", "e") and store.dgetall("d") == {"a": 1, "b": [2]} and store.dget("d", "a") == 1
+        assert store.dkeys("d") == ["a", "b"] and store.dvals("d") == [1, [2]] and store.dexists("d", "b")
+        assert store.dpop("d", "b") == [2] and not store.dexists("d", "b") and store.drem("e")
+        for ask in (
+            lambda: store.ladd("no", 1),
+            lambda: store.lgetall("no"),
+            lambda: store.dget("d", "no"),
+            lambda: store.drem("no"),
+        ):
+            with pytest.raises(KeyError):
+                ask()
+        assert store.dump() and json.loads(Path("keys").read_text()) == {"d": {"a": 1}, "text": "ab"}
+        assert store.deldb() and len(store) == 0
+
+
 # -- KeyValueClient
 
 

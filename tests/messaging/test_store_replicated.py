@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from compat.clusters import TRIO, Cluster
 from program import free_port
 
 from coopy import ReadOnlyNode, control
 from coopy.batteries import until
 from coopy.messaging import KeyValueStore
+from coopy.messaging import store as store_module
 
 pytest.importorskip("nats", reason="the extra [cluster] is not installed")
+
+
+def kinds(store: KeyValueStore) -> Iterator[str]:
+    """Yields what became of one key."""
+    return (version.kind for version in store.history("short"))
+
+
+def in_threads(function: Callable[[Any], object], values: Sequence[Any]) -> None:
+    """Calls a function with several values at once."""
+    threads = [threading.Thread(target=function, args=(value,)) for value in values]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
 
 
 def test_a_node_that_follows_has_the_keys_their_history_and_their_ends(tmp_path: Path) -> None:
@@ -35,35 +53,29 @@ def test_a_node_that_follows_has_the_keys_their_history_and_their_ends(tmp_path:
             other.set("a", 3)
 
 
-def test_three_equal_nodes_agree_on_what_a_comparison_has_set(tmp_path: Path) -> None:
-    nodes = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+def test_three_equal_nodes_agree_on_what_a_comparison_has_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = Cluster(tmp_path)
+    together.together.leader = TRIO[0]
+    monkeypatch.setattr(store_module, "init_system", together.opens)
     opened: list[KeyValueStore] = []
 
     def open_one(node: str) -> None:
-        opened.append(KeyValueStore(db_file_path=tmp_path / node.rpartition(":")[2], cluster=nodes, node=node))
+        opened.append(KeyValueStore(db_file_path=tmp_path / node[:2], cluster=TRIO, node=node, password="secret"))
 
-    threads = [threading.Thread(target=open_one, args=(node,)) for node in nodes]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+    in_threads(open_one, TRIO)
     try:
-        assert len(opened) == 3
         opened[0].set("n", 0)
-        counters = [
-            threading.Thread(target=lambda store=store: [store.update("n", lambda n: n + 1, 0) for _ in range(10)])
-            for store in opened
-        ]
-        for each in counters:
-            each.start()
-        for each in counters:
-            each.join()
+
+        def count(store: KeyValueStore) -> None:
+            for _ in range(10):
+                store.update("n", lambda n: n + 1, 0)
+
+        in_threads(count, opened)
         with control(opened[2].system).latest():
             assert opened[2].get("n") == 30
         opened[1].set("short", 1, ttl=0.2)
-        assert until(lambda: not opened[2].exists("short"), timeout=60, of=opened[2].system)
-        control(opened[0].system).sync()
-        assert [version.kind for version in opened[0].history("short")] == ["added", "expired"]
+        for store in opened:
+            assert until(lambda store=store: [*kinds(store)] == ["added", "expired"], timeout=60, of=store.system)
     finally:
         for store in opened:
             store.shutdown()

@@ -40,15 +40,16 @@ def tick(keys: Any, seconds: float) -> list[str]:
     return ended
 
 
-@pytest.mark.parametrize("name", ["store_actions", "store_order", "store_state", "store_time", "store"])
+@pytest.mark.parametrize("name", ["store_actions", "store_order", "store_pickledb", "store_state", "store_time", "store"])
 def test_the_examples_of_a_module_show_what_happens(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"coopy.messaging.{name}")
     more: dict[str, Any] = {}
-    if name == "store":
+    if name in ("store", "store_pickledb"):
+        from coopy.messaging.store import KeyValueStore
         from coopy.messaging.store_actions import GetAction, SetAction
 
-        more = {"store": module.KeyValueStore(), "GetAction": GetAction, "SetAction": SetAction}
+        more = {"store": KeyValueStore(), "GetAction": GetAction, "SetAction": SetAction}
     try:
         failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS, extraglobs=more)
     finally:
