@@ -513,6 +513,7 @@ def test_a_process_does_not_serve_two_directories_at_the_same_ports(store: KeyVa
     assert store.get("a") == 1 and directories_at("keyvalue", 5559, 5560) == [store.basedir]
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_goes_on_with_store_and_client_and_takes_nothing_from_its_origin(store: KeyValueStore) -> None:
     with KeyValueClient() as client:
