@@ -281,8 +281,10 @@ class Serving:
         while not (self._ending and not self._waiting):
             self._sleep()
             try:
-                last, outcome = engine.newest()
-                engine.settle(last)
+                if self._waiting:
+                    # Not for what came after: while others call, there is always more.
+                    engine.settle(self._waiting[0].last)
+                news = self._newest() if self._listeners and time.monotonic() >= self._news_from else None
             except (CoopyError, OSError) as error:
                 batches, self._waiting = self._waiting, []
                 for batch in batches:
@@ -291,17 +293,30 @@ class Serving:
                     return
                 continue
             # In this order: what is not answered any more waits, or was answered.
-            unanswered = self._unanswered_after
-            while self._waiting and self._waiting[0].last <= last:
+            unanswered, settled = self._unanswered_after, engine.log.settled
+            while self._waiting and self._waiting[0].last <= settled:
                 self._answer(*self._waiting.pop(0))
-            if unanswered is not None and unanswered < last:
-                last, outcome = unanswered, action.UNKNOWN
-            if last > self._told and self._listeners and time.monotonic() >= self._news_from:
-                self._told = last
-                news = pack(parcels.NEWS, 0, last, said(self._codec, outcome))
-                for peer in list(self._listeners):
-                    peer.send(news)
-                self._news_from = time.monotonic() + NEWS_S
+            if news is not None:
+                self._tell(*news, unanswered)
+
+    def _newest(self) -> tuple[int, int]:
+        """Returns the last action that is settled, and how it has ended, as far as that is known."""
+        last, outcome = self._engine.newest()
+        if self._waiting and self._engine.log.settled < last:
+            return self._engine.log.settled, action.UNKNOWN
+        self._engine.settle(last)
+        return last, outcome
+
+    def _tell(self, last: int, outcome: int, unanswered: int | None) -> None:
+        """Tells news, if there are any."""
+        if unanswered is not None and unanswered < last:
+            last, outcome = unanswered, action.UNKNOWN
+        if last > self._told:
+            self._told = last
+            news = pack(parcels.NEWS, 0, last, said(self._codec, outcome))
+            for peer in list(self._listeners):
+                peer.send(news)
+        self._news_from = time.monotonic() + NEWS_S
 
     def _sleep(self) -> None:
         """Waits until there is something to answer, or to tell."""
