@@ -103,9 +103,9 @@ def init_system(
         found = role(settings, paths.absolute(_name_of(obj) if basedir is None else basedir))
         kind = partial(ReplicatedSystem, role=found)
     elif settings.shared:
-        from coopy.replication.shared import SharedSystem
+        from coopy.replication.shared import kind_of
 
-        kind = SharedSystem
+        kind = kind_of(settings)
     return open_as(kind, obj, basedir, settings)
 
 

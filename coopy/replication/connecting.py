@@ -12,18 +12,18 @@ from typing import Any, NoReturn, cast
 from coopy.control import Control
 from coopy.disk import manifest
 from coopy.disk.fs import Calls
-from coopy.errors import CoopyError, SystemClosed, UsageError
+from coopy.errors import SystemClosed, UsageError
 from coopy.ground import log
 from coopy.ground.raised import on_failure
 from coopy.ground.words import shown
-from coopy.replication import keys, parcels
+from coopy.replication import asking, keys, parcels
 from coopy.replication.caller import Caller, Question
 from coopy.replication.keys import Introduced
 from coopy.replication.parcels import Parcel, decoded, said
 from coopy.replication.serving import CALLS
 from coopy.replication.telling import raised
 from coopy.spine import methods, proxy
-from coopy.spine.calling import Call, answering
+from coopy.spine.calling import Call
 from coopy.spine.methods import Function, Method
 from coopy.values.codec import Codec
 
@@ -82,7 +82,7 @@ class Remote:
         self.log = _Heard()
         self.machine = _Elsewhere(cls, self.status)
         self._codec = codec
-        self._names = {function: name for name, function in methods.functions_of(cls).items()}
+        self._reads = asking.Reads(cls, codec)
 
     # No lock: where nothing is kept there is nothing to guard.
 
@@ -128,9 +128,7 @@ class Remote:
         return self._question(parcels.CALL, self._codec.encode_call(method.name, args, kwargs, method.parameters)[0])
 
     def _to_read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Question:
-        # By its name: the class may be found elsewhere under another module's name.
-        name = self._names.get(function) or self._names.get(getattr(function, "__wrapped__", None))
-        return self._question(parcels.READ, said(self._codec, name or function, args, kwargs))
+        return self._question(parcels.READ, self._reads.said(function, args, kwargs))
 
     def _question(self, kind: int, call: bytes) -> Question:
         if self.log.settled < 0:
@@ -149,30 +147,15 @@ class Remote:
         raise raised(self._codec, value)
 
     def begin_all(self, calls: Sequence[Call]) -> Any:
-        begun: list[tuple[Call, Question]] = []
-        for call in calls:
-            # The caller of this call is told what it raises, and the others are sent all the same.
-            with answering(call):
-                if isinstance(call.what, Method):
-                    begun.append((call, self._called(call.what, call.args, call.kwargs)))
-                elif call.what is not None:
-                    begun.append((call, self._to_read(call.what, call.args, call.kwargs)))
-        return begun
+        return asking.begin_all(calls, self._question_for)
+
+    def _question_for(self, call: Call) -> Question | None:
+        if isinstance(call.what, Method):
+            return self._called(call.what, call.args, call.kwargs)
+        return None if call.what is None else self._to_read(call.what, call.args, call.kwargs)
 
     def settled(self, begun: Any, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-        failure: CoopyError | None = None
-        try:
-            if begun:
-                self.caller.ask([question for _, question in begun])
-        except CoopyError as error:
-            failure = error
-        for call, question in begun:
-            with answering(call):
-                if question.answer is None:
-                    assert failure is not None, "what was asked is answered"
-                    raise failure
-                call.value = self._answer(question.answer)
-        failure = None
+        asking.end_all(self.caller, begun, self._answer, asking.never_here)
         yield calls
 
     # -- what is done where the state is

@@ -21,7 +21,7 @@ from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.past.proxy import codec_of_past
 from coopy.past.trail import Tail
-from coopy.replication import parcels
+from coopy.replication import asking, parcels
 from coopy.replication.caller import Caller, Came, Question
 from coopy.replication.followed import Followed
 from coopy.replication.parcels import Parcel, Said, decoded, id_of, said
@@ -194,44 +194,31 @@ class Shared(Engine):
             if self.guests.have_the_turn:
                 self.guests.let_pass()
             return super().begin_all(calls)
-        begun: list[tuple[Call, Question | None]] = []
-        for call in calls:
-            question = None
-            # The caller of this call is told what it raises, and the others are sent all the same.
-            with answering(call):
-                if isinstance(call.what, Method):
-                    method: Method = call.what
-                    caller.refuse_if_closed()
-                    data = self._codec.encode_call(method.name, call.args, call.kwargs, method.parameters, self.machine)[0]
-                    question = caller.question(parcels.CALL, data, self.log.last)
-                elif call.what is not None:
-                    call.value = self.read(call.what, call.args, call.kwargs)
-            begun.append((call, question))
-        return begun
+        return asking.begin_all(calls, self._question_for)
+
+    def _question_for(self, call: Call) -> Question | None:
+        """Returns what is sent for one of many calls, and answers a read."""
+        method = call.what
+        if isinstance(method, Method):
+            caller = cast(Caller, self.caller)
+            caller.refuse_if_closed()
+            data = self._codec.encode_call(method.name, call.args, call.kwargs, method.parameters, self.machine)[0]
+            return caller.question(parcels.CALL, data, self.log.last)
+        if method is not None:
+            call.value = self.read(method, call.args, call.kwargs)
+        return None
 
     def settled(self, begun: Any, calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
         caller = self.caller
         if not isinstance(begun, list):
             yield from super().settled(begun, calls)
             return
-        sent = [(call, question) for call, question in begun if question is not None]
-        failure: BaseException | None = None
-        try:
-            if sent and caller is not None:
-                caller.ask([question for _, question in sent])
-        except Came:
-            pass
-        except CoopyError as error:
-            failure = error
-        for call, question in sent:
-            with answering(call):
-                if question.answer is not None:
-                    call.value = self._answer(question.answer)
-                elif failure is not None:
-                    raise failure
-                else:
-                    call.value = self._done_here(question, cast(Caller, caller), call.what, call.args, call.kwargs)
-        failure = None
+        asking.end_all(
+            caller,
+            begun,
+            self._answer,
+            lambda question, call: self._done_here(question, cast(Caller, caller), call.what, call.args, call.kwargs),
+        )
         yield calls
 
     # -- the copy

@@ -13,12 +13,14 @@ from coopy.ground import action
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.past.trail import Tail
 from coopy.replication import parcels
+from coopy.replication.asking import Reads
 from coopy.replication.caller import Caller, Question
 from coopy.replication.copying import Shared
 from coopy.replication.followed import Followed
 from coopy.replication.parcels import Parcel, said
+from coopy.spine.calling import Call
 from coopy.spine.machine import Machine
-from coopy.spine.methods import Function
+from coopy.spine.methods import Function, Method
 from coopy.spine.replay import Progress
 from coopy.values.codec import Codec
 
@@ -29,7 +31,7 @@ R = TypeVar("R")
 class Remote(Shared):
     """An engine that sends everything. It never writes."""
 
-    __slots__ = ()
+    __slots__ = ("_reads",)
 
     looks_at_reads = True
 
@@ -45,6 +47,7 @@ class Remote(Shared):
         super().__init__(log, snapshots, codec, secret, caller, tail_after)
         cls: Any = codec.domain_class
         empty = cls.__new__(cls)
+        self._reads = Reads(cls, codec)
         self.machine = Machine(empty, log.last, action.header(0, 0, action.UNKNOWN), secret)
 
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
@@ -52,7 +55,12 @@ class Remote(Shared):
 
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Has the process that writes run a function of the domain object that changes nothing. Raises what it raises, and `Unavailable`."""
-        return self._answer(self._asked(parcels.READ, said(self._codec, function, args, kwargs)))
+        return self._answer(self._asked(parcels.READ, self._reads.said(function, args, kwargs)))
+
+    def _question_for(self, call: Call) -> Question | None:
+        if call.what is None or isinstance(call.what, Method):
+            return super()._question_for(call)
+        return cast(Caller, self.caller).question(parcels.READ, self._reads.said(call.what, call.args, call.kwargs), 0)
 
     def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.read(function, args, kwargs)

@@ -64,20 +64,19 @@ class SharedSystem(System):
         self._beginning = threading.RLock()
         _shared_systems.add(self)
         place = SharedPlace(basedir, cls, settings, calls=calls)
-        super().__init__(obj, place, settings, partial(_engine, place), SharedControl)
+        super().__init__(obj, place, settings, partial(self._engine, place), SharedControl)
+
+    @staticmethod
+    def _engine(place: SharedPlace, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
+        caller = None if place.writes else place.caller
+        return Shared(log, snapshots, codec, secret, caller, partial(Tail, place.name, place.manifest.system))
 
     @property
     def role(self) -> str:
-        """Whether this process writes: "writer", or "follower"."""
-        if isinstance(self.engine, Remote):
-            return READER
+        """Whether this process writes: "writer", "follower", or "without a copy"."""
         return WRITER if self.engine.caller is None else FOLLOWER
 
     def start(self, progress: Progress | None) -> None:
-        if isinstance(self.engine, Remote):
-            self._be_quiet()
-            self.place.let_news_go()
-            return
         if self.place.writes:
             super().start(progress)
             with on_failure(self.abandon):
@@ -124,8 +123,11 @@ class SharedSystem(System):
         if not is_whole:
             machine.applied = UNSURE
         self._beginning = threading.RLock()
-        if isinstance(engine, Remote):
-            return
+        self._follow_later()
+
+    def _follow_later(self) -> None:
+        """Has a forked child begin with its first call or read."""
+        place = self.place
         # No read is answered from the copy before this child has heard how far all is settled.
         place.log.settled = place.log.last + 1
         place.caller.wakes = weakly(self._awake)
@@ -163,11 +165,13 @@ class SharedSystem(System):
 
     def status(self) -> dict[str, Any]:
         """See `SharedControl.status`."""
-        if isinstance(self.engine, Remote):
-            self.engine.sync(None)
+        self.look()
         writer = self.place.caller.writer
         pid = os.getpid() if self.role == WRITER else None if writer is None else writer.pid
         return {**super().status(), "role": self.role, "writer": pid}
+
+    def look(self) -> None:
+        """Has ``engine.log`` end where that of the process that writes does, if no news say so."""
 
     # -- following
 
@@ -296,6 +300,33 @@ class SharedSystem(System):
         self._door = self._serving = None
 
 
+class WithoutCopy(SharedSystem):
+    """A system of a process that keeps no state, and never writes: it asks whoever does."""
+
+    @staticmethod
+    def _engine(place: SharedPlace, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
+        return Remote(log, snapshots, codec, secret, place.caller, partial(Tail, place.name, place.manifest.system))
+
+    @property
+    def role(self) -> str:
+        return READER
+
+    def start(self, progress: Progress | None) -> None:
+        self._be_quiet()
+        self.place.let_news_go()
+
+    def _follow_later(self) -> None:
+        """Does nothing: a child asks as its parent does."""
+
+    def look(self) -> None:
+        self.engine.sync(None)
+
+
+def kind_of(settings: Settings) -> type[SharedSystem]:
+    """Returns which kind of system a process opens: one with a copy, or without."""
+    return SharedSystem if settings.copy else WithoutCopy
+
+
 class SharedControl(Control):
     """What can be done with a shared system besides calling its methods."""
 
@@ -303,8 +334,7 @@ class SharedControl(Control):
 
     @property
     def index(self) -> int:
-        if isinstance(self._system.engine, Remote):
-            self._system.engine.sync(None)
+        self._system.look()
         return super().index
 
     def sync(self, timeout: float | None = None) -> None:
@@ -330,13 +360,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
-
-
-def _engine(place: SharedPlace, log: Log, snapshots: SnapshotStore, codec: Codec, secret: bytes) -> Engine:
-    if not place.may_write:
-        return Remote(log, snapshots, codec, secret, place.caller, partial(Tail, place.name, place.manifest.system))
-    caller = None if place.writes else place.caller
-    return Shared(log, snapshots, codec, secret, caller, partial(Tail, place.name, place.manifest.system))
 
 
 def _follow(myself: weakref.ref[SharedSystem]) -> None:
