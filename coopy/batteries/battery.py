@@ -10,7 +10,7 @@ import asyncio
 import copy
 from collections.abc import Callable
 from types import FunctionType, MethodType, TracebackType
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 
 import coopy
 from coopy import UsageError, outside, readonly
@@ -139,6 +139,12 @@ class Edit(Generic[T]):
         self._before = before
         self._value = value
         self._owner: Any = structure
+
+    def __getstate__(self) -> NoReturn:
+        # A copy of it would change a copy of the structure.
+        raise TypeError(
+            "edit() is for a process that has the state. Over a connection, or without a copy, get the value, change it, and put it in."
+        )
 
     def __enter__(self) -> T:
         # Not when the block ends: a system that is closed by then refuses the change, and is not taken for none.

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Sequence, ValuesView
 from functools import partial
 from itertools import islice
 from typing import Any, cast
@@ -36,6 +36,7 @@ from coopy.spine.section import Section
 from coopy.values.codec import SCALARS, Codec, decode_joined
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
+VIEWS = (KeysView, ValuesView, ItemsView)
 TURN_S = 0.0001
 """The callers of the process that writes have so long for their own calls, some dozens, before those of others come next."""
 
@@ -225,9 +226,11 @@ class Shared(Engine):
 
     @with_lock
     def promise(self, index: int) -> None:
-        """Has the next read see an action."""
+        """Has the next read see an action. Those who are told of actions here are told of it at once, as in a system of one process."""
         if self.caller is not None:
             cast(Followed, self.log).promise(index)
+            if self.tap is not None:
+                self.catch_up()
 
     @with_lock
     def follow(self, index: int, outcome: int = action.UNKNOWN) -> None:
@@ -293,7 +296,10 @@ class Shared(Engine):
             self._tail.close()
             self._tail = None
 
-    def _see_what_was_promised(self) -> None:
+    def catch_up(self) -> None:
+        """Brings the copy to all that this process has been promised. Raises why it goes on no more."""
+        if self.caller is None:
+            return
         log = self.log
         if self.stopped is not None:
             raise copy_of(self.stopped)
@@ -304,13 +310,11 @@ class Shared(Engine):
             self.follow(log.settled)
 
     def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
-        if self.caller is not None:
-            self._see_what_was_promised()
+        self.catch_up()
         return super().read(function, args, kwargs, wait)
 
     def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self.caller is not None:
-            self._see_what_was_promised()
+        self.catch_up()
         return super().read_unlocked(function, args, kwargs)
 
     def sync(self, timeout_s: float | None) -> None:
@@ -458,8 +462,8 @@ class Shared(Engine):
         return found
 
     def given_out(self, result: Any) -> Any:
-        """Returns what a caller is given for a result: of the state itself, the proxy."""
-        return self._returned(result)
+        """Returns what a caller is given for a result: of the state itself, the proxy; of a view of a dict, what it shows."""
+        return list(result) if isinstance(result, VIEWS) else self._returned(result)
 
     def outcome_of(self, index: int) -> Any:
         """Returns what an action has returned, or raises what it has raised: by running it once more, on a copy of the state before it."""

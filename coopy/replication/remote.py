@@ -60,7 +60,9 @@ class Remote(Shared):
     def _question_for(self, call: Call) -> Question | None:
         if call.what is None or isinstance(call.what, Method):
             return super()._question_for(call)
-        return cast(Caller, self.caller).question(parcels.READ, self._reads.said(call.what, call.args, call.kwargs), 0)
+        caller = cast(Caller, self.caller)
+        caller.refuse_if_closed()
+        return caller.question(parcels.READ, self._reads.said(call.what, call.args, call.kwargs), 0)
 
     def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.read(function, args, kwargs)

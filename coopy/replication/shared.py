@@ -12,6 +12,8 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -21,8 +23,11 @@ from coopy.errors import Unavailable, UsageError
 from coopy.ground import holding, log
 from coopy.ground.log import Bar
 from coopy.ground.raised import last_resort, on_failure, told_as
+from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.ground.weakly import weakly
+from coopy.past import history
+from coopy.past.retention import Retention
 from coopy.past.trail import Tail
 from coopy.place.directory import not_opened
 from coopy.place.options import Settings
@@ -37,6 +42,7 @@ from coopy.replication.shared_place import SharedPlace
 from coopy.spine.engine import Engine, say_nothing
 from coopy.spine.machine import UNSURE
 from coopy.spine.replay import Progress
+from coopy.spine.tap import Subscription
 from coopy.system import System
 from coopy.values.codec import Codec
 
@@ -171,7 +177,17 @@ class SharedSystem(System):
         return {**super().status(), "role": self.role, "writer": pid}
 
     def look(self) -> None:
-        """Has ``engine.log`` end where that of the process that writes does, if no news say so."""
+        """Has the copy, and ``engine.log``, hold what this process has done: its calls are answered earlier than they are followed."""
+        if self.engine.stopped is None:
+            self.engine.catch_up()
+
+    def past(self, until: int | datetime | None, after: int | None = None) -> Any:
+        self.look()
+        return super().past(until, after)
+
+    def recorded(self, first: int, last: int | None) -> Iterator[history.Action]:
+        self.look()
+        return super().recorded(first, last)
 
     # -- following
 
@@ -244,7 +260,7 @@ class SharedSystem(System):
         """Does what a control of another process asks for."""
         if name == "visitors" and self._door is not None:
             return self._door.positions()
-        if name not in ("take_snapshot", "set_code_version", "status"):
+        if name not in ("take_snapshot", "prune", "set_code_version", "status"):
             raise UsageError(f"{name} is not asked of another process")
         return getattr(self, name)(*args)
 
@@ -265,6 +281,9 @@ class SharedSystem(System):
         else:
             self._asked("set_code_version", version)
 
+    def prune(self, rule: Retention) -> list[int]:
+        return super().prune(rule) if self.role == WRITER else list(self._asked("prune", rule))
+
     def _asked(self, name: str, *args: Any) -> Any:
         engine = self.engine
         caller = engine.caller
@@ -279,6 +298,10 @@ class SharedSystem(System):
 
     def close(self) -> None:
         if not self._closed and self.engine.caller is not None:
+            if current.machine is not self.engine.machine:
+                self._tell_of_closing()  # While calls are still taken.
+            if self.engine.tap is not None:
+                self.look()  # Those who are told of actions are told of what this process has done.
             self._closing = True
             if self.place.caller.wakes is not None:
                 self._renew()  # It was forked, and has not been used.
@@ -336,6 +359,34 @@ class SharedControl(Control):
     def index(self) -> int:
         self._system.look()
         return super().index
+
+    @property
+    def durable(self) -> int:
+        self._system.look()
+        return super().durable
+
+    @property
+    def effects(self) -> list[str]:
+        self._system.look()
+        return super().effects
+
+    @property
+    def code_version(self) -> int:
+        self._system.look()
+        return super().code_version
+
+    def state_digest(self) -> tuple[int, str]:
+        self._system.look()
+        return super().state_digest()
+
+    def subscribe(
+        self,
+        callback: Callable[[int, int], object],
+        after: int | None = None,
+        ended: Callable[[], object] | None = None,
+    ) -> Subscription:
+        self._system.look()
+        return super().subscribe(callback, after, ended)
 
     def sync(self, timeout: float | None = None) -> None:
         self._system.engine.sync(timeout)

@@ -10,6 +10,7 @@ from typing import Any
 import handed
 import pytest
 from cluster.memory_nodes import SECRET, Node
+from shared.apart import open_apart
 
 from coopy import SystemClosed, abort_exception, control, init_system, readonly, unlocked
 from coopy.ground import action
@@ -81,16 +82,18 @@ class Called(handed.Called):
 class Opened:
     """One that fills `Calling`, and what ends it."""
 
-    def __init__(self, shop: Any, close: Callable[[], object], ends: bool = True) -> None:
+    def __init__(self, shop: Any, close: Callable[[], object], ends: bool = True, has_state: bool = True) -> None:
         self.shop = shop
         self.close = close
         self.ends = ends
         """Whether it takes no calls once it is closed."""
+        self.has_state = has_state
+        """Whether the state is here: otherwise each read is asked for, and there may be no lock."""
         self.calling: Calling = shop._coopy_engine
 
 
-def system(shop: Any) -> Opened:
-    return Opened(shop, control(shop).close)
+def system(shop: Any, has_state: bool = True) -> Opened:
+    return Opened(shop, control(shop).close, has_state=has_state)
 
 
 def node(path: Path) -> Opened:
@@ -106,16 +109,9 @@ def past(path: Path) -> Opened:
     return Opened(codec.proxy, lambda: machine, ends=False)
 
 
-def follower(path: Path) -> Opened:
-    """One that sends its calls to another system of the same directory."""
-    writer = init_system(Shop, path, shared=True, validation="off")
-    found = init_system(Shop, path, shared=True, validation="off")
-
-    def close() -> None:
-        control(found).close()
-        control(writer).close()
-
-    return Opened(found, close)
+def sends(how: str) -> Callable[[Path], Opened]:
+    """One that sends its calls to another system of this process."""
+    return lambda path: system(open_apart(how, Shop, str(path), validation="off"), how == "follower")
 
 
 KINDS: dict[str, Callable[[Path], Opened]] = {
@@ -127,14 +123,21 @@ KINDS: dict[str, Callable[[Path], Opened]] = {
     "checked under a clock": lambda path: system(memory_system(Shop, clock=Clock(), check=True)),
     "a node": node,
     "shared, the one that writes": lambda path: system(init_system(Shop, path, shared=True, validation="off")),
-    "shared, one that follows": follower,
+    "shared, one that follows": sends("follower"),
     "a past state": past,
 }
 
 
-@pytest.fixture(params=KINDS)
+WITHOUT_STATE: dict[str, Callable[[Path], Opened]] = {
+    "shared, without a copy": sends("reader"),
+    "connected": sends("connected"),
+}
+"""Those of which nobody can be told of actions."""
+
+
+@pytest.fixture(params=[*KINDS, *WITHOUT_STATE])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
-    found = KINDS[request.param](tmp_path / "shop")
+    found = {**KINDS, **WITHOUT_STATE}[request.param](tmp_path / "shop")
     yield found
     found.close()
 
@@ -241,7 +244,11 @@ def test_each_call_is_settled_once(calling: Calling) -> None:
     assert take(calling) == []
 
 
-def test_a_read_may_be_answered_with_the_lock_held_while_all_is_settled(calling: Calling) -> None:
+def test_a_read_may_be_answered_with_the_lock_held_while_all_is_settled(opened: Opened) -> None:
+    calling = opened.calling
+    if not opened.has_state:
+        assert calling.looks_at_reads
+        pytest.skip("each read is asked for")
     assert call(calling, "sell", "tea") == 1
     assert isinstance(calling.looks_at_reads, bool)
     assert read(calling, "count") == 1  # A copy comes there with the next read.
@@ -267,6 +274,8 @@ def test_inside_an_action_no_read_is_answered_so(opened: Opened) -> None:
 
 def test_who_has_the_lock_may_take_it_again_and_keeps_others_out(opened: Opened) -> None:
     calling = opened.calling
+    if not opened.has_state:
+        pytest.skip("where no state is there is nothing to guard")
     calling.acquire()
     assert calling.acquire(False)
     calling.release()

@@ -136,6 +136,27 @@ MUTANTS = [
         "tests/shared/test_channel.py::test_news_that_come_with_the_welcome_are_received_after_it",
     ),
     Mutant(
+        "a-control-is-behind-its-own-calls",
+        "coopy/replication/shared.py",
+        "        if self.engine.stopped is None:\n            self.engine.catch_up()\n",
+        "",
+        "tests/shared/test_shared.py::test_a_control_knows_of_the_calls_that_its_process_has_made",
+    ),
+    Mutant(
+        "before-a-follower-is-closed-it-takes-no-calls",
+        "coopy/replication/shared.py",
+        "                self._tell_of_closing()  # While calls are still taken.\n",
+        "                pass\n",
+        "tests/shared/test_shared.py::test_what_is_called_before_closing_may_call",
+    ),
+    Mutant(
+        "what-is-edited-by-value-is-lost",
+        "coopy/batteries/battery.py",
+        '        raise TypeError(\n            "edit() is for',
+        '        return vars(self)  # type: ignore[return-value]\n        raise TypeError(\n            "edit() is for',
+        "tests/shared/test_without_a_copy.py::test_what_can_not_be_edited_by_value_is_refused_and_not_lost",
+    ),
+    Mutant(
         "what-pickle-writes-is-an-argument",
         "coopy/values/codec.py",
         "        if not isinstance(found, type) or _kind_of(found) is not None:\n            bound.refuse(found, module, name)\n",

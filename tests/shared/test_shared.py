@@ -72,6 +72,61 @@ def test_the_writer_stamps_and_seeds(pair: tuple[Any, Any], tmp_path: Path) -> N
     assert int(said[0] * 1000) == int(recorded.time.timestamp() * 1000)
 
 
+SAID_OF_THE_LAST_CALL = {
+    "index": lambda controls: controls.index == 1,
+    "durable": lambda controls: controls.durable == 1,
+    "status": lambda controls: controls.status()["last_applied"] == 1,
+    "actions": lambda controls: [each.method for each in controls.actions()] == ["add"],
+    "replay": lambda controls: controls.replay().calls == ["a"],
+    "state_digest": lambda controls: controls.state_digest()[0] == 1,
+    "subscribe": lambda controls: controls.subscribe(print, after=1) is not None,
+}
+
+
+@pytest.mark.parametrize("what", SAID_OF_THE_LAST_CALL)
+def test_a_control_knows_of_the_calls_that_its_process_has_made(what: str, pair: tuple[Any, Any]) -> None:
+    _, follower = pair
+    # No news come in between: the copy is behind until somebody looks.
+    control(follower)._system.hear = lambda parcel: None  # type: ignore[attr-defined]
+    follower.add("a")
+    assert SAID_OF_THE_LAST_CALL[what](control(follower))
+
+
+def test_subscribers_are_told_of_the_calls_of_their_process_without_news(pair: tuple[Any, Any]) -> None:
+    _, follower = pair
+    control(follower)._system.hear = lambda parcel: None  # type: ignore[attr-defined]
+    told = threading.Event()
+    with control(follower).subscribe(lambda first, last: told.set()):
+        follower.add("a")
+        assert told.wait(60)
+
+
+def test_what_is_called_before_closing_may_call(pair: tuple[Any, Any]) -> None:
+    writer, follower = pair
+    control(follower).before_closing(lambda: follower.add("last"))
+    control(follower).close()
+    assert writer.all() == ["last"]
+
+
+def test_what_is_old_is_pruned_by_the_writer_whoever_asks(pair: tuple[Any, Any]) -> None:
+    writer, follower = pair
+    for each in "ab":
+        follower.add(each)
+        control(follower).take_snapshot()
+    assert control(follower).prune(keep=1) == [0, 1]
+    assert control(writer).replay().calls == ["a", "b"]
+
+
+def test_at_closing_subscribers_are_told_of_the_calls_that_their_process_has_made(pair: tuple[Any, Any]) -> None:
+    _, follower = pair
+    control(follower)._system.hear = lambda parcel: None  # type: ignore[attr-defined]
+    told, ended = list[int](), threading.Event()
+    control(follower).subscribe(lambda first, last: told.extend(range(first, last + 1)), ended=ended.set)
+    follower.add("a")
+    control(follower).close()
+    assert ended.wait(60) and told == [1]
+
+
 def test_an_exception_arrives_with_its_arguments_notes_and_cause(pair: tuple[Any, Any]) -> None:
     _, follower = pair
     with pytest.raises(KeyError) as missing:

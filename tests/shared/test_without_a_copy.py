@@ -12,7 +12,8 @@ from shared.children import in_a_child
 from shared.domain import Process, Wiki, opened
 
 import coopy
-from coopy import SystemClosed, Unavailable, UsageError, control, init_system, readonly
+from coopy import EncodingError, SystemClosed, Unavailable, UsageError, control, init_system, readonly
+from coopy.batteries import Dict
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,10 @@ class Bag:
     @readonly
     def reversed(self) -> Iterator[Any]:
         yield from self.things[::-1]
+
+
+class Shelf(dict[str, int]):
+    pass
 
 
 def test_calls_and_reads_are_of_the_writer(pair: tuple[Any, Any]) -> None:
@@ -112,6 +117,22 @@ def test_the_past_and_the_actions_are_to_be_had(pair: tuple[Any, Any]) -> None:
     assert [each.args for each in control(reader).actions()] == [("a",), ("b",)]
     assert control(reader).take_snapshot() == 2
     assert control(reader).state_digest() == control(pair[0]).state_digest()
+
+
+def test_what_a_dict_shows_comes_as_a_list(tmp_path: Path) -> None:
+    init_system(Shelf, tmp_path / "data", shared=True)["tea"] = 1
+    far = init_system(Shelf, tmp_path / "data", shared=True, copy=False)
+    assert (far.items(), far.keys(), far.values(), dict(far)) == ([("tea", 1)], ["tea"], [1], {"tea": 1})
+
+
+def test_what_can_not_be_edited_by_value_is_refused_and_not_lost(tmp_path: Path) -> None:
+    stock = init_system(Dict({"tea": [1]}), tmp_path / "data", shared=True, validation="off")
+    far = init_system(Dict, tmp_path / "data", shared=True, copy=False, validation="off")
+    with pytest.raises(EncodingError, match="put it in"), far.edit("tea") as tea:
+        tea.append(2)
+    with stock.edit("tea") as tea:
+        tea.append(3)
+    assert stock["tea"] == far["tea"] == [1, 3]
 
 
 def test_it_is_told_of_no_action(pair: tuple[Any, Any]) -> None:
