@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -135,6 +135,10 @@ batteries: $(VENV)/.installed  ## every structure: OPERATIONS (100000) on one ma
 	@COOPY_CONTRACTS=1 COOPY_BATTERIES_OPERATIONS=$(OPERATIONS) COOPY_BATTERIES_NODE_OPERATIONS=$(NODE_OPERATIONS) COOPY_BATTERIES_ANSWER_S=3000 \
 		$(BIN)/python -m pytest --timeout 7200 tests/batteries/test_same_everywhere.py tests/batteries/test_on_nodes.py tests/batteries/test_contracts.py tests/sync/test_contracts.py
 
+transparency: $(VENV)/.installed  ## how far a system is like the object itself: CPython's tests of its types, and those of packages of PyPI (ROWS=...)
+	@test -x .venv-transparency/bin/python || $(BIN)/python -m venv .venv-transparency
+	@$(BIN)/python tests/transparency/campaign.py $(ROWS)
+
 bench: $(VENV)/.installed  ## the speed, each figure against the raw limit measured beside it
 	@$(BIN)/python -m benchmarks --peers
 
@@ -180,4 +184,4 @@ layers: $(VENV)/.installed  ## the house in figures: rooms, arrows, and three wa
 	@$(BIN)/python tests/architecture/layers.py; one=$$?; $(BIN)/python tests/architecture/walks.py; exit $$one
 
 clean:  ## removes what the other targets made
-	rm -rf .venv .venv-3.* .venv-demo .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-3.* .venv-demo .venv-transparency .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

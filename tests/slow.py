@@ -62,7 +62,6 @@ FILES = frozenset(
         "fuzz/test_slice.py",
         "messaging/test_bus_original.py",
         "messaging/test_bus_server.py",
-        "model/test_model.py",
         "messaging/test_store_replicated.py",
         "messaging/test_store_served.py",
         "model/test_model.py",
