@@ -6,7 +6,7 @@ Proxies are built from this, and engines record by it. It calls no method, and k
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from types import CodeType, FunctionType
+from types import ClassMethodDescriptorType, CodeType, FunctionType
 from typing import Any, cast
 
 from coopy.decorators import ABORT_EXCEPTION, OUTSIDE, READONLY, READS, TRANSACTIONAL, UNLOCKED
@@ -33,6 +33,8 @@ _LIBRARY_READS = frozenset(
     "issuperset isdisjoint most_common elements total fromkeys".split()
 )
 _LIBRARIES = frozenset({"builtins", "collections", "collections.abc", "_collections_abc", "typing"})
+_OF_CLASS = (staticmethod, classmethod, ClassMethodDescriptorType)
+"""What belongs to the class and not to an object. The last are those of C, such as `dict.fromkeys`."""
 _ASYNC = 0x0080 | 0x0100 | 0x0200  # CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
 ANY_SIGNATURE = ("self", "self, /, *args, **kwargs", "args", "kwargs", "*args, **kwargs")
 
@@ -88,7 +90,7 @@ def statics_of(cls: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         for name, member in vars(base).items():
-            if isinstance(member, (staticmethod, classmethod)) and name not in _NEVER:
+            if isinstance(member, _OF_CLASS) and name not in _NEVER:
                 found[name] = staticmethod(getattr(cls, name))
             else:
                 found.pop(name, None)
@@ -99,7 +101,7 @@ def method_of(cls: type, name: str, member: Any) -> Function | None:
     """What calls a member of a class on an object, or None if the member is not a method."""
     if isinstance(member, FunctionType):
         return member
-    if isinstance(member, (staticmethod, classmethod, type)) or not hasattr(type(member), "__get__"):
+    if isinstance(member, (*_OF_CLASS, type)) or not hasattr(type(member), "__get__"):
         return None
     if callable(member):
         return cast(Function, member)  # Of C, or of a decorator.

@@ -91,7 +91,31 @@ def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
         members[name] = member
     members |= {name: _of_two(function) for name, function in names.items() if name in OF_TWO}
     members |= _common(cls, names, taken)
-    return type(cls.__name__, (), members)
+    return _ProxyType(cls.__name__, (), members)
+
+
+class _ProxyType(type):
+    """The class of a proxy's class: what is asked of that, such as ``type(p).LIMIT`` or `dataclasses.fields`, the domain class answers.
+
+    Called, it makes a plain object of the domain class. It is equal to no other class: what compares or remembers classes would take one
+    for the other, and objects of the two are not alike for C code.
+    """
+
+    def __getattr__(cls, name: str) -> Any:
+        domain_class = vars(cls).get("_coopy_domain_class")
+        if domain_class is None or name == "__abstractmethods__":  # Whether a class is abstract it says of itself.
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+        return getattr(domain_class, name)
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        # A constant that is changed is changed for the methods of the class, too.
+        if name in vars(cls) or not hasattr(vars(cls)["_coopy_domain_class"], name):
+            super().__setattr__(name, value)
+        else:
+            setattr(vars(cls)["_coopy_domain_class"], name, value)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return vars(cls)["_coopy_domain_class"](*args, **kwargs)
 
 
 def _refuse_unwritable(cls: type, name: str) -> None:
@@ -261,6 +285,7 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
     offered = [name for name in CONTROLS if name not in taken]
     members: dict[str, Any] = {
         "__slots__": ("_coopy_engine", "_coopy_control", "__weakref__"),
+        "_coopy_domain_class": cls,
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
