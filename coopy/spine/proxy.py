@@ -20,6 +20,7 @@ from typing import Any, NoReturn, cast
 
 from coopy.errors import PrevalentError, UsageError
 from coopy.ground.running import current
+from coopy.ground.storage import MemoryWriter
 from coopy.spine import versions
 from coopy.spine.calling import INSIDE, Calling, without_our_frames
 from coopy.spine.methods import (
@@ -41,6 +42,7 @@ from coopy.spine.methods import (
     statics_of,
     with_domain,
 )
+from coopy.values.codec import Codec
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
@@ -292,8 +294,8 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
         "__class__": property(lambda self: cls),
         "__getattr__": __getattr__,
         "__dir__": __dir__,
-        "__copy__": _not_to_be_copied,
-        "__deepcopy__": _not_to_be_copied,
+        "__copy__": copied,
+        "__deepcopy__": copied,
         "__reduce__": _not_to_be_pickled,
         "__reduce_ex__": _not_to_be_pickled,
         **{name: _control(name) for name in offered},
@@ -316,11 +318,26 @@ def _control(name: str) -> Callable[[Any], Any]:
     return control
 
 
-def _not_to_be_copied(self: Any, *_: object) -> NoReturn:
-    raise TypeError(
-        f"a system of {self.__class__.__qualname__} cannot be copied: it is one directory's state. For a copy of "
-        f"the state as it is now, use coopy.control(system).replay()."
-    )
+def copied(self: Any, memo: dict[int, Any] | None = None) -> Any:
+    """Returns the state of a system as a plain object that shares nothing with it, as a snapshot would keep it.
+
+    It is what `copy.copy` and `copy.deepcopy` return of a system: a shallow copy would have the live parts of the state, and who changed them
+    would change the system without a record. If the class says itself how it is copied, it is asked for a copy of that object.
+
+    Raises `EncodingError`, what a read raises, and what the class raises.
+    """
+    cls = type(self)._coopy_domain_class
+    codec = Codec(cls)
+    codec.proxy = self
+    plain = codec.load_state(memoryview(self._coopy_engine.read(_dumped, (codec,), _NO_KEYWORDS)))
+    how = getattr(cls, "__copy__" if memo is None else "__deepcopy__", None)
+    return plain if how is None else how(plain) if memo is None else how(plain, memo)
+
+
+def _dumped(domain: object, codec: Codec) -> bytes:
+    file = MemoryWriter()
+    codec.dump_state(domain, file)
+    return file.value()
 
 
 def _not_to_be_pickled(self: Any, *_: object) -> NoReturn:

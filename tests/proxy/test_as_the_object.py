@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import enum
 import inspect
@@ -12,7 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 import attrs
 import pytest
 
+import coopy
 from coopy.testing import assert_replays, memory_system
+from coopy.values.digest import digest
 
 # -- the class
 
@@ -144,3 +147,107 @@ def test_classmethods_of_builtin_types_are_those_of_the_class() -> None:
         counted.fromkeys("a")
     assert mapping == {"a": 1}
     assert_replays(mapping)
+
+
+# -- copies
+
+
+class Shelf(dict[str, list[int]]):
+    """What is inherited from a builtin, and attributes beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.label = "top"
+        self.same = self.setdefault("a", [1])
+
+    def add(self, name: str, number: int) -> None:
+        self.setdefault(name, []).append(number)
+
+
+class Slots:
+    __slots__ = ("numbers",)
+
+    def __init__(self) -> None:
+        self.numbers = [1]
+
+    def add(self, name: str, number: int) -> None:
+        self.numbers.append(number)
+
+
+class Own:
+    """Says itself how it is copied."""
+
+    def __init__(self) -> None:
+        self.numbers = [1]
+        self.how = ""
+
+    def add(self, name: str, number: int) -> None:
+        self.numbers.append(number)
+
+    def __copy__(self) -> Own:
+        other = Own()
+        other.numbers, other.how = self.numbers, "copy"
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Own:
+        other = Own()
+        other.numbers, other.how = copy.deepcopy(self.numbers, memo), "deepcopy"
+        return other
+
+
+class Queue(collections.deque[int]):
+    pass
+
+
+class Refusing(Shelf):
+    def __copy__(self) -> Any:
+        raise TypeError("there is one shelf")
+
+
+@pytest.mark.parametrize("cls", [Shelf, Slots, Own, Page, Slim, collections.Counter, Queue, collections.UserDict])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_system_is_a_plain_object_that_shares_nothing_with_it(cls: Any, copied: Any) -> None:
+    system = memory_system(cls)
+    change: Any = {Page: lambda each: each.write("b"), Slim: lambda each: each.write("b")}.get(
+        cls, lambda each: each.add("a", 2)
+    )
+    if issubclass(cls, collections.deque):
+        change = lambda each: each.append(2)  # noqa: E731
+    elif issubclass(cls, (collections.Counter, collections.UserDict)):
+        change = lambda each: each.update(a=2)  # noqa: E731
+    change(system)
+    made = copied(system)
+    assert type(made) is cls
+    before = digest(made)
+    change(system)
+    assert digest(made) == before and coopy.control(system).index == 2
+    change(made)
+    assert_replays(system)
+    assert coopy.control(system).index == 2, "what is done with the copy is not recorded"
+
+
+def test_what_a_copy_holds_twice_it_holds_twice() -> None:
+    made = copy.copy(memory_system(Shelf))
+    assert made.same is made["a"] and made == {"a": [1]} and made.label == "top"
+
+
+def test_a_class_that_says_how_it_is_copied_is_asked() -> None:
+    own = memory_system(Own)
+    assert (copy.copy(own).how, copy.deepcopy(own).how) == ("copy", "deepcopy")
+    assert copy.copy(own).numbers is not own.numbers
+    with pytest.raises(TypeError, match="there is one shelf"):
+        copy.copy(memory_system(Refusing))
+
+
+def test_a_copy_is_of_what_there_was_between_two_actions_and_of_a_past_state_too() -> None:
+    shelf = memory_system(Shelf)
+    shelf.add("a", 2)
+    past = coopy.control(shelf).replay()
+    assert copy.deepcopy({"shelves": [shelf]})["shelves"][0] == copy.copy(past) == {"a": [1, 2]}
+
+
+def test_a_closed_system_is_not_copied() -> None:
+    shelf = memory_system(Shelf)
+    coopy.control(shelf).close()
+    with pytest.raises(coopy.SystemClosed):
+        copy.copy(shelf)
