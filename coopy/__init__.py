@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from coopy.clock import clock
 from coopy.control import Control, control
-from coopy.decorators import abort_exception, outside, readonly, transactional, unlocked
+from coopy.decorators import abort_exception, action, outside, readonly, transactional, unlocked
 from coopy.env import env
 from coopy.errors import (
     AuthenticationFailed,
@@ -102,6 +102,7 @@ __all__ = [
     "UnsupportedFormat",
     "UsageError",
     "abort_exception",
+    "action",
     "action_index",
     "clock",
     "close_all",

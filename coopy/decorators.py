@@ -19,6 +19,7 @@ UNLOCKED = "_coopy_unlocked"
 ABORT_EXCEPTION = "_coopy_abort_exception"
 TRANSACTIONAL = "_coopy_transactional"
 OUTSIDE = "_coopy_outside"
+ACTION = "_coopy_action"
 
 READS = frozenset(
     "__len__ __length_hint__ __getitem__ __contains__ __iter__ __reversed__ __eq__ __ne__ __lt__ __le__ __gt__ "
@@ -37,6 +38,28 @@ def readonly(method: F) -> F:
     See docs/guides/decorators.md.
     """
     setattr(method, READONLY, True)
+    return method
+
+
+def action(method: F) -> F:
+    """The method is recorded, though its name is that of a read: ``__getitem__``, ``get``, ``items``, or the getter of a property.
+
+    Without the mark, what has the name of a read is recorded if its byte code shows that it writes to its object; `coopy check` says
+    which these are. A cache that keeps the keys used last at its end::
+
+        @action
+        def __getitem__(self, key):
+            self.order.used(key)
+            return self.values[key]
+
+        @property
+        @action
+        def newest(self):
+            return self.looked_at(-1)
+
+    All other methods are recorded anyway. See docs/guides/decorators.md.
+    """
+    setattr(method, ACTION, True)
     return method
 
 

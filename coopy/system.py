@@ -186,6 +186,7 @@ class System:
                 self._code = self.engine.machine.code
                 machine = self.engine.machine
                 self.place.accept(machine.header, machine.batches.sequence)
+                proxy.look_for_hidden(self.proxy)
                 self._start_shadow()
                 self._refuse_uses()
                 if self.engine.deterministic:

@@ -612,10 +612,11 @@ def check(
     else:
         paint = text.Painter()
         _print([text.finding_line(each, paint) for each in found])
-        counts = (("bad", errors, "error"), ("odd", len(found) - errors, "warning"))
+        notes = sum(each.severity == "note" for each in found)
+        counts = (("bad", errors, "error"), ("odd", len(found) - errors - notes, "warning"), ("odd", notes, "note"))
         said = ", ".join(paint(colour, text.count(number, kind)) for colour, number, kind in counts if number)
         print(said or paint("good", "nothing found"))
-    if errors or (strict and found):
+    if errors or (strict and any(each.severity == "warning" for each in found)):
         raise typer.Exit(1)
 
 

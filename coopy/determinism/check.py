@@ -80,10 +80,11 @@ from types import (
     FunctionType,
 )
 
+from coopy.decorators import READS
 from coopy.determinism import decompile
 from coopy.determinism.names import FunctionNode, Home, Member, Names, Table, package_of, read_classes, statically
 from coopy.determinism.reader import CONTAINERS, Reader, kept_outside
-from coopy.determinism.rules import ANSWERED, ERROR_CODES, ITERATOR, NO_SOURCE, DeterminismWarning, Finding
+from coopy.determinism.rules import ANSWERED, ERROR_CODES, ITERATOR, NO_SOURCE, READ, DeterminismWarning, Finding
 from coopy.determinism.source import Library, Source
 from coopy.determinism.texts import (
     CONSTRUCTORS,
@@ -97,6 +98,7 @@ from coopy.determinism.texts import (
     methods_of,
     texts_of,
 )
+from coopy.determinism.writes import kept_by, written_by, written_by_reading
 from coopy.errors import PrevalentError, UsageError
 
 MODES = ("strict", "warn", "off")
@@ -134,7 +136,7 @@ def validate(cls: type, mode: str, deterministic: bool = False, check: bool = Fa
         raise UsageError(f"validation={mode!r} must be 'strict', 'warn' or 'off'. Nothing was opened.")
     if mode == "off":
         return
-    found = [finding for finding in findings(cls) if not (deterministic and finding.code in ANSWERED)]
+    found = [each for each in findings(cls) if each.severity != "note" and not (deterministic and each.code in ANSWERED)]
     if any(check or mode == "strict" or finding.severity == "error" for finding in found):
         raise PrevalentError(_refusal(cls, found, mode, check), tuple(found))
     for finding in found:
@@ -197,8 +199,9 @@ class _Survey:
         for text in actions:
             self._read(text, text.shown, "")
         for text in self.methods(self.cls):
-            if text.is_read:
+            if text.is_read and not self._is_recorded(text):
                 self.judge_read(text, text.shown, "", set())
+                self._judge_lookups(text)
         for owner in read_classes(self.cls):
             compiled = next((name for name, raw in vars(owner).items() if is_compiled(owner, raw)), None)
             if compiled is not None:
@@ -207,6 +210,25 @@ class _Survey:
                     f"<{owner.__module__}>", _FIRST_LINE, NO_SOURCE, f"{owner.__name__}.{compiled}", what, "a class in Python"
                 )
         return sorted(self._found.values(), key=_by_place)
+
+    def _is_recorded(self, text: Text) -> bool:
+        """Whether what has the name of a read is recorded, as it writes. Says so, for `check` to tell."""
+        member, node = text.member, self._node(text)
+        if text.is_readonly or member is None:
+            return False
+        is_method = member.name in READS and not isinstance(member.raw, property)
+        written = (written_by if is_method else written_by_reading)(member.cls, member.name, member.raw)
+        if written and node is not None:
+            instead = "@coopy.action to say so, or @readonly if it does no harm"
+            self.report(text.file, node, READ, text.shown, f"{written}, and so is recorded", instead, "note")
+        return bool(written)
+
+    def _judge_lookups(self, text: Text) -> None:
+        """Look at what a method that is not recorded looks up, and what is made thereby."""
+        node = self._node(text)
+        kept = "" if text.cls is None or node is None or text.is_kept else kept_by(text.function, text.cls, text.owner)
+        if kept and node is not None:
+            self._reader(text, text.shown, "").report_read(node, kept)
 
     def judge_read(self, text: Text, method: str, trail: str, seen: set[FunctionType]) -> None:
         """Look at a method that is not recorded, and at those it calls, for what they change."""
@@ -251,11 +273,13 @@ class _Survey:
             self._methods[cls] = sorted(found, key=lambda text: (text.file, text.code.co_firstlineno))
         return self._methods[cls]
 
-    def report(self, file: str, node: ast.expr | ast.stmt, code: str, method: str, what: str, instead: str) -> None:
+    def report(
+        self, file: str, node: ast.expr | ast.stmt, code: str, method: str, what: str, instead: str, severity: str = "warning"
+    ) -> None:
         source = self._library.parsed(file)
         if source.silences(node.lineno, code):
             return
-        severity = "error" if code in ERROR_CODES else "warning"
+        severity = "error" if code in ERROR_CODES else severity
         finding = Finding(code, severity, file, node.lineno, source.column(node), method, what, instead)
         # The first method that reaches a place is named; repairing it repairs it for all.
         self._found.setdefault(_by_place(finding), finding)

@@ -95,6 +95,7 @@ class _Decompiler:
         self._keywords: tuple[str, ...] = ()
         self._in_place: list[_Item] = []
         self._functions: list[_Item] = []
+        self._loops: list[ast.expr] = []
 
     def function(self) -> ast.FunctionDef:
         instructions = list(dis.get_instructions(self._code))
@@ -112,7 +113,7 @@ class _Decompiler:
                 self._drop(len(self._stack))
         self._drop(len(self._stack))
         self._place = {"lineno": self._code.co_firstlineno, "col_offset": 0}
-        stored = sorted(_stored_outside(self._code))
+        stored = sorted(stored_outside(self._code))
         outside = [self._made(ast.Nonlocal, names=stored)] if stored else []
         body = [*outside, *self._statements] or [self._made(ast.Pass)]
         made: ast.FunctionDef = self._made(
@@ -221,7 +222,12 @@ class _Decompiler:
             self._pop()
             values = self._expressions(arg)
             self._push(ast.Dict, keys=[self._as_expression(None)] * arg, values=values)
-        elif name == "SET_UPDATE":
+        else:
+            self._run_rarer(each, following)
+
+    def _run_rarer(self, each: dis.Instruction, following: str) -> None:
+        name, arg = each.opname, each.arg or 0
+        if name == "SET_UPDATE":
             self._update_set()
         elif name.startswith(("BINARY_", "INPLACE_")) and name not in ("BINARY_SUBSCR", "BINARY_SLICE"):
             self._operate(each.argrepr.rstrip("=") if name == "BINARY_OP" else name.partition("_")[2])
@@ -230,10 +236,27 @@ class _Decompiler:
         elif name == "BINARY_SUBSCR":
             owner, key = self._expressions(2)
             self._push(ast.Subscript, value=owner, slice=key, ctx=ast.Load())
+        elif name == "CONTAINS_OP":
+            left, right = self._expressions(2)
+            self._push(ast.Compare, left=left, ops=[ast.NotIn() if arg else ast.In()], comparators=[right])
+        elif name == "BUILD_SLICE":
+            first, last, *step = self._expressions(arg)
+            self._push(ast.Slice, lower=first, upper=last, step=step[0] if step else None)
+        elif name == "UNPACK_SEQUENCE":
+            self._unpack(arg)
+        elif name == "STORE_SLICE":
+            owner, first, last = self._expressions(3)
+            part = self._made(ast.Slice, lower=first, upper=last, step=None)
+            self._assign(self._made(ast.Subscript, value=owner, slice=part, ctx=ast.Store()), self._expression())
         elif name == "GET_ITER" and (following == "FOR_ITER" or self._calls_a_comprehension()):
             target = self._made(ast.Name, id="_coopy_each", ctx=ast.Store())
-            self._add(ast.For, target=target, iter=self._iterated(), body=[self._made(ast.Pass)], orelse=[])
+            iterated = self._iterated()
+            self._add(ast.For, target=target, iter=iterated, body=[self._made(ast.Pass)], orelse=[])
+            self._loops.append(iterated)
             self._stack.append(None)
+        elif name == "FOR_ITER" and self._loops:
+            # The element that the loop is at; what the loop goes over stays below it.
+            self._stack.append(self._element_of(self._loops[-1]))
         elif name == "GET_YIELD_FROM_ITER":
             self._push(ast.YieldFrom, value=self._iterated())
         elif name in _TAKERS:
@@ -242,6 +265,20 @@ class _Decompiler:
             self._shuffle(name, arg)
         else:
             self._unknown(each)
+
+    def _unpack(self, count: int) -> None:
+        """Puts the elements of a tuple, or of anything else, on the stack, the first on top."""
+        item = self._pop()
+        elements: list[_Item] = [None] * count
+        if isinstance(item, ast.Tuple) and len(item.elts) == count:
+            elements = [*item.elts]
+        elif isinstance(item, ast.expr) and not isinstance(item, ast.Constant):
+            elements = [self._element_of(item) for _ in range(count)]
+        self._stack += elements[::-1]
+
+    def _element_of(self, node: ast.expr) -> ast.expr:
+        found: ast.expr = self._made(ast.Subscript, value=node, slice=self._made(ast.Constant, value=...), ctx=ast.Load())
+        return found
 
     def _shuffle(self, name: str, arg: int) -> None:
         """Puts what is on the stack in another order, or there twice; a function goes above what it is given."""
@@ -385,7 +422,7 @@ class _Decompiler:
             self._stack.append(None)
             return
         self._statements.append(function(code))
-        for variable in sorted(_stored_outside(code) - set(self._code.co_freevars)):
+        for variable in sorted(stored_outside(code) - set(self._code.co_freevars)):
             # The function inside gives it a value, so what it stands for cannot be told.
             target = self._made(ast.Name, id=variable, ctx=ast.Store())
             self._add(ast.Assign, targets=[target], value=self._as_expression(None))
@@ -407,12 +444,12 @@ class _Decompiler:
         self._push(ast.BinOp, left=left, op=_OPERATORS.get(operator, ast.Add)(), right=right)
 
 
-def _stored_outside(code: CodeType) -> set[str]:
+def stored_outside(code: CodeType) -> set[str]:
     """The variables of functions around it that a function, or one inside it, gives values to."""
     found = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_DEREF"}
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            found |= _stored_outside(inner)
+            found |= stored_outside(inner)
     return found & set(code.co_freevars)
 
 

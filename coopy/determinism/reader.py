@@ -87,7 +87,7 @@ _KEPT_OUTSIDE = {
 _LOG_METHODS = frozenset("critical debug error exception fatal info log success trace warn warning".split())
 CONTAINERS = (list, dict, set, deque)
 _ADDERS = frozenset("append appendleft extend extendleft insert".split())
-_CHANGERS = _ADDERS | frozenset(
+CHANGERS = _ADDERS | frozenset(
     "__delitem__ __setitem__ add clear difference_update discard intersection_update move_to_end pop popitem popleft remove "
     "reverse rotate setdefault sort subtract symmetric_difference_update update".split()
 )
@@ -222,7 +222,7 @@ class Reader(ast.NodeVisitor):
         owner = state.meant(node.func.value)
         if isinstance(owner, ast.Attribute) and self._is_self(owner.value):
             known = owner.attr == "__dict__" or owner.attr in self._survey.container_attributes(self._cls)
-            return owner if known and node.func.attr in _CHANGERS else None
+            return owner if known and node.func.attr in CHANGERS else None
         return None
 
     def report_read(self, node: ast.expr | ast.stmt, what: str) -> None:
@@ -452,7 +452,7 @@ class Reader(ast.NodeVisitor):
 
     def _changed_by_call(self, node: ast.Call) -> None:
         """Judge a call of a method that changes a container."""
-        if not isinstance(node.func, ast.Attribute) or node.func.attr not in _CHANGERS:
+        if not isinstance(node.func, ast.Attribute) or node.func.attr not in CHANGERS:
             return
         owner = node.func.value
         of_class = self._of_the_class(owner) is not UNKNOWN

@@ -296,7 +296,7 @@ class Finding(NamedTuple):
     code: str
     """One of `ERROR_CODES`, `WARNING_CODES` or `COMMENT_CODES`."""
     severity: str
-    """``"error"`` or ``"warning"``."""
+    """``"error"``, ``"warning"``, or ``"note"``: nothing is wrong, and `check` tells it where `validate` does not."""
     file: str
     line: int
     """From 1."""

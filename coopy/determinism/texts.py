@@ -15,7 +15,7 @@ from types import (
     MethodDescriptorType,
 )
 
-from coopy.decorators import OUTSIDE, READONLY, READS
+from coopy.decorators import ACTION, OUTSIDE, READONLY, READS
 from coopy.determinism.names import UNKNOWN, Home, Member, read_classes
 
 NUMBER_SETS = frozenset(
@@ -41,6 +41,7 @@ class Text:
         self.function = function
         self.code: CodeType = function.__code__
         self.file = self.code.co_filename
+        self.member = member
         self.cls = None if member is None else member.cls
         self.owner = None if member is None else member.owner
         self.is_readonly = is_readonly
@@ -95,13 +96,17 @@ def texts_of(member: Member, modules: Home) -> list[Text]:
         parts = [part for part in (raw.fget, raw.fset, raw.fdel) if part is not None]
         found = [text for part in parts for text in texts_of(member._replace(raw=part), modules)]
         for text in found:
-            text.is_read = text.function is raw.fget
+            text.is_read = text.function is raw.fget and not getattr(raw.fget, ACTION, False)
+            text.member = member
         return found
     functions = wrapped_in(raw, f"{member.owner.__qualname__}.", modules)
     if any(OUTSIDE in _attributes_of(thing) for thing in (raw, *functions)):
         return []  # It is no part of an action, and never runs again.
     is_readonly = any(READONLY in _attributes_of(thing) for thing in (raw, *functions))
     texts = [Text(function, member, is_readonly) for function in functions]
+    if any(ACTION in _attributes_of(thing) for thing in (raw, *functions)):
+        for text in texts:
+            text.is_read = text.is_kept = False
     # The methods that attrs writes hold what the fields say, which is read there.
     return [text for text in texts if text.module in modules and not text.file.startswith("<attrs generated")]
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from coopy.errors import CheckFailed, EncodingError, NotRepeatable, SharedArgument, StateChanged
 from coopy.ground.raised import or_none
 from coopy.ground.running import current
+from coopy.spine.attributes import ATTRIBUTES
 from coopy.spine.calling import Call, begin_each
 from coopy.spine.engine import Engine, with_lock
 from coopy.spine.methods import Function, Method
@@ -333,7 +334,7 @@ def _named(method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ite
 
 
 def _told(function: Function, args: tuple[Any, ...]) -> str:
-    return f"the attribute {args[0]}" if function is getattr else f"what {_name_of(function)}() returned"
+    return f"the attribute {args[0]}" if function in ATTRIBUTES else f"what {_name_of(function)}() returned"
 
 
 def _name_of(function: Function) -> str:

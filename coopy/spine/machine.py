@@ -13,6 +13,7 @@ import pickle
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType, GeneratorType, MemberDescriptorType, MethodType
 from typing import Any, cast
 
@@ -39,8 +40,9 @@ from coopy.ground.interruption import DOUBTFUL, INTERRUPTIONS, OUTSIDE, OWN, ori
 from coopy.ground.running import current
 from coopy.migration import MARK
 from coopy.spine import versions
+from coopy.spine.attributes import READING, called_by_name, hideable
 from coopy.spine.effects import DONE
-from coopy.spine.methods import Function, is_withdrawing, method_of
+from coopy.spine.methods import Function, is_withdrawing, method_of, whole
 from coopy.spine.versions import CODE
 from coopy.values.codec import joined_headers
 
@@ -609,6 +611,9 @@ def _fits(method: Function, call: migration.Call) -> bool:
     return True
 
 
+_OF_ATTRIBUTES = frozenset({"__setattr__", "__delattr__"})
+
+
 class _Methods(dict[str | None, Function]):
     """The methods of a domain by the name that an action carries."""
 
@@ -627,18 +632,42 @@ class _Methods(dict[str | None, Function]):
 
     def __missing__(self, name: str | None) -> Function:
         domain = self._domain
-        cls = type(domain)
+        cls: Any = type(domain)
+        if name is None:
+            raise MissingName(name)
+        if name == READING:
+            found: Function = partial(getattr, domain)
+            self[name] = found
+            return found
+        if name in hideable(cls) or callable(getattr(domain, "__dict__", {}).get(name)):
+            found = self[name] = called_by_name(domain, name)
+            return found
         for base in cls.__mro__:
-            if name is not None and name in vars(base):
+            if name in vars(base):
                 function: Any = method_of(cls, name, vars(base)[name])
                 if function is not None:
                     enabled: Any = versions.body(function, self.code)
                     if enabled is None:
                         raise NotEnabled(name, versions.not_enabled(name, function, self.code))
-                    method = self[name] = enabled.__get__(domain, cls)
-                    return cast(Function, method)
+                    method = whole(name, enabled).__get__(domain, cls)
+                    self[name] = self._forgetting(method) if name in _OF_ATTRIBUTES else method
+                    return self[name]
                 break
-        raise MissingName(name)
+        if not callable(getattr(domain, name, None)):
+            raise MissingName(name)
+        # What a property gives, or ``__getattr__``.
+        found = self[name] = called_by_name(domain, name)
+        return found
+
+    def _forgetting(self, method: Function) -> Function:
+        """A method that sets or deletes an attribute, after which a method of that name is looked up anew: it may be hidden."""
+
+        def change(name: str, *value: Any) -> None:
+            method(name, *value)
+            if name in self:
+                del self[name]
+
+        return change
 
 
 class _NoMethods(_Methods):

@@ -5,11 +5,11 @@ Proxies are built from this, and engines record by it. It calls no method, and k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
 from types import ClassMethodDescriptorType, CodeType, FunctionType
 from typing import Any, cast
 
-from coopy.decorators import ABORT_EXCEPTION, OUTSIDE, READONLY, READS, TRANSACTIONAL, UNLOCKED
+from coopy.decorators import ABORT_EXCEPTION, ACTION, OUTSIDE, READONLY, READS, TRANSACTIONAL, UNLOCKED
 from coopy.errors import PrevalentError
 from coopy.spine import versions
 
@@ -28,7 +28,7 @@ _NEVER = frozenset(
     "__subclasscheck__ __replace__ __annotate__ __annotate_func__".split()
 )
 # Methods of containers that change nothing: they carry no mark of ours.
-_LIBRARY_READS = frozenset(
+LIBRARY_READS = frozenset(
     "get keys values items copy count index union intersection difference symmetric_difference issubset "
     "issuperset isdisjoint most_common elements total fromkeys".split()
 )
@@ -118,16 +118,26 @@ def kind_of(cls: type, name: str, function: Any) -> str:
     """Returns what a call of a method is: "action", "read", "free" (a read without the lock), or "outside" (neither: see `coopy.outside`)."""
     if getattr(function, OUTSIDE, False):
         return "outside"
+    if getattr(function, ACTION, False):
+        return "action"
     if getattr(function, READONLY, False):
         return "free" if getattr(function, UNLOCKED, False) else "read"
     if name == "__getitem__" and hasattr(cls, "__missing__"):
         return "action"  # Looking up may add: a defaultdict.
-    if name in READS:
-        return "read"
     home = next((base for base in cls.__mro__ if name in vars(base)), cls)
-    if home.__module__ in _LIBRARIES and name in _LIBRARY_READS:
-        return "read"
+    if name in READS or (home.__module__ in _LIBRARIES and name in LIBRARY_READS):
+        return "action" if what_is_written(cls, name, vars(home).get(name)) else "read"
     return "action"
+
+
+def what_is_written(cls: type, name: str, raw: Any) -> str:
+    """Returns what a method writes to its object, in words, as far as its byte code tells; empty if it tells of nothing."""
+    if not isinstance(getattr(raw, "__wrapped__", raw), FunctionType):
+        return ""
+    # It reads byte code, which takes modules that `import coopy` does without.
+    from coopy.determinism.writes import written_by
+
+    return written_by(cls, name, raw)
 
 
 def has_unlocked_reads(cls: type) -> bool:
@@ -165,7 +175,9 @@ def method_for(name: str, function: Any, parameters: tuple[str, ...] = ()) -> Me
     parts = marked if isinstance(marked, tuple) else ()
     found = [(version, method_for(name, body)) for version, body in versions.bodies(function)]
     parts += tuple(dict.fromkeys(part for _, method in found for part in method.parts if part not in parts))
-    return Method(name, function, parameters, getattr(function, ABORT_EXCEPTION, False), bool(marked), parts, found)
+    return Method(
+        name, whole(name, function), parameters, getattr(function, ABORT_EXCEPTION, False), bool(marked), parts, found
+    )
 
 
 def is_withdrawing(function: object) -> bool:
@@ -253,7 +265,33 @@ def dressed(method: FunctionType, function: Any) -> FunctionType:
     return method
 
 
-# -- what a read hands out instead of the live object
+# -- what is handed out instead of the live object
+
+
+def whole(name: str, function: Any) -> Any:
+    """A recorded method that goes through the object: such that it is gone through in the action, and not after it."""
+    if name in ("__iter__", "__reversed__"):
+
+        def each(domain: Any) -> Iterator[Any]:
+            yield from function(domain)
+
+        return dressed(each, function)  # type: ignore[arg-type]
+    if name in ("items", "values", "keys"):
+
+        def view(domain: Any, /, *args: Any, **kwargs: Any) -> Any:
+            return _of_copy(function(domain, *args, **kwargs))
+
+        return dressed(view, function)  # type: ignore[arg-type]
+    return function
+
+
+def _of_copy(found: Any) -> Any:
+    """The view of a mapping that is written in Python, of what the mapping has now; anything else as it is."""
+    if type(found) is ItemsView:
+        return dict(found).items()
+    if type(found) is KeysView:
+        return dict.fromkeys(found).keys()
+    return dict(enumerate(found)).values() if type(found) is ValuesView else found
 
 
 def _all_of(function: Callable[..., Iterable[Any]]) -> Callable[..., Any]:

@@ -16,12 +16,13 @@ import linecache
 from collections.abc import Callable, Iterable
 from keyword import iskeyword
 from types import FunctionType, GeneratorType
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 from coopy.errors import PrevalentError, UsageError
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryWriter
 from coopy.spine import versions
+from coopy.spine.attributes import Bound, Hidden, care_of, hideable, methods_of, read_attribute, read_with_care, shown
 from coopy.spine.calling import INSIDE, Calling, without_our_frames
 from coopy.spine.methods import (
     ANY_SIGNATURE,
@@ -47,15 +48,32 @@ from coopy.values.codec import Codec
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
 
-def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False) -> type:
+def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False, hidden: frozenset[str] = frozenset()) -> type:
     """The proxy class of a domain class; ``taken`` are names of controls that it must leave alone.
 
-    With ``checked``, every read is a call into the engine. Raises `PrevalentError` for an ``async def`` method.
+    With ``checked``, every read is a call into the engine. Attributes of the object may hide the methods ``hidden``, besides those of
+    which the class itself tells that. Raises `PrevalentError` for an ``async def`` method.
     """
-    known = _built.get((cls, taken, checked))
+    made = _Make(cls, taken, checked, hidden)
+    known = _built.get(made)
     if known is None:
-        known = _built[cls, taken, checked] = _build(cls, taken, checked)
+        known = _built[made] = _build(*made)
+        _makes[known] = made
     return known
+
+
+def look_for_hidden(system: Any) -> None:
+    """Has a proxy call the attributes of its object, as that is now, that hide methods of the class."""
+    held = getattr(system._coopy_engine.machine.domain, "__dict__", {})
+    names = methods_of(system.__class__)
+    _hide(system, frozenset(name for name in held if name in names))
+
+
+def _hide(system: Any, names: frozenset[str]) -> None:
+    made = _makes[type(system)]
+    if not names <= made.hidden:
+        # The proxy's own ``__class__`` says which class the object is of.
+        object.__dict__["__class__"].__set__(system, build(*made[:-1], made.hidden | names))
 
 
 def attach(proxy_class: type, engine: Calling, control: object) -> Any:
@@ -71,28 +89,44 @@ def control_of(proxy: object) -> Any:
     return type(proxy)._coopy_control.__get__(proxy)  # type: ignore[attr-defined]
 
 
-_built: dict[tuple[type, frozenset[str], bool], type] = {}
+class _Make(NamedTuple):
+    """What a proxy class is made of."""
+
+    cls: type
+    taken: frozenset[str]
+    checked: bool
+    hidden: frozenset[str]
 
 
-def _build(cls: type, taken: frozenset[str], checked: bool) -> type:
+_built: dict[_Make, type] = {}
+_makes: dict[type, _Make] = {}
+
+
+def _build(cls: type, taken: frozenset[str], checked: bool, hidden: frozenset[str]) -> type:
     names = functions_of(cls)
-    source = _Source(cls)
+    source, of_two = _Source(cls), {}
     versions.check(cls)
     for name, function in names.items():
         _refuse_unwritable(cls, name)
         for each in (function, *(body.function for body in versions.bodies(function))):
             refuse_async(cls, name, each)
-        if (name == "__iter__" and "__next__" in names) or name in OF_TWO or name in _OF_ATTRIBUTES:
+        if (name == "__iter__" and "__next__" in names) or name in _OF_ATTRIBUTES:
             continue
         kind = kind_of(cls, name, function)
+        if name in OF_TWO and kind == "read":
+            of_two[name] = _of_two(function)
+            continue
         source.add(name, function, "checked" if checked and kind == "read" else kind)
     for name, parameters in _OF_ATTRIBUTES.items():
         source.add_action(Method(name, getattr(cls, name), parameters))
+    source.add_attributes(checked)
     members = source.compile()
     for name, member in statics_of(cls).items():
         members[name] = member
-    members |= {name: _of_two(function) for name, function in names.items() if name in OF_TWO}
+    members |= of_two
     members |= _common(cls, names, taken)
+    for name in hidden | hideable(cls):
+        members[name] = Hidden(name, members[name])
     return _ProxyType(cls.__name__, (), members)
 
 
@@ -192,6 +226,21 @@ def {name}({signature}):{bind}
     _coopy_refuse_inside({self}, "{name}")
     return _coopy_function_{name}({self}, {call})
 """
+# Of each attribute that is not in the proxy's class: read as a method that is a read is called.
+_RETURN = "return _coopy_result if _coopy_result is not _coopy_domain else {self}"
+_SHOWN = "return _coopy_result if _coopy_type(_coopy_result) is not _coopy_bound else _coopy_shown({self}, _coopy_result)"
+_CARE = """
+    if name in _coopy_care:
+        return _coopy_read_with_care({self}, name)"""
+_SETTING = """
+def __setattr__(self, name, value):
+    try:
+        self._coopy_engine.call(_coopy_method___setattr__, (name, value), _coopy_none)
+    except BaseException as _coopy_error:
+        raise _coopy_without_our_frames(_coopy_error)
+    if name in _coopy_hideable:
+        _coopy_hide(self, frozenset({{name}}))
+"""
 _TEMPLATES = {"action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED, "outside": _OUTSIDE}
 
 
@@ -239,11 +288,43 @@ class _Source:
         name, given = method.name, ", ".join(method.parameters)
         self._actions.append(name)
         self._names[f"_coopy_method_{name}"] = method
+        template = _SETTING if name == "__setattr__" else _ACTION
         self._parts.append(
-            _ACTION.format(
+            template.format(
                 name=name, self="self", signature=f"self, {given}", args=f"({given},)", kwargs="_coopy_none", bind=""
             )
         )
+
+    def add_attributes(self, checked: bool) -> None:
+        """What reads the attributes that are not in the class of the proxy."""
+        template = _CHECKED if checked else _READ
+        template = template.replace(
+            _RETURN, f"{_RETURN[len('return ') :]}".join(("_coopy_result = ", f"\n                {_SHOWN}"))
+        )
+        template = template.replace("        return _coopy_engine.read(", "        _coopy_result = _coopy_engine.read(")
+        template = template.replace(
+            "        return {self}._coopy_engine.read(", "        _coopy_result = {self}._coopy_engine.read("
+        )
+        self._names |= {
+            "_coopy_care": care_of(self._cls),
+            "_coopy_read_with_care": read_with_care,
+            "_coopy_bound": Bound,
+            "_coopy_shown": shown,
+            "_coopy_function___getattr__": read_attribute,
+            "_coopy_hideable": methods_of(self._cls),
+            "_coopy_hide": _hide,
+        }
+        self._actions.append("__getattr__")
+        source = template.format(
+            name="__getattr__",
+            self="self",
+            signature="self, name",
+            args="(name,)",
+            kwargs="_coopy_none",
+            call="name",
+            bind=_CARE.format(self="self"),
+        )
+        self._parts.append(f"{source}    {_SHOWN.format(self='self')}\n")
 
     def compile(self) -> dict[str, Any]:
         """The methods, by name."""
@@ -269,9 +350,6 @@ def refuse_inside(system: Any, name: str) -> None:
 
 
 def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str, Any]:
-    def __getattr__(self: Any, name: str) -> Any:
-        return self._coopy_engine.read(getattr, (name,), _NO_KEYWORDS)
-
     def __dir__(self: Any) -> list[str]:
         return sorted({*self._coopy_engine.read(dir, (), _NO_KEYWORDS), *offered})
 
@@ -292,7 +370,6 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
         "__qualname__": cls.__qualname__,
         "__doc__": cls.__doc__,
         "__class__": property(lambda self: cls),
-        "__getattr__": __getattr__,
         "__dir__": __dir__,
         "__copy__": copied,
         "__deepcopy__": copied,

@@ -26,7 +26,7 @@ from types import FunctionType
 from typing import Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
-from coopy.decorators import ABORT_EXCEPTION, OUTSIDE, READONLY, TRANSACTIONAL, UNLOCKED
+from coopy.decorators import ABORT_EXCEPTION, ACTION, OUTSIDE, READONLY, TRANSACTIONAL, UNLOCKED
 from coopy.errors import PrevalentError, UsageError
 from coopy.ground.running import current
 from coopy.ground.words import shown
@@ -41,7 +41,7 @@ Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
 _ATTRIBUTE = "_coopy_code_version"
-_MARKS = (READONLY, UNLOCKED, ABORT_EXCEPTION, TRANSACTIONAL, OUTSIDE)
+_MARKS = (READONLY, UNLOCKED, ABORT_EXCEPTION, TRANSACTIONAL, OUTSIDE, ACTION)
 _VERSION_MAX = (1 << 31) - 1  # A code version is a positive int of 32 bits, wherever it is written.
 
 

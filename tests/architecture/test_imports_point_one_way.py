@@ -37,6 +37,7 @@ LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", 
 # The spine is one call, from the outside in, and nothing else: a module more is a decision (docs/design/019-house.md).
 SPINE = {
     "agreement",
+    "attributes",
     "calling",
     "delivery",
     "effects",

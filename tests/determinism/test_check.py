@@ -1043,9 +1043,10 @@ READS_THAT_ASSIGN = [
 
 
 @pytest.mark.parametrize("member", READS_THAT_ASSIGN)
-def test_a_read_that_assigns_is_a_warning(domain, member):
+def test_a_read_that_assigns_is_a_warning_if_it_is_marked_and_a_note_if_it_is_recorded(domain, member):
     (finding,) = findings(domain.module(READING % textwrap.indent(member, "    ")).Wiki)
-    assert (finding.code, finding.severity) == ("CPY214", "warning")
+    assert (finding.code, finding.severity) == ("CPY214", "warning" if "@readonly" in member else "note")
+    assert ("so is recorded" in finding.message) == ("@readonly" not in member)
 
 
 # What a loop goes over is not known there.

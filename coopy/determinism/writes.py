@@ -1,0 +1,446 @@
+"""Whether a function writes to the object that it is called on, told from its byte code and without running it.
+
+What has the name of a read, or is read as an attribute, is recorded if it writes: see `coopy.spine.methods.kind_of`. The byte code
+is looked at, and not the source, because it is what runs, and is there on every machine. Seen are attributes and items that are
+assigned and deleted, on the object or on a part of it; methods of its parts that change a container; what the object's own
+methods do, those that it inherits, its properties, and functions that are given the object. What a part of another class does is seen
+where a method of the class has made that part by calling its class.
+
+In doubt nothing is said, as in `coopy.determinism.check`: the marks `coopy.action` and `coopy.readonly` say it then.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Mapping
+from functools import lru_cache
+from types import CodeType, FunctionType, MethodType
+from typing import Any, NamedTuple
+
+from coopy.decorators import ACTION, OUTSIDE, READONLY
+from coopy.determinism import decompile
+from coopy.determinism.names import UNKNOWN, Member, Names, attribute_of, parameters_of, statically
+from coopy.determinism.reader import CHANGERS, assigned_by
+from coopy.determinism.texts import content_of
+
+_DEPTH_MAX = 12
+"""A function that is called by so many others is not looked at."""
+_MEANT_MAX = 10
+"""A name that stands for another is followed so far."""
+_CODES_MAX = 2_000
+"""The trees of so many functions are kept, in case another class has them too."""
+_IN_PLACE = frozenset(
+    f"__i{name}__" for name in "add sub mul matmul truediv floordiv mod pow lshift rshift and xor or concat".split()
+)
+_MUTATORS = (
+    CHANGERS | _IN_PLACE | frozenset("__setattr__ __delattr__ __init__ __setstate__ fromlist frombytes byteswap".split())
+)
+"""Methods in C that change their object."""
+_GIVEN_FIRST = frozenset(
+    "setattr delattr next heappush heappop heapify heapreplace heappushpop insort insort_left insort_right setitem delitem iadd "
+    "iconcat ior shuffle".split()
+)
+"""Functions in C, or of the standard library, that change what they are given first."""
+_MODULES = frozenset({"builtins", "heapq", "_heapq", "bisect", "_bisect", "operator", "_operator", "random"})
+_PARTS = frozenset({"get", "items", "values", "setdefault", "__getitem__"})
+"""Methods whose answer is a part of what they are called on."""
+_VIEWS = frozenset({"collections.abc", "_collections_abc"})
+_ASKED_BY_VIEWS = {"items": ("__iter__", "__getitem__"), "values": ("__iter__", "__getitem__"), "keys": ("__iter__",)}
+"""What the views of a mapping call that is written in Python."""
+_LOOPS = frozenset({"enumerate", "iter", "list", "reversed", "sorted", "tuple", "zip", "map", "filter"})
+
+
+class Called(NamedTuple):
+    """A function that is called with the object, or parts of it."""
+
+    function: Any
+    roots: Mapping[str, type | None]
+    """Parameters that stand for the object, with its class; for a part of it, with None."""
+    owner: type | None = None
+    """The class that has the function in its body."""
+    known: Mapping[str, Any] = {}
+    """Parameters that stand for something else which is at hand."""
+
+
+def written_by(cls: type, name: str, raw: Any) -> str:
+    """Returns what a member of a class writes to its object when it is called, or read as an attribute, in words; empty if nothing is seen."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    return _Look().member(Member(cls, owner, name, raw), is_read=False)
+
+
+def written_by_reading(cls: type, name: str, raw: Any) -> str:
+    """Returns what reading an attribute writes to the object, in words, if the class has something of that name; empty if nothing is seen."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    return _Look().member(Member(cls, owner, name, raw), is_read=True)
+
+
+@lru_cache(_CODES_MAX)
+def _tree(code: CodeType) -> ast.FunctionDef:
+    return decompile.function(code)
+
+
+def written_deeply_by_reading(cls: type, name: str, raw: Any) -> str:
+    """Returns what `written_by_reading` does, apart from attributes of the object itself that are assigned: these can be put back."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    return _Look(deeply=True).member(Member(cls, owner, name, raw), is_read=True)
+
+
+def kept_by(function: FunctionType, cls: type, owner: type | None) -> str:
+    """Returns what looking up writes to the object in a function: attributes that keep what they return, and items that are made when missing."""
+    return _Look(looking_up=True).function(function, cls, owner)
+
+
+class _Look:
+    """One question, and the functions that were looked at to answer it."""
+
+    def __init__(self, deeply: bool = False, looking_up: bool = False) -> None:
+        self.deeply = deeply
+        """Whether attributes of the object itself that are assigned count for nothing."""
+        self.looking_up = looking_up
+        """Whether only what is written by looking up counts."""
+        self._seen: set[object] = set()
+        self._depth = 0
+
+    def member(self, member: Member, is_read: bool) -> str:
+        """What a member of a class writes when it is called on an object, or read on it."""
+        raw, cls = member.raw, member.cls
+        if isinstance(raw, (staticmethod, classmethod, type)):
+            return ""
+        if isinstance(raw, property):
+            marked = self._by_mark(raw.fget)
+            if marked is None:
+                return self.function(raw.fget, cls, member.owner)
+            return f"{member.name}, a property" if marked else ""
+        getter = getattr(type(raw), "__get__", None)
+        if is_read and (isinstance(raw, FunctionType) or getter is None or callable(raw)):
+            return ""  # A method, or a value.
+        marked = self._by_mark(raw)
+        if marked is not None:
+            return f"{member.name}()" if marked else ""
+        if isinstance(raw, FunctionType):
+            return self.function(raw, cls, member.owner) or self._later(member)
+        wrapped = getattr(raw, "__wrapped__", None)
+        if callable(raw) and isinstance(wrapped, FunctionType):
+            return self.function(wrapped, cls, member.owner)
+        if callable(raw):
+            return self._in_c(cls, member)
+        return self._descriptor(raw, getter, cls, member.name) if isinstance(getter, FunctionType) else ""
+
+    @staticmethod
+    def _by_mark(function: Any) -> bool | None:
+        if getattr(function, ACTION, False):
+            return True
+        return False if getattr(function, READONLY, False) or getattr(function, OUTSIDE, False) else None
+
+    def _in_c(self, cls: type, member: Member) -> str:
+        name = member.name
+        if name == "__init__" and member.owner is object:
+            return ""
+        adds = name == "__getitem__" and hasattr(cls, "__missing__")
+        return f"{name}()" if (name in _MUTATORS and not self.looking_up) or adds else ""
+
+    def function(self, body: Any, cls: type, owner: type | None) -> str:
+        """What a function writes that is called with the object first."""
+        if not isinstance(body, FunctionType):
+            return ""
+        code = body.__code__
+        if not code.co_argcount:  # It may have *args alone, as wrappers do: the first of them is the object.
+            return self.called(Called(body, {f"*{_rest_of(code)}": cls}, owner)) if code.co_flags & 4 else ""
+        return self.called(Called(body, {code.co_varnames[0]: cls}, owner))
+
+    def _later(self, member: Member) -> str:
+        """What a view of a mapping writes while it is gone through."""
+        asks = _ASKED_BY_VIEWS.get(member.name, ()) if member.owner.__module__ in _VIEWS else ()
+        return next(filter(None, (self.special(member.cls, name) for name in asks)), "")
+
+    def special(self, cls: type, name: str) -> str:
+        """What a method of the class writes that is called by an operator, or by another method."""
+        member = statically(cls, name)
+        return "" if member is None else self.member(member, is_read=False)
+
+    def _descriptor(self, raw: Any, getter: FunctionType, cls: type, name: str) -> str:
+        names = getter.__code__.co_varnames
+        if getter.__code__.co_argcount < 2:
+            return ""
+        # What the descriptor does is what looking up does.
+        found = _Look(self.deeply).called(Called(getter, {names[1]: cls}, None, {names[0]: raw}))
+        return found and f"{name}, which keeps what it returns"
+
+    def called(self, called: Called) -> str:
+        """What a call of a function writes to the object."""
+        key = called.function, frozenset(called.roots.items())
+        if key in self._seen or self._depth > _DEPTH_MAX:
+            return ""
+        self._seen.add(key)
+        self._depth += 1
+        try:
+            return _Body(self, called).written()
+        finally:
+            self._depth -= 1
+
+
+class _Body:
+    """The body of one function."""
+
+    def __init__(self, look: _Look, called: Called) -> None:
+        self._look = look
+        self._called = called
+        function = called.function
+        self._node = _tree(function.__code__)
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
+        self._names = Names(function.__globals__, {name: content_of(cell) for name, cell in cells})
+        self._values: dict[str, list[ast.expr | None]] = {each.arg: [None] for each in parameters_of(self._node.args)}
+        for inner in ast.walk(self._node):
+            if isinstance(inner, ast.Assign):
+                for target in inner.targets:
+                    self._bind(target, inner.value)
+            elif isinstance(inner, ast.AugAssign):
+                self._bind(inner.target, None)
+
+    def _bind(self, target: ast.expr, value: ast.expr | None) -> None:
+        if isinstance(target, ast.Name):
+            self._values.setdefault(target.id, []).append(value)
+
+    def written(self) -> str:
+        for inner in ast.walk(self._node):
+            for target in () if self._look.looking_up else assigned_by(inner):
+                if isinstance(target, (ast.Attribute, ast.Subscript)) and self.holds(target.value):
+                    if not (self._look.deeply and self._is_own_attribute(target)):
+                        return ast.unparse(target)
+            found = ""
+            if isinstance(inner, ast.Call):
+                found = self._of_call(inner)
+            elif isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Load):
+                found = self._of_reading(inner)
+            elif isinstance(inner, ast.Subscript) and isinstance(inner.ctx, ast.Load):
+                found = self._of_lookup(inner)
+            elif isinstance(inner, ast.Compare) and isinstance(inner.ops[0], (ast.In, ast.NotIn)):
+                found = self._special(inner.comparators[0], "__contains__")
+            elif isinstance(inner, ast.For):
+                found = self._special(inner.iter, "__iter__")
+            if found:
+                return found
+        return ""
+
+    def _is_own_attribute(self, target: ast.Attribute | ast.Subscript) -> bool:
+        """Whether an attribute of the object itself is assigned, or an entry of its ``__dict__``."""
+        owner = self.meant(target.value)
+        if isinstance(target, ast.Attribute):
+            return self.root(owner) is not None
+        is_dict = isinstance(owner, ast.Attribute) and owner.attr == "__dict__" and self.root(owner.value) is not None
+        is_vars = isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id == "vars"
+        return is_dict or is_vars
+
+    # -- what stands for the object
+
+    def meant(self, node: ast.expr) -> ast.expr:
+        """What a name is given, if that is one thing."""
+        for _ in range(_MEANT_MAX):
+            found = self._values.get(node.id, []) if isinstance(node, ast.Name) and node.id not in self._called.roots else []
+            if len(found) != 1 or found[0] is None:
+                break
+            node = found[0]
+        return node
+
+    def root(self, node: ast.expr) -> type | None:
+        """The class of the object, if an expression stands for it."""
+        node = self.meant(node)
+        return self._called.roots.get(node.id) if isinstance(node, ast.Name) else None
+
+    def holds(self, node: ast.expr, depth: int = 0) -> bool:
+        """Whether the value is the object, or a part of it."""
+        if depth > _MEANT_MAX:
+            return False
+        if isinstance(node, ast.Name):
+            if node.id in self._called.roots:
+                return True
+            values = self._values.get(node.id, [None])
+            return all(value is not None and self.holds(value, depth + 1) for value in values)
+        if isinstance(node, ast.Attribute):
+            return self.holds(node.value, depth + 1)
+        if isinstance(node, ast.Subscript):
+            # A slice is a copy.
+            return not isinstance(node.slice, ast.Slice) and self.holds(self._looped(node.value), depth + 1)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = node.func.value
+            is_part = node.func.attr in _PARTS and (self._is_super(owner) or self.holds(owner, depth + 1))
+            return is_part and (self.root(owner) is None or not self._is_written_in_python(owner, node.func.attr))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "vars" and node.args:
+            return self.holds(node.args[0], depth + 1)
+        return False
+
+    def _looped(self, node: ast.expr) -> ast.expr:
+        """What holds the elements that a loop goes over."""
+        while isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _LOOPS and node.args:
+            node = node.args[-1] if node.func.id in ("map", "filter") else node.args[0]
+        return node
+
+    def _is_written_in_python(self, owner: ast.expr, name: str) -> bool:
+        """Whether the object's own class says what a method returns: it may be anything."""
+        cls = self.root(owner)
+        member = None if cls is None else statically(cls, name)
+        return (
+            member is not None
+            and isinstance(member.raw, FunctionType)
+            and not member.owner.__module__.startswith("collections")
+        )
+
+    @staticmethod
+    def _is_super(node: ast.expr) -> bool:
+        return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+
+    def _resolve(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Name):
+            return UNKNOWN if node.id in self._values else self._names[node.id]
+        if not isinstance(node, ast.Attribute):
+            return UNKNOWN
+        if isinstance(node.value, ast.Name) and node.value.id in self._called.known:
+            return _at_hand(self._called.known[node.value.id], node.attr)
+        return attribute_of(self._resolve(node.value), node.attr)
+
+    # -- what is done with it
+
+    def _of_reading(self, node: ast.Attribute) -> str:
+        cls = self.root(node.value)
+        member = None if cls is None else statically(cls, node.attr)
+        return "" if member is None else self._look.member(member, is_read=True)
+
+    def _of_lookup(self, node: ast.Subscript) -> str:
+        part = self.meant(node.value)
+        if (
+            isinstance(part, ast.Attribute)
+            and (cls := self.root(part.value)) is not None
+            and not isinstance(node.slice, ast.Slice)
+        ):
+            made = _parts_of(cls).get(part.attr)
+            if made is not None and made.__name__ == "defaultdict":
+                return f"{ast.unparse(node)}, where looking up may add"
+        return self._special(node.value, "__getitem__")
+
+    def _special(self, node: ast.expr, name: str) -> str:
+        """What an operator writes that the object itself is given."""
+        cls = self.root(node)
+        return "" if cls is None else self._look.special(cls, name)
+
+    def _of_call(self, node: ast.Call) -> str:
+        func = self.meant(node.func)
+        if isinstance(func, ast.Attribute):
+            if self._is_super(func.value):
+                return self._inherited(func.attr)
+            cls = self.root(func.value)
+            if cls is not None:
+                return self._look.special(cls, func.attr)
+            if self.holds(func.value):
+                found = self._of_part(func)
+                is_change = func.attr in CHANGERS and not self._look.looking_up
+                return ast.unparse(func) + "()" if is_change else found
+        if isinstance(func, ast.Call):
+            return "" if self._look.looking_up else self._of_bound(func)
+        return self._given(self._resolve(func), func, node)
+
+    def _of_bound(self, func: ast.Call) -> str:
+        """What is written by what ``object.__setattr__.__get__(self)`` gives."""
+        got = self._resolve(func.func)
+        setter = getattr(getattr(got, "__self__", None), "__name__", "") if getattr(got, "__name__", "") == "__get__" else ""
+        is_own = bool(func.args) and self.holds(func.args[0])
+        return ast.unparse(func.args[0]) if is_own and setter in ("__setattr__", "__delattr__") else ""
+
+    def _of_part(self, func: ast.Attribute) -> str:
+        """What a method of a part writes, if a method of the class has made the part by calling its class."""
+        part = self.meant(func.value)
+        cls = self.root(part.value) if isinstance(part, ast.Attribute) else None
+        made = _parts_of(cls).get(part.attr) if cls is not None and isinstance(part, ast.Attribute) else None
+        return "" if made is None else self._look.special(made, func.attr)
+
+    def _inherited(self, name: str) -> str:
+        cls = next((each for each in self._called.roots.values() if each is not None), None)
+        owner = self._called.owner
+        if cls is None or owner not in cls.__mro__:
+            return ""
+        for base in cls.__mro__[cls.__mro__.index(owner) + 1 :]:
+            if name in vars(base):
+                return self._look.member(Member(cls, base, name, vars(base)[name]), is_read=False)
+        return ""
+
+    def _given(self, value: Any, func: ast.expr, node: ast.Call) -> str:
+        """What a function writes to what it is given of the object."""
+        given = {place: self.root(arg) for place, arg in enumerate(node.args) if self.holds(arg)}
+        stars = [arg for arg in node.args if isinstance(arg, ast.Starred)]
+        if stars and f"*{_name_in(stars[0])}" in self._called.roots:
+            given[0] = self._called.roots[f"*{_name_in(stars[0])}"]
+        if not given:
+            return ""
+        is_change = not self._look.looking_up
+        if is_change and isinstance(func, ast.Attribute) and func.attr in ("__setattr__", "__delattr__") and 0 in given:
+            return ast.unparse(node.args[0])
+        if isinstance(value, Member):
+            cls = given.get(0)
+            return "" if cls is None else self._look.member(value._replace(cls=cls), is_read=False)
+        if isinstance(value, MethodType):
+            value, given = value.__func__, {place + 1: cls for place, cls in given.items()}
+        name = getattr(value, "__name__", "")
+        if name in _GIVEN_FIRST and getattr(value, "__module__", "") in _MODULES:
+            return ast.unparse(node.args[0]) if 0 in given and is_change else ""
+        if not isinstance(value, FunctionType):
+            return ""
+        if 0 in given and (marked := self._look._by_mark(value)) is not None:
+            return f"{name}()" if marked else ""
+        names = value.__code__.co_varnames[: value.__code__.co_argcount]
+        roots = {names[place]: cls for place, cls in given.items() if place < len(names)}
+        if not roots and 0 in given and value.__code__.co_flags & 4:
+            roots = {f"*{_rest_of(value.__code__)}": given[0]}
+        owner = next((base for base in (given.get(0) or object).__mro__ if vars(base).get(name) is value), None)
+        return self._look.called(Called(value, roots, owner))
+
+
+def _rest_of(code: CodeType) -> str:
+    """The name of the parameter that takes all other positional arguments."""
+    return code.co_varnames[code.co_argcount + code.co_kwonlyargcount]
+
+
+def _name_in(node: ast.Starred) -> str:
+    return node.value.id if isinstance(node.value, ast.Name) else ""
+
+
+def _at_hand(value: Any, name: str) -> Any:
+    """An attribute of an object, with no descriptor run."""
+    held = getattr(value, "__dict__", {})
+    if name in held:
+        return held[name]
+    member = statically(type(value), name)
+    return UNKNOWN if member is None or not isinstance(member.raw, FunctionType) else MethodType(member.raw, value)
+
+
+@lru_cache(_CODES_MAX)
+def _parts_of(cls: type) -> dict[str, type]:
+    """The attributes that methods of a class make by calling a class, and that class."""
+    found: dict[str, type] = {}
+    for base in cls.__mro__:
+        for raw in vars(base).values():
+            if isinstance(raw, FunctionType) and base is not object:
+                _note_parts(raw, found)
+    return found
+
+
+def _note_parts(function: FunctionType, found: dict[str, type]) -> None:
+    if not function.__code__.co_argcount:
+        return
+    names = Names(function.__globals__, vars(builtins))
+    for inner in ast.walk(_tree(function.__code__)):
+        if isinstance(inner, ast.Assign) and isinstance(inner.value, ast.Call):
+            made = _class_of(inner.value.func, names)
+            for target in inner.targets:
+                is_own = isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name)
+                if made is not None and is_own and target.value.id == function.__code__.co_varnames[0]:  # type: ignore[attr-defined]
+                    found.setdefault(target.attr, made)  # type: ignore[attr-defined]
+
+
+def _class_of(node: ast.expr, names: Names) -> type | None:
+    if isinstance(node, ast.Name):
+        value = names[node.id]
+    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        value = attribute_of(names[node.value.id], node.attr)
+    else:
+        return None
+    return value if isinstance(value, type) else None

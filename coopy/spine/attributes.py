@@ -1,0 +1,440 @@
+"""What is read on a system as an attribute: values, what writes while it is read, and callables that change the state.
+
+Most attributes are values, and are read as they are. Three kinds are not:
+
+* What keeps what it returns (a `functools.cached_property`, a ``__getattr__`` or the getter of a property that assigns) writes. If it
+  would write now, reading it is an action, `READING`, whose replay reads it again: so the live state and the restored one agree.
+* A callable that the object has, or a property gives, and that reaches the state (a bound method, a `functools.partial`
+  of one, a closure over the object) is called by the name of the attribute, as an action. What is read is a `Trigger`.
+* An attribute of the object that hides a method of its class is what Python calls, so it is read as an attribute too.
+
+docs/design/026-reads-that-write.md says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from types import (
+    BuiltinMethodType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+)
+from typing import Any, cast
+
+from coopy.decorators import ACTION, OUTSIDE, READONLY, READS
+from coopy.errors import ReadOnlyNode
+from coopy.spine.methods import LIBRARY_READS, Function, Method, functions_of, kind_of, statics_of, what_is_written
+
+__coopy_inside__ = True  # See `coopy.spine.calling`.
+READING = "__getattribute__"
+"""Name of the action that reads an attribute, which is its argument."""
+STORED, TRIED, RECORDED = "stored", "tried", "recorded"
+"""How an attribute is read: it writes unless it is there; it writes if it turns out to; it writes."""
+_NODES_MAX = 200
+"""So many objects that a callable holds are looked at for the object of the system."""
+_CLASSES_MAX = 1_000
+"""What is known of so many classes is kept."""
+_READING = Method(READING, getattr, ("name",))
+_IMMUTABLE = (str, bytes, int, float, complex, bool, type(None), frozenset, tuple, range, type, ModuleType, CodeType)
+_CONTAINERS = (list, dict, set, bytearray)
+
+
+class Unrecorded(Exception):
+    """Reading an attribute has written, or would; it was put back. Told to who reads, and to nobody else."""
+
+
+# -- attributes that write
+
+
+class _Others(dict[str, str]):
+    """As a dict of how attributes are read, of a class that has something to say of any name."""
+
+    def __init__(self, known: Mapping[str, str], how: str, plain: frozenset[str]) -> None:
+        super().__init__(known)
+        self._how = how
+        self._plain = plain
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._plain and not (isinstance(name, str) and name.startswith("__"))
+
+    def __missing__(self, name: str) -> str:
+        return self._how
+
+
+@lru_cache(_CLASSES_MAX)
+def care_of(cls: Any) -> Mapping[str, str]:
+    """Returns how attributes of a class are read that may write while they are, by name."""
+    members = _members_of(cls)
+    found = {name: how for name, raw in members.items() if (how := _how_read(cls, name, raw))}
+    for name in ("__getattribute__", "__getattr__"):
+        raw = members.get(name)
+        written = what_is_written(cls, name, raw)
+        if written and name == "__getattribute__":
+            return _Others(found, RECORDED, frozenset())
+        if written:
+            plain = (each for each, other in members.items() if not isinstance(other, MemberDescriptorType))
+            return _Others(found, STORED, frozenset(plain) - set(found))
+    return found
+
+
+def _members_of(cls: type) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base is not object:
+            members.update(vars(base))
+    return members
+
+
+def _how_read(cls: type, name: str, raw: Any) -> str:
+    """How an attribute of a class is read, if it may write; empty if it does not."""
+    if name.startswith("__") or isinstance(raw, (FunctionType, staticmethod, classmethod, type, MemberDescriptorType)):
+        return ""
+    if not hasattr(type(raw), "__get__") or isinstance(raw, GetSetDescriptorType) or callable(raw):
+        return ""
+    if callable(getattr(cls, name, None)) and not isinstance(raw, property):
+        return ""  # functools.partialmethod and its like.
+    getter = getattr(raw, "fget", raw)
+    if getattr(getter, ACTION, False):
+        return RECORDED
+    if getattr(getter, READONLY, False):
+        return ""
+    # It reads byte code, which takes modules that `import coopy` does without.
+    from coopy.determinism.writes import written_by_reading, written_deeply_by_reading
+
+    if not written_by_reading(cls, name, raw):
+        return "" if type(raw) is property or hasattr(type(raw), "__set__") else TRIED
+    if not hasattr(type(raw), "__set__"):
+        return STORED
+    return RECORDED if written_deeply_by_reading(cls, name, raw) else TRIED
+
+
+def read_with_care(system: Any, name: str) -> Any:
+    """Reads an attribute that may write: as an action if it does. On a node that only reads it is put back."""
+    engine, how = system._coopy_engine, care_of(system.__class__)[name]
+    if how != RECORDED:
+        try:
+            return shown(system, engine.read(stored_attribute if how == STORED else tried_attribute, (name,), {}))
+        except Unrecorded:
+            pass
+    try:
+        return engine.call(_READING, (name,), {})
+    except ReadOnlyNode:
+        if how == RECORDED:
+            raise
+    return shown(system, engine.read(peeked_attribute, (name,), {}))
+
+
+def read_attribute(domain: Any, name: str) -> Any:
+    """An attribute; of a callable that reaches the state, the name by which it is called."""
+    value = getattr(domain, name)
+    return value if not callable(value) else _bound(domain, name, value)
+
+
+def stored_attribute(domain: Any, name: str) -> Any:
+    """An attribute that the object has. Raises `Unrecorded` if it would have to be made."""
+    if name not in getattr(domain, "__dict__", ()):
+        raw = next((vars(base)[name] for base in type(domain).__mro__ if name in vars(base)), None)
+        if not isinstance(raw, MemberDescriptorType):
+            raise Unrecorded(name)
+        try:
+            object.__getattribute__(domain, name)
+        except AttributeError:
+            raise Unrecorded(name) from None
+    return read_attribute(domain, name)
+
+
+def tried_attribute(domain: Any, name: str) -> Any:
+    """An attribute. Raises `Unrecorded` if reading it has changed attributes of the object, which are put back."""
+    held = _Held(domain)
+    try:
+        return read_attribute(domain, name)
+    finally:
+        if held.put_back():
+            raise Unrecorded(name)
+
+
+def peeked_attribute(domain: Any, name: str) -> Any:
+    """An attribute; what attributes of the object reading it has changed is put back."""
+    held = _Held(domain)
+    try:
+        return read_attribute(domain, name)
+    finally:
+        held.put_back()
+
+
+ATTRIBUTES = frozenset({getattr, read_attribute, stored_attribute, tried_attribute, peeked_attribute})
+"""The functions that read an attribute."""
+
+
+class _Held:
+    """The attributes that an object has."""
+
+    def __init__(self, domain: Any) -> None:
+        self._domain = domain
+        self._values = dict(self._now())
+
+    def _now(self) -> Iterator[tuple[str, Any]]:
+        yield from getattr(self._domain, "__dict__", {}).items()
+        cls: Any = type(self._domain)
+        for name in _slots_of(cls):
+            try:
+                yield name, object.__getattribute__(self._domain, name)
+            except AttributeError:
+                continue
+
+    def put_back(self) -> bool:
+        """Has the object have these again. Returns whether it had others."""
+        now, before, domain = dict(self._now()), self._values, self._domain
+        others = [name for name in {**before, **now} if name not in now or name not in before or now[name] is not before[name]]
+        for name in others:
+            if name in before:
+                object.__setattr__(domain, name, before[name])
+            elif name in getattr(domain, "__dict__", ()):
+                del domain.__dict__[name]
+            else:
+                object.__delattr__(domain, name)
+        return bool(others)
+
+
+@lru_cache(_CLASSES_MAX)
+def _slots_of(cls: Any) -> tuple[str, ...]:
+    return tuple(name for base in cls.__mro__ for name, raw in vars(base).items() if isinstance(raw, MemberDescriptorType))
+
+
+# -- callables that change the state
+
+
+class Bound:
+    """A callable that was read on the object of a system, and is called by its name. In another process it is known by name alone."""
+
+    __slots__ = ("name", "kind", "value")
+
+    def __init__(self, name: str, kind: str, value: Any = None) -> None:
+        self.name = name
+        self.kind = kind
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bound, (self.name, self.kind)
+
+
+class Trigger:
+    """A callable of a system: a call of it is a call of the system. It looks like the callable, and is equal to it."""
+
+    __slots__ = ("_coopy_system", "_coopy_held", "__weakref__")
+
+    def __init__(self, system: Any, bound: Bound) -> None:
+        self._coopy_system = system
+        self._coopy_held = bound
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        system, bound = self._coopy_system, self._coopy_held
+        if bound.kind == "read":
+            return shown(system, system._coopy_engine.read(call_attribute, (bound.name, *args), kwargs))
+        return system._coopy_engine.call(method_by_name(bound.name), args, kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Trigger):
+            mine, theirs = self._coopy_held, other._coopy_held
+            return self._coopy_system is other._coopy_system and (mine.name == theirs.name or mine.value == theirs.value)
+        return bool(self._coopy_held.value == other)
+
+    def __hash__(self) -> int:
+        return hash(self._coopy_held.value)
+
+    def __repr__(self) -> str:
+        return repr(self._coopy_held.value) if self._coopy_held.value is not None else f"<{self._coopy_held.name} of a system>"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coopy_held.value, name)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._coopy_held.value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self._coopy_system, self._coopy_held.name)
+
+
+def shown(system: Any, value: Any) -> Any:
+    """What a caller is given for an attribute that was read."""
+    if type(value) is not Bound:
+        return value
+    if value.kind == "outside":
+        return MethodType(value.value.__func__, system)
+    return Trigger(system, value)
+
+
+def call_attribute(domain: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
+    """Calls an attribute."""
+    return getattr(domain, name)(*args, **kwargs)
+
+
+def called_by_name(domain: Any, name: str) -> Function:
+    """What calls whatever an object has by that name when the call comes."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(domain, name)(*args, **kwargs)
+
+    return call
+
+
+@lru_cache(_CLASSES_MAX)
+def method_by_name(name: str) -> Method:
+    """What an engine is told of a callable that is called by the name of an attribute."""
+
+    def call(domain: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return getattr(domain, name)(*args, **kwargs)
+
+    return Method(name, call)
+
+
+def _bound(domain: Any, name: str, value: Any) -> Any:
+    kind = "" if value is domain else _kind_of_callable(value, domain, _NODES_MAX)
+    return Bound(name, kind, value) if kind else value
+
+
+def _kind_of_callable(value: Any, domain: Any, depth: int) -> str:
+    """What a call of a callable of the object is: "action", "read" or "outside"; empty if it does not reach the state."""
+    if depth <= 0 or isinstance(value, type):
+        return ""
+    if isinstance(value, (MethodType, BuiltinMethodType, MethodWrapperType)):
+        return _kind_of_method(value, domain)
+    if isinstance(value, partial):
+        found = _kind_of_callable(value.func, domain, depth // 2)
+        is_given = any(_reaches(each, domain) for each in (*value.args, *value.keywords.values()))
+        return found or _marked(value.func) * is_given
+    if isinstance(value, FunctionType):
+        held = [*_contents(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        is_one = _keeps_count(value.__code__) or any(_reaches(each, domain) for each in held)
+        return _marked(value) * is_one
+    wrapped = getattr(value, "__wrapped__", None)
+    if wrapped is not None and callable(wrapped):
+        return _kind_of_callable(wrapped, domain, depth // 2)
+    raw = next((vars(base)["__call__"] for base in type(value).__mro__ if "__call__" in vars(base)), None)
+    if not isinstance(raw, FunctionType):
+        return ""
+    changes = bool(what_is_written(type(value), "__call__", raw)) or _reaches(value, domain)
+    return _marked(raw) * changes
+
+
+def _kind_of_method(value: Any, domain: Any) -> str:
+    owner = value.__self__
+    if owner is domain:
+        name, cls = value.__name__, type(domain)
+        function = functions_of(cls).get(name)
+        if function is not None and getattr(value, "__func__", function) is function:
+            kind = kind_of(cls, name, function)
+            return "read" if kind in ("read", "free") else kind
+        return _marked(value)
+    if isinstance(owner, _IMMUTABLE) or value.__name__ in READS or value.__name__ in LIBRARY_READS:
+        return ""
+    return _marked(value)
+
+
+def _marked(function: Any) -> str:
+    if getattr(function, OUTSIDE, False):
+        return "outside"
+    return "read" if getattr(function, READONLY, False) else "action"
+
+
+def _contents(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:
+            continue  # It has none yet.
+
+
+def _keeps_count(code: CodeType) -> bool:
+    """Whether a function assigns to a variable of a function around it."""
+    # It reads byte code, which takes modules that `import coopy` does without.
+    from coopy.determinism.decompile import stored_outside
+
+    return bool(code.co_freevars) and bool(stored_outside(code))
+
+
+def _reaches(value: Any, domain: Any) -> bool:
+    """Whether a value is the object, or something of it that can change, or holds one of these."""
+    pending, seen = [value], set[int]()
+    while pending and len(seen) < _NODES_MAX:
+        each = pending.pop()
+        if each is domain or isinstance(each, _CONTAINERS):
+            return True
+        if id(each) in seen or (isinstance(each, _IMMUTABLE) and not isinstance(each, (tuple, frozenset))):
+            continue
+        seen.add(id(each))
+        if isinstance(each, (tuple, frozenset)):
+            pending += each
+        elif isinstance(each, (MethodType, BuiltinMethodType, MethodWrapperType)):
+            pending.append(each.__self__)
+        elif isinstance(each, partial):
+            pending += (each.func, *each.args, *each.keywords.values())
+        elif isinstance(each, FunctionType):
+            pending += _contents(each)
+        else:
+            # Of another object: what it holds itself, and not what the lists there have, which are its own.
+            pending += [held for held in getattr(each, "__dict__", {}).values() if not isinstance(held, _CONTAINERS)]
+            cls: Any = type(each)
+            pending += [getattr(each, name, None) for name in _slots_of(cls)]
+    return False
+
+
+# -- attributes that hide methods
+
+
+@lru_cache(_CLASSES_MAX)
+def hideable(cls: Any) -> frozenset[str]:
+    """Returns the methods of a class that an attribute of its objects may hide, as far as the class's own code tells."""
+    found: set[str] = set()
+    names = methods_of(cls)
+    for base in cls.__mro__:
+        for name, raw in vars(base).items():
+            function = getattr(raw, "__wrapped__", raw)
+            if isinstance(function, FunctionType) and base.__module__ not in ("builtins", "collections", "_collections_abc"):
+                assigned = _assigned_in(function.__code__)
+                found |= names & assigned
+                # What a constructor assigns is there when the system is opened.
+                if "setattr" in function.__code__.co_names and not name.startswith("__"):
+                    return names
+    return frozenset(found)
+
+
+def methods_of(cls: type) -> frozenset[str]:
+    """Returns the names that an attribute can hide: all but those that Python looks up in the class."""
+    return frozenset(name for name in (*functions_of(cls), *statics_of(cls)) if not name.startswith("__"))
+
+
+def _assigned_in(code: CodeType) -> set[str]:
+    """The names of attributes that a function assigns, on whatever object."""
+    if not (set(code.co_code[::2]) & _store_attr()):
+        return set()
+    import dis
+
+    return {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_ATTR"}
+
+
+@lru_cache(1)
+def _store_attr() -> frozenset[int]:
+    import opcode
+
+    return frozenset({opcode.opmap["STORE_ATTR"]})
+
+
+class Hidden:
+    """A method of a proxy's class that an attribute of the object may hide."""
+
+    def __init__(self, name: str, member: Any) -> None:
+        self._name = name
+        self._member = member
+
+    def __get__(self, system: Any, cls: type) -> Any:
+        if system is not None and self._name in getattr(system._coopy_engine.machine.domain, "__dict__", ()):
+            return cast(Callable[..., Any], type(system).__getattr__)(system, self._name)
+        return self._member.__get__(system, cls)

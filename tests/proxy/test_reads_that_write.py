@@ -1,0 +1,293 @@
+"""What has the name of a read and writes is recorded."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+from collections import Counter, OrderedDict, UserDict, UserList, defaultdict
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alike import alike
+
+from coopy import action, control, readonly
+from coopy.determinism import check
+from coopy.testing import memory_system
+
+
+class LRU(OrderedDict):  # type: ignore[type-arg]
+    """As in the documentation of OrderedDict."""
+
+    def __getitem__(self, key: Any) -> Any:
+        value = super().__getitem__(key)
+        self.move_to_end(key)
+        return value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key, value)
+        if len(self) > 2:
+            del self[next(iter(self))]
+
+
+class Expiring(dict):  # type: ignore[type-arg]
+    """What is too old goes when somebody looks."""
+
+    def purge(self) -> None:
+        for key in [key for key in dict.keys(self) if key < 3]:
+            del self[key]
+
+    def __contains__(self, key: object) -> bool:
+        self.purge()
+        return super().__contains__(key)
+
+    def __len__(self) -> int:
+        self.purge()
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[Any]:
+        self.purge()
+        return super().__iter__()
+
+
+class Counted(MutableMapping):  # type: ignore[type-arg]
+    """All that `MutableMapping` gives calls __getitem__, which counts."""
+
+    def __init__(self) -> None:
+        self.held: dict[Any, Any] = {}
+        self.hits: Counter[Any] = Counter()
+
+    def __getitem__(self, key: Any) -> Any:
+        self.hits[key] += 1
+        return self.held[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.held[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self.held[key]
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.held)
+
+
+class CountedUserDict(UserDict):  # type: ignore[type-arg]
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Any] = []
+
+    def __getitem__(self, key: Any) -> Any:
+        self.asked.append(key)
+        return super().__getitem__(key)
+
+
+class Used(UserList):  # type: ignore[type-arg]
+    """An inner object that a method of the class has made is changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.usage = Usage()
+
+    def __getitem__(self, place: Any) -> Any:
+        self.usage.note(place)
+        return self.data[place]
+
+
+class Usage:
+    def __init__(self) -> None:
+        self.places: list[Any] = []
+
+    def note(self, place: Any) -> None:
+        self.places.append(place)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Usage) and other.places == self.places
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _touch(owner: Any, key: Any) -> None:
+    owner.order.append(key)
+
+
+def _noted(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def wrapper(self: Any, *args: Any) -> Any:
+        self.order.append(args)
+        return method(self, *args)
+
+    return wrapper
+
+
+class Operators:
+    """Each writes in a way of its own."""
+
+    def __init__(self) -> None:
+        self.order: list[Any] = []
+        self.heap = [1, 2, 3]
+        self.groups: defaultdict[Any, list[Any]] = defaultdict(list)
+        self.links = {"a": [1, 2]}
+        self.times = 0
+
+    def __contains__(self, key: object) -> bool:
+        _touch(self, key)
+        return True
+
+    @_noted
+    def __getitem__(self, key: Any) -> Any:
+        return key
+
+    def __len__(self) -> int:
+        return int(heapq.heappop(self.heap))
+
+    def __bool__(self) -> bool:
+        return bool(self.groups["a"])
+
+    def __iter__(self) -> Iterator[Any]:
+        self.times += 1
+        return iter(self.order)
+
+    def __reversed__(self) -> Iterator[Any]:
+        for link in self.links.values():
+            link.append(3)
+            yield link[-1]
+
+    def __int__(self) -> int:
+        first, _ = self.links["a"][:2]
+        note = self.order.append
+        note(first)
+        return int(first)
+
+    def __add__(self, other: Any) -> Any:
+        self.order.append(other)
+        return len(self.order)
+
+    def __call__(self) -> int:
+        return self.times
+
+    def __format__(self, how: str) -> str:
+        setattr(self, "how", how)  # noqa: B010 - one of the ways
+        return how
+
+
+class Pure:
+    """Nothing here writes, however it looks."""
+
+    def __init__(self) -> None:
+        self.held = {"a": [1]}
+
+    def __getitem__(self, key: Any) -> Any:
+        found = dict(self.held)
+        found["b"] = [2]
+        return found[key]
+
+    def __len__(self) -> int:
+        rest = self.held["a"][:]
+        rest.append(2)
+        return len(rest)
+
+    def __add__(self, other: Any) -> Any:
+        made = Pure()
+        made.held = dict(self.held)
+        made.held["b"] = other
+        return made.held
+
+    def __contains__(self, key: object) -> bool:
+        return any(key == each for each in sorted(self.held))
+
+
+class Marked:
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    @action
+    def __getitem__(self, key: Any) -> Any:
+        getattr(self, "see" + "n").append(key)
+        return key
+
+    @property
+    @action
+    def newest(self) -> int:
+        getattr(self, "see" + "n").append("newest")
+        return len(self.seen)
+
+    @readonly
+    def __len__(self) -> int:
+        self.__dict__["_cached"] = None
+        del self.__dict__["_cached"]
+        return 7
+
+
+def test_the_recipes_of_caches_live_on_as_they_were(tmp_path: Path) -> None:
+    assert 0 < alike(
+        tmp_path / "a", LRU, *_set("a", "b"), lambda c: c["a"], *_set("c"), list, lambda c: c["b"], lambda c: c["a"]
+    )
+    alike(tmp_path / "b", Expiring, lambda c: c.update({1: 1, 5: 5}), lambda c: 5 in c, lambda c: c.update({2: 2}), len)
+    alike(tmp_path / "c", Expiring, lambda c: c.update({1: 1, 5: 5}), list)
+
+
+def _set(*keys: str) -> Iterator[Callable[[Any], Any]]:
+    return (functools.partial(_put, key=key) for key in keys)
+
+
+def _put(cache: Any, key: str) -> None:
+    cache[key] = key
+
+
+@pytest.mark.parametrize("cls", [Counted, CountedUserDict])
+def test_what_a_mapping_inherits_is_recorded_if_it_calls_what_writes(tmp_path: Path, cls: Any) -> None:
+    looks: list[Callable[[Any], Any]] = [
+        lambda c: c["a"],
+        lambda c: c.get("b"),
+        lambda c: c.get("z"),
+        lambda c: list(c.items()),
+        lambda c: list(c.values()),
+        lambda c: c == {"a": "a", "b": "b"},
+    ]
+    alike(tmp_path, cls, *_set("a", "b"), *looks)
+
+
+def test_each_way_to_write_is_seen(tmp_path: Path) -> None:
+    looks: list[Callable[[Any], Any]] = [
+        lambda c: 3 in c,
+        lambda c: c["k"],
+        len,
+        bool,
+        list,
+        lambda c: list(reversed(c)),
+        int,
+        lambda c: c + 5,
+        lambda c: f"{c:wide}",
+    ]
+    # A list asks for the length as well, to make room.
+    index = alike(tmp_path, Operators, *looks)
+    assert index >= len(looks)
+
+
+def test_what_a_part_does_is_seen_if_the_class_has_made_it(tmp_path: Path) -> None:
+    assert alike(tmp_path, Used, lambda c: c.append(5), lambda c: c[0], lambda c: c[-1]) == 3
+
+
+def test_what_only_looks_like_writing_is_a_read(tmp_path: Path) -> None:
+    assert alike(tmp_path, Pure, lambda c: c["b"], len, lambda c: c + 1, lambda c: "a" in c) == 0
+
+
+def test_the_marks_say_what_is_recorded() -> None:
+    system: Any = memory_system(Marked, validation="off")
+    assert (system["a"], system.newest, len(system)) == ("a", 2, 7)
+    assert control(system).index == 2
+    assert control(system).replay().seen == system.seen == ["a", "newest"]
+    assert Marked()["b"] == "b" and Marked().newest == 1
+
+
+def test_check_tells_of_what_is_recorded_and_opening_does_not(recwarn: pytest.WarningsRecorder) -> None:
+    found = [each for each in check.check([LRU]) if each.code == "CPY214"]
+    assert [(each.severity, each.message) for each in found] == [
+        ("note", "LRU.__getitem__ changes move_to_end(), and so is recorded")
+    ]
+    memory_system(LRU, check=True)
+    assert not [each for each in recwarn if "CPY214" in str(each.message)]
