@@ -12,14 +12,50 @@ from coopy.messaging.bus_files import stream_from_file, stream_to_file
 from coopy.messaging.bus_original import Hub, HubClient, MessageBusBroker, MessageBusClient, Proxy, Publisher, Subscriber
 from coopy.messaging.events import EventSource
 from coopy.messaging.events_aio import AsyncEventSource
-from coopy.messaging.events_kinds import ANY, AlreadyAppended, AppendConflict, Appended, CouldNotFindOffset, Event, ForeignPosition, LogSizeExceeded, NONE, NewEvent, NotAppended, OffsetMissingInIndex, OffsetTooOld, Position, Removed, Retained
+from coopy.messaging.events_kinds import (
+    ANY,
+    NONE,
+    AlreadyAppended,
+    AppendConflict,
+    Appended,
+    CouldNotFindOffset,
+    Event,
+    ForeignPosition,
+    LogSizeExceeded,
+    NewEvent,
+    NotAppended,
+    OffsetMissingInIndex,
+    OffsetTooOld,
+    Position,
+    Removed,
+    Retained,
+)
 from coopy.messaging.events_projection import Projection
 from coopy.messaging.queues import QueueBroker, QueueClient, QueueWorker
 from coopy.messaging.store import KeyValueClient, KeyValueStore
 from coopy.messaging.store_aio import AsyncKeyValueClient
 from coopy.messaging.store_draft import Draft
 from coopy.messaging.store_feed import Feed
-from coopy.messaging.store_original import Exception as Exception, ExceptionAction, Get, GetAction, GetException, GetExceptionAction, GetResult, GetResultAction, Set, SetAction, SetException, SetExceptionAction, SetResult, SetResultAction, Subscribe, SubscribeAction, Unsubscribe, UnsubscribeAction
+from coopy.messaging.store_original import Exception as Exception
+from coopy.messaging.store_original import (
+    ExceptionAction,
+    Get,
+    GetAction,
+    GetException,
+    GetExceptionAction,
+    GetResult,
+    GetResultAction,
+    Set,
+    SetAction,
+    SetException,
+    SetExceptionAction,
+    SetResult,
+    SetResultAction,
+    Subscribe,
+    SubscribeAction,
+    Unsubscribe,
+    UnsubscribeAction,
+)
 from coopy.messaging.store_state import ABSENT, Conflict, Keys, MissingKey, Outcome, Version
 from coopy.messaging.task_errors import DeadlinePassed, NoSuchTask, Retry, TaskCancelled, TaskCrashed, TaskError
 from coopy.messaging.task_policy import Backoff

@@ -1,4 +1,5 @@
-"""Runs tasks: in this thread, in several, in child processes, or in an event loop.
+"""Runs tasks: in this thread, in several, in child processes, or in an event loop. It has more than 500 lines because these kinds of worker
+share a loop, and differ in a few lines each.
 
 Each *slot* of a worker is a loop: say what came of the last task and take the next, in one action; run it; and so on. A worker has one session
 (`coopy.messaging.task_member`), whose end, for whatever reason, gives its tasks to others. In an event loop one slot takes all tasks.

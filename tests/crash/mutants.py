@@ -2073,6 +2073,8 @@ MUTANTS = [
         '            self.queue.change("end", session, True)\n',
         "            pass\n",
         "tests/messaging/test_task_deaths.py::test_the_task_of_a_worker_that_was_killed_is_another_ones_at_once",
+    ),
+    Mutant(
         "a key ends by a tick that was measured from before it came",
         "coopy/messaging/store_time.py",
         "deadline = self.now + ttl_ns + step_ns(ttl_ns)",
@@ -2110,8 +2112,8 @@ MUTANTS = [
     Mutant(
         "a worker of a queue is given a message out of its turn",
         "coopy/messaging/queue_turns.py",
-        "if not number or said[1] < 0 or not self._has_turn(session):",
-        "if not number or said[1] < 0:",
+        "1 if number and self._has_turn(session) else 0",
+        "1 if number else 0",
         "tests/messaging/test_queues.py::test_the_examples_of_a_module_show_what_happens",
     ),
 ]
