@@ -603,6 +603,7 @@ def test_stream_from_file_leaves_out_what_a_crash_has_left(home: Path, cut: int,
 @pytest.mark.parametrize(
     "data",
     [b"no gzip", gzip.compress(b"no pickle"), gzip.compress(pickle.dumps([1])), gzip.compress(pickle.dumps({"topic": 1}))],
+    ids=["no gzip", "no pickle", "a list", "a topic alone"],  # What gzip writes has the time in it.
 )
 def test_stream_from_file_says_of_a_file_that_is_none_that_it_is_none(home: Path, data: bytes) -> None:
     (home / "s").write_bytes(data)
