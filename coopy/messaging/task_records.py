@@ -82,7 +82,7 @@ class Job:
         self.name = name
         self.payload = payload
         """Pickled arguments; or a tuple and a dict of them, if an action has sent it."""
-        self._options = None if options == _DEFAULT else options
+        self._options: Options | None = None if options == _DEFAULT else options
         self.state = WAITING
         self.token = 0
         """That of the claim by which a worker has it, or had it last."""

@@ -53,6 +53,7 @@ from coopy.sync import Count, Ticks
 KEPT_MAX = 100_000
 """So many tasks that are over are kept; the oldest of them go first. With a result of 100 bytes each they take some 70 MB."""
 _TIDIED = 64  # So many results go with one action at most, so that none takes long; more than one action brings.
+_PLAIN = Options()
 _JOB, _GATE, _END = 0, 1, 2
 """What has a time: a task that waits for it, a rate that opens, a task that must have ended."""
 _EARLY_NS = NS
@@ -129,7 +130,7 @@ class Tasks:
     def put(self, items: Sequence[tuple[str, Any, Sequence[Any]]]) -> list[int]:
         """Makes tasks: of each its name, its payload, and its `Options`. Returns their numbers; less than 0 for one that is there already. Raises `UsageError`."""
         now = _now_ns()
-        given = [(name, payload, _checked(name, Options(*options))) for name, payload, options in items]
+        given = [(name, payload, _checked(name, Options(*options)) if options else _PLAIN) for name, payload, options in items]
         found = [self._put(name, payload, options, now) for name, payload, options in given]
         self._deal(now)
         self._tidy(now)
@@ -468,7 +469,8 @@ class Tasks:
 
     def _ready_again(self, job: Job) -> None:
         job.state, job.due_ns = WAITING, 0
-        heappush(self._ready.setdefault(job.options.lane, []), (-job.options.priority, job.number))
+        options = job._options or _PLAIN
+        heappush(self._ready.setdefault(options.lane, []), (-options.priority, job.number))
 
     def _wake(self, now: int) -> bool:
         timed, found = self._timed, False
@@ -531,7 +533,9 @@ class Tasks:
 
     def _passes(self, job: Job, now: int) -> bool:
         """Whether no gate holds a task back; if one does, it is parked there."""
-        options = job.options
+        options = job._options
+        if options is None:  # Most have none, and are quick.
+            return True
         if options.key:
             gate = self._keys.setdefault(options.key, Gate())
             if gate.running >= options.limit:
@@ -616,8 +620,9 @@ class Tasks:
 
     def _leave(self, job: Job) -> None:
         """Has the gates know that a task runs no more."""
-        key = job.options.key
-        if key:
+        options = job._options
+        if options is not None and options.key:
+            key = options.key
             gate = self._keys[key]
             gate.running -= 1
             self._open(gate)
@@ -647,10 +652,10 @@ class Tasks:
         """Takes that a task is over. It is in no place any more; where it was waiting, another one goes on."""
         was_waiting = job.state == WAITING
         job.state, job.ended_ns, job.session = state, now, ""
-        options = job.options
+        options = job._options or _PLAIN
         if options.unique and self._unique.get(options.unique) == job.number:
             del self._unique[options.unique]
-        if was_waiting:
+        if was_waiting and options is not _PLAIN:
             for gate in (self._keys.get(options.key), self._rates.get(options.rate)):
                 if gate is not None and not gate.is_timed:
                     self._open(gate)
@@ -672,7 +677,7 @@ class Tasks:
     def _tidy(self, now: int) -> None:
         """Forgets results whose time is over."""
         expiring, jobs = self._expiring, self._jobs
-        for _ in range(_TIDIED):
+        for _ in range(_TIDIED if expiring and expiring[0][0] <= now else 0):
             if not expiring or expiring[0][0] > now:
                 break
             when_ns, number = heappop(expiring)
@@ -680,9 +685,7 @@ class Tasks:
             if job is not None and job.state in OVER and job.expires_ns == when_ns:
                 self._remove(job)
         over = self._over
-        for _ in range(_TIDIED):
-            if len(over) <= KEPT_MAX:
-                break
+        for _ in range(min(_TIDIED, max(0, len(over) - KEPT_MAX))):
             job = jobs.get(over.popleft())
             if job is not None and job.state in (DONE, CANCELLED):
                 self._remove(job)

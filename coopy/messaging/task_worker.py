@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from coopy import OutcomeUnknown, SystemClosed, Unavailable, UsageError, control
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
+from coopy.messaging.task_bundle import Bundle
 from coopy.messaging.task_child import Child
 from coopy.messaging.task_member import Member, Queue
-from coopy.messaging.task_records import BACK, Claim
+from coopy.messaging.task_records import Claim
 from coopy.messaging.task_run import TaskRun
 from coopy.messaging.task_running import Said, cancelled, ended, ended_in_loop, reference
 
@@ -34,59 +34,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 1.0
 """A slot that has nothing to do looks so often at least."""
-HELD_UP_S = 0.1
-"""A task that runs for so long holds up no others that were taken together with it: they go back, or are said to have ended, within a second."""
 AGAIN_S = 0.2
 """What could not be said is said again so soon: no majority, a disk that is full."""
-
-
-class _Bundle:
-    """The tasks that a slot has taken together: one of them runs, some have ended, some were not begun. Two threads look at it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rest: deque[Claim] = deque()
-        self._said: list[Said] = []
-        self._runs: Claim | None = None
-        self._began_at = 0.0
-
-    def takes(self, claims: list[Claim]) -> None:
-        """Takes tasks that are to be run."""
-        with self._lock:
-            self._rest.extend(claims)
-
-    def next(self, is_stopping: bool) -> Claim | None:
-        """Returns the next one to run, if there is one; if the worker is to end, all but the first go back."""
-        with self._lock:
-            if is_stopping and self._said:
-                self._give_back()
-            self._runs = self._rest.popleft() if self._rest else None
-            self._began_at = time.monotonic()
-            return self._runs
-
-    def ends(self, outcome: Said) -> None:
-        """Takes what came of the one that ran."""
-        with self._lock:
-            self._said.append(outcome)
-
-    def said(self) -> list[Said]:
-        """Takes out what came of those that have ended."""
-        with self._lock:
-            found, self._said = self._said, []
-            return found
-
-    def held_up(self) -> tuple[list[Said], list[int]]:
-        """Takes out what is held up by the one that runs, if that takes long, and returns the number of that."""
-        with self._lock:
-            if self._runs is None or not (self._rest or self._said) or time.monotonic() < self._began_at + HELD_UP_S:
-                return [], []
-            self._give_back()
-            found, self._said = self._said, []
-            return found, [self._runs.id]
-
-    def _give_back(self) -> None:
-        self._said += [(each.id, each.token, BACK) for each in self._rest]
-        self._rest.clear()
 
 
 class TaskWorker:
@@ -127,7 +76,7 @@ class TaskWorker:
         self._prefetch = prefetch
         self._stopping = False
         self._slots: list[threading.Thread] = []
-        self._bundles = [_Bundle() for _ in range(self._number)]
+        self._bundles = [Bundle() for _ in range(self._number)]
         self._children: list[Child] = [Child() for _ in range(processes)]
         self._stops: dict[int, Callable[[], object]] = {}
         """By number of a task: what has it stop. Each step on it is one of C."""
