@@ -16,10 +16,11 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from coopy import OutcomeUnknown, SystemClosed, Unavailable, UsageError, control
+from coopy import CoopyError, OutcomeUnknown, Unavailable, UsageError, control
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
 from coopy.messaging.task_bundle import Bundle
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 LOOK_S = 1.0
 """A slot that has nothing to do looks so often at least."""
 AGAIN_S = 0.2
-"""What could not be said is said again so soon: no majority, a disk that is full."""
+"""What could not be said is said again so soon: no majority, a process that writes and does not answer."""
 
 
 class TaskWorker:
@@ -208,6 +209,8 @@ class TaskWorker:
             return {}
 
         def end(number: int, frame: object) -> None:
+            if self._stopping and number == signal.SIGINT:
+                raise KeyboardInterrupt  # The second Ctrl-C: whoever is there waits no longer.
             self._stopping = True
             if self._member is not None:
                 self._member.ring_soon()
@@ -262,6 +265,8 @@ class TaskWorker:
                 if claims or self._stopping or only_waiting:
                     break
                 claims, is_waiting = self._dealt(slot), True
+                if not claims:
+                    break
             if claims:
                 is_waiting = False
             elif not is_waiting and (self._stopping or self.queue.see("due_in", self._lanes) != 0.0):
@@ -306,7 +311,8 @@ class TaskWorker:
 
     def report(self, number: int, token: int, progress: Any) -> None:
         """Says how far a task is."""
-        self.queue.change("report", number, token, progress)
+        with suppress(CoopyError):  # The task goes on all the same.
+            self.queue.change("report", number, token, progress)
 
     # -- what is said and asked
 
@@ -325,9 +331,7 @@ class TaskWorker:
             session = member.session
             try:
                 claims, version = self.queue.change("swap", session, self._lanes, number, outcomes, slot, waits, *rest)
-            except (OutcomeUnknown, Unavailable, OSError) as error:
-                if isinstance(error, SystemClosed):
-                    raise
+            except (OutcomeUnknown, Unavailable):
                 # It may have been heard, and have given tasks of which nobody knows: they are taken back by the next one.
                 rest = (list(has),)
                 time.sleep(AGAIN_S)

@@ -263,15 +263,15 @@ class TaskQueue:
         return self.system.see_tasks(what, *args)
 
     def close(self) -> None:
-        """Closes the system, unless it was given. Closing twice is fine."""
+        """Closes the system, unless it was given; its workers end first. Closing twice is fine, and a closed queue stays closed."""
+        # Not with the lock held, nor before the system is closed: workers use it to the end.
+        if self._system is not None and self._owns:
+            self._say_what_was_read(self._system)
+            control(self._system).close()
         with self._lock:
-            system, self._system = self._system, None if self._owns else self._system
-            if system is not None and self._owns:
-                self._say_what_was_read(system)
-                control(system).close()
-            if self._temporary is not None:
-                self._temporary.cleanup()
-                self._temporary = None
+            temporary, self._temporary = self._temporary, None
+        if temporary is not None:
+            temporary.cleanup()
 
     def __enter__(self) -> Self:
         return self

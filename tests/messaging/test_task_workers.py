@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from messaging import functions
 
-from coopy import RemoteError, UsageError
+from coopy import JournalError, OutcomeUnknown, RemoteError, Unavailable, UsageError
 from coopy.messaging import Backoff, DeadlinePassed, Retry, TaskCancelled, TaskCrashed, TaskHandle, TaskQueue, current_task
 
 SOON_S = 60.0
@@ -297,6 +297,88 @@ def test_a_task_that_takes_long_does_not_hold_up_those_that_were_taken_together_
 def test_a_worker_that_can_not_be_is_refused(queue: TaskQueue, wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         queue.worker(**wrong)
+
+
+class Failing(TaskQueue):
+    """A queue of which some calls are heard, and their answers are not; or that can't be used any more."""
+
+    errors: list[Exception]
+    is_heard = True
+
+    def change(self, what: str, *args: Any) -> Any:
+        if what != "swap" or not self.errors:
+            return super().change(what, *args)
+        if self.is_heard:
+            super().change(what, *args)
+        raise self.errors.pop()
+
+
+@pytest.mark.parametrize("is_heard", [True, False], ids=["heard", "not heard"])
+@pytest.mark.parametrize("kind", [{"threads": 1}, {"coroutines": 2}], ids=ids)
+def test_a_worker_that_does_not_know_whether_it_was_heard_loses_no_task_and_runs_none_twice(
+    monkeypatch: pytest.MonkeyPatch, is_heard: bool, kind: dict[str, int]
+) -> None:
+    monkeypatch.setattr("coopy.messaging.task_worker.AGAIN_S", 0.001)
+    with Failing() as queue:
+        ran: list[int] = []
+
+        @queue.task
+        def work(number: int) -> None:
+            ran.append(number)
+            if number < 3:
+                queue.errors.append(OutcomeUnknown("who knows"))
+
+        queue.errors, queue.is_heard = [OutcomeUnknown("who knows"), Unavailable("not now")], is_heard
+        handles = [work.send(number) for number in range(5)]
+        with working(queue, **kind):
+            for handle in handles:
+                handle.result(timeout=SOON_S)
+        assert sorted(ran) == [0, 1, 2, 3, 4] and all(handle.look().deliveries == 1 for handle in handles)
+
+
+def test_a_worker_whose_queue_can_not_be_used_any_more_ends_and_says_why() -> None:
+    with Failing() as queue:
+        queue.errors, queue.is_heard = [JournalError(28, "the disk is full", "journal")], False
+        with pytest.raises(JournalError):
+            queue.worker().run()
+        assert queue.workers() == []
+
+
+def test_a_worker_whose_session_has_ended_begins_another_and_what_it_says_of_old_tasks_is_dropped(queue: TaskQueue) -> None:
+    goes_on = threading.Event()
+    ran: list[int] = []
+
+    @queue.task
+    def work() -> None:
+        ran.append(1)
+        if len(ran) == 1:
+            goes_on.wait(SOON_S)
+
+    handle = work.send()
+    with queue.worker():
+        wait_until(lambda: ran)
+        (session,) = [each["session"] for each in queue.workers()]
+        assert queue.change("end", session)
+        goes_on.set()
+        handle.result(timeout=SOON_S)
+        assert len(ran) == 2 and queue.workers()[0]["session"] != session
+        assert queue.enqueue(divmod, 7, 2).result(timeout=SOON_S) == (3, 1)
+        # One that waits finds out, too.
+        (session,) = [each["session"] for each in queue.workers()]
+        assert queue.change("end", session, True)
+        assert queue.enqueue(divmod, 7, 2).result(timeout=SOON_S) == (3, 1)
+
+
+def test_how_far_a_task_is_can_not_always_be_said_and_it_goes_on(queue: TaskQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(what: str, *args: Any) -> Any:
+        if what == "report":
+            raise Unavailable("not now")
+        return queue.system.change_tasks(what, *args)
+
+    monkeypatch.setattr(queue, "change", change)
+    handle = queue.enqueue(functions.say, 3)
+    queue.drain()
+    assert handle.state == "done"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=ids)
