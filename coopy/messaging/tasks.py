@@ -205,6 +205,8 @@ class TaskQueue:
                 f"{system!r} has no tasks: it must be a system of coopy.messaging.Tasks, or of a class that has the methods "
                 f"change_tasks and see_tasks (see docs/guides/tasks.md), opened with coopy.init_system"
             )
+        if system is not None:
+            control(system)  # A plain object would record nothing, and one of coopy.aio is called otherwise.
         if not 0 < lease < float("inf"):
             raise UsageError(f"lease={lease!r}: must be a number of seconds, more than 0. Nothing was opened.")
         self.defined: dict[str, Task[Any, Any]] = {}

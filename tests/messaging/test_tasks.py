@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coopy import ReadOnlyNode, RemoteError, UsageError, control, init_system
+from coopy import ReadOnlyNode, RemoteError, UsageError, aio, control, init_system, transactional
 from coopy.batteries import until
 from coopy.messaging import NoSuchTask, TaskCancelled, TaskQueue, Tasks, current_task
 
@@ -335,6 +335,9 @@ def test_only_a_task_has_a_current_task() -> None:
         current_task()
 
 
+SHOPS = TaskQueue()
+
+
 class Shop:
     """A system that has tasks among what it has."""
 
@@ -369,6 +372,62 @@ def test_what_an_action_does_and_the_end_of_its_task_are_one(tmp_path: Path) -> 
     assert queue.drain() == 1
     assert queue.handle(number).state == "done" and shop.sold == ["tea"]
     control(shop).close()
+
+
+@SHOPS.task(name="notify", priority=2, unique=True, delay=0)  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+def notify(who: list[str]) -> list[str]:
+    return who
+
+
+class Clients:
+    """A system whose actions send tasks by their functions."""
+
+    def __init__(self) -> None:
+        self.tasks = Tasks()
+        self.names: list[str] = []
+
+    def change_tasks(self, *change: object) -> object:
+        return self.tasks.change_tasks(*change)  # type: ignore[arg-type]
+
+    def see_tasks(self, *question: object) -> object:
+        return self.tasks.see_tasks(*question)  # type: ignore[arg-type]
+
+    @transactional
+    def add(self, name: str) -> int:
+        self.names.append(name)
+        number = self.tasks.send(notify, self.names)
+        if not name:
+            raise ValueError(name)
+        return number
+
+
+def test_an_action_sends_a_task_with_what_was_said_of_its_function_or_not_at_all(tmp_path: Path) -> None:
+    clients = init_system(Clients, tmp_path / "clients", validation="off")
+    queue = TaskQueue(system=clients)
+    queue.defined["notify"] = notify
+    first, again = clients.add("ann"), clients.add("bob")
+    assert first != again and queue.handle(first).look().priority == 2
+    with pytest.raises(ValueError):
+        clients.add("")
+    assert queue.counts()["sent"] == 2
+    queue.drain()
+    assert queue.handle(first).result(timeout=SOON_S) == ["ann"], "as it was when it was sent"
+    assert queue.handle(again).result(timeout=SOON_S) == ["ann", "bob"]
+    control(clients).close()
+    again_opened = init_system(Clients, tmp_path / "clients", validation="off")
+    assert again_opened.names == ["ann", "bob"] and TaskQueue(system=again_opened).handle(first).state == "done"
+    control(again_opened).close()
+
+
+def test_a_system_of_asyncio_and_a_plain_object_are_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with aio.open(Tasks, tmp_path / "tasks", validation="off") as tasks:
+            with pytest.raises(UsageError):
+                TaskQueue(system=tasks)
+
+    asyncio.run(main())
+    with pytest.raises(UsageError):
+        TaskQueue(system=Tasks())
 
 
 @pytest.mark.parametrize(
