@@ -206,8 +206,9 @@ class Tasks:
         does not know what came of an earlier call, ``has`` are the tasks that it knows to have, and what else it was given is taken back.
         """
         now = _now_ns()
-        for each in outcomes:
-            self._hear(Outcome(*each), now)
+        # All of them first: one that is none must fail with nothing changed.
+        for each in [Outcome(*each) for each in outcomes]:
+            self._hear(each, now)
         self._wake(now)
         owner = self._sessions.get(session)
         if owner is None:

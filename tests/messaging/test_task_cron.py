@@ -109,6 +109,7 @@ def test_without_the_package_a_schedule_is_refused_and_all_else_works(monkeypatc
         assert handle.result(timeout=SOON_S) == (3, 1)
 
 
+@pytest.mark.slow
 def test_each_second_a_task_is_sent_once_however_many_workers_there_are(tmp_path: Path) -> None:
     """arq#196, celery#4041: as many as there were workers, and in a burst after a restart."""
     with TaskQueue(tmp_path / "tasks", durability="buffered") as queue:

@@ -141,7 +141,11 @@ def test_the_process_that_writes_may_be_the_worker_that_is_killed(tmp_path: Path
     workers.close()
 
 
-@pytest.mark.parametrize("options", [(), ("threads=2",), ("processes=1",), ("coroutines=2",)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [(), *[pytest.param((each,), marks=pytest.mark.slow) for each in ("threads=2", "processes=1", "coroutines=2")]],
+    ids=str,
+)
 def test_a_signal_ends_a_worker_in_order_with_the_task_that_runs(workers: Workers, options: tuple[str, ...]) -> None:
     workers.start(*options)
     number = send(workers, 0.3)
@@ -155,6 +159,7 @@ def test_a_signal_ends_a_worker_in_order_with_the_task_that_runs(workers: Worker
     assert not [name for name in os.listdir(workers.path / "tasks") if name.endswith(".pipe")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("coroutines=2",)], ids=str)
 def test_a_worker_that_keeps_no_copy_of_the_state_works_as_the_others_do(workers: Workers, options: tuple[str, ...]) -> None:
     workers.queue.counts()

@@ -93,7 +93,9 @@ def test_a_running_task_of_each_kind_whose_time_is_over_is_stopped_and_dead(
         assert handle.look().failures <= 1
 
 
-@pytest.mark.parametrize("function", [functions.crash, functions.leave], ids=["kill", "exit"])
+@pytest.mark.parametrize(
+    "function", [pytest.param(functions.crash, marks=pytest.mark.slow), functions.leave], ids=["kill", "exit"]
+)
 def test_a_task_that_ends_its_child_harms_no_other_and_is_dead_after_so_many_times(
     queue: TaskQueue, tmp_path: Path, function: Callable[..., None]
 ) -> None:
