@@ -126,6 +126,40 @@ MUTANTS = [
         "return max(min([found, *held]), self._from(bound) if held else 0)",
         "return found",
         "tests/messaging/test_events_table.py::test_retention_waits_for_consumers_that_are_named_up_to_a_bound",
+    Mutant(
+        "a-pickle-is-read-whoever-has-signed-it",
+        "coopy/messaging/bus_payload.py",
+        "        if not hmac.compare_digest(signature, self._signature(subject, data)):",
+        "        if len(signature) < _MAC_BYTES:",
+        "tests/messaging/test_bus_server.py::test_a_pickle_of_a_stranger_at_the_same_server_is_never_read",
+    ),
+    Mutant(
+        "a-subscription-that-is-full-forgets-what-it-lost",
+        "coopy/messaging/bus_subscription.py",
+        "                    self._lose(key, number if key[0] else 0, 1)\n",
+        "",
+        "tests/messaging/test_bus_contract.py::test_what_is_lost_is_told_between_the_messages_where_it_is_missing",
+    ),
+    Mutant(
+        "who-was-away-does-not-ask-what-it-missed",
+        "coopy/messaging/bus_core.py",
+        "            if patterns:\n",
+        "            if not patterns:\n",
+        "tests/messaging/test_bus_server.py::test_what_a_lost_connection_has_lost_is_told_though_nothing_more_is_published",
+    ),
+    Mutant(
+        "a-child-keeps-the-lock-of-the-bus-of-its-parent",
+        "coopy/messaging/bus_server.py",
+        "        self._lock = threading.Lock()\n        with contextlib.suppress(OSError):\n            self._give_back()\n",
+        "        self._lock = threading.Lock()\n",
+        "tests/messaging/test_bus_server.py::test_a_forked_child_has_no_part_in_the_bus_of_its_parent",
+    ),
+    Mutant(
+        "messages-of-a-file-of-another-user-are-read",
+        "coopy/messaging/bus_files.py",
+        "    if about.st_uid != os.geteuid():",
+        "    if about.st_uid < 0:",
+        "tests/messaging/test_bus_original.py::test_stream_from_file_refuses_a_file_of_another_user",
     ),
     # -- what belongs to a process
     Mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -284,7 +285,8 @@ def test_who_is_too_slow_is_told_what_it_lost_and_harms_nobody(member: Make) -> 
         one.publish("ticks.a", 501)
         one.publish("ticks.b", 501)
         other.flush()
-        while sum(map(len, got.values())) + sum(gap.lost for gap in gaps) < 1002:
+        deadline = time.monotonic() + PATIENCE_S
+        while sum(map(len, got.values())) + sum(gap.lost for gap in gaps) < 1002 and time.monotonic() < deadline:
             try:
                 message = slow.get(0.2)
             except TimeoutError:

@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,8 @@ def test_what_is_published_while_the_server_is_away_comes_when_it_is_back(tmp_pa
         server.start()
         got = 0
         # On a busy machine the other one may come back too late for some: then it is told.
-        while got + orders.missed < 100:
+        deadline = time.monotonic() + PATIENCE_S
+        while got + orders.missed < 100 and time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):
                 got += orders.get(0.2) is not None
         found.join()
