@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar, overload
@@ -54,7 +54,7 @@ class Bus:
         listen: with ``directory``: the address for other machines, as "0.0.0.0:5559". Whoever is there first listens on it.
         at: address of a bus on another machine, as "a.example.com:5559".
         find: name of a bus that is announced on the local network (the extra [discovery]).
-        server: URL of a nats-server of your own, with user and password in it; nats:// or tls://.
+        server: URL of a nats-server of your own, with user and password in it, nats:// or tls://; or a list of them, those of a cluster.
         password: what all members share. Needed with ``at``, ``find``, and a ``listen`` that other machines reach; a directory has its own.
             With ``server`` it is for pickles alone.
         tls: a folder of certificates as `coopy cluster init` makes it; for those who only connect also the PEM file of an authority, or True
@@ -85,7 +85,7 @@ class Bus:
         listen: str | None = None,
         at: str | None = None,
         find: str | None = None,
-        server: str | None = None,
+        server: str | Sequence[str] | None = None,
         password: str | None = None,
         tls: str | os.PathLike[str] | bool | None = None,
         encoding: str = "json",
@@ -124,8 +124,8 @@ class Bus:
             finding = Finding(find, lambda address: coopys(address, str(password), tls))
             link = ServerLink(finding, f"{find!r} on the local network", sparing, finding.close)
         elif server is not None:
-            way = users_own(server, password, tls)
-            link = ServerLink(way, _without_password(way), sparing)
+            way = users_own(server, tls)
+            link = ServerLink(way, ", ".join(map(_without_password, way.ways)), sparing)
         else:
             link, key = LocalLink(Hub()), lambda: _IN_PROCESS
         self._open(link, Payloads(encoding, key), sparing, seconds, seconds)

@@ -7,7 +7,8 @@ Between the members, on CONTROL, as JSON; who is not coopy says and hears nothin
     {"count": subject}                                     asks how many subscriptions hear a subject; answered with {"from", "count"}
 
 Numbers show a gap only when the next message comes. So after a connection was lost, when the next may never come, a publisher says how
-many it has sent, and a subscriber asks.
+many it has sent, and a subscriber asks. And a server drops messages for a connection that does not take them: so a publisher that has gone
+quiet says once, on MARKS and the subject, how many it has sent there; only who hears the subject hears that.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from coopy.messaging.bus_subscription import MissedCallback, Subscription
 from coopy.network.limits import Sparing
 from coopy.network.wire import Delivered, header, status
 
-CONTROL = "_COOPY.bus"
+CONTROL, MARKS = "_COOPY.bus", "_COOPY.last."
 SUBJECTS_MAX = 100_000
 """Subjects of which a publisher keeps the count: about 20 MB. Beyond it goes on under another name, and counts anew."""
 _SAID_AT_ONCE = 1000
@@ -66,11 +67,16 @@ class Core:
         self._asked: dict[bytes, Callable[[Delivered], object]] = {}
         """What is to be done with an answer, by the last word of the subject it comes to."""
         self._flushing: dict[bytes, Future[None]] = {}
+        self._busy = False
+        """Whether something was published since it was last looked."""
+        self._unsaid = False
+        self._said: dict[bytes, int] = {}
+        """What was last said of `_sent`."""
         self._closing: list[Callable[[], None]] = []
 
     def start(self, timeout_s: float | None) -> None:
         """Connects. Raises what `coopy.messaging.bus_local.Link.start` raises."""
-        self.link.start(self._resumed, self._failed, timeout_s)
+        self.link.start(self._resumed, self._failed, self._quiet, timeout_s)
         self.link.subscribe(next(self._number), f"{self._inbox}.*".encode(), b"", self._answered)
         self.link.subscribe(next(self._number), CONTROL.encode(), b"", self._told)
         self._asked[_LAST] = lambda delivered: self._told((delivered,))
@@ -91,10 +97,12 @@ class Core:
                 self._begin_anew()
             link.publish(to, reply, compose(self._name, number, kind, headers), data)
             self._sent[to] = number
+            self._busy = True
 
     def _begin_anew(self) -> None:
         self._say_last(self._sent)
         self._sent.clear()
+        self._said.clear()
         self.publisher = secrets.token_urlsafe(8)
         self._name = self.publisher.encode()
 
@@ -132,6 +140,9 @@ class Core:
             found.number = next(self._number)
             self._subscriptions[found.number] = found
             self.link.subscribe(found.number, heard, members, found.put)
+            if self.link.loses and not group:
+                found.marks = next(self._number)
+                self.link.subscribe(found.marks, MARKS.encode() + heard, b"", lambda batch: _marked(found, batch))
         return found
 
     def answer_always(self, pattern: str, said: Callable[[], bytes]) -> Callable[[], None]:
@@ -170,9 +181,12 @@ class Core:
     def unsubscribe(self, number: int) -> None:
         """Nothing comes to it any more, and what was on its way has come. Doing it twice is fine."""
         with self.link.lock:
-            if self._subscriptions.pop(number, None) is None:
+            subscription = self._subscriptions.pop(number, None)
+            if subscription is None:
                 return
             self.link.unsubscribe(number)
+            self.link.unsubscribe(subscription.marks)
+            self.link.forget(subscription.marks)
         if self.link.connected:
             # A server that does not answer has lost its subscriptions soon.
             with contextlib.suppress(SystemClosed, FutureTimeout):
@@ -309,6 +323,23 @@ class Core:
                     count = sum(bus_subjects.matches(one.pattern, subject) for one in self._subscriptions.values())
                     self._say({"from": self.publisher, "count": count}, b"", each.reply)
 
+    def _quiet(self) -> None:
+        """Called every second: says how many messages were sent, once nothing more is."""
+        with self.link.lock:
+            if self._busy:
+                self._busy, self._unsaid = False, True
+                return
+            if not self._unsaid:
+                return
+            self._unsaid = False
+            new = {subject: number for subject, number in self._sent.items() if self._said.get(subject) != number}
+            self._said = dict(self._sent)
+            if len(new) > _SAID_AT_ONCE:
+                self._say_last(new)
+                return
+            for subject, number in new.items():
+                self._say({"from": self.publisher, "last": {subject.decode(): number}}, b"", MARKS.encode() + subject)
+
     def _failed(self) -> None:
         """There never was a connection, and there will be none: nobody is to wait for messages."""
         with self.link.lock:
@@ -368,6 +399,14 @@ class Core:
         if self._closed:
             raise SystemClosed("the bus is closed")
         self.link.check()
+
+
+def _marked(subscription: Subscription[Any], batch: Sequence[Delivered]) -> None:
+    for each in batch:
+        said = _plain(each.data)
+        last = said.get("last")
+        if isinstance(last, dict) and all(isinstance(number, int) for number in last.values()):
+            subscription.told_last(str(said.get("from")).encode(), last)
 
 
 def _plain(data: bytes) -> dict[str, Any]:

@@ -10,6 +10,7 @@ socket may be lost, and is not sent twice; subscribers notice by the numbers.
 
 from __future__ import annotations
 
+import itertools
 import os
 import ssl
 import threading
@@ -41,6 +42,8 @@ HOLD_S = 0.3
 """By then whoever lost the same server has tried again three times."""
 CLOSE_S = 2.0
 """`close` gives a server that takes nothing so long."""
+QUIET_S = 1.0
+"""How often it is looked whether this member has gone quiet."""
 _LOOK_S = 0.5
 """The thread that reads looks so often whether the server is silent."""
 
@@ -78,12 +81,17 @@ class ServerLink:
         """Set once there was a connection, or will be none."""
         self._resumed: Callable[[], None] = lambda: None
         self._gave_up: Callable[[], None] = lambda: None
+        self._quiet: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="coopy bus", daemon=True)
         _links.add(self)
 
-    def start(self, resumed: Callable[[], None], failed: Callable[[], None], timeout_s: float | None) -> None:
+    loses = True
+
+    def start(
+        self, resumed: Callable[[], None], failed: Callable[[], None], quiet: Callable[[], None], timeout_s: float | None
+    ) -> None:
         """Raises `AuthenticationFailed`, `ServerError`, `UsageError`, and `Unavailable` after the time-out."""
-        self._resumed, self._gave_up = resumed, failed
+        self._resumed, self._gave_up, self._quiet = resumed, failed, quiet
         self._thread.start()
         if timeout_s is None:
             return
@@ -289,7 +297,12 @@ class ServerLink:
         return True
 
     def _serve(self, wire: Wire) -> None:
+        looked = time.monotonic()
         while True:
+            now = time.monotonic()
+            if now - looked > QUIET_S:
+                looked = now
+                self._quiet()
             wire.wait(HOLD_S / 3 if self._holding else _LOOK_S)
             batch = wire.read()
             if batch:
@@ -306,19 +319,15 @@ class ServerLink:
 
     def _pass_on(self, batch: list[Delivered]) -> None:
         first = batch[0].subscription
-        parts: dict[Put, list[Delivered]] = {}
         if all(each.subscription == first for each in batch):
-            found = self._handlers.get(first)
-            if found is not None:
-                parts[found] = batch
-        else:
-            # What two patterns of one subscription hear stays in its order.
-            for each in batch:
-                found = self._handlers.get(each.subscription)
-                if found is not None:
-                    parts.setdefault(found, []).append(each)
-        for put, part in parts.items():
-            put(part)
+            put = self._handlers.get(first)
+            if put is not None:
+                put(batch)
+            return
+        # In the order in which they came, also between subscriptions: what says how many messages were sent comes after them.
+        for put, run in itertools.groupby(batch, lambda each: self._handlers.get(each.subscription)):
+            if put is not None:
+                put(list(run))
 
     def _lost(self, wire: Wire, error: Exception) -> None:
         with self.lock:

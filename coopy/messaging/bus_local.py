@@ -29,10 +29,16 @@ class Link(Protocol):
     lock: threading.RLock
     """Held by who calls `publish`, so that a number is given and sent at once."""
 
-    def start(self, resumed: Callable[[], None], failed: Callable[[], None], timeout_s: float | None) -> None:
+    loses: bool
+    """Whether something may be lost on the way."""
+
+    def start(
+        self, resumed: Callable[[], None], failed: Callable[[], None], quiet: Callable[[], None], timeout_s: float | None
+    ) -> None:
         """Connects, within so many seconds; None: it does so by and by.
 
-        ``resumed`` is called whenever it has connected again, ``failed`` when it gives up the first time, and `check` says why.
+        ``resumed`` is called whenever it has connected again, ``failed`` when it gives up the first time, and `check` says why; ``quiet``
+        now and then.
         """
         ...
 
@@ -136,6 +142,7 @@ class LocalLink:
     """One member's way to a `Hub`. A `Link`."""
 
     connected = True
+    loses = False
     crowded = False
     where = "this process"
 
@@ -143,7 +150,9 @@ class LocalLink:
         self.hub = hub
         self.lock = hub.lock
 
-    def start(self, resumed: Callable[[], None], failed: Callable[[], None], timeout_s: float | None) -> None:
+    def start(
+        self, resumed: Callable[[], None], failed: Callable[[], None], quiet: Callable[[], None], timeout_s: float | None
+    ) -> None:
         pass
 
     def check(self) -> None:

@@ -22,6 +22,7 @@ import socket
 import ssl
 import threading
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from coopy.errors import ServerError, UsageError
@@ -61,6 +62,27 @@ class There:
         )
 
 
+class OneOf:
+    """The way to the first of several servers that answers. Called, it makes a connection."""
+
+    def __init__(self, ways: Sequence[There]) -> None:
+        self.ways = list(ways)
+
+    def __call__(self, bell: Bell) -> Wire:
+        """Raises OSError, of the one that was tried last."""
+        for number, way in enumerate(self.ways):
+            try:
+                found = way(bell)
+            except OSError:
+                if number == len(self.ways) - 1:
+                    raise
+            else:
+                # The next time it is this one that is tried last: it is more likely to be gone than the others.
+                self.ways = self.ways[number + 1 :] + self.ways[: number + 1]
+                return found
+        raise AssertionError("there is one at least")
+
+
 def coopys(address: Address, password: str, tls: str | os.PathLike[str] | bool | None) -> There:
     """Returns the way to a server that coopy has started at an address. Raises `UsageError`."""
     if tls:
@@ -68,11 +90,12 @@ def coopys(address: Address, password: str, tls: str | os.PathLike[str] | bool |
     return There(f"nats://{address}", NODE, password, proof.context(NODE, password), proof.name(NODE))
 
 
-def users_own(url: str, password: str | None, tls: str | os.PathLike[str] | bool | None) -> There:
-    """Returns the way to a server of the user's: as whom is in its URL. Raises `UsageError`."""
-    if not isinstance(url, str) or url.partition("://")[0] not in ("nats", "tls"):
-        raise UsageError("server: must be a URL that begins with nats:// or tls://. Nothing was opened.")
-    return There(url, None, None, context(tls) if tls else None)
+def users_own(urls: str | Sequence[str], tls: str | os.PathLike[str] | bool | None) -> OneOf:
+    """Returns the way to a server of the user's, or to one of several: as whom is in its URL. Raises `UsageError`."""
+    given = [urls] if isinstance(urls, str) else list(urls)
+    if not given or any(not isinstance(url, str) or url.partition("://")[0] not in ("nats", "tls") for url in given):
+        raise UsageError("server: must be a URL that begins with nats:// or tls://, or a list of such. Nothing was opened.")
+    return OneOf([There(url, None, None, context(tls) if tls else None) for url in given])
 
 
 def context(tls: str | os.PathLike[str] | bool) -> ssl.SSLContext:

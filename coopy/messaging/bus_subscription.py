@@ -65,8 +65,8 @@ class Subscription(Generic[T]):
             )
         self.pattern = pattern
         self.group = group
-        self.number = 0
-        """By which the link knows it."""
+        self.number = self.marks = 0
+        """By which the link knows it, and what is said of how many messages were sent."""
         self._bus = bus
         self._type = of
         self._missed_callback = missed

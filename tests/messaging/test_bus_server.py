@@ -29,6 +29,7 @@ from coopy.network.server import certificates
 from coopy.network.server.configuration import Settings
 from coopy.network.server.supervisor import Supervisor
 from coopy.network.subjects import NODE
+from coopy.network.wire import Delivered
 
 nats = pytest.importorskip("nats", reason="the extra [cluster] is not installed")
 pytest.importorskip("cryptography", reason="the extra [cluster] is not installed")
@@ -218,6 +219,49 @@ def test_what_a_lost_connection_has_lost_is_told_though_nothing_more_is_publishe
             assert told == [Missed(bus.publisher, "orders.new", 2, 5)] and orders.missed == 5
 
 
+def test_what_says_how_many_were_sent_is_taken_after_the_messages_before_it(url: str) -> None:
+    with opened(server=url) as bus, bus.subscribe("a.*") as taken:
+        [subscription] = bus.core._subscriptions.values()
+
+        def delivered(subject: str, number: int) -> Delivered:
+            return Delivered(subscription.number, subject.encode(), bus_message.compose(b"p", number, b"j", None), b"1")
+
+        def last(number: int, subject: str, sent: int) -> Delivered:
+            said = json.dumps({"from": "p", "last": {subject: sent}}).encode()
+            return Delivered(number, b"_COOPY.last", b"NATS/1.0\r\n\r\n", said)
+
+        for number in (subscription.marks, 2):  # The second is CONTROL.
+            first = 10 * number
+            batch = [
+                last(number, "a.y", first),
+                delivered("a.x", first),
+                last(number, "a.x", first),
+                delivered("a.x", first + 1),
+                last(number, "a.x", first + 1),
+            ]
+            subscription.forget_numbers()
+            bus.core.link._pass_on(batch)  # type: ignore[attr-defined]
+            assert [taken.get(PATIENCE_S).number for _ in range(2)] == [first, first + 1] and taken.missed == 0
+
+
+def test_who_has_gone_quiet_says_how_many_it_has_sent(url: str) -> None:
+    told: list[Missed] = []
+    done = threading.Event()
+    with opened(server=url) as bus, opened(server=url) as other:
+        with (
+            other.subscribe("orders.*", lambda message: None, missed=lambda gap: (told.append(gap), done.set())) as orders,
+            other.subscribe("users", missed=told.append),
+        ):
+            bus.publish("orders.new", 0)
+            bus.flush()
+            until(lambda: orders._last)
+            # As if the server had dropped them: it keeps only so much for a connection that does not read.
+            with bus.core.link.lock:
+                bus.core._sent[b"orders.new"] = 6
+            assert done.wait(PATIENCE_S)
+        assert told == [Missed(bus.publisher, "orders.new", 2, 5)]
+
+
 def test_a_publisher_whose_connection_was_lost_says_how_many_it_has_sent(tmp_path: Path) -> None:
     told: list[Missed] = []
     done = threading.Event()
@@ -373,6 +417,96 @@ def test_a_server_of_ones_own_is_reached_by_its_url(url: str) -> None:
     with pytest.raises(AuthenticationFailed) as refused:
         opened(server=url.replace("its-own", "another"))
     assert "another" not in str(refused.value), "a message may be read by anybody"
+
+
+def test_of_several_servers_of_ones_own_the_next_is_taken(plain: Supervisor, url: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        Bus(server=[])
+    nobody = f"nats://127.0.0.1:{free_port()}"
+    with another_server(tmp_path) as other:
+        with (
+            opened(server=[nobody, other, url]) as bus,
+            opened(server=[nobody, url]) as there,
+            there.subscribe("orders") as orders,
+        ):
+            bus.publish("orders", 0)
+            for member in (bus, there):
+                member.flush()
+                link: Any = member.core.link
+                before = link._wire
+                before._socket.shutdown(socket.SHUT_RDWR)
+                until(lambda: link._wire not in (None, before))
+                member.flush()
+            bus.publish("orders", 1)
+            assert orders.get(PATIENCE_S).value == 1, "the first was sent to another server, of another bus"
+
+
+@contextlib.contextmanager
+def another_server(path: Path) -> Iterator[str]:
+    """One more server of one's own; its URL."""
+    listen = Address("127.0.0.1", free_port())
+    given = Settings(
+        directory=str(path), name="other", listen=listen, node_password="other", subject="coopy.other", keeps=False
+    )
+    server = Supervisor(given)
+    server.start()
+    try:
+        yield f"nats://{NODE}:other@{listen}"
+    finally:
+        server.stop()
+
+
+def test_who_does_not_read_at_all_harms_nobody_and_is_told(tmp_path: Path) -> None:
+    script = program.write(
+        tmp_path / "stopped.py",
+        """
+        import sys
+        from coopy.messaging import Bus
+
+        got = 0
+        lost = 0
+
+        def take(message):
+            global got
+            got += 1
+
+        def missed(gap):
+            global lost
+            lost += gap.lost
+
+        with Bus(sys.argv[1]) as bus, bus.subscribe("long", take, missed=missed):
+            print("ready", flush=True)
+            for line in sys.stdin:
+                print(got, lost, flush=True)
+        """,
+    )
+    with opened(tmp_path / "bus") as bus, bus.another() as other, other.subscribe("long") as quick:
+        stopped = program.start(script, tmp_path / "bus")
+        assert stopped.stdin is not None and stopped.stdout is not None and stopped.stdout.readline() == "ready\n"
+
+        def known() -> tuple[int, int]:
+            assert stopped.stdin is not None and stopped.stdout is not None
+            stopped.stdin.write("\n")
+            stopped.stdin.flush()
+            got, lost = map(int, stopped.stdout.readline().split())
+            return got, lost
+
+        bus.publish("long", b"x")
+        until(lambda: known() == (1, 0), PATIENCE_S)
+        stopped.send_signal(signal.SIGSTOP)
+        try:
+            assert quick.get(PATIENCE_S).number == 1
+            for number in range(2, 47):
+                bus.publish("long", b"x" * (2 << 20))
+                assert quick.get(PATIENCE_S).number == number
+            assert quick.missed == 0
+        finally:
+            stopped.send_signal(signal.SIGCONT)
+        bus.publish("long", b"x")
+        until(lambda: sum(known()) == 47, PATIENCE_S)
+        assert known()[1] > 0, "the server has kept less than was sent"
+        stopped.stdin.close()
+        stopped.wait(PATIENCE_S)
 
 
 def test_other_programs_of_nats_hear_and_are_heard(url: str) -> None:
