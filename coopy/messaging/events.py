@@ -121,11 +121,11 @@ class EventSource(Opened):
             raise UsageError(
                 f"expected={expected!r}: must be the number of events that the stream has, NONE or ANY. Nothing was appended."
             )
-        kinds, blobs = encoded(as_list(events), self._upcasts)
-        digest = b"" if id is None else digest_of(stream, kinds, blobs)
-        what, first, last, version = self._opened().append(stream, kinds, blobs, expected, id, digest, None, None)
+        kinds, sizes, data = encoded(as_list(events), self._upcasts)
+        digest = b"" if id is None else digest_of(stream, kinds, sizes, data)
+        what, first, last, version = self._opened().append(stream, kinds, sizes, data, expected, id, digest, None, None)
         if what == events_log.APPENDED:
-            self.keeper.appended(sum(map(len, blobs)))
+            self.keeper.appended(len(data))
             return Appended(stream, first, last, version)
         if what == events_log.ALREADY:
             return AlreadyAppended(stream, first, last, version)

@@ -12,12 +12,11 @@ import coopy
 from coopy import UsageError, abort_exception, action_index, readonly
 from coopy.messaging.events_index import Appends, Marks, Ranges, Stream
 from coopy.messaging.events_kinds import ANY, Retained, Retention, Run
+from coopy.messaging.events_payload import Kind, Kinds, count_of
 from coopy.sync import Locks
 
 APPENDED, ALREADY, CONFLICT_VERSION, CONFLICT_ID = range(4)
 """What `EventLog.append` answers first; then the first offset, the last one and the version of the stream."""
-Kind = tuple[str, int, "str | None", "bytes | None", int]
-"""Of an event: type, version of the type, key, encoded meta, and how the data are encoded."""
 Moved = tuple[int, str, Kind, bytes, int]
 """An event that was recorded again: offset, stream, kind, data, timestamp."""
 PARKED_MAX = 10_000
@@ -72,15 +71,16 @@ class EventLog:
     def append(
         self,
         stream: str,
-        kinds: tuple[Kind, ...],
-        blobs: tuple[bytes, ...],
+        kinds: Kinds,
+        sizes: bytes,
+        data: bytes,
         expected: int = ANY,
         id: str | None = None,
         digest: bytes = b"",
         times: tuple[int, ...] | None = None,
         at: int | None = None,
     ) -> tuple[int, int, int, int]:
-        """Appends events. ``kinds`` has one kind for all, or one for each.
+        """Appends events, as `coopy.messaging.events_payload.encoded` has made them; what they say is of no interest here.
 
         ``times`` and ``at`` are for events of another log: ``at`` is the offset that the first of them had there, and gets here. If it has been given
         to another one, nothing is done.
@@ -97,11 +97,11 @@ class EventLog:
             first = self._skip_to(at)
         if found is None:
             found = self.streams[stream] = Stream()
-        count = len(blobs)
+        count = count_of(sizes)
         found.forget(self.first)
         found.add(first, count)
         self.appends.add(first, action_index(), count)
-        self.marks.add(first, sum(map(len, blobs)), coopy.clock.time())
+        self.marks.add(first, len(data), coopy.clock.time())
         self.end = first + count
         if id is not None:
             self.ids[id] = (first, self.end - 1, version + count, digest)

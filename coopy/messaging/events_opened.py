@@ -17,7 +17,7 @@ from coopy.messaging.events_files import OriginalLog, originals
 from coopy.messaging.events_keeping import Keeper
 from coopy.messaging.events_kinds import ANY, CouldNotFindOffset, Event, ForeignPosition, OffsetTooOld, Position, Run
 from coopy.messaging.events_log import EventLog
-from coopy.messaging.events_payload import RAW, Upcasts
+from coopy.messaging.events_payload import BYTES, Upcasts, joined
 from coopy.messaging.events_reading import CHUNK, Choose, News, Reader
 from coopy.past.lookup import instant_of
 
@@ -228,5 +228,6 @@ def end_of(runs: list[Run], following: int) -> int:
 def _copy(log: Any, events: Iterable[Event]) -> None:
     """Appends events of another log with the offsets and timestamps that they have there."""
     events = list(events)
-    blobs, times = tuple(each.data for each in events), tuple(each.timestamp for each in events)
-    log.append("", (("bytes", 1, None, None, RAW),), blobs, ANY, None, b"", times, events[0].offset)
+    sizes, data = joined([each.data for each in events])
+    times = tuple(each.timestamp for each in events)
+    log.append("", (BYTES,), sizes, data, ANY, None, b"", times, events[0].offset)

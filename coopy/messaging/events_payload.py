@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable
+import sys
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -18,11 +20,17 @@ from coopy.messaging.events_kinds import NewEvent
 from coopy.migration import FIRST, Call, Migration, Removed
 
 Kind = tuple[str, int, "str | None", "bytes | None", int]
+"""Of an event: type, version of the type, key, encoded meta, and how the data are encoded."""
+Kinds = tuple[Kind, ...] | bytes
+"""One kind for all events of an action; or that of each, pickled."""
 Upcast = TypeVar("Upcast", bound=Callable[[Any], Any])
 RAW, PICKLED, TOMBSTONE = range(3)
 """How the data of an event are encoded: not at all, by pickle, or there are none."""
 _PROTOCOL = 5  # Of pickle: the one that the journal has, too.
-_BYTES = ("bytes", FIRST, None, None, RAW)
+BYTES = ("bytes", FIRST, None, None, RAW)
+"""The kind of plain bytes."""
+_SIZE_BYTES = 4  # Of a number of array("I"), everywhere where Python runs; little-endian.
+assert array("I").itemsize == _SIZE_BYTES, "sizes of data are kept in so many bytes each"
 _DIGEST_BYTES = 16
 """So many of a hash keep two different appends with one id apart."""
 
@@ -119,18 +127,54 @@ def as_list(events: Any) -> list[Any]:
     return found
 
 
-def encoded(events: Iterable[Any], upcasts: Upcasts) -> tuple[tuple[Kind, ...], tuple[bytes, ...]]:
-    """Returns the kinds of events (one, if all are the same) and their data as bytes. Raises `EncodingError`."""
-    events = list(events)
+def encoded(events: list[Any], upcasts: Upcasts) -> tuple[Kinds, bytes, bytes]:
+    """Returns events as one action records them: their kinds, the sizes of their data, and the data one after another. Raises `EncodingError`."""
     if set(map(type, events)) == {bytes}:
-        return (_BYTES,), tuple(events)
+        return (BYTES,), *joined(events)
     kinds, blobs = zip(*[_encoded(each, upcasts) for each in events], strict=True)
-    return (kinds[:1] if kinds.count(kinds[0]) == len(kinds) else kinds), blobs
+    if kinds.count(kinds[0]) == len(kinds):
+        return kinds[:1], *joined(blobs)
+    return pickle.dumps(kinds, _PROTOCOL), *joined(blobs)
+
+
+def joined(blobs: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Returns the sizes of data as bytes, and the data one after another. Of one alone no size is needed."""
+    if len(blobs) == 1:
+        return b"", blobs[0]
+    sizes = array("I", map(len, blobs))
+    if sys.byteorder == "big":
+        sizes.byteswap()
+    return sizes.tobytes(), b"".join(blobs)
+
+
+def count_of(sizes: bytes) -> int:
+    """Returns how many events an action has recorded."""
+    return len(sizes) // _SIZE_BYTES or 1
+
+
+def parted(sizes: bytes, data: bytes, first: int, number: int) -> Iterator[bytes]:
+    """Yields the data of so many events of an action, from one on."""
+    if not sizes:
+        yield data
+        return
+    found = array("I", sizes)
+    if sys.byteorder == "big":
+        found.byteswap()
+    begin = sum(found[:first])
+    for size in found[first : first + number]:
+        yield data[begin : begin + size]
+        begin += size
+
+
+def kinds_of(kinds: Kinds) -> Sequence[Kind]:
+    """Returns the kinds of the events of an action: one for all, or one for each."""
+    found: Sequence[Kind] = pickle.loads(kinds) if isinstance(kinds, bytes) else kinds
+    return found
 
 
 def _encoded(event: Any, upcasts: Upcasts) -> tuple[Kind, bytes]:
     if isinstance(event, (bytes, bytearray, memoryview)):
-        return _BYTES, bytes(event)
+        return BYTES, bytes(event)
     if isinstance(event, NewEvent):
         name, data, key, meta = event
         if not isinstance(name, str) or not isinstance(key, (str, type(None))):
@@ -154,9 +198,8 @@ def _dumped(value: Any) -> bytes:
         ) from error
 
 
-def digest_of(stream: str, kinds: tuple[Kind, ...], blobs: tuple[bytes, ...]) -> bytes:
+def digest_of(stream: str, kinds: Kinds, sizes: bytes, data: bytes) -> bytes:
     """Returns what is the same for the same events, and for no others."""
-    found = blake2b(repr((stream, kinds, [len(each) for each in blobs])).encode(), digest_size=_DIGEST_BYTES)
-    for each in blobs:
-        found.update(each)
+    found = blake2b(repr((stream, kinds, sizes)).encode(), digest_size=_DIGEST_BYTES)
+    found.update(data)
     return found.digest()

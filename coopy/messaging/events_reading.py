@@ -10,7 +10,7 @@ from typing import Any
 import coopy
 from coopy import SystemClosed
 from coopy.messaging.events_kinds import Event, Run
-from coopy.messaging.events_payload import PICKLED, RAW, TOMBSTONE, Kind, Upcasts
+from coopy.messaging.events_payload import PICKLED, RAW, TOMBSTONE, Kind, Upcasts, kinds_of, parted
 from coopy.past.lookup import Lookup, instant_of
 
 Choose = Callable[[str, Kind], bool]
@@ -67,17 +67,13 @@ class Reader:
             yield self._moved_one(run)
             return
         found = self.lookup.action(run.action)
-        stream, kinds, blobs, *rest = found.args
+        stream, said, sizes, data, *rest = found.args
         times = rest[3] if len(rest) > 3 else None
-        time, is_one_kind, ahead = instant_of(found), len(kinds) == 1, run.offset - run.slot
-        for slot in range(run.slot, run.slot + run.number):
-            yield (
-                ahead + slot,
-                stream,
-                kinds[0] if is_one_kind else kinds[slot],
-                blobs[slot],
-                time if times is None else times[slot],
-            )
+        kinds, time = kinds_of(said), instant_of(found)
+        is_one_kind, ahead = len(kinds) == 1, run.offset - run.slot
+        for slot, blob in enumerate(parted(sizes, data, run.slot, run.number), run.slot):
+            kind, at = kinds[0] if is_one_kind else kinds[slot], time if times is None else times[slot]
+            yield ahead + slot, stream, kind, blob, at
 
     def raw(self, runs: Iterable[Run]) -> Iterator[Stored]:
         """Yields events as they are stored: offset, stream, kind, data, timestamp."""
