@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -142,8 +143,9 @@ class EventSource(Opened):
         _, end = self.span()
         if offset >= end:
             raise CouldNotFindOffset(offset, end)
-        for event in self.events(offset, offset + 1):
-            return event
+        with suppress(OffsetTooOld):  # It was removed just now.
+            for event in self.events(offset, offset + 1):
+                return event
         raise Removed(offset, self._opened().next_kept(offset + 1))
 
     def get_batch(self, offset: int, number_batch: int) -> list[Event]:
@@ -157,7 +159,7 @@ class EventSource(Opened):
         if offset > end:
             raise CouldNotFindOffset(offset, end)
         found: list[Event] = []
-        for event in self.events(offset, end) if number_batch > 0 else ():
+        for event in self.events(offset, end, True) if number_batch > 0 else ():
             found.append(event)
             if len(found) == number_batch:
                 break
@@ -206,20 +208,25 @@ class EventSource(Opened):
             raise OffsetTooOld("", begin, first)
         if backwards:
             return self._backwards(first, end if begin is None else min(begin + 1, end))
-        return self.events(first if begin is None else begin, end)
+        return self.events(first if begin is None else begin, end, on_gap == EARLIEST)
 
     def _read_stream(self, stream: str, from_: int | None, backwards: bool, on_gap: str) -> Iterator[Event]:
         log = self._opened()
         first, last = log.first_version(stream), log.version(stream)
         if from_ is not None and from_ < first and not backwards and on_gap == RAISE:
             raise OffsetTooOld("", from_, first)
-        return self._of_stream(stream, first, last, from_, backwards)
+        return self._of_stream(stream, first, last, from_, backwards, on_gap == EARLIEST)
 
-    def _of_stream(self, stream: str, first: int, last: int, from_: int | None, backwards: bool) -> Iterator[Event]:
+    def _of_stream(
+        self, stream: str, first: int, last: int, from_: int | None, backwards: bool, is_earliest: bool
+    ) -> Iterator[Event]:
         log = self._opened()
         at = min(last if from_ is None else from_, last) if backwards else max(first, from_ or 0)
         while first <= at <= last:
+            begin = at
             runs, at = log.runs_of(stream, at, CHUNK, backwards)
+            if not (backwards or is_earliest) and (first := log.first_version(stream)) > begin:
+                raise OffsetTooOld("", begin, first)  # Retention has come in between.
             found = self.of_runs(runs)
             for event in reversed(found) if backwards else found:
                 if event.version > last:
@@ -359,7 +366,7 @@ class EventSource(Opened):
         """Returns what a consumer has parked: each event (None if it was removed since), why, and how often it was tried."""
         found = self._opened().state_of(name)
         parked = {} if found is None else found[1]
-        return [(next(self.events(each, each + 1), None), *parked[each]) for each in sorted(parked)]
+        return [(next(self.events(each, each + 1, True), None), *parked[each]) for each in sorted(parked)]
 
     def retry(self, name: str, *offsets: int) -> int:
         """Has a consumer be given parked events once more, by default all. Returns how many."""

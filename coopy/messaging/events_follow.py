@@ -188,10 +188,12 @@ class Following:
             return False
         upto = min(begin + CHUNK, end)
         runs = self._log.runs(begin, upto)
+        if self._source.span()[0] > begin:
+            return True  # Retention has come in between: the next look says what is to be done.
         try:
             events = self._source.of_runs(runs, max(self._seen, first), self._choose)
         except OffsetTooOld:
-            return True  # Retention has come in between: the next look says what is to be done.
+            return True  # And so it has here.
         for event in events:
             self._jumped += event.gap
             if self._filter is None or self._filter(event):

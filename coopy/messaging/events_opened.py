@@ -126,18 +126,28 @@ class Opened:
         found: tuple[int, int] = self._opened().span()
         return found
 
-    def events(self, begin: int, end: int) -> Iterator[Event]:
-        """Yields the events between two offsets."""
+    def events(self, begin: int, end: int, is_earliest: bool = False) -> Iterator[Event]:
+        """Yields the events between two offsets. If retention comes in between, it raises `OffsetTooOld`, or goes on with the first that is left."""
         if self._original is not None:
             yield from self._original.read(begin, end)
             return
         log = self._opened()
-        begin = max(begin, log.span()[0])
+        if is_earliest:
+            begin = max(begin, log.span()[0])
         following = begin
         while begin < end:
             upto = min(begin + CHUNK, end)
             runs = log.runs(begin, upto)
-            yield from self.of_runs(runs, following)
+            try:
+                found = self.of_runs(runs, following)
+                if (first := self.span()[0]) > begin:
+                    raise OffsetTooOld("", begin, first)
+            except OffsetTooOld as error:
+                if not is_earliest:
+                    raise
+                begin = error.first_available
+                continue
+            yield from found
             following, begin = end_of(runs, following), upto
 
     def of_runs(self, runs: list[Run], following: int | None = None, choose: Choose | None = None) -> list[Event]:
@@ -153,7 +163,7 @@ class Opened:
     def _backwards(self, first: int, end: int) -> Iterator[Event]:
         while end > first:
             begin = max(first, end - CHUNK)
-            yield from reversed(list(self.events(begin, end)))
+            yield from reversed(list(self.events(begin, end, True)))
             end = begin
 
     def raw(self, begin: int, end: int) -> Iterator[Any]:

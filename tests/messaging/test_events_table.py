@@ -197,6 +197,51 @@ def test_a_consumer_that_reads_while_retention_comes_is_told_too(source: EventSo
         assert found[-1].offset == 799 and [each.gap for each in found if each.offset == 700] == [700 - found[-101].offset - 1]
 
 
+@pytest.mark.parametrize("stream", [None, "a"])
+def test_a_read_that_retention_overtakes_has_no_hole(source: EventSource, stream: str | None) -> None:
+    for _ in range(8):
+        filled(source, 100)
+    told, lazy = source.read(stream), source.read(stream, on_gap="earliest")
+    before = [offsets([next(told) for _ in range(10)]), offsets([next(lazy) for _ in range(10)])]
+    assert before == [list(range(10))] * 2
+    source.trim(700)
+    with pytest.raises(OffsetTooOld) as error:
+        for number, event in enumerate(told, 10):
+            assert event.offset == number
+    assert error.value.first_available == (700 if stream is None else 701)  # A version.
+    found = offsets(lazy)
+    assert found == [*range(10, found.index(700) + 10), *range(700, 800)]
+
+
+@pytest.mark.parametrize("use", ["read", "get", "follow", "project"])
+def test_retention_that_comes_between_two_steps_of_a_reader_is_told(
+    source: EventSource, use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(source, 100)
+    plain = type(source.log).runs
+
+    def runs(self: Any, begin: int, end: int) -> Any:
+        if source.span()[0] == 0:
+            source.log.trim(50)  # After it was looked at which are there, and before it is asked where they lie.
+        return plain(self, begin, end)
+
+    total = init_system(Total, str(tmp_path / "total"))
+    mail = source.follow("mail")
+    mail.acquire()
+    monkeypatch.setattr(type(source.log), "runs", runs)
+    if use == "get":
+        with pytest.raises(Removed) as removed:
+            source.get(7)
+        assert removed.value.first_available == 50
+    else:
+        uses = {"read": lambda: list(source.read()), "follow": lambda: mail.next(0), "project": source.project(total).catch_up}
+        with pytest.raises(OffsetTooOld):
+            uses[use]()
+    assert total.count == 0
+    control(total).close()
+    mail.close()
+
+
 def test_retention_waits_for_consumers_that_are_named_up_to_a_bound(source: EventSource) -> None:
     filled(source)
     with source.follow("mail") as mail, source.follow("other") as other:
