@@ -26,6 +26,7 @@ VENV = os.path.abspath(os.path.join(".bench-venvs", "events"))
 PACKAGE = "eventsourcing==9.5.6"
 GOAL = 10.0
 BATCH, TOGETHER, THREADS = 1000, 10, 16
+LARGE = {"append, batches of 1,000": 1, "append, batches of 10,000": 10}
 PAYLOADS = [b"%0100d" % number for number in range(BATCH)]
 """Different ones: of equal ones pickle keeps one."""
 ROWS = (
@@ -72,8 +73,9 @@ def coopy(row: str, count: int, folder: str) -> tuple[float, float]:
     from coopy.messaging import EventSource
 
     with EventSource(os.path.join(folder, "events")) as source:
-        if row == ROWS[0]:
-            return timed(count, lambda: [source.append("all", PAYLOADS) for _ in range(count // BATCH)])
+        if row in LARGE:
+            payloads = PAYLOADS * LARGE[row]
+            return timed(count, lambda: [source.append("all", payloads) for _ in range(count // len(payloads))])
         if row == ROWS[1]:
             return timed(count, lambda: [source.append("all", PAYLOADS[number % BATCH]) for number in range(count)])
         if row == ROWS[2]:
@@ -113,8 +115,9 @@ def package(row: str, count: int, folder: str) -> tuple[float, float]:
         return [StoredEvent(of, each, "topic", PAYLOADS[each % BATCH]) for each in range(first, first + number)]
 
     one = uuid4()
-    if row == ROWS[0]:
-        return timed(count, lambda: [recorder.insert_events(stored(one, first, BATCH)) for first in range(0, count, BATCH)])
+    if row in LARGE:
+        number = BATCH * LARGE[row]
+        return timed(count, lambda: [recorder.insert_events(stored(one, first, number)) for first in range(0, count, number)])
     if row == ROWS[1]:
         return timed(count, lambda: [recorder.insert_events(stored(one, first, 1)) for first in range(count)])
     if row == ROWS[2]:

@@ -244,6 +244,8 @@ class EventSource(Opened):
         >>> @source.upcast("Placed", from_version=1)
         ... def placed(data):
         ...     return {**data, "currency": "EUR"}
+        >>> list(source.read("order-8"))[0].data
+        {'article': 'tea', 'currency': 'EUR'}
         """
         return self._upcasts.step(type, from_version)
 
@@ -329,9 +331,10 @@ class EventSource(Opened):
             lease: seconds after which another process may follow if this one has died; see `coopy.sync.Lock`.
 
         >>> with source.follow("mail") as following:
-        ...     for event in following:
-        ...         print(event.data)
+        ...     for event in following.batch(100, timeout=0):  # Or `for event in following`, which waits for more.
         ...         following.ack(event)
+        ...     following.position == source.span()[1]
+        True
         """
         return Following(self, name, from_, filter, on_gap, lease)
 
@@ -349,16 +352,17 @@ class EventSource(Opened):
 
         The events of one key come in order, to one member at a time. ``shards`` is the same for all members, and for ever. Otherwise as `follow`.
 
-        >>> with source.group("mail") as member:
-        ...     for event in member:
-        ...         member.ack(event)
+        >>> with source.group("index") as member:
+        ...     while (event := member.next(timeout=1)) is not None:  # Or `for event in member`, which waits for more.
+        ...         assert member.ack(event)
         """
         return Group(self, name, shards, from_, filter, on_gap, lease)
 
     def project(self, system: Any, from_: int | Position | None = None, filter: Filter = None) -> Projector:
         """Returns what feeds a projection: a system whose class derives from `Projection`. Each event is taken exactly once.
 
-        >>> source.project(totals).catch_up()
+        >>> source.project(totals).catch_up() == source.span()[1]
+        True
         """
         return Projector(self, system, from_, filter)
 

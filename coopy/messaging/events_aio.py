@@ -24,11 +24,15 @@ _READ = 256  # So many events are read by one call of a thread.
 class AsyncEventSource:
     """An `EventSource` whose methods are awaited. Its arguments are the same; it must be opened by ``async with``.
 
-    >>> async with AsyncEventSource("events") as source:
-    ...     await source.append("order-7", b"placed")
-    ...     async with source.follow("mail") as following:
-    ...         async for event in following:
-    ...             await following.ack(event)
+    >>> async def main():
+    ...     async with AsyncEventSource("events") as source:
+    ...         await source.append("order-7", b"placed")
+    ...         async with source.follow("mail") as following:
+    ...             async for event in following:
+    ...                 await following.ack(event)
+    ...                 return event.data
+    >>> asyncio.run(main())
+    b'placed'
     """
 
     def __init__(self, log_store_path: str = "logs", **options: Any) -> None:

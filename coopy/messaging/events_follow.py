@@ -45,9 +45,11 @@ class Lease(Protocol):
 class Following:
     """What `EventSource.follow` returns: events as they come. Iterating ends when it, or the source, is closed.
 
-    >>> with source.follow("mail") as following:
+    >>> with source.follow("first") as following:
     ...     event = following.next(timeout=1)
     ...     following.ack(event)
+    ...     following.position
+    1
     """
 
     def __init__(

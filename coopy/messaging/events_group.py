@@ -31,9 +31,9 @@ SHARDS = 8
 class Group:
     """One member of a group; what `EventSource.group` returns. It joins with ``with``, or with `join`.
 
-    >>> with source.group("mail") as member:
-    ...     for event in member:
-    ...         member.ack(event)
+    >>> with source.group("labels", shards=2) as member:
+    ...     member.wait_until_led(timeout=60), member.shards()
+    (True, [0, 1])
     """
 
     def __init__(

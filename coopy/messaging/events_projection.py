@@ -27,9 +27,11 @@ class Projection:
     ...     def __init__(self):
     ...         self.total = 0
     ...     def when(self, event):
-    ...         self.total += event.data["amount"]
+    ...         self.total += event.message_size
     >>> totals = init_system(Totals, "totals")
-    >>> source.project(totals).catch_up()
+    >>> source.project(totals).catch_up() == source.span()[1], totals.total > 0
+    (True, True)
+    >>> totals.close()
     """
 
     _position: Position | None = None
