@@ -136,8 +136,7 @@ class EventSource(Opened):
 
     def get(self, offset: int) -> Event:
         """Returns one event. Raises `CouldNotFindOffset`, `Removed`, `OffsetMissingInIndex`."""
-        if offset < 0:
-            raise OffsetMissingInIndex(f"the offset {offset} is negative: the first event has 0. Nothing was changed.")
+        _refuse_no_offset(offset)
         if self._original is not None:
             return self._original.get(offset)
         _, end = self.span()
@@ -153,8 +152,7 @@ class EventSource(Opened):
 
         Raises `CouldNotFindOffset` for one beyond that, `OffsetMissingInIndex`.
         """
-        if offset < 0:
-            raise OffsetMissingInIndex(f"the offset {offset} is negative: the first event has 0. Nothing was changed.")
+        _refuse_no_offset(offset)
         _, end = self.span()
         if offset > end:
             raise CouldNotFindOffset(offset, end)
@@ -410,6 +408,13 @@ class EventSource(Opened):
 
     def __repr__(self) -> str:
         return f"<EventSource in {self._path}>"
+
+
+def _refuse_no_offset(offset: int) -> None:
+    if isinstance(offset, bool) or not isinstance(offset, int):
+        raise UsageError(f"offset={offset!r}: must be a whole number. Nothing was changed.")
+    if offset < 0:
+        raise OffsetMissingInIndex(f"the offset {offset} is negative: the first event has 0. Nothing was changed.")
 
 
 def _pickled(event: Event) -> bytes:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from coopy import LockLost, NotHeld, SystemClosed, UsageError
-from coopy.messaging.events_kinds import Event, OffsetTooOld, Position
+from coopy.messaging.events_kinds import CouldNotFindOffset, Event, OffsetTooOld, Position
 from coopy.messaging.events_opened import Opened, end_of
 from coopy.messaging.events_reading import CHUNK, Choose
 from coopy.sync import Lock
@@ -71,6 +71,9 @@ class Following:
         self._source = source
         self._log = source.log
         self._from = None if from_ is None else source.offset_of(from_)
+        if self._from is not None and self._from > source.span()[1]:
+            # What comes before it would be passed over without a word.
+            raise CouldNotFindOffset(self._from, source.span()[1])
         self._filter = as_function(filter)
         self._choose = choose
         self._is_earliest = on_gap == EARLIEST

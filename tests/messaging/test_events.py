@@ -150,12 +150,13 @@ def test_what_can_not_be_appended_changes_nothing(source: EventSource) -> None:
 # -- reading
 
 
+@pytest.mark.slow
 def test_what_is_read_is_what_was_appended_whatever_came_together(tmp_path: Path) -> None:
     chance = random.Random(7)
     for life in range(2):
         with EventSource(tmp_path, durability="buffered", segment_bytes=1) as source:
             written = data(source.read())
-            for number in range(400):
+            for number in range(150):
                 some = [
                     b"%d/%d/" % (number, each) + bytes(chance.choice((0, 10, 3000)))
                     for each in range(chance.choice((1, 1, 3, 40)))
@@ -167,7 +168,7 @@ def test_what_is_read_is_what_was_appended_whatever_came_together(tmp_path: Path
             assert data(source.read()) == written
             assert data(source.read(backwards=True)) == written[::-1]
             end = len(written)
-            for _ in range(50):
+            for _ in range(20):
                 at = chance.randrange(end)
                 assert source.get(at).data == written[at] and data(source.get_batch(at, 7)) == written[at : at + 7]
             at = chance.randrange(end)

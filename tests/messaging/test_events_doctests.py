@@ -12,6 +12,7 @@ import coopy
 from coopy import init_system
 from coopy.messaging import EventSource, NewEvent, Projection, Retained
 
+pytestmark = pytest.mark.slow  # One of them waits a second for an event that does not come.
 MODULES = ("events", "events_aio", "events_follow", "events_group", "events_kinds", "events_projection")
 
 
@@ -45,7 +46,6 @@ def test_the_examples_of_a_module_show_what_happens(name: str, tmp_path: Path, m
     assert examples and not runner.failures
 
 
-@pytest.mark.slow
 def test_replay_in_another_process_gives_the_same_state_and_no_read_changes_it(tmp_path: Path) -> None:
     with EventSource(tmp_path, check=True) as source:
         for number in range(12):

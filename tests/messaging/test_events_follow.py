@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from coopy import LockLost, NotHeld, UsageError, control, init_system
-from coopy.messaging import AsyncEventSource, EventSource, ForeignPosition, NewEvent, OffsetTooOld, Projection, Retained
+from coopy.messaging import (
+    AsyncEventSource,
+    CouldNotFindOffset,
+    EventSource,
+    ForeignPosition,
+    NewEvent,
+    OffsetTooOld,
+    Projection,
+    Retained,
+)
 from coopy.messaging.events_follow import Following
 
 PATIENCE_S = 60.0
@@ -144,6 +153,16 @@ def test_what_a_filter_passes_over_is_not_passed_over_again(source: EventSource,
 def test_a_consumer_that_can_not_be_is_refused(source: EventSource, arguments: Any) -> None:
     with pytest.raises(UsageError):
         source.follow(**arguments)
+
+
+def test_a_consumer_can_not_begin_after_the_end(source: EventSource) -> None:
+    filled(source, 3)
+    with pytest.raises(CouldNotFindOffset):
+        source.follow("mail", from_=4)
+    assert source.kept()["consumers"] == {}
+    with source.follow("mail", from_=3) as mail:
+        filled(source, 1)
+        assert offsets(mail.batch(5, timeout=0)) == [3]
 
 
 # -- one at a time

@@ -122,6 +122,7 @@ def used(source: EventSource) -> int:
     return sum(each.stat().st_size for each in Path(control(source.log).basedir).glob("transaction_*"))
 
 
+@pytest.mark.slow
 def test_the_journal_of_what_was_removed_goes_and_what_is_kept_is_read(tmp_path: Path) -> None:
     with EventSource(tmp_path, durability="buffered", segment_bytes=1) as source:
         for number in range(600):
@@ -146,6 +147,7 @@ def source_log(path: Path) -> Any:
         return control(source.log).replay()
 
 
+@pytest.mark.slow
 def test_nothing_that_is_kept_goes_with_the_journal_even_if_the_clock_was_put_back(
     source: EventSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +235,7 @@ def test_a_tombstone_stays_for_a_time(source: EventSource) -> None:
     assert offsets(source.read()) == [1, 3]
 
 
+@pytest.mark.slow
 def test_what_a_compaction_has_left_of_an_old_file_is_recorded_again_and_the_file_goes(tmp_path: Path) -> None:
     with EventSource(tmp_path, durability="buffered", segment_bytes=1) as source:
         source.append("a", [NewEvent("t", "old", key="old", meta=5), b"plain"])

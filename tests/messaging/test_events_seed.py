@@ -111,6 +111,16 @@ def test_row_exceptions_say_what_can_not_be_had(tmp_path: Path) -> None:
         assert source.get_batch(2, 5) == []
 
 
+@pytest.mark.parametrize("offset", ["3", 1.0, None, True])
+def test_row_exceptions_what_is_no_offset_is_refused(tmp_path: Path, offset: Any) -> None:
+    with EventSource(tmp_path) as source:
+        source.write(b"one")
+        for call in (lambda: source.get(offset), lambda: source.get_batch(offset, 1)):
+            with pytest.raises(UsageError, match="whole number"):
+                call()
+        assert source.get_batch(0, 0) == source.get_batch(0, -1) == []
+
+
 def test_row_exceptions_a_payload_over_65536_bytes_is_a_value_error(tmp_path: Path) -> None:
     with EventSource(tmp_path) as source:
         source.write(bytes(65_536))
