@@ -55,7 +55,8 @@ class EventSource(Opened):
         log_store_path: the directory. If it holds files of PyDistributed, they are read as they are; the first change makes a system beside
             them and copies all of them into it, with the same offsets and timestamps.
         max_log_size, index_interval: of the files that `export` writes, in bytes; `write` refuses what would fit into none.
-        options: as for `coopy.init_system`: ``shared=True`` for several processes, ``durability="buffered"``, ``keep=``.
+        options: as for `coopy.init_system`: ``shared=True`` for several processes, ``durability="buffered"``. What would delete events that
+            are kept (``keep=``) or number them otherwise (``cluster=``) is refused.
 
     >>> source = EventSource("events")
     >>> source.write(b"hello")

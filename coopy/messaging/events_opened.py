@@ -28,16 +28,21 @@ SNAPSHOT_REPLAY_S = 5.0
 _COPIED = 1000  # So many events of the original's files are copied by one action.
 
 
+_NODES = (
+    "an event source reads its events from the journal of one directory, and nodes number theirs each for itself. Use shared=True for several "
+    "processes."
+)
+_PRUNES = "it would delete the journal, and the events in it, by snapshots. Say with retain() which events are kept."
+_REFUSED = dict.fromkeys(("master", "replication", "cluster"), _NODES) | dict.fromkeys(("keep", "keep_for"), _PRUNES)
+
+
 class Opened:
     """What `EventSource` stands on. Its arguments are said there."""
 
     def __init__(self, log_store_path: str | os.PathLike[str], options: dict[str, Any]) -> None:
-        refused = [each for each in ("master", "replication", "cluster") if options.get(each)]
-        if refused:
-            raise UsageError(
-                f"{refused[0]}=: an event source reads its events from the journal of one directory, and nodes number theirs each for itself. "
-                f"Nothing was opened. Use shared=True for several processes, or connect() for other machines."
-            )
+        for each in options:
+            if each in _REFUSED and options[each]:
+                raise UsageError(f"{each}=: {_REFUSED[each]} Nothing was opened.")
         self._path = os.path.abspath(os.fspath(log_store_path))
         self._options: dict[str, Any] = {"segment_bytes": SEGMENT_BYTES, "snapshot_replay": SNAPSHOT_REPLAY_S, **options}
         self._upcasts = Upcasts()

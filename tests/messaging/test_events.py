@@ -12,7 +12,7 @@ import pytest
 
 import coopy
 import coopy.migration
-from coopy import DecodingError, EncodingError, SystemClosed, UsageError
+from coopy import DecodingError, EncodingError, MissingActions, SystemClosed, UsageError
 from coopy.messaging import (
     ANY,
     NONE,
@@ -208,11 +208,35 @@ def test_a_closed_source_says_so(tmp_path: Path) -> None:
             call()
 
 
-@pytest.mark.parametrize("option", [{"master": True}, {"replication": True}, {"cluster": ["a:1"]}])
-def test_a_replicated_source_is_refused(tmp_path: Path, option: Any) -> None:
-    with pytest.raises(UsageError, match="journal of one directory"):
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ({"master": True}, "journal of one directory"),
+        ({"replication": True}, "journal of one directory"),
+        ({"cluster": ["a:1"]}, "journal of one directory"),
+        ({"keep": 2}, "would delete the journal"),
+        ({"keep_for": 60}, "would delete the journal"),
+    ],
+)
+def test_options_under_which_events_would_be_lost_or_numbered_otherwise_are_refused(
+    tmp_path: Path, option: Any, why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
         EventSource(tmp_path / "events", **option)
     assert not (tmp_path / "events").exists()
+
+
+def test_events_that_were_pruned_by_hand_are_said_to_be_missing(tmp_path: Path) -> None:
+    with EventSource(tmp_path, durability="buffered", segment_bytes=1) as source:
+        for number in range(300):
+            source.append("a", b"%d" % number + bytes(10_000))
+        coopy.control(source.log).take_snapshot()
+        coopy.control(source.log).prune(keep=1)
+    with EventSource(tmp_path) as source:
+        for read in (lambda: source.get(0), lambda: list(source.read()), lambda: list(source.read("a"))):
+            with pytest.raises(MissingActions):
+                read()
+        assert source.get(299).data.startswith(b"299")
 
 
 # -- positions
