@@ -59,7 +59,7 @@ EXPORTS = """Publisher Proxy Subscriber Hub HubClient MessageBusBroker MessageBu
 
 
 @cache
-def tests_of(file: str) -> frozenset[str]:
+def named_in(file: str) -> frozenset[str]:
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
     return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
 
@@ -67,13 +67,13 @@ def tests_of(file: str) -> frozenset[str]:
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_has_a_test_that_is_named_after_it(row: str) -> None:
     file, start = ROWS[row]
-    assert any(name.startswith(start) for name in tests_of(file)), f"{file}: no test begins with {start}"
+    assert any(name.startswith(start) for name in named_in(file)), f"{file}: no test begins with {start}"
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_every_defect_that_was_noted_has_a_test(defect: str) -> None:
     file, name = DEFECTS[defect]
-    assert name in tests_of(file), f"{file}: {name}"
+    assert name in named_in(file), f"{file}: {name}"
 
 
 @pytest.mark.parametrize("name", EXPORTS.split())
