@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from messaging.stores import until
-from program import run, write
+from program import free_port, run, write
 
 import coopy.compat.pydistributed as pydistributed
 import coopy.messaging
@@ -89,8 +89,11 @@ def test_row_KeyValueStore_goes_on_after_a_request_that_makes_no_sense() -> None
 
 def test_row_KeyValueStore_does_not_unpickle_what_strangers_send() -> None:
     """There every message that came to its port was unpickled. Here nothing listens on the network unless there is a key."""
-    with pydistributed.KeyValueStore(), pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", 5559), timeout=5)
+    port = free_port(2)
+    with pydistributed.KeyValueStore(publisher_port=port, subscriber_port=port + 1):
+        for each in (port, port + 1):
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", each), timeout=5)
 
 
 def test_row_KeyValueStore_keeps_what_was_set_when_its_process_is_killed(tmp_path: Path) -> None:
