@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import coopy
 from coopy import CoopyError, SystemClosed, UsageError, init_system
@@ -198,17 +199,21 @@ class _Operations:
         if callback is not None:
             found(callback)
         if key is not None:
-            self._subscriptions.setdefault(key, []).append(found)
+            self._subscriptions.setdefault(key, WeakSet()).add(found)
         return found
 
     def unsubscribe(self, key: str) -> int:
         """Closes what `subscribe` has returned for a key. Returns how many that were."""
-        found = self._subscriptions.pop(key, [])
+        found = [*self._subscriptions.pop(key, ())]
+        self._performed.pop(key, None)
         for each in found:
             each.close()
         return len(found)
 
-    _subscriptions: dict[str, list[Watch | Feed]]
+    _subscriptions: dict[str, WeakSet[Watch | Feed]]
+    """By key. One that nobody has any more, and that has no callback, is gone."""
+    _performed: dict[str, list[Watch | Feed]]
+    """Those that were asked for by `perform`, until they are asked for no more."""
 
     def _subscribed(self, key: str | None, prefix: str, after: int | None, timeout: float | None) -> Watch | Feed:
         raise NotImplementedError
@@ -223,7 +228,7 @@ class _Operations:
         """
         if isinstance(action, GetAction):
             if action.subscribe:
-                self.subscribe(action.key)
+                self._subscribe_for(action.key)
             try:
                 return GetResultAction(action.key, self.get(action.key))
             except (KeyError, CoopyError) as error:
@@ -235,12 +240,17 @@ class _Operations:
                 return SetExceptionAction(error)
             return SetResultAction(action.key, action.value)
         if isinstance(action, SubscribeAction):
-            return self.subscribe(action.key)
+            return self._subscribe_for(action.key)
         if isinstance(action, UnsubscribeAction):
             return self.unsubscribe(action.key)
         return ExceptionAction(
             UsageError(f"perform({action!r}): is none of the requests of a key-value store. Nothing has changed.")
         )
+
+    def _subscribe_for(self, key: str) -> Watch | Feed:
+        found = self.subscribe(key)
+        self._performed.setdefault(key, []).append(found)
+        return found
 
     # -- as a dict
 
@@ -308,7 +318,7 @@ class KeyValueStore(_Operations, OfPickleDB):
                 f"keyvalue_host={keyvalue_host!r} can be reached from other machines, and what is sent there can be read and changed on the way. "
                 f"Nothing was opened. Give tls= the folder with its certificate, as `coopy cluster init` makes it, or stay on localhost."
             )
-        self._subscriptions = {}
+        self._subscriptions, self._performed = {}, {}
         self._parts: list[Any] = []
         """What is to be closed, the last one first."""
         imported = store_json.read(path) if os.path.isfile(path) else None
@@ -431,7 +441,7 @@ class KeyValueClient(_Operations):
         self._attached: Attached[Keys] | None = None
         self._connected: dict[int, Keys] = {}
         """By port."""
-        self._subscriptions = {}
+        self._subscriptions, self._performed = {}, {}
         self._closed = False
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import json
 import os
@@ -611,3 +612,16 @@ def test_a_link_of_a_process_whose_number_another_one_has_by_now_is_passed_over(
                 assert client.get("a") == 1
     finally:
         left.unlink()
+
+
+def test_a_subscription_that_nobody_has_any_more_is_gone(store: KeyValueStore) -> None:
+    with KeyValueClient() as client:
+        for each in (store, client):
+            for _ in range(50):
+                each.subscribe("a", timeout=0)
+            kept, heard = each.subscribe("a", timeout=0), []
+            each.subscribe("a", heard.append)
+            gc.collect()
+            store.set("a", 1)
+            assert until(lambda heard=heard: len(heard) == 1)
+            assert each.unsubscribe("a") == 2 and [*kept] == []
