@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -115,6 +115,18 @@ mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the 
 
 tasks: $(VENV)/.installed  ## TASKS (100000) tasks by four workers, one killed a second, every tenth time the one that writes: minutes
 	@cd tests && for prefetch in 1 16; do ../$(BIN)/python -m messaging.tasks_campaign --tasks $(TASKS) --prefetch $$prefetch || exit 1; done
+
+# What no system of one process has is left out with its reason: tests/shared/apart.py.
+SUITES_APART = tests/proxy tests/aio/test_calls.py tests/aio/test_endings.py tests/aio/test_marks.py tests/determinism/test_systems.py \
+	tests/batteries/test_contracts.py tests/batteries/test_complaints.py tests/batteries/test_members.py tests/batteries/test_others.py \
+	tests/batteries/test_queues.py tests/batteries/test_values.py tests/batteries/test_waiting.py
+SUITES_FOLLOWED = tests/batteries/test_rows.py tests/batteries/test_time.py tests/batteries/test_watch.py tests/sync/test_contracts.py \
+	tests/sync/test_lock.py tests/sync/test_locks.py tests/sync/test_barrier.py tests/sync/test_party.py tests/sync/test_gates.py
+
+suites-shared: $(VENV)/.installed  ## the suites of proxies, asyncio, structures and locks over systems whose calls are sent: a process that follows, one without a copy, a connection
+	@cd tests && for how in follower reader connected; do \
+		PYTHONPATH=. ../$(BIN)/python -m pytest -q -p shared.apart --apart $$how --log-level=CRITICAL --tb=short $(SUITES_APART:tests/%=%) \
+			$$([ $$how = follower ] && echo $(SUITES_FOLLOWED:tests/%=%)) || exit 1; done
 
 shared: $(VENV)/.installed  ## processes that share a directory: kills (SHARED_S seconds, "buffered" and "sync"), SHARED_RUNS takeovers after kills and after closing, families of forks
 	@for durability in buffered sync; do $(BIN)/python tests/shared/campaign.py kills --seconds $(SHARED_S) --durability $$durability || exit 1; done

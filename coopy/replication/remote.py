@@ -48,7 +48,16 @@ class Remote(Shared):
         cls: Any = codec.domain_class
         empty = cls.__new__(cls)
         self._reads = Reads(cls, codec)
+        self._ring_nobody()
         self.machine = Machine(empty, log.last, action.header(0, 0, action.UNKNOWN), secret)
+
+    def _ring_nobody(self) -> None:
+        # Who waits for an action asks again and again, as nobody is told of one.
+        self.doorbell = None  # type: ignore[assignment]
+
+    def forked(self) -> None:
+        super().forked()
+        self._ring_nobody()
 
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:
         """Loads nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from shared.domain import Process, Wiki, opened
 
 import coopy
 from coopy import EncodingError, SystemClosed, Unavailable, UsageError, control, init_system, readonly
-from coopy.batteries import Dict
+from coopy.batteries import Dict, Queue, handle
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +118,15 @@ def test_the_past_and_the_actions_are_to_be_had(pair: tuple[Any, Any]) -> None:
     assert [each.args for each in control(reader).actions()] == [("a",), ("b",)]
     assert control(reader).take_snapshot() == 2
     assert control(reader).state_digest() == control(pair[0]).state_digest()
+
+
+def test_who_waits_for_an_item_asks_for_it(tmp_path: Path) -> None:
+    queue = init_system(Queue, tmp_path / "data", shared=True, validation="off")
+    far = handle(init_system(Queue, tmp_path / "data", shared=True, copy=False, validation="off"))
+    thread = threading.Timer(0.05, lambda: queue.put("tea"))
+    thread.start()
+    assert far.get(timeout=60) == "tea"
+    thread.join()
 
 
 def test_what_a_dict_shows_comes_as_a_list(tmp_path: Path) -> None:
