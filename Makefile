@@ -128,10 +128,11 @@ suites-shared: $(VENV)/.installed  ## the suites of proxies, asyncio, structures
 		PYTHONPATH=. ../$(BIN)/python -m pytest -q -p shared.apart --apart $$how --log-level=CRITICAL --tb=short $(SUITES_APART:tests/%=%) \
 			$$([ $$how = follower ] && echo $(SUITES_FOLLOWED:tests/%=%)) || exit 1; done
 
-shared: $(VENV)/.installed  ## processes that share a directory: kills (SHARED_S seconds, "buffered" and "sync"), SHARED_RUNS takeovers after kills and after closing, families of forks
+shared: $(VENV)/.installed  ## processes that share a directory: kills (SHARED_S seconds, "buffered" and "sync"), SHARED_RUNS takeovers after kills and after closing, families of forks, and 200 histories against the checker of the cluster
 	@for durability in buffered sync; do $(BIN)/python tests/shared/campaign.py kills --seconds $(SHARED_S) --durability $$durability || exit 1; done
 	@for how in kill close; do $(BIN)/python tests/shared/campaign.py takeovers --runs $(SHARED_RUNS) --how $$how || exit 1; done
 	@$(BIN)/python tests/shared/campaign.py forks --runs $(SHARED_RUNS)
+	@$(BIN)/python tests/shared/linear.py --runs 200
 
 events: $(VENV)/.installed  ## EVENTS (1000000) are appended and followed by four consumers, one of which is killed every second, or the process that appends
 	@$(BIN)/python tests/messaging/events_campaign.py --events $(EVENTS) --every $(EVERY)
