@@ -72,7 +72,7 @@ def write(path: str, durability: str, ready: Any, ends: Any) -> None:
 def load(kind: str, path: str, durability: str, threads: int, seconds: float, barrier: Any, done: Any) -> None:
     call, close = OPENED[kind](path, durability)
     barrier.wait()
-    until, counts = time.monotonic() + seconds, [0] * threads
+    began_s, until, counts = time.process_time(), time.monotonic() + seconds, [0] * threads
 
     def run(number: int) -> None:
         pay = call()
@@ -85,7 +85,7 @@ def load(kind: str, path: str, durability: str, threads: int, seconds: float, ba
         each.start()
     for each in running:
         each.join()
-    done.put(sum(counts))
+    done.put((sum(counts), time.process_time() - began_s))
     barrier.wait()
     close()
 
@@ -124,16 +124,17 @@ def of_diskcache(path: str, durability: str) -> Any:
 OPENED = {"shared": of_coopy, "one process": of_one_process, "sqlite3": of_sqlite, "diskcache": of_diskcache}
 
 
-def rate(kind: str, path: str, durability: str, processes: int, threads: int, seconds: float) -> float:
+def rate(kind: str, path: str, durability: str, processes: int, threads: int, seconds: float) -> tuple[float, float]:
+    """Returns calls a second, and microseconds of processor time that each has taken in all processes."""
     barrier, done = SPAWN.Barrier(processes), SPAWN.Queue()
     arguments = (kind, path, durability, threads, seconds, barrier, done)
     running = [SPAWN.Process(target=load, args=arguments) for _ in range(processes)]
     for each in running:
         each.start()
-    counted = sum(done.get() for _ in running)
+    counted, spent_s = map(sum, zip(*(done.get() for _ in running), strict=True))
     for each in running:
         each.join()
-    return counted / seconds
+    return counted / seconds, spent_s / counted * 1e6
 
 
 # -- the rows
@@ -192,7 +193,7 @@ def calls(folder: Path) -> None:
 
 def rates(folder: Path, seconds: float) -> None:
     for durability in ("sync", "buffered"):
-        found: dict[str, list[float]] = {}
+        found: dict[str, list[tuple[float, float]]] = {}
         for number in range(3):
             for kind, processes, threads in (
                 ("one process", 1, PROCESSES * THREADS),
@@ -206,10 +207,13 @@ def rates(folder: Path, seconds: float) -> None:
                         import diskcache  # noqa: F401
                     found.setdefault(kind, []).append(rate(kind, path, durability, processes, threads, seconds))
                 shutil.rmtree(path, ignore_errors=True)
-        of_one = statistics.median(found["one process"])
         for kind, each in found.items():
-            middle = statistics.median(each)
-            print(f"64 threads, {durability}: {kind:27} {middle:10.0f} /s  {middle / of_one:6.0%} of one process")
+            middle, spent_us = (statistics.median(column) for column in zip(*each, strict=True))
+            # Of rounds beside each other: the load changes.
+            share = statistics.median(one[0] / other[0] for one, other in zip(each, found["one process"], strict=True))
+            print(
+                f"64 threads, {durability}: {kind:27} {middle:10.0f} /s  {share:6.0%} of one process  {spent_us:6.1f} us of processor a call"
+            )
 
 
 def main() -> None:
