@@ -59,7 +59,7 @@ from coopy.errors import UndecodableAction
 from coopy.past.reading import Reading
 from coopy.tools import tree
 from coopy.tools.verify import verify
-from coopy.values import bytecode, codec, digest
+from coopy.values import arguments, bytecode, codec, digest
 
 pytestmark = pytest.mark.filterwarnings("ignore:Cannot (locate|pickle)")  # By dill, of classes of ctypes.
 
@@ -316,6 +316,8 @@ def closed_at_the_end(value: Any) -> Iterator[Any]:
 def test_what_belongs_to_a_process_is_no_argument(make: Callable[[], Any], album: Any) -> None:
     with closed_at_the_end(make()) as value:
         for given, path in ((value, "value"), (Order(value), "value.attachment"), ([1, {"a": value}], "value[1]['a']")):
+            if type(given) in arguments.OTHERS:
+                continue  # An argument itself may be such: another is given in its place.
             with pytest.raises(EncodingError) as refused:
                 album.keep(given)
             message = str(refused.value)
@@ -377,7 +379,7 @@ def test_the_path_leads_to_what_is_refused(album: Any) -> None:
         (file.read, "value.__self__"),
         (Order(file).__init__, "value.__self__.attachment"),  # type: ignore[misc]
         (functools.partial(print, file=file), "value.keywords['file']"),
-        (map(str, [file]), "value.<argument>[1]"),
+        ([map(str, [file])], "value[0].<argument>[1]"),
         (Local, "value.held"),
         (cell.method, "value.__func__.<closure>.file"),
         (functools.lru_cache(lambda: file), "value.__wrapped__.<closure>.file"),
@@ -454,7 +456,7 @@ def test_plain_values_are_kept_as_before(album: Any, tmp_path: Path) -> None:
 
 
 def test_what_neither_belongs_to_a_process_nor_can_be_pickled_is_named_with_its_place(album: Any) -> None:
-    for value in (memoryview(b"x"), hashlib.sha256(), {}.keys(), types.MappingProxyType({})):
+    for value in (memoryview(b"x"), hashlib.sha256(), types.MappingProxyType({})):
         with pytest.raises(EncodingError, match=r"value\.attachment is of the type .*cannot be pickled.*Nothing was recorded"):
             album.keep(Order(value))
     assert control(album).index == 0

@@ -13,12 +13,13 @@ does, so `isinstance` holds.
 from __future__ import annotations
 
 import linecache
+import operator
 from collections.abc import Callable, Iterable
 from keyword import iskeyword
 from types import FunctionType, GeneratorType
 from typing import Any, NamedTuple, NoReturn, cast
 
-from coopy.errors import PrevalentError, UsageError
+from coopy.errors import EncodingError, PrevalentError, UsageError
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryWriter
 from coopy.spine import versions
@@ -166,6 +167,8 @@ def _refuse_unwritable(cls: type, name: str) -> None:
 
 # -- the generated source
 
+DEPTH_MAX = 20
+"""So deep in lists, tuples, sets and dicts the systems among arguments are found."""
 _NO_KEYWORDS: dict[str, Any] = {}
 _OF_ATTRIBUTES = {"__setattr__": ("name", "value"), "__delattr__": ("name",)}
 """Methods that are actions of every system, with their parameters."""
@@ -173,7 +176,11 @@ _OF_ATTRIBUTES = {"__setattr__": ("name", "value"), "__delattr__": ("name",)}
 _ACTION = """
 def {name}({signature}):{bind}
     try:
-        return {self}._coopy_engine.call(_coopy_method_{name}, {args}, {kwargs})
+        try:
+            return {self}._coopy_engine.call(_coopy_method_{name}, {args}, {kwargs})
+        except _coopy_unkept as _coopy_error:
+            _coopy_given = _coopy_with_copies({self}, _coopy_error, {args}, {kwargs})
+        return {self}._coopy_engine.call(_coopy_method_{name}, *_coopy_given)
     except BaseException as _coopy_error:
         raise _coopy_without_our_frames(_coopy_error)
 """
@@ -254,6 +261,8 @@ class _Source:
         self._actions: list[str] = []
         self._names: dict[str, Any] = {
             "_coopy_without_our_frames": without_our_frames,
+            "_coopy_unkept": EncodingError,
+            "_coopy_with_copies": with_copies,
             "_coopy_refuse_inside": refuse_inside,
             "_coopy_generator": GeneratorType,
             "_coopy_no_room": RecursionError,
@@ -334,6 +343,41 @@ class _Source:
         exec(compile(source, filename, "exec"), self._names)
         found = {name: dressed(self._names[name], function) for name, function in self._functions.items()}
         return found | {name: self._names[name] for name in self._actions}
+
+
+def with_copies(system: Any, error: EncodingError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """Returns arguments that could not be kept, with the states of other systems in the place of their proxies.
+
+    They are copied here, where no lock is held: two systems that are given to each other at the same time would wait for each other.
+    Raises the error if no system is among the arguments, nor in the lists, tuples, sets and dicts of them.
+    """
+    found: dict[int, Any] = {}
+    if not any(hasattr(type(each), "__next__") for each in (*args, *kwargs.values())):  # Those have been run to their end.
+        given = tuple(_with_states(each, system._coopy_engine, found) for each in args)
+        named = {name: _with_states(each, system._coopy_engine, found) for name, each in kwargs.items()}
+        if found:
+            return given, named
+    raise error
+
+
+def _with_states(value: Any, own: Calling, found: dict[int, Any], depth: int = DEPTH_MAX) -> Any:
+    """A value with copies of the states of systems but the own; one that holds none is returned as it is. What lies deeper stays."""
+    if is_proxy(value):
+        if value._coopy_engine is own:
+            return value
+        if id(value) not in found:
+            found[id(value)] = copied(value, {})
+        return found[id(value)]
+    kind, below = type(value), depth - 1
+    if below < 0:
+        return value
+    if kind in (list, tuple, set, frozenset):
+        parts = [_with_states(each, own, found, below) for each in value]
+        return kind(parts) if any(map(operator.is_not, parts, value)) else value
+    if kind is dict:
+        pairs = {_with_states(key, own, found, below): _with_states(each, own, found, below) for key, each in value.items()}
+        return pairs if any(each is not pairs.get(key) for key, each in value.items()) else value
+    return value
 
 
 def refuse_inside(system: Any, name: str) -> None:

@@ -56,7 +56,7 @@ from coopy.ground.program import module_of_program
 from coopy.ground.raised import or_none, told_as
 from coopy.ground.record import PREFIX_BYTES
 from coopy.migration import Old
-from coopy.values import bytecode, deep, entities
+from coopy.values import arguments, bytecode, deep, entities
 
 Call = tuple[Any, ...]
 
@@ -247,6 +247,11 @@ class Codec:
                 ):
                     return data[_HEAD_BYTES:-3], args, kwargs
                 return _opaque(b"P" + data), args, kwargs
+        if not arguments.OTHERS.isdisjoint(map(type, (*args, *kwargs.values()) if kwargs else args)):
+            args, kwargs = (
+                arguments.run_to_the_end(args),
+                dict(zip(kwargs, arguments.run_to_the_end(kwargs.values()), strict=True)),
+            )
         call = (name, args, kwargs) if kwargs else (name, args)
         domain = None if owner is None else owner.domain
         met: set[type] = set()
@@ -255,8 +260,12 @@ class Codec:
             if len(data) <= RECORD_BYTES_MAX and not (is_plain(args) and is_plain(tuple(kwargs.values()))):
                 _, args, *rest = self._read_back(data, call, domain, met)
                 kwargs = rest[0] if rest else {}
-        except Exception:
-            self._blame(call, parameters, domain)
+        except Exception:  # An exception may be kept otherwise; else the argument that is to blame is named.
+            found = or_none(self._with_exceptions, call, domain, met)
+            if found is None:
+                self._blame(call, parameters, domain)
+            data, (_, args, *rest) = found
+            kwargs = rest[0] if rest else {}
         if len(data) > RECORD_BYTES_MAX:
             raise _too_large(name, len(data))
         if met:
@@ -424,11 +433,18 @@ class Codec:
         except Exception:  # What pickle can't keep, dill may.
             return _BYTE_CODE + _bytes_of(_dill_pickler, _deep_dill_pickler, self, value, domain)
 
+    def _with_exceptions(self, value: object, domain: object, met: set[type] | None = None) -> tuple[bytes, Any]:
+        """A value whose exceptions are kept without asking their classes, and what replay will see. Raises what pickle raises."""
+        data = b"P" + _bytes_of(_PicklerOfExceptions, _DeepPickler, self, value, domain)
+        return data, self._read_back(data, value, domain, met)
+
     def _blame(self, call: Call, parameters: Sequence[str], domain: object) -> NoReturn:
         name, args = call[0], call[1]
         kwargs: Mapping[str, Any] = call[2] if len(call) > 2 else {}
         labels = [parameters[i] if i < len(parameters) else f"#{i + 1}" for i in range(len(args))]
         for label, value in [*zip(labels, args, strict=False), *kwargs.items()]:
+            if isinstance(value, BaseException) and or_none(self._with_exceptions, value, domain) is not None:
+                continue
             with told_as(self._blamed, name, label, value, domain):
                 self._read_back(self._encoded(value, domain), value, domain)
         raise EncodingError(f"the arguments of {name}() cannot be encoded together")
@@ -465,6 +481,8 @@ class Codec:
             return None
 
         def is_known(each: object) -> bool:
+            if type(each) in arguments.REDUCERS:
+                return not in_state
             return each is domain or self._persistent_id_in_dill(each, domain) is not None
 
         # Methods of the value may raise, as pickle has said.
@@ -618,9 +636,15 @@ class _Pickler(pickle.Pickler):
         super().__init__(file, PROTOCOL)
         self._codec = codec
         self._domain = domain
+        self.dispatch_table = arguments.reducers()
 
     def persistent_id(self, obj: object) -> Any:
         return self._codec._persistent_id(obj, self._domain)
+
+
+class _PicklerOfExceptions(_Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        return arguments.reduced_exception(obj) if isinstance(obj, BaseException) else NotImplemented
 
 
 class _DeepPickler(deep.Pickler):
@@ -628,6 +652,7 @@ class _DeepPickler(deep.Pickler):
         super().__init__(file, PROTOCOL)
         self._codec = codec
         self._domain = domain
+        self.dispatch_table = arguments.reducers()
 
     def persistent_id(self, obj: object) -> Any:
         return self._codec._persistent_id(obj, self._domain)

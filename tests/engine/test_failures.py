@@ -121,7 +121,7 @@ def shop(tmp_path: Path, disk: Faulty) -> Any:
 
 def test_an_argument_that_cannot_be_encoded_is_named_and_nothing_changes(shop: Any, tmp_path: Path) -> None:
     with pytest.raises(EncodingError, match="argument 'what' of Shop.sell") as refusal:
-        shop.sell(number for number in range(3))
+        shop.sell(memoryview(b"abc"))
     assert refusal.value.argument == "what"
     assert (shop.sold, control(shop).index) == (["tea"], 1)
     assert shop.sell("milk") == 2

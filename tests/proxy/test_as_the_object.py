@@ -7,6 +7,8 @@ import copy
 import dataclasses
 import enum
 import inspect
+import itertools
+import threading
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,6 +17,7 @@ import pytest
 
 import coopy
 from coopy.testing import assert_replays, memory_system
+from coopy.values import arguments
 from coopy.values.digest import digest
 
 # -- the class
@@ -251,3 +254,187 @@ def test_a_closed_system_is_not_copied() -> None:
     coopy.control(shelf).close()
     with pytest.raises(coopy.SystemClosed):
         copy.copy(shelf)
+
+
+# -- arguments
+
+
+class Desk:
+    """Keeps what it is given, as it was given."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def keep(self, *given: Any, **named: Any) -> str:
+        self.kept += [*given, *named.values()]
+        return ", ".join(type(each).__name__ for each in (*given, *named.values()))
+
+    def take(self, items: Any, how_many: int = -1) -> list[Any]:
+        self.kept.append([each for _, each in zip(range(how_many), items, strict=False)] if how_many >= 0 else list(items))
+        return list(self.kept[-1])
+
+    def leave(self, kind: Any, error: Any, traceback: Any) -> str:
+        self.kept += [kind, error, traceback]
+        return f"{kind.__name__} {error} {traceback}"
+
+
+class Numbers(list[int]):
+    pass
+
+
+class Names(set[str]):
+    pass
+
+
+def shelf_of(*numbers: int) -> Shelf:
+    shelf = memory_system(Shelf)
+    for number in numbers:
+        shelf.add("b", number)
+    return shelf
+
+
+def test_a_system_that_is_an_argument_is_given_as_a_copy_of_its_state() -> None:
+    desk, shelf = memory_system(Desk), shelf_of(5)
+    assert desk.keep(shelf, [shelf, (shelf,)], {"a": shelf}, name=frozenset({1})) == "Shelf, list, dict, frozenset"
+    first, (second, (third,)), fourth, _ = desk.kept
+    assert type(first) is Shelf and first is second is third is fourth["a"], "what is one is one"
+    shelf.add("b", 6)
+    assert first == {"a": [1], "b": [5]}
+    assert_replays(desk)
+
+
+def test_operators_and_methods_of_builtin_types_take_systems() -> None:
+    numbers, more = memory_system(Numbers), memory_system(Numbers([1, 2]))
+    numbers += more
+    numbers.extend(more)
+    numbers[1:2] = more
+    names, others = memory_system(Names({"a", "b"})), memory_system(Names({"b", "c"}))
+    names |= others
+    names -= others
+    names.symmetric_difference_update(others)
+    mapping = memory_system(Mapping)
+    mapping.update(memory_system(Mapping({"a": 1})))
+    mapping["b"] = others
+    assert numbers == [1, 1, 2, 1, 2] and names == {"a", "b", "c"} and mapping == {"a": 1, "b": {"b", "c"}}
+    for each in (numbers, names, mapping):
+        assert_replays(each)
+
+
+def test_the_own_system_is_given_as_it_is() -> None:
+    desk = memory_system(Desk)
+    desk.keep(desk, shelf_of())
+    assert desk.kept[0] is desk and type(desk.kept[1]) is Shelf
+    assert_replays(desk)
+
+
+def test_two_systems_are_given_to_each_other_by_two_threads() -> None:
+    one, other = memory_system(Desk), memory_system(Desk)
+
+    def give(to: Any, what: Any) -> None:
+        for _ in range(20):
+            to.take([what], 0)
+
+    threads = [threading.Thread(target=give, args=each, daemon=True) for each in ((one, other), (other, one))]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    assert not any(each.is_alive() for each in threads) and len(one.kept) == len(other.kept) == 20
+
+
+ITERATORS: list[Any] = [
+    lambda: (each for each in "abc"),
+    lambda: iter(["a", "b", "c"]),
+    lambda: map(str.lower, "ABC"),
+    lambda: filter(None, ["a", "", "b", "c"]),
+    lambda: itertools.chain("a", (each for each in "bc")),
+    lambda: itertools.islice(itertools.cycle("abc"), 3),
+    lambda: iter({"a": 1, "b": 2, "c": 3}),
+    lambda: reversed(["c", "b", "a"]),
+    lambda: iter(collections.deque("abc")),
+]
+
+
+@pytest.mark.parametrize("make", ITERATORS, ids=lambda make: type(make()).__name__)
+def test_an_iterator_is_run_to_its_end_before_the_call_is_recorded(make: Any) -> None:
+    desk, iterator = memory_system(Desk), make()
+    assert desk.take(iterator) == ["a", "b", "c"] and list(iterator) == []
+    assert desk.take(items=make(), how_many=2) == ["a", "b"]
+    assert_replays(desk)
+
+
+def test_an_iterator_of_a_class_of_its_own_is_kept_as_what_it_is() -> None:
+    desk, cursor = memory_system(Desk), Cursor()
+    assert desk.keep(cursor, itertools.count(3)) == "Cursor, count" and cursor.place == 0
+    assert desk.kept[0].place == 0 and next(desk.kept[1]) == 3
+
+
+class Cursor:
+    def __init__(self) -> None:
+        self.place = 0
+
+    def __iter__(self) -> Cursor:
+        return self
+
+    def __next__(self) -> int:
+        self.place += 1
+        return self.place
+
+
+def test_what_an_iterator_raises_is_raised_and_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = memory_system(Desk)
+    with pytest.raises(ZeroDivisionError):
+        desk.take(1 // each for each in (1, 0))
+    monkeypatch.setattr(arguments, "ITEMS_MAX", 100)
+    with pytest.raises(coopy.EncodingError, match="with more than 100 items"):
+        desk.take(map(str, itertools.count()))
+    with pytest.raises(coopy.EncodingError, match=r"'items'.* is a generator|items\[0\] is of the type"):
+        desk.take([(each for each in "abc")])
+    assert coopy.control(desk).index == 0
+
+
+def test_views_of_dicts_are_given_as_lists() -> None:
+    desk, found = memory_system(Desk), collections.OrderedDict(a=1, b=2)
+    assert (
+        desk.keep(found.keys(), found.values(), found.items(), {3: 4}.items(), [{5: 6}.keys()])
+        == "list, list, list, list, list"
+    )
+    assert desk.kept == [["a", "b"], [1, 2], [("a", 1), ("b", 2)], [(3, 4)], [[5]]]
+    mapping = memory_system(Mapping)
+    mapping.update({"a": 1}.items())
+    assert mapping == {"a": 1}
+    assert_replays(desk)
+
+
+class Failure(Exception):
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(f"{what} {number}")
+        self.number = number
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+@pytest.mark.parametrize("error", [Failure("a", 1), ValueError("a"), OSError(2, "a", "b"), KeyError("a")], ids=repr)
+def test_an_exception_is_given_with_what_it_says_and_without_its_frames(error: BaseException) -> None:
+    desk, caught = memory_system(Desk), raised(error)
+    said = desk.leave(type(caught), caught, caught.__traceback__)
+    assert said == f"{type(error).__name__} {error} None"
+    kept = desk.kept[1]
+    assert (type(kept), kept.args, vars(kept)) == (type(error), error.args, vars(error)) and kept.__traceback__ is None
+    desk.keep([caught], error=caught)
+    assert_replays(desk)
+
+
+def test_what_can_not_be_kept_beside_these_is_named() -> None:
+    desk = memory_system(Desk)
+    for given in ((shelf_of(), threading.Lock()), (Failure("a", 1), threading.Lock()), ({}.keys(), threading.Lock())):
+        with pytest.raises(coopy.EncodingError, match="argument '#2' of Desk.keep.* is a lock"):
+            desk.keep(*given)
+    with pytest.raises(coopy.EncodingError, match="#1"):
+        desk.keep([shelf_of(), threading.Lock()])
+    assert coopy.control(desk).index == 0 and desk.kept == []

@@ -278,7 +278,7 @@ def test_an_argument_that_cannot_be_encoded_is_named_and_nothing_has_changed(tmp
             self.sold += 1
 
     lock = threading.Lock()
-    bad = (value for value in "abc")
+    bad = memoryview(b"abc")
     with init_system(Shop, tmp_path) as shop:
         for attempt, label in (
             (lambda: shop.sell("tea", bad), "lock"),
@@ -299,11 +299,14 @@ def test_an_argument_that_cannot_be_encoded_is_named_and_nothing_has_changed(tmp
         assert shop.sold == 1
 
 
-class NotAgain(Exception):
-    """Can be pickled, but not unpickled: its arguments are not those of its __init__."""
+class NotAgain:
+    """Can be pickled, but not unpickled: what is kept is not what its __init__ takes."""
 
     def __init__(self, what: str, why: str) -> None:
-        super().__init__(f"{what}: {why}")
+        self.said = f"{what}: {why}"
+
+    def __reduce__(self) -> Any:
+        return NotAgain, (self.said,)
 
 
 def test_an_argument_that_could_not_be_decoded_again_is_named_too(tmp_path: Path) -> None:
