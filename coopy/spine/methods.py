@@ -255,9 +255,13 @@ def binder_of_enabled(name: str, function: Any) -> Callable[..., None]:
     return bind
 
 
+_OF_CACHES = ("cache_clear", "cache_info", "cache_parameters")
+"""What `functools.lru_cache` gives a function: the cache is that of the class, and no part of the state."""
+
+
 def dressed(method: FunctionType, function: Any) -> FunctionType:
-    """Gives a generated method the name, the documentation and the signature of the domain's."""
-    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+    """Gives a generated method the name, the documentation and the signature of the domain's, and its functions of a cache."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", *_OF_CACHES):
         value = getattr(function, name, None)
         if value is not None:
             setattr(method, name, value)

@@ -156,13 +156,17 @@ class _ProxyType(type):
 
 
 def _refuse_unwritable(cls: type, name: str) -> None:
-    """Refuses a method that no source can define, as a proxy's must. Names of the system's own records are such."""
-    if not name.isidentifier() or iskeyword(name):
-        what = "a keyword of Python" if iskeyword(name) else "no identifier of Python"
+    """Refuses a method whose name is no identifier. Names of the system's own records are such."""
+    if not name.isidentifier():
         raise PrevalentError(
-            f"{cls.__qualname__} has a method of the name {name!r}, which is {what}: a call of it can't be written, and so not "
-            f"defined in the proxy. Give it a name that can stand after a dot. Nothing was opened."
+            f"{cls.__qualname__} has a method of the name {name!r}, which is no identifier of Python: a call of it can't be written, and so "
+            f"not defined in the proxy. Give it a name that can stand after a dot. Nothing was opened."
         )
+
+
+def _written(name: str) -> str:
+    """The name of a method in the source of its proxy: one that is a keyword of Python can be called, by `getattr`, but not be defined."""
+    return f"_coopy_named_{name}" if iskeyword(name) else name
 
 
 # -- the generated source
@@ -288,9 +292,10 @@ class _Source:
         self._names[f"_coopy_method_{name}"] = method_for(name, function, parameters_of(function) if plain else ())
         reader = READERS.get(name)
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
-        self._parts.append(
-            _TEMPLATES[kind].format(name=name, self=myself, signature=signature, args=args, kwargs=kwargs, call=call, bind=bind)
+        source = _TEMPLATES[kind].format(
+            name=name, self=myself, signature=signature, args=args, kwargs=kwargs, call=call, bind=bind
         )
+        self._parts.append(source.replace(f"def {name}(", f"def {_written(name)}(", 1))
 
     def add_action(self, method: Method) -> None:
         """A method that calls an action which the domain class need not have written."""
@@ -341,7 +346,7 @@ class _Source:
         filename = f"<coopy proxy of {self._cls.__module__}.{self._cls.__qualname__} {id(self._cls):x}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
         exec(compile(source, filename, "exec"), self._names)
-        found = {name: dressed(self._names[name], function) for name, function in self._functions.items()}
+        found = {name: dressed(self._names[_written(name)], function) for name, function in self._functions.items()}
         return found | {name: self._names[name] for name in self._actions}
 
 

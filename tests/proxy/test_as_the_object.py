@@ -6,10 +6,13 @@ import collections
 import copy
 import dataclasses
 import enum
+import functools
 import inspect
 import itertools
+import json
 import threading
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import attrs
@@ -438,3 +441,84 @@ def test_what_can_not_be_kept_beside_these_is_named() -> None:
     with pytest.raises(coopy.EncodingError, match="#1"):
         desk.keep([shelf_of(), threading.Lock()])
     assert coopy.control(desk).index == 0 and desk.kept == []
+
+
+# -- methods
+
+
+@pytest.mark.parametrize("name", ["class", "lambda", "None", "import", "yield"])
+def test_a_method_whose_name_is_a_keyword_is_called_by_getattr(tmp_path: Path, name: str) -> None:
+    def method(self: Any, number: int) -> int:
+        self.total = getattr(self, "total", 0) + number
+        return int(self.total)
+
+    odd = type("Odd", (), {name: method, "from": coopy.readonly(lambda self, more=0: self.total + more)})
+    system: Any = coopy.init_system(odd, tmp_path / "data", validation="off")
+    assert [getattr(system, name)(2), getattr(system, "from")(), getattr(system, "from")(more=1)] == [2, 2, 3]
+    with pytest.raises(TypeError, match="number"):
+        getattr(system, name)()
+    coopy.control(system).close()
+    with coopy.init_system(odd, tmp_path / "data", validation="off") as again:
+        assert again.total == 2
+
+
+class Cached:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @coopy.readonly
+    def square(self, number: int) -> int:
+        return square(number)
+
+    @coopy.readonly
+    @functools.lru_cache(maxsize=7)  # noqa: B019
+    def cube(self, number: int) -> int:
+        return number**3
+
+    @functools.cache  # noqa: B019
+    def half(self, number: int) -> float:
+        return number / 2
+
+
+@functools.cache
+def square(number: int) -> int:
+    return number**2
+
+
+def test_the_cache_of_a_method_is_reached_through_the_system() -> None:
+    cached: Any = memory_system(Cached, validation="off")
+    Cached.cube.cache_clear()
+    assert [cached.cube(2), cached.cube(2), cached.half(3)] == [8, 8, 1.5]
+    assert cached.cube.cache_info().hits == 1 and cached.cube.cache_parameters()["maxsize"] == 7
+    assert type(cached).half.cache_info().currsize == cached.half.cache_info().currsize > 0
+    cached.cube.cache_clear()
+    cached.half.cache_clear()
+    assert cached.cube.cache_info().currsize == cached.half.cache_info().currsize == 0
+    assert not hasattr(cached.square, "cache_clear")
+
+
+# -- json, and the attributes
+
+
+def test_json_in_python_takes_a_dict_or_a_list_and_json_in_c_says_that_it_does_not() -> None:
+    mapping, numbers = memory_system(Mapping), memory_system(Numbers)
+    mapping["a"] = [1]
+    numbers.append(2)
+    assert json.loads("".join(json.JSONEncoder(indent=1).iterencode({"b": mapping, "c": numbers}))) == {
+        "b": {"a": [1]},
+        "c": [2],
+    }
+    for each, plain in ((mapping, {"a": [1]}), (numbers, [2])):
+        with pytest.raises(TypeError, match="is not JSON serializable"):
+            json.dumps(each)
+        assert json.loads(json.dumps(each, default=copy.copy)) == plain == json.loads(json.dumps(copy.copy(each)))
+
+
+@pytest.mark.parametrize("cls", [Shelf, Own, Desk])
+def test_vars_of_a_system_are_those_of_the_object(cls: Any) -> None:
+    system = memory_system(cls)
+    assert (
+        {"label": "top", "same": [1]}.items() <= vars(system).items() if cls is Shelf else set(vars(system)) >= set(vars(cls()))
+    )
+    with pytest.raises((TypeError, AttributeError)):
+        vars(memory_system(Slots))

@@ -473,9 +473,6 @@ class AsynchronousGenerator:
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("class", "a keyword of Python"),
-        ("lambda", "a keyword of Python"),
-        ("None", "a keyword of Python"),
         ("two words", "no identifier of Python"),
         ("1st", "no identifier of Python"),
         ("a-b", "no identifier of Python"),

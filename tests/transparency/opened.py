@@ -49,7 +49,7 @@ class Watch:
 
     def system_of(self, plain: Any) -> Any:
         """Returns a system of an object of a class that opens systems, and anything else as it is."""
-        if not isinstance(type(plain), _Opened) and type(plain) not in _alone.values():
+        if not isinstance(type(plain), _Opened):
             return plain
         proxy = memory_system(plain, validation="off")
         if self.keeps and len(self.systems) < COMPARED:
@@ -81,22 +81,11 @@ watch = Watch()
 
 class _Opened(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        # A class that stands for itself has no objects: they are its own.
-        of = _alone.get(cls, cls)
-        return watch.made(lambda: type.__call__(of, *args, **kwargs), sys._getframe(1))
-
-    def __instancecheck__(cls, value: Any) -> bool:
-        return isinstance(value, _alone[cls]) if cls in _alone else super().__instancecheck__(value)
-
-    def __subclasscheck__(cls, other: type) -> bool:
-        return issubclass(other, _alone[cls]) if cls in _alone else super().__subclasscheck__(other)
+        return watch.made(lambda: type.__call__(cls, *args, **kwargs), sys._getframe(1))
 
 
-def opened(cls: type, alone: bool = False) -> type:
-    """Returns a subclass of a class that opens systems; it has the name and the place of the class.
-
-    With ``alone``, the systems are of the class itself: for one that says by its own name how it is pickled.
-    """
+def opened(cls: type) -> type:
+    """Returns a subclass of a class that opens systems; it has the name of the class."""
     if cls not in _known:
         kind = _Opened
         if type(cls) is not type:
@@ -106,13 +95,10 @@ def opened(cls: type, alone: bool = False) -> type:
         setattr(module, cls.__name__, made)
         sys.modules[module.__name__] = module
         _known[cls] = made
-        if alone:
-            _alone[made] = cls
     return _known[cls]
 
 
 _known: dict[type, type] = {}
-_alone: dict[type, type] = {}
 
 
 def _is_inside(frame: types.FrameType | None) -> bool:

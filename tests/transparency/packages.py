@@ -27,8 +27,6 @@ class Package:
     tests: tuple[str, ...]
     """Files and folders of the source distribution."""
     needs: tuple[str, ...] = ()
-    alone: bool = False
-    """Whether the systems are of the classes themselves, and not of empty subclasses."""
     left_out: tuple[str, ...] = ()
     """Options of pytest that leave tests out, such as those that need a network or hours."""
 
@@ -49,7 +47,6 @@ PACKAGES = (
     ),
     Package("chess", "1.11.2", ("chess:Board",), ("test.py",), left_out=("-k", "BoardTestCase or SquareSet or LegalMove")),
     Package("cachetools", "8.0.2", ("cachetools:Cache FIFOCache LFUCache LRUCache RRCache TTLCache TLRUCache",), ("tests",)),
-    Package("intervaltree", "3.2.1", ("intervaltree:IntervalTree",), ("test",), alone=True),
     Package("portion", "2.6.3", ("portion:IntervalDict",), ("tests/test_dict.py",)),
     Package("ordered-set", "4.1.0", ("ordered_set:OrderedSet",), ("test",)),
     Package("munch", "4.0.0", ("munch:Munch DefaultMunch AutoMunch",), ("tests",), ("PyYAML",)),
@@ -73,7 +70,6 @@ PACKAGES = (
         ("tests/test_core.py", "tests/test_states.py", "tests/test_enum.py"),
         ("dill",),
     ),
-    Package("zict", "3.0.0", ("zict:LRU Func Cache Buffer",), ("zict/tests",)),
 )
 
 
@@ -113,7 +109,6 @@ def _run(package: Package, opens: bool) -> dict[str, Outcome]:
         given = {
             "classes": package.classes,
             "opens": opens,
-            "alone": package.alone,
             "roots": [str(package.source / each) for each in package.tests],
             "result": str(result),
         }

@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
         where, _, names = each.partition(":")
         module = importlib.import_module(where)
         for name in names.split():
-            setattr(module, name, opened(getattr(module, name), GIVEN["alone"]))
+            setattr(module, name, opened(getattr(module, name)))
 
 
 def _open_what_was_set_up(item: Any) -> None:
