@@ -22,7 +22,7 @@ from coopy.decorators import ACTION, OUTSIDE, READONLY
 from coopy.determinism import decompile
 from coopy.determinism.names import UNKNOWN, Member, Names, attribute_of, parameters_of, statically
 from coopy.determinism.reader import CHANGERS, assigned_by
-from coopy.determinism.texts import content_of
+from coopy.determinism.texts import content_of, default_values
 
 _DEPTH_MAX = 12
 """A function that is called by so many others is not looked at."""
@@ -107,7 +107,7 @@ class _Look:
         raw, cls = member.raw, member.cls
         if isinstance(raw, (staticmethod, classmethod, type)):
             return ""
-        if isinstance(raw, property):
+        if isinstance(raw, property) and type(raw).__get__ is property.__get__:
             marked = self._by_mark(raw.fget)
             if marked is None:
                 return self.function(raw.fget, cls, member.owner)
@@ -190,6 +190,8 @@ class _Body:
         self._node = _tree(function.__code__)
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
         self._names = Names(function.__globals__, {name: content_of(cell) for name, cell in cells})
+        # What a parameter is by default it mostly is: some functions keep what they use there.
+        self._known = {**default_values(function), **called.known}
         self._values: dict[str, list[ast.expr | None]] = {each.arg: [None] for each in parameters_of(self._node.args)}
         for inner in ast.walk(self._node):
             if isinstance(inner, ast.Assign):
@@ -291,12 +293,14 @@ class _Body:
         return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
 
     def _resolve(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Name) and node.id in self._known:
+            return self._known[node.id]
         if isinstance(node, ast.Name):
             return UNKNOWN if node.id in self._values else self._names[node.id]
         if not isinstance(node, ast.Attribute):
             return UNKNOWN
-        if isinstance(node.value, ast.Name) and node.value.id in self._called.known:
-            return _at_hand(self._called.known[node.value.id], node.attr)
+        if isinstance(node.value, ast.Name) and node.value.id in self._known:
+            return _at_hand(self._known[node.value.id], node.attr)
         return attribute_of(self._resolve(node.value), node.attr)
 
     # -- what is done with it

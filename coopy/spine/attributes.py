@@ -108,7 +108,7 @@ def _how_read(cls: type, name: str, raw: Any) -> str:
     from coopy.determinism.writes import written_by_reading, written_deeply_by_reading
 
     if not written_by_reading(cls, name, raw):
-        return "" if type(raw) is property or hasattr(type(raw), "__set__") else TRIED
+        return "" if isinstance(raw, property) or hasattr(type(raw), "__set__") else TRIED
     if not hasattr(type(raw), "__set__"):
         return STORED
     return RECORDED if written_deeply_by_reading(cls, name, raw) else TRIED

@@ -128,7 +128,13 @@ def _build(cls: type, taken: frozenset[str], checked: bool, hidden: frozenset[st
     members |= _common(cls, names, taken)
     for name in hidden | hideable(cls):
         members[name] = Hidden(name, members[name])
-    return _ProxyType(cls.__name__, (), members)
+    return _ProxyType(cls.__name__, (_Slots,), members)
+
+
+class _Slots:
+    """What every proxy holds. All proxies have this base, so that one can get another class: see `look_for_hidden`."""
+
+    __slots__ = ("_coopy_engine", "_coopy_control", "__weakref__")
 
 
 class _ProxyType(type):
@@ -413,7 +419,7 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
 
     offered = [name for name in CONTROLS if name not in taken]
     members: dict[str, Any] = {
-        "__slots__": ("_coopy_engine", "_coopy_control", "__weakref__"),
+        "__slots__": (),
         "_coopy_domain_class": cls,
         "__module__": cls.__module__,
         "__qualname__": cls.__qualname__,
