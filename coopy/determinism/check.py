@@ -16,6 +16,8 @@ may be harmless, and only its author can know.
     CPY105  error     a generator of random that is kept outside the system
     CPY106  error     an iterator, such as itertools.count(), that is kept outside the system
     CPY107  error     time, chance and identifiers of other libraries: numpy.random, uuid_utils
+    CPY108  error     the block of a ``with`` that changes the object: it runs after the action that has opened it
+    CPY109  error     a method with a cache of the process, such as functools.lru_cache, that changes the object
     CPY201  warning   files
     CPY202  warning   the network
     CPY203  warning   processes
@@ -29,7 +31,8 @@ may be harmless, and only its author can know.
     CPY211  warning   source that is not at hand
     CPY212  warning   state outside the system: a counter in a module or a class
     CPY213  warning   output that each start repeats: print(), logging
-    CPY214  warning   a read that assigns: a @readonly method, a property, an operator
+    CPY214  warning   a @readonly method that assigns; a note: an operator or a property that does, and so is recorded
+    CPY215  warning   a part of the state, or what changes it, that is handed out; not told with check=True, which sees changes
     CPY301  warning   a comment that ignores a code there is none of; told by `check` only
     CPY302  warning   a comment that ignores what is not found; told by `check` only
 
@@ -82,9 +85,21 @@ from types import (
 
 from coopy.decorators import READS
 from coopy.determinism import decompile
+from coopy.determinism.later import hands_out, opens_a_block
 from coopy.determinism.names import FunctionNode, Home, Member, Names, Table, package_of, read_classes, statically
 from coopy.determinism.reader import CONTAINERS, Reader, kept_outside
-from coopy.determinism.rules import ANSWERED, ERROR_CODES, ITERATOR, NO_SOURCE, READ, DeterminismWarning, Finding
+from coopy.determinism.rules import (
+    ANSWERED,
+    BLOCK,
+    CACHE,
+    ERROR_CODES,
+    ITERATOR,
+    NO_SOURCE,
+    PART,
+    READ,
+    DeterminismWarning,
+    Finding,
+)
 from coopy.determinism.source import Library, Source
 from coopy.determinism.texts import (
     CONSTRUCTORS,
@@ -98,7 +113,7 @@ from coopy.determinism.texts import (
     methods_of,
     texts_of,
 )
-from coopy.determinism.writes import kept_by, written_by, written_by_reading
+from coopy.determinism.writes import Parts, is_cached, kept_by, note_parts, written_by, written_by_reading
 from coopy.errors import PrevalentError, UsageError
 
 MODES = ("strict", "warn", "off")
@@ -137,6 +152,8 @@ def validate(cls: type, mode: str, deterministic: bool = False, check: bool = Fa
     if mode == "off":
         return
     found = [each for each in findings(cls) if each.severity != "note" and not (deterministic and each.code in ANSWERED)]
+    if check:
+        found = [each for each in found if each.code != PART]  # Changes are seen when they are made.
     if any(check or mode == "strict" or finding.severity == "error" for finding in found):
         raise PrevalentError(_refusal(cls, found, mode, check), tuple(found))
     for finding in found:
@@ -190,6 +207,7 @@ class _Survey:
         self._containers: dict[type, frozenset[str]] = {}
         self._decompiled: dict[CodeType, ast.FunctionDef] = {}
         self._unreadable: set[str] = set()
+        self._made: Parts | None = None
 
     def findings(self) -> list[Finding]:
         actions = [text for text in self.methods(self.cls) if not text.is_readonly]
@@ -202,6 +220,8 @@ class _Survey:
             if text.is_read and not self._is_recorded(text):
                 self.judge_read(text, text.shown, "", set())
                 self._judge_lookups(text)
+        for text in self.methods(self.cls):
+            self._judge_what_comes_later(text)
         for owner in read_classes(self.cls):
             compiled = next((name for name, raw in vars(owner).items() if is_compiled(owner, raw)), None)
             if compiled is not None:
@@ -229,6 +249,43 @@ class _Survey:
         kept = "" if text.cls is None or node is None or text.is_kept else kept_by(text.function, text.cls, text.owner)
         if kept and node is not None:
             self._reader(text, text.shown, "").report_read(node, kept)
+
+    def _judge_what_comes_later(self, text: Text) -> None:
+        """Look at what a method hands out that changes the object when the action is over, or keeps where replay has nothing."""
+        member, node = text.member, self._node(text)
+        if member is None or node is None or text.name in CONSTRUCTORS:
+            return
+        place = (text.file, node, text.shown)
+        block = opens_a_block(member.cls, member.name, member.raw)
+        part = hands_out(member.cls, member.name, member.raw, node, self._parts())
+        cached = is_cached(member.raw) and written_by(member.cls, member.name, member.raw)
+        if block:
+            instead = (
+                "@coopy.outside, so that each method that the block calls is recorded; or two methods, to begin and to end"
+            )
+            self._report_at(place, BLOCK, f"{block} after the action, where nothing is recorded", instead)
+        elif part:
+            self._report_at(
+                place, PART, f"{part}: what is changed there is not recorded", "a copy, and a method that changes it"
+            )
+        if cached:
+            instead = "a dict of the object"
+            self._report_at(place, CACHE, f"{cached}, and not again for what its cache has, which replay has not", instead)
+
+    def _parts(self) -> Parts:
+        """What the methods of the class make attributes of its objects."""
+        if self._made is None:
+            self._made = Parts({}, set(), set())
+            for text in self.methods(self.cls):
+                node = self._node(text)
+                if node is not None and text.has_self and text.code.co_argcount:
+                    names = Names(text.function.__globals__, text.enclosed())
+                    note_parts(node, names, text.code.co_varnames[0], self._made)
+        return self._made
+
+    def _report_at(self, place: tuple[str, FunctionNode, str], code: str, what: str, instead: str) -> None:
+        file, node, method = place
+        self.report(file, node, code, method, what, instead)
 
     def judge_read(self, text: Text, method: str, trail: str, seen: set[FunctionType]) -> None:
         """Look at a method that is not recorded, and at those it calls, for what they change."""

@@ -47,7 +47,6 @@ _SHUFFLES = frozenset(
 # How many values these take, and that they leave none.
 _TAKERS = {
     "POP_TOP": 1,
-    "RETURN_VALUE": 1,
     "RETURN_GENERATOR": 0,
     "LIST_APPEND": 1,
     "SET_ADD": 1,
@@ -239,6 +238,9 @@ class _Decompiler:
         elif name == "CONTAINS_OP":
             left, right = self._expressions(2)
             self._push(ast.Compare, left=left, ops=[ast.NotIn() if arg else ast.In()], comparators=[right])
+        elif name == "YIELD_VALUE":
+            self._add(ast.Expr, value=self._made(ast.Yield, value=self._expression()))
+            self._stack.append(None)
         elif name == "BUILD_SLICE":
             first, last, *step = self._expressions(arg)
             self._push(ast.Slice, lower=first, upper=last, step=step[0] if step else None)
@@ -259,6 +261,10 @@ class _Decompiler:
             self._stack.append(self._element_of(self._loops[-1]))
         elif name == "GET_YIELD_FROM_ITER":
             self._push(ast.YieldFrom, value=self._iterated())
+        elif name == "RETURN_VALUE":
+            value_returned = self._pop()
+            if isinstance(value_returned, ast.expr) and not isinstance(value_returned, ast.Constant):
+                self._add(ast.Return, value=value_returned)
         elif name in _TAKERS:
             self._drop(_TAKERS[name])
         elif name in _SHUFFLES:

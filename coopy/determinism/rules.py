@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-TIME, CHANCE, IDENTIFIER, START, GENERATOR, ITERATOR, LIBRARY = ERROR_CODES = tuple(
-    f"CPY{number}" for number in range(101, 108)
+TIME, CHANCE, IDENTIFIER, START, GENERATOR, ITERATOR, LIBRARY, BLOCK, CACHE = ERROR_CODES = tuple(
+    f"CPY{number}" for number in range(101, 110)
 )
 (
     FILES,
@@ -26,7 +26,8 @@ TIME, CHANCE, IDENTIFIER, START, GENERATOR, ITERATOR, LIBRARY = ERROR_CODES = tu
     OUTSIDE,
     OUTPUT,
     READ,
-) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 215))
+    PART,
+) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 216))
 UNKNOWN_CODE, UNUSED_IGNORE = COMMENT_CODES = "CPY301", "CPY302"
 ANSWERED = frozenset({TIME, CHANCE, IDENTIFIER})
 """What `coopy.determinism.install` answers from the action. A default is made where there is none, and a generator
@@ -290,6 +291,9 @@ def _rules() -> dict[str, Rule]:
 RULES = _rules()
 
 
+_OF_RETURNS = {BLOCK: "opens", CACHE: "changes", PART: "hands out"}
+
+
 class Finding(NamedTuple):
     """One place in a domain class, or in what it uses, that replay may not repeat."""
 
@@ -321,6 +325,8 @@ class Finding(NamedTuple):
             return "names" if self.code == UNKNOWN_CODE else "ignores"
         if self.code == NO_SOURCE:
             return "is"
+        if self.code in _OF_RETURNS:
+            return _OF_RETURNS[self.code]
         head = self.what.partition(" ")[0]
         if head.endswith("()") and self.code != READ:
             return "calls"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
@@ -20,8 +21,8 @@ from typing import Any, NamedTuple
 
 from coopy.decorators import ACTION, OUTSIDE, READONLY
 from coopy.determinism import decompile
-from coopy.determinism.names import UNKNOWN, Member, Names, attribute_of, parameters_of, statically
-from coopy.determinism.reader import CHANGERS, assigned_by
+from coopy.determinism.names import UNKNOWN, FunctionNode, Member, Names, attribute_of, parameters_of, statically
+from coopy.determinism.reader import CHANGERS, assigned_by, body_of
 from coopy.determinism.texts import content_of, default_values
 
 _DEPTH_MAX = 12
@@ -48,6 +49,7 @@ _PARTS = frozenset({"get", "items", "values", "setdefault", "__getitem__"})
 _VIEWS = frozenset({"collections.abc", "_collections_abc"})
 _ASKED_BY_VIEWS = {"items": ("__iter__", "__getitem__"), "values": ("__iter__", "__getitem__"), "keys": ("__iter__",)}
 """What the views of a mapping call that is written in Python."""
+_CONTAINERS = (list, dict, set, deque)
 _LOOPS = frozenset({"enumerate", "iter", "list", "reversed", "sorted", "tuple", "zip", "map", "filter"})
 
 
@@ -66,13 +68,13 @@ class Called(NamedTuple):
 def written_by(cls: type, name: str, raw: Any) -> str:
     """Returns what a member of a class writes to its object when it is called, or read as an attribute, in words; empty if nothing is seen."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
-    return _Look().member(Member(cls, owner, name, raw), is_read=False)
+    return Look().member(Member(cls, owner, name, raw), is_read=False)
 
 
 def written_by_reading(cls: type, name: str, raw: Any) -> str:
     """Returns what reading an attribute writes to the object, in words, if the class has something of that name; empty if nothing is seen."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
-    return _Look().member(Member(cls, owner, name, raw), is_read=True)
+    return Look().member(Member(cls, owner, name, raw), is_read=True)
 
 
 @lru_cache(_CODES_MAX)
@@ -83,15 +85,20 @@ def _tree(code: CodeType) -> ast.FunctionDef:
 def written_deeply_by_reading(cls: type, name: str, raw: Any) -> str:
     """Returns what `written_by_reading` does, apart from attributes of the object itself that are assigned: these can be put back."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
-    return _Look(deeply=True).member(Member(cls, owner, name, raw), is_read=True)
+    return Look(deeply=True).member(Member(cls, owner, name, raw), is_read=True)
+
+
+def is_cached(raw: Any) -> bool:
+    """Whether a member of a class is a method that keeps what it returns in a cache of the process."""
+    return hasattr(raw, "cache_clear") and hasattr(raw, "__wrapped__")
 
 
 def kept_by(function: FunctionType, cls: type, owner: type | None) -> str:
     """Returns what looking up writes to the object in a function: attributes that keep what they return, and items that are made when missing."""
-    return _Look(looking_up=True).function(function, cls, owner)
+    return Look(looking_up=True).function(function, cls, owner)
 
 
-class _Look:
+class Look:
     """One question, and the functions that were looked at to answer it."""
 
     def __init__(self, deeply: bool = False, looking_up: bool = False) -> None:
@@ -164,7 +171,7 @@ class _Look:
         if getter.__code__.co_argcount < 2:
             return ""
         # What the descriptor does is what looking up does.
-        found = _Look(self.deeply).called(Called(getter, {names[1]: cls}, None, {names[0]: raw}))
+        found = Look(self.deeply).called(Called(getter, {names[1]: cls}, None, {names[0]: raw}))
         return found and f"{name}, which keeps what it returns"
 
     def called(self, called: Called) -> str:
@@ -175,37 +182,59 @@ class _Look:
         self._seen.add(key)
         self._depth += 1
         try:
-            return _Body(self, called).written()
+            return Body(self, called).written()
         finally:
             self._depth -= 1
 
 
-class _Body:
+class Body:
     """The body of one function."""
 
-    def __init__(self, look: _Look, called: Called) -> None:
+    def __init__(self, look: Look, called: Called, node: FunctionNode | None = None) -> None:
         self._look = look
         self._called = called
         function = called.function
-        self._node = _tree(function.__code__)
+        self.node: FunctionNode = _tree(function.__code__) if node is None else node
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
         self._names = Names(function.__globals__, {name: content_of(cell) for name, cell in cells})
         # What a parameter is by default it mostly is: some functions keep what they use there.
         self._known = {**default_values(function), **called.known}
-        self._values: dict[str, list[ast.expr | None]] = {each.arg: [None] for each in parameters_of(self._node.args)}
-        for inner in ast.walk(self._node):
+        self._values: dict[str, list[ast.expr | None]] = {each.arg: [None] for each in parameters_of(self.node.args)}
+        for inner in ast.walk(self.node):
             if isinstance(inner, ast.Assign):
                 for target in inner.targets:
                     self._bind(target, inner.value)
             elif isinstance(inner, ast.AugAssign):
                 self._bind(inner.target, None)
 
+    @property
+    def roots(self) -> Mapping[str, type | None]:
+        """The names that stand for the object, or a part of it."""
+        return self._called.roots
+
     def _bind(self, target: ast.expr, value: ast.expr | None) -> None:
         if isinstance(target, ast.Name):
             self._values.setdefault(target.id, []).append(value)
 
+    def returned(self) -> list[ast.expr]:
+        """What the function itself returns."""
+        found: list[ast.expr] = []
+        pending: list[ast.AST] = body_of(self.node)
+        while pending:
+            inner = pending.pop()
+            if isinstance(inner, ast.Return) and inner.value is not None:
+                found.append(inner.value)
+            if isinstance(inner, ast.stmt) and not isinstance(inner, (ast.FunctionDef, ast.ClassDef)):
+                pending += ast.iter_child_nodes(inner)
+        return found
+
     def written(self) -> str:
-        for inner in ast.walk(self._node):
+        """What the function writes to the object, in words; empty if nothing is seen."""
+        return self.written_in(self.node)
+
+    def written_in(self, node: ast.AST) -> str:
+        """As `written`, of a function inside of it."""
+        for inner in ast.walk(node):
             for target in () if self._look.looking_up else assigned_by(inner):
                 if isinstance(target, (ast.Attribute, ast.Subscript)) and self.holds(target.value):
                     if not (self._look.deeply and self._is_own_attribute(target)):
@@ -292,7 +321,7 @@ class _Body:
     def _is_super(node: ast.expr) -> bool:
         return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
 
-    def _resolve(self, node: ast.expr) -> Any:
+    def resolve(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Name) and node.id in self._known:
             return self._known[node.id]
         if isinstance(node, ast.Name):
@@ -301,7 +330,7 @@ class _Body:
             return UNKNOWN
         if isinstance(node.value, ast.Name) and node.value.id in self._known:
             return _at_hand(self._known[node.value.id], node.attr)
-        return attribute_of(self._resolve(node.value), node.attr)
+        return attribute_of(self.resolve(node.value), node.attr)
 
     # -- what is done with it
 
@@ -317,7 +346,7 @@ class _Body:
             and (cls := self.root(part.value)) is not None
             and not isinstance(node.slice, ast.Slice)
         ):
-            made = _parts_of(cls).get(part.attr)
+            made = parts_of(cls).classes.get(part.attr)
             if made is not None and made.__name__ == "defaultdict":
                 return f"{ast.unparse(node)}, where looking up may add"
         return self._special(node.value, "__getitem__")
@@ -341,11 +370,11 @@ class _Body:
                 return ast.unparse(func) + "()" if is_change else found
         if isinstance(func, ast.Call):
             return "" if self._look.looking_up else self._of_bound(func)
-        return self._given(self._resolve(func), func, node)
+        return self._given(self.resolve(func), func, node)
 
     def _of_bound(self, func: ast.Call) -> str:
         """What is written by what ``object.__setattr__.__get__(self)`` gives."""
-        got = self._resolve(func.func)
+        got = self.resolve(func.func)
         setter = getattr(getattr(got, "__self__", None), "__name__", "") if getattr(got, "__name__", "") == "__get__" else ""
         is_own = bool(func.args) and self.holds(func.args[0])
         return ast.unparse(func.args[0]) if is_own and setter in ("__setattr__", "__delattr__") else ""
@@ -354,7 +383,7 @@ class _Body:
         """What a method of a part writes, if a method of the class has made the part by calling its class."""
         part = self.meant(func.value)
         cls = self.root(part.value) if isinstance(part, ast.Attribute) else None
-        made = _parts_of(cls).get(part.attr) if cls is not None and isinstance(part, ast.Attribute) else None
+        made = parts_of(cls).classes.get(part.attr) if cls is not None and isinstance(part, ast.Attribute) else None
         return "" if made is None else self._look.special(made, func.attr)
 
     def _inherited(self, name: str) -> str:
@@ -416,28 +445,69 @@ def _at_hand(value: Any, name: str) -> Any:
     return UNKNOWN if member is None or not isinstance(member.raw, FunctionType) else MethodType(member.raw, value)
 
 
+class Parts(NamedTuple):
+    """What the methods of a class make attributes of its objects."""
+
+    classes: dict[str, type]
+    """Those that are made by calling a class."""
+    containers: set[str]
+    """Those that are made lists, dicts and sets."""
+    nested: set[str]
+    """Those whose items are."""
+
+
 @lru_cache(_CODES_MAX)
-def _parts_of(cls: type) -> dict[str, type]:
-    """The attributes that methods of a class make by calling a class, and that class."""
-    found: dict[str, type] = {}
+def _parts_of(cls: Any) -> Parts:
+    found = Parts({}, set(), set())
     for base in cls.__mro__:
         for raw in vars(base).values():
-            if isinstance(raw, FunctionType) and base is not object:
-                _note_parts(raw, found)
+            if isinstance(raw, FunctionType) and base is not object and raw.__code__.co_argcount:
+                names = Names(raw.__globals__, vars(builtins))
+                note_parts(_tree(raw.__code__), names, raw.__code__.co_varnames[0], found)
     return found
 
 
-def _note_parts(function: FunctionType, found: dict[str, type]) -> None:
-    if not function.__code__.co_argcount:
+def parts_of(cls: type) -> Parts:
+    """Returns what the methods of a class make attributes of its objects."""
+    return _parts_of(cls)
+
+
+def note_parts(node: ast.AST, names: Names, myself: str, found: Parts) -> None:
+    """Notes what a function makes attributes of the object that it has under a name."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr == "setdefault":
+            owner, value = inner.func.value, inner.args[-1] if inner.args else None
+            if _is_of(owner, myself) and value is not None and _is_container(value, names):
+                found.nested.add(owner.attr)  # type: ignore[attr-defined]
+        if isinstance(inner, (ast.Assign, ast.AnnAssign)) and inner.value is not None:
+            for target in inner.targets if isinstance(inner, ast.Assign) else [inner.target]:
+                _note_part(target, inner.value, names, myself, found)
+
+
+def _note_part(target: ast.expr, value: ast.expr, names: Names, myself: str, found: Parts) -> None:
+    is_container = _is_container(value, names)
+    if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Attribute) and _is_of(target.value, myself):
+        found.nested.update({target.value.attr} if is_container else ())
+    if not isinstance(target, ast.Attribute) or not _is_of(target, myself):
         return
-    names = Names(function.__globals__, vars(builtins))
-    for inner in ast.walk(_tree(function.__code__)):
-        if isinstance(inner, ast.Assign) and isinstance(inner.value, ast.Call):
-            made = _class_of(inner.value.func, names)
-            for target in inner.targets:
-                is_own = isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name)
-                if made is not None and is_own and target.value.id == function.__code__.co_varnames[0]:  # type: ignore[attr-defined]
-                    found.setdefault(target.attr, made)  # type: ignore[attr-defined]
+    if is_container:
+        found.containers.add(target.attr)
+    made = _class_of(value.func, names) if isinstance(value, ast.Call) else None
+    if made is not None and isinstance(value, ast.Call):
+        found.classes.setdefault(target.attr, made)
+        items = _class_of(value.args[0], names) if value.args and made.__name__ == "defaultdict" else None
+        found.nested.update({target.attr} if items in _CONTAINERS else ())
+
+
+def _is_of(node: ast.expr, myself: str) -> bool:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == myself
+
+
+def _is_container(node: ast.expr, names: Names) -> bool:
+    if isinstance(node, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)):
+        return True
+    made = _class_of(node.func, names) if isinstance(node, ast.Call) else None
+    return made is not None and issubclass(made, _CONTAINERS)
 
 
 def _class_of(node: ast.expr, names: Names) -> type | None:

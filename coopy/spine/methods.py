@@ -115,7 +115,8 @@ def method_of(cls: type, name: str, member: Any) -> Function | None:
 
 
 def kind_of(cls: type, name: str, function: Any) -> str:
-    """Returns what a call of a method is: "action", "read", "free" (a read without the lock), or "outside" (neither: see `coopy.outside`)."""
+    """Returns what a call of a method is: "action", "read", "free" (a read without the lock), "outside" (neither: see `coopy.outside`),
+    or "refused" (a block that would change the object after the action)."""
     if getattr(function, OUTSIDE, False):
         return "outside"
     if getattr(function, ACTION, False):
@@ -127,7 +128,19 @@ def kind_of(cls: type, name: str, function: Any) -> str:
     home = next((base for base in cls.__mro__ if name in vars(base)), cls)
     if name in READS or (home.__module__ in _LIBRARIES and name in LIBRARY_READS):
         return "action" if what_is_written(cls, name, vars(home).get(name)) else "read"
-    return "action"
+    return _kind_of_block(cls, name, function)
+
+
+def _kind_of_block(cls: type, name: str, function: Any) -> str:
+    """What a call of a method is that may open a block: its generator is the state of that block, and no part of an action."""
+    if not isinstance(function, FunctionType) or name.startswith("__"):
+        return "action"
+    # It reads byte code, which takes modules that `import coopy` does without.
+    from coopy.determinism.later import opens_a_block
+
+    if opens_a_block(cls, name, function):
+        return "refused"
+    return "read" if function.__globals__.get("__name__") == "contextlib" else "action"
 
 
 def what_is_written(cls: type, name: str, raw: Any) -> str:
@@ -265,6 +278,9 @@ def dressed(method: FunctionType, function: Any) -> FunctionType:
         value = getattr(function, name, None)
         if value is not None:
             setattr(method, name, value)
+    for name in _OF_CACHES:
+        if hasattr(function, name):
+            setattr(method, name, getattr(function, name))
     method.__wrapped__ = function  # type: ignore[attr-defined]
     return method
 

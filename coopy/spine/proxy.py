@@ -258,7 +258,11 @@ def __setattr__(self, name, value):
     if name in _coopy_hideable:
         _coopy_hide(self, frozenset({{name}}))
 """
-_TEMPLATES = {"action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED, "outside": _OUTSIDE}
+_REFUSED = """
+def {name}({signature}):{bind}
+    _coopy_refuse_block({self}, "{name}")
+"""
+_TEMPLATES = {"refused": _REFUSED, "action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED, "outside": _OUTSIDE}
 
 
 class _Source:
@@ -274,6 +278,7 @@ class _Source:
             "_coopy_unkept": EncodingError,
             "_coopy_with_copies": with_copies,
             "_coopy_refuse_inside": refuse_inside,
+            "_coopy_refuse_block": refuse_block,
             "_coopy_generator": GeneratorType,
             "_coopy_no_room": RecursionError,
             "_coopy_type": type,
@@ -399,6 +404,15 @@ def refuse_inside(system: Any, name: str) -> None:
             f"{name}() is marked @outside and was called inside an action of its own system, which must not wait and can't be repeated "
             f"with it. Call it on the system, outside of the methods of the class."
         )
+
+
+def refuse_block(system: Any, name: str) -> NoReturn:
+    """Refuses a call of a method whose ``with`` block would change the object after the action."""
+    raise UsageError(
+        f"{name}() of {system.__class__.__qualname__} opens a block that changes the object, and what it changes after the call has "
+        f"returned is no part of the action, so it would not be recorded. Nothing has changed. Mark the method @outside, and let it "
+        f"change the object by calling methods, each of which is recorded; or @readonly, if it changes nothing."
+    )
 
 
 # -- what every proxy class has

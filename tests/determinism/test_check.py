@@ -1044,7 +1044,8 @@ READS_THAT_ASSIGN = [
 
 @pytest.mark.parametrize("member", READS_THAT_ASSIGN)
 def test_a_read_that_assigns_is_a_warning_if_it_is_marked_and_a_note_if_it_is_recorded(domain, member):
-    (finding,) = findings(domain.module(READING % textwrap.indent(member, "    ")).Wiki)
+    found = findings(domain.module(READING % textwrap.indent(member, "    ")).Wiki)
+    (finding,) = [each for each in found if each.code != "CPY215"]
     assert (finding.code, finding.severity) == ("CPY214", "warning" if "@readonly" in member else "note")
     assert ("so is recorded" in finding.message) == ("@readonly" not in member)
 
@@ -1298,7 +1299,7 @@ def test_a_comment_that_names_no_code_or_silences_nothing_is_found_by_check_alon
 def test_an_unknown_code_is_told_with_the_codes_there_are(domain):
     (finding,) = check.check([domain("pass  # coopy: ignore[CPY9]")])
     assert str(finding).endswith(
-        ":4:15: CPY301 the comment names CPY9, which is no code; use one from CPY101 to CPY107 or one from CPY201 to CPY214"
+        ":4:15: CPY301 the comment names CPY9, which is no code; use one from CPY101 to CPY109 or one from CPY201 to CPY215"
     )
     (finding,) = check.check([domain("pass  # coopy: ignore")])
     assert str(finding).endswith(":4:15: CPY302 the comment ignores what is not found here: remove it")
