@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
@@ -88,6 +88,12 @@ def written_deeply_by_reading(cls: type, name: str, raw: Any) -> str:
     return Look(deeply=True).member(Member(cls, owner, name, raw), is_read=True)
 
 
+def may_add(cls: type) -> bool:
+    """Whether looking up what is missing may add it, as in a defaultdict. A Counter answers 0, and adds nothing."""
+    missing = statically(cls, "__missing__")
+    return missing is not None and missing.owner is not Counter
+
+
 def is_cached(raw: Any) -> bool:
     """Whether a member of a class is a method that keeps what it returns in a cache of the process."""
     return hasattr(raw, "cache_clear") and hasattr(raw, "__wrapped__")
@@ -144,7 +150,7 @@ class Look:
         name = member.name
         if name == "__init__" and member.owner is object:
             return ""
-        adds = name == "__getitem__" and hasattr(cls, "__missing__")
+        adds = name == "__getitem__" and may_add(cls)
         return f"{name}()" if (name in _MUTATORS and not self.looking_up) or adds else ""
 
     def function(self, body: Any, cls: type, owner: type | None) -> str:

@@ -5,6 +5,7 @@ Proxies are built from this, and engines record by it. It calls no method, and k
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
 from types import ClassMethodDescriptorType, CodeType, FunctionType
 from typing import Any, cast
@@ -123,8 +124,9 @@ def kind_of(cls: type, name: str, function: Any) -> str:
         return "action"
     if getattr(function, READONLY, False):
         return "free" if getattr(function, UNLOCKED, False) else "read"
-    if name == "__getitem__" and hasattr(cls, "__missing__"):
-        return "action"  # Looking up may add: a defaultdict.
+    missing = next((base for base in cls.__mro__ if "__missing__" in vars(base)), Counter)
+    if name == "__getitem__" and missing is not Counter:
+        return "action"  # Looking up may add: a defaultdict. A Counter answers 0, and adds nothing.
     home = next((base for base in cls.__mro__ if name in vars(base)), cls)
     if name in READS or (home.__module__ in _LIBRARIES and name in LIBRARY_READS):
         return "action" if what_is_written(cls, name, vars(home).get(name)) else "read"

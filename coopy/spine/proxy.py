@@ -19,7 +19,8 @@ from keyword import iskeyword
 from types import FunctionType, GeneratorType
 from typing import Any, NamedTuple, NoReturn, cast
 
-from coopy.errors import EncodingError, PrevalentError, UsageError
+from coopy.errors import CoopyError, EncodingError, PrevalentError, UsageError
+from coopy.ground.interruption import note
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryWriter
 from coopy.spine import versions
@@ -120,11 +121,16 @@ def _build(cls: type, taken: frozenset[str], checked: bool, hidden: frozenset[st
         source.add(name, function, "checked" if checked and kind == "read" else kind)
     for name, parameters in _OF_ATTRIBUTES.items():
         source.add_action(Method(name, getattr(cls, name), parameters))
+    if cls.__init__ is not object.__init__:  # type: ignore[misc]
+        # Called again on an object that is there, it changes it as any other method does.
+        source.add("__init__", cls.__init__, "action")  # type: ignore[misc]
     source.add_attributes(checked)
     members = source.compile()
     for name, member in statics_of(cls).items():
         members[name] = member
     members |= of_two
+    if "__exit__" in names:
+        members["__exit__"] = _leaving(members["__exit__"])
     members |= _common(cls, names, taken)
     for name in hidden | hideable(cls):
         members[name] = Hidden(name, members[name])
@@ -453,6 +459,35 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
     if cls.__hash__ is None:
         members["__hash__"] = None
     return members
+
+
+def _leaving(leave: Callable[..., Any]) -> Callable[..., Any]:
+    """The ``__exit__`` of the class itself. What the user's block raises goes on, also where it can't be recorded."""
+
+    def __exit__(self: Any, kind: Any = None, error: Any = None, traceback: Any = None, /) -> Any:
+        if error is None:
+            return leave(self, kind, error, None)
+        try:
+            try:
+                return leave(self, kind, error, None)
+            except EncodingError:
+                stand_in = _stand_in(error)
+                return leave(self, type(stand_in), stand_in, None)
+        except CoopyError as ours:
+            note(error, f"__exit__() was not called: {ours}")
+            return False
+
+    return dressed(cast(FunctionType, __exit__), leave.__wrapped__)  # type: ignore[attr-defined]
+
+
+def _stand_in(error: BaseException) -> BaseException:
+    """An exception of Python's own that says what another one does, which can't be recorded."""
+    kind = next(base for base in type(error).__mro__ if base.__module__ == "builtins" and issubclass(base, BaseException))
+    said = f"{type(error).__qualname__}: {error}"
+    try:
+        return kind(said)
+    except TypeError:
+        return Exception(said)  # Some take more than a text.
 
 
 def _control(name: str) -> Callable[[Any], Any]:

@@ -293,7 +293,7 @@ class Remembering:
     def put(self, value: int) -> None:
         self.value = value
 
-    @property
+    @readonly
     def double(self) -> int:
         self.doubled = 2 * self.value
         return self.doubled
