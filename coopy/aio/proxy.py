@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import linecache
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import FunctionType, GeneratorType
 from typing import Any
 
 from coopy.aio.worker import Call, Worker, answered
 from coopy.control import control
 from coopy.decorators import OUTSIDE
-from coopy.errors import UsageError
+from coopy.errors import ReadOnlyNode, UsageError
 from coopy.ground.words import shown
-from coopy.spine import methods
+from coopy.spine import attributes, methods
 from coopy.spine.calling import INSIDE, Calling, without_catching_frame
+from coopy.spine.proxy import refuse_block
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
@@ -38,7 +39,7 @@ class Proxy:
                 f"{type(self).__qualname__} has no {name!r}: private attributes are read by methods of the class, "
                 f"and special methods are called with coopy.aio.call(system, cls.{name})"
             )
-        return _attribute(self, name)
+        return _Later(self, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise TypeError(
@@ -70,6 +71,8 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
         self._add("__setattr__", cls.__setattr__, "action", ("name", "value"))
         self._add("__delattr__", cls.__delattr__, "action", ("name",))
         self._add("__getattribute__", cls.__getattribute__, "read")
+        if cls.__init__ is not object.__init__:  # type: ignore[misc]
+            self._add("__init__", cls.__init__, "action")  # type: ignore[misc]
 
     def of(self, function: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
         """The coroutine function for a function of the class. Raises `UsageError`."""
@@ -82,8 +85,8 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
         raise UsageError(f"call() takes a method of {cls}, such as {cls}.method, not {shown(function)}. Nothing was called.")
 
     def _add(self, name: str, function: Any, kind: str, parameters: tuple[str, ...] = ()) -> None:
-        if kind == "outside":
-            self[name] = _outside(function)
+        if kind in ("outside", "refused"):
+            self[name] = (_outside if kind == "outside" else _refused)(function)
             return
         plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
         exact = methods.exact_signature(function) if plain else None
@@ -148,8 +151,103 @@ def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
     return methods.dressed(method, function)  # type: ignore[arg-type]
 
 
+def _refused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A block that would change the object after the action."""
+
+    def method(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        refuse_block(self._coopy_system, function.__name__)
+
+    return methods.dressed(method, function)  # type: ignore[arg-type]
+
+
 async def _attribute(self: Any, name: str) -> Any:
-    return await _answer(self, getattr, (name,), {})
+    care = attributes.care_of(self._coopy_domain)
+    how = care[name] if name in care else ""
+    if how == attributes.RECORDED:
+        return await _called(self, attributes.READ, (name,), {})
+    try:
+        return _shown(self, await _answer(self, attributes.READERS[how], (name,), {}))
+    except attributes.Unrecorded:
+        pass
+    try:
+        return await _called(self, attributes.READ, (name,), {})
+    except ReadOnlyNode:
+        return _shown(self, await _answer(self, attributes.peeked_attribute, (name,), {}))
+
+
+def _shown(self: Any, value: Any) -> Any:
+    """What a caller is given for an attribute: of a callable that reaches the state, a coroutine function."""
+    if type(value) is not attributes.Bound:
+        return value
+    if value.kind == "outside":
+        return attributes.shown(self._coopy_system, value)
+    what = attributes.method_by_name(value.name)
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        if value.kind == "read":
+            return await _answer(self, attributes.call_attribute, (value.name, *args), kwargs)
+        return await _called(self, what, args, kwargs)
+
+    return call
+
+
+class _Later(Coroutine[Any, Any, Any]):
+    """What an attribute is before it is awaited: its value, or, called, what a call of it comes to."""
+
+    __slots__ = ("_system", "_name", "_begun")
+
+    def __init__(self, system: Any, name: str) -> None:
+        self._system = system
+        self._name = name
+        self._begun: Coroutine[Any, Any, Any] | None = None
+
+    def _begin(self) -> Coroutine[Any, Any, Any]:
+        if self._begun is None:
+            self._begun = _attribute(self._system, self._name)
+        return self._begun
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._begin().__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._begin().send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._begin().throw(*error)
+
+    def close(self) -> None:
+        if self._begun is not None:
+            self._begun.close()
+
+    async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        found = (await self)(*args, **kwargs)
+        return await found if isinstance(found, Coroutine) else found
+
+
+class _Hidden:
+    """A coroutine function of the class that an attribute of the object may hide."""
+
+    def __init__(self, name: str, member: Any) -> None:
+        self._name = name
+        self._member = member
+
+    def __get__(self, system: Any, cls: type) -> Any:
+        if system is not None and self._name in getattr(system._coopy_engine.machine.domain, "__dict__", ()):
+            return _Later(system, self._name)
+        return self._member.__get__(system, cls)
+
+
+async def _called(self: Any, what: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a call comes to that the class has no coroutine function for."""
+    worker = self._coopy_worker
+    if worker.refusal is not None:
+        raise worker.refuse()
+    call = Call(worker)
+    call.what, call.args, call.kwargs = what, args, kwargs
+    await answered(call)
+    if call.error is not None:
+        raise call.take_error()
+    return call.value if call.value is not self._coopy_system else self
 
 
 async def _answer(self: Any, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -159,15 +257,7 @@ async def _answer(self: Any, function: Callable[..., Any], args: tuple[Any, ...]
     except Exception as error:
         raise without_catching_frame(error)
     if value is _LATER:
-        worker = self._coopy_worker
-        if worker.refusal is not None:
-            raise worker.refuse()
-        call = Call(worker)
-        call.what, call.args, call.kwargs = function, args, kwargs
-        await answered(call)
-        if call.error is not None:
-            raise call.take_error()
-        value = call.value
+        return await _called(self, function, args, kwargs)
     return value if value is not self._coopy_system else self
 
 
@@ -229,10 +319,10 @@ def _control(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     return controlled
 
 
-_built: dict[tuple[type, frozenset[str]], type[Proxy]] = {}
+_built: dict[tuple[type, frozenset[str], frozenset[str]], type[Proxy]] = {}
 
 
-def _build(cls: type, taken: frozenset[str]) -> type[Proxy]:
+def _build(cls: type, taken: frozenset[str], hidden: frozenset[str]) -> type[Proxy]:
     found = _Methods(cls)
     members: dict[str, Any] = {
         "__slots__": (),
@@ -246,6 +336,8 @@ def _build(cls: type, taken: frozenset[str]) -> type[Proxy]:
         **{name: member for name, member in methods.statics_of(cls).items() if not name.startswith("__")},
         **{name: _control(name) for name in methods.CONTROLS if name not in taken},
     }
+    for name in hidden | attributes.hideable(cls):
+        members[name] = _Hidden(name, members[name])
     return type(f"Async{cls.__name__}", (Proxy,), members)
 
 
@@ -255,9 +347,11 @@ def attach(system: Any, worker: Worker) -> Proxy:
     domain = engine.machine.domain
     cls = system.__class__
     taken = frozenset(name for name in methods.CONTROLS if methods.has(cls, domain, name))
-    if (cls, taken) not in _built:
-        _built[cls, taken] = _build(cls, taken)
-    found = object.__new__(_built[cls, taken])
+    hidden = attributes.methods_of(cls) & frozenset(getattr(domain, "__dict__", ()))
+    made = cls, taken, hidden
+    if made not in _built:
+        _built[made] = _build(*made)
+    found = object.__new__(_built[made])
     object.__setattr__(found, "_coopy_engine", engine)
     object.__setattr__(found, "_coopy_system", system)
     object.__setattr__(found, "_coopy_worker", worker)

@@ -40,7 +40,7 @@ _NODES_MAX = 200
 """So many objects that a callable holds are looked at for the object of the system."""
 _CLASSES_MAX = 1_000
 """What is known of so many classes is kept."""
-_READING = Method(READING, getattr, ("name",))
+READ = Method(READING, getattr, ("name",))
 _IMMUTABLE = (str, bytes, int, float, complex, bool, type(None), frozenset, tuple, range, type, ModuleType, CodeType)
 _CONTAINERS = (list, dict, set, bytearray)
 
@@ -119,11 +119,11 @@ def read_with_care(system: Any, name: str) -> Any:
     engine, how = system._coopy_engine, care_of(system.__class__)[name]
     if how != RECORDED:
         try:
-            return shown(system, engine.read(stored_attribute if how == STORED else tried_attribute, (name,), {}))
+            return shown(system, engine.read(READERS[how], (name,), {}))
         except Unrecorded:
             pass
     try:
-        return engine.call(_READING, (name,), {})
+        return engine.call(READ, (name,), {})
     except ReadOnlyNode:
         if how == RECORDED:
             raise
@@ -168,6 +168,8 @@ def peeked_attribute(domain: Any, name: str) -> Any:
         held.put_back()
 
 
+READERS: dict[str, Function] = {"": read_attribute, STORED: stored_attribute, TRIED: tried_attribute}
+"""What reads an attribute, by how it is read."""
 ATTRIBUTES = frozenset({getattr, read_attribute, stored_attribute, tried_attribute, peeked_attribute})
 """The functions that read an attribute."""
 
