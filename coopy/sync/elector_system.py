@@ -138,6 +138,7 @@ class OpenElector:
 
     def _told(self, first: int, last: int) -> None:
         # In the thread of the subscription.
+        self._keeper.hear()
         self._keeper.wake()
         with contextlib.suppress(RuntimeError):  # The loop has ended, and with it all that wait.
             self._loop.call_soon_threadsafe(self._ring)

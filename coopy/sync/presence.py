@@ -356,6 +356,7 @@ class Presence:
     # -- threads
 
     def _told(self, first: int, last: int) -> None:
+        self.timekeeper.hear()
         try:
             waiting = self._waiting()
             found = self.see("news", self._changes, [claim.owner for claim in waiting])

@@ -9,11 +9,16 @@ It measures from when it saw the newest beat, and never looks at the time of day
 another one has counted until then: where the leading node is gone, one that has noticed the silence mostly claims first, and the one that
 leads by now, which learns of that a second later, must not make everybody wait once more. Two processes that both take themselves for
 the one that leads must not take the role from each other for ever: who has lost it claims for leading only after it has not led in between.
+
+What it writes may be on its way for seconds, while nobody can write: a claim that was sent before the leading node was lost is answered after the
+election. The beats that come meanwhile are seen then (`Timekeeper.hear`), and not only after the answer: silence would begin anew with it.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from coopy import CoopyError, SystemClosed, control
@@ -91,6 +96,10 @@ class Timekeeper:
         """Whether another one was seen before it, so that somebody counts, or did."""
         self._was = False
         """Whether this process has had the role, since it began to lead."""
+        self._writes = False
+        """Whether what it writes is on its way."""
+        self._lock = threading.Lock()
+        """Held while somebody looks."""
         self._bell = Alarm()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -104,6 +113,14 @@ class Timekeeper:
         """Has it look again: something has changed."""
         self._bell.set()
 
+    def hear(self) -> None:
+        """Says that there were actions: to be called by who is told of them. If what it writes is on its way, it looks now which
+        beat is the newest.
+        """
+        if self._writes:
+            with suppress(CoopyError):  # It is closed, and so nothing is written any more.
+                self._look()
+
     def close(self) -> None:
         """Ends it. Does not wait for what it writes."""
         self._closed = True
@@ -114,32 +131,45 @@ class Timekeeper:
 
         Raises what the system raises.
         """
-        count = self._system.count()
-        # After it was read, so that it is not before the beat was recorded.
-        now = boot.now_ns()
+        count, elapsed = self._look()
         if not count.interval_ns:
-            self._beat = -1
             return None
-        if count.beat != self._beat:
-            self._moves = self._beat >= 0
-            self._beat, self._seen_ns = count.beat, now
-        elapsed = now - self._seen_ns
         if count.timekeeper == self.name:
             self._was = True
             due = min(count.interval_ns, count.due_ns)
             if elapsed < due:
                 return due - elapsed
-            self._system.tick(self.name, count.beat, elapsed)
+            self._write(self._system.tick, count.beat, elapsed)
             return 0
         leads = self._system.leads()
         self._was = self._was and leads
         silence = SILENT_INTERVALS * count.interval_ns
         if (leads and not self._was) or elapsed > silence:
             counts = self._moves and elapsed <= min(silence, count.interval_ns + LATE_NS)
-            self._system.claim(self.name, count.beat, not counts)
+            self._write(self._system.claim, count.beat, not counts)
             return 0
         # Who leads may change without an action.
         return min(count.interval_ns, silence + 1 - elapsed)
+
+    def _look(self) -> tuple[Count, int]:
+        """Returns how time stands, and for how many nanoseconds the newest beat has been seen."""
+        with self._lock:
+            count = self._system.count()
+            # After it was read, so that it is not before the beat was recorded.
+            now = boot.now_ns()
+            if not count.interval_ns:
+                self._beat = -1
+            elif count.beat != self._beat:
+                self._moves = self._beat >= 0
+                self._beat, self._seen_ns = count.beat, now
+            return count, now - self._seen_ns
+
+    def _write(self, call: Callable[[str, int, int], object], beat: int, what: int) -> None:
+        self._writes = True
+        try:
+            call(self.name, beat, what)
+        finally:
+            self._writes = False
 
     def _run(self) -> None:
         while not self._closed:

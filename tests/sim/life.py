@@ -112,6 +112,10 @@ class Net(Links):
         self.delay_s = 0.002
         self.lost = self.doubled = self.late = self.disordered = 0.0
 
+    def late_s(self) -> float:
+        """After how many seconds all has come that comes in order: what is sent now waits for what was sent while a link was slow."""
+        return max(0.0, max(self._due.values(), default=0.0) - self._world.now_ns / 1e9)
+
     def reaches(self, one: str, other: str) -> bool:
         return (one, other) not in self.cut
 

@@ -56,6 +56,9 @@ TRIPS_S = 0.15
 """For the round trips of nine ticks, and of who is told: 9 x 10 ms, as the links are, and as much again."""
 ELECTOR_TRIPS_S = 0.5
 """The same for 33 ticks."""
+HEARD_LATE_S = 0.05
+"""Links that are well take milliseconds. If more is on its way to a node, it may hear only from the election of beats that are old by then, and count two
+silent intervals from there: nobody could tell it how old they are."""
 RELEASED_S = 0.010
 UNKNOWN_NS = 60 * S
 """What had no answer for so long does not come any more."""
@@ -544,7 +547,7 @@ class Turns(Life):
                 lambda number=number, work=work: work(machine, number), f"{number} of {machine.name}.{machine.starts}", host
             )  # type: ignore[misc]
         keeper = Timekeeper(f"elector {machine.name}.{machine.starts}", _Time(machine.proxy))
-        control(machine.proxy).subscribe(lambda first, last: keeper.wake())
+        control(machine.proxy).subscribe(lambda first, last: (keeper.hear(), keeper.wake()))
         keeper.start()
 
     def _handle(self, machine: Machine, lock: Lock) -> None:
@@ -773,6 +776,7 @@ def _holder_killed(life: Turns, chance: random.Random) -> None:
     led = life.cluster.leader == victim.name
     domain = next(each for each in life.machines if each is not victim and each.ready).system.engine.machine.domain  # type: ignore[union-attr]
     counted = domain.locks.ticks.timekeeper == presence_id
+    heard_late = life.net.late_s() > HEARD_LATE_S
     victim.kill()
     at_ns = life.world.now_ns
 
@@ -791,6 +795,9 @@ def _holder_killed(life: Turns, chance: random.Random) -> None:
             since_ns = truth.acted_ns[bisect(truth.acted_ns, elected[-1]) :][0]
             what = "cluster: from the first action after an election, after the kill of a holder, to the next"
             life.measured("cluster: from the election to the first action", (since_ns - elected[-1]) / S)
+            if heard_late:
+                what += ", where beats were heard late"
+                limit_s += SILENT_INTERVALS * TICK_S
         elif counted and not led:
             what, limit_s = (
                 "cluster: from the kill of a holder that kept the time and did not lead",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sync.hands import HOUR, Hand, Node, S
 
-from coopy.errors import SystemClosed, Unavailable
+from coopy.errors import CoopyError, OutcomeUnknown, SystemClosed, Unavailable
 from coopy.sync import boot
-from coopy.sync.ticks import Ticks
+from coopy.sync.ticks import Count, Ticks
 
 
 @pytest.fixture
@@ -214,6 +215,134 @@ def test_the_time_that_a_tick_is_on_its_way_is_not_counted(hand: Hand) -> None:
         hand.go(0.01)
         node.steps()
     assert 8 * S <= hand.now_ns - began < 14 * S
+
+
+class Held(Node):
+    """A node for which what it writes is on its way while that happens which is told, and comes to the others after it, or never."""
+
+    def __init__(self, name: str, ticks: Ticks, happens: Callable[[], object], error: CoopyError | None = None) -> None:
+        super().__init__(name, ticks, leads=False)
+        self.happens, self.error = happens, error
+        self.looks = 0
+
+    def count(self) -> Count:
+        self.looks += 1
+        return super().count()
+
+    def _write(self, what: str, *args: Any) -> object:
+        happens, self.happens = self.happens, lambda: None
+        happens()
+        if happens is not self.happens and self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return super()._write(what, *args)
+
+
+@pytest.mark.parametrize(
+    "error", [None, Unavailable("no majority"), OutcomeUnknown("no answer")], ids=["refused", "no", "unknown"]
+)
+def test_a_beat_that_comes_while_a_claim_is_on_its_way_is_seen_then(hand: Hand, error: CoopyError | None) -> None:
+    ticks = Ticks()
+    one = Node("a", ticks)
+
+    def happens() -> None:
+        """Beats come late, the one that keeps the time is lost, and nobody can write for four intervals."""
+        run(hand, 1.5, one)
+        other.keeper.hear()
+        hand.go(4)
+
+    other = Held("b", ticks, happens, error)
+    ticks.begin("lock", 80_000_000_000)
+    ticks.begin("short", 8 * S)
+    run(hand, 2, one)
+    other.keeper.step()
+    hand.go(2.5)
+    if error is None:
+        other.steps()
+    else:
+        with pytest.raises(type(error)):
+            other.keeper.step()
+        other.steps()
+    assert ticks.timekeeper == "b" and ticks.left_ns("short") == 8 * S, "it was silent for long enough"
+
+
+def test_a_beat_that_has_just_come_while_a_claim_was_on_its_way_is_of_one_that_counts(hand: Hand) -> None:
+    ticks = Ticks()
+    one = Node("a", ticks)
+
+    def happens() -> None:
+        run(hand, 1.5, one)
+        other.keeper.hear()
+        hand.go(1)
+
+    other = Held("b", ticks, happens)
+    ticks.begin("lock", 8 * S)
+    run(hand, 2, one)
+    other.keeper.step()
+    hand.go(2.5)
+    assert other.steps() == S and ticks.timekeeper == "a"
+
+
+def test_the_tick_of_one_that_has_lost_the_role_meanwhile_counts_nothing_and_the_silence_of_the_other_is_heard(
+    hand: Hand,
+) -> None:
+    ticks = Ticks()
+    other = Node("b", ticks)
+
+    def happens() -> None:
+        other.steps()
+        one.keeper.hear()
+        hand.go(2.5)
+
+    one = Held("a", ticks, lambda: None)
+    ticks.begin("lock", 8 * S)
+    one.led = True
+    one.steps()
+    one.led, one.happens = False, happens
+    hand.go(1)
+    one.steps()
+    assert ticks.timekeeper == "a" and ticks.epoch == 3 and ticks.now == 0
+
+
+def test_leases_that_have_gone_while_a_claim_was_on_its_way_leave_nothing_to_be_silent_of(hand: Hand) -> None:
+    ticks = Ticks()
+
+    def happens() -> None:
+        ticks.end("lock")
+        other.keeper.hear()
+        hand.go(4)
+        ticks.begin("lock", 8 * S)
+
+    other = Held("b", ticks, happens)
+    ticks.begin("lock", 8 * S)
+    other.keeper.step()
+    hand.go(2.5)
+    assert other.steps() == S and not ticks.timekeeper
+
+
+def test_who_writes_nothing_does_not_look_at_each_action(hand: Hand) -> None:
+    node = Held("a", Ticks(), lambda: None)
+    node.ticks.begin("lock", 8 * S)
+    node.steps()
+    before = node.looks
+    for _ in range(3):
+        node.keeper.hear()
+    assert node.looks == before
+
+
+def test_a_system_that_is_closed_while_a_claim_is_on_its_way_is_not_looked_at(hand: Hand) -> None:
+    def happens() -> None:
+        node.count = closed  # type: ignore[method-assign]
+        node.keeper.hear()
+
+    def closed() -> Count:
+        raise SystemClosed("closed")
+
+    node = Held("a", Ticks(), happens, SystemClosed("closed"))
+    node.led = True
+    node.ticks.begin("lock", 8 * S)
+    with pytest.raises(SystemClosed):
+        node.steps()
 
 
 def test_the_clock_of_this_machine_goes_on() -> None:
