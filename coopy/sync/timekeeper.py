@@ -164,7 +164,7 @@ class Timekeeper:
                 self._beat, self._seen_ns = count.beat, now
             return count, now - self._seen_ns
 
-    def _write(self, call: Callable[[str, int, int], object], beat: int, what: int) -> None:
+    def _write(self, call: Callable[..., object], beat: int, what: int) -> None:
         self._writes = True
         try:
             call(self.name, beat, what)

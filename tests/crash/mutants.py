@@ -2041,9 +2041,16 @@ MUTANTS = [
     Mutant(
         "who-leads-takes-over-and-gives-leases-more-time",
         "coopy/sync/timekeeper.py",
-        "self._system.claim(self.name, count.beat, not counts)",
-        "self._system.claim(self.name, count.beat, True)",
+        "self._write(self._system.claim, count.beat, not counts)",
+        "self._write(self._system.claim, count.beat, True)",
         "tests/sync/test_timekeeper.py::test_the_node_that_leads_takes_over_from_one_that_counts_and_gives_no_lease_more_time",
+    ),
+    Mutant(
+        "a beat that comes while a claim is on its way is seen after the answer",
+        "coopy/sync/timekeeper.py",
+        "        if self._writes:\n",
+        "        if self._closed:\n",
+        "tests/sync/test_timekeeper.py::test_a_beat_that_comes_while_a_claim_is_on_its_way_is_seen_then",
     ),
     Mutant(
         "a restored state is shown to nobody",
