@@ -1,10 +1,10 @@
 """Locks and elections of fifty clients, on three nodes and on one machine, in simulation: what is promised of them must hold.
 
-    python tests/sim/locks.py [--minutes M] [--seed S]... [--lines]
+    python tests/sim/locks.py [--minutes M] [--seed S]... [--lines | --last SECONDS]
     python tests/sim/locks.py --planted [--only NAME]... [--minutes M] [--seed S]
 
 Each seed makes one life, in which faults come for so many simulated minutes: the same one each time, as its digest says; --lines prints
-what happened in it. What a life is made of, and what must hold, is in `sim.turns`.
+what happened in it, and --last what happened in its last seconds. What a life is made of, and what must hold, is in `sim.turns`.
 
 With --planted each fault of PLANTED is put into a copy of coopy, and a life is lived until it is found.
 
@@ -109,6 +109,12 @@ def live(seed: int, minutes: float, keep_lines: bool = False) -> Turns:
     return life
 
 
+def last(lines: list[str], seconds: float) -> list[str]:
+    """What was seen in the last seconds; each line begins with its time."""
+    since = float(lines[-1].partition(" ")[0]) - seconds if lines else 0.0
+    return [each for each in lines if float(each.partition(" ")[0]) >= since]
+
+
 def told(life: Turns) -> str:
     """What came of a life."""
     faults = sum(number for what, number in life.counts.items() if what.startswith("fault: "))
@@ -157,6 +163,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="for so long faults come in a life, in its own time")
     parser.add_argument("--seed", type=int, action="append", default=[], help="of a life; may be given several times")
     parser.add_argument("--lines", action="store_true", help="what happened in a life")
+    parser.add_argument("--last", type=float, metavar="SECONDS", help="what happened in the last simulated seconds of a life")
     parser.add_argument("--planted", action="store_true", help="find the faults that are planted")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="plant this one; may be given several times"
@@ -171,9 +178,9 @@ def main() -> int:
         print(f"locks: seed {seed}", flush=True)
         minutes, begun = asked.minutes or MINUTES, time.monotonic()
         faulthandler.dump_traceback_later(HANGS_S * (1 + minutes), exit=True)
-        life = live(seed, minutes, asked.lines)
+        life = live(seed, minutes, asked.lines or asked.last is not None)
         faulthandler.cancel_dump_traceback_later()
-        print(*life.lines, sep="\n")
+        print(*(life.lines if asked.last is None else last(life.lines, asked.last)), sep="\n")
         print(*(f"VIOLATED: at --seed {seed}: {text[:1000]}" for text in life.violations), sep="\n")
         print(f"{told(life)}\n  {time.monotonic() - begun:.0f} s", flush=True)
         violated = violated or bool(life.violations)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from crash.mutants import ROOT, mutated
 from sim.life import quiet
-from sim.locks import PLANTED, live, told
+from sim.locks import PLANTED, last, live, told
 from sim.turns import TICK_S, TTL_S, Truth, Turns
 
 from coopy.sync import Fenced, presence
@@ -95,6 +95,16 @@ def test_a_life_notices_a_lock_that_nobody_gets(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(Truth, "acts", lambda *args: life.world.block(1e6))
 
     assert any("these have got no lock" in each for each in told_life(tmp_path, happens).violations)
+
+
+@pytest.mark.slow
+def test_the_last_seconds_of_a_life_can_be_read_and_reading_them_changes_nothing() -> None:
+    found, other = live(SEED, 0.01, keep_lines=True), live(SEED, 0.01)
+    assert found.digest == other.digest and not other.lines
+    some = last(found.lines, 2.0)
+    assert found.lines[-len(some) :] == some and any("has beat" in each and "left: " in each for each in some)
+    assert float(some[-1].split()[0]) - float(some[0].split()[0]) <= 2.0
+    assert last([], 2.0) == []
 
 
 @pytest.mark.parametrize("mutant", PLANTED, ids=[mutant.name for mutant in PLANTED])

@@ -131,13 +131,29 @@ def _word(what: str, args: tuple[Any, ...]) -> str:
 
 
 def _heard(ticks: Ticks, held: Callable[[], dict[str, dict[str, int]]], what: str, key: str, call: Callable[[], Any]) -> Any:
-    truth = LIVES[-1].truth()
+    truth, beat = LIVES[-1].truth(), ticks.beat
     if not truth.is_first(action_index()):
-        return call()
-    held_before, leases_before = held(), dict(ticks._leases)
-    found = call()
-    truth.hears(what, key, ticks, leases_before, held_before, held(), bool(found))
+        found = call()
+    else:
+        held_before, leases_before = held(), dict(ticks._leases)
+        found = call()
+        truth.hears(what, key, ticks, leases_before, held_before, held(), bool(found))
+    if ticks.beat != beat or what in ("claim", "handover"):
+        _note(ticks, what, bool(found))
     return found
+
+
+def _note(ticks: Ticks, what: str, is_accepted: bool) -> None:
+    """Which machine has just come to which beat: for who reads the lines of a life."""
+    world = LIVES[-1].world
+    if world.lines is None:
+        return
+    assert world.current is not None and world.current.host is not None, "actions are applied by threads of machines"
+    left = ", ".join(f"{key} {(deadline - ticks.now) / S:.3f}" for key, (_, deadline) in ticks._leases.items())
+    world.note(
+        f"{world.current.host.name} has beat {ticks.beat} of {ticks._per_lease} by a {what}{'' if is_accepted or what == 'tick' else ' that was refused'}, "
+        f"timekeeper {ticks.timekeeper}, left: {left}"
+    )
 
 
 class Lease:
@@ -251,6 +267,7 @@ class Truth:
                 self.life.wrong(f"{self.name}: {name} was given with token {token} after token {self._tokens[kind]}")
             self._tokens[kind] = token
             self.held[name] = owner, token
+            self.life.world.note(f"{self.name}: {name} was given to {owner} with token {token} by a {what}")
             self.given_ns[name, token] = now_ns
             if what == "release":
                 self.given_on.add((name, token))

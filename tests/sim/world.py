@@ -87,6 +87,11 @@ class World:
         if self.lines is not None:
             self.lines.append(line)
 
+    def note(self, what: str) -> None:
+        """Something to be read with what was seen, if that is kept; the digest knows nothing of it."""
+        if self.lines is not None:
+            self.lines.append(f"{self.now_ns / 1e9:.6f} {what}")
+
     def digest(self) -> str:
         return self._digest.hexdigest()
 
