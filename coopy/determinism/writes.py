@@ -1,4 +1,5 @@
-"""Whether a function writes to the object that it is called on, told from its byte code and without running it.
+"""Whether a function writes to the object that it is called on, told from its byte code and without running it. The module has
+more than 500 lines because it goes through the instructions of five versions of Python in one walk.
 
 What has the name of a read, or is read as an attribute, is recorded if it writes: see `coopy.spine.methods.kind_of`. The byte code
 is looked at, and not the source, because it is what runs, and is there on every machine. Seen are attributes and items that are

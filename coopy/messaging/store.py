@@ -1,4 +1,5 @@
 """KeyValueStore and KeyValueClient: values by keys, for the processes of one machine without a server, and for other machines.
+The module has more than 500 lines because both have the same methods, documented once each.
 
 A store is a system of `coopy.messaging.store_state.Keys` in a directory that is shared; what is true of shared systems is true of it. Clients find it by
 its ports, see `coopy.messaging.store_finding`; from other machines they come through `coopy serve`, with its key. The names and arguments are those of

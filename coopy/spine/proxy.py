@@ -1,4 +1,5 @@
-"""Builds, for a domain class, the class whose methods are calls into the engine.
+"""Builds, for a domain class, the class whose methods are calls into the engine. The module has more than 500 lines because every use that
+a program makes of an object is answered here, and by what a proxy is made of.
 
 Every function that the domain class has becomes a real method with the same
 signature; its source is generated once for the class and registered in

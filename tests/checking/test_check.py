@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import coopy
-from coopy import control, init_system
+from coopy import control, init_system, readonly
 from coopy.determinism.rules import DeterminismWarning
 from coopy.errors import CheckFailed, NotRepeatable, PrevalentError, SharedArgument, StateChanged, UsageError
 from coopy.values.digest import digest

@@ -126,6 +126,7 @@ MUTANTS = [
         "return max(min([found, *held]), self._from(bound) if held else 0)",
         "return found",
         "tests/messaging/test_events_table.py::test_retention_waits_for_consumers_that_are_named_up_to_a_bound",
+    ),
     Mutant(
         "a-pickle-is-read-whoever-has-signed-it",
         "coopy/messaging/bus_payload.py",
