@@ -124,9 +124,8 @@ SUITES_FOLLOWED = tests/batteries/test_rows.py tests/batteries/test_time.py test
 	tests/sync/test_lock.py tests/sync/test_locks.py tests/sync/test_barrier.py tests/sync/test_party.py tests/sync/test_gates.py
 
 suites-shared: $(VENV)/.installed  ## the suites of proxies, asyncio, structures and locks over systems whose calls are sent: a process that follows, one without a copy, a connection
-	@cd tests && for how in follower reader connected; do \
-		PYTHONPATH=. $(abspath $(BIN))/python -m pytest -q -p shared.apart --apart $$how --log-level=CRITICAL --tb=short $(SUITES_APART:tests/%=%) \
-			$$([ $$how = follower ] && echo $(SUITES_FOLLOWED:tests/%=%)) || exit 1; done
+	@for how in follower reader connected; do PYTHONPATH=tests $(BIN)/python -m pytest -q -p shared.apart --apart $$how --log-level=CRITICAL \
+		--tb=short $(SUITES_APART) $$([ $$how = follower ] && echo $(SUITES_FOLLOWED)) || exit 1; done
 
 shared: $(VENV)/.installed  ## processes that share a directory: kills (SHARED_S seconds, "buffered" and "sync"), SHARED_RUNS takeovers after kills and after closing, families of forks, and 200 histories against the checker of the cluster
 	@for durability in buffered sync; do $(BIN)/python tests/shared/campaign.py kills --seconds $(SHARED_S) --durability $$durability || exit 1; done

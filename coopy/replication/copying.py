@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Sequence, ValuesView
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, cast
@@ -36,7 +36,7 @@ from coopy.spine.section import Section
 from coopy.values.codec import SCALARS, Codec, decode_joined
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
-VIEWS = (KeysView, ValuesView, ItemsView)
+VIEWS = frozenset({type({}.keys()), type({}.values()), type({}.items())})
 TURN_S = 0.0001
 """The callers of the process that writes have so long for their own calls, some dozens, before those of others come next."""
 
@@ -463,7 +463,7 @@ class Shared(Engine):
 
     def given_out(self, result: Any) -> Any:
         """Returns what a caller is given for a result: of the state itself, the proxy; of a view of a dict, what it shows."""
-        return list(result) if isinstance(result, VIEWS) else self._returned(result)
+        return list(result) if type(result) in VIEWS else self._returned(result)
 
     def outcome_of(self, index: int) -> Any:
         """Returns what an action has returned, or raises what it has raised: by running it once more, on a copy of the state before it."""

@@ -21,8 +21,8 @@ SLICE = {
 def test_a_suite_of_one_process_holds_where_calls_are_sent(how: str) -> None:
     arguments = ["-q", "-p", "no:cacheprovider", "-p", "shared.apart", "--apart", how, "--log-level=CRITICAL"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments, *SLICE[how]],
-        cwd=TESTS,
+        [sys.executable, "-m", "pytest", *arguments, *(f"tests/{each}" for each in SLICE[how])],
+        cwd=TESTS.parent,
         env={**program.environment(), "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
