@@ -1,0 +1,106 @@
+"""What no proxy can be, row by row of docs/guides/proxy.md, and that what to do instead works."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+import sys
+import threading
+from typing import Any
+from unittest import mock
+
+import pytest
+
+import coopy
+from coopy.testing import memory_system
+
+
+class Shelf(dict[Any, Any]):
+    pass
+
+
+class Row(list[Any]):
+    pass
+
+
+class Text(bytearray):
+    pass
+
+
+class Group(set[Any]):
+    pass
+
+
+def test_the_class_is_another_one_and_isinstance_holds() -> None:
+    shelf = memory_system(Shelf)
+    assert type(shelf) is not Shelf and isinstance(shelf, Shelf) and isinstance(shelf, dict)
+    with pytest.raises(TypeError, match="doesn't apply"):
+        dict.setdefault(shelf, "a", 1)
+    assert shelf.setdefault("a", 1) == 1
+
+
+def test_code_in_c_does_not_look_into_a_proxy_and_takes_a_copy() -> None:
+    row, text, group = memory_system(Row([2])), memory_system(Text(b"ab")), memory_system(Group({frozenset({1})}))
+    for use in (
+        lambda row, text, group: [1] + row == [1, 2],
+        lambda row, text, group: b"".join([text]) == b"ab",
+        lambda row, text, group: re.match(rb"a", text),
+        lambda row, text, group: bytes(memoryview(text)) == b"ab",
+    ):
+        with pytest.raises(TypeError):
+            use(row, text, group)
+        assert use(*map(copy.copy, (row, text, group)))
+    with pytest.raises(TypeError, match="unhashable"):
+        memory_system(Group({1})) in group  # noqa: B015
+    assert copy.copy(memory_system(Group({1}))) in group
+
+
+def test_a_pickle_is_refused_and_a_copy_is_pickled() -> None:
+    shelf = memory_system(Shelf(a=1))
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(shelf)
+    assert pickle.loads(pickle.dumps(copy.copy(shelf))) == {"a": 1}
+
+
+def test_an_iterator_goes_through_what_there_was() -> None:
+    row, shelf = memory_system(Row([1])), memory_system(Shelf(a=1))
+    numbers, keys = iter(row), iter(shelf)
+    row.append(2)
+    shelf["b"] = 2
+    assert (list(numbers), list(keys), list(row), list(shelf)) == ([1], ["a"], [1, 2], ["a", "b"])
+
+
+class Same:
+    """Is equal to itself alone."""
+
+
+def test_what_is_equal_to_itself_alone_is_not_found_by_a_method() -> None:
+    one = Same()
+    row = memory_system(Row([one]))
+    with pytest.raises(ValueError, match="not in list"):
+        row.remove(one)
+    assert row[0] in row and type(row.pop(0)) is Same
+
+
+def test_what_no_record_can_hold_is_no_argument() -> None:
+    row, lock = memory_system(Row), threading.Lock()
+    for value in (mock.Mock().method, lock, lambda: lock):
+        with pytest.raises(coopy.EncodingError):
+            row.append(value)
+    assert row == [] and coopy.control(row).index == 0
+
+
+def test_a_system_is_no_part_of_a_first_state_but_an_argument() -> None:
+    row = memory_system(Row([1]))
+    with pytest.raises(coopy.EncodingError, match=r"state\[0\] is of the type .*Row"):
+        memory_system(Row([row]))
+    other = memory_system(Row)
+    other.append(row)
+    assert other == [[1]] and type(other[0]) is Row
+
+
+def test_the_size_is_that_of_the_proxy_and_dir_has_the_controls() -> None:
+    shelf = memory_system(Shelf((number, number) for number in range(1000)))
+    assert sys.getsizeof(shelf) < 1000 < sys.getsizeof(copy.copy(shelf))
+    assert {"take_snapshot", "setdefault"} <= set(dir(shelf))
