@@ -83,9 +83,10 @@ def test_what_is_equal_to_itself_alone_is_not_found_by_a_method() -> None:
     assert row[0] in row and type(row.pop(0)) is Same
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_what_no_record_can_hold_is_no_argument() -> None:
     row, lock = memory_system(Row), threading.Lock()
-    for value in (mock.Mock().method, lock, lambda: lock):
+    for value in (mock.MagicMock(), lock, lambda: lock):
         with pytest.raises(coopy.EncodingError):
             row.append(value)
     assert row == [] and coopy.control(row).index == 0
