@@ -87,6 +87,7 @@ from coopy.decorators import READS
 from coopy.determinism import decompile
 from coopy.determinism.later import hands_out, opens_a_block
 from coopy.determinism.names import FunctionNode, Home, Member, Names, Table, package_of, read_classes, statically
+from coopy.determinism.parts import Parts, note_parts
 from coopy.determinism.reader import CONTAINERS, Reader, kept_outside
 from coopy.determinism.rules import (
     ANSWERED,
@@ -113,7 +114,7 @@ from coopy.determinism.texts import (
     methods_of,
     texts_of,
 )
-from coopy.determinism.writes import Parts, is_cached, kept_by, note_parts, written_by, written_by_reading
+from coopy.determinism.writes import is_cached, kept_by, written_by, written_by_reading
 from coopy.errors import PrevalentError, UsageError
 
 MODES = ("strict", "warn", "off")

@@ -13,8 +13,9 @@ from typing import Any
 
 from coopy.decorators import OUTSIDE, READONLY
 from coopy.determinism.names import FunctionNode, Member, is_of_stdlib, statically
+from coopy.determinism.parts import Parts, parts_of
 from coopy.determinism.texts import content_of
-from coopy.determinism.writes import Body, Called, Look, Parts, parts_of
+from coopy.determinism.writes import Body, Called, Look
 
 _VIEWS = frozenset({"values", "items"})
 

@@ -13,16 +13,14 @@ In doubt nothing is said, as in `coopy.determinism.check`: the marks `coopy.acti
 from __future__ import annotations
 
 import ast
-import builtins
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
-from functools import lru_cache
 from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from coopy.decorators import ACTION, OUTSIDE, READONLY
-from coopy.determinism import decompile
 from coopy.determinism.names import UNKNOWN, FunctionNode, Member, Names, attribute_of, parameters_of, statically
+from coopy.determinism.parts import parts_of, tree_of
 from coopy.determinism.reader import CHANGERS, assigned_by, body_of
 from coopy.determinism.texts import content_of, default_values
 
@@ -30,8 +28,6 @@ _DEPTH_MAX = 12
 """A function that is called by so many others is not looked at."""
 _MEANT_MAX = 10
 """A name that stands for another is followed so far."""
-_CODES_MAX = 2_000
-"""The trees of so many functions are kept, in case another class has them too."""
 _IN_PLACE = frozenset(
     f"__i{name}__" for name in "add sub mul matmul truediv floordiv mod pow lshift rshift and xor or concat".split()
 )
@@ -50,7 +46,6 @@ _PARTS = frozenset({"get", "items", "values", "setdefault", "__getitem__"})
 _VIEWS = frozenset({"collections.abc", "_collections_abc"})
 _ASKED_BY_VIEWS = {"items": ("__iter__", "__getitem__"), "values": ("__iter__", "__getitem__"), "keys": ("__iter__",)}
 """What the views of a mapping call that is written in Python."""
-_CONTAINERS = (list, dict, set, deque)
 _LOOPS = frozenset({"enumerate", "iter", "list", "reversed", "sorted", "tuple", "zip", "map", "filter"})
 
 
@@ -76,11 +71,6 @@ def written_by_reading(cls: type, name: str, raw: Any) -> str:
     """Returns what reading an attribute writes to the object, in words, if the class has something of that name; empty if nothing is seen."""
     owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
     return Look().member(Member(cls, owner, name, raw), is_read=True)
-
-
-@lru_cache(_CODES_MAX)
-def _tree(code: CodeType) -> ast.FunctionDef:
-    return decompile.function(code)
 
 
 def written_deeply_by_reading(cls: type, name: str, raw: Any) -> str:
@@ -201,7 +191,7 @@ class Body:
         self._look = look
         self._called = called
         function = called.function
-        self.node: FunctionNode = _tree(function.__code__) if node is None else node
+        self.node: FunctionNode = tree_of(function.__code__) if node is None else node
         cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
         self._names = Names(function.__globals__, {name: content_of(cell) for name, cell in cells})
         # What a parameter is by default it mostly is: some functions keep what they use there.
@@ -450,78 +440,3 @@ def _at_hand(value: Any, name: str) -> Any:
         return held[name]
     member = statically(type(value), name)
     return UNKNOWN if member is None or not isinstance(member.raw, FunctionType) else MethodType(member.raw, value)
-
-
-class Parts(NamedTuple):
-    """What the methods of a class make attributes of its objects."""
-
-    classes: dict[str, type]
-    """Those that are made by calling a class."""
-    containers: set[str]
-    """Those that are made lists, dicts and sets."""
-    nested: set[str]
-    """Those whose items are."""
-
-
-@lru_cache(_CODES_MAX)
-def _parts_of(cls: Any) -> Parts:
-    found = Parts({}, set(), set())
-    for base in cls.__mro__:
-        for raw in vars(base).values():
-            if isinstance(raw, FunctionType) and base is not object and raw.__code__.co_argcount:
-                names = Names(raw.__globals__, vars(builtins))
-                note_parts(_tree(raw.__code__), names, raw.__code__.co_varnames[0], found)
-    return found
-
-
-def parts_of(cls: type) -> Parts:
-    """Returns what the methods of a class make attributes of its objects."""
-    return _parts_of(cls)
-
-
-def note_parts(node: ast.AST, names: Names, myself: str, found: Parts) -> None:
-    """Notes what a function makes attributes of the object that it has under a name."""
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr == "setdefault":
-            owner, value = inner.func.value, inner.args[-1] if inner.args else None
-            if _is_of(owner, myself) and value is not None and _is_container(value, names):
-                found.nested.add(owner.attr)  # type: ignore[attr-defined]
-        if isinstance(inner, (ast.Assign, ast.AnnAssign)) and inner.value is not None:
-            for target in inner.targets if isinstance(inner, ast.Assign) else [inner.target]:
-                _note_part(target, inner.value, names, myself, found)
-
-
-def _note_part(target: ast.expr, value: ast.expr, names: Names, myself: str, found: Parts) -> None:
-    is_container = _is_container(value, names)
-    if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Attribute) and _is_of(target.value, myself):
-        found.nested.update({target.value.attr} if is_container else ())
-    if not isinstance(target, ast.Attribute) or not _is_of(target, myself):
-        return
-    if is_container:
-        found.containers.add(target.attr)
-    made = _class_of(value.func, names) if isinstance(value, ast.Call) else None
-    if made is not None and isinstance(value, ast.Call):
-        found.classes.setdefault(target.attr, made)
-        items = _class_of(value.args[0], names) if value.args and made.__name__ == "defaultdict" else None
-        found.nested.update({target.attr} if items in _CONTAINERS else ())
-
-
-def _is_of(node: ast.expr, myself: str) -> bool:
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == myself
-
-
-def _is_container(node: ast.expr, names: Names) -> bool:
-    if isinstance(node, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)):
-        return True
-    made = _class_of(node.func, names) if isinstance(node, ast.Call) else None
-    return made is not None and issubclass(made, _CONTAINERS)
-
-
-def _class_of(node: ast.expr, names: Names) -> type | None:
-    if isinstance(node, ast.Name):
-        value = names[node.id]
-    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        value = attribute_of(names[node.value.id], node.attr)
-    else:
-        return None
-    return value if isinstance(value, type) else None

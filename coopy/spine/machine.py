@@ -662,12 +662,17 @@ class _Methods(dict[str | None, Function]):
     def _forgetting(self, method: Function) -> Function:
         """A method that sets or deletes an attribute, after which a method of that name is looked up anew: it may be hidden."""
 
-        def change(name: str, *value: Any) -> None:
+        def set_or_delete(name: str, *value: Any) -> None:
             method(name, *value)
             if name in self:
                 del self[name]
 
-        return change
+        def set_one(name: str, value: Any) -> None:
+            method(name, value)
+            if name in self:
+                del self[name]
+
+        return set_one if method.__name__ == "__setattr__" else set_or_delete
 
 
 class _NoMethods(_Methods):

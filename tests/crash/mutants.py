@@ -161,6 +161,34 @@ MUTANTS = [
         "    if about.st_uid != os.geteuid():",
         "    if about.st_uid < 0:",
         "tests/messaging/test_bus_original.py::test_stream_from_file_refuses_a_file_of_another_user",
+    # -- what writes while it is read
+    Mutant(
+        "what-has-the-name-of-a-read-is-one",
+        "coopy/spine/methods.py",
+        'return "action" if what_is_written(cls, name, vars(home).get(name)) else "read"',
+        'return "read"',
+        "tests/proxy/test_reads_that_write.py::test_the_recipes_of_caches_live_on_as_they_were",
+    ),
+    Mutant(
+        "what-a-getter-keeps-is-not-recorded",
+        "coopy/spine/attributes.py",
+        "        if held.put_back():\n            raise Unrecorded(name)",
+        "        held.put_back()",
+        "tests/proxy/test_attributes_that_write.py::test_what_a_look_keeps_is_kept_by_the_next_start",
+    ),
+    Mutant(
+        "a-callable-of-the-object-is-called-as-it-is",
+        "coopy/spine/attributes.py",
+        "return Bound(name, kind, value) if kind else value",
+        "return value",
+        "tests/proxy/test_attributes_that_write.py::test_a_callable_that_reaches_the_state_is_recorded_by_its_name",
+    ),
+    Mutant(
+        "a-block-is-called-as-an-action",
+        "coopy/spine/methods.py",
+        "    if opens_a_block(cls, name, function):",
+        "    if opens_a_block is None:",
+        "tests/proxy/test_what_comes_later.py::test_a_block_that_changes_the_object_is_refused_at_opening_and_at_the_call",
     ),
     # -- what belongs to a process
     Mutant(

@@ -12,7 +12,7 @@ import pytest
 from alike import alike, domain_of, state_of
 
 import coopy
-from coopy import control, init_system, outside, readonly
+from coopy import ReadOnlyNode, control, init_system, outside, readonly
 from coopy.testing import memory_system
 
 # -- what keeps what it returns
@@ -480,3 +480,30 @@ def test_an_attribute_that_hides_a_method_does_so_at_the_next_start(tmp_path: Pa
 
 def test_the_front_door_has_the_mark() -> None:
     assert coopy.action in vars(coopy).values()
+
+
+# -- a node that takes no actions
+
+
+@pytest.mark.parametrize("cls", [each for each in KEEPERS if each is not Deep])
+def test_a_node_that_only_reads_computes_and_keeps_nothing(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    system: Any = memory_system(cls, validation="off")
+    before = state_of(domain_of(system))
+    _refuse_actions(system, monkeypatch)
+    assert [system.total, system.total] == [5, 5]
+    assert state_of(domain_of(system)) == before and control(system).index == 0
+
+
+def test_a_node_that_only_reads_refuses_what_writes_deeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    system: Any = memory_system(Deep, validation="off")
+    _refuse_actions(system, monkeypatch)
+    with pytest.raises(ReadOnlyNode, match="read-only"):
+        assert system.total
+    assert system.lines == [5]
+
+
+def _refuse_actions(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ReadOnlyNode("This is a read-only instance.")
+
+    monkeypatch.setattr(type(system._coopy_engine), "call", refuse)
