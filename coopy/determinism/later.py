@@ -38,7 +38,7 @@ def opens_a_block(cls: type, name: str, raw: Any) -> str:
     for value in [] if body is None else body.returned():
         assert body is not None, "what is returned is of a body"
         made = _made_with_object(body, value)
-        if made is not None and (statically(made, "__exit__") or statically(made, "__aexit__")):
+        if made is not None and _opens(made):
             return f"a block: {made.__name__} is given the object, and may change it"
     return ""
 
@@ -66,7 +66,11 @@ def _names_a_block(function: FunctionType) -> bool:
     known = [function.__globals__.get(name) for name in names]
     known += [getattr(each, name, None) for each in known if isinstance(each, ModuleType) for name in names]
     known += [content_of(cell) for cell in function.__closure__ or ()]
-    return any(isinstance(each, type) and (hasattr(each, "__exit__") or hasattr(each, "__aexit__")) for each in known)
+    return any(isinstance(each, type) and _opens(each) for each in known)
+
+
+def _opens(cls: type) -> bool:
+    return statically(cls, "__exit__") is not None or statically(cls, "__aexit__") is not None
 
 
 def _body(function: FunctionType, cls: type, owner: type) -> Body | None:

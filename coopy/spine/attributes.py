@@ -316,7 +316,7 @@ def _kind_of_callable(value: Any, domain: Any, depth: int) -> str:
         held = [*_contents(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
         is_one = _keeps_count(value.__code__) or any(_reaches(each, domain) for each in held)
         return _marked(value) * is_one
-    wrapped = getattr(value, "__wrapped__", None)
+    wrapped = _held_by(value, "__wrapped__")
     if wrapped is not None and callable(wrapped):
         return _kind_of_callable(wrapped, domain, depth // 2)
     raw = next((vars(base)["__call__"] for base in type(value).__mro__ if "__call__" in vars(base)), None)
@@ -341,9 +341,17 @@ def _kind_of_method(value: Any, domain: Any) -> str:
 
 
 def _marked(function: Any) -> str:
-    if getattr(function, OUTSIDE, False):
+    if _held_by(function, OUTSIDE):
         return "outside"
-    return "read" if getattr(function, READONLY, False) else "action"
+    return "read" if _held_by(function, READONLY) else "action"
+
+
+def _held_by(value: Any, name: str) -> Any:
+    """An attribute that an object itself has; None if it has none. Asked in any other way, it may answer what it likes, or raise."""
+    try:
+        return object.__getattribute__(value, name)
+    except AttributeError:
+        return None
 
 
 def _contents(function: FunctionType) -> Iterator[Any]:
@@ -382,9 +390,9 @@ def _reaches(value: Any, domain: Any) -> bool:
             pending += _contents(each)
         else:
             # Of another object: what it holds itself, and not what the lists there have, which are its own.
-            pending += [held for held in getattr(each, "__dict__", {}).values() if not isinstance(held, _CONTAINERS)]
+            pending += [held for held in (_held_by(each, "__dict__") or {}).values() if not isinstance(held, _CONTAINERS)]
             cls: Any = type(each)
-            pending += [getattr(each, name, None) for name in _slots_of(cls)]
+            pending += [_held_by(each, name) for name in _slots_of(cls)]
     return False
 
 
