@@ -161,6 +161,7 @@ MUTANTS = [
         "    if about.st_uid != os.geteuid():",
         "    if about.st_uid < 0:",
         "tests/messaging/test_bus_original.py::test_stream_from_file_refuses_a_file_of_another_user",
+    ),
     # -- what writes while it is read
     Mutant(
         "what-has-the-name-of-a-read-is-one",
