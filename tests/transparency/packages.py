@@ -113,6 +113,7 @@ def _run(package: Package, opens: bool) -> dict[str, Outcome]:
             "result": str(result),
         }
         command = [str(PLACE / "bin" / "python"), "-m", "pytest", "-q", "-p", "transparency.plugin", "-p", "no:cacheprovider"]
+        command += ["--rootdir", str(package.source)]
         command += ["-o", "addopts=", "-o", "filterwarnings=ignore", *package.left_out, *package.tests]
         said = subprocess.run(
             command,
