@@ -31,6 +31,7 @@ from coopy.messaging.bus_message import ERROR, ERROR_CODE, Message, compose, num
 from coopy.messaging.bus_payload import BYTES, JSON, Payloads
 from coopy.messaging.bus_subscription import MissedCallback, Subscription
 from coopy.network.limits import Sparing
+from coopy.network.subjects import INBOX
 from coopy.network.wire import Delivered, header, status
 
 CONTROL, MARKS = "_COOPY.bus", "_COOPY.last."
@@ -58,7 +59,7 @@ class Core:
         self.timeout_s = timeout_s
         self.publisher = secrets.token_urlsafe(8)
         self._name = self.publisher.encode()
-        self._inbox = f"_INBOX.{secrets.token_urlsafe(16)}"
+        self._inbox = f"{INBOX}.{secrets.token_urlsafe(16)}"
         self._number = itertools.count(1)
         self._closed = False
         # Guarded by the lock of the link.

@@ -168,7 +168,7 @@ def test_what_an_action_asks_for_is_asked_for_on_each_node_until_one_has_done_it
 
 def test_what_can_not_be_encoded_has_changed_nothing(nodes: list[Node], server: MemoryServer) -> None:
     with pytest.raises(EncodingError):
-        nodes[0].bank.log(what=(each for each in ()))
+        nodes[0].bank.log(what=threading.Lock())
     with pytest.raises(EncodingError, match="Nothing was recorded"):
         nodes[0].bank.log(what=b"x" * (outbox.RECORD_BYTES_MAX + 1))
     assert server.last == 0

@@ -20,11 +20,19 @@ LIMIT_S = 60.0
 """What a process may take for a line on a busy machine."""
 
 
-class Odd(Exception):
-    """One that can't be made again from its arguments."""
+class Own(Exception):
+    """One whose arguments are not what it keeps."""
 
     def __init__(self, one: int, other: int) -> None:
         super().__init__(f"{one} and {other}")
+
+
+class Odd(Own):
+    """One that belongs to its process."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(one, other)
+        self.lock = threading.Lock()
 
 
 def carry_out(path: str) -> None:
@@ -69,6 +77,9 @@ class Wiki:
 
     def odd(self) -> None:
         raise Odd(1, 2)
+
+    def own(self) -> None:
+        raise Own(1, 2)
 
     @abort_exception
     def aborted(self, what: Any) -> None:

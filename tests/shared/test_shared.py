@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shared.domain import Process, Wiki, opened
+from shared.domain import Own, Process, Wiki, opened
 
 import coopy
 from coopy import DirectoryInUse, EncodingError, RemoteError, SystemClosed, Unavailable, UsageError, control, init_system
@@ -137,6 +137,11 @@ def test_an_exception_arrives_with_its_arguments_notes_and_cause(pair: tuple[Any
     assert found.value.args == ("wrong", 7)
     assert list(getattr(found.value, "__notes__", ["said of it"])) == ["said of it"]
     assert isinstance(found.value.__cause__, LookupError) and found.value.__cause__.args == ("no such page",)
+
+
+def test_an_exception_with_an_init_of_its_own_arrives_as_itself(pair: tuple[Any, Any]) -> None:
+    with pytest.raises(Own, match="1 and 2"):
+        pair[1].own()
 
 
 def test_an_exception_that_cannot_be_made_again_is_named_and_has_its_traceback(pair: tuple[Any, Any]) -> None:
