@@ -297,7 +297,7 @@ def test_a_stop_iteration_of_the_domain_is_a_runtime_error_as_in_any_coroutine(t
 def test_what_cannot_be_encoded_fails_alone(tmp_path: Path) -> None:
     async def main() -> None:
         async with coopy.aio.open(Wiki, tmp_path) as wiki:
-            calls = wiki.create_page("a"), wiki.create_page("b", (each for each in ())), wiki.create_page("c")
+            calls = wiki.create_page("a"), wiki.create_page("b", threading.Lock()), wiki.create_page("c")
             ended = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(each) for each in ended] == [int, EncodingError, int]
             assert list(await wiki.pages) == ["a", "c"]

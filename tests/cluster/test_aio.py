@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def test_each_has_an_instant_of_its_own(nodes: list[Node]) -> None:
         (Called("transfer", "x"), ValueError),
         (Called("book", "x"), ValueError),
         (Called("log", what="x"), ("x", "nobody")),
-        (Called("deposit", (each for each in ())), EncodingError),
+        (Called("deposit", threading.Lock()), EncodingError),
         (Called("notify", "x"), None),
         (Called(None), None),
     ],
