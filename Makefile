@@ -95,6 +95,7 @@ sim: $(VENV)/.installed  ## LIVES_SIM (2000) lives of a cluster of three in one 
 	@$(BIN)/python tests/sim/campaign.py --lives $(LIVES_SIM)
 
 locks: $(VENV)/.installed  ## locks and elections of fifty clients in simulation, MINUTES (30) of their time: about as many minutes at most
+	@COOPY_LOCKS=1 $(BIN)/python -m pytest tests/sim/test_locks.py -k last_seconds
 	@$(BIN)/python tests/sim/locks.py --minutes $(MINUTES)
 
 locks-real: $(VENV)/.installed  ## the same for real, with processes, servers and an elector: ROUNDS (100) faults, about 20 minutes

@@ -232,7 +232,7 @@ class _Hidden:
         self._member = member
 
     def __get__(self, system: Any, cls: type) -> Any:
-        if system is not None and self._name in getattr(system._coopy_engine.machine.domain, "__dict__", ()):
+        if system is not None and self._name in attributes.own_names(system._coopy_engine.machine.domain):
             return _Later(system, self._name)
         return self._member.__get__(system, cls)
 
@@ -347,7 +347,7 @@ def attach(system: Any, worker: Worker) -> Proxy:
     domain = engine.machine.domain
     cls = system.__class__
     taken = frozenset(name for name in methods.CONTROLS if methods.has(cls, domain, name))
-    hidden = attributes.methods_of(cls) & frozenset(getattr(domain, "__dict__", ()))
+    hidden = attributes.methods_of(cls) & frozenset(attributes.own_names(domain))
     made = cls, taken, hidden
     if made not in _built:
         _built[made] = _build(*made)

@@ -13,7 +13,7 @@ docs/design/026-reads-that-write.md says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache, partial
 from types import (
     BuiltinMethodType,
@@ -269,7 +269,8 @@ def shown(system: Any, value: Any) -> Any:
     if type(value) is not Bound:
         return value
     if value.kind == "outside":
-        return MethodType(value.value.__func__, system)
+        # Of what came over a connection only the name is here.
+        return MethodType(getattr(system.__class__, value.name) if value.value is None else value.value.__func__, system)
     return Trigger(system, value)
 
 
@@ -437,6 +438,11 @@ def _store_attr() -> frozenset[int]:
     return frozenset({opcode.opmap["STORE_ATTR"]})
 
 
+def own_names(domain: Any) -> Collection[str]:
+    """Returns the names of what an object has in its `__dict__`; none of one that is elsewhere, for which its class stands here."""
+    return () if isinstance(domain, type) else getattr(domain, "__dict__", ())
+
+
 class Hidden:
     """A method of a proxy's class that an attribute of the object may hide."""
 
@@ -445,6 +451,6 @@ class Hidden:
         self._member = member
 
     def __get__(self, system: Any, cls: type) -> Any:
-        if system is not None and self._name in getattr(system._coopy_engine.machine.domain, "__dict__", ()):
+        if system is not None and self._name in own_names(system._coopy_engine.machine.domain):
             return cast(Callable[..., Any], type(system).__getattr__)(system, self._name)
         return self._member.__get__(system, cls)

@@ -25,7 +25,17 @@ from coopy.ground.interruption import note
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryWriter
 from coopy.spine import versions
-from coopy.spine.attributes import Bound, Hidden, care_of, hideable, methods_of, read_attribute, read_with_care, shown
+from coopy.spine.attributes import (
+    Bound,
+    Hidden,
+    care_of,
+    hideable,
+    methods_of,
+    own_names,
+    read_attribute,
+    read_with_care,
+    shown,
+)
 from coopy.spine.calling import INSIDE, Calling, without_our_frames
 from coopy.spine.methods import (
     ANY_SIGNATURE,
@@ -67,7 +77,7 @@ def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False,
 
 def look_for_hidden(system: Any) -> None:
     """Has a proxy call the attributes of its object, as that is now, that hide methods of the class."""
-    held = getattr(system._coopy_engine.machine.domain, "__dict__", {})
+    held = own_names(system._coopy_engine.machine.domain)
     names = methods_of(system.__class__)
     _hide(system, frozenset(name for name in held if name in names))
 

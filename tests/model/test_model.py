@@ -19,6 +19,7 @@ import os
 import random
 import shutil
 import tempfile
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -376,7 +377,7 @@ class Both(RuleBasedStateMachine):
     @rule(shelf=shelf_names)
     def an_argument_that_cannot_be_encoded_changes_nothing(self, shelf: str) -> None:
         with pytest.raises(EncodingError, match="thing"):
-            self.live.put(shelf, (each for each in ()))
+            self.live.put(shelf, threading.Lock())
 
     @rule()
     def a_call_that_does_not_fit_the_method_changes_nothing(self) -> None:

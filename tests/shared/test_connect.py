@@ -31,6 +31,8 @@ from coopy import (
     control,
 )
 from coopy.replication import keys
+from coopy.spine.attributes import Hidden
+from coopy.spine.proxy import look_for_hidden
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,12 @@ def wiki(place: Served, request: pytest.FixtureRequest) -> Iterator[Any]:
     with place.connect(request.param) as found:
         found.clear()
         yield found
+
+
+def test_the_class_that_stands_for_the_object_hides_none_of_its_own_methods(wiki: Any) -> None:
+    asked = type(wiki)
+    look_for_hidden(wiki)
+    assert type(wiki) is asked and not [name for name, each in vars(asked).items() if isinstance(each, Hidden)]
 
 
 def test_a_call_is_recorded_where_the_system_is_and_read_by_both(place: Served, wiki: Any) -> None:

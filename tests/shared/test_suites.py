@@ -11,7 +11,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 SLICE = {
-    "follower": ["proxy/test_outside.py", "batteries/test_queues.py", "sync/test_party.py"],
+    "follower": ["proxy/test_outside.py", "sync/test_party.py"],
     "reader": ["proxy/test_outside.py"],
     "connected": ["proxy/test_outside.py"],
 }
