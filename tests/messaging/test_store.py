@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import io
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -473,19 +475,13 @@ def test_the_state_is_opened_from_asyncio_like_any_other(tmp_path: Path) -> None
     asyncio.run(main())
 
 
-def test_each_change_is_printed_if_that_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+def test_each_change_is_printed_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", printed)
     with KeyValueStore(enable_logging=True) as store:
         store.set("a", [1]), store.delete("a")
-        assert until(lambda: "removed" in store_said(capfd))
-    assert store_said(capfd).splitlines() == ["keyvalue added 'a': [1]", "keyvalue removed 'a': None"]
-
-
-_said: list[str] = []
-
-
-def store_said(capfd: pytest.CaptureFixture[str]) -> str:
-    _said.append(capfd.readouterr().err)
-    return "".join(_said)
+        assert until(lambda: "removed" in printed.getvalue())
+    assert printed.getvalue().splitlines() == ["keyvalue added 'a': [1]", "keyvalue removed 'a': None"]
 
 
 def test_the_signatures_are_those_of_the_original() -> None:

@@ -27,7 +27,9 @@ class TestObj(SyncObj):
 
 
 def onAdd(result, error, number):
-    print("added", number, result, error, flush=True)
+    # In one piece: another thread prints too.
+    sys.stdout.write(f"added {number} {result} {error}\n")
+    sys.stdout.flush()
 
 
 def main():
@@ -39,7 +41,8 @@ def main():
         time.sleep(0.02)
         if counter.getCounter() != before:
             before = counter.getCounter()
-            print("counter", before, flush=True)
+            sys.stdout.write(f"counter {before}\n")
+            sys.stdout.flush()
         if counter._getLeader() is None:
             continue
         if number < rounds:
