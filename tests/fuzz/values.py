@@ -245,6 +245,10 @@ _NOT = frozenset(
         "TLS",
         "dumb database",
         "of a descriptor",
+        # As arguments these are taken in another form.
+        "generator",
+        "expression",
+        "traceback",
     }
 )
 BOUND: dict[str, Callable[[], Any]] = {
