@@ -280,9 +280,6 @@ def dressed(method: FunctionType, function: Any) -> FunctionType:
         value = getattr(function, name, None)
         if value is not None:
             setattr(method, name, value)
-    for name in _OF_CACHES:
-        if hasattr(function, name):
-            setattr(method, name, getattr(function, name))
     method.__wrapped__ = function  # type: ignore[attr-defined]
     return method
 

@@ -61,6 +61,21 @@ class Slotted:
         return asdict(self)
 
 
+class WithASlot:
+    __slots__ = ("_clock", "items")
+    _clock: Any
+
+    def __init__(self) -> None:
+        self.items: list[str] = []
+
+    def add(self, item: str) -> Any:
+        self.items.append(item)
+        return self._clock.now()
+
+    def own(self) -> dict[str, Any]:
+        return {"items": self.items}
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
     items: list[str] = []
@@ -74,7 +89,7 @@ class Strict(BaseModel):
 
 
 @pytest.mark.filterwarnings("ignore::coopy.determinism.rules.DeterminismWarning")  # pydantic has methods that warn.
-@pytest.mark.parametrize("cls", [Plain, Record, Slotted, Strict], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [Plain, Record, Slotted, WithASlot, Strict], ids=lambda cls: cls.__name__)
 def test_the_object_has_what_its_class_has_and_still_a_clock_and_an_env(cls: Any, tmp_path: Path) -> None:
     with init_system(cls, tmp_path) as system:
         told = system.add("tea")
