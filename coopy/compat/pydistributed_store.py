@@ -4,51 +4,7 @@ from __future__ import annotations
 
 from coopy.messaging import store_original as keyvalue
 from coopy.messaging.queues import QueueBroker, QueueClient, QueueWorker
-from coopy.messaging.store_original import Exception as Exception
-from coopy.messaging.store_original import (
-    ExceptionAction,
-    Get,
-    GetAction,
-    GetException,
-    GetExceptionAction,
-    GetResult,
-    GetResultAction,
-    KeyValueClient,
-    KeyValueStore,
-    Set,
-    SetAction,
-    SetException,
-    SetExceptionAction,
-    SetResult,
-    SetResultAction,
-    Subscribe,
-    SubscribeAction,
-    Unsubscribe,
-    UnsubscribeAction,
-)
+from coopy.messaging.store_original import *  # noqa: F403
 
-__all__ = [
-    "ExceptionAction",
-    "Get",
-    "GetAction",
-    "GetException",
-    "GetExceptionAction",
-    "GetResult",
-    "GetResultAction",
-    "Set",
-    "SetAction",
-    "SetException",
-    "SetExceptionAction",
-    "SetResult",
-    "SetResultAction",
-    "Subscribe",
-    "SubscribeAction",
-    "Unsubscribe",
-    "UnsubscribeAction",
-    "KeyValueClient",
-    "KeyValueStore",
-    "QueueBroker",
-    "QueueClient",
-    "QueueWorker",
-    "keyvalue",
-]
+__all__ = ["QueueBroker", "QueueClient", "QueueWorker", "keyvalue"]
+__all__ += keyvalue.__all__

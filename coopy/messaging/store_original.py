@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from coopy.messaging.store import DEFAULT_PATH, KeyValueClient, KeyValueStore
+from coopy.messaging.store import KeyValueClient, KeyValueStore
 from coopy.messaging.store_actions import (
-    Exception,
+    Exception as Exception,  # By this name alone: a star import is not to hide the builtin.
+)
+from coopy.messaging.store_actions import (
     ExceptionAction,
     Get,
     GetAction,
@@ -25,8 +27,6 @@ from coopy.messaging.store_actions import (
 )
 
 __all__ = [
-    "DEFAULT_PATH",
-    "Exception",
     "ExceptionAction",
     "Get",
     "GetAction",
