@@ -337,7 +337,7 @@ TESTS: dict[str, frozenset[str]] = {
             "test_two_thousand_operations_on_one_key_by_ten_callers_are_decided",
         }
     ),
-    "test_bound.py": frozenset(
+    "values/test_bound.py": frozenset(
         {
             "test_what_belongs_to_a_process_is_no_argument",
             "test_what_belongs_to_a_process_is_refused_in_a_closure_too",

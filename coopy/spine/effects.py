@@ -20,11 +20,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from coopy import bound
 from coopy.errors import EncodingError, UsageError
 from coopy.ground.running import current
 from coopy.ground.words import shown
-from coopy.values import deep
+from coopy.values import bound, deep
 
 DONE = "<done>"
 """Name of the action that says that an effect was carried out."""

@@ -21,13 +21,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from coopy import bound
 from coopy.clock import Clock
 from coopy.env import Env
 from coopy.errors import UsageError
 from coopy.ground import words
 from coopy.ground.raised import or_none
-from coopy.values import deep
+from coopy.values import bound, deep
 
 GIVEN = (Clock, Env)
 _LEAVES = (int, float, complex, str, bytes, bytearray, memoryview, type(None), type, enum.Enum)

@@ -19,8 +19,7 @@ from collections.abc import Callable
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
-from coopy import bound
-from coopy.values import deep
+from coopy.values import bound, deep
 
 PYTHON = f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}"
 """What writes and reads byte code here."""

@@ -48,7 +48,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
-from coopy import bound, migration
+from coopy import migration
 from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
 from coopy.ground import decimals, fields
 from coopy.ground.interruption import is_of_the_code
@@ -56,7 +56,7 @@ from coopy.ground.program import module_of_program
 from coopy.ground.raised import or_none, told_as
 from coopy.ground.record import PREFIX_BYTES
 from coopy.migration import Old
-from coopy.values import arguments, bytecode, deep, entities
+from coopy.values import arguments, bound, bytecode, deep, entities
 
 Call = tuple[Any, ...]
 
@@ -87,6 +87,7 @@ _ONE_HEAD, _ONE_TAIL = b"\x80\x05", b"\x86."  # PROTO 5; TUPLE2, STOP
 _SAID = struct.Struct("<cH")
 _SAID_OF_STATE = struct.Struct("<I4s")
 _MARK_OF_STATE = b"FLDS"  # No pickle ends so.
+_MOVED = {"coopy.bound": "coopy.values.bound"}  # Snapshots name what makes the locks of a state.
 
 _dumps = pickle.dumps
 _loads = pickle.loads
@@ -546,7 +547,7 @@ class Codec:
         return self.migration.version if version is None else version
 
     def _find_class(self, find: Callable[[str, str], Any], old: Old, met: set[type], module: str, name: str) -> Any:
-        names = self.migration.todays_name(module, name)
+        names = self.migration.todays_name(_MOVED.get(module, module), name)
         if names is None:
             return old.removed(module, name)
         if names[0] in self._modules:

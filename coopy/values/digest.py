@@ -40,15 +40,15 @@ from operator import itemgetter, ne
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-from coopy import bound
 from coopy.errors import EncodingError
 from coopy.ground import words
 from coopy.ground.interruption import is_of_the_code
 from coopy.ground.program import imported_name
 from coopy.ground.raised import told_as
+from coopy.values import bound
 
 DIGEST_BYTES = 16  # 128 bits: two states that differ have the same digest about never.
-FORMAT = 1
+FORMAT = 2
 """Goes up when equal states get other digests than before."""
 _FORMAT = 2  # That of marshal without references: what is equal must be the same bytes.
 _CHUNK = 8192  # Tokens are hashed in pieces of this many: fewer calls, and no list as long as the state.

@@ -15,11 +15,10 @@ import sys
 import time
 from typing import Any
 
-from coopy import bound
 from coopy.errors import CoopyError, DecodingError, UnloadableState
 from coopy.ground import collector
 from coopy.ground.storage import MemoryWriter
-from coopy.values import bytecode
+from coopy.values import bound, bytecode
 from coopy.values.codec import SCALARS, Codec
 
 LOOK_S = 10.0

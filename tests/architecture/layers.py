@@ -34,7 +34,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "place spine",
         "clock determinism disk network.server",
         "network values",
-        "bound decorators env migration",
+        "decorators env migration",
         "ground",
         "errors",
     )

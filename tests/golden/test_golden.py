@@ -25,7 +25,7 @@ from coopy.tools.verify import verify
 
 HERE = Path(__file__).resolve().parent
 SYSTEMS = ["coopy-0.8.0.dev1", "coopy-0.8.0.dev2"]
-NODES = ["coopy-0.8.0.dev1-node", "coopy-0.8.0.dev2-node"]
+NODES = ["coopy-0.8.0.dev1-node", "coopy-0.8.0.dev2-node", "coopy-0.8.0.dev4-node"]
 each_system = pytest.mark.parametrize("name", SYSTEMS)
 each_node = pytest.mark.parametrize("name", NODES)
 SHARED = ["coopy-0.8.0.dev3-shared"]
@@ -82,7 +82,7 @@ def test_a_system_goes_on_where_it_ended(
         assert shop.notes == [*expected["state"]["notes"], "gone on"]
 
 
-@pytest.mark.parametrize("name", ["coopy-0.8.0.dev2", "coopy-0.8.0.dev2-node"])
+@pytest.mark.parametrize("name", ["coopy-0.8.0.dev2", "coopy-0.8.0.dev2-node", "coopy-0.8.0.dev4-node"])
 def test_locks_of_a_state_are_open_and_shared(copy: Path) -> None:
     shop = coopy.replay(Shop, copy)
     assert shop.guarded._lock is shop.lock  # type: ignore[attr-defined]

@@ -917,7 +917,7 @@ def test_a_file_that_an_earlier_coopy_took_is_not_opened_again(tmp_path: Path) -
 
 
 def test_what_a_pickle_of_ours_restores_by_name_is_there() -> None:
-    from coopy import bound
+    from coopy.values import bound
 
     assert pickle.loads(pickle.dumps((bound.new_lock, bound.new_condition))) == (bound.new_lock, bound.new_condition)
 
