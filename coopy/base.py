@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from coopy.opening import init_persistent_system, init_system
+from coopy import init_persistent_system, init_system
 
 __all__ = ["init_persistent_system", "init_system"]

@@ -11,12 +11,12 @@ import os
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
+from coopy import connect as connected
+from coopy import init_system
 from coopy.aio.proxy import Proxy, attach, refuse_missing
 from coopy.aio.worker import Worker
 from coopy.errors import JournalError, UsageError
 from coopy.ground import looking
-from coopy.opening import connect as connected
-from coopy.opening import init_system
 from coopy.place.options import TABLE, show
 from coopy.place.options import AllOptions as Options
 from coopy.spine import methods

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import FunctionType, GeneratorType
 from typing import Any
 
+from coopy import control
 from coopy.aio.worker import Call, Worker, answered
-from coopy.control import control
 from coopy.decorators import OUTSIDE
 from coopy.errors import ReadOnlyNode, UsageError
 from coopy.ground.words import shown

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any
 
+from coopy import Control, control
 from coopy.aio.opening import system_of
-from coopy.control import Control, control
 from coopy.past.history import Action
 
 READ_MAX = 1000

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import Any, cast
 
-from coopy.control import control
+from coopy import control
 from coopy.errors import CoopyError, SystemClosed, UsageError, copy_of
 from coopy.spine.calling import Calling, without_catching_frame
 from coopy.spine.methods import Method

@@ -18,11 +18,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from coopy import UsageError, control
+from coopy import Control, CoopyError, MissingActions, PrunedPast, SystemClosed, UsageError, control
 from coopy.batteries.changes import ALL, Change
 from coopy.batteries.waiters import WaiterInLoop
-from coopy.control import Control
-from coopy.errors import CoopyError, MissingActions, PrunedPast, SystemClosed
 from coopy.ground.bell import Bell, Waiter
 from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort, on_failure

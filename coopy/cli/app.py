@@ -18,11 +18,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from coopy import CoopyError, DamagedManifest, UsageError
 from coopy.cli.cluster import cluster
 from coopy.cli.elector import elector
 from coopy.cli.serving import call, ps, serve
 from coopy.cli.tasks import tasks
-from coopy.errors import CoopyError, DamagedManifest, UsageError
 from coopy.ground import looking
 
 

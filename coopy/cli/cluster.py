@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from coopy.errors import UsageError
+from coopy import UsageError
 
 if TYPE_CHECKING:
     from coopy.tools.cluster import Cluster, Door

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from coopy import UsageError
 from coopy.cli.cluster import File, said
-from coopy.errors import UsageError
 
 if TYPE_CHECKING:
     from coopy.sync.elector_server import Opened

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from coopy.errors import UsageError
+from coopy import UsageError
 
 
 def serve(

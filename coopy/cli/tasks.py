@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coopy.errors import UsageError
+from coopy import UsageError
 
 VERBS = ("counts", "list", "dead", "workers", "schedules", "show", "retry", "cancel", "forget")
 _OF_TASKS = ("show", "retry", "cancel", "forget")

@@ -10,7 +10,7 @@ import sys
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from coopy.errors import UsageError
+from coopy import UsageError
 from coopy.ground.action import OUTCOMES, RAISED, RETURNED, UNKNOWN, WITHDRAWN
 from coopy.ground.log import Bar
 from coopy.ground.words import shown

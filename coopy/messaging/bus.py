@@ -20,7 +20,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar, overload
 
-from coopy.errors import Unavailable, UsageError
+from coopy import Unavailable, UsageError
 from coopy.messaging import bus_service
 from coopy.messaging.bus_core import Core, positive
 from coopy.messaging.bus_discovery import Announcement, Finding, checked

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar, overload
 
-from coopy.errors import SystemClosed, Unavailable
+from coopy import SystemClosed, Unavailable
 from coopy.messaging.bus import REQUEST_S, TIMEOUT_S, Bus
 from coopy.messaging.bus_core import positive
 from coopy.messaging.bus_message import Message, Missed

@@ -24,7 +24,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
-from coopy.errors import OutcomeUnknown, RemoteError, SystemClosed, Unavailable, UsageError
+from coopy import OutcomeUnknown, RemoteError, SystemClosed, Unavailable, UsageError
 from coopy.messaging import bus_subjects
 from coopy.messaging.bus_local import Link
 from coopy.messaging.bus_message import ERROR, ERROR_CODE, Message, compose, numbers

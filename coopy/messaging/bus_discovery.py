@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coopy.errors import UsageError
+from coopy import UsageError
 from coopy.messaging.bus_server import There
 from coopy.network.address import Address
 from coopy.network.wire import Bell, Wire

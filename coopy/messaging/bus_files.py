@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from coopy.errors import DecodingError, EncodingError, UsageError
+from coopy import DecodingError, EncodingError, UsageError
 
 _log = logging.getLogger("coopy.bus")
 

@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from coopy.errors import AuthenticationFailed, CoopyError, SystemClosed, Unavailable
+from coopy import AuthenticationFailed, CoopyError, SystemClosed, Unavailable
 from coopy.messaging.bus_local import Put, refuse_too_long
 from coopy.network.limits import Sparing
 from coopy.network.server.configuration import PAYLOAD_BYTES_MAX

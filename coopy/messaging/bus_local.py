@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from coopy.errors import UsageError
+from coopy import UsageError
 from coopy.messaging import bus_subjects
 from coopy.network.server.configuration import PAYLOAD_BYTES_MAX
 from coopy.network.wire import Delivered

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
-from coopy.errors import UsageError
+from coopy import UsageError
 from coopy.messaging.bus_payload import Payloads
 from coopy.messaging.bus_types import typed
 from coopy.network.limits import Sparing

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, unquote
 
-from coopy.errors import ServerError, SystemClosed, UsageError
+from coopy import ServerError, SystemClosed, UsageError
 from coopy.messaging.bus import Bus
 from coopy.messaging.bus_callbacks import Registered
 from coopy.messaging.bus_link import ServerLink

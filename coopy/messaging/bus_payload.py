@@ -22,7 +22,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from coopy.errors import AuthenticationFailed, DecodingError, EncodingError, UsageError
+from coopy import AuthenticationFailed, DecodingError, EncodingError, UsageError
 from coopy.messaging.bus_types import plain
 
 JSON, MSGPACK, BYTES, PICKLE = b"j", b"m", b"b", b"p"

@@ -25,7 +25,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from coopy.errors import ServerError, UsageError
+from coopy import ServerError, UsageError
 from coopy.network.address import Address, parse
 from coopy.network.server import folder, proof
 from coopy.network.server.configuration import TLS, Settings, tls_of

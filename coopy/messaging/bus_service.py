@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from coopy.errors import CoopyError, UsageError
+from coopy import CoopyError, UsageError
 from coopy.messaging import bus_subjects
 from coopy.messaging.bus_core import Core
 from coopy.messaging.bus_message import Message

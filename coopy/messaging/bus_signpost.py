@@ -18,7 +18,7 @@ import threading
 import weakref
 from dataclasses import dataclass, field
 
-from coopy.errors import ServerError
+from coopy import ServerError
 from coopy.messaging.bus_server import coopys
 from coopy.network.address import PORT_MAX, Address
 from coopy.network.server.supervisor import said_at

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from coopy.errors import UsageError
+from coopy import UsageError
 
 SUBJECT_BYTES_MAX = 1024
 """A server takes lines of 4,096 bytes, in which two subjects and some numbers stand."""

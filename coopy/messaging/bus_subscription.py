@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from coopy.errors import SystemClosed, UsageError
+from coopy import SystemClosed, UsageError
 from coopy.messaging import bus_subjects
 from coopy.messaging.bus_message import Member, Message, Missed, numbers
 from coopy.network.wire import Delivered

@@ -18,7 +18,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from coopy.errors import DecodingError
+from coopy import DecodingError
 
 
 def plain(value: object) -> Any:

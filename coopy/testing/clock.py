@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 
+from coopy import UsageError
 from coopy.disk.manifest import SECRET_BYTES
-from coopy.errors import UsageError
 from coopy.ground import action
 from coopy.ground.running import current
 from coopy.ground.words import shown

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from coopy import JournalError
 from coopy.disk import directory
 from coopy.disk.fs import Calls
-from coopy.errors import JournalError
 from coopy.ground.storage import MemoryLog, MemorySnapshots, StateWriter, Trial
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.

@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
 
-from coopy.control import Control, control
+from coopy import Control, CoopyError, UsageError, control
 from coopy.disk import dirlock, manifest
 from coopy.disk.manifest import SECRET_BYTES, SYSTEM_BYTES, Manifest
-from coopy.errors import CoopyError, UsageError
 from coopy.ground import action, looking, paths
 from coopy.ground.storage import MemoryEntries, SnapshotStore
 from coopy.ground.words import shown

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date, datetime, timezone, tzinfo
 from typing import Any
 
+from coopy import UsageError
 from coopy.clock import Clock, clock
-from coopy.errors import UsageError
 from coopy.spine.methods import is_proxy
 
 

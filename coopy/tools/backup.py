@@ -26,11 +26,11 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from coopy import CoopyError, ForeignDirectory, StorageError, UsageError
 from coopy.disk import digests, directory, dirlock, manifest, older
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.disk.segment import Segment
-from coopy.errors import CoopyError, ForeignDirectory, StorageError, UsageError
 from coopy.ground import paths
 from coopy.ground.raised import on_failure
 from coopy.past.reading import Reading

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from coopy.control import control
+from coopy import CoopyError, UsageError, control
 from coopy.disk import dirlock
-from coopy.errors import CoopyError, UsageError
 from coopy.opening import in_directory, open_for_tool
 from coopy.replication import connecting, local
 from coopy.spine.calling import answering

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from coopy.errors import AuthenticationFailed, ClusterError, Unavailable, UsageError
+from coopy import AuthenticationFailed, ClusterError, Unavailable, UsageError
 from coopy.ground.paths import absolute, reads
 from coopy.network.address import Address, parse
 from coopy.network.connection import Connection

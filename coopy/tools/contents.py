@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from coopy import DamagedJournal, DamagedManifest, ForeignDirectory, StorageError, UnsupportedFormat, UsageError
 from coopy.disk import digests, directory, dirlock, frame, manifest, older, snapshots
 from coopy.disk.fs import Calls, File
 from coopy.disk.manifest import Manifest
 from coopy.disk.segment import HEADER, Block, NotWhole, Segment
-from coopy.errors import DamagedJournal, DamagedManifest, ForeignDirectory, StorageError, UnsupportedFormat, UsageError
 from coopy.ground import action, paths
 from coopy.ground.record import PREFIX_BYTES
 

@@ -16,10 +16,10 @@ from importlib.util import module_from_spec, spec_from_loader
 from types import ModuleType
 from typing import Any
 
+from coopy import ForeignDirectory, OnlyLooking, StorageError, Unreadable, UsageError
 from coopy.disk import manifest, older
 from coopy.disk.fs import Calls
 from coopy.disk.manifest import Manifest
-from coopy.errors import ForeignDirectory, OnlyLooking, StorageError, Unreadable, UsageError
 from coopy.ground import paths
 from coopy.ground.program import module_of_program
 from coopy.ground.raised import on_failure, told_as

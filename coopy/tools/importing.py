@@ -7,9 +7,8 @@ import os
 import shutil
 from typing import Any
 
-from coopy.control import control
+from coopy import CoopyError, JournalError, UsageError, control
 from coopy.disk.fs import Calls
-from coopy.errors import CoopyError, JournalError, UsageError
 from coopy.ground import paths
 from coopy.ground.raised import on_failure
 from coopy.opening import in_directory, open_for_tool

@@ -36,10 +36,7 @@ from contextlib import contextmanager
 from datetime import date, datetime, time, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from coopy.clock import clock
-from coopy.disk.older import OldFile, files, head, manifest, recognize
-from coopy.env import env
-from coopy.errors import (
+from coopy import (
     CoopyError,
     DecodingError,
     DirectoryInUse,
@@ -50,6 +47,9 @@ from coopy.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from coopy.clock import clock
+from coopy.disk.older import OldFile, files, head, manifest, recognize
+from coopy.env import env
 from coopy.ground import action, log, paths
 from coopy.ground.raised import told_as
 from coopy.ground.running import current

@@ -8,8 +8,8 @@ import sys
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
+from coopy import CoopyError, StorageError
 from coopy.disk import dirlock
-from coopy.errors import CoopyError, StorageError
 from coopy.past.reading import Reading
 from coopy.replication import connecting
 from coopy.tools.calling import shares

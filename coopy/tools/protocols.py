@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+from coopy import UsageError
 from coopy.decorators import OUTSIDE
-from coopy.errors import UsageError
 from coopy.ground.words import shown
 
 CONTROLS = {

@@ -7,9 +7,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from coopy.control import control
+from coopy import UsageError, control
 from coopy.disk import manifest
-from coopy.errors import UsageError
 from coopy.ground import action, paths
 from coopy.opening import in_directory, open_for_tool
 from coopy.past.reading import Reading

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from coopy.errors import ReplayError
+from coopy import ReplayError
 from coopy.past.reading import Reading
 from coopy.spine.replay import Progress
 

@@ -35,12 +35,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
+from coopy import StorageError, UsageError
 from coopy.disk import directory, frame, manifest
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, File
 from coopy.disk.journal import FIRST_BYTES
 from coopy.disk.segment import BLOCK, HEADER, MAGIC, VERSION, Segment
-from coopy.errors import StorageError, UsageError
 from coopy.ground import paths
 from coopy.tools.contents import SYSTEM, WHOLE, Damage, Look, Survey, is_there, survey
 

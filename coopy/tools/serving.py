@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coopy.control import control
+from coopy import control
 from coopy.ground import paths
 from coopy.network.server.configuration import tls_of
 from coopy.opening import open_for_tool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from coopy.control import control
+from coopy import control
 from coopy.opening import in_directory, open_for_tool
 
 

@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
+from coopy import UsageError
 from coopy.clock import Clock
 from coopy.env import Env
-from coopy.errors import UsageError
 from coopy.ground import words
 from coopy.ground.raised import or_none
 from coopy.values import bound, deep

@@ -32,10 +32,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any, NamedTuple, NoReturn, Protocol
 
-from coopy.disk import directory
-from coopy.disk.fs import Calls
-from coopy.disk.snapshots import DiskSnapshots
-from coopy.errors import (
+from coopy import (
     CoopyError,
     DamagedJournal,
     DecodingError,
@@ -46,6 +43,9 @@ from coopy.errors import (
     Unreadable,
     UsageError,
 )
+from coopy.disk import directory
+from coopy.disk.fs import Calls
+from coopy.disk.snapshots import DiskSnapshots
 from coopy.ground import looking, paths
 from coopy.ground.raised import last_resort, or_none
 from coopy.ground.storage import MemoryLog

@@ -30,13 +30,13 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from coopy import UsageError
 from coopy.disk import digests, directory, frame
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import HEADER
 from coopy.disk.snapshots import DiskSnapshots
-from coopy.errors import UsageError
 from coopy.ground import action, paths
 from coopy.ground.batch import BATCH
 from coopy.ground.record import PREFIX_BYTES, WRAP, sizes_of
