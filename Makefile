@@ -35,6 +35,11 @@ KILLS ?= 100
 HALF = aio batteries checking cli cluster compat contract crash determinism disk docs
 VERSIONS ?= 3.10 3.11 3.12 3.13 3.14
 
+# What Python makes of coopy and of the tests is kept, whatever the environment says: each of three processes would compile all
+# tests again, and each program that a test starts all of coopy. tests/conftest.py says where that ends.
+test quick check coverage: export PYTHONDONTWRITEBYTECODE =
+COMPILE = $(BIN)/python -m compileall -q coopy
+
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|' 2>/dev/null \
 		|| grep -E '^[a-z-]+:.*## ' Makefile
@@ -64,14 +69,19 @@ demo: $(DEMO_VENV)/.installed  ## the main job: write, kill -9 while writing, op
 demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that leads, go on, start it again, compare
 	@$(BIN)/python examples/cluster_demo.py
 
-test: check  ## what `make check` looks at, and all tests, with 20 kills, 20 lives with the power cut and a fault of a cluster
+test: $(VENV)/.installed  ## what `make check` looks at, and all tests, with 20 kills, 20 lives with the power cut and a fault of a cluster
 	@rm -f .pytest_cache/v/cache/lastfailed
+# One process compiles the tests, with what pytest makes of their asserts, while the types are checked: each of three would do it again.
+	@$(COMPILE)
+	@$(BIN)/python -m pytest --collect-only -qq -p no:cacheprovider >/dev/null 2>&1 & \
+	$(MAKE) --no-print-directory check; checked=$$?; wait; exit $$checked
 	@one=0; two=0; \
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(addprefix tests/,$(HALF)) || one=$$?; \
 	$(BIN)/python -m pytest -n 3 --dist loadfile tests $(addprefix --ignore=tests/,$(HALF)) || two=$$?; \
 	case $$one$$two in 00) ;; 01|10|11) $(BIN)/python tests/again.py ;; *) exit 1 ;; esac
 
 quick: $(VENV)/.installed  ## the tests that are quick, of every part, many times a day
+	@$(COMPILE)
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all:  ## the tests under each Python from 3.10 to 3.14 that is found

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,5 +60,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def pytest_collection_finish() -> None:
+    # Byte code is known by the second and the size of its source. A module that a test writes anew within a second would be taken
+    # for what it was, so from here on none is kept, by programs that tests start neither.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+@functools.cache
 def _name(path: Path) -> str:
     return path.relative_to(HERE).as_posix() if path.is_relative_to(HERE) else ""
