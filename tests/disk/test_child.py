@@ -54,10 +54,16 @@ def children() -> set[str]:
     return found
 
 
+@pytest.fixture(autouse=True, scope="module")
+def nothing_of_others() -> None:
+    """No pipe of the tests before is closed while one of these looks; to look at all objects for each takes most of their time."""
+    gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """Asserts that a test leaves no child, no pipe, nothing frozen, and the signals as they were."""
-    gc.collect()
+    gc.collect(1)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ()), ends(), gc.get_freeze_count()
     # A test that ran before in this process may have left one.
     of_others = children()
