@@ -69,7 +69,7 @@ demo: $(DEMO_VENV)/.installed  ## the main job: write, kill -9 while writing, op
 demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that leads, go on, start it again, compare
 	@$(BIN)/python examples/cluster_demo.py
 
-test: $(VENV)/.installed  ## what `make check` looks at, and all tests, with 20 kills, 20 lives with the power cut and a fault of a cluster
+test: $(VENV)/.installed  ## what `make check` looks at, and all tests, with 20 kills, 8 lives with the power cut and a fault of a cluster
 	@rm -f .pytest_cache/v/cache/lastfailed
 # One process compiles the tests, with what pytest makes of their asserts, while the types are checked: each of three would do it again.
 	@$(COMPILE)
@@ -96,8 +96,8 @@ test-all:  ## the tests under each Python from 3.10 to 3.14 that is found
 	if [ -n "$$failed" ]; then echo "failed under Python$$failed"; exit 1; fi
 
 crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), as many of 8 threads with small segments, and 2000 lives with the power cut (LIVES=...)
-	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
-	@COOPY_EVERY_BIT=1 $(BIN)/python -m pytest --timeout 3600 tests/disk/test_every_byte.py
+	@COOPY_CRASH_RUNS=$(RUNS) COOPY_POWER_FIXED=20 COOPY_POWER_LIVES=$(LIVES) $(BIN)/python -m pytest -s --timeout 3600 tests/crash
+	@COOPY_EVERY_BIT=1 $(BIN)/python -m pytest --timeout 3600 tests/disk/test_every_byte.py tests/tools/test_repair.py
 	@COOPY_CRASH_HARD=1 COOPY_CRASH_RUNS=$(RUNS) $(BIN)/python -m pytest -s --timeout 3600 tests/crash/test_kill.py
 
 faults: $(VENV)/.installed  ## every system call fails, at every point of every operation; one case in EVERY (1)

@@ -91,6 +91,18 @@ def frames_of(data: bytes) -> list[tuple[int, int, frame.Frame]]:
         offset = found[-1][1]
 
 
+STEP = 1 if os.environ.get("COOPY_EVERY_BIT") else 7
+"""One bit in so many is flipped, all of them in `make crash`; 7 and 8 have no divisor in common, so each bit of a byte has its turn."""
+NEAR = 2
+
+
+def offsets(frames: list[tuple[int, int, frame.Frame]]) -> list[int]:
+    """Where to cut: at every byte in `make crash`; else at each byte near the ends of frames, and at some in between."""
+    ends = {start for start, _, _ in frames} | {end for _, end, _ in frames}
+    every = range(min(ends), max(ends) + 1)
+    return [at for at in every if at % min(STEP, 4) == 0 or any(abs(at - end) <= NEAR for end in ends)]
+
+
 @pytest.fixture(params=["sync", "buffered"])
 def durability(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -128,11 +140,11 @@ def test_cut_at_every_byte_of_the_last_three_frames_it_opens_with_the_whole_ones
     frames = frames_of(data)
     assert [head.index - head.first + 1 for _, _, head in frames] == 6 * [1] + ([3, 3, 1] if together else [1]) + closed * [1]
     data = data[: frames[-1][1] + 4096]
-    for at in range(frames[-3][0], frames[-1][1] + 1):
+    for at in offsets(frames[-3:]):
         whole = [head.index for _, end, head in frames if end <= at]
         segment.write_bytes(cut(data, at))
         assert coopy.replay(Ledger, tmp_path / "whole").lines == after[whole[-1]]
-        if at % 7 == 0:
+        if at % 8 == 0:
             shutil.copytree(tmp_path / "whole", tmp_path / "copy")
             assert reopened(tmp_path / "copy") == after[whole[-1]]
             shutil.rmtree(tmp_path / "copy")
@@ -156,7 +168,7 @@ def test_cut_at_every_byte_of_a_batch_a_journal_ends_with_the_last_whole_frame(
     frames = frames_of(data)
     assert [(head.first, head.index) for _, _, head in frames] == [(1, 1), (2, 65), (66, 129), (130, 130)]
     data = data[: frames[-1][1] + 4096]
-    for at in range(frames[1][0], frames[-1][1] + 1):
+    for at in offsets(frames[1:]):
         last = [head.index for _, end, head in frames if end <= at][-1]
         segment.write_bytes(cut(data, at))
         journal = Journal(Calls(), str(tmp_path), bytes(16), write=False)
@@ -172,10 +184,6 @@ def test_cut_at_every_byte_of_a_batch_a_journal_ends_with_the_last_whole_frame(
             assert (journal.last, len(records)) == (last + 70, 1)
             assert records[0][1].startswith(data[64 : max(end for _, end, _ in frames if end <= at)])
             journal.close()
-
-
-STEP = 1 if os.environ.get("COOPY_EVERY_BIT") else 7
-"""One bit in so many is flipped, all of them in `make crash`; 7 and 8 have no divisor in common, so each bit of a byte has its turn."""
 
 
 def bits(size: int, every: int) -> Iterator[tuple[int, int]]:

@@ -15,7 +15,7 @@ from failing.calls import Failing
 from failing.campaign import CUT_SHARE, PLACES, Row, cases, chosen, counts, jobs, one
 from failing.operations import OPERATIONS
 
-EVERY = 300
+EVERY = 1000
 
 
 @pytest.fixture
