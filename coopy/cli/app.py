@@ -9,6 +9,7 @@ command that needs them: a command must answer at once.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typer.core import TyperGroup
 from coopy import CoopyError, DamagedManifest, UsageError
 from coopy.cli.cluster import cluster
 from coopy.cli.elector import elector
+from coopy.cli.past import bisect, export, restore, shell, stats
 from coopy.cli.serving import call, ps, serve
 from coopy.cli.tasks import tasks
 from coopy.ground import looking
@@ -30,6 +32,7 @@ class _Commands(TyperGroup):
     """Turns what a command raises into one paragraph and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        self._as_json = "--json" in (*getattr(ctx, "_protected_args", ()), *ctx.args)
         try:
             try:
                 return super().invoke(ctx)
@@ -42,15 +45,22 @@ class _Commands(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except UsageError as error:
-            _say_error(str(error))
+            self._tell_of(error, str(error))
             raise typer.Exit(2) from None
         except CoopyError as error:
-            _say_error(str(error))
+            self._tell_of(error, str(error))
             raise typer.Exit(1) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            _say_error(f"{where}{error.strerror or error}")
+            self._tell_of(error, f"{where}{error.strerror or error}")
             raise typer.Exit(1) from None
+
+    def _tell_of(self, error: Exception, message: str) -> None:
+        """Writes what went wrong to stderr: as an object with --json, for people without."""
+        if self._as_json:
+            print(json.dumps({"error": type(error).__name__, "message": message}), file=sys.stderr)
+        else:
+            _say_error(message)
 
 
 app = typer.Typer(
@@ -68,6 +78,11 @@ app.command()(serve)
 app.command(context_settings={"ignore_unknown_options": True})(call)
 app.command()(ps)
 app.command()(tasks)
+app.command()(stats)
+app.command()(bisect)
+app.command()(restore)
+app.command()(export)
+app.command()(shell)
 
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -100,6 +115,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def top(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors alone.")] = False,
 ) -> None:
     """Looks into data directories of coopy, checks them, and looks after them.
 
@@ -113,6 +129,9 @@ def top(
     Example:
       coopy log data --since 2h
     """
+    from coopy.cli import text
+
+    text.is_quiet = quiet
 
 
 @app.command()
@@ -682,7 +701,9 @@ def _reclock(directory: str, domain: str | None, yes: bool, as_json: bool) -> No
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    from coopy.cli import text
+
+    text.tell(line)
 
 
 def _say_error(message: str) -> None:

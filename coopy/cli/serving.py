@@ -91,7 +91,7 @@ def call(
 
     basedir = paths.absolute(directory, "DIR")
     # Where another process writes, nothing is loaded here.
-    said = found(basedir) if calling.shares(basedir) else announce(basedir, _tell)
+    said = found(basedir) if calling.shares(basedir) else announce(basedir, text.tell)
     outcome = calling.call(basedir, domain_class(said, domain), method, arguments or ())
     if outcome.error is not None:
         _tell(f"{type(outcome.error).__qualname__}: {outcome.error}")

@@ -59,7 +59,7 @@ def tasks(
             f"{verb} takes {'numbers of tasks' if verb in _OF_TASKS else 'no numbers of tasks'}. Nothing was changed."
         )
     basedir = paths.absolute(directory, "DIR")
-    said = found(basedir) if calling.shares(basedir) else announce(basedir, _tell)
+    said = found(basedir) if calling.shares(basedir) else announce(basedir, text.tell)
     cls = domain_class(said, domain)
     if not hasattr(cls, "see_tasks") or not hasattr(cls, "change_tasks"):
         raise UsageError(f"{cls.__qualname__} has no tasks: {basedir} holds another system. Nothing was changed.")

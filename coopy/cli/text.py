@@ -64,6 +64,15 @@ def duration(text: str, name: str) -> timedelta:
 
 # -- writing
 
+is_quiet = False
+"""Whether only results and errors are written; see `tell`."""
+
+
+def tell(line: str) -> None:
+    """Writes a line about the work to stderr: whose directory is loaded, what goes on; not with --quiet."""
+    if not is_quiet:
+        print(line, file=sys.stderr, flush=True)
+
 
 class Painter:
     """Colours for one stream: those of a terminal, or none."""
@@ -136,14 +145,7 @@ def _arguments(each: Action, room: int) -> str:
 
 def action_json(each: Action) -> str:
     """One action as one line of JSON, nothing of it cut."""
-    said: dict[str, Any] = {"index": each.index, "time": each.time.isoformat(), "method": each.method}
-    if each.method is None:
-        said["problem"] = each.problem
-    else:
-        said["args"] = [tree.as_json(value) for value in each.args]
-        said["kwargs"] = {name: tree.as_json(value) for name, value in each.kwargs.items()}
-    said["outcome"] = OUTCOMES[each.outcome]
-    return json.dumps(said)
+    return json.dumps(tree.action_as_json(each))
 
 
 def finding_line(each: Finding, paint: Painter) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from coopy import migration
 from coopy.disk import manifest
@@ -22,12 +22,25 @@ from coopy.past import history
 from coopy.past.history import Action
 from coopy.past.proxy import codec_of_past
 from coopy.spine import versions
-from coopy.spine.agreement import Comparison, Only
+from coopy.spine.agreement import Only
 from coopy.spine.machine import Machine
 from coopy.spine.replay import Progress, restore
 from coopy.values.codec import Codec
 
 T = TypeVar("T")
+
+
+class Visits(Protocol):
+    """What looks at the states of a replay."""
+
+    @property
+    def stops(self) -> Sequence[int]:
+        """The actions after which it looks, ascending."""
+        ...
+
+    def visit(self, machine: Machine) -> None:
+        """Looks at the machine after one of them. What it raises ends the replay."""
+        ...
 
 
 class Reading:
@@ -90,7 +103,7 @@ class Reading:
                 misfit=misfit,
             )
 
-    def machine_from(self, base: int, until: int, comparison: Comparison) -> Machine:
+    def machine_from(self, base: int, until: int, visits: Visits, progress: Progress | None = None) -> Machine:
         """The machine after action ``until``, replayed from the snapshot of action ``base``, whatever later ones there are."""
         return restore(
             self.log,
@@ -99,9 +112,10 @@ class Reading:
             self.manifest.secret,
             deterministic=self.manifest.deterministic,
             until=until,
+            progress=progress,
             begin=self._begin,
-            stops=comparison.stops,
-            visit=comparison.visit,
+            stops=visits.stops,
+            visit=visits.visit,
         )
 
     def refuse_other_class(self) -> None:

@@ -26,7 +26,7 @@ from coopy.ground import action, paths
 from coopy.ground.storage import Log
 from coopy.past import history
 from coopy.past.history import Action
-from coopy.past.reading import Reading
+from coopy.past.reading import Reading, point
 from coopy.values.codec import decode_joined
 
 Point = int | datetime
@@ -71,6 +71,16 @@ def before_since(reading: Reading, since: Point | None) -> int:
         if begins is not None and action.instant_of(begins.header) < earliest:
             return max(begins.index - 1, oldest)
     return oldest
+
+
+def last_upto(reading: Reading, until: Point) -> int:
+    """Returns the index of the last action not later than a point; that before the oldest if there is none. Raises what `actions` raises, and `UsageError`."""
+    index, _, _ = point(until, reading.log.last, reading.manifest)
+    if index is None:
+        index = before_since(reading, until)
+        for each in actions(reading, index + 1, until):
+            index = each.index
+    return index
 
 
 def follow(reading: Reading, since: Point | None = None) -> Iterator[Action | None]:

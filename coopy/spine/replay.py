@@ -7,6 +7,7 @@ one function with other ends.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -230,10 +231,10 @@ def _stopping(
     batches: Iterator[tuple[Batch, bytes]], machine: Machine, stops: Sequence[int], visit: Callable[[Machine], None]
 ) -> Iterator[tuple[Batch, bytes]]:
     """The same batches, cut such that the machine can be visited after each action of ``stops``."""
-    waiting = [stop for stop in stops if stop >= machine.applied]
-    if waiting[:1] == [machine.applied]:
+    waiting = deque(stop for stop in stops if stop >= machine.applied)
+    if waiting and waiting[0] == machine.applied:
         visit(machine)
-        del waiting[0]
+        waiting.popleft()
     for batch, following in batches:
         while waiting:
             size = _size_upto(batch[0], batch[2], machine.applied + 1, waiting[0], None)
@@ -241,12 +242,12 @@ def _stopping(
                 break
             yield _part(batch, 0, size), batch[0][size]
             visit(machine)
-            del waiting[0]
+            waiting.popleft()
             batch = _part(batch, size, None)
         yield batch, following
-        if waiting[:1] == [machine.applied]:
+        if waiting and waiting[0] == machine.applied:
             visit(machine)
-            del waiting[0]
+            waiting.popleft()
 
 
 def _replay(machine: Machine, batch: Batch, following: bytes, codec: Codec, log: Log, withdrawn: int, alone: bool) -> bool:

@@ -24,21 +24,26 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from coopy import CoopyError, ForeignDirectory, StorageError, UsageError
+from coopy import CoopyError, ForeignDirectory, PrunedPast, StorageError, UsageError
 from coopy.disk import digests, directory, dirlock, manifest, older
+from coopy.disk.cutting import cut
 from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.disk.segment import Segment
 from coopy.ground import paths
+from coopy.ground.action import WITHDRAWN
 from coopy.ground.raised import on_failure
+from coopy.past import trail
 from coopy.past.reading import Reading
 from coopy.tools import repair
 from coopy.tools.contents import look
 
 CHUNK = 1024 * 1024  # Copied in pieces, so that a backup takes no memory and can be ended.
 _TRIES = 20  # Each time a snapshot went while it was copied; after this many something else is wrong.
+_ASIDE = "aside" + directory.TEMPORARY  # Holds what is cut off, in the unfinished copy, until it is removed.
 _HELD = 256  # Files that are open at once; of older ones it has to be hoped that nobody prunes them meanwhile.
 
 Progress = Callable[[int, int], None]
@@ -60,8 +65,17 @@ class _Changed(Exception):
     """Files were pruned while they were copied."""
 
 
-def backup(basedir: str, dest: str, progress: Progress | None = None, *, calls: Calls | None = None) -> Backup:
+def backup(
+    basedir: str,
+    dest: str,
+    progress: Progress | None = None,
+    *,
+    until: int | datetime | None = None,
+    calls: Calls | None = None,
+) -> Backup:
     """Copies a data directory to ``dest``, which must not exist or be an empty directory.
+
+    With ``until``, an action or a time, the copy ends there: it has the actions up to that one, and no later one.
 
     The copy has the id and the secret of the system: it is the same system at an earlier time. Read it,
     or keep it; open one of the two as the system that goes on, and not the other as well. From the first
@@ -69,7 +83,8 @@ def backup(basedir: str, dest: str, progress: Progress | None = None, *, calls: 
     never put files of one into the other.
 
     Raises:
-        UsageError: there is no system in ``basedir``, or something is in ``dest``.
+        UsageError: there is no system in ``basedir``, something is in ``dest``, or ``until`` is not a point of the system.
+        PrunedPast: the past before ``until`` was pruned.
         DirectoryInUse: another backup to ``dest`` is under way.
         StorageError: the directory is damaged, or files are pruned faster than they can be copied.
         JournalError: the disk refused. In each case there is no ``dest`` that was not there before, unless the error says so.
@@ -77,7 +92,7 @@ def backup(basedir: str, dest: str, progress: Progress | None = None, *, calls: 
     basedir, dest = paths.absolute(basedir), paths.absolute(dest, "dest")
     paths.refuse_missing(basedir)
     try:
-        return _backed_up(Calls() if calls is None else calls, basedir, dest, progress)
+        return _backed_up(Calls() if calls is None else calls, basedir, dest, progress, until)
     except CoopyError:
         raise
     except OSError as error:
@@ -96,7 +111,7 @@ def _state(dest: str) -> str:
     return "Nothing was copied that can be relied on: what is there may not last. Free the cause, remove it, and make another."
 
 
-def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None) -> Backup:
+def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None, until: int | datetime | None) -> Backup:
     try:
         known = manifest.read(calls, basedir)
     except ForeignDirectory:
@@ -122,6 +137,8 @@ def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None)
                             f"{basedir}: at each of {_TRIES} attempts files were pruned before they could be copied. There is no "
                             f"copy. Let more of the past stay (keep=, keep_for=), or try when there is less to do."
                         ) from None
+            if until is not None:
+                copied = _ended(calls, temporary, known.system, copied, until)
             with on_failure(_take_back, calls, dest, temporary, paths.exists(dest)):
                 calls.rename(temporary, dest)
                 # In place, and still ours: a lock file means nothing, and nobody is to wonder whose pid that is.
@@ -197,6 +214,26 @@ def _copied(calls: Calls, basedir: str, temporary: str, dest: str, progress: Pro
     return Backup(basedir, dest, len(wanted), total, index)
 
 
+def _ended(calls: Calls, temporary: str, system: bytes, copied: Backup, until: int | datetime) -> Backup:
+    """Has a copy end at a point, before anybody opens it."""
+    with Reading(temporary) as reading:
+        last = trail.last_upto(reading, until)
+        # How an action ended is said by what follows it, which is cut off: one that counts for nothing goes, too.
+        while any(each.outcome == WITHDRAWN for each in trail.actions(reading, last, last)):
+            last -= 1
+        oldest = min(reading.snapshots.indexes())
+    if last < oldest:
+        what = f"the state of {until.isoformat(' ')}" if isinstance(until, datetime) else f"the state after action {until}"
+        raise PrunedPast(what, oldest)
+    aside = os.path.join(temporary, _ASIDE)
+    directory.make(calls, aside)
+    cut(calls, temporary, system, last + 1, aside)
+    _remove_aside(calls, temporary)
+    calls.sync_directory(temporary)
+    kept = [os.path.join(temporary, name) for name in calls.names(temporary) if name != dirlock.NAME]
+    return replace(copied, files=len(kept), bytes=sum(map(os.path.getsize, kept)), index=last)
+
+
 def _open(calls: Calls, basedir: str, name: str) -> File:
     path = os.path.join(basedir, name)
     try:
@@ -260,11 +297,20 @@ def _refuse_not_ours(calls: Calls, temporary: str) -> None:
 
 def _clear(calls: Calls, temporary: str) -> None:
     for name in calls.names(temporary):
-        if name != dirlock.NAME:
+        if name == _ASIDE:
+            _remove_aside(calls, temporary)
+        elif name != dirlock.NAME:
             calls.remove(os.path.join(temporary, name))
 
 
+def _remove_aside(calls: Calls, temporary: str) -> None:
+    aside = os.path.join(temporary, _ASIDE)
+    for name in calls.names(aside):
+        calls.remove(os.path.join(aside, name))
+    calls.remove_directory(aside)
+
+
 def _is_ours(name: str) -> bool:
-    return name in (manifest.NAME, dirlock.NAME, digests.NAME) or bool(
+    return name in (manifest.NAME, dirlock.NAME, digests.NAME, _ASIDE) or bool(
         directory.segments([name]) or directory.snapshots([name])
     )

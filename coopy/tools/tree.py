@@ -26,6 +26,7 @@ from coopy.clock import Clock
 from coopy.env import Env
 from coopy.ground import words
 from coopy.ground.raised import or_none
+from coopy.past.history import Action
 from coopy.values import bound, deep
 
 GIVEN = (Clock, Env)
@@ -345,6 +346,18 @@ def as_json(value: object, depth: int | None = None) -> Any:
     its repr. Below ``depth`` levels, and in a cycle, only the kind is said.
     """
     return _as_json(value, _LEVELS_MAX if depth is None else min(depth, _LEVELS_MAX), [])
+
+
+def action_as_json(each: Action) -> dict[str, Any]:
+    """Returns an action in the types of JSON: ``index``, ``time``, ``method``, ``args``, ``kwargs``, ``outcome``; ``problem`` if it can't be decoded."""
+    said: dict[str, Any] = {"index": each.index, "time": each.time.isoformat(), "method": each.method}
+    if each.method is None:
+        said["problem"] = each.problem
+    else:
+        said["args"] = [as_json(value) for value in each.args]
+        said["kwargs"] = {name: as_json(value) for name, value in each.kwargs.items()}
+    said["outcome"] = each.ended
+    return said
 
 
 def _as_json(value: object, depth: int, above: list[int]) -> Any:

@@ -1,0 +1,248 @@
+"""The commands that ask the past: stats, bisect, restore, export, shell; and what --quiet and --json change of all."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("typer", reason="the extra [cli] is not installed")
+
+import coopy as package
+from coopy import control, init_system
+
+BANK = """
+from coopy import abort_exception, on_commit
+
+class Bank:
+    def __init__(self):
+        self.accounts = {}
+        self.log = []
+        self.name = "bank"
+    def pay(self, who, cents, note=None):
+        self.accounts[who] = self.accounts.get(who, 0) + cents
+        self.log.append((who, cents))
+    @abort_exception
+    def refuse(self, who):
+        self.accounts.clear()
+        raise ValueError(who)
+    def fail(self):
+        raise KeyError("no")
+"""
+Run = tuple[int, str, str]
+Coopy = Callable[..., Run]
+
+
+@pytest.fixture
+def bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
+    """A directory of seven actions: the third raised, the fifth was withdrawn; a snapshot after the second."""
+    (tmp_path / "bank_of_the_tests.py").write_text(BANK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("COLUMNS", "200")
+    from bank_of_the_tests import Bank  # type: ignore[import-not-found]
+
+    with init_system(Bank, "data") as bank:
+        bank.pay("ann", 5)
+        bank.pay("bob", 7, note={"for": ["tea"]})
+        control(bank).take_snapshot()
+        for call in (bank.fail, lambda: bank.pay("ann", -6), lambda: bank.refuse("bob"), lambda: bank.pay("eve", 1)):
+            with suppress(KeyError, ValueError):
+                call()
+        bank.pay("ann", 10)
+    yield Bank
+    sys.modules.pop("bank_of_the_tests", None)
+
+
+@pytest.fixture
+def coopy(bank: type, capsys: pytest.CaptureFixture[str]) -> Iterator[Coopy]:
+    from coopy.cli.app import app
+
+    def run(*words: object) -> Run:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app(list(map(str, words)), prog_name="coopy")
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    yield run
+
+
+def test_calls_are_counted_by_method_with_how_they_ended(coopy: Coopy) -> None:
+    code, out, _ = coopy("stats", "data")
+    assert code == 0
+    assert [line.split()[:4] for line in out.splitlines()] == [
+        ["METHOD", "CALLS", "RAISED", "WITHDRAWN"],
+        ["pay", "5", "0", "0"],
+        ["fail", "1", "1", "0"],
+        ["refuse", "1", "0", "1"],
+    ]
+    assert [(each["method"], each["calls"]) for each in json.loads(coopy("stats", "data", "--since", 6, "--json")[1])] == [
+        ("pay", 2)
+    ]
+    assert coopy("stats", "data", "--since", "yesterday")[0] == 2
+    assert coopy("stats", "data", "--since", 8)[:2] == (0, "no action\n")
+
+
+def test_the_first_action_after_which_something_is_true_is_found_though_it_is_not_later(coopy: Coopy) -> None:
+    code, out, _ = coopy("bisect", "data", "state.accounts['ann'] < 0")
+    assert code == 0 and out.split()[0] == "4" and "pay('ann', -6)" in out
+    assert json.loads(coopy("bisect", "data", "len(state.log) == 1", "--json")[1])["index"] == 1
+    assert coopy("bisect", "data", "len(state.log) == 1", "--since", 3)[:2] == (1, "it is true after no action\n")
+    assert json.loads(coopy("bisect", "data", "'eve' in state.accounts", "--since", 2, "--until", 6, "--json")[1])["index"] == 6
+    assert coopy("bisect", "data", "'eve' in state.accounts", "--until", 5)[0] == 1
+
+
+def test_a_search_that_begins_where_it_is_true_says_so(coopy: Coopy) -> None:
+    code, out, _ = coopy("bisect", "data", "state.name == 'bank'")
+    assert code == 0 and "after action 0: begin earlier" in out
+
+
+def test_an_expression_that_never_is_true_says_what_it_raised(coopy: Coopy) -> None:
+    code, out, _ = coopy("bisect", "data", "state.owner")
+    assert code == 1 and "AttributeError" in out and "owner" in out
+    code, out, _ = coopy("bisect", "data", "stat.owner")
+    assert code == 1 and "NameError" in out
+    code, _, err = coopy("bisect", "data", "state.name = 3")
+    assert code == 2 and "no expression of Python" in err and "`state`" in err
+
+
+@pytest.mark.parametrize("at, index", [(2, 2), (3, 3), (4, 4), (5, 4), (6, 6), (7, 7), (0, 0)])
+def test_a_directory_is_made_as_it_was_and_goes_on_from_there(coopy: Coopy, bank: type, at: int, index: int) -> None:
+    before = package.replay(bank, "data", until=at)
+    code, out, err = coopy("restore", "data", "old", "--at", at)
+    assert (code, err) == (0, "") and f"after action {index:,}" in out
+    with init_system(bank, "old") as old:
+        assert (old.accounts, old.log, control(old).index) == (before.accounts, before.log, index)  # type: ignore[attr-defined]
+        old.pay("new", 1)  # type: ignore[attr-defined]
+    assert package.replay(bank, "old", until=0).log == []  # type: ignore[attr-defined]
+    assert [line.split()[0] for line in coopy("inspect", "old")[1].splitlines() if "aside" in line] == []
+    with init_system(bank, "data") as whole:
+        assert control(whole).index == 7
+
+
+def test_a_directory_is_made_as_it_was_at_a_time(coopy: Coopy, bank: type) -> None:
+    times = [json.loads(line)["time"] for line in coopy("log", "data", "--json")[1].splitlines()]
+    assert json.loads(coopy("restore", "data", "old", "--at", times[3], "--json")[1])["index"] == 4
+    assert coopy("restore", "data", "older", "--at", "2001-01-01")[0] == 0
+    with init_system(bank, "older") as old:
+        assert control(old).index == 0
+
+
+def test_a_directory_that_is_in_use_is_restored_from(coopy: Coopy, bank: type) -> None:
+    with init_system(bank, "data") as system:
+        system.pay("ann", 1)  # type: ignore[attr-defined]
+        assert coopy("restore", "data", "old", "--at", 8)[0] == 0
+    with init_system(bank, "old") as old:
+        assert control(old).index == 8
+
+
+def test_what_can_not_be_restored_is_refused_and_leaves_nothing(coopy: Coopy, bank: type, tmp_path: Path) -> None:
+    assert "actions 1 to 7" in coopy("restore", "data", "old", "--at", 8)[2]
+    with init_system(bank, "data") as system:
+        control(system).take_snapshot()
+        control(system).prune(keep=1)
+    code, _, err = coopy("restore", "data", "old", "--at", 3)
+    assert code == 2 and "pruned" in err
+    (tmp_path / "old").write_text("mine")
+    assert coopy("restore", "data", "old", "--at", 7)[0] == 2
+    assert coopy("restore", "nothing", "new", "--at", 7)[0] == 2
+    assert sorted(each.name for each in tmp_path.iterdir() if not each.name.startswith("__")) == [
+        "bank_of_the_tests.py",
+        "data",
+        "old",
+    ]
+
+
+def test_actions_and_state_are_written_for_sqlite(coopy: Coopy) -> None:
+    code, out, _ = coopy("export", "data", "--sqlite", "bank.db")
+    assert code == 0 and "_actions: 7 rows" in out
+    base = sqlite3.connect("bank.db")
+    assert base.execute("SELECT method, outcome FROM _actions WHERE json_extract(args, '$[0]') = 'bob'").fetchall() == [
+        ("pay", "returned"),
+        ("refuse", "withdrawn"),
+    ]
+    assert base.execute("SELECT json_extract(kwargs, '$.note.for[0]') FROM _actions WHERE \"index\" = 2").fetchone() == ("tea",)
+    assert base.execute("SELECT key, value FROM accounts ORDER BY value DESC").fetchall() == [
+        ("ann", 9),
+        ("bob", 7),
+        ("eve", 1),
+    ]
+    assert base.execute("SELECT json_extract(value, '$[1]') FROM log WHERE key = 2").fetchone() == (-6,)
+    assert base.execute("SELECT key, value FROM _state").fetchall() == [("name", "bank")]
+    base.close()
+    code, _, err = coopy("export", "data", "--sqlite", "bank.db")
+    assert code == 2 and "is there already" in err
+
+
+def test_actions_are_written_as_lines_of_json(coopy: Coopy, tmp_path: Path) -> None:
+    lines = coopy("export", "data", "--jsonl", "-", "--since", 6)[1].splitlines()
+    assert [json.loads(line)["index"] for line in lines] == [6, 7]
+    assert coopy("export", "data", "--jsonl", "log.jsonl")[1] == "log.jsonl: 7 actions\n"
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 7
+    assert coopy("export", "data", "--jsonl", "log.jsonl")[0] == coopy("export", "data")[0] == 2
+
+
+def test_actions_are_written_as_parquet(coopy: Coopy) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    assert coopy("export", "data", "--parquet", "log.parquet")[1] == "log.parquet: 7 actions\n"
+    rows = parquet.read_table("log.parquet").to_pylist()
+    assert [row["method"] for row in rows][:3] == ["pay", "pay", "fail"] and json.loads(rows[1]["kwargs"]) == {
+        "note": {"for": ["tea"]}
+    }
+
+
+def test_parquet_without_its_package_is_refused_with_what_to_do(coopy: Coopy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, _, err = coopy("export", "data", "--parquet", "log.parquet")
+    assert code == 2 and "pip install pyarrow" in err and not Path("log.parquet").exists()
+
+
+def test_a_prompt_has_the_state_as_it_was(coopy: Coopy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "IPython", None)
+    monkeypatch.setattr(builtins, "input", lambda prompt="", lines=iter(["print(state.accounts)"]): next(lines, None) or _end())
+    code, out, err = coopy("shell", "data", "--at", 2)
+    assert (code, out) == (0, "{'ann': 5, 'bob': 7}\n") and "after action 2" in err
+
+
+def _end() -> str:
+    raise EOFError
+
+
+def test_quiet_leaves_results_and_errors(coopy: Coopy) -> None:
+    assert coopy("show", "data")[2].endswith("last action 7\n")
+    code, out, err = coopy("-q", "show", "data")
+    assert (code, err) == (0, "") and "accounts" in out
+    assert "bank.nowhere" in coopy("-q", "show", "data", "--path", "bank.nowhere")[2]
+
+
+@pytest.mark.parametrize(
+    "words, kind, status",
+    [
+        (("show", "nowhere", "--json"), "UsageError", 2),
+        (("show", "data", "--at", "77", "--json"), "UsageError", 2),
+        (("log", "data", "--since", "never", "--json"), "UsageError", 2),
+        (("stats", "nowhere", "--json"), "UsageError", 2),
+    ],
+)
+def test_errors_are_json_where_results_are(coopy: Coopy, words: tuple[str, ...], kind: str, status: int) -> None:
+    code, out, err = coopy("-q", *words)
+    said = json.loads(err.splitlines()[-1])
+    assert (code, out, said["error"]) == (status, "", kind) and said["message"]
+
+
+def test_a_stop_at_every_action_of_a_long_journal_costs_each_about_the_same(tmp_path: Path, bank: type) -> None:
+    from coopy.past.reading import Reading
+    from coopy.tools.bisecting import bisect
+
+    with init_system(bank, tmp_path / "long", durability="buffered") as system:
+        for number in range(3000):
+            system.pay("ann", number)  # type: ignore[attr-defined]
+    with Reading(str(tmp_path / "long"), bank) as reading:
+        assert bisect(reading, "len(state.log) == 2999", 0, None).index == 2999
