@@ -88,6 +88,7 @@ class Journal:
     __slots__ = (
         "last",
         "settled",
+        "timed",
         "_amended",
         "_area",
         "_aside",
@@ -153,6 +154,8 @@ class Journal:
         self._tail = self._limit = self._block_end = -1
         self._held = held
         self._checked = 0.0
+        self.timed: Callable[[float], object] | None = None
+        """Given how long each sync took that a caller waited for, in seconds. Raises nothing."""
         self._writes = write
         self._same_boot = dirlock.is_this_boot(dirlock.earlier_boot(basedir) if held is None else held.earlier_boot)
         self._firsts = directory.segments(calls.names(basedir))
@@ -425,9 +428,12 @@ class Journal:
             # Whether the directory is where it was: not at each sync, which takes no longer than that.
             self._made_durable(self._held.check)
             self._checked = now + CHECKED_S
+        began = _monotonic()
         self._made_durable(segment.file.sync)
         if not self._buffered and self.settled >= 0:
             self.settled = last
+        if self.timed is not None:
+            self.timed(_monotonic() - began)
         return last
 
     # -- reading

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import linecache
 import operator
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from keyword import iskeyword
+from time import perf_counter
 from types import FunctionType, GeneratorType
 from typing import Any, NamedTuple, NoReturn, cast
 
@@ -61,13 +63,19 @@ from coopy.values.codec import Codec
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
 
-def build(cls: type, taken: frozenset[str] = frozenset(), checked: bool = False, hidden: frozenset[str] = frozenset()) -> type:
+def build(
+    cls: type,
+    taken: frozenset[str] = frozenset(),
+    checked: bool = False,
+    hidden: frozenset[str] = frozenset(),
+    measure: Measure | None = None,
+) -> type:
     """The proxy class of a domain class; ``taken`` are names of controls that it must leave alone.
 
     With ``checked``, every read is a call into the engine. Attributes of the object may hide the methods ``hidden``, besides those of
-    which the class itself tells that. Raises `PrevalentError` for an ``async def`` method.
+    which the class itself tells that. With ``measure``, calls of methods are counted. Raises `PrevalentError` for an ``async def`` method.
     """
-    made = _Make(cls, taken, checked, hidden)
+    made = _Make(cls, taken, checked, hidden, measure)
     known = _built.get(made)
     if known is None:
         known = _built[made] = _build(*made)
@@ -86,7 +94,16 @@ def _hide(system: Any, names: frozenset[str]) -> None:
     made = _makes[type(system)]
     if not names <= made.hidden:
         # The proxy's own ``__class__`` says which class the object is of.
-        object.__dict__["__class__"].__set__(system, build(*made[:-1], made.hidden | names))
+        _give_class(system, made._replace(hidden=made.hidden | names))
+
+
+def measure(system: Any, how: Measure) -> None:
+    """Has the calls that are made by way of one proxy counted, and some of them timed."""
+    _give_class(system, _makes[type(system)]._replace(measure=how))
+
+
+def _give_class(system: Any, made: _Make) -> None:
+    object.__dict__["__class__"].__set__(system, build(*made))
 
 
 def attach(proxy_class: type, engine: Calling, control: object) -> Any:
@@ -102,6 +119,31 @@ def control_of(proxy: object) -> Any:
     return type(proxy)._coopy_control.__get__(proxy)  # type: ignore[attr-defined]
 
 
+class Measure:
+    """How the calls of one system are counted and timed, by whoever asked for it.
+
+    ``count`` is given the name of a method and returns an iterator, of which a number is taken for each call; where that has none of the bits
+    of ``mask``, ``took`` gets the name and how long the call took, in seconds.
+    """
+
+    def __init__(self, count: Callable[[str], Iterator[int]], mask: int, took: deque[tuple[str, float]]) -> None:
+        self.count = count
+        self.mask = mask
+        self._took = took
+
+    def timed(self, system: Any, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Calls an action as the proxy does, and tells how long it took."""
+        began = perf_counter()
+        try:
+            try:
+                return system._coopy_engine.call(method, args, kwargs)
+            except EncodingError as error:
+                given = with_copies(system, error, args, kwargs)
+            return system._coopy_engine.call(method, *given)
+        finally:
+            self._took.append((method.name, perf_counter() - began))
+
+
 class _Make(NamedTuple):
     """What a proxy class is made of."""
 
@@ -109,15 +151,16 @@ class _Make(NamedTuple):
     taken: frozenset[str]
     checked: bool
     hidden: frozenset[str]
+    measure: Measure | None
 
 
 _built: dict[_Make, type] = {}
 _makes: dict[type, _Make] = {}
 
 
-def _build(cls: type, taken: frozenset[str], checked: bool, hidden: frozenset[str]) -> type:
+def _build(cls: type, taken: frozenset[str], checked: bool, hidden: frozenset[str], measure: Measure | None) -> type:
     names = functions_of(cls)
-    source, of_two = _Source(cls), {}
+    source, of_two = _Source(cls, measure), {}
     versions.check(cls)
     for name, function in names.items():
         _refuse_unwritable(cls, name)
@@ -211,6 +254,11 @@ def {name}({signature}):{bind}
     except BaseException as _coopy_error:
         raise _coopy_without_our_frames(_coopy_error)
 """
+_MEASURED = _ACTION.replace(
+    "    try:\n        try:",
+    "    try:\n        if not _coopy_next(_coopy_count_{name}) & _coopy_mask:\n"
+    "            return _coopy_timed({self}, _coopy_method_{name}, {args}, {kwargs})\n        try:",
+)
 # What a reader sees is settled as long as these two indexes agree; the lock is held for the
 # comparison. It is taken by hand because `with` takes twice as long, and has a gap: see `Calling.unwind`,
 # which is told that it is held by the variable `_coopy_holds`; here that is the machine.
@@ -279,14 +327,23 @@ _REFUSED = """
 def {name}({signature}):{bind}
     _coopy_refuse_block({self}, "{name}")
 """
-_TEMPLATES = {"refused": _REFUSED, "action": _ACTION, "read": _READ, "free": _FREE, "checked": _CHECKED, "outside": _OUTSIDE}
+_TEMPLATES = {
+    "refused": _REFUSED,
+    "action": _ACTION,
+    "measured": _MEASURED,
+    "read": _READ,
+    "free": _FREE,
+    "checked": _CHECKED,
+    "outside": _OUTSIDE,
+}
 
 
 class _Source:
     """The source of the methods of one proxy class, and the names it uses."""
 
-    def __init__(self, cls: type) -> None:
+    def __init__(self, cls: type, measure: Measure | None) -> None:
         self._cls = cls
+        self._measure = measure
         self._parts: list[str] = []
         self._functions: dict[str, Any] = {}
         self._actions: list[str] = []
@@ -303,6 +360,8 @@ class _Source:
             "__name__": __name__,
             INSIDE: True,
         }
+        if measure is not None:
+            self._names |= {"_coopy_next": next, "_coopy_mask": measure.mask, "_coopy_timed": measure.timed}
 
     def add(self, name: str, function: Any, kind: str) -> None:
         """A method that calls ``function`` as an action, a read, or a read without the lock."""
@@ -318,6 +377,8 @@ class _Source:
             self._names[f"_coopy_bind_{name}"] = binder_of_enabled(name, function)
             bind = f"\n    _coopy_bind_{name}(self, *args, **kwargs)"
         self._names[f"_coopy_method_{name}"] = method_for(name, function, parameters_of(function) if plain else ())
+        if kind == "action" and self._measure is not None:
+            kind, self._names[f"_coopy_count_{name}"] = "measured", self._measure.count(name)
         reader = READERS.get(name)
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
         source = _TEMPLATES[kind].format(

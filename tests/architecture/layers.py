@@ -25,7 +25,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__ base pytest_plugin tests",
         "cli compat",
-        "aio messaging testing tools",
+        "aio messaging metrics testing tools",
         "batteries opening",
         "replication",
         "sync system",
