@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from coopy import migration
 from coopy.errors import UsageError
 from coopy.ground import looking, paths
+from coopy.ground.holding import or_undone
 from coopy.place.directory import DirectoryPlace, is_deterministic, refuse_absent
 from coopy.place.options import PASSWORD, PORT, TABLE, Settings, show
 from coopy.spine import methods, proxy
@@ -186,20 +187,18 @@ def open_as(kind: Kind, obj: Any, basedir: str | os.PathLike[str] | None, settin
     from coopy.values.digest import load
 
     load()
-    try:
-        try:
-            system = kind(obj, basedir, settings.but(deterministic=deterministic))
-            system.start(settings.progress)
-            system.keeping.by_itself(system, settings.snapshot_time)
-            found = system.proxy
-            system.is_opened = True
-            return found
-        except BaseException:
-            give_up(basedir)
-            raise
-    except BaseException:
-        give_up(basedir)
-        raise
+    settings = settings.but(deterministic=deterministic)
+    return or_undone(partial(_opened, kind, obj, basedir, settings), partial(give_up, basedir))
+
+
+def _opened(kind: Kind, obj: Any, basedir: str, settings: Settings) -> Any:
+    """Opens a system, and returns its proxy. What fails, or is interrupted, leaves it to be given up."""
+    system = kind(obj, basedir, settings)
+    system.start(settings.progress)
+    system.keeping.by_itself(system, settings.snapshot_time)
+    found = system.proxy
+    system.is_opened = True
+    return found
 
 
 def _name_of(obj: Any) -> str:

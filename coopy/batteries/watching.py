@@ -23,7 +23,7 @@ from coopy.batteries.changes import ALL, Change
 from coopy.batteries.waiters import WaiterInLoop
 from coopy.ground.bell import Bell, Waiter
 from coopy.ground.log import error as log_error
-from coopy.ground.raised import last_resort, on_failure
+from coopy.ground.raised import last_resort, on_failure, or_none
 from coopy.spine.facts import Again, Fact, Facts, Wants
 
 if TYPE_CHECKING:
@@ -259,12 +259,11 @@ def _change_of(fact: Fact) -> Change:
 def _wants(key: Any, of: Callable[[Any], object] | None) -> Wants:
     """Returns what says of each fact whether it is a change of that key of a structure: the system itself, or what ``of`` finds in it."""
 
+    def is_change(domain: Any, source: object, said: tuple[Any, ...]) -> bool:
+        return source is (domain if of is None else of(domain)) and (key is ALL or said[1] is ALL or bool(said[1] == key))
+
     def wants(domain: Any, source: object, said: tuple[Any, ...]) -> bool:
-        try:
-            return source is (domain if of is None else of(domain)) and (key is ALL or said[1] is ALL or bool(said[1] == key))
-        except (
-            Exception
-        ):  # What it asks is the user's: an attribute that is not there, a key that can't be compared. The action goes on.
-            return False
+        # What it asks is the user's: an attribute that is not there, a key that can't be compared. The action goes on.
+        return bool(or_none(is_change, domain, source, said))
 
     return wants

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import coopy
+from coopy.ground.raised import last_resort, on_failure
 from coopy.sync import boot
 
 BASE_URI = "http://localhost:13131"
@@ -145,12 +146,9 @@ class Lock:
         answers; that is tried for a minute if it may wait.
         """
         self._refuse_held()
-        try:
+        # It may have been taken all the same, where the answer was not heard.
+        with on_failure(self._delete, None):
             sent_s, answer = self._asked(blocking)
-        except BaseException:
-            # It may have been taken all the same: the answer was not heard.
-            self._delete(None)
-            raise
         if answer is None or answer.status != http.client.OK:
             self._given_up.clear()
             return False
@@ -159,13 +157,9 @@ class Lock:
             self._hold = hold
         hold.thread = threading.Thread(target=self._keep, args=(hold,), name=f"coopy lock {self.name}", daemon=True)
         hold.thread.start()
-        try:
-            if self.lock_callback is not None:
+        if self.lock_callback is not None:
+            with on_failure(self._release_if_held):
                 self.lock_callback()
-        except BaseException:
-            with contextlib.suppress(RuntimeError):
-                self.release()
-            raise
         return True
 
     def release(self) -> None:
@@ -188,6 +182,10 @@ class Lock:
         self._delete(hold)
         if self.lock_lost_callback is not None:
             self.lock_lost_callback()
+
+    def _release_if_held(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self.release()
 
     def give_up(self) -> None:
         """Has an `acquire` that waits in another thread return False; if none does, the next one."""
@@ -309,10 +307,12 @@ class Lock:
             with self._mutex:
                 if self._hold is hold:
                     self._hold = None
-            try:
+            # In a thread that nobody waits for; the lock is lost all the same.
+            with last_resort(self._callback_raised):
                 self.lock_lost_callback()
-            except Exception:  # Of a thread that nobody waits for; the lock is lost all the same.
-                _log.exception("lock_lost_callback of the lock %r raised", self.name)
+
+    def _callback_raised(self, error: Exception) -> None:
+        _log.error("lock_lost_callback of the lock %r raised", self.name, exc_info=error)
 
     # -- requests
 

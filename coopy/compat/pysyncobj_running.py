@@ -38,6 +38,7 @@ from coopy.compat.pysyncobj_conf import _RAFT_STATE, FAIL_REASON, SERIALIZER_STA
 from coopy.compat.pysyncobj_domain import Domain, attach
 from coopy.compat.pysyncobj_member import Callback
 from coopy.ground import log
+from coopy.ground.raised import on_failure
 
 LOOK_S = 1.0
 """How often it is looked whether the log is to be compacted. PySyncObj looks at each tick, and is done within it."""
@@ -260,25 +261,26 @@ class Running:
             self._unanswered += 1
         command.answer.add_done_callback(self._one_less)
         try:
-            if self.control is None:
-                with self._opening:
-                    if self.control is None:
-                        # What has waited may have been refused meanwhile, and nobody would look at this one.
-                        reason = self._why_none_are_taken()
-                        if reason is not None:
-                            command.answer.cancel()
-                            return reason
-                        # The caller may change its arguments before the system is open.
-                        args, kwargs = copy.deepcopy((command.args, command.kwargs))
-                        self._waiting.append(command._replace(args=args, kwargs=kwargs))
-                        return None
-            self._hand_over(self.control, command)
+            with on_failure(command.answer.cancel):
+                return self._put_or_keep(command)
         except ClusterError as error:
-            command.answer.cancel()
             return FAIL_REASON.QUEUE_FULL if isinstance(error, Unavailable) else reason_of(error)
-        except BaseException:
-            command.answer.cancel()
-            raise
+
+    def _put_or_keep(self, command: Command) -> int | None:
+        """Hands a command over, or keeps it until there is a system. Returns why neither is done."""
+        if self.control is None:
+            with self._opening:
+                if self.control is None:
+                    # What has waited may have been refused meanwhile, and nobody would look at this one.
+                    reason = self._why_none_are_taken()
+                    if reason is not None:
+                        command.answer.cancel()
+                        return reason
+                    # The caller may change its arguments before the system is open.
+                    args, kwargs = copy.deepcopy((command.args, command.kwargs))
+                    self._waiting.append(command._replace(args=args, kwargs=kwargs))
+                    return None
+        self._hand_over(self.control, command)
         return None
 
     def _why_none_are_taken(self) -> int | None:
@@ -307,11 +309,10 @@ class Running:
                 command = self._waiting.popleft()
                 try:
                     command.answer.set_result(getattr(self._proxy, command.name)(*command.args, **command.kwargs))
-                except Exception as error:  # Of whatever kind: it is the method's, and its caller's to deal with.
+                except BaseException as error:  # Of whatever kind: it is the method's, and its caller's to deal with.
                     command.answer.set_exception(error)
-                except BaseException as error:
-                    command.answer.set_exception(error)
-                    raise
+                    if not isinstance(error, Exception):
+                        raise
 
     def _refuse_waiting(self, error: BaseException) -> None:
         with self._opening:

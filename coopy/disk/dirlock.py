@@ -32,6 +32,7 @@ from functools import cache
 
 from coopy.disk.fs import Descriptor
 from coopy.errors import DirectoryInUse, ForeignDirectory, JournalError
+from coopy.ground.holding import or_undone
 from coopy.ground.paths import is_file, refusal
 
 NAME = "lock"
@@ -68,17 +69,8 @@ class DirectoryLock:
         self._file = _Held()
         if known is not None:
             known(self)
-        # Twice: letting it go may be interrupted as well.
-        try:
-            try:
-                self._take()
-            except BaseException:
-                # The exception may be kept, and must not keep the lock.
-                self.release()
-                raise
-        except BaseException:
-            self.release()
-            raise
+        # The exception may be kept, and must not keep the lock.
+        or_undone(self._take, self.release)
 
     def _take(self) -> None:
         path = os.path.join(self._path, NAME)

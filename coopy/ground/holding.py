@@ -19,8 +19,9 @@ from _thread import allocate_lock
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 AT_ONCE = 0.0  # What `acquire` of a lock takes for: do not wait.
 FOR_EVER = -1.0  # What `acquire` of a lock takes for: wait without an end.
 
@@ -47,6 +48,22 @@ def run_with(lock: Any, function: Callable[[], object], timeout_s: float = FOR_E
     except BaseException:
         if not held and lock._is_owned():
             lock.release()
+        raise
+
+
+def or_undone(begin: Callable[[], T], undo: Callable[[], object]) -> T:
+    """Returns what ``begin`` returns. Whatever it raises, and wherever an interrupt comes, ``undo`` is called before that goes on.
+
+    Undoing may be interrupted as well, so it may be done twice: it must do nothing where it has been done.
+    """
+    try:
+        try:
+            return begin()
+        except BaseException:
+            undo()
+            raise
+    except BaseException:
+        undo()
         raise
 
 

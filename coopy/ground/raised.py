@@ -4,12 +4,14 @@ Code of the domain, a pickle, a callback may raise anything, and an interrupt co
 needed more often than a narrow one, and says less of why. These say it by their names:
 
     on_failure     closes, or takes back, what was begun, and lets the exception go on
+    telling        the same, where what is done depends on what was raised
     told_as        raises an error of ours in place of what others' code has raised
-    or_none        asks others' code, and takes no answer for an answer; what comes from outside goes on
+    attempted      asks others' code, and returns what it raises beside what it returns; what comes from outside goes on
+    or_none        the same, where no answer is an answer
     last_resort    has somebody told, and goes on: nobody above could do more
 
 They have frames of their own, in which an interrupt may come as well. So they are not used on the way of a call, nor where two handlers
-stand around each other because of interrupts; docs/internals/handlers.md lists the handlers that are written out, and why.
+stand around each other because of interrupts (`holding.or_undone` does that once); docs/internals/handlers.md lists the handlers that are written out, and why.
 
 Does not log, and knows no domain.
 """
@@ -48,6 +50,27 @@ class on_failure:
             self._undo(*self._args)
 
 
+class telling:
+    """Calls ``told(error, *args)`` with what the block raises, Ctrl-C among it; then that goes on.
+
+    >>> with telling(self._not_taken):
+    ...     self.take()
+    """
+
+    __slots__ = ("_told", "_args")
+
+    def __init__(self, told: Callable[..., object], *args: object) -> None:
+        self._told = told
+        self._args = args
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is not None:
+            self._told(error, *self._args)
+
+
 class told_as:
     """Raises what ``make(error, *args)`` returns in place of an exception of the block, and from it.
 
@@ -82,22 +105,40 @@ class last_resort:
 
     >>> with last_resort(self._not_shipped):
     ...     self.ship()
+
+    ``of``: which exceptions; the end of a thread is told of each.
     """
 
-    __slots__ = ("_told", "_args")
+    __slots__ = ("_told", "_args", "_of")
 
-    def __init__(self, told: Callable[..., object], *args: object) -> None:
+    def __init__(self, told: Callable[..., object], *args: object, of: Kinds = Exception) -> None:
         self._told = told
         self._args = args
+        self._of = of
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
-        if not isinstance(error, Exception):
+        if not isinstance(error, self._of):
             return False
         self._told(error, *self._args)
         return True
+
+
+def attempted(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tuple[T, None] | tuple[None, Exception]:
+    """Returns what a function returns, and None; or None, and the ``Exception`` of its own that it raises.
+
+    What a signal's handler raises goes on.
+
+    >>> found, error = attempted(answers, questions)
+    """
+    try:
+        return function(*args, **kwargs), None
+    except Exception as error:
+        if not is_of_the_code(error):
+            raise
+        return None, error  # Of whatever kind: it is others' code.
 
 
 def or_none(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -105,9 +146,4 @@ def or_none(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | 
 
     >>> or_none(pickle.dumps, value)
     """
-    try:
-        return function(*args, **kwargs)
-    except Exception as error:
-        if not is_of_the_code(error):
-            raise
-        return None  # Of whatever kind: it is others' code.
+    return attempted(function, *args, **kwargs)[0]

@@ -14,11 +14,12 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar, overload
 
 from coopy import SystemClosed, Unavailable
+from coopy.ground.raised import last_resort
 from coopy.messaging.bus import REQUEST_S, TIMEOUT_S, Bus
 from coopy.messaging.bus_core import positive
 from coopy.messaging.bus_message import Message, Missed
 from coopy.messaging.bus_service import Service
-from coopy.messaging.bus_subscription import WAITING_BYTES_MAX, WAITING_MESSAGES_MAX, Subscription
+from coopy.messaging.bus_subscription import WAITING_BYTES_MAX, WAITING_MESSAGES_MAX, Subscription, callback_raised
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -109,13 +110,10 @@ class AsyncSubscription(Generic[T]):
 
     async def _serve(self, callback: AsyncCallback[T]) -> None:
         async for message in self:
-            try:
+            with last_resort(callback_raised, self.pattern):
                 found = callback(message)
                 if inspect.isawaitable(found):
                     await found
-            except Exception:
-                # The callback is the program's: the messages after this one are for it all the same.
-                _log.exception("a callback of the subscription to %s raised; it goes on with the next message", self.pattern)
 
     async def close(self) -> None:
         """Ends the subscription; a callback is still called with what has come. Closing twice is fine."""

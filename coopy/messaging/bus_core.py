@@ -25,6 +25,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from coopy import OutcomeUnknown, RemoteError, SystemClosed, Unavailable, UsageError
+from coopy.ground.raised import on_failure
 from coopy.messaging import bus_subjects
 from coopy.messaging.bus_local import Link
 from coopy.messaging.bus_message import ERROR, ERROR_CODE, Message, compose, numbers
@@ -214,11 +215,8 @@ class Core:
         found: Future[Delivered] = Future()
         token = self.expect(lambda delivered: None if found.done() else found.set_result(delivered))
         found.add_done_callback(lambda _: self.forget(token))
-        try:
+        with on_failure(self.forget, token):
             self.publish(subject, value, headers, f"{self._inbox}.{token.decode()}".encode())
-        except BaseException:
-            self.forget(token)
-            raise
         return found
 
     def expect(self, answered: Callable[[Delivered], object]) -> bytes:

@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from coopy import CoopyError, UsageError
+from coopy.ground.raised import last_resort
 from coopy.messaging import bus_subjects
 from coopy.messaging.bus_core import Core
 from coopy.messaging.bus_message import Message
@@ -122,22 +123,22 @@ class Service:
 
     def _serve(self, endpoint: _Endpoint, asked: Message[Any]) -> None:
         began = time.perf_counter_ns()
-        error = ""
-        try:
+        with last_resort(self._raised, endpoint, asked):
             found = endpoint.function(asked if endpoint.wants_message else asked.value)
             if asked.wants_answer:
                 asked.respond(found)
-        except Exception as raised:
-            # The function is the program's: whoever asked is told what it raised.
-            error = f"{type(raised).__name__}: {raised}"
-            _log.warning("endpoint %s of service %s raised", endpoint.name, self.name, exc_info=True)
-            self._refuse(asked, error)
         with self._lock:
             endpoint.requests += 1
             endpoint.took_ns += time.perf_counter_ns() - began
-            if error:
-                endpoint.errors += 1
-                endpoint.last_error = error
+
+    def _raised(self, error: Exception, endpoint: _Endpoint, asked: Message[Any]) -> None:
+        """Tells whoever asked what the function has raised, which is the program's."""
+        said = f"{type(error).__name__}: {error}"
+        _log.warning("endpoint %s of service %s raised", endpoint.name, self.name, exc_info=error)
+        self._refuse(asked, said)
+        with self._lock:
+            endpoint.errors += 1
+            endpoint.last_error = said
 
     def _refuse(self, asked: Message[Any], error: str) -> None:
         if asked.wants_answer:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from coopy import SystemClosed, UsageError
+from coopy.ground.raised import last_resort
 from coopy.messaging import bus_subjects
 from coopy.messaging.bus_message import Member, Message, Missed, numbers
 from coopy.network.wire import Delivered
@@ -300,8 +301,10 @@ class Subscription(Generic[T]):
 
 def guarded(callback: Callable[[V], object], value: V, pattern: str) -> None:
     """Calls a callback of the program's; what it raises goes to the log."""
-    try:
+    with last_resort(callback_raised, pattern):
         callback(value)
-    except Exception:
-        # The messages after this one are for it all the same.
-        _log.exception("a callback of the subscription to %s raised; it goes on with the next message", pattern)
+
+
+def callback_raised(error: Exception, pattern: str) -> None:
+    """Says that a callback of the program's has raised. The messages after the one that it was called with are for it all the same."""
+    _log.error("a callback of the subscription to %s raised; it goes on with the next message", pattern, exc_info=error)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from coopy.ground.raised import on_failure
 from coopy.sync.elector_protocol import Reply, Request, Sidecar
 from coopy.sync.elector_system import OpenElector
 
@@ -347,7 +348,7 @@ async def _life(
 ) -> None:
     """Opens the system, and closes it when the server is to end."""
     opened = asyncio.ensure_future(opening())
-    try:
+    with on_failure(setattr, server, "should_exit", True), on_failure(application.failed):
         while not opened.done() and not server.should_exit:
             await asyncio.wait({opened}, timeout=SWEEP_S)
         if not opened.done():
@@ -355,10 +356,6 @@ async def _life(
             application.failed()
             return
         calls, system, close = await opened
-    except BaseException:
-        application.failed()
-        server.should_exit = True
-        raise
     elector = OpenElector(calls, system)
     try:
         application.opened(elector)

@@ -27,7 +27,7 @@ from typing import Any
 
 from coopy import CoopyError, LockLost, SystemClosed, UsageError, control
 from coopy.ground.holding import Alarm
-from coopy.ground.raised import on_failure
+from coopy.ground.raised import on_failure, telling
 from coopy.sync import boot
 from coopy.sync.claims import ASKS, HOLDS, LOST, OVER, Asker, Claim, Moved, Session
 from coopy.sync.queues import GONE, WAITS
@@ -110,11 +110,8 @@ class Presence:
             claim = Claim(name, f"{self.id}/{self._number}", session, on_lost, asker)
             session.claims[claim.owner] = claim
             sent = boot.now_ns()
-        try:
+        with telling(lambda error: self.abandon(claim, isinstance(error, UsageError))):
             token = self.change(what, name, claim.owner, session.id, ttl, wait, limit, *[lock_delay] * bool(lock_delay))
-        except BaseException as error:
-            self.abandon(claim, isinstance(error, UsageError))
-            raise
         with self._lock:
             self._confirm(session, sent)
             if not token and not wait:
@@ -219,16 +216,12 @@ class Presence:
                 return False
             claim.state = OVER
         try:
-            released: bool = self.change("release", claim.name, claim.token)
+            with telling(lambda error: self.abandon(claim, isinstance(error, SystemClosed))):
+                released: bool = self.change("release", claim.name, claim.token)
         except SystemClosed:
-            self.abandon(claim, True)
             raise
         except CoopyError:
-            self.abandon(claim)
             return True
-        except BaseException:
-            self.abandon(claim)
-            raise
         with self._lock:
             self._forget(claim)
         return released

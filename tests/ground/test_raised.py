@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from coopy.errors import DecodingError
-from coopy.ground.raised import Kinds, last_resort, on_failure, or_none, told_as
+from coopy.ground.raised import Kinds, attempted, last_resort, on_failure, or_none, telling, told_as
 
 ANYTHING = [ValueError("why"), MemoryError(), KeyboardInterrupt(), SystemExit(3), GeneratorExit()]
 
@@ -138,7 +138,36 @@ def test_what_is_asked_gives_its_answer_or_none() -> None:
     assert or_none(fail, RecursionError()) is None
 
 
+def test_what_is_attempted_gives_its_answer_or_what_it_raises() -> None:
+    assert attempted(int, "ff", base=16) == (255, None)
+    error = RecursionError()
+    assert attempted(fail, error) == (None, error)
+
+
+@pytest.mark.parametrize("ask", [attempted, or_none])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)], ids=names)
-def test_what_stops_a_program_is_no_answer(error: BaseException) -> None:
+def test_what_stops_a_program_is_no_answer(ask: Any, error: BaseException) -> None:
     with pytest.raises(type(error)):
-        or_none(fail, error)
+        ask(fail, error)
+
+
+@pytest.mark.parametrize("error", ANYTHING, ids=names)
+def test_somebody_is_told_of_whatever_is_raised_and_that_goes_on(error: BaseException) -> None:
+    told: list[tuple[object, ...]] = []
+    with pytest.raises(type(error)) as found, telling(lambda *args: told.append(args), "a", 2):
+        raise error
+    assert found.value is error and told == [(error, "a", 2)]
+    assert error.__cause__ is None and error.__context__ is None
+
+
+def test_nobody_is_told_of_what_was_not_raised() -> None:
+    with telling(fail):
+        pass
+
+
+def test_the_last_resort_of_a_thread_is_told_of_whatever_is_raised() -> None:
+    told: list[object] = []
+    for error in ANYTHING:
+        with last_resort(told.append, of=BaseException):
+            raise error
+    assert told == ANYTHING
