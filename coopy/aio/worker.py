@@ -11,10 +11,12 @@ import threading
 import types
 from collections.abc import Callable, Generator
 from contextvars import Context
+from functools import partial
 from typing import Any, cast
 
 from coopy import control
 from coopy.errors import CoopyError, SystemClosed, UsageError, copy_of
+from coopy.ground.raised import last_resort
 from coopy.spine.calling import Calling, without_catching_frame
 from coopy.spine.methods import Method
 
@@ -178,28 +180,34 @@ class Worker:
     # -- in the threads
 
     def _work(self, opens: Callable[[asyncio.AbstractEventLoop], Any], opened: asyncio.Future[Any]) -> None:
-        try:
-            system = opens(self.loop)
-        except BaseException as error:
-            self._tell(_settle, opened, None, error)
-            del opens, opened  # This frame is in its traceback.
+        system = self._settle_with(opened, partial(self._open, opens))
+        del opens, opened
+        if system is None:
             return
         controls = control(system)
-        # Not what the controls say: a system in memory has no directory, and refuses to name one.
-        self.basedir = controls._system.basedir
-        self._tell(_settle, opened, system, None)
-        del opens, opened
         engine = system._coopy_engine
         del system
         self._take_turns(engine)
         if self._second is not None:
             self._second.join()
+        self._settle_with(self._ended, controls.close)
+
+    def _open(self, opens: Callable[[asyncio.AbstractEventLoop], Any]) -> Any:
+        system = opens(self.loop)
+        # Not what the controls say: a system in memory has no directory, and refuses to name one.
+        self.basedir = control(system)._system.basedir
+        return system
+
+    def _settle_with(self, future: asyncio.Future[Any], function: Callable[[], Any]) -> Any:
+        """Gives the task that waits what a function returns, or has it raise what the function raises. Returns the same, or None."""
         try:
-            controls.close()
-        except BaseException as error:  # The task that closes waits for this thread, and raises it.
-            self._tell(_settle, self._ended, None, error)
-        else:
-            self._tell(_settle, self._ended, None, None)
+            value = function()
+        except BaseException as error:  # Of whatever kind: the task waits for this thread.
+            self._tell(_settle, future, None, error)
+            del future, function  # This frame is in its traceback.
+            return None
+        self._tell(_settle, future, value, None)
+        return value
 
     def _take_turns(self, engine: Calling) -> None:
         """Applies what waits and waits for the disk; while one thread waits, the other applies what has come since."""
@@ -245,15 +253,16 @@ class Worker:
 
     def _finish(self, engine: Calling, begun: Any, batch: list[Call]) -> None:
         """Waits for the disk, and says so. If it fails, so does every call that could have been answered."""
-        try:
+        # Whatever the disk or a bug raises: tasks must not wait for ever.
+        with last_resort(self._not_settled, batch):
             for settled in engine.settled(begun, batch):
                 self._tell(self._deliver, settled)
-            return
-        except Exception as failure:  # Whatever the disk or a bug raises: tasks must not wait for ever.
-            for call in batch:
-                if not isinstance(call.error, CoopyError):
-                    call.error = copy_of(failure)
-            self._tell(self._fail, failure)
+
+    def _not_settled(self, failure: Exception, batch: list[Call]) -> None:
+        for call in batch:
+            if not isinstance(call.error, CoopyError):
+                call.error = copy_of(failure)
+        self._tell(self._fail, failure)
         self._tell(self._deliver, batch)
 
     def _tell(self, function: Callable[..., object], *args: Any) -> None:

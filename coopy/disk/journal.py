@@ -249,14 +249,7 @@ class Journal:
             at = upto
         frames = b"".join(packed)
         end, last, block_end = offset + len(frames), self.last + at - done, self._block_end
-        self._block_end = -1
-        try:
-            if self._area is not None:
-                self._area[offset:end] = frames
-            else:
-                self._segment.file.write(offset, frames)
-        except BaseException as error:
-            self._undo(offset, len(frames), block_end, error)
+        self._write(self._area, offset, frames, block_end)
         self.last = last
         self._tail = end
         self._amended = False
@@ -276,14 +269,21 @@ class Journal:
             if self._amended or self.last < self._segment.first:
                 return  # So it turned out when the end was looked for anew.
         data, block_end = frame.pack(record, self.last, self._commit.durable), self._block_end
-        self._block_end = -1
-        try:
-            self._segment.file.write(offset, data)
-        except BaseException as error:
-            self._undo(offset, len(data), block_end, error)
+        self._write(None, offset, data, block_end)
         self._amended = True
         self._tail = offset + len(data)
         self._block_end = block_end
+
+    def _write(self, area: mmap.mmap | None, offset: int, data: bytes, block_end: int) -> None:
+        """Writes frames, through memory if there is an ``area``. Until the caller has put ``_block_end`` back, the end is looked for anew."""
+        self._block_end = -1
+        try:
+            if area is not None:
+                area[offset : offset + len(data)] = data
+            else:
+                self._segment.file.write(offset, data)
+        except BaseException as error:
+            self._undo(offset, len(data), block_end, error)
 
     def _undo(self, offset: int, size: int, block_end: int, error: BaseException) -> NoReturn:
         """Cuts off a frame that was not written whole, and raises the reason."""

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from coopy.ground.raised import attempted
 from coopy.network.connection import RECONNECT_S, Connection
 from coopy.network.limits import Buckets, TokenBucket
 from coopy.network.subjects import Names
@@ -236,11 +237,12 @@ class Desk:
 
 def answered(answers: Answers, questions: list[Facts], not_answered: Callable[[Exception], object]) -> list[Facts]:
     """Returns the answer to each question. Those that can't be answered must not end the thread: whoever asked is told why."""
-    try:
-        return answers(questions) if questions else []
-    except Exception as error:  # Each kind of question is answered by other code.
-        not_answered(error)
-        return [{"error": f"{type(error).__name__}: {error}"[:500]}] * len(questions)
+    found, error = attempted(answers, questions) if questions else ([], None)
+    if found is not None:
+        return found
+    assert error is not None, "what is attempted is answered, or raises"
+    not_answered(error)
+    return [{"error": f"{type(error).__name__}: {error}"[:500]}] * len(questions)
 
 
 def _peer(message: Delivered) -> bytes:

@@ -19,7 +19,7 @@ from coopy.disk import child
 from coopy.errors import JournalError, SnapshotError, StorageError
 from coopy.ground import collector, holding, log, paths
 from coopy.ground.interruption import OUTSIDE, origin
-from coopy.ground.raised import last_resort, told_as
+from coopy.ground.raised import last_resort, telling, told_as
 from coopy.past import retention
 from coopy.past.retention import Retention
 from coopy.place.directory import not_opened
@@ -79,11 +79,8 @@ class Keeping:
         Raises `SnapshotError`, `EncodingError`; the system goes on all the same.
         """
         before, acted, began = self.grown, self.acted_s, time.monotonic()
-        try:
+        with telling(self._keep_problem):
             index = self._taken()
-        except Exception as error:  # Of whatever kind: it is said in the status, and raised.
-            self._newest["problem"] = str(error)
-            raise
         if index != self._newest["index"] or self._newest["problem"]:
             kept = self._place.kept(index)
             self._newest = {
@@ -186,6 +183,11 @@ class Keeping:
         # What is raised may be the domain's: the system goes on, and so does this thread.
         with last_resort(self._not_taken, is_closing):
             take()
+
+    def _keep_problem(self, error: BaseException) -> None:
+        """Keeps for the status why there is no newer snapshot."""
+        if isinstance(error, Exception):
+            self._newest["problem"] = str(error)
 
     def _not_taken(self, error: Exception, is_closing: Callable[[], bool]) -> None:
         # Not at the next look: when as much again has been done.

@@ -37,6 +37,7 @@ from coopy.ground import action, batch, log
 from coopy.ground.batch import BATCH, WITHDRAWN
 from coopy.ground.interruption import note
 from coopy.ground.line import Line
+from coopy.ground.raised import last_resort
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.past import history
 from coopy.replication.applier import Applier, NotApplied, Unapplied
@@ -154,21 +155,18 @@ class Replicated(Applier):
         return True
 
     def _follow(self) -> None:
-        while True:
-            try:
-                self._follow_on()
-            except SystemClosed as error:
-                self.outbox.close(error)
-                with self._moved:
-                    self.failure = self.failure or error
-                    self._moved.notify_all()
-                return
-            except BaseException as error:  # Of whatever kind: nobody else would mend it, or answer those who wait.
-                try:
-                    self.behind(error)
-                except BaseException as final:  # The last resort of a thread: each caller is told why.
-                    self.fail(final)
-                    return
+        # Whatever is raised, nobody else would mend it; if that fails as well, each caller is told why, and the thread ends.
+        with last_resort(self.fail, of=BaseException):
+            while True:
+                with last_resort(self.behind, of=BaseException):
+                    try:
+                        self._follow_on()
+                    except SystemClosed as error:
+                        self.outbox.close(error)
+                        with self._moved:
+                            self.failure = self.failure or error
+                            self._moved.notify_all()
+                        return
 
     def _follow_on(self) -> None:
         receive, tick = self.line.receive, self.outbox.tick

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from coopy.errors import ClusterError, CoopyError, DamagedLine, NotAMember, SystemClosed
 from coopy.ground import log
+from coopy.ground.raised import last_resort
 from coopy.network.address import parse
 from coopy.network.membership import replicas
 from coopy.network.room import Facts
@@ -121,13 +122,14 @@ class Watching:
 
     def keep(self) -> None:
         """Looks until the node is closed."""
-        try:
+        with last_resort(self._stop, of=BaseException):
             while not self._servers.clock.wait(self._ended, SAY_S):
                 self.look(self._servers.clock.now())
-        except BaseException as error:
-            # The last resort of a thread: nobody would look after the node any more.
-            self._engine.fail(error)
-            self._life.becomes(states.STOPPED)
+
+    def _stop(self, error: BaseException) -> None:
+        """Has the node say why nobody looks after it any more."""
+        self._engine.fail(error)
+        self._life.becomes(states.STOPPED)
 
     def look(self, now: float) -> None:
         """Does what is due."""

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from coopy.errors import EncodingError, UsageError
+from coopy.ground.raised import told_as
 from coopy.ground.running import current
 from coopy.ground.words import shown
 from coopy.values import bound, deep
@@ -55,18 +56,23 @@ def on_commit(function: Callable[..., object], /, *args: Any, **kwargs: Any) -> 
     if machine is None:
         function(*args, **kwargs)
         return
-    try:
+    with told_as(_not_kept, function, args, kwargs):
         effect = deep.dumps((function, args, kwargs))
-    except Exception as error:
-        name = getattr(function, "__qualname__", repr(function))
-        why, instead = str(error), "Pass a function of a module, and arguments that can be pickled."
-        for label, value in [*((f"#{place}", each) for place, each in enumerate(args, 1)), *kwargs.items()]:
-            found = bound.find(value, label, lambda _: False, frozenset())
-            if found is not None and found.kind is not None:
-                why, instead = str(found), found.kind.instead
-                break
-        raise EncodingError(f"the effect {name}() cannot be kept: {why}. {instead}") from error
     machine.ask(effect)
+
+
+def _not_kept(
+    error: Exception, function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> EncodingError:
+    """Returns what is raised in place of what pickling an effect has raised."""
+    name = getattr(function, "__qualname__", repr(function))
+    why, instead = str(error), "Pass a function of a module, and arguments that can be pickled."
+    for label, value in [*((f"#{place}", each) for place, each in enumerate(args, 1)), *kwargs.items()]:
+        found = bound.find(value, label, lambda _: False, frozenset())
+        if found is not None and found.kind is not None:
+            why, instead = str(found), found.kind.instead
+            break
+    return EncodingError(f"the effect {name}() cannot be kept: {why}. {instead}")
 
 
 def effect_id() -> str | None:

@@ -51,7 +51,7 @@ from coopy.clock import clock
 from coopy.disk.older import OldFile, files, head, manifest, recognize
 from coopy.env import env
 from coopy.ground import action, log, paths
-from coopy.ground.raised import told_as
+from coopy.ground.raised import attempted, told_as
 from coopy.ground.running import current
 from coopy.ground.words import shown
 from coopy.spine.machine import equip
@@ -646,16 +646,14 @@ def _run_one(domain: Any, record: _Action, index: int, where: str) -> bool:
     if not callable(method):
         raise MissingMethod(index, record.action, where, type(domain).__qualname__)
     told = _Told(record, index)
-    failure: Exception | None = None
     before, current.machine = current.machine, told
     try:
-        method(*record.args, **record.kwargs)
-    except MemoryError:
-        raise
-    except Exception as error:  # The domain's own, as when it was recorded; the outcome is compared.
-        failure = error
+        # What it raises is the domain's own, as when it was recorded; the outcome is compared.
+        _, failure = attempted(method, *record.args, **record.kwargs)
     finally:
         current.machine = before
+    if isinstance(failure, MemoryError):
+        raise failure
     told.finish()
     problem = told.problem
     if problem is None and record.raised is not None and record.raised is not (failure is not None):

@@ -18,6 +18,7 @@ from reprlib import recursive_repr
 from typing import Any
 
 from coopy.ground.action import HEADER
+from coopy.ground.raised import attempted
 from coopy.ground.words import shown
 from coopy.values.codec import pickle_of
 
@@ -44,18 +45,23 @@ _HARMLESS: dict[tuple[str, str], Any] = {
 
 def call_of(record: bytes) -> tuple[str | None, str]:
     """The method that a record calls, and the call in words. The method is None if it can't be known without its code."""
-    try:
-        name, args = _loaded(_HEAD + record[HEADER.size :] + _TAIL)
-        kwargs: dict[str, Any] = {}
-        if name is None:
-            name, args, *rest = _loaded(pickle_of(args))
-            kwargs = rest[0] if rest else {}
-        if not isinstance(name, str):
-            raise ValueError("it names no method")
-        values = [shown(each, WIDTH) for each in args] + [f"{key}={shown(each, WIDTH)}" for key, each in kwargs.items()]
-        return name, f"{name}({', '.join(values)})"
-    except Exception as error:  # Nothing is unpickled whole, and bytes of any kind may come.
+    found, error = attempted(_call_of, record)
+    if found is None:
         return None, f"a call that can't be shown without the code it was recorded with ({type(error).__name__}: {error})"
+    return found
+
+
+def _call_of(record: bytes) -> tuple[str, str]:
+    """As `call_of`. Nothing is unpickled whole, and bytes of any kind may come, so it may raise anything."""
+    name, args = _loaded(_HEAD + record[HEADER.size :] + _TAIL)
+    kwargs: dict[str, Any] = {}
+    if name is None:
+        name, args, *rest = _loaded(pickle_of(args))
+        kwargs = rest[0] if rest else {}
+    if not isinstance(name, str):
+        raise ValueError("it names no method")
+    values = [shown(each, WIDTH) for each in args] + [f"{key}={shown(each, WIDTH)}" for key, each in kwargs.items()]
+    return name, f"{name}({', '.join(values)})"
 
 
 def value_of(data: bytes) -> Any:

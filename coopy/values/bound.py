@@ -25,7 +25,7 @@ from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodTyp
 from typing import Any, NamedTuple
 
 from coopy.ground import words
-from coopy.ground.raised import or_none
+from coopy.ground.raised import attempted, or_none
 
 Reducer = Callable[[Any], Any]
 
@@ -400,12 +400,9 @@ class _Search:
             kind = kind_of(cls)
             if kind is not None and not (self._in_state and kind.is_lock):
                 return Found(self._path(number), each, kind, None)
-            try:
-                if type(each) is MappingProxyType and self._is_inside(number):
-                    parts = list(_items_of(each.items()))
-                else:
-                    parts = list(self.parts(each))
-            except Exception as error:  # Methods of the value raise what they like; the caller is told.
+            is_inside = type(each) is MappingProxyType and self._is_inside(number)
+            parts, error = attempted(_listed, _items_of_mapping if is_inside else self.parts, each)
+            if parts is None:
                 return Found(self._path(number), each, None, error)
             self._kept.append(parts)
             self._queue.extend((part, number, step) for step, part in parts)
@@ -485,6 +482,10 @@ class _Search:
 
 
 _SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
+
+
+def _items_of_mapping(mapping: Any) -> Iterator[tuple[str, Any]]:
+    return _items_of(mapping.items())
 
 
 def _items_of(pairs: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:

@@ -162,16 +162,14 @@ def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | Non
             raise ValueError("records are three objects each")
         return objects[::3], objects[1::3], objects[2::3]
     except Exception as error:
-        raise DecodingError(_undecodable(error)) from error
+        raise _decoding_error(error) from error
 
 
 def decode_one(data: bytes) -> tuple[str | None, Any]:
     """Name and arguments of one call, as `decode_joined` returns them. Raises `DecodingError`."""
-    try:
+    with told_as(_decoding_error):
         name, args = _loads(b"".join((_ONE_HEAD, data, _ONE_TAIL)))
         return name, args
-    except Exception as error:
-        raise DecodingError(_undecodable(error)) from error
 
 
 def joined_headers(headers: list[bytes], arguments: list[Any]) -> bytes:
@@ -184,8 +182,8 @@ def joined_headers(headers: list[bytes], arguments: list[Any]) -> bytes:
         # One record of other than three objects moves all behind it: then a header is no header.
         if len(arguments) * len(headers[0]) != len(joined):
             raise ValueError("a record is not three objects")
-    except Exception as error:
-        raise DecodingError(_undecodable(error)) from error
+    except (LookupError, TypeError, ValueError) as error:
+        raise _decoding_error(error) from error
     return joined
 
 
@@ -870,6 +868,10 @@ def _as_undecodable(error: BaseException) -> BaseException:
     """Returns what is raised in place of what loading has raised, unless that came from outside, as Ctrl-C does."""
     if isinstance(error, CoopyError) or not (isinstance(error, Exception) or is_of_the_code(error)):
         return error
+    return DecodingError(_undecodable(error))
+
+
+def _decoding_error(error: BaseException) -> DecodingError:
     return DecodingError(_undecodable(error))
 
 

@@ -14,9 +14,11 @@ from architecture import tidy
 
 import coopy
 
-# What catches everything, and of that what may go on without raising. docs/internals/handlers.md has each with its reason.
-BROAD_HANDLERS_MAX = 97
-SWALLOWING_HANDLERS_MAX = 39
+# What catches everything, of that the `except` clauses, and what may go on without raising. docs/internals/handlers.md has each with its
+# reason. Where one of the names fits that the page tells of, none has to be added.
+BROAD_HANDLERS_MAX = 70
+BROAD_CLAUSES_MAX = 60
+SWALLOWING_HANDLERS_MAX = 28
 
 
 @pytest.mark.parametrize("check", tidy.CHECKS, ids=lambda check: check.__name__)
@@ -28,6 +30,8 @@ def test_few_handlers_catch_everything_and_fewer_of_them_go_on() -> None:
     broad, swallowing = (
         [each for path in tidy.modules() for each in of(path)] for of in (tidy.broad_handlers, tidy.swallowing_handlers)
     )
+    clauses = [each for each in broad if isinstance(each, ast.ExceptHandler)]
+    assert len(clauses) <= BROAD_CLAUSES_MAX
     assert len(broad) <= BROAD_HANDLERS_MAX and len(swallowing) <= SWALLOWING_HANDLERS_MAX
 
 

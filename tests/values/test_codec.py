@@ -551,3 +551,13 @@ def test_the_loading_of_a_large_state_is_told_and_of_a_small_one_is_not() -> Non
         else:
             assert told == sorted(told)
             assert told[-1][0] == told[-1][1] > 20_000_000
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [[], [None], [3], ["x" * 16], [{}], [[]], [b"", b"x"], [{1: 2}, b"x" * 16], [[1], b"x" * 16]],
+    ids=repr,
+)
+def test_records_whose_headers_are_no_bytes_of_one_size_are_refused(headers: list[Any]) -> None:
+    with pytest.raises(DecodingError, match="whole, but today's code cannot decode them"):
+        codec.joined_headers(headers, [()] * len(headers))
