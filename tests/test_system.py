@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from faults import open_with
-from program import run, start, write
+from program import start, write
+from warm import script as run
 
 import coopy
 from coopy import (

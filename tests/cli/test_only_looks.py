@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import warm
 from program import environment, write
 
 import coopy
@@ -66,15 +66,7 @@ OPENINGS = {
 
 
 def run(here: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=here,
-        env=environment(HOME=str(here / "home")),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return warm.run(here, *arguments, env=environment(HOME=str(here / "home")))
 
 
 def tree(here: Path) -> dict[str, bytes]:

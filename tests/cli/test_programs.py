@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from program import environment, write
 
 from coopy.disk import manifest
@@ -49,6 +50,8 @@ COMMANDS = [
 
 
 def run(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    if words[:2] == ("-m", "coopy"):
+        return warm.run(here, *words, env=environment())
     return subprocess.run(
         [sys.executable, *words], cwd=here, env=environment(), capture_output=True, text=True, timeout=60, check=False
     )

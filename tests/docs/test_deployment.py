@@ -16,6 +16,7 @@ from typing import Any
 from xmlrpc.client import ServerProxy
 
 import pytest
+import warm
 from program import ROOT, environment, free_port
 from services import PATIENCE_S, served
 
@@ -56,30 +57,16 @@ def needs(server: str) -> None:
 
 def pages(here: Path) -> dict[str, str]:
     asked = "import coopy, json, wiki; print(json.dumps(coopy.replay(wiki.Wiki, 'data').pages))"
-    ran = subprocess.run(
-        [sys.executable, "-c", asked],
-        cwd=here,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=True,
-    )
+    ran = warm.run(here, "-c", asked, env=environment())
+    assert ran.returncode == 0, ran.stderr
     found: dict[str, str] = json.loads(ran.stdout)
     return found
 
 
 def outcome(here: Path) -> str:
     """How the last action ended, as far as the journal says: only who closes says so."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "coopy", "log", "data", "--json"],
-        cwd=here,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=True,
-    )
+    ran = warm.run(here, "-m", "coopy", "log", "data", "--json", env=environment())
+    assert ran.returncode == 0, ran.stderr
     return str(json.loads(ran.stdout.splitlines()[-1])["outcome"])
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import warm
 from program import run, start
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ def test_the_examples_of_a_text_run_in_order(text: Path, tmp_path: Path) -> None
     blocks = re.findall(r"^```python\n(.*?)^```", text.read_text(), re.S | re.M)
     program = tmp_path / "example.py"
     program.write_text("\n".join(blocks))
-    ran = subprocess.run([sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    ran = warm.run(tmp_path, str(program), env=os.environ)
     assert ran.returncode == 0, ran.stderr
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from program import run, write
+from program import write
+from warm import script as run
 
 import coopy
 from coopy import DecodingError, EncodingError, SnapshotError, control, init_system
