@@ -133,6 +133,15 @@ kept: list[Any] = []
 WAYS = [by_signal, by_signal_without_names, by_del, by_collector, by_reference, by_finalize]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def what_others_have_made_is_passed_over() -> Iterator[None]:
+    """By the collector, which is asked here again and again."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("durability", ["sync", "buffered"])
 def test_a_call_that_comes_in_between_of_an_action_is_recorded_after_it(tmp_path: Path, way: Any, durability: str) -> None:

@@ -37,6 +37,7 @@ from coopy.compat.pydistributed import (
     stream_from_file,
     stream_to_file,
 )
+from coopy.network.server import folder, loopback
 
 pytest.importorskip("cryptography", reason="the extra [cluster] is not installed")
 
@@ -46,6 +47,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user of their own, whose password is in their own place."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    # The same for all: to make keys of a new password takes two tenths of a second.
+    (tmp_path / ".coopy").mkdir(mode=0o700)
+    folder.write(str(tmp_path / ".coopy" / loopback.FILE), "p" * loopback.LENGTH_MIN)
     return tmp_path
 
 

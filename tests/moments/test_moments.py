@@ -14,29 +14,29 @@ from moments.operations import OPERATIONS, Operation
 
 OFFSET = int(os.environ.get("MOMENTS_OFFSET", "0"))
 STEPS = {
-    "call, sync": 47,
-    "call, buffered": 47,
-    "call at growth, sync": 119,
-    "call at roll-over, sync": 79,
-    "call at roll-over, buffered": 55,
-    "call that raises, sync": 71,
-    "call that is undone, sync": 167,
-    "call that is watched": 71,
-    "call after an interrupted one, sync": 167,
-    "call beside others": 167,
-    "read, sync": 15,
-    "read after an interrupted call, sync": 247,
-    "snapshot": 167,
-    "snapshot by a child": 455,
-    "prune": 167,
-    "close, sync": 847,
-    "replay by its control": 607,
-    "opening of a new directory": 607,
-    "opening, sync": 799,
-    "opening of a torn end": 799,
+    "call, sync": 95,
+    "call, buffered": 95,
+    "call at growth, sync": 239,
+    "call at roll-over, sync": 159,
+    "call at roll-over, buffered": 111,
+    "call that raises, sync": 143,
+    "call that is undone, sync": 335,
+    "call that is watched": 143,
+    "call after an interrupted one, sync": 335,
+    "call beside others": 335,
+    "read, sync": 31,
+    "read after an interrupted call, sync": 495,
+    "snapshot": 335,
+    "snapshot by a child": 911,
+    "prune": 335,
+    "close, sync": 1695,
+    "replay by its control": 1215,
+    "opening of a new directory": 1215,
+    "opening, sync": 1599,
+    "opening of a torn end": 1599,
 }
 """Of each operation every so many moments."""
-PAIRS = {"call, sync": 10, "call at roll-over, sync": 10, "close, sync": 4}
+PAIRS = {"call, sync": 5, "call at roll-over, sync": 5, "close, sync": 2}
 CHOSEN = [each for each in OPERATIONS if each.name in STEPS]
 assert len(CHOSEN) == len(STEPS), "each operation that is named here is one of the campaign"
 

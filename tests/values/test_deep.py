@@ -22,7 +22,7 @@ from coopy.tools import tree
 from coopy.tools.verify import verify
 from coopy.values import deep, digest, entities
 
-DEPTH = int(os.environ.get("COOPY_DEPTH", 12_000))
+DEPTH = int(os.environ.get("COOPY_DEPTH", 6_000))
 """Deeper than any pickler of C goes with the default limits."""
 
 
@@ -243,7 +243,7 @@ def test_what_the_other_refuses_is_refused() -> None:
 def test_what_lies_deep_is_kept_loaded_and_compared(fork: bool, basedir: Path) -> None:
     store = init_system(Store, basedir, fork=fork, validation="off")
     for shape in SHAPES:
-        store.grow(shape, DEPTH if shape == "objects" or "COOPY_DEPTH" in os.environ else DEPTH // 6)
+        store.grow(shape, DEPTH if shape == "objects" or "COOPY_DEPTH" in os.environ else DEPTH // 3)
     store.take_snapshot()
     expected = control(store).state_digest()[1]
     store.add()
