@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -46,6 +47,15 @@ def elsewhere_than_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(found))
         yield found
+
+
+@pytest.fixture(scope="module")
+def what_others_have_made_is_passed_over() -> Iterator[None]:
+    """By the collector, for tests that ask it again and again. Not for those of what coopy hides from it: see `coopy.ground.collector`."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -19,6 +19,7 @@ from faults import Held, open_with
 import coopy
 from coopy import UsageError, control, init_system, readonly
 
+pytestmark = pytest.mark.usefixtures("what_others_have_made_is_passed_over")
 act: list[Callable[[], Any]] = []
 """What comes in between the two halves of an action, once."""
 
@@ -131,15 +132,6 @@ def by_finalize(function: Callable[[], Any]) -> Callable[[], Any]:
 
 kept: list[Any] = []
 WAYS = [by_signal, by_signal_without_names, by_del, by_collector, by_reference, by_finalize]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def what_others_have_made_is_passed_over() -> Iterator[None]:
-    """By the collector, which is asked here again and again."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("way", WAYS)

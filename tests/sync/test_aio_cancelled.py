@@ -19,6 +19,8 @@ from coopy.errors import LockLost, NotHeld
 from coopy.sync import Lock as ThreadLock
 from coopy.sync import Term
 
+pytestmark = pytest.mark.usefixtures("what_others_have_made_is_passed_over")
+
 
 class Cut:
     """A coroutine whose task is cancelled when it is suspended for the time of that number, from 0: at once, or when it is about to go on."""
