@@ -11,6 +11,9 @@
     coopy.<id>.ask.<what>                    questions that nodes answer, and what replicas say of themselves
     coopy.<id>.order.<what>                  what a node does for whoever has the nodes' password; see `ORDERS`
     coopy.<id>.api.<request>                 what a replica calls the requests of JetStream that it may make
+    coopy.<id>.leaderless                    in the account SYS: what nodes see of leaders that are silent, asked of one another
+    $SYS.REQ.SERVER.<server>.RAFTZ           in the account SYS: what a server says of its Raft groups
+    $NRG.V.<group>                           in the account SYS: requests for votes, see `coopy.network.server.votes`
 
 ``<id>`` is the system's, after those of its application and before that of its line, if it has such; see `Names`.
 
@@ -19,7 +22,7 @@ Who may use them. A user belongs to an account, and sees no other account's subj
     user     account   may
     node     COOPY     everything: the streams are in this account
     replica  REPLICA   hear `Names.heard`, and send to `Names.sent` of a replica
-    system   SYS       look at the servers, and take one off their list
+    system   SYS       look at the servers, take one off their list, and begin elections
     none     a user's  everything, on servers that are the user's own
 """
 
@@ -61,6 +64,11 @@ def step_down(stream: str) -> str:
 def peer_remove(stream: str) -> str:
     """Returns the request that has another server keep a stream in the place of one."""
     return f"{API}.STREAM.PEER.REMOVE.{stream}"
+
+
+def groups(server: str) -> str:
+    """Returns the request of the user "system" that a server answers with what it knows of its Raft groups."""
+    return f"$SYS.REQ.SERVER.{server}.RAFTZ"
 
 
 class Names(NamedTuple):
@@ -172,6 +180,11 @@ class Names(NamedTuple):
     def ask(self, what: str) -> str:
         """Returns the subject of a question."""
         return f"{self.subject}.{'order' if what in ORDERS else 'ask'}.{what}"
+
+    @property
+    def leaderless(self) -> str:
+        """The subject on which nodes ask one another, as the user "system", where they know of no leader that lives."""
+        return f"{self.subject}.leaderless"
 
     @property
     def elected(self) -> str:

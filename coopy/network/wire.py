@@ -147,6 +147,8 @@ class Wire:
         self._pong = False
         self.payload_bytes_max = 0
         """What the server takes for one message, headers and all, as it says itself."""
+        self.version = self.server_id = ""
+        """The server's release, and the id that it has for as long as it runs."""
         self._asked: float | None = None
         """When it was asked whether anybody is there, and has not answered. Later if it took something since."""
         self._socket: socket.socket = socket.create_connection((self.host, port), timeout_s)
@@ -181,6 +183,7 @@ class Wire:
         try:
             about_it = json.loads(said[5:])
             requires, self.payload_bytes_max = bool(about_it.get("tls_required")), int(about_it.get("max_payload") or 0)
+            self.version, self.server_id = str(about_it.get("version") or ""), str(about_it.get("server_id") or "")
         except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
             raise ConnectionError(f"the other side is no such server: it says {said[:40]!r}") from None
         if (tls is not None or insists) and not requires:

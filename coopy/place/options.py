@@ -256,6 +256,11 @@ class Settings:
         "init` makes them; or a `coopy.network.server.configuration.TLS` with paths of your own.",
     )
     server: str | None = _of_nodes(None, "URL of a nats-server of your own, with JetStream; by default each node starts one.")
+    quick_elections: bool = _of_nodes(
+        True,
+        "Whether the nodes of a cluster have another leader elected as soon as most of them find the one there was silent: after about a "
+        "second. False: when the servers do that by themselves, after 4 to 9 s.",
+    )
     timeout: float = _of_nodes(
         30.0,
         "Seconds that a call of a replicated or shared system waits before it raises `Unavailable`, if it was surely not recorded, or "
@@ -366,6 +371,7 @@ class OfNodes(TypedDict, total=False):
     replica_password: str | None
     tls: TLS | bool
     server: str | None
+    quick_elections: bool
     timeout: float
 
 

@@ -65,6 +65,8 @@ class ClusterControl(Control):
         seconds; 0: not), ``readonly_nodes_count``, ``log_len`` and ``log_bytes`` (messages that the servers keep),
         ``last_applied`` (index of the last action), ``commit_idx`` and ``position`` (the last message of the line, and the last
         that was applied here), ``position_X`` (of another node, if it was heard of), ``uptime`` (s), ``incarnation``, ``problem``, ``server_pid``, ``connected_to``, ``digest``;
+        ``elections_off`` (why this node has no elections begun, None if it has), ``election_probes`` (how often it has asked servers whether
+        they live) and ``election_kicks`` (how many elections it has begun);
         ``snapshot``, ``divergence`` and ``self_check`` as on one machine, see `coopy.Control.status`.
         """
         return self._node.status()

@@ -26,6 +26,7 @@ from coopy.network.membership import Membership
 from coopy.network.room import Room, Turn
 from coopy.network.server import folder, proof
 from coopy.network.server.configuration import PAYLOAD_BYTES_MAX, Settings
+from coopy.network.server.elections import Elections
 from coopy.network.server.supervisor import Supervisor
 from coopy.network.shipping import ShippedSnapshots
 from coopy.network.stream import State, Stream
@@ -62,6 +63,7 @@ class JetStream:
         self.own: Supervisor | None = None
         self.clock = ThisMachine()
         self._connection: Connection | None = None
+        self._elections: Elections | None = None
 
     @property
     def sparing(self) -> Sparing:
@@ -88,6 +90,9 @@ class JetStream:
                 nodes = self._members_now()
             self._start_server(nodes)
         self._connect(nodes)
+        if own.where.starts_one and own.joins_others and own.begins_elections:
+            self._elections = Elections(own.id, self._names, self._wire_as_system)
+            self.clock.start(self._elections.keep, f"coopy elections {own.id}")
         return nodes
 
     def _members_now(self) -> tuple[Address, ...]:
@@ -210,6 +215,24 @@ class JetStream:
             raise UsageError("the servers are not coopy's own: change their number with their own tools")
         return self._connected_to([self.own.url], SYSTEM, self.own.settings.node_password)
 
+    def _wire_as_system(self, subscribe: Sequence[bytes], bell: wire.Bell) -> wire.Wire:
+        """One to this node's own server. Raises OSError."""
+        own = self.own
+        if own is None:
+            raise ConnectionError("the server was stopped")
+        password = own.settings.node_password
+        given = self._recognised(SYSTEM, password)
+        return wire.Wire(
+            own.url,
+            SYSTEM,
+            password,
+            subscribe=subscribe,
+            bell=bell,
+            name=f"coopy elections {self._role.id}",
+            tls=given["tls"],
+            tls_name=given.get("tls_name"),
+        )
+
     # -- asking
 
     def make(self, replicas: int) -> None:
@@ -237,9 +260,18 @@ class JetStream:
             return next((str(each) for each in sorted(nodes) if str(each) in there), None)
         return state.leader or (None if state.peers else str(self._role.node))
 
+    def elections(self) -> dict[str, Any]:
+        found = self._elections
+        if found is None:
+            why = "quick_elections=False" if not self._role.begins_elections else "no server of this node's joins others"
+            return {"elections_off": why, "election_probes": 0, "election_kicks": 0}
+        return {"elections_off": found.off, "election_probes": found.probes, "election_kicks": found.kicks}
+
     # -- closing
 
     def close(self) -> None:
+        if self._elections is not None:
+            self._elections.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             self.room.close()

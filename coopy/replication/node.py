@@ -377,6 +377,7 @@ class ReplicatedSystem(System):
             "server_pid": None if servers.own is None else servers.own.pid,
             "connected_to": servers.url,
             "digest": engine.newest_digests(1),
+            **servers.elections(),
             **self._proofs(),
             **{f"partner_node_status_server_{name}": 2 if name in alive else 0 for name in outlook.others},
             **{f"position_{name}": int(alive[name]["position"]) for name in outlook.others if name in alive},

@@ -84,6 +84,8 @@ class Role:
     timeout_s: float
     advice: str
     """What to do when the others have another password."""
+    begins_elections: bool = True
+    """Whether it has another leader elected as soon as the one there was is silent, if it joins others and starts a server."""
 
     word: ClassVar[str]
     """What the role is called in `status`."""
@@ -170,7 +172,14 @@ def role(settings: Settings, basedir: str) -> Role:
         tls=certificates,
         timeout_s=float(timeout),
         advice=advice,
+        begins_elections=_whether("quick_elections", settings.quick_elections),
     )
+
+
+def _whether(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{name}={shown(value)}: must be True or False. Nothing was opened.")
+    return value
 
 
 def _member(cluster: Sequence[str], node: str | None) -> tuple[Address, tuple[Address, ...]]:

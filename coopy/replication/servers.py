@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from coopy.control import Cluster
 from coopy.ground.line import Line
@@ -212,6 +212,10 @@ class Servers(Protocol):
 
     def leading(self, state: State, nodes: Sequence[Address], there: Iterable[str]) -> str | None:
         """Returns the name of the node that leads; None while the servers don't agree on one. ``there``: the nodes that are heard."""
+        ...
+
+    def elections(self) -> dict[str, Any]:
+        """Returns what this node does for another leader to be elected soon, as `status` says it; nothing if there is no such thing."""
         ...
 
     def close(self) -> None:
