@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers failover
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -119,6 +119,10 @@ locks-real: $(VENV)/.installed  ## the same for real, with processes, servers an
 simulate: $(VENV)/.installed  ## a cluster of three under twelve faults, FAULT_RUNS of each (20: about an hour)
 	@COOPY_MEMBERS=1 $(BIN)/python -m pytest tests/cluster/test_membership.py tests/cluster/test_full_disk.py
 	@$(BIN)/python tests/simulation/campaign.py --runs $(FAULT_RUNS)
+
+failover: $(VENV)/.installed  ## the leading node killed 40 times, stopped and cut off 20, of five nodes and with tls= 10; then its server at a tenth of the processor for MINUTES (30): an hour
+	@$(BIN)/python tests/simulation/failover.py
+	@$(BIN)/python tests/simulation/failover.py --starved $(MINUTES)
 
 strangers: $(VENV)/.installed  ## two users, replicas and strangers at a node, for SECONDS (600): nothing executed or learnt, and service
 	@$(BIN)/python tests/simulation/strangers.py --seconds $(SECONDS)

@@ -354,6 +354,12 @@ def test_each_node_writes_and_all_see_it(cluster: list[Process]) -> None:
     assert len(digests(cluster)) == 1
 
 
+def test_each_node_watches_the_servers_that_lead(cluster: list[Process]) -> None:
+    until(lambda: all(node.do("control.status()")["elections_off"] is None for node in cluster))
+    # One node's server may lead everything, and then it watches nobody.
+    until(lambda: sum(node.do("control.status()")["election_probes"] > 0 for node in cluster) >= 2)
+
+
 @pytest.mark.parametrize("which", ["leader", "another"])
 def test_a_node_that_is_killed_is_not_missed_and_comes_back(cluster: list[Process], which: str) -> None:
     until(lambda: cluster[0].do("control.status()")["leader"])

@@ -30,6 +30,7 @@ from coopy.errors import (
     ServerError,
     SystemClosed,
     Unavailable,
+    UsageError,
 )
 from coopy.network.address import parse
 from coopy.network.desk import QUESTION_BYTES_MAX
@@ -44,6 +45,7 @@ from coopy.replication.comparing import KEPT_MAX, Comparing
 from coopy.replication.control import ClusterControl
 from coopy.replication.follower import Passed, Superseded
 from coopy.replication.founding import Founding
+from coopy.replication.jetstream import JetStream
 from coopy.replication.mending import Mending
 from coopy.replication.role import Elsewhere, Here, There, Where
 from coopy.replication.servers import OPEN_S
@@ -174,6 +176,32 @@ def test_a_master_s_password_is_that_of_replicas_and_members_have_their_own() ->
     assert made == ("made", "a password")
     given = of_arguments(cluster=["a:1"], node="a:1", replica_password="theirs").server_passwords(lambda: "made")
     assert given == ("a password", "theirs")
+
+
+def test_a_member_has_elections_begun_unless_it_is_told_not_to() -> None:
+    given = {"cluster": ["a:1", "b:1", "c:1"], "node": "a:1"}
+    assert of_arguments(**given).begins_elections and not of_arguments(**given, quick_elections=False).begins_elections
+
+
+@pytest.mark.parametrize("value", [None, 1, "off", 0])
+def test_whether_elections_are_begun_is_true_or_false(value: object) -> None:
+    with pytest.raises(UsageError, match="quick_elections=.*must be True or False. Nothing was opened"):
+        of_arguments(cluster=["a:1"], node="a:1", quick_elections=value)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"cluster": ["a:1", "b:1", "c:1"], "node": "a:1", "quick_elections": False}, "quick_elections=False"),
+        ({"master": True}, "no server of this node's joins others"),
+        ({"replication": True}, "no server of this node's joins others"),
+        ({"cluster": ["a:1"], "node": "a:1", **SERVER}, "no server of this node's joins others"),
+    ],
+    ids=str,
+)
+def test_a_node_that_has_no_elections_begun_says_why(given: dict[str, Any], why: str) -> None:
+    found = JetStream(of_arguments(**given), Names("shop"), "nowhere").elections()
+    assert found == {"elections_off": why, "election_probes": 0, "election_kicks": 0}
 
 
 @pytest.mark.parametrize(

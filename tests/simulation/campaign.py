@@ -219,11 +219,11 @@ def row(results: Sequence[Run]) -> tuple[str, ...]:
     )
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]], heads: tuple[str, ...] = HEADS) -> str:
     """Heads and rows, in columns."""
-    widths = [max(len(line[column]) for line in (HEADS, *rows)) for column in range(len(HEADS))]
+    widths = [max(len(line[column]) for line in (heads, *rows)) for column in range(len(heads))]
     lines = []
-    for name, *figures in (HEADS, *rows):
+    for name, *figures in (heads, *rows):
         cells = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *cells]))
     return "\n".join(lines)

@@ -222,13 +222,21 @@ class Cluster:
     """Three nodes, or as many as asked for, in a network of their own."""
 
     def __init__(
-        self, directory: Path, *, backend: str = "coopy", count: int = 3, timeout_s: float = 10.0, program: Path = _NODE
+        self,
+        directory: Path,
+        *,
+        backend: str = "coopy",
+        count: int = 3,
+        timeout_s: float = 10.0,
+        program: Path = _NODE,
+        **options: Any,
     ) -> None:
+        """``options``: of `init_system`, besides those that every node has."""
         self.directory = directory
         self.timeout_s = timeout_s
         self.network = Network(count)
         names = [f"{address}:{PORT}" for address in self.network.addresses]
-        settings = {"backend": backend, "cluster": names, "password": "simulated", "timeout": timeout_s}
+        settings = {"backend": backend, "cluster": names, "password": "simulated", "timeout": timeout_s, **options}
         self.nodes = [Node(self.network, number, directory, settings, program) for number in range(count)]
 
     def start(self) -> None:

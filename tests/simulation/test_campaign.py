@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from program import environment
-from simulation import campaign
+from simulation import campaign, failover
 from simulation.campaign import Run
 from simulation.checker import Operation, linearizable
 from simulation.cluster import NotReady, running
@@ -172,3 +172,10 @@ def test_a_kept_history_reads_as_it_was(tmp_path: Path) -> None:
     history = [Operation(1, "compare_and_set", ("k", None, 3), 5, 6, True), Operation(2, "read", ("k",), 7, None)]
     keep(tmp_path / "history.jsonl", history, fault="x")
     assert kept(tmp_path / "history.jsonl") == history
+
+
+def test_the_row_of_what_is_lost_says_median_95_percent_and_worst() -> None:
+    pauses = [Run("leader-killed", str(number), silence_s=number / 10) for number in range(1, 21)]
+    row = failover.Result(failover.KINDS["killed"], pauses, kicks=21, load=[3.4, 12.0]).row()
+    assert row == ("killed", "20", "0", "0", "1.05", "1.90", "2.00", "21", "3 to 12")
+    assert len(row) == len(failover.HEADS)
