@@ -195,12 +195,27 @@ def test_a_leader_that_is_slow_is_given_more_time(late_s: float) -> None:
 def test_how_slow_a_leader_was_is_forgotten_and_bounded() -> None:
     node = Node()
     node.go(1, "ABC")
-    answered_late(node, 5)
-    node.go(SILENT_S_MAX + 4 * STEP_S, "AB", "")
+    answered_late(node, 0.35)
+    node.go(SILENT_S_MAX - 4 * STEP_S, "AB")
+    assert not node.lacking
+    node.go(6 * STEP_S, "AB")
     assert node.lacking
     node.go(SLOW_KEPT_S + 1, "ABC")
     node.go(SILENT_S + 4 * STEP_S, "AB")
     assert node.lacking
+
+
+def test_how_long_a_leader_was_away_is_not_how_slow_it_is() -> None:
+    """The node was cut off from it; all that was asked meanwhile is answered at once."""
+    node = Node()
+    node.go(1, "ABC")
+    before = node.number
+    node.go(6, "AB")
+    for number in range(before + 1, node.number + 1):
+        node.vigil.answered(number, LINE, 3, "C", node.now)
+    node.go(1, "ABC")
+    node.go(SILENT_S + 4 * STEP_S, "AB", "B")
+    assert len(node.begun) == 1
 
 
 def test_the_leader_itself_a_group_without_entries_and_a_group_of_two_are_left_alone() -> None:

@@ -162,7 +162,9 @@ def runs(kind: Kind, count: int, seed: str, directory: Path, **options: Any) -> 
 
 def starved(minutes: float, seed: str, directory: Path) -> int:
     """A leading server with a tenth of the processor. Returns how many elections were begun and how many things were wrong, together."""
-    with cluster_of(KINDS["killed"], directory / "starved") as cluster:
+    home = directory / "starved"
+    home.mkdir()
+    with cluster_of(KINDS["killed"], home) as cluster:
         leader = cluster.leader()
         server: int = leader.ask("status", timeout_s=10).value["server_pid"]
         until, ended, load = time.monotonic() + 60 * minutes, threading.Event(), []
