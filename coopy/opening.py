@@ -178,10 +178,7 @@ def open_as(kind: Kind, obj: Any, basedir: str | os.PathLike[str] | None, settin
     if not settings.create:
         refuse_absent(basedir)
     deterministic = is_deterministic(basedir, settings.deterministic)
-    # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
-    from coopy.determinism.check import validate
-
-    validate(cls, settings.validation, deterministic, settings.check)
+    _validate(cls, settings, deterministic)
     # An import that is interrupted can leave its module locked for ever, and a child that is forked meanwhile waits for it: what
     # snapshots and closing need is there before the first call.
     from coopy.values.digest import load
@@ -199,6 +196,20 @@ def _opened(kind: Kind, obj: Any, basedir: str, settings: Settings) -> Any:
     found = system.proxy
     system.is_opened = True
     return found
+
+
+def _validate(cls: type, settings: Settings, deterministic: bool) -> None:
+    """Refuses a class that replay cannot repeat; see `coopy.determinism.check.validate`."""
+    if settings.validation == "off":
+        return
+    from coopy.determinism.glance import Glance
+
+    glance = Glance(cls)
+    if not glance.is_settled():
+        # Reading source takes more modules than all the rest.
+        from coopy.determinism.check import validate
+
+        validate(cls, settings.validation, deterministic, settings.check, glance)
 
 
 def _name_of(obj: Any) -> str:

@@ -75,6 +75,7 @@ process, so a set of them is walked in another order by replay.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -85,8 +86,10 @@ from types import (
 
 from coopy.decorators import READS
 from coopy.determinism import decompile
+from coopy.determinism.glance import Glance
 from coopy.determinism.later import hands_out, opens_a_block
-from coopy.determinism.names import FunctionNode, Home, Member, Names, Table, package_of, read_classes, statically
+from coopy.determinism.modules import package_of, read_classes
+from coopy.determinism.names import FunctionNode, Home, Member, Names, Table, statically
 from coopy.determinism.parts import Parts, note_parts
 from coopy.determinism.reader import CONTAINERS, Reader, kept_outside
 from coopy.determinism.rules import (
@@ -120,9 +123,12 @@ from coopy.errors import PrevalentError, UsageError
 MODES = ("strict", "warn", "off")
 
 
-def findings(cls: type) -> list[Finding]:
-    """What in ``cls`` replay cannot repeat, by file and line. A place is named once, one that is ignored not at all."""
-    return _Survey(cls, Library()).findings()
+def findings(cls: type, glance: Glance | None = None) -> list[Finding]:
+    """What in ``cls`` replay cannot repeat, by file and line. A place is named once, one that is ignored not at all.
+
+    What ``glance`` has settled is not read.
+    """
+    return _Survey(cls, Library(), glance).findings()
 
 
 def check(classes: Iterable[type], deterministic: bool = False) -> list[Finding]:
@@ -133,7 +139,7 @@ def check(classes: Iterable[type], deterministic: bool = False) -> list[Finding]
     library = Library()
     found: dict[object, Finding] = {}
     for cls in classes:
-        survey = _Survey(cls, library)
+        survey = _Survey(cls, library, None)  # What the comments say is known when all is read.
         survey.judge_comments()
         for finding in survey.findings():
             found.setdefault(_by_place(finding), finding)
@@ -141,7 +147,7 @@ def check(classes: Iterable[type], deterministic: bool = False) -> list[Finding]
     return sorted([*kept, *library.comments()], key=_by_place)
 
 
-def validate(cls: type, mode: str, deterministic: bool = False, check: bool = False) -> None:
+def validate(cls: type, mode: str, deterministic: bool = False, check: bool = False, glance: Glance | None = None) -> None:
     """Refuse a class that replay cannot repeat, as strictly as ``mode`` says.
 
     ``"warn"`` refuses errors and warns about warnings, ``"strict"`` refuses
@@ -152,7 +158,9 @@ def validate(cls: type, mode: str, deterministic: bool = False, check: bool = Fa
         raise UsageError(f"validation={mode!r} must be 'strict', 'warn' or 'off'. Nothing was opened.")
     if mode == "off":
         return
-    found = [each for each in findings(cls) if each.severity != "note" and not (deterministic and each.code in ANSWERED)]
+    found = [
+        each for each in findings(cls, glance) if each.severity != "note" and not (deterministic and each.code in ANSWERED)
+    ]
     if check:
         found = [each for each in found if each.code != PART]  # Changes are seen when they are made.
     if any(check or mode == "strict" or finding.severity == "error" for finding in found):
@@ -195,9 +203,9 @@ _FIRST_LINE = ast.Pass(lineno=1, col_offset=0)
 class _Survey:
     """One domain class, everything it reaches, and what was found there."""
 
-    def __init__(self, cls: type, library: Library) -> None:
+    def __init__(self, cls: type, library: Library, glance: Glance | None) -> None:
         self.cls = cls
-        self.table = Table()
+        self._glance = glance
         self.modules = Home(cls)
         self._library = library
         self._found: dict[tuple[str, int, int, str], Finding] = {}
@@ -215,13 +223,16 @@ class _Survey:
         self._seen.update((text.function, False) for text in actions)
         # The fields first: a generated constructor holds their factories too, and knows them by no name.
         self._read_fields(self.cls, f"{self.cls.__name__}.__init__", "")
-        for text in actions:
-            self._read(text, text.shown, "")
-        for text in self.methods(self.cls):
+        glance = self._glance
+        looked_at = [text for text in self.methods(self.cls) if glance is None or not glance.settles_text(text)]
+        for text in looked_at:
+            if not text.is_readonly:
+                self._read(text, text.shown, "")
+        for text in looked_at:
             if text.is_read and not self._is_recorded(text):
                 self.judge_read(text, text.shown, "", set())
                 self._judge_lookups(text)
-        for text in self.methods(self.cls):
+        for text in looked_at:
             self._judge_what_comes_later(text)
         for owner in read_classes(self.cls):
             compiled = next((name for name, raw in vars(owner).items() if is_compiled(owner, raw)), None)
@@ -231,6 +242,11 @@ class _Survey:
                     f"<{owner.__module__}>", _FIRST_LINE, NO_SOURCE, f"{owner.__name__}.{compiled}", what, "a class in Python"
                 )
         return sorted(self._found.values(), key=_by_place)
+
+    @functools.cached_property
+    def table(self) -> Table:
+        """The rules, by the objects they are about."""
+        return Table()
 
     def _is_recorded(self, text: Text) -> bool:
         """Whether what has the name of a read is recorded, as it writes. Says so, for `check` to tell."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any
 
 from coopy.decorators import OUTSIDE, READONLY
-from coopy.determinism.names import FunctionNode, Member, is_of_stdlib, statically
+from coopy.determinism.glance import may_open_a_block
+from coopy.determinism.modules import is_of_stdlib
+from coopy.determinism.names import FunctionNode, Member, statically
 from coopy.determinism.parts import Parts, parts_of
-from coopy.determinism.texts import content_of
 from coopy.determinism.writes import Body, Called, Look
 
 _VIEWS = frozenset({"values", "items"})
@@ -34,7 +35,7 @@ def opens_a_block(cls: type, name: str, raw: Any) -> str:
             return ""
         written = Look().function(inner, cls, owner)
         return f"a block that changes {written}" if written else _yielded(_body(inner, cls, owner))
-    body = _body(raw, cls, owner) if _names_a_block(raw) else None
+    body = _body(raw, cls, owner) if may_open_a_block(raw) else None
     for value in [] if body is None else body.returned():
         assert body is not None, "what is returned is of a body"
         made = _made_with_object(body, value)
@@ -58,15 +59,6 @@ def hands_out(cls: type, name: str, raw: Any, node: FunctionNode, parts: Parts) 
 
 def _is_marked(function: Any) -> bool:
     return bool(getattr(function, READONLY, False) or getattr(function, OUTSIDE, False))
-
-
-def _names_a_block(function: FunctionType) -> bool:
-    """Whether a function knows a class whose objects open a block. Cheap: most know none."""
-    names = function.__code__.co_names
-    known = [function.__globals__.get(name) for name in names]
-    known += [getattr(each, name, None) for each in known if isinstance(each, ModuleType) for name in names]
-    known += [content_of(cell) for cell in function.__closure__ or ()]
-    return any(isinstance(each, type) and _opens(each) for each in known)
 
 
 def _opens(cls: type) -> bool:

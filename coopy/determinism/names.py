@@ -19,6 +19,7 @@ from types import (
 )
 from typing import Any, NamedTuple
 
+from coopy.determinism.modules import is_of_stdlib, package_of, read_classes
 from coopy.determinism.rules import RULES, Rule
 
 
@@ -48,19 +49,6 @@ class _Unknown:
 
 
 UNKNOWN = _Unknown()
-
-
-def package_of(module_name: object) -> str:
-    return module_name.partition(".")[0] if isinstance(module_name, str) else ""
-
-
-def is_of_stdlib(module_name: object) -> bool:
-    package = package_of(module_name)
-    if package not in sys.stdlib_module_names:
-        return False
-    # A module of the user's may have the name of one in the standard library.
-    file = getattr(sys.modules.get(package), "__file__", None)
-    return file is None or file.startswith(os.path.dirname(os.__file__))
 
 
 class Home:
@@ -311,11 +299,6 @@ def parameters_of(arguments: ast.arguments) -> Iterator[ast.arg]:
         yield arguments.vararg
     if arguments.kwarg:
         yield arguments.kwarg
-
-
-def read_classes(cls: type) -> list[type]:
-    """The class and its bases, without those of the standard library."""
-    return [owner for owner in cls.__mro__ if not is_of_stdlib(owner.__module__)]
 
 
 class Names:

@@ -23,6 +23,7 @@ from types import (
 )
 from typing import Any, Protocol, TypeVar, cast
 
+from coopy.determinism.modules import is_of_stdlib
 from coopy.determinism.names import (
     UNKNOWN,
     Binder,
@@ -37,7 +38,6 @@ from coopy.determinism.names import (
     Table,
     attribute_of,
     imported,
-    is_of_stdlib,
     parameters_of,
     statically,
     unbound,

@@ -16,7 +16,8 @@ from types import (
 )
 
 from coopy.decorators import ACTION, OUTSIDE, READONLY, READS
-from coopy.determinism.names import UNKNOWN, Home, Member, read_classes
+from coopy.determinism.modules import read_classes
+from coopy.determinism.names import UNKNOWN, Home, Member
 
 NUMBER_SETS = frozenset(
     f"{name}[{number}]"

@@ -424,18 +424,10 @@ def methods_of(cls: type) -> frozenset[str]:
 
 def _assigned_in(code: CodeType) -> set[str]:
     """The names of attributes that a function assigns, on whatever object."""
-    if not (set(code.co_code[::2]) & _store_attr()):
-        return set()
-    import dis
+    # It reads byte code, which takes modules that `import coopy` does without.
+    from coopy.determinism.instructions import SET_ATTRIBUTE, instructions
 
-    return {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_ATTR"}
-
-
-@lru_cache(1)
-def _store_attr() -> frozenset[int]:
-    import opcode
-
-    return frozenset({opcode.opmap["STORE_ATTR"]})
+    return instructions(code).names[SET_ATTRIBUTE]
 
 
 def own_names(domain: Any) -> Collection[str]:

@@ -137,7 +137,11 @@ def _kind_of_block(cls: type, name: str, function: Any) -> str:
     """What a call of a method is that may open a block: its generator is the state of that block, and no part of an action."""
     if not isinstance(function, FunctionType) or name.startswith("__"):
         return "action"
-    # It reads byte code, which takes modules that `import coopy` does without.
+    # It reads byte code, which takes modules that `import coopy` does without; and the second one trees, which few classes need.
+    from coopy.determinism.glance import may_open_a_block
+
+    if not may_open_a_block(function):
+        return "action"
     from coopy.determinism.later import opens_a_block
 
     if opens_a_block(cls, name, function):
@@ -225,9 +229,14 @@ def exact_signature(function: FunctionType) -> tuple[str, str, str, str, str] | 
         or any(name.startswith("_coopy") or not name.isidentifier() for name in positional)
     ):
         return None
+    return signature_of(positional, code.co_posonlyargcount)
+
+
+def signature_of(positional: Sequence[str], only_positional: int) -> tuple[str, str, str, str, str]:
+    """As `exact_signature`, of parameters with these names."""
     parts = list(positional)
-    if code.co_posonlyargcount:
-        parts.insert(code.co_posonlyargcount, "/")
+    if only_positional:
+        parts.insert(only_positional, "/")
     arguments = ", ".join(positional[1:])
     return positional[0], ", ".join(parts), f"({arguments},)" if arguments else "()", "_coopy_none", arguments
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import linecache
 import operator
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from keyword import iskeyword
+from functools import lru_cache
 from time import perf_counter
-from types import FunctionType, GeneratorType
+from types import CodeType, FunctionType, GeneratorType
 from typing import Any, NamedTuple, NoReturn, cast
 
 from coopy.errors import CoopyError, EncodingError, PrevalentError, UsageError
@@ -55,6 +56,7 @@ from coopy.spine.methods import (
     method_for,
     parameters_of,
     refuse_async,
+    signature_of,
     statics_of,
     with_domain,
 )
@@ -230,16 +232,15 @@ def _refuse_unwritable(cls: type, name: str) -> None:
         )
 
 
-def _written(name: str) -> str:
-    """The name of a method in the source of its proxy: one that is a keyword of Python can be called, by `getattr`, but not be defined."""
-    return f"_coopy_named_{name}" if iskeyword(name) else name
-
-
 # -- the generated source
 
 DEPTH_MAX = 20
 """So deep in lists, tuples, sets and dicts the systems among arguments are found."""
 _NO_KEYWORDS: dict[str, Any] = {}
+_HERE = "_coopy_here"
+"""Stands for the name of the method in what is compiled for all that are alike."""
+_SHAPES_MAX = 500
+"""So many shapes of methods are kept: kinds and numbers of parameters."""
 _OF_ATTRIBUTES = {"__setattr__": ("name", "value"), "__delattr__": ("name",)}
 """Methods that are actions of every system, with their parameters."""
 
@@ -345,6 +346,9 @@ class _Source:
         self._cls = cls
         self._measure = measure
         self._parts: list[str] = []
+        self._lines = 0
+        self._codes: dict[str, CodeType] = {}
+        self._filename = f"<coopy proxy of {cls.__module__}.{cls.__qualname__} {id(cls):x}>"
         self._functions: dict[str, Any] = {}
         self._actions: list[str] = []
         self._names: dict[str, Any] = {
@@ -381,10 +385,41 @@ class _Source:
             kind, self._names[f"_coopy_count_{name}"] = "measured", self._measure.count(name)
         reader = READERS.get(name)
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
-        source = _TEMPLATES[kind].format(
-            name=name, self=myself, signature=signature, args=args, kwargs=kwargs, call=call, bind=bind
+        parameters = function.__code__.co_varnames[: function.__code__.co_argcount] if exact else ()
+        given = {"self": myself, "signature": signature, "args": args, "kwargs": kwargs, "call": call}
+        self._define(name, _TEMPLATES[kind], bind, given, parameters, function.__code__.co_posonlyargcount if exact else 0)
+
+    def _define(
+        self,
+        name: str,
+        template: str,
+        bind: str,
+        given: dict[str, str],
+        parameters: tuple[str, ...] = (),
+        only_positional: int = 0,
+    ) -> None:
+        """Adds a function. Compiled is one of its shape, once for all classes, with other names in it."""
+        alike = tuple(f"_coopy_parameter_{place}" for place in range(len(parameters)))
+        shape = given
+        if parameters:
+            shape = dict(
+                zip(("self", "signature", "args", "kwargs", "call"), signature_of(alike, only_positional), strict=True)
+            )
+        code = _compiled(template.format(name=_HERE, bind=bind.replace(f"_bind_{name}(", f"_bind_{_HERE}("), **shape))
+        names = dict(zip(alike, parameters, strict=True))
+        if sys.version_info >= (3, 11):
+            code = code.replace(co_qualname=name)
+        self._codes[name] = code.replace(
+            co_name=name,
+            co_filename=self._filename,
+            co_firstlineno=code.co_firstlineno + self._lines,
+            co_names=tuple(each.replace(_HERE, name) for each in code.co_names),
+            co_consts=tuple(each.replace(_HERE, name) if isinstance(each, str) else each for each in code.co_consts),
+            co_varnames=tuple(names.get(each, each) for each in code.co_varnames),
         )
-        self._parts.append(source.replace(f"def {name}(", f"def {_written(name)}(", 1))
+        source = template.format(name=name, bind=bind, **given)
+        self._parts.append(source)
+        self._lines += source.count("\n")
 
     def add_action(self, method: Method) -> None:
         """A method that calls an action which the domain class need not have written."""
@@ -392,10 +427,8 @@ class _Source:
         self._actions.append(name)
         self._names[f"_coopy_method_{name}"] = method
         template = _SETTING if name == "__setattr__" else _ACTION
-        self._parts.append(
-            template.format(
-                name=name, self="self", signature=f"self, {given}", args=f"({given},)", kwargs="_coopy_none", bind=""
-            )
+        self._define(
+            name, template, "", {"self": "self", "signature": f"self, {given}", "args": f"({given},)", "kwargs": "_coopy_none"}
         )
 
     def add_attributes(self, checked: bool) -> None:
@@ -418,25 +451,23 @@ class _Source:
             "_coopy_hide": _hide,
         }
         self._actions.append("__getattr__")
-        source = template.format(
-            name="__getattr__",
-            self="self",
-            signature="self, name",
-            args="(name,)",
-            kwargs="_coopy_none",
-            call="name",
-            bind=_CARE.format(self="self"),
-        )
-        self._parts.append(f"{source}    {_SHOWN.format(self='self')}\n")
+        given = {"self": "self", "signature": "self, name", "args": "(name,)", "kwargs": "_coopy_none", "call": "name"}
+        self._define("__getattr__", f"{template}    {_SHOWN}\n", _CARE.format(self="self"), given)
 
     def compile(self) -> dict[str, Any]:
         """The methods, by name."""
         source = "".join(self._parts)
-        filename = f"<coopy proxy of {self._cls.__module__}.{self._cls.__qualname__} {id(self._cls):x}>"
-        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-        exec(compile(source, filename, "exec"), self._names)
-        found = {name: dressed(self._names[_written(name)], function) for name, function in self._functions.items()}
-        return found | {name: self._names[name] for name in self._actions}
+        linecache.cache[self._filename] = (len(source), None, source.splitlines(keepends=True), self._filename)
+        made = {name: FunctionType(code, self._names) for name, code in self._codes.items()}
+        found = {name: dressed(made[name], function) for name, function in self._functions.items()}
+        return found | {name: made[name] for name in self._actions}
+
+
+@lru_cache(_SHAPES_MAX)
+def _compiled(source: str) -> CodeType:
+    """The code of a function from its source."""
+    module = compile(source, "<coopy proxy>", "exec")
+    return next(each for each in module.co_consts if isinstance(each, CodeType))
 
 
 def with_copies(system: Any, error: EncodingError, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:

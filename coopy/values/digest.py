@@ -126,7 +126,11 @@ def load() -> None:
     """Imports what digests need, and what is too much to come with this module."""
     global _blake2b
     if _blake2b is None:
-        from hashlib import blake2b as _blake2b
+        try:
+            # hashlib takes it from there, too, and loads OpenSSL besides, which takes a tenth of the time that opening does.
+            from _blake2 import blake2b as _blake2b
+        except ImportError:
+            from hashlib import blake2b as _blake2b
 
 
 class _Unordered(list[Any]):
