@@ -51,7 +51,7 @@ _WORDS = {
     SHUFFLE: "SWAP ROT_TWO ROT_THREE",
     _LEFT_OUT: "NOP RESUME PRECALL CACHE PUSH_NULL KW_NAMES MAKE_CELL COPY_FREE_VARS TO_BOOL NOT_TAKEN GEN_START",
 }
-_NUMBERS = 256  # Of instructions: a byte.
+_NUMBERS = max(*opcode.opmap.values(), *opcode.hasname) + 1  # Of instructions; those of the compiler alone are over 255.
 _PAIRS = {
     opcode.opmap[name]: tuple(STORE if part.startswith("STORE") else LOCAL for part in (name, name.split("FAST_", 1)[1]))
     for name in ("LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW", "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST")
