@@ -30,7 +30,7 @@ from coopy.past.proxy import codec_of_past
 from coopy.past.reading import point
 from coopy.past.retention import Retention
 from coopy.place.directory import absent, not_opened
-from coopy.place.options import Settings
+from coopy.place.options import LIVE, Settings
 from coopy.place.seam import HeldLog, Place
 from coopy.proof.comparing import Comparing
 from coopy.spine import methods, proxy, versions
@@ -154,8 +154,14 @@ class System:
                 raise absent(self.basedir)
             self._first_snapshot(obj, found.secret)
         shadowed = frozenset(name for name in methods.CONTROLS if methods.has(self._cls, obj, name))
-        built = proxy.build(self._cls, shadowed, self.engine.looks_at_reads)
-        attached = proxy.attach(built, self.engine, self._controls(self))
+        asked: Any = self.engine
+        if settings.results != LIVE:
+            # Few ask for it, and it knows much of the standard library.
+            from coopy.spine.results import giving
+
+            asked = giving(self.engine, settings.results, self._cls)
+        built = proxy.build(self._cls, shadowed, asked.looks_at_reads)
+        attached = proxy.attach(built, asked, self._controls(self))
         self.engine.proxy = codec.proxy = attached
         # The proxy has the system, not the other way round: once it is closed, it goes with its proxy.
         self._proxy = weakref.ref(attached)

@@ -30,6 +30,8 @@ PORT = 5466
 PASSWORD = "copynet"
 """The documented password. It stands for that of this user on this machine, and is refused elsewhere."""
 REPORT, REFUSE = "report", "refuse"
+LIVE, FROZEN, COPY = "live", "frozen", "copy"
+"""What a caller is given of the state."""
 THIS_MACHINE, REPLICATED, DEVELOPMENT = "This machine", "Replicated", "For development"
 GROUPS = (THIS_MACHINE, REPLICATED, DEVELOPMENT)
 _KEPT_S_MAX = 1e10
@@ -229,6 +231,12 @@ class Settings:
         "False, with `shared`: this process keeps no state. Its reads go to the process that writes, and come by value; it never writes "
         "itself.",
     )
+    results: Literal["live", "frozen", "copy"] = _here(
+        LIVE,
+        'What a method, or an attribute, gives of the state. "live": the object itself, which is a part of the state: to change it is lost. '
+        '"frozen": a view that refuses to be changed, and says so. "copy": a copy. See docs/guides/passing-objects.md.',
+        _one_of(LIVE, FROZEN, COPY),
+    )
     on_divergence: Literal["report", "refuse"] | Callable[[dict[str, Any]], object] = _here(
         REPORT,
         'What to do when replay gives another state than the live system had (see docs/guides/limits.md). "report": go on with '
@@ -343,6 +351,7 @@ class Always(TypedDict, total=False):
     keep_for: float | timedelta | None
     progress: Callable[[int, int], object] | None
     deterministic: bool | None
+    results: Literal["live", "frozen", "copy"]
     on_divergence: Literal["report", "refuse"] | Callable[[dict[str, Any]], object]
     validation: Literal["warn", "strict", "off"]
     check: bool

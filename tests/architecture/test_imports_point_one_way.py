@@ -47,6 +47,7 @@ SPINE = {
     "methods",
     "proxy",
     "replay",
+    "results",
     "section",
     "tap",
     "versions",
