@@ -127,6 +127,13 @@ class Control:
     >>> from coopy import control
     >>> controls = control(wiki)
     >>> controls.take_snapshot(), controls.index
+
+    As a block it closes the system at its end. A type checker, for which a system is an object of its class, knows this, and not that
+    the system is one, too::
+
+        wiki = init_system(Wiki, "data")
+        with control(wiki):
+            wiki.create_page("Home", "Welcome")
     """
 
     def __init__(self, system: Controlled) -> None:

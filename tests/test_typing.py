@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +66,47 @@ coopy.testing.memory_system(Wiki, durability="sync")  # E: [call-overload]
 coopy.testing.open_system(Wiki, "data", cluster=["a:1"])  # E: [call-overload]
 """
 
+STRICT = """# pyright: strict
+from __future__ import annotations
+
+import coopy.aio
+from coopy import clock, control, env, init_system, readonly
+from coopy.clock import Clock
+from coopy.env import Env
+from coopy.testing import memory_system
+
+class Todo:
+    _clock: Clock
+    _env: Env
+    def __init__(self) -> None:
+        self.tasks: list[str] = []
+    def add(self, name: str) -> int:
+        self.tasks.append(f"{name} {clock.now()} {env.random()} {self._clock.now()} {self._env.uuid4()}")
+        return len(self.tasks)
+    @readonly
+    def first(self) -> str:
+        return self.tasks[0]
+
+todo = init_system(Todo, "todo", results="copy", validation="strict", durability="buffered", on_divergence="refuse")
+with control(todo):
+    number: int = todo.add("water")
+    first: str = todo.first()
+    index: int = control(todo).take_snapshot()
+with control(memory_system(Todo, results="frozen", validation="warn")) as controls:
+    at: int = controls.index
+
+async def later() -> str:
+    async with coopy.aio.open(Todo, "todo", results="live") as wiki:
+        return await coopy.aio.call(wiki, Todo.first)
+"""
+"""What README, tutorial and guides teach, with annotations."""
+WRONG = """
+init_system(Todo, results="frosen")  # E: [call-overload]
+init_system(Todo, validation="loud")  # E: [call-overload]
+memory_system(Todo, results=None)  # E: [call-overload]
+coopy.aio.open(Todo, results="lively")  # E: [call-overload]
+"""
+
 
 def mypy(*arguments: str, cwd: Path) -> str:
     done = subprocess.run(
@@ -85,22 +128,53 @@ def cwd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mypy")
 
 
-def test_a_system_has_the_type_of_its_domain(cwd: Path) -> None:
+@pytest.fixture(scope="module")
+def said(cwd: Path) -> str:
+    """What mypy says of both files: one run for both."""
     (cwd / "snippet.py").write_text(SNIPPET, encoding="utf-8")
-    said = mypy("snippet.py", cwd=cwd)
+    (cwd / "taught.py").write_text(STRICT + WRONG, encoding="utf-8")
+    return mypy("snippet.py", "taught.py", cwd=cwd)
+
+
+@pytest.mark.parametrize(("name", "text"), [("snippet.py", SNIPPET), ("taught.py", STRICT + WRONG)])
+def test_a_system_has_the_type_of_its_domain(said: str, name: str, text: str) -> None:
     found: dict[int, str] = {}
     for line in said.splitlines():
-        place, kind, text = line.split(": ", 2)
+        place, kind, what = line.split(": ", 2)
         file, _, number = place.partition(":")
-        if file == "snippet.py" and (kind == "error" or "Revealed type" in text):
-            found[int(number)] = text
-    for number, source in enumerate(SNIPPET.splitlines(), start=1):
+        if file == name and (kind == "error" or "Revealed type" in what):
+            found[int(number)] = what
+    for number, source in enumerate(text.splitlines(), start=1):
         _, _, expected = source.partition("  # ")
         if expected.startswith("N: "):
             assert f'"{expected[3:]}"' in found.pop(number, "nothing").replace("builtins.", ""), source
         elif expected.startswith("E: "):
             assert expected[3:] in found.pop(number, "nothing"), source
     assert not found, f"and nothing else is wrong: {found}"
+
+
+@pytest.mark.slow
+def test_pyright_accepts_what_is_taught(tmp_path: Path) -> None:
+    pytest.importorskip("pyright", reason="pyright is not installed")
+    if shutil.which("node") is None:
+        pytest.skip("pyright needs node, which is not installed")
+    (tmp_path / "taught.py").write_text(STRICT, encoding="utf-8")
+    (tmp_path / "wrong.py").write_text(f"{STRICT}{WRONG}", encoding="utf-8")
+    settings = {"extraPaths": [str(ROOT)], "reportMissingTypeStubs": False, "include": ["."]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", "--outputjson"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    errors = [each for each in json.loads(done.stdout)["generalDiagnostics"] if each["severity"] == "error"]
+    wrong = {each["range"]["start"]["line"] for each in errors if Path(each["file"]).name == "wrong.py"}
+    assert [each for each in errors if Path(each["file"]).name == "taught.py"] == []
+    first = len(STRICT.splitlines()) + 1
+    assert wrong == set(range(first, first + len(WRONG.strip().splitlines())))
 
 
 def test_the_package_says_that_it_is_typed() -> None:

@@ -121,6 +121,8 @@ KINDS: dict[str, Callable[[Path], Opened]] = {
     "checked": lambda path: system(memory_system(Shop, check=True)),
     "under a clock": lambda path: system(memory_system(Shop, clock=Clock())),
     "checked under a clock": lambda path: system(memory_system(Shop, clock=Clock(), check=True)),
+    "that gives copies": lambda path: system(memory_system(Shop, results="copy")),
+    "that gives views": lambda path: system(init_system(Shop, path, results="frozen")),
     "a node": node,
     "shared, the one that writes": lambda path: system(init_system(Shop, path, shared=True, validation="off")),
     "shared, one that follows": sends("follower"),
