@@ -130,6 +130,15 @@ class Lookup:
             found = self._block(index, index)
         return found.action(index)
 
+    def page(self, index: int) -> tuple[int, bytes]:
+        """Returns the block with an action as a log gives it: the first action that begins there, and its records, joined.
+
+        Raises what `actions` raises.
+        """
+        with self._lock, paths.reads(self._basedir):
+            begins, block = self._stored(index)
+            return begins, block.frames
+
     def close(self) -> None:
         """Closes the files."""
         with self._lock:
@@ -144,21 +153,14 @@ class Lookup:
 
     def _found(self, index: int, last: int) -> _Decoded:
         with self._lock, paths.reads(self._basedir):
-            part, segment = self._part(index)
+            part, _ = self._part(index)
             first, _ = key = part.key(index)
             kept = self._blocks.get(key)
             # The last block that is known of a segment may have grown.
             if kept is not None and kept.last >= (last if first == part.firsts[-1] else index):
                 self._blocks.move_to_end(key)
                 return kept
-            block = part.block(segment, index)
-            if block is None:
-                self._firsts = []  # Another segment may have begun.
-                part, segment = self._part(index)
-                block = part.block(segment, index)
-            if block is None:
-                raise DamagedJournal(segment.file.path, part.offsets[-1], index, "it was recorded, and is not there")
-            begins = _begins(block)
+            begins, block = self._stored(index)
             pages = cast(Log, Pages([(begins, block.frames)]))
             records = [each for each in history.undecoded(pages, begins - 1) if each[3] is not None]
             found = self._blocks[begins, block.offset] = _Decoded(records, self._codec)
@@ -166,6 +168,18 @@ class Lookup:
             while len(self._blocks) > BLOCKS_MAX:
                 self._blocks.popitem(last=False)
             return found
+
+    def _stored(self, index: int) -> tuple[int, Block]:
+        """Returns the block that an action is in, and the first action that begins there."""
+        part, segment = self._part(index)
+        block = part.block(segment, index)
+        if block is None:
+            self._firsts = []  # Another segment may have begun.
+            part, segment = self._part(index)
+            block = part.block(segment, index)
+        if block is None:
+            raise DamagedJournal(segment.file.path, part.offsets[-1], index, "it was recorded, and is not there")
+        return _begins(block), block
 
     def _part(self, index: int) -> tuple[_Part, Segment]:
         """Returns the segment that an action is in, as far as is known which there are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from coopy import migration
 from coopy.disk import manifest
@@ -17,6 +17,7 @@ from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import ReplayError, UsageError
 from coopy.ground import action, paths
 from coopy.ground.log import Bar
+from coopy.ground.storage import Log
 from coopy.ground.words import shown
 from coopy.past import history
 from coopy.past.history import Action
@@ -28,19 +29,6 @@ from coopy.spine.replay import Progress, restore
 from coopy.values.codec import Codec
 
 T = TypeVar("T")
-
-
-class Visits(Protocol):
-    """What looks at the states of a replay."""
-
-    @property
-    def stops(self) -> Sequence[int]:
-        """The actions after which it looks, ascending."""
-        ...
-
-    def visit(self, machine: Machine) -> None:
-        """Looks at the machine after one of them. What it raises ends the replay."""
-        ...
 
 
 class Reading:
@@ -103,10 +91,21 @@ class Reading:
                 misfit=misfit,
             )
 
-    def machine_from(self, base: int, until: int, visits: Visits, progress: Progress | None = None) -> Machine:
-        """The machine after action ``until``, replayed from the snapshot of action ``base``, whatever later ones there are."""
+    def machine_from(
+        self,
+        base: int,
+        until: int | None,
+        stops: Sequence[int],
+        visit: Callable[[Machine], None],
+        log: Log | None = None,
+        progress: Progress | None = None,
+    ) -> Machine:
+        """The machine after action ``until``, replayed from the snapshot of action ``base``, whatever later ones there are.
+
+        ``log`` is read in the place of the directory's.
+        """
         return restore(
-            self.log,
+            self.log if log is None else log,
             Only(self.snapshots, base),
             self.codec,
             self.manifest.secret,
@@ -114,8 +113,8 @@ class Reading:
             until=until,
             progress=progress,
             begin=self._begin,
-            stops=visits.stops,
-            visit=visits.visit,
+            stops=stops,
+            visit=visit,
         )
 
     def refuse_other_class(self) -> None:

@@ -104,7 +104,7 @@ def checked(machine: Machine, basedir: str, cls: type, base: int) -> dict[str, A
         with Reading(basedir, cls) as reading:
             said = [each for each in (agreement.understood(*entry) for entry in reading.entries.read()) if each is not None]
             comparison = Comparison(agreement.chosen(said, base + 1, machine.applied - 1, CHECK_S / 10))
-            again = reading.machine_from(base, machine.applied, comparison)
+            again = reading.machine_from(base, machine.applied, comparison.stops, comparison.visit)
             from coopy.values import digest
 
             if digest.digest(again.domain) != digest.digest(machine.domain):

@@ -7,7 +7,7 @@ one function with other ends.
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -67,7 +67,7 @@ def restore(
     Actions before that of ``clock_from`` are earlier than ``instant``, whatever time they have: the clock was put back then.
     ``begin`` is given the machine before the first action is replayed, ``loading`` the bytes
     of the snapshot that are loaded, and how many there are, and ``visit`` the machine after each
-    action of ``stops``, which ascend. ``misfit`` is given each error of an action that does not fit,
+    action of ``stops``, which ascend; ``visit`` may add where to stop next. ``misfit`` is given each error of an action that does not fit,
     which is then left out. Where the last action turns out to be withdrawn all begins again, visits
     and misfits too. So it is if nothing says how it ended and it is interrupted now, unless others have it as well: then
     this system is not ``alone``. Raises a `StorageError`, `DecodingError` or `ReplayError`, and `UsageError` if
@@ -231,23 +231,24 @@ def _stopping(
     batches: Iterator[tuple[Batch, bytes]], machine: Machine, stops: Sequence[int], visit: Callable[[Machine], None]
 ) -> Iterator[tuple[Batch, bytes]]:
     """The same batches, cut such that the machine can be visited after each action of ``stops``."""
-    waiting = deque(stop for stop in stops if stop >= machine.applied)
-    if waiting and waiting[0] == machine.applied:
+    # Looked at anew each time: who is visited may have added where to stop next.
+    place = bisect_left(stops, machine.applied)
+    if place < len(stops) and stops[place] == machine.applied:
+        place += 1
         visit(machine)
-        waiting.popleft()
     for batch, following in batches:
-        while waiting:
-            size = _size_upto(batch[0], batch[2], machine.applied + 1, waiting[0], None)
+        while place < len(stops):
+            size = _size_upto(batch[0], batch[2], machine.applied + 1, stops[place], None)
             if size == len(batch[0]):
                 break
             yield _part(batch, 0, size), batch[0][size]
+            place += 1
             visit(machine)
-            waiting.popleft()
             batch = _part(batch, size, None)
         yield batch, following
-        if waiting and waiting[0] == machine.applied:
+        if place < len(stops) and stops[place] == machine.applied:
+            place += 1
             visit(machine)
-            waiting.popleft()
 
 
 def _replay(machine: Machine, batch: Batch, following: bytes, codec: Codec, log: Log, withdrawn: int, alone: bool) -> bool:

@@ -79,5 +79,5 @@ def bisect(reading: Reading, expression: str, first: int, last: int | None, prog
     if base is None:
         raise PrunedPast(f"the state after action {first}", min(reading.snapshots.indexes(), default=0))
     with suppress(_Found):
-        reading.machine_from(base, last, looks, progress)
+        reading.machine_from(base, last, looks.stops, looks.visit, progress=progress)
     return looks.turn

@@ -83,7 +83,7 @@ def attributes(value: object) -> dict[str, object]:
     return {name: each for name, each in found.items() if not isinstance(each, GIVEN)}
 
 
-def _is_leaf(value: object) -> bool:
+def is_leaf(value: object) -> bool:
     """Whether it is one thing to a reader, whatever it is made of."""
     if isinstance(value, _LEAVES) or _is_lock(value):
         return True
@@ -100,9 +100,12 @@ def _is_lock(value: object) -> bool:
     return bound.lock_reducer(type(value)) is not None
 
 
-def _parts(value: object) -> Iterator[Pair]:
-    """What a value consists of, each with the step that leads to it: ``.text``, ``[3]``, or "" in a set."""
-    if _is_leaf(value):
+def parts(value: object, key_chars: int = _KEY_CHARS) -> Iterator[Pair]:
+    """What a value consists of, each with the step that leads to it: ``.text``, ``[3]``, or "" in a set.
+
+    Keys are cut to about ``key_chars`` characters.
+    """
+    if is_leaf(value):
         return
     fields: tuple[str, ...] = getattr(type(value), "_fields", ()) if isinstance(value, tuple) else ()
     for name, each in attributes(value).items():
@@ -111,7 +114,7 @@ def _parts(value: object) -> Iterator[Pair]:
         yield ".args", value.args
     if isinstance(value, dict):
         for key, each in dict.items(value):
-            yield f"[{shown(key, _KEY_CHARS)}]", each
+            yield f"[{shown(key, key_chars)}]", each
     elif fields:
         for name, each in zip(fields, tuple.__iter__(value), strict=False):  # type: ignore[arg-type]
             yield f".{name}", each
@@ -134,7 +137,7 @@ def _in_order(value: set[Any] | frozenset[Any]) -> Iterable[Any]:
     return sorted(value, key=words.whole) if len(value) <= _ALIKE_ITEMS_MAX else value
 
 
-def _length(value: object) -> tuple[int, str] | None:
+def length_of(value: object) -> tuple[int, str] | None:
     """How many items a container has, and what they are called."""
     for kind, one, more in _CONTAINERS:
         if isinstance(value, kind):
@@ -156,7 +159,7 @@ def shown(value: object, width: int) -> str:
         while len(start := repr(value[:end])) > room and end > 1:
             end = end * room // len(start)
         return start + size
-    text = words.whole(value, repr if _is_leaf(value) else _Brief(width).repr)
+    text = words.whole(value, repr if is_leaf(value) else _Brief(width).repr)
     if "\n" in text:
         text = " ".join(text.split())
     return text if len(text) <= width else text[: width - 1] + "…"
@@ -188,15 +191,15 @@ class _Brief(reprlib.Repr):
 
 def _is_short(value: object, width: int) -> bool:
     """Whether it says more on one line than on several: few items, all of them scalars."""
-    length = _length(value)
+    length = length_of(value)
     if length is None or length[0] > _SHORT_ITEMS or attributes(value):
         return False
-    plain = all(type(each) in _SCALARS for _, each in _parts(value))
+    plain = all(type(each) in _SCALARS for _, each in parts(value))
     return plain and len(shown(value, 2 * width)) <= width
 
 
-def _kind(value: object) -> str:
-    length = _length(value)
+def kind_of(value: object) -> str:
+    length = length_of(value)
     return type(value).__qualname__ + (f", {length[0]:,} {length[1]}" if length else "")
 
 
@@ -227,7 +230,7 @@ def tree(value: object, depth: int = 3, *, items: int = 20, width: int = 100, pa
             yield lead + paint("note", f"… {more:,} more")
             continue
         room = width - len(lead)
-        drawn = not _is_leaf(child) and not _is_short(child, room - len(step))
+        drawn = not is_leaf(child) and not _is_short(child, room - len(step))
         if drawn and id(child) in first_seen and (not isinstance(child, (tuple, frozenset)) or _is_open(child, stack)):
             where = _where(first_seen, id(child)) or "the whole"
             word = "cycle: " if _is_open(child, stack) else ""
@@ -245,11 +248,11 @@ Step = tuple[str, object, bool, int]
 
 def _shortened(value: object, items: int) -> Iterator[Step]:
     """The parts of a value, with whether each is the last; beyond ``items``, how many there are."""
-    length = _length(value)
+    length = length_of(value)
     total = len(attributes(value)) + isinstance(value, BaseException) + (length[0] if length else 0)
     # A line that says "1 more" takes the place of the one.
     count = total if total <= items + 1 else items
-    for place, (step, child) in enumerate(islice(_parts(value), count)):
+    for place, (step, child) in enumerate(islice(parts(value), count)):
         yield step, child, place == total - 1, 0
     if count < total:
         yield "", None, True, total - count
@@ -257,9 +260,9 @@ def _shortened(value: object, items: int) -> Iterator[Step]:
 
 def _line(step: str, value: object, width: int, paint: Paint) -> str:
     head = f"{paint('name', step)}: " if step else ""
-    if _is_leaf(value) or _is_short(value, width - len(step)):
+    if is_leaf(value) or _is_short(value, width - len(step)):
         return head + paint("value", shown(value, width - len(step) - 2))
-    return head + paint("type", _kind(value))
+    return head + paint("type", kind_of(value))
 
 
 def _is_open(value: object, stack: list[tuple[Iterator[Step], str, int]]) -> bool:
@@ -300,7 +303,7 @@ def at(value: object, path: str) -> object:
             found = _item(value, each.slice)
         if not found:
             place = walked or "the state"
-            raise UsageError(f"path {words.shown(path)}: there is no {step} in {place}, which is a {_kind(value)}")
+            raise UsageError(f"path {words.shown(path)}: there is no {step} in {place}, which is a {kind_of(value)}")
         value, walked = found[0], walked + step
     return value
 
@@ -318,7 +321,7 @@ def _item(value: Any, node: ast.expr) -> list[object]:
         key = ast.literal_eval(node)
     except ValueError:
         wanted = _written(node)
-        return [each for step, each in _parts(value) if step == f"[{wanted}]"][:1]
+        return [each for step, each in parts(value) if step == f"[{wanted}]"][:1]
     # Of a dict not by way of a __missing__, which may add it.
     found = _reached(dict.get, value, key, _NOTHING) if isinstance(value, dict) else _reached(operator.getitem, value, key)
     return [each for each in found if each is not _NOTHING]
@@ -368,21 +371,21 @@ def _as_json(value: object, depth: int, above: list[int]) -> Any:
         return value
     if type(value) is float:
         return value if math.isfinite(value) else repr(value)
-    if _is_leaf(value):
+    if is_leaf(value):
         return words.whole(value)
     if id(value) in above:
-        return f"({_kind(value)}, a cycle)"
+        return f"({kind_of(value)}, a cycle)"
     if depth < 1 and not _is_short(value, _KEY_CHARS):
-        return f"({_kind(value)})"
+        return f"({kind_of(value)})"
     above.append(id(value))
     try:
         own = attributes(value)
         if isinstance(value, dict) and not own:
             texts = all(type(key) is str for key in value)
             return {key if texts else words.whole(key): _as_json(each, depth - 1, above) for key, each in dict.items(value)}
-        if _length(value) is not None and not own and not hasattr(type(value), "_fields"):
-            return [_as_json(each, depth - 1, above) for _, each in _parts(value)]
-        steps = {step.removeprefix("."): _as_json(each, depth - 1, above) for step, each in _parts(value)}
+        if length_of(value) is not None and not own and not hasattr(type(value), "_fields"):
+            return [_as_json(each, depth - 1, above) for _, each in parts(value)]
+        steps = {step.removeprefix("."): _as_json(each, depth - 1, above) for step, each in parts(value)}
         return {"(type)": type(value).__qualname__, **steps}
     finally:
         above.pop()
@@ -451,7 +454,7 @@ def differences(before: object, after: object) -> Iterator[Difference]:
             continue
         if old is MISSING or new is MISSING or type(old) is not type(new):
             yield Difference(str(place), old, new)
-        elif _is_leaf(old):
+        elif is_leaf(old):
             if not _equal(old, new):
                 yield Difference(str(place), old, new)
         elif (id(old), id(new)) not in seen:
@@ -497,7 +500,7 @@ def _by_key(
     come = [key for key in news if key not in olds]
     alike: dict[object, list[Any]] = {}
     for key in come:
-        if not _is_leaf(key):
+        if not is_leaf(key):
             alike.setdefault(_alike(key), []).append(key)
     for key in gone:
         twins = alike.get(_alike(key)) if alike else None
@@ -581,12 +584,12 @@ def _alike(value: object) -> object:
         each = left.pop()
         if type(each) in _SCALARS:
             found.append((type(each), repr(each) if type(each) is float else each))
-        elif _is_leaf(each):
+        elif is_leaf(each):
             found.append(shown(each, 200))
         else:
-            found.append(_kind(each))
+            found.append(kind_of(each))
             if not isinstance(each, (set, frozenset)):
-                left.extend(reversed([part for _, part in islice(_parts(each), _ALIKE_PARTS)]))
+                left.extend(reversed([part for _, part in islice(parts(each), _ALIKE_PARTS)]))
     return tuple(found)
 
 
