@@ -11,6 +11,7 @@ from coopy.decorators import abort_exception, action, outside, readonly, transac
 from coopy.env import env
 from coopy.errors import (
     AuthenticationFailed,
+    CallInsideAction,
     ChangedClass,
     ClusterError,
     CoopyError,
@@ -50,6 +51,7 @@ from coopy.errors import (
 )
 from coopy.ground.log import LiveOnly
 from coopy.ground.running import action_index, replaying
+from coopy.objects.opening import objects
 from coopy.opening import connect, init_persistent_system, init_system
 from coopy.past.reading import replay
 from coopy.spine.effects import effect_id, on_commit
@@ -63,6 +65,7 @@ __version__ = "0.8.0"
 
 __all__ = [
     "AuthenticationFailed",
+    "CallInsideAction",
     "ChangedClass",
     "ClusterError",
     "Control",
@@ -115,6 +118,7 @@ __all__ = [
     "init_persistent_system",
     "init_system",
     "listeners",
+    "objects",
     "on_commit",
     "open",
     "opened",

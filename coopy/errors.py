@@ -130,6 +130,16 @@ class NotHeld(UsageError, RuntimeError):
     """
 
 
+class CallInsideAction(CoopyError):
+    """An action has called an object of `coopy.objects`, and would wait for it: that is refused at once, and nothing was called.
+
+    Two objects that wait for each other would wait for ever, and replay could not repeat what the other one answered then. Tell it
+    instead: ``tell(Class, key).method(...)``.
+
+    See docs/guides/objects.md.
+    """
+
+
 class EncodingError(CoopyError, TypeError):
     """A value cannot be encoded. Nothing was recorded and nothing has changed.
 
@@ -402,15 +412,15 @@ class UnsupportedFormat(StorageError):
 
 
 class KeyedRecord(UnsupportedFormat):
-    """A record says of which of many objects in one log it is: no release writes that yet, and none may take it for an action of its own.
+    """A record says of which of many objects in one log it is (`coopy.objects`), and must not be taken for an action of one system.
 
     Its place in the journal is part of the message.
     """
 
     def __init__(self, where: str) -> None:
         super().__init__(
-            f"{where}: the record there has a key, of one of many objects in one log: a later release of coopy wrote it. Nothing was "
-            f"changed. Open the directory with that release."
+            f"{where}: the record there has a key: it is of one of many objects in one log, or a later release of coopy wrote it. Nothing was "
+            f"changed. Open the directory with coopy.objects(), or with that release."
         )
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 from coopy.aio.election import Election
 from coopy.aio.gates import Barrier, Condition, Event, Semaphore
 from coopy.aio.locks import Lock, RLock
+from coopy.aio.objects import objects
 from coopy.aio.opening import Opening, System, Untyped, call, close, connect, open, system_of
 from coopy.aio.party import Party
 from coopy.aio.subscribing import actions, subscribe
@@ -43,6 +44,7 @@ __all__ = [
     "call",
     "close",
     "connect",
+    "objects",
     "open",
     "subscribe",
     "system_of",

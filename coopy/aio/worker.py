@@ -179,23 +179,27 @@ class Worker:
 
     # -- in the threads
 
+    def parts_of(self, system: Any) -> tuple[str, Any, Callable[[], object]]:
+        """Returns the directory of what was opened, what takes its calls, and what closes it."""
+        controls = control(system)
+        # Not what the controls say: a system in memory has no directory, and refuses to name one.
+        return controls._system.basedir, system._coopy_engine, controls.close
+
     def _work(self, opens: Callable[[asyncio.AbstractEventLoop], Any], opened: asyncio.Future[Any]) -> None:
         system = self._settle_with(opened, partial(self._open, opens))
         del opens, opened
         if system is None:
             return
-        controls = control(system)
-        engine = system._coopy_engine
+        _, engine, close = self.parts_of(system)
         del system
         self._take_turns(engine)
         if self._second is not None:
             self._second.join()
-        self._settle_with(self._ended, controls.close)
+        self._settle_with(self._ended, close)
 
     def _open(self, opens: Callable[[asyncio.AbstractEventLoop], Any]) -> Any:
         system = opens(self.loop)
-        # Not what the controls say: a system in memory has no directory, and refuses to name one.
-        self.basedir = control(system)._system.basedir
+        self.basedir, _, _ = self.parts_of(system)
         return system
 
     def _settle_with(self, future: asyncio.Future[Any], function: Callable[[], Any]) -> Any:

@@ -89,6 +89,8 @@ class Journal:
         "last",
         "settled",
         "timed",
+        "frames",
+        "firsts",
         "_amended",
         "_area",
         "_aside",
@@ -101,7 +103,6 @@ class Journal:
         "_commit",
         "_damage",
         "_failure",
-        "_firsts",
         "_full",
         "_grown",
         "_held",
@@ -143,6 +144,8 @@ class Journal:
         self._buffered = durability == "buffered"
         self._segment_bytes = max(segment_bytes, FIRST_BYTES)
         self._grown = grown
+        self.frames: list[tuple[int, int]] = []
+        """Of the last `append_all`: the first index of each frame that was appended, and where it begins in its segment."""
         self._failure: OSError | None = None
         self._damage: DamagedJournal | None = None
         self._amended = False
@@ -158,8 +161,9 @@ class Journal:
         """Given how long each sync took that a caller waited for, in seconds. Raises nothing."""
         self._writes = write
         self._same_boot = dirlock.is_this_boot(dirlock.earlier_boot(basedir) if held is None else held.earlier_boot)
-        self._firsts = directory.segments(calls.names(basedir))
-        if self._firsts:
+        self.firsts = directory.segments(calls.names(basedir))
+        """The first index of each segment, in order."""
+        if self.firsts:
             self._open_tail(write, floor or 0)
         elif write and floor is None:
             self.last = 0
@@ -187,7 +191,7 @@ class Journal:
     @property
     def oldest(self) -> int:
         """Index of the first action that is there; one more than the last if none is."""
-        return self._firsts[0] if self._firsts else self.last + 1
+        return self.firsts[0] if self.firsts else self.last + 1
 
     # -- appending
 
@@ -221,9 +225,15 @@ class Journal:
             self._stop()  # Another thread has met it meanwhile.
         return index
 
+    def append_at(self, record: bytes) -> tuple[int, int]:
+        """Appends a record, as `append` does. Returns its index, and where its frame begins in its segment."""
+        index = self.append(record)
+        return index, self._tail - _OVERHEAD - len(record)
+
     def append_all(self, joined: bytes, sizes: array[int]) -> None:
         ends = [0, *accumulate(sizes)]
         done = 0
+        self.frames = []
         while done < len(sizes):
             done += self._append_block(joined, sizes, ends, done)
 
@@ -236,6 +246,7 @@ class Journal:
         # Read behind `_make_room`: the first frame of a segment says that the one before is synced.
         synced = self._commit.durable
         packed = []
+        frames_at, frame_at = [], offset
         at = done
         while at < len(sizes):
             upto = min(at + frame.TOGETHER_MAX, len(sizes))
@@ -245,6 +256,8 @@ class Journal:
                 break
             records = joined[ends[at] + len(WRAP) : ends[upto]]
             packed.append(frame.pack_together(records, sizes[at:upto], self.last + 1 + at - done, synced))
+            frames_at.append((self.last + 1 + at - done, frame_at))
+            frame_at += length
             room -= length
             at = upto
         frames = b"".join(packed)
@@ -252,6 +265,7 @@ class Journal:
         self._write(self._area, offset, frames, block_end)
         self.last = last
         self._tail = end
+        self.frames += frames_at
         self._amended = False
         if self._buffered:
             self.settled = last
@@ -377,8 +391,8 @@ class Journal:
             if self._buffered:
                 self._full.append(self._segment)
             self._segment = new
-        if self._firsts[-1] != new.first:
-            self._firsts.append(new.first)
+        if self.firsts[-1] != new.first:
+            self.firsts.append(new.first)
         if self._buffered and self._full:
             # In the background, so that later damage to it is known as such. In order: what is said to be synced must
             # be so with all before it.
@@ -438,11 +452,15 @@ class Journal:
 
     # -- reading
 
-    def read(self, after: int) -> Iterator[tuple[int, bytes]]:
+    def find_end(self) -> None:
+        """Finds the end anew, if something was raised while it was changed: ``last`` is right then. Raises `JournalError`."""
         try:
             self._make_sure()
         except OSError as error:
             raise self._refused(error) from error
+
+    def read(self, after: int) -> Iterator[tuple[int, bytes]]:
+        self.find_end()
         last, following = self.last, after + 1
         if after < last:
             following = yield from self._read(following)
@@ -460,11 +478,11 @@ class Journal:
     def _read(self, following: int) -> Generator[tuple[int, bytes], None, int]:
         """Yields as `read` does, and returns the index that would be the next."""
         after = following - 1
-        place = max((i for i, first in enumerate(self._firsts) if first <= following), default=None)
+        place = max((i for i, first in enumerate(self.firsts) if first <= following), default=None)
         if place is None:
-            first = self._firsts[0] if self._firsts else None
+            first = self.firsts[0] if self.firsts else None
             raise MissingActions(self._basedir, following, first - 1 if first else None, "Put the segments back from a backup.")
-        for first in self._firsts[place:]:
+        for first in self.firsts[place:]:
             if first > following:
                 raise MissingActions(
                     directory.segment_path(self._basedir, first), following, first - 1, "A segment, or its end, is not there."
@@ -481,7 +499,7 @@ class Journal:
 
     def _blocks(self, first: int) -> Iterator[Block]:
         """The blocks of a segment, in the last one only up to the tail."""
-        is_last = first == self._firsts[-1]
+        is_last = first == self.firsts[-1]
         segment = self._segment if is_last else self._open(first, write=False)
         try:
             with reads(segment.file.path):
@@ -505,7 +523,7 @@ class Journal:
         return Journal(self._calls, self._basedir, self._system, write=False, floor=self.last)
 
     def where(self, index: int) -> str:
-        for first in reversed(self._firsts):
+        for first in reversed(self.firsts):
             if first > index:
                 continue
             path = directory.segment_path(self._basedir, first)
@@ -521,10 +539,10 @@ class Journal:
     def bytes_since(self, index: int) -> int:
         """About how many bytes the journal has behind an action: as if all of one segment were of one size."""
         found = 0
-        for first, following in zip(self._firsts, [*self._firsts[1:], self.last + 1], strict=True):
+        for first, following in zip(self.firsts, [*self.firsts[1:], self.last + 1], strict=True):
             if following <= max(first, index + 1):
                 continue  # It is empty, or was before.
-            if first == self._firsts[-1]:
+            if first == self.firsts[-1]:
                 size = self._tail
             else:
                 size = os.stat(directory.segment_path(self._basedir, first)).st_size
@@ -570,7 +588,7 @@ class Journal:
     def _unsynced_ends(self, write: bool) -> list[_End]:
         """The segments that nothing says were synced whole, up to the one that the journal ends with."""
         ends: list[_End] = []
-        for first in reversed(self._firsts):
+        for first in reversed(self.firsts):
             ends.insert(0, self._end_of_segment(first, write))
             if max(end.synced for end in ends) >= first - 1:
                 break
@@ -582,7 +600,7 @@ class Journal:
                     continue
                 for each in reversed(ends[number:]):
                     each.segment.close()
-                    self._aside.append(self._firsts.pop())
+                    self._aside.append(self.firsts.pop())
                 return ends[:number]
         return ends
 
@@ -650,8 +668,8 @@ class Journal:
             path = directory.segment_path(self._basedir, first)
             new = self._open(first, write=True) if exists(path) else self._begin_segment(first, FIRST_BYTES)
             self._segment = new
-            if self._firsts[-1] != first:
-                self._firsts.append(first)
+            if self.firsts[-1] != first:
+                self.firsts.append(first)
             self._start_at(64)
         self._segment.file.map()
         self._area = self._segment.file.area()
@@ -735,19 +753,19 @@ class Journal:
         path = directory.segment_path(self._basedir, first)
         segment = Segment.create(self._calls, path, self._system, first, size)
         segment.file.map()
-        if not self._firsts:
-            self._firsts.append(first)
+        if not self.firsts:
+            self.firsts.append(first)
         return segment
 
     def forget(self, upto: int) -> None:
-        while len(self._firsts) > 1 and self._firsts[1] <= upto + 1:
+        while len(self.firsts) > 1 and self.firsts[1] <= upto + 1:
             try:
-                self._calls.remove(directory.segment_path(self._basedir, self._firsts[0]))
+                self._calls.remove(directory.segment_path(self._basedir, self.firsts[0]))
             except FileNotFoundError:
                 # Whoever removed it last was interrupted before it was noted. Or the whole directory is gone.
                 if self._held is not None:
                     self._held.check()
-            del self._firsts[0]
+            del self.firsts[0]
 
     def close(self, amendment: bytes | None = None) -> None:
         if self.settled < 0 and self._failure is None:

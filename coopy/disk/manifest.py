@@ -12,6 +12,7 @@
                 not there otherwise
     reclocked   [[index, instant], ...]: where the clock was put back, and to when (nanoseconds since 1970-01-01 UTC); not there
                 otherwise
+    objects     true, if the directory holds many objects, each with a key (see `coopy.objects`); not there otherwise
     checksum    CRC-32, 8 hexadecimal digits, of the other members as sorted JSON without spaces
 
 The file has mode 0600: who knows the secret can tell the draws of the env.
@@ -50,6 +51,7 @@ class Manifest(NamedTuple):
     deterministic: bool = False
     program: str = ""
     reclocked: tuple[tuple[int, int], ...] = ()
+    has_objects: bool = False
 
     def clock_from(self, instant: int) -> int:
         """Index of the action from which on the clock runs that shows an instant; 0 if it was never put back before that.
@@ -101,6 +103,7 @@ def read(calls: Calls, directory: str) -> Manifest | None:
             members.get("deterministic", False) is True,
             str(members.get("program", "")),
             tuple((int(index), int(instant)) for index, instant in members.get("reclocked", ())),
+            members.get("objects", False) is True,
         )
     except (KeyError, TypeError, ValueError):
         found = Manifest(b"", b"")
@@ -117,11 +120,18 @@ def create(
     system: bytes | None = None,
     deterministic: bool = False,
     program: str = "",
+    has_objects: bool = False,
 ) -> Manifest:
     """Makes a system's manifest, with a secret and an id of its own if none is given. Raises OSError, with no manifest there."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = Manifest(
-        system or os.urandom(SYSTEM_BYTES), secret or os.urandom(SECRET_BYTES), domain, created, deterministic, program
+        system or os.urandom(SYSTEM_BYTES),
+        secret or os.urandom(SECRET_BYTES),
+        domain,
+        created,
+        deterministic,
+        program,
+        has_objects=has_objects,
     )
     path = os.path.join(directory, NAME)
     try:
@@ -174,6 +184,8 @@ def _write(calls: Calls, directory: str, manifest: Manifest) -> None:
         members["deterministic"] = True
     if manifest.reclocked:
         members["reclocked"] = manifest.reclocked
+    if manifest.has_objects:
+        members["objects"] = True
     members["checksum"] = _checksum(members)
     path = os.path.join(directory, NAME)
     temporary = path + ".tmp"

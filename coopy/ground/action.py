@@ -3,7 +3,7 @@
     offset  size  field
          0     8  instant   nanoseconds since 1970-01-01 UTC; little-endian, like every field
          8     4  offset    seconds east of UTC of local time at that instant
-        12     1  outcome   how the action *before* this one ended; 16 and more are reserved for records with a key
+        12     1  outcome   how the action *before* this one ended; with 16 added to it in a record that has a key, see `coopy.ground.keyed`
         13     n  call      pickle opcodes that leave two objects, see `coopy.values.codec`
 
 The first 13 bytes are the header. Whoever keeps records puts the header into a
@@ -42,8 +42,8 @@ KNOWN = bytes(range(len(OUTCOMES)))
 """The outcomes that this release writes."""
 
 RESERVED = 0x10
-"""Outcomes from here on are those of records that say more: which of many objects is called, and where the record before it of that
-object lies. No release writes them yet. Whoever replays refuses them, as the outcome is then that of the object's record before."""
+"""Added to the outcome in the header of a record that has a key, of one of many objects: see `coopy.ground.keyed`. Whoever replays a system
+refuses such a record, as the outcome is then that of the object's record before."""
 
 HEADER = struct.Struct("<qiB")
 HEAD = struct.Struct("<13sII")

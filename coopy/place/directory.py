@@ -50,8 +50,10 @@ class DirectoryPlace:
         calls: Calls | None = None,
         secret: bytes | None = None,
         is_quiet: bool = False,
+        has_objects: bool = False,
     ) -> None:
-        """``secret`` is that of a system that is begun here; ``is_quiet``: effects are left to another program."""
+        """``secret`` is that of a system that is begun here; ``is_quiet``: effects are left to another program; ``has_objects``: the
+        directory is one of many objects, each with a key."""
         self.name: str = basedir
         self.path: str | None = basedir
         self.calls = Calls() if calls is None else calls
@@ -59,6 +61,7 @@ class DirectoryPlace:
         self._settings = settings
         self._secret = secret
         self._is_quiet = is_quiet
+        self._has_objects = has_objects
         self._lock: DirectoryLock | None = None
         self._grown: Callable[[int], None] | None = None
 
@@ -105,7 +108,20 @@ class DirectoryPlace:
 
     def begun(self) -> Manifest:
         """Returns the manifest of the directory; makes it a system's if it is none yet."""
-        return manifest.read(self.calls, self.name) or begin(self.calls, self.name, self._cls, self._secret)
+        found = manifest.read(self.calls, self.name)
+        if found is None:
+            return begin(self.calls, self.name, self._cls, self._secret, has_objects=self._has_objects)
+        if found.has_objects and not self._has_objects:
+            raise UsageError(
+                f"{self.name} holds many objects, each with a key, and was opened as one system. Nothing was changed. Open it with "
+                f"coopy.objects({self._cls.__qualname__}, ...), or choose another directory."
+            )
+        if self._has_objects and not found.has_objects:
+            raise UsageError(
+                f"{self.name} holds one system, and was opened for many objects. Nothing was changed. Open it with "
+                f"coopy.init_system({self._cls.__qualname__}, ...), or choose another directory."
+            )
+        return found
 
     def open_files(self) -> None:
         """Opens the log and the snapshots, also again."""
@@ -213,7 +229,13 @@ def refuse_foreign(calls: Calls, basedir: str) -> None:
 
 
 def begin(
-    calls: Calls, basedir: str, cls: type, secret: bytes | None = None, system: bytes | None = None, deterministic: bool = False
+    calls: Calls,
+    basedir: str,
+    cls: type,
+    secret: bytes | None = None,
+    system: bytes | None = None,
+    deterministic: bool = False,
+    has_objects: bool = False,
 ) -> manifest.Manifest:
     """Makes a directory a system's."""
     refuse_foreign(calls, basedir)
@@ -221,7 +243,7 @@ def begin(
         # Who made the directory may not have come to this.
         directory.sync_above(calls, basedir)
         domain, program = _made_for(cls)
-        return manifest.create(calls, basedir, domain, secret, system, deterministic, program)
+        return manifest.create(calls, basedir, domain, secret, system, deterministic, program, has_objects)
     except OSError as error:
         raise JournalError(error.errno, f"{error.strerror}. No system was begun.", basedir) from error
 

@@ -25,7 +25,7 @@ from functools import wraps
 from itertools import islice, repeat
 from threading import RLock
 from types import GeneratorType
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from coopy.errors import CoopyError, JournalError, PrevalentError, UsageError
 from coopy.ground import action, holding
@@ -51,7 +51,7 @@ from coopy.values.codec import Codec
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 P = ParamSpec("P")
 R = TypeVar("R")
-E = TypeVar("E", bound="Engine")
+E = TypeVar("E", bound="Locked")
 
 _time_ns = time.time_ns
 _pack = action.HEADER.pack
@@ -93,6 +93,20 @@ def _keep_quiet(index: int, said: bytes) -> None:
 
 def _failed_afterwards(failure: Exception, what: str) -> None:
     log_error("%s, which a signal handler or a finalizer asked for while an action ran, failed: %r", what, failure)
+
+
+class Locked(Protocol):
+    """What has a lock that is taken by hand, and `unwind` for when anything is raised."""
+
+    @property
+    def acquire(self) -> Callable[..., bool]: ...
+
+    @property
+    def release(self) -> Callable[[], None]: ...
+
+    def unwind(self) -> None:
+        """Gives back what the caller has of the lock, after something was raised in it."""
+        ...
 
 
 def with_lock(method: Callable[Concatenate[E, P], R]) -> Callable[Concatenate[E, P], R]:

@@ -143,6 +143,13 @@ class Machine:
         self.methods[CODE] = MethodType(Machine._begin_code, myself)
         equip(domain)
 
+    def take(self, domain: Any, applied: int) -> None:
+        """Goes on with another domain object, of the same class, at an index: for who keeps many."""
+        self.domain = domain
+        self.applied = self.index = applied
+        self.methods = _Methods(domain)
+        self.methods.code = self.code
+
     def emptied(self) -> Machine:
         """The same without the state: what is left of a system that is closed."""
         found = Machine(_Gone(), self.applied, self.header, self.secret, self.version, self.besides())

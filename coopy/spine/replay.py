@@ -156,7 +156,7 @@ def _from_snapshot(
             warn(
                 "a newer snapshot cannot be loaded, going back to the one of action %d, and the journal: %s", index, passed_over
             )
-        _refuse_other(state, codec.domain_class)
+        refuse_other(state, codec.domain_class)
         snapshots.loaded(index)
         machine = Machine(state, index, header, secret, version, data[action.HEAD.size : start])
         machine.refuse_newer_code(machine.code, partial(_snapshot_of, index))
@@ -174,7 +174,7 @@ def _asked(until: int | None, instant: int | None) -> str:
     return f"the state of {datetime(1970, 1, 1) + timedelta(microseconds=instant // 1000)} UTC"
 
 
-def _refuse_other(state: object, cls: type) -> None:
+def refuse_other(state: object, cls: type) -> None:
     """Refuses a state that is not of the class that was asked for. Raises `UsageError`.
 
     One of a subclass is: a method may have given the state another class, and the methods that run are those of its own. So is one

@@ -26,7 +26,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "__main__ base pytest_plugin tests",
         "cli compat",
         "aio messaging metrics testing tools",
-        "batteries opening",
+        "batteries objects opening",
         "replication",
         "sync system",
         "control proof",

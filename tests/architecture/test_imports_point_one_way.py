@@ -60,6 +60,7 @@ ORGANS = {
 }
 # Who knows where bytes are kept.
 KNOW_THE_DISK = {
+    "coopy.objects",
     "coopy.past",
     "coopy.place",
     "coopy.proof",

@@ -294,7 +294,7 @@ MUTANTS = [
     Mutant(
         "a-state-of-another-class-is-taken",
         "coopy/spine/replay.py",
-        "        _refuse_other(state, codec.domain_class)\n",
+        "        refuse_other(state, codec.domain_class)\n",
         "",
         "tests/cli/test_other_class.py::test_another_class_is_refused_by_every_command_with_both_names",
     ),
@@ -1152,8 +1152,8 @@ MUTANTS = [
     Mutant(
         "one-action-too-many-is-forgotten",
         JOURNAL,
-        "self._firsts[1] <= upto + 1:",
-        "self._firsts[1] <= upto + 2:",
+        "self.firsts[1] <= upto + 1:",
+        "self.firsts[1] <= upto + 2:",
         "tests/crash/test_guards.py::test_a_segment_goes_when_none_of_its_actions_is_needed_and_not_before",
     ),
     Mutant(

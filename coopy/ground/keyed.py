@@ -1,0 +1,91 @@
+"""The key of a record, where one log has many objects: `coopy.objects`.
+
+Such a record has 16 added to the outcome in its header, and this directly after the header:
+
+    offset  size  field
+         0     1  0x42     pickle opcode BINBYTES
+         1     4  size     of the fields that follow up to the last; little-endian, like every field
+         5     8  before   index of the record before it of the same key; 0 if there is none
+        13     4  offset   where the frame of that record begins in its segment; 0 if there is none
+        17     4  version  of the domain class that recorded it, see `coopy.migration`
+        21     k  key      UTF-8; of an object of another class than that of the manifest, the class (module:Class) and a zero in front
+      21+k     1  0x30     pickle opcode POP
+
+To pickle it leaves nothing, so the record is three objects like any other. The outcome is that of the newest action *of the same key*
+before it, and what an action draws comes from the secret, the key and the number of the action. The number of the first action of a
+key is its index in the log, and each later action of the key has one more: so none comes twice, also where a key was deleted
+and begun again. So all that an object was can be found from its newest record, without a look at the records of others.
+
+Three names are those of records that call no method. They have no number:
+
+| name | arguments |
+| --- | --- |
+| `<state>` | the state of the object after the action before: a head, as that of a snapshot, and a state. What came before it is not needed to load the object. Of the dict in the head ``number`` is the number of that action |
+| `<ended>` | none; how the action before has ended, which its header says: written where it was withdrawn |
+| `<deleted>` | none; from here on there is no object of the key |
+
+A record without a key in such a log is damage. Today's systems have no key, and not one byte more.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from coopy.errors import DecodingError
+from coopy.ground import action
+
+STATE = "<state>"
+ENDED = "<ended>"
+DELETED = "<deleted>"
+
+FIELDS = struct.Struct("<BIQII")
+FIXED_BYTES = FIELDS.size - 5  # What the size counts besides the key.
+KEY_AT = action.HEADER.size + FIELDS.size
+_OUTCOME_AT = action.HEADER.size - 1
+_BINBYTES, _POP = 0x42, b"0"
+assert FIELDS.size == 21, "the table above is what is packed"
+
+pack_fields = FIELDS.pack
+
+
+class Keyed(NamedTuple):
+    """What a record says of its key, and its parts. ``outcome`` is that of the action before of the same key."""
+
+    outcome: int
+    before: int
+    offset: int
+    version: int
+    key: bytes
+    header: bytes
+    call: bytes
+
+
+def fields(before: int, offset: int, version: int, key: bytes) -> bytes:
+    """Returns what stands between the header and the call."""
+    return pack_fields(_BINBYTES, FIXED_BYTES + len(key), before, offset, version) + key + _POP
+
+
+def outcome(of_before: int) -> int:
+    """Returns the outcome in the header of a record with a key."""
+    return action.RESERVED | of_before
+
+
+def has_key(record: bytes) -> bool:
+    """Returns whether a record has a key."""
+    return record[_OUTCOME_AT] >= action.RESERVED
+
+
+def parts(record: bytes) -> Keyed:
+    """Returns the parts of a record. Raises `DecodingError` if it has no key."""
+    if len(record) < KEY_AT or record[_OUTCOME_AT] & 0xF0 != action.RESERVED:
+        raise DecodingError("the record there has no key, and stands among those of many objects: it is damaged")
+    _, size, before, offset, version = FIELDS.unpack_from(record, action.HEADER.size)
+    end = KEY_AT + size - FIXED_BYTES
+    header = record[:_OUTCOME_AT]
+    return Keyed(record[_OUTCOME_AT] & 0x0F, before, offset, version, record[KEY_AT:end], header, record[end + 1 :])
+
+
+def key_of(record: bytes) -> bytes:
+    """Returns the key of a record, which has one."""
+    return record[KEY_AT : KEY_AT + int.from_bytes(record[14:18], "little") - FIXED_BYTES]

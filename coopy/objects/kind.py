@@ -1,0 +1,257 @@
+"""What a class has once (`Kind`), what an object has (`Cell`), and where the methods of all objects of a class run (`Stage`).
+
+A machine of the spine takes more than a kilobyte and 30 microseconds to make, which is too much for each of a million objects. So a class has
+one machine, the stage, and an object goes onto it for as long as an action of it runs.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coopy.errors import InterruptedReplay, PrevalentError, UsageError
+from coopy.ground import action, keyed
+from coopy.ground.raised import or_none
+from coopy.ground.running import current
+from coopy.ground.storage import MemoryWriter
+from coopy.spine.machine import Machine
+from coopy.spine.replay import refuse_other
+from coopy.values.codec import Codec, decode_one
+
+__coopy_inside__ = True  # See `coopy.spine.calling`.
+__coopy_machine__ = True  # See `coopy.ground.running`.
+
+_COST = 4
+"""An object takes about so many times the memory that its pickle has."""
+_CELL_BYTES = 700
+"""What an active object takes beside that: its cell, its place in the tables, its own head."""
+_DUE_ACTIONS = 100
+"""After so many actions the state is written again, so that a start of the object has no more to replay."""
+_BYTES_AN_ACTION = 512
+"""Loading so many bytes of a state takes as long as replaying one action."""
+
+
+class Cell:
+    """An object that is active. Guarded by the lock of the engine."""
+
+    __slots__ = ("domain", "place", "number", "outcome", "sure", "since", "size_bytes", "due", "touched")
+
+    def __init__(self, domain: Any, place: int, number: int, outcome: int, since: int, state_bytes: int) -> None:
+        self.domain = domain
+        """The plain object; None if the next action makes it."""
+        self.place = place
+        """The number of its key in the table."""
+        self.number = number
+        """The number of its last action; 0 if there was none."""
+        self.outcome = outcome
+        """How that has ended."""
+        self.sure = True
+        """Whether the state is that after the last action, and the log has all of it."""
+        self.since = since
+        """How many actions the newest state in the log lacks."""
+        self.size_bytes = _CELL_BYTES + _COST * state_bytes
+        """About how much memory it takes."""
+        self.due = _DUE_ACTIONS + state_bytes // _BYTES_AN_ACTION
+        """After so many actions the state is written again."""
+        self.touched = 0.0
+        """When it was called last; of time.monotonic()."""
+
+
+class Stage(Machine):
+    """The machine of all objects of a class: the one whose action runs is on it."""
+
+    __slots__ = ("root", "key")
+
+    root: bytes
+    key: bytes
+
+    def __init__(self, domain: Any, root: bytes) -> None:
+        self.root = root
+        self.key = b""
+        super().__init__(domain, 0, action.header(0, 0, action.UNKNOWN), root)
+
+    @property
+    def secret(self) -> bytes:
+        """What the draws of an action are made from: of the system's secret and the key."""
+        import hashlib
+
+        return hashlib.blake2b(self.key, key=self.root, digest_size=32, person=b"coopy object").digest()
+
+    @secret.setter
+    def secret(self, value: bytes) -> None:
+        self.root = value
+
+    def enter(self, key: bytes, domain: Any, number: int) -> None:
+        """Has an object come onto the stage, whose last action had a number."""
+        self.key = key
+        self.domain = domain
+        self.applied = self.index = number
+        self.draws = self.chance = None
+
+    def ask(self, effect: bytes) -> None:
+        raise UsageError(
+            "on_commit() was called in an action of coopy.objects, which has no effects yet. Nothing was asked for. Tell an object of it, "
+            "or do it after the call."
+        )
+
+
+class Action:
+    """An action as it was recorded, and how it ended."""
+
+    __slots__ = ("header", "version", "call", "outcome")
+
+    def __init__(self, header: bytes, version: int, call: bytes, outcome: int) -> None:
+        self.header = header
+        self.version = version
+        self.call = call
+        self.outcome = outcome
+
+
+class Kind:
+    """A class whose objects are kept."""
+
+    def __init__(self, cls: type, prefix: bytes, secret: bytes, deterministic: bool) -> None:
+        self.cls = cls
+        self.prefix = prefix
+        """What the keys of its objects begin with in the log: nothing, for the class of the directory."""
+        self.system = ""
+        """Id of the system, for handles that are pickled."""
+        self.codec = Codec(cls)
+        self.takes_key = _takes_key(cls)
+        self.version: int = self.codec.migration.version
+        make: Any = cls
+        self.stage = Stage(make.__new__(make), secret)
+        self.stage.deterministic = deterministic
+        if self.stage.own_code:
+            raise PrevalentError(
+                f"{cls.__qualname__} has methods of more than one code version, and objects of coopy.objects have one. Nothing was opened. "
+                f"Keep the newest of each method."
+            )
+        self.handle: Callable[[bytes], Any] = self.text
+        """Makes what users call an object by."""
+
+    def text(self, key: bytes) -> str:
+        """Returns the key that a user knows."""
+        return key[len(self.prefix) :].decode("utf-8")
+
+    def made(self, key: bytes) -> Any:
+        """Returns a new object of a key."""
+        make: Any = self.cls
+        return make(self.text(key)) if self.takes_key else make()
+
+    # -- states
+
+    def dumped(self, cell: Cell, header: bytes, kept: dict[str, Any]) -> bytes:
+        """Returns the call of a record that holds the state of an object. Raises `EncodingError`."""
+        writer = MemoryWriter()
+        self.codec.dump_state(cell.domain, writer)
+        besides = pickle.dumps({"number": cell.number, **kept}, 5)
+        data = action.head(header, cell.outcome, self.version, besides) + writer.value()
+        return _STATE_OPCODES + len(data).to_bytes(4, "little") + data
+
+    def loaded(self, call: bytes) -> tuple[Any, dict[str, Any], int, int]:
+        """Returns the object that a state holds, what it has besides, how its last action had ended, and the size of the state.
+
+        Raises `DecodingError`, `ChangedClass`, `NewerVersion`.
+        """
+        _, data = decode_one(call)
+        header, version, size = action.HEAD.unpack_from(data)
+        self.codec.refuse_newer(version, "the state of the object")
+        start = action.HEAD.size + size
+        kept = pickle.loads(data[action.HEAD.size : start])
+        domain = self.codec.load_state(memoryview(data)[start:], version)
+        refuse_other(domain, self.cls)
+        return domain, kept, header[action.OUTCOME], len(data) - start
+
+    # -- replay
+
+    def replayed(self, key: bytes, domain: Any, number: int, actions: Sequence[Action], where: Any) -> tuple[Any, int, int]:
+        """Runs actions of an object again, of which the first makes it if there is no ``domain``.
+
+        Returns the object, the number of the last action, and how that has ended. Raises `ReplayError`.
+        """
+        outcome = action.UNKNOWN
+        at = 0
+        while at < len(actions):
+            upto = at + 1
+            while upto < len(actions) and actions[upto].version == actions[at].version and domain is not None:
+                upto += 1
+            run = actions[at:upto]
+            if domain is None and run[0].outcome != action.WITHDRAWN:
+                domain = self._made_again(key, number, run[0])
+                if domain is None:
+                    run[0].outcome = action.WITHDRAWN
+            outcome = self._run(key, domain, number, run, where)
+            number += len(run)
+            at = upto
+        return domain, number, outcome
+
+    def _made_again(self, key: bytes, number: int, first: Action) -> Any:
+        """Returns the object that an action has made; None if making it has raised, so that the action was withdrawn."""
+        stage = self.stage
+        stage.enter(key, None, number)
+        before = current.machine
+        try:
+            stage.header, stage.index, stage.running, stage.replaying = first.header, number + 1, True, True
+            current.machine = stage
+            return or_none(self.made, key) if first.outcome == action.UNKNOWN else self.made(key)
+        finally:
+            stage.running = stage.replaying = False
+            current.machine = before
+
+    def _run(self, key: bytes, domain: Any, number: int, run: Sequence[Action], where: Any) -> int:
+        """Replays actions that one version of the class has recorded. Returns how the last one has ended."""
+        if domain is None:
+            return action.WITHDRAWN
+        stage, draws = self.stage, self.stage.draws
+        headers = [first.header + bytes([before.outcome]) for before, first in zip([_NO_ACTION, *run], run, strict=False)]
+        calls = [decode_one(each.call) for each in run]
+        following = bytes(action.HEADER.size - 1) + bytes([run[-1].outcome])
+        stage.enter(key, domain, number)
+        stage.take(domain, number)
+        stage.draws = draws  # Making the object may have drawn in the same action.
+        stage.version = run[0].version
+        stage.outcome = action.UNKNOWN
+        try:
+            is_withdrawn = stage.replay(
+                headers, [name for name, _ in calls], [args for _, args in calls], following, self.codec.decode_call, where, 0
+            )
+        except InterruptedReplay as error:
+            if run[-1].outcome != action.UNKNOWN or error.index != number + len(run):
+                raise
+            is_withdrawn = True
+        finally:
+            stage.version = self.version
+        return action.WITHDRAWN if is_withdrawn else stage.outcome
+
+
+_NO_ACTION = Action(b"", 0, b"", action.UNKNOWN)
+_STATE_OPCODES = b"\x8c" + bytes([len(keyed.STATE)]) + keyed.STATE.encode("ascii") + b"B"
+NO_ARGUMENTS = b")"  # The opcode of pickle for an empty tuple.
+
+
+def named(name: str) -> bytes:
+    """Returns the call of a record that calls no method and has no arguments."""
+    return b"\x8c" + bytes([len(name)]) + name.encode("ascii") + NO_ARGUMENTS
+
+
+def _takes_key(cls: type) -> bool:
+    """Returns whether the class is made of a key."""
+    if cls.__init__ is object.__init__:  # type: ignore[misc]
+        return False
+    import inspect
+
+    try:
+        signature = inspect.signature(cls)
+    except (TypeError, ValueError):
+        return False
+    for arguments in (("key",), ()):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return bool(arguments)
+    raise PrevalentError(
+        f"{cls.__qualname__} can't be made of a key: its __init__ must take the key, or nothing. Nothing was opened."
+    )

@@ -1,0 +1,207 @@
+"""Many objects that are open: a mapping from keys to what their methods are called on."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+from coopy.errors import UsageError
+from coopy.ground.log import warn
+from coopy.ground.raised import last_resort
+from coopy.ground.words import shown
+from coopy.objects import handles
+from coopy.objects.engine import Engine
+from coopy.objects.handles import ByKey
+from coopy.objects.kind import Kind
+from coopy.spine import proxy
+
+T = TypeVar("T")
+
+KEY_BYTES_MAX = 512
+"""A key stands in every record of its object."""
+TABLE_EVERY = 1_000_000
+"""After so many records the table of keys is written again: a start reads on from it, a million records in some seconds."""
+_STEP_S = 1.0  # So often it is looked whether objects are idle.
+
+
+class Directory:
+    """What is open of one store: its engine, the classes of its objects, and the thread that drops those that are idle."""
+
+    def __init__(self, engine: Engine, system: str, secret: bytes, deterministic: bool, name: str) -> None:
+        self.engine = engine
+        self.system = system
+        self.name = name
+        self._secret = secret
+        self._deterministic = deterministic
+        self._objects: dict[type, Objects[Any]] = {}
+        self._closing = threading.Event()
+        self._close_lock = threading.RLock()
+        self._is_closed = False
+        self._kept_upto = engine.applied
+        self._thread: threading.Thread | None = None
+        handles.opened[system] = self
+
+    def of(self, cls: type[T], prefix: bytes | None = None) -> Objects[T]:
+        """Returns the objects of a class."""
+        found = self._objects.get(cls)
+        if found is None:
+            if prefix is None:
+                prefix = f"{cls.__module__}:{cls.__qualname__}".encode() + b"\0"
+            kind = Kind(cls, prefix, self._secret, self._deterministic)
+            kind.system = self.system
+            found = self._objects[cls] = Objects(self, kind)
+            self.engine.kinds[prefix] = kind
+        return found
+
+    def begin(self) -> None:
+        """Begins the thread."""
+        myself = weakref.ref(self)
+        self._thread = threading.Thread(target=_look_after, args=(myself, self._closing), name="coopy objects", daemon=True)
+        self._thread.start()
+
+    def look_after(self) -> None:
+        """Drops objects that are idle, and keeps the table if it is time."""
+        with last_resort(_not_done, self.name):
+            self.engine.passivate_idle()
+            if self.engine.applied - self._kept_upto >= TABLE_EVERY:
+                self._kept_upto = self.engine.keep_table()
+
+    def close(self) -> None:
+        """Writes what a start would have to replay, and lets the directory go. Closing twice is fine. Raises `JournalError`."""
+        with self._close_lock:
+            if self._is_closed:
+                return
+            self._closing.set()
+            try:
+                with last_resort(_not_done, self.name):
+                    self.engine.passivate_all()
+                    self.engine.keep_table()
+            finally:
+                handles.opened.pop(self.system, None)
+                self._is_closed = True
+                self.engine.store.close()
+
+
+def _not_done(error: Exception, name: str) -> None:
+    warn("%s: objects were not written, so the next start has more to replay: %s", name, error)
+
+
+def _look_after(directory: weakref.ref[Directory], closing: threading.Event) -> None:
+    while not closing.wait(_STEP_S):
+        found = directory()
+        if found is None:
+            return
+        found.look_after()
+        del found
+
+
+class Objects(Generic[T]):
+    """The objects of a class, by their keys. `coopy.objects` opens them.
+
+    >>> rooms["42"].say("ann", "hi")
+    >>> "42" in rooms, len(rooms), rooms.keys("4")
+    >>> del rooms["42"]
+
+    ``rooms[key]`` never fails and makes nothing: it is what the methods of that object are called on. The first call of a method that is
+    recorded makes the object, of its key if its ``__init__`` takes one. A method that reads, where there is no object, is answered by a new one
+    that is not kept. All methods may be called by all threads.
+    """
+
+    def __init__(self, directory: Directory, kind: Kind) -> None:
+        self._directory = directory
+        self.kind = kind
+        self._engine = directory.engine
+        self._handles = handles.class_of(kind.cls)
+        kind.handle = self._handle
+
+    @property
+    def cls(self) -> type:
+        """The class of the objects."""
+        return self.kind.cls
+
+    def _handle(self, key: bytes) -> Any:
+        return proxy.attach(self._handles, ByKey(self._engine, self.kind, key), self._directory)
+
+    def stored(self, key: object) -> bytes:
+        """Returns a key as records have it. Raises `UsageError`."""
+        if type(key) is not str:
+            raise UsageError(f"{shown(key)} is no key: a key is a str, as {str(key)!r}. Nothing was called.")
+        try:
+            found = key.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"{key!r} is no key: it has half of a surrogate pair, which UTF-8 has no bytes for.") from None
+        if not found or len(found) > KEY_BYTES_MAX or b"\0" in found:
+            raise UsageError(f"{shown(key)} is no key: a key has 1 to {KEY_BYTES_MAX} bytes of UTF-8, and no zero among them.")
+        return self.kind.prefix + found
+
+    def __getitem__(self, key: str) -> T:
+        found: T = self._handle(self.stored(key))
+        return found
+
+    def __contains__(self, key: object) -> bool:
+        if type(key) is not str:
+            return False
+        found = self._engine.has(self.kind, self.stored(key))
+        self._engine.settle()
+        return found > 0
+
+    def __delitem__(self, key: str) -> None:
+        """Deletes an object. A later call begins a new one. Raises KeyError if there is none."""
+        if not self._engine.delete(self.kind, self.stored(key)):
+            raise KeyError(key)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Returns the keys of the objects that there are, those that begin with ``prefix``, in the order of their bytes."""
+        stored = self.kind.prefix + prefix.encode("utf-8")
+        found = self._engine.keys(stored)
+        self._engine.settle()
+        if not self.kind.prefix:
+            found = [each for each in found if b"\0" not in each]
+        return [self.kind.text(each) for each in found]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        if len(self._engine.kinds) == 1 and not self.kind.prefix and not self._engine.has_others:
+            found = self._engine.count()
+            self._engine.settle()
+            return found
+        return len(self.keys())
+
+    def of(self, cls: type[Any]) -> Objects[Any]:
+        """Returns the objects of another class that are kept in the same directory."""
+        return self._directory.of(cls)
+
+    def status(self) -> dict[str, Any]:
+        """Returns figures: ``keys``, ``active`` objects, the ``memory`` they take (about, in bytes), how many were ``activated`` and
+        ``passivated`` since the start, and ``last``, the index of the newest record."""
+        engine = self._engine
+        return {
+            "keys": engine.table.living,
+            "active": len(engine.cells),
+            "memory": engine.size_bytes,
+            "index_memory": engine.table.size_bytes,
+            "activated": engine.activated,
+            "passivated": engine.passivated,
+            "last": engine.applied,
+        }
+
+    def passivate(self) -> None:
+        """Drops all objects from memory; each is loaded again by its next call."""
+        self._engine.passivate_all()
+
+    def close(self) -> None:
+        """Makes everything durable and lets the directory go. Closing twice is fine. Raises `JournalError`."""
+        self._directory.close()
+
+    def __enter__(self) -> Objects[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<objects of {self.kind.cls.__qualname__} in {self._directory.name}>"

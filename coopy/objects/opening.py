@@ -1,0 +1,137 @@
+"""Opens many objects: `coopy.objects`, and the same in memory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+from coopy import migration
+from coopy.disk import manifest as manifests
+from coopy.disk.fs import Calls
+from coopy.disk.journal import SEGMENT_BYTES
+from coopy.errors import UsageError
+from coopy.ground import looking, paths
+from coopy.ground.raised import on_failure, told_as
+from coopy.ground.words import shown
+from coopy.objects.engine import Engine
+from coopy.objects.opened import Directory, Objects
+from coopy.objects.store import DirectoryStore, MemoryStore
+from coopy.place.directory import DirectoryPlace, is_deterministic, not_opened, refuse_absent
+from coopy.place.options import Settings
+
+T = TypeVar("T")
+
+MEMORY_BYTES = 256 * 1024 * 1024
+"""So many bytes active objects may take, unless another number is given: some hundred thousand small ones."""
+IDLE_S = 60.0
+"""An object that nobody calls is dropped after so long, unless another time is given: loading it again takes less than a millisecond."""
+MEMORY_BYTES_MIN = 64 * 1024
+"""With less than this each call would load and drop its object."""
+_OPTIONS = ("durability", "wait", "create", "deterministic", "validation", "segment_bytes")
+"""Those of `coopy.init_system` that objects have, too."""
+
+
+def objects(
+    cls: type[T],
+    basedir: str | os.PathLike[str],
+    *,
+    memory: int = MEMORY_BYTES,
+    idle: float = IDLE_S,
+    **options: Any,
+) -> Objects[T]:
+    """Opens many small objects of a class, each with a key, in one directory ("durable objects").
+
+    >>> rooms = coopy.objects(Room, "data")
+    >>> rooms["42"].say("ann", "hi")
+
+    Each object is what a system is: a call of a method is an action, recorded before it runs, and on the disk before it returns. An object is
+    loaded by its first call and dropped when it is idle; what is not called takes a place in a table of keys, and no more. The calls of one
+    object come one after the other, and every later one sees what an earlier one has done; of two objects there is no order.
+
+    Args:
+        cls: the class. Its ``__init__`` takes the key, or nothing.
+        basedir: the data directory, made if it is not there.
+        memory: about so many bytes the active objects may take; those called longest ago are dropped for the others.
+        idle: seconds after which an object that nobody calls is dropped.
+        options: ``durability``, ``wait``, ``create``, ``deterministic`` and ``validation``, as for `coopy.init_system`.
+
+    Raises:
+        UsageError, PrevalentError: an argument, or the class, cannot be used.
+        DirectoryInUse: another process, or this one, has the directory open.
+        StorageError: what is in the directory cannot be used, and why.
+        JournalError: the disk refused.
+    """
+    looking.refuse("coopy.objects")
+    directory = opened(cls, basedir, memory, idle, options)
+    directory.begin()
+    return directory.of(cls)
+
+
+def opened(
+    cls: type,
+    basedir: str | os.PathLike[str],
+    memory: int = MEMORY_BYTES,
+    idle: float = IDLE_S,
+    options: dict[str, Any] | None = None,
+    calls: Calls | None = None,
+) -> Directory:
+    """Returns a directory of objects of a class that is open. Raises what `objects` raises."""
+    options = {} if options is None else options
+    _check(cls, memory, idle, options)
+    settings = Settings.of("objects", {"segment_bytes": SEGMENT_BYTES, **options})
+    name = paths.absolute(basedir)
+    migration.of(cls).check()
+    if not settings.create:
+        refuse_absent(name)
+    deterministic = is_deterministic(name, settings.deterministic)
+    # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
+    from coopy.determinism.check import validate
+
+    validate(cls, settings.validation, deterministic, settings.check)
+    place = DirectoryPlace(name, cls, settings, calls=calls, has_objects=True)
+    with told_as(not_opened, name):
+        place.take()
+        with on_failure(_let_go, place):
+            if deterministic:
+                place.stay_deterministic()
+            return _started(cls, DirectoryStore(place), place.manifest, memory, idle, deterministic, name)
+
+
+def _started(
+    cls: type,
+    store: DirectoryStore | MemoryStore,
+    found: manifests.Manifest,
+    memory: int,
+    idle: float,
+    deterministic: bool,
+    name: str,
+) -> Directory:
+    engine = Engine(store, memory, idle)
+    engine.pack_table = lambda table: table.packed(found.system, engine.applied)
+    directory = Directory(engine, found.system.hex(), found.secret, deterministic, name)
+    directory.of(cls, b"")
+    engine.start()
+    return directory
+
+
+def _let_go(place: DirectoryPlace) -> None:
+    place.abandon()
+    place.release()
+
+
+def _check(cls: Any, memory: Any, idle: Any, options: dict[str, Any]) -> None:
+    if not isinstance(cls, type) or cls.__module__ == "builtins":
+        raise UsageError(
+            f"coopy.objects() takes a class of your own, whose objects have keys, not {shown(cls)}. Nothing was opened."
+        )
+    if isinstance(memory, bool) or not isinstance(memory, int) or memory < MEMORY_BYTES_MIN:
+        raise UsageError(
+            f"memory={shown(memory)}: must be a whole number of bytes, at least {MEMORY_BYTES_MIN}. Nothing was opened."
+        )
+    if isinstance(idle, bool) or not isinstance(idle, (int, float)) or not idle > 0:
+        raise UsageError(f"idle={shown(idle)}: must be seconds, more than 0. Nothing was opened.")
+    for option in options:
+        if option not in _OPTIONS:
+            raise UsageError(
+                f"coopy.objects() has no option {option!r}; it has memory, idle, {', '.join(_OPTIONS)}. Nothing was opened."
+            )

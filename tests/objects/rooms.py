@@ -1,0 +1,140 @@
+"""Classes whose objects have keys, for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import coopy
+from coopy import abort_exception, clock, env, readonly, transactional
+
+
+class Room:
+    """A room, in which people speak; it has every kind of method that there is."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.said: list[Any] = []
+
+    def say(self, who: str, text: str = "") -> int:
+        self.said.append((who, text))
+        return len(self.said)
+
+    def keep(self, what: Any) -> Any:
+        self.said.append(what)
+        return what
+
+    def draw(self) -> tuple[str, float]:
+        found = env.token_hex(8), clock.time()
+        self.said.append(found)
+        return found
+
+    def fail(self, text: str) -> None:
+        self.said.append(text)
+        raise ValueError(text)
+
+    @abort_exception
+    def refuse(self, text: str) -> None:
+        raise ValueError(text)
+
+    @transactional
+    def undo(self, text: str) -> None:
+        self.said.append(text)
+        raise ValueError(text)
+
+    @transactional
+    def undo_if(self, text: str, fails: bool) -> None:
+        self.said.append(text)
+        if fails:
+            raise ValueError(text)
+
+    @readonly
+    def last(self, count: int = 10) -> list[Any]:
+        return self.said[-count:]
+
+    @readonly
+    def count(self) -> int:
+        return len(self.said)
+
+    def itself(self) -> Room:
+        return self
+
+    def numbers(self) -> Any:
+        yield from range(len(self.said))
+
+    @property
+    def name(self) -> str:
+        return f"room {self.key}"
+
+
+class Choosy:
+    """An object that is not made of every key."""
+
+    def __init__(self, key: str) -> None:
+        if key.startswith("bad"):
+            raise LookupError(key)
+        self.key = key
+        self.born = env.token_hex(4)
+        self.calls = 0
+
+    def call(self) -> int:
+        self.calls += 1
+        return self.calls
+
+    @transactional
+    def first(self, fails: bool) -> str:
+        self.calls += 1
+        if fails:
+            raise ValueError(self.key)
+        return self.born
+
+
+class Counter:
+    """An object that is made of nothing."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, number: int) -> int:
+        self.total += number
+        return self.total
+
+    @readonly
+    def get(self) -> int:
+        return self.total
+
+
+class Ledger:
+    """Each action that counts leaves its token, and a digest of all before it."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.tokens: list[str] = []
+        self.drawn: list[str] = []
+
+    def add(self, token: str, filler: str) -> int:
+        self.tokens.append(token)
+        self.drawn.append(env.token_hex(2))
+        return len(self.tokens)
+
+    @transactional
+    def undo(self, token: str) -> None:
+        self.tokens.append("never")
+        raise ValueError(token)
+
+    @readonly
+    def all(self) -> list[str]:
+        return list(self.tokens)
+
+
+def crashed(objects: Any) -> None:
+    """Lets go of objects as a process does that is killed."""
+    directory = objects._directory
+    directory._closing.set()
+    directory._is_closed = True
+    directory.engine.store.abandon()
+
+
+def reopened(objects: Any, *, crash: bool = True, **options: Any) -> Any:
+    """The same objects, opened again after a crash, or after they were closed."""
+    (crashed if crash else type(objects).close)(objects)
+    return coopy.objects(objects.cls, objects._directory.name, **options)
