@@ -542,7 +542,6 @@ TESTS: dict[str, frozenset[str]] = {
             "test_two_thousand_operations_on_one_key_by_ten_callers_are_decided",
         }
     ),
-    "values/test_bound.py": frozenset(
     "sync/test_aio_contracts.py": frozenset(
         {
             "test_a_twin_passes_tests_of_the_lock_of_asyncio_that_it_is_named_after",
@@ -718,6 +717,12 @@ TESTS: dict[str, frozenset[str]] = {
     "tools/test_tree.py": frozenset(
         {
             "test_a_very_deep_state_is_drawn_and_compared_without_recursion",
+        }
+    ),
+    "values/test_bound.py": frozenset(
+        {
+            "test_what_belongs_to_a_process_is_no_argument",
+            "test_what_belongs_to_a_process_is_refused_in_a_closure_too",
         }
     ),
     "values/test_codec.py": frozenset(

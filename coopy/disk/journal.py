@@ -89,7 +89,6 @@ class Journal:
         "last",
         "settled",
         "timed",
-        "frames",
         "firsts",
         "_amended",
         "_area",
@@ -144,8 +143,6 @@ class Journal:
         self._buffered = durability == "buffered"
         self._segment_bytes = max(segment_bytes, FIRST_BYTES)
         self._grown = grown
-        self.frames: list[tuple[int, int]] = []
-        """Of the last `append_all`: the first index of each frame that was appended, and where it begins in its segment."""
         self._failure: OSError | None = None
         self._damage: DamagedJournal | None = None
         self._amended = False
@@ -225,15 +222,19 @@ class Journal:
             self._stop()  # Another thread has met it meanwhile.
         return index
 
-    def append_at(self, record: bytes) -> tuple[int, int]:
-        """Appends a record, as `append` does. Returns its index, and where its frame begins in its segment."""
-        index = self.append(record)
-        return index, self._tail - _OVERHEAD - len(record)
+    def append_together(self, joined: bytes, sizes: array[int]) -> int:
+        """Appends records as one frame: whatever comes, all of them are there or none. Returns where it begins in its segment."""
+        length = frame.length_together(len(sizes), len(joined))
+        offset = self._tail
+        if offset + length > self._block_end:
+            offset = self._make_room(length - _OVERHEAD, roll=True)
+        data = frame.pack_together(joined[len(WRAP) :], sizes, self.last + 1, self._commit.durable)
+        self._put(offset, data, self.last + len(sizes))
+        return offset
 
     def append_all(self, joined: bytes, sizes: array[int]) -> None:
         ends = [0, *accumulate(sizes)]
         done = 0
-        self.frames = []
         while done < len(sizes):
             done += self._append_block(joined, sizes, ends, done)
 
@@ -246,7 +247,6 @@ class Journal:
         # Read behind `_make_room`: the first frame of a segment says that the one before is synced.
         synced = self._commit.durable
         packed = []
-        frames_at, frame_at = [], offset
         at = done
         while at < len(sizes):
             upto = min(at + frame.TOGETHER_MAX, len(sizes))
@@ -256,23 +256,23 @@ class Journal:
                 break
             records = joined[ends[at] + len(WRAP) : ends[upto]]
             packed.append(frame.pack_together(records, sizes[at:upto], self.last + 1 + at - done, synced))
-            frames_at.append((self.last + 1 + at - done, frame_at))
-            frame_at += length
             room -= length
             at = upto
-        frames = b"".join(packed)
-        end, last, block_end = offset + len(frames), self.last + at - done, self._block_end
+        self._put(offset, b"".join(packed), self.last + at - done)
+        return at - done
+
+    def _put(self, offset: int, frames: bytes, last: int) -> None:
+        """Writes frames for which there is room: all, or none."""
+        end, block_end = offset + len(frames), self._block_end
         self._write(self._area, offset, frames, block_end)
         self.last = last
         self._tail = end
-        self.frames += frames_at
         self._amended = False
         if self._buffered:
             self.settled = last
         self._block_end = block_end
         if self._failure is not None:
             self._stop()
-        return at - done
 
     def amend(self, record: bytes) -> None:
         if self._amended or self.last < self._segment.first:

@@ -6,7 +6,7 @@ Such a record has 16 added to the outcome in its header, and this directly after
          0     1  0x42     pickle opcode BINBYTES
          1     4  size     of the fields that follow up to the last; little-endian, like every field
          5     8  before   index of the record before it of the same key; 0 if there is none
-        13     4  offset   where the frame of that record begins in its segment; 0 if there is none
+        13     4  offset   where the frame of that record begins in its segment; 0 if it is the frame of this record, or there is none
         17     4  version  of the domain class that recorded it, see `coopy.migration`
         21     k  key      UTF-8; of an object of another class than that of the manifest, the class (module:Class) and a zero in front
       21+k     1  0x30     pickle opcode POP
@@ -16,13 +16,19 @@ before it, and what an action draws comes from the secret, the key and the numbe
 key is its index in the log, and each later action of the key has one more: so none comes twice, also where a key was deleted
 and begun again. So all that an object was can be found from its newest record, without a look at the records of others.
 
-Three names are those of records that call no method. They have no number:
+Records of several keys, or several of one, that must be there together or not at all stand in one frame. Four names are those of records that
+call no method, and have no number:
 
 | name | arguments |
 | --- | --- |
 | `<state>` | the state of the object after the action before: a head, as that of a snapshot, and a state. What came before it is not needed to load the object. Of the dict in the head ``number`` is the number of that action |
 | `<ended>` | none; how the action before has ended, which its header says: written where it was withdrawn |
+| `<told>` | bytes: a call as it stands in a record, which an action of another object has told this one, in the frame of that action. It waits in the object |
 | `<deleted>` | none; from here on there is no object of the key |
+
+Three are those of actions that coopy itself calls: `<take>` runs the first call that waits; `<alarm>`, with a name and an instant, runs the call
+of the alarm that was set so; `<passed>`, with the same or with nothing, drops it without running it, as it was undone. In the dict of a state
+``inbox`` is the list of calls that wait, and ``alarms`` a dict of instants and calls by name.
 
 A record without a key in such a log is damage. Today's systems have no key, and not one byte more.
 """
@@ -38,6 +44,10 @@ from coopy.ground import action
 STATE = "<state>"
 ENDED = "<ended>"
 DELETED = "<deleted>"
+TOLD = "<told>"
+TAKE = "<take>"
+ALARM = "<alarm>"
+PASSED = "<passed>"
 
 FIELDS = struct.Struct("<BIQII")
 FIXED_BYTES = FIELDS.size - 5  # What the size counts besides the key.

@@ -13,6 +13,7 @@ All objects share one lock: what holds it is Python code, which runs in one thre
 
 from __future__ import annotations
 
+import heapq
 import sys
 import time
 from collections import OrderedDict
@@ -22,19 +23,21 @@ from threading import RLock
 from types import GeneratorType
 from typing import Any
 
-from coopy.errors import CallInsideAction, DecodingError, EncodingError, copy_of
+from coopy.errors import CallInsideAction, DecodingError, EncodingError, PrevalentError, copy_of
 from coopy.ground import action, holding, keyed
 from coopy.ground.interruption import note
 from coopy.ground.log import warn
 from coopy.ground.raised import last_resort
 from coopy.ground.running import current
 from coopy.objects.kind import Action, Cell, Kind, Stage, named
+from coopy.objects.kind import told as told_call
 from coopy.objects.store import Store
 from coopy.spine import calling
 from coopy.spine.calling import Call, answering
 from coopy.spine.engine import with_lock
 from coopy.spine.machine import running_in
-from coopy.spine.methods import Function, Method, is_undone
+from coopy.spine.methods import Function, Method, is_undone, is_withdrawing
+from coopy.values.codec import decode_one
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
@@ -49,8 +52,15 @@ _fields = keyed.fields
 _time_ns = time.time_ns
 _monotonic = time.monotonic
 _ENDED, _DELETED = named(keyed.ENDED), named(keyed.DELETED)
-_COUNTS = "{}() had returned when this was raised: the call counts."
-_WITHDRAWN = "{}() was interrupted: the action is withdrawn, and the object is as before the call."
+_INTERRUPTED = "{}() was interrupted: nothing was recorded, and the object is as before the call."
+AT_ONCE = 1
+"""What is due when there is something to do now; any other number is an instant."""
+IDLE_S = 60.0
+"""After so many seconds it is looked again whether something is due: a clock may be set."""
+
+
+def _nobody() -> None:
+    pass
 
 
 class Answer:
@@ -96,6 +106,10 @@ class Engine:
         """How many objects were loaded."""
         self.passivated = 0
         """How many objects were dropped."""
+        self.wake: Callable[[], None] = _nobody
+        """Called when there is something to do sooner than before."""
+        self._heap: list[tuple[int, int]] = []
+        """When there is something to do for which key, by its number in the table. What is not in the table any more is passed over."""
         self.has_others = False
         """Whether there may be objects of other classes than that of the directory."""
         self._instant = 0
@@ -109,6 +123,7 @@ class Engine:
         """Brings the table to the end of the log. Raises a `StorageError`."""
         # The last record has the time from which on the clock goes on.
         self.applied = max(0, min(self.applied, self.store.last - 1))
+        self.fill_heap()
         self._read_on()
 
     # -- one call
@@ -140,21 +155,68 @@ class Engine:
     ) -> int:
         """Returns the index to wait for, before the caller is told."""
         self._ready()
-        cell = self._cell(kind, key)
-        record, header, number = self._record(kind, key, cell, call, self.store.last + 1)
-        cell.sure = False
-        index, offset = self.store.append(record)
-        self.table.put(cell.place, index, offset)
-        self.applied = index
-        self._count(cell, len(call))
-        with answering(answer):
-            answer.value = self._apply(kind, key, cell, header, number, method, args, kwargs)
-        if answer.error is None:
-            cell.sure = True
-        else:
-            self._failed(kind, key, cell, number, method, answer.error)
+        self._do(kind, key, method, call, args, kwargs, answer)
+        self._flush()
         self._trim()
         return self.store.last
+
+    def _do(
+        self,
+        kind: Kind,
+        key: bytes,
+        method: Method,
+        call: bytes,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        answer: calling.Answer,
+        waits: Call | None = None,
+    ) -> None:
+        """Runs an action of an object, and adds its record, and those of what it has told others, to those that are written together."""
+        cell = self._cell(kind, key)
+        index = self.store.last + len(self._group) + 1
+        record, header, number = self._record(kind, key, cell, call, index)
+        cell.sure = False
+        with answering(answer):
+            answer.value = self._apply(kind, key, cell, header, number, method, args, kwargs)
+        if answer.error is not None:
+            self._failed(kind, key, cell, record, number, method, answer.error)
+            return
+        told = list(kind.stage.told) if kind.stage.told else ()
+        if told:
+            # Loading those that are told may fail; then nothing is recorded.
+            targets = [(other, address, self._target(cell, key, other, address), call) for other, address, call in told]
+            if number == index != self.store.last + len(self._group) + 1:
+                # The number of a first action is its index, and loading has added records in between.
+                self._forget(key)
+                self._do(kind, key, method, call, args, kwargs, answer, waits)
+                return
+        self._count(cell, len(call))
+        self._add(record, cell, key, waits)
+        cell.sure = True
+        if told:
+            for other, address, target, said in targets:
+                self._tell(other, address, target, said)
+        if cell.kept is not None:
+            self._schedule(cell)
+
+    def _target(self, cell: Cell, key: bytes, kind: Kind, address: bytes) -> Cell:
+        """Returns the object that another one, or itself, has told something."""
+        return cell if address == key else self._cell(kind, address)
+
+    def _tell(self, kind: Kind, key: bytes, cell: Cell, call: bytes) -> None:
+        """Adds the record of a call that waits in an object from now on."""
+        cell.sure = False
+        self._add(self._record(kind, key, cell, told_call(call), 0)[0], cell, key, None)
+        if cell.kept is None:
+            cell.kept = {}
+        cell.kept.setdefault("inbox", []).append(call)
+        self._count(cell, len(call))
+        cell.sure = True
+        self._schedule(cell)
+
+    def _add(self, record: bytes, cell: Cell, key: bytes, waits: Call | None) -> None:
+        cell.pending = self.store.last + len(self._group) + 1
+        self._group.append((record, cell, key, waits))
 
     def _apply(
         self,
@@ -170,15 +232,17 @@ class Engine:
         """Runs the method of an action that is recorded, or will be. Raises what it raises, and then the cell is not sure."""
         stage = kind.stage
         domain = cell.domain
-        stage.enter(key, domain, number - 1)
+        stage.enter(key, domain, number - 1, {} if cell.kept is None else cell.kept)
         if domain is None:
-            result = stage.apply(header, _first, (kind, key, cell, method, args, kwargs), {})
-            stage.domain = None
+            result = stage.apply(header, _first, (kind, cell, method, args, kwargs), {})
         else:
             result = stage.apply(header, method.function, (domain, *args), kwargs)
-            stage.domain = None
+        stage.domain = None
         cell.number = number
         cell.outcome = action.RETURNED
+        if cell.kept is not None or stage.has_asked:
+            stage.commit()
+            cell.kept = stage.kept
         return result if result is not cell.domain else kind.handle(key)
 
     def _record(self, kind: Kind, key: bytes, cell: Cell, call: bytes, index: int) -> tuple[bytes, bytes, int]:
@@ -186,8 +250,10 @@ class Engine:
         instant = self._stamp()
         place, table = cell.place, self.table
         header = _pack(instant, self._offset, _RESERVED | cell.outcome)
-        before = table.indexes[place]
-        record = header + _fields(before, table.offsets[place] if before else 0, kind.version, key) + call
+        # One that is written together with this one stands in the same frame.
+        before = cell.pending or table.indexes[place]
+        offset = table.offsets[place] if before and not cell.pending else 0
+        record = header + _fields(before, offset, kind.version, key) + call
         return record, header, (cell.number or index - 1) + 1
 
     def _count(self, cell: Cell, size: int) -> None:
@@ -207,54 +273,53 @@ class Engine:
         self._instant = instant
         return instant
 
-    def _failed(self, kind: Kind, key: bytes, cell: Cell, number: int, method: Method, error: BaseException) -> None:
-        """Puts memory and log right after an action of the log has raised, as the marks of its method say."""
+    def _failed(
+        self, kind: Kind, key: bytes, cell: Cell, record: bytes, number: int, method: Method, error: BaseException
+    ) -> None:
+        """Puts memory right after an action has raised, and has its record written, as the marks of its method say."""
         stage = kind.stage
         stage.running = False
+        stage.domain = None
         if current.machine is stage:
             current.machine = running_in(sys._getframe(1))
         # It may have been interrupted before the method began: then the stage tells of another action.
-        has_run = stage.key == key and stage.index == number
-        outcome = stage.outcome if has_run else action.UNKNOWN
-        if outcome == action.RAISED and not is_undone(method, error):
-            if cell.domain is None:
-                self._withdraw(kind, key, cell)  # The object was not made, so there is none.
-                return
-            cell.number = number
-            cell.outcome = action.RAISED
-            cell.sure = True
-            stage.domain = None
+        has_raised = stage.key == key and stage.index == number and stage.outcome == action.RAISED
+        if not has_raised or cell.domain is None:
+            # Nothing is recorded of what was interrupted, nor of an object that could not be made.
+            self._forget(key)
+            if not has_raised:
+                note(error, _INTERRUPTED.format(method.name))
             return
-        if outcome == action.RETURNED:
-            note(error, _COUNTS.format(method.name))
-            self._drop(key)  # What it had come to is in the log.
+        ran = stage.ran if method in (TAKE, ALARM) else None
+        is_withdrawn = is_undone(method, error) if ran is None else is_withdrawing(ran) or isinstance(error, PrevalentError)
+        is_first, cell.number = cell.number == 0, number
+        if is_withdrawn and is_first and cell.kept is None:
+            self._forget(key)  # There is no object then.
             return
-        if outcome != action.RAISED and has_run and stage.is_doubtful:
-            # What the method raises by itself it raises again.
-            self._drop(key)
-            again = self._activated(kind, key)
-            if again is None or again.outcome != action.RETURNED:
-                return
-            cell = again
-        self._withdraw(kind, key, cell)
-        if outcome != action.RAISED:
-            note(error, _WITHDRAWN.format(method.name))
+        cell.outcome = action.WITHDRAWN if is_withdrawn else action.RAISED
+        self._add(record, cell, key, None)
+        if is_withdrawn:
+            self._add(self._record(kind, key, cell, _ENDED, 0)[0], cell, key, None)
+            self._forget(key)
+            return
+        self._count(cell, len(record))
+        cell.sure = True
+        if cell.kept is not None:
+            self._schedule(cell)
 
-    def _withdraw(self, kind: Kind, key: bytes, cell: Cell) -> None:
-        """Records that the last action of an object is withdrawn; of its first one: that there is no object."""
+    def _forget(self, key: bytes) -> None:
+        """Drops an object whose state is not that of the log; what the log lacks is written before."""
+        self._flush()
         self._drop(key)
-        kind.stage.domain = None
-        cell.outcome = action.WITHDRAWN
-        self._note(kind, key, cell, _DELETED if cell.number == 0 else _ENDED)
 
     def _note(self, kind: Kind, key: bytes, cell: Cell, call: bytes) -> int:
         """Appends a record that calls no method. Returns its index."""
+        if call is _DELETED:
+            # Before its record can be written: whoever writes it has to know.
+            cell.domain = _DELETED
+        self._add(self._record(kind, key, cell, call, 0)[0], cell, key, None)
         self._flush()
-        record, _, _ = self._record(kind, key, cell, call, 0)
-        index, offset = self.store.append(record)
-        self.table.put(cell.place, 0 if call is _DELETED else index, offset)
-        self.applied = index
-        return index
+        return self.store.last
 
     # -- reads
 
@@ -372,45 +437,32 @@ class Engine:
         data, given, kwargs = kind.codec.encode_call(method.name, tuple(args), call.kwargs, method.parameters)
         if self.applied != self.store.last:
             self._ready()
-        found = self.cells.get(key)
-        if found is not None and not found.sure:
-            self._flush()  # The place of its record before has to be known.
-        cell = self._cell(kind, key)
-        record, header, number = self._record(kind, key, cell, data, self.store.last + len(self._group) + 1)
-        cell.sure = False
-        self._count(cell, len(data))
-        with answering(call):
-            call.value = self._apply(kind, key, cell, header, number, method, given, kwargs)
-        self._group.append((record, cell, key, call))
-        if call.error is not None:
+        self._do(kind, key, method, data, given, kwargs, call, call)
+        if len(self._group) >= CHUNK:
             self._flush()
-            self._failed(kind, key, cell, number, method, call.error)
 
     def _flush(self) -> None:
-        """Appends the records of the group. Raises what `Store.append_all` raises, and so is each call told whose record is not in the log."""
+        """Appends the records of the group. Raises what `Store.append` raises, and so is each call told whose record is not in the log."""
         group, store, table = self._group, self.store, self.table
         if not group:
             return
         first = store.last + 1
         try:
             self._group = []
-            begins = store.append_all([each[0] for each in group])
-            ends = [index for index, _ in begins[1:]] + [first + len(group)]
-            index = first
-            for (_, offset), end in zip(begins, ends, strict=True):
-                for _, cell, _, call in group[index - first : end - first]:
-                    table.put(cell.place, index, offset)
-                    # Of one that has raised it is not noted yet how it has ended.
-                    cell.sure = call is None or call.error is None
-                    index += 1
+            offset = store.append([each[0] for each in group])
+            for index, (_, cell, _, _) in enumerate(group, first):
+                # The place of a key that has no object any more is nowhere.
+                table.put(cell.place, 0 if cell.domain is _DELETED else index, offset)
+                cell.pending = 0
             self.applied = store.last
         except BaseException as error:  # Of whatever kind: all whose records are not in the log have to be told.
             for _, cell, key, _ in group:
                 cell.sure = False
                 self._drop(key)
-            for _, _, _, call in group[store.last + 1 - first :]:
-                if call is not None:
-                    call.error = copy_of(error)
+            if store.last < first:
+                for _, _, _, call in group:
+                    if call is not None:
+                        call.error = copy_of(error)
             raise
 
     # -- objects come and go
@@ -419,7 +471,7 @@ class Engine:
         """Returns the object of a key, with a place in the table; a cell without one if its first action makes it."""
         cell = self._activated(kind, key)
         if cell is None:
-            cell = self.cells[key] = Cell(None, self.table.number(key), 0, action.UNKNOWN, 0, 0)
+            cell = self.cells[key] = Cell(None, self.table.number(key), 0, action.UNKNOWN, 0, 0, {})
             self.size_bytes += cell.size_bytes
         elif cell.since >= cell.due:
             self._write_state(kind, key, cell)
@@ -434,12 +486,12 @@ class Engine:
                 cells.move_to_end(key)
                 cell.touched = _monotonic()
                 return cell
-            self._drop(key)
+            self._forget(key)
         place = self.table.find(key)
         if place < 0 or not self.table.indexes[place]:
             return None
         cell = self._loaded(kind, key, place)
-        if cell.domain is None:
+        if cell.domain is None and cell.kept is None:
             # Its first action was interrupted, or could not make it, and the process ended before it said so.
             self._note(kind, key, cell, _DELETED)
             return None
@@ -447,6 +499,7 @@ class Engine:
         self.size_bytes += cell.size_bytes
         self.activated += 1
         cell.touched = _monotonic()
+        self._schedule(cell)
         return cell
 
     def _loaded(self, kind: Kind, key: bytes, place: int) -> Cell:
@@ -454,9 +507,8 @@ class Engine:
         store = self.store
         index, offset = self.table.indexes[place], self.table.offsets[place]
         actions: list[Action] = []
-        domain, number, outcome, state_bytes = None, 0, action.UNKNOWN, 0
-        after: int | None = None
         state, begins = b"", 0
+        after: int | None = None
         while index:
             record = store.at(index, offset)
             found = keyed.parts(record)
@@ -465,41 +517,55 @@ class Engine:
                     f"{store.where(index, offset)}: the record there is not one of {kind.text(key)!r}: it is damaged"
                 )
             name = _name_of(found.call)
-            if name == keyed.DELETED:
-                break
             if name == keyed.STATE:
                 state = found.call
-                domain, kept, outcome, state_bytes = kind.loaded(state)
-                number = kept["number"]
+            if name in (keyed.STATE, keyed.DELETED):
                 break
-            if name != keyed.ENDED:
+            if name == keyed.TOLD:
+                actions.append(Action(b"", 0, b"", action.RETURNED, decode_one(found.call)[1]))
+            elif name != keyed.ENDED:
                 actions.append(Action(found.header, found.version, found.call, action.UNKNOWN if after is None else after))
-                number = begins = index - 1
+                begins = index - 1
+            # How the action before has ended, those that call no method say as well.
             after = found.outcome
-            index, offset = found.before, found.offset
+            index, offset = found.before, found.offset or offset
         actions.reverse()
-        if actions:
-            domain, number, outcome = kind.replayed(key, domain, number, actions, lambda number: f"object {kind.text(key)!r}")
-            if outcome == action.WITHDRAWN and actions[-1].outcome == action.UNKNOWN:
-                # The process ended between the call and the record of its outcome. It is left out, as it will be by every later loading.
-                actions[-1].outcome = action.WITHDRAWN
-                domain, number = (kind.loaded(state)[0], kept["number"]) if state else (None, begins)
-                domain, number, outcome = kind.replayed(
-                    key, domain, number, actions, lambda number: f"object {kind.text(key)!r}"
-                )
-        return Cell(domain, place, number, outcome, len(actions), state_bytes)
+        return self._brought_forth(kind, key, place, state, begins, actions, action.UNKNOWN if after is None else after)
+
+    def _brought_forth(
+        self, kind: Kind, key: bytes, place: int, state: bytes, number: int, actions: list[Action], ended: int
+    ) -> Cell:
+        """Returns an object as its state, if it has one, and the actions after that make it."""
+        begins, state_bytes = number, 0
+        last = next((each for each in reversed(actions) if each.told is None), None)
+        for is_again in (False, True):
+            domain: Any = None
+            kept: dict[str, Any] = {}
+            number, outcome = begins, ended
+            if state:
+                domain, kept, outcome, state_bytes = kind.loaded(state)
+                number = kept.pop("number")
+            if actions:
+                where = f"object {kind.text(key)!r}"
+                domain, number, found = kind.replayed(key, domain, number, kept, actions, lambda number: where)  # noqa: B023
+                outcome = outcome if last is None else found
+            if is_again or last is None or outcome != action.WITHDRAWN or last.outcome != action.UNKNOWN:
+                break
+            # The process ended between the call and the record of its outcome. It is left out, as it will be by every later loading.
+            last.outcome = action.WITHDRAWN
+        return Cell(domain, place, number if domain is not None else 0, outcome, len(actions), state_bytes, kept)
 
     def _write_state(self, kind: Kind, key: bytes, cell: Cell) -> None:
         """Writes the state of an object to the log. One that can't be pickled is replayed from further back."""
         try:
-            call = kind.dumped(cell, _pack(self._stamp(), self._offset, 0), {})
+            call = kind.dumped(cell, _pack(self._stamp(), self._offset, 0))
         except EncodingError as error:
             warn("the state of %r can't be written, so its next start replays all its actions: %s", kind.text(key), error)
             cell.due += cell.since
             return
         self._note(kind, key, cell, call)
         self.size_bytes -= cell.size_bytes
-        fresh = Cell(cell.domain, cell.place, cell.number, cell.outcome, 0, len(call))
+        fresh = Cell(cell.domain, cell.place, cell.number, cell.outcome, 0, len(call), {})
         cell.since, cell.due, cell.size_bytes = 0, fresh.due, fresh.size_bytes
         self.size_bytes += cell.size_bytes
 
@@ -507,6 +573,9 @@ class Engine:
         cell = self.cells.pop(key, None)
         if cell is not None:
             self.size_bytes -= cell.size_bytes
+            if not cell.sure and self.table.indexes[cell.place]:
+                # What it has to do is known once it is loaded.
+                self._due(cell.place, AT_ONCE)
 
     def _trim(self) -> None:
         """Drops the objects that were called longest ago, until the others have room."""
@@ -535,15 +604,13 @@ class Engine:
             if cell.touched >= until:
                 break
             gone.append(key)
-            if cell.sure and cell.since:
+            if cell.sure and cell.since and cell.domain is not None:
                 kind = self.kind_of(key)
                 try:
-                    call = kind.dumped(cell, _pack(self._stamp(), self._offset, 0), {})
+                    call = kind.dumped(cell, _pack(self._stamp(), self._offset, 0))
                 except EncodingError:
                     continue  # It is replayed from further back.
-                record = self._record(kind, key, cell, call, 0)[0]
-                cell.sure = False
-                self._group.append((record, cell, key, None))
+                self._add(self._record(kind, key, cell, call, 0)[0], cell, key, None)
         self._flush()
         for key in gone:
             self._drop(key)
@@ -553,6 +620,92 @@ class Engine:
         """Returns the class of the object of a key."""
         prefix, separator, _ = key.rpartition(b"\0")
         return self.kinds[prefix + separator]
+
+    # -- what is to be done for objects: calls that wait, and alarms
+
+    def _schedule(self, cell: Cell) -> None:
+        """Notes when there is something to do for an object."""
+        kept, due = cell.kept, 0
+        if kept is not None:
+            due = AT_ONCE if kept.get("inbox") else min((due for due, _ in kept.get("alarms", {}).values()), default=0)
+            if not due:
+                cell.kept = None
+        if due != self.table.dues[cell.place]:
+            self._due(cell.place, due)
+
+    def _due(self, place: int, due: int) -> None:
+        self.table.dues[place] = due
+        if due:
+            heapq.heappush(self._heap, (due, place))
+            if self._heap[0] == (due, place):
+                self.wake()
+
+    def fill_heap(self) -> None:
+        """Looks through the table for what there is to do."""
+        self._heap = [(due, place) for place, due in enumerate(self.table.dues) if due]
+        heapq.heapify(self._heap)
+
+    @with_lock
+    def do_what_is_due(self, count: int = CHUNK) -> float:
+        """Runs calls that wait, and alarms whose time has come. Returns in how many seconds there is more to do."""
+        self._ready()
+        more_s = self._run_due(count)
+        self._flush()
+        self._trim()
+        return more_s
+
+    def _run_due(self, count: int) -> float:
+        heap, table = self._heap, self.table
+        for _ in range(count):
+            while heap and table.dues[heap[0][1]] != heap[0][0]:
+                heapq.heappop(heap)  # It is done, or is for another time.
+            if not heap:
+                return IDLE_S
+            now = self.clock()
+            due, place = heap[0]
+            if due > now:
+                return min(IDLE_S, (due - now) / _NS)
+            heapq.heappop(heap)
+            table.dues[place] = 0
+            with last_resort(self._not_done, place):
+                self._do_due(table.key(place), now)
+        return 0.0
+
+    def _do_due(self, key: bytes, now: int) -> None:
+        kind = self.kind_of(key)
+        cell = self._activated(kind, key)
+        if cell is None or cell.kept is None:
+            return
+        if cell.kept.get("inbox"):
+            self._do_kept(kind, key, TAKE, ())
+        else:
+            due, name = min((due, name) for name, (due, _) in cell.kept["alarms"].items())
+            if due <= now:
+                self._do_kept(kind, key, ALARM, (name, due))
+        again = self._activated(kind, key)
+        if again is not None:
+            self._schedule(again)
+
+    def _do_kept(self, kind: Kind, key: bytes, method: Method, args: tuple[Any, ...]) -> None:
+        """Runs what waits in an object. What it raises is an outcome, and nobody is told but the log."""
+        answer = Answer()
+        self._do(kind, key, method, kind.codec.encode_call(method.name, args, {})[0], args, {}, answer)
+        if answer.error is None:
+            return
+        warn("%s of %r raised %r", method.name, kind.text(key), answer.error)
+        cell = self._activated(kind, key)
+        if cell is None:
+            return
+        if cell.domain is None:
+            # It could not be made, so there is nobody to keep what it was told.
+            self._note(kind, key, cell, _DELETED)
+            self._drop(key)
+        elif cell.outcome == action.WITHDRAWN:
+            self._do(kind, key, PASSED, kind.codec.encode_call(keyed.PASSED, args, {})[0], args, {}, Answer())
+
+    def _not_done(self, error: Exception, place: int) -> None:
+        warn("what was to be done for %r was not, and is tried again: %s", self.table.key(place), error)
+        self._due(place, self.clock() + _NS)
 
     # -- what was interrupted
 
@@ -577,6 +730,7 @@ class Engine:
             self._drop(key)
             self.has_others = self.has_others or b"\0" in key
             place = table.number(key)
+            self._due(place, AT_ONCE)
             table.put(
                 place, 0 if record.endswith(_DELETED) and _name_of(keyed.parts(record).call) == keyed.DELETED else index, offset
             )
@@ -636,10 +790,33 @@ def _told(error: Exception) -> None:
     """Those whose records are not in the log have been told."""
 
 
-def _first(kind: Kind, key: bytes, cell: Cell, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _first(kind: Kind, cell: Cell, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The first action of an object, which makes it."""
-    domain = cell.domain = kind.made(key)
+    domain = cell.domain = kind.made(kind.stage.key)
     return method.function(domain, *args, **kwargs)
+
+
+def _run_told(domain: Any) -> Any:
+    return _stage_of(domain).run_told()
+
+
+def _run_alarm(domain: Any, name: str, due: int) -> Any:
+    return _stage_of(domain).run_alarm(name, due)
+
+
+def _pass_over(domain: Any, *args: Any) -> None:
+    _stage_of(domain).pass_over(*args)
+
+
+def _stage_of(domain: Any) -> Stage:
+    """The stage of the action that runs, with an object on it."""
+    stage = current.machine
+    assert isinstance(stage, Stage), "what coopy calls itself it calls in an action"
+    stage.receive(domain)
+    return stage
+
+
+TAKE, ALARM, PASSED = Method(keyed.TAKE, _run_told), Method(keyed.ALARM, _run_alarm), Method(keyed.PASSED, _pass_over)
 
 
 def _name_of(call: bytes) -> str | None:

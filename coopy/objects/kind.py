@@ -15,13 +15,17 @@ from coopy.ground import action, keyed
 from coopy.ground.raised import or_none
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryWriter
+from coopy.ground.words import shown
 from coopy.spine.machine import Machine
+from coopy.spine.methods import functions_of
 from coopy.spine.replay import refuse_other
 from coopy.values.codec import Codec, decode_one
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 __coopy_machine__ = True  # See `coopy.ground.running`.
 
+KEY_BYTES_MAX = 512
+"""A key stands in every record of its object."""
 _COST = 4
 """An object takes about so many times the memory that its pickle has."""
 _CELL_BYTES = 700
@@ -35,9 +39,11 @@ _BYTES_AN_ACTION = 512
 class Cell:
     """An object that is active. Guarded by the lock of the engine."""
 
-    __slots__ = ("domain", "place", "number", "outcome", "sure", "since", "size_bytes", "due", "touched")
+    __slots__ = ("domain", "place", "number", "outcome", "sure", "since", "size_bytes", "due", "touched", "pending", "kept")
 
-    def __init__(self, domain: Any, place: int, number: int, outcome: int, since: int, state_bytes: int) -> None:
+    def __init__(
+        self, domain: Any, place: int, number: int, outcome: int, since: int, state_bytes: int, kept: dict[str, Any]
+    ) -> None:
         self.domain = domain
         """The plain object; None if the next action makes it."""
         self.place = place
@@ -54,6 +60,10 @@ class Cell:
         """About how much memory it takes."""
         self.due = _DUE_ACTIONS + state_bytes // _BYTES_AN_ACTION
         """After so many actions the state is written again."""
+        self.pending = 0
+        """The index that its newest record gets, while that is not in the log yet; else 0."""
+        self.kept = kept or None
+        """What it has besides: alarms, and calls that wait. None if that is nothing."""
         self.touched = 0.0
         """When it was called last; of time.monotonic()."""
 
@@ -61,14 +71,23 @@ class Cell:
 class Stage(Machine):
     """The machine of all objects of a class: the one whose action runs is on it."""
 
-    __slots__ = ("root", "key")
+    __slots__ = ("root", "key", "kind", "kept", "told", "ran", "_asked", "_asked_by")
 
     root: bytes
     key: bytes
+    kind: Kind
+    kept: dict[str, Any]
 
     def __init__(self, domain: Any, root: bytes) -> None:
         self.root = root
         self.key = b""
+        self.kept = {}
+        self.told: list[tuple[Kind, bytes, bytes]] = []
+        """Whom the running action has told something: the class, the key and the call."""
+        self.ran: Any = None
+        """The method that a call which waited, or an alarm, has run."""
+        self._asked: list[tuple[str, int, bytes]] = []
+        self._asked_by = 0
         super().__init__(domain, 0, action.header(0, 0, action.UNKNOWN), root)
 
     @property
@@ -82,12 +101,81 @@ class Stage(Machine):
     def secret(self, value: bytes) -> None:
         self.root = value
 
-    def enter(self, key: bytes, domain: Any, number: int) -> None:
+    def enter(self, key: bytes, domain: Any, number: int, kept: dict[str, Any]) -> None:
         """Has an object come onto the stage, whose last action had a number."""
         self.key = key
+        self.kept = kept
+        self._asked_by = 0
+        self._asked.clear()
+        self.told.clear()
         self.domain = domain
         self.applied = self.index = number
         self.draws = self.chance = None
+
+    def set_alarm(self, name: str, due: int, call: bytes) -> None:
+        """Sets an alarm once the running action has returned; one without a call unsets it."""
+        self._keep_earlier()
+        self._asked.append((name, due, call))
+
+    def _keep_earlier(self) -> None:
+        """Keeps the alarms that an action before this one has set: at replay nobody else does."""
+        if self._asked_by != self.index:
+            self.commit()
+            self._asked_by = self.index
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether the action that has run last has set alarms."""
+        return bool(self._asked)
+
+    def commit(self) -> None:
+        """Keeps the alarms that an action has set which has returned."""
+        for name, due, call in self._asked:
+            alarms = self.kept.setdefault("alarms", {})
+            alarms.pop(name, None)
+            if call:
+                alarms[name] = due, call
+        self._asked.clear()
+
+    def drop_effects(self) -> None:
+        """Forgets what an action has asked for that has raised."""
+        if self._asked_by == self.index:
+            self._asked.clear()
+        self.told.clear()
+
+    def run_told(self) -> Any:
+        """Runs the first call that waits."""
+        return self._run_kept(self.kept["inbox"].pop(0))
+
+    def run_alarm(self, name: str, due: int) -> Any:
+        """Runs the call of an alarm, unless it was set anew or unset."""
+        self._keep_earlier()
+        alarms = self.kept.get("alarms", {})
+        if alarms.get(name, (0,))[0] != due:
+            return None
+        return self._run_kept(alarms.pop(name)[1])
+
+    def pass_over(self, name: str = "", due: int = 0) -> None:
+        """Drops a call that waits, or an alarm, that was run and undone."""
+        self._keep_earlier()
+        alarms = self.kept.get("alarms", {})
+        if not name:
+            self.kept["inbox"].pop(0)
+        elif alarms.get(name, (0,))[0] == due:
+            del alarms[name]
+
+    def _run_kept(self, call: bytes) -> Any:
+        name, args = decode_one(call)
+        kwargs: dict[str, Any] = {}
+        if name is None:
+            name, args, *rest = self.kind.codec.decode_call(args)
+            kwargs = rest[0] if rest else {}
+        self.ran = self.methods[name]
+        return self.ran(*args, **kwargs)
+
+    def receive(self, domain: Any) -> None:
+        super().receive(domain)
+        self.methods.update({keyed.TAKE: self.run_told, keyed.ALARM: self.run_alarm, keyed.PASSED: self.pass_over})
 
     def ask(self, effect: bytes) -> None:
         raise UsageError(
@@ -99,9 +187,11 @@ class Stage(Machine):
 class Action:
     """An action as it was recorded, and how it ended."""
 
-    __slots__ = ("header", "version", "call", "outcome")
+    __slots__ = ("header", "version", "call", "outcome", "told")
 
-    def __init__(self, header: bytes, version: int, call: bytes, outcome: int) -> None:
+    def __init__(self, header: bytes, version: int, call: bytes, outcome: int, told: bytes | None = None) -> None:
+        self.told = told
+        """The call that came to wait; None of an action."""
         self.header = header
         self.version = version
         self.call = call
@@ -122,14 +212,30 @@ class Kind:
         self.version: int = self.codec.migration.version
         make: Any = cls
         self.stage = Stage(make.__new__(make), secret)
+        self.stage.kind = self
         self.stage.deterministic = deterministic
         if self.stage.own_code:
             raise PrevalentError(
                 f"{cls.__qualname__} has methods of more than one code version, and objects of coopy.objects have one. Nothing was opened. "
                 f"Keep the newest of each method."
             )
+        self.functions = functions_of(cls)
+        self.of: Callable[[type], Kind] = _no_others
+        """Returns what another class has, whose objects are in the same directory."""
         self.handle: Callable[[bytes], Any] = self.text
         """Makes what users call an object by."""
+
+    def stored(self, key: object) -> bytes:
+        """Returns a key as records have it. Raises `UsageError`."""
+        if type(key) is not str:
+            raise UsageError(f"{shown(key)} is no key: a key is a str, as {str(key)!r}. Nothing was called.")
+        try:
+            found = key.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"{key!r} is no key: it has half of a surrogate pair, which UTF-8 has no bytes for.") from None
+        if not found or len(found) > KEY_BYTES_MAX or b"\0" in found:
+            raise UsageError(f"{shown(key)} is no key: a key has 1 to {KEY_BYTES_MAX} bytes of UTF-8, and no zero among them.")
+        return self.prefix + found
 
     def text(self, key: bytes) -> str:
         """Returns the key that a user knows."""
@@ -142,11 +248,11 @@ class Kind:
 
     # -- states
 
-    def dumped(self, cell: Cell, header: bytes, kept: dict[str, Any]) -> bytes:
+    def dumped(self, cell: Cell, header: bytes) -> bytes:
         """Returns the call of a record that holds the state of an object. Raises `EncodingError`."""
         writer = MemoryWriter()
         self.codec.dump_state(cell.domain, writer)
-        besides = pickle.dumps({"number": cell.number, **kept}, 5)
+        besides = pickle.dumps({"number": cell.number, **(cell.kept or {})}, 5)
         data = action.head(header, cell.outcome, self.version, besides) + writer.value()
         return _STATE_OPCODES + len(data).to_bytes(4, "little") + data
 
@@ -166,23 +272,34 @@ class Kind:
 
     # -- replay
 
-    def replayed(self, key: bytes, domain: Any, number: int, actions: Sequence[Action], where: Any) -> tuple[Any, int, int]:
-        """Runs actions of an object again, of which the first makes it if there is no ``domain``.
+    def replayed(
+        self, key: bytes, domain: Any, number: int, kept: dict[str, Any], actions: Sequence[Action], where: Any
+    ) -> tuple[Any, int, int]:
+        """Runs actions of an object again, of which the first makes it if there is no ``domain``. Adds to what it has besides.
 
         Returns the object, the number of the last action, and how that has ended. Raises `ReplayError`.
         """
         outcome = action.UNKNOWN
         at = 0
         while at < len(actions):
+            if actions[at].told is not None:
+                kept.setdefault("inbox", []).append(actions[at].told)
+                at += 1
+                continue
             upto = at + 1
-            while upto < len(actions) and actions[upto].version == actions[at].version and domain is not None:
+            while (
+                upto < len(actions)
+                and actions[upto].version == actions[at].version
+                and domain is not None
+                and actions[upto].told is None
+            ):
                 upto += 1
             run = actions[at:upto]
             if domain is None and run[0].outcome != action.WITHDRAWN:
                 domain = self._made_again(key, number, run[0])
                 if domain is None:
                     run[0].outcome = action.WITHDRAWN
-            outcome = self._run(key, domain, number, run, where)
+            outcome = self._run(key, domain, number, kept, run, where)
             number += len(run)
             at = upto
         return domain, number, outcome
@@ -190,7 +307,7 @@ class Kind:
     def _made_again(self, key: bytes, number: int, first: Action) -> Any:
         """Returns the object that an action has made; None if making it has raised, so that the action was withdrawn."""
         stage = self.stage
-        stage.enter(key, None, number)
+        stage.enter(key, None, number, {})
         before = current.machine
         try:
             stage.header, stage.index, stage.running, stage.replaying = first.header, number + 1, True, True
@@ -200,7 +317,7 @@ class Kind:
             stage.running = stage.replaying = False
             current.machine = before
 
-    def _run(self, key: bytes, domain: Any, number: int, run: Sequence[Action], where: Any) -> int:
+    def _run(self, key: bytes, domain: Any, number: int, kept: dict[str, Any], run: Sequence[Action], where: Any) -> int:
         """Replays actions that one version of the class has recorded. Returns how the last one has ended."""
         if domain is None:
             return action.WITHDRAWN
@@ -208,8 +325,8 @@ class Kind:
         headers = [first.header + bytes([before.outcome]) for before, first in zip([_NO_ACTION, *run], run, strict=False)]
         calls = [decode_one(each.call) for each in run]
         following = bytes(action.HEADER.size - 1) + bytes([run[-1].outcome])
-        stage.enter(key, domain, number)
-        stage.take(domain, number)
+        stage.enter(key, domain, number, kept)
+        stage.receive(domain)
         stage.draws = draws  # Making the object may have drawn in the same action.
         stage.version = run[0].version
         stage.outcome = action.UNKNOWN
@@ -223,12 +340,23 @@ class Kind:
             is_withdrawn = True
         finally:
             stage.version = self.version
+        stage.commit()
         return action.WITHDRAWN if is_withdrawn else stage.outcome
 
 
 _NO_ACTION = Action(b"", 0, b"", action.UNKNOWN)
 _STATE_OPCODES = b"\x8c" + bytes([len(keyed.STATE)]) + keyed.STATE.encode("ascii") + b"B"
+_TOLD_OPCODES = b"\x8c" + bytes([len(keyed.TOLD)]) + keyed.TOLD.encode("ascii") + b"B"
 NO_ARGUMENTS = b")"  # The opcode of pickle for an empty tuple.
+
+
+def _no_others(cls: type) -> Kind:
+    raise UsageError(f"there are no objects of {cls.__qualname__} here")
+
+
+def told(call: bytes) -> bytes:
+    """Returns the call of a record that has a call wait."""
+    return _TOLD_OPCODES + len(call).to_bytes(4, "little") + call
 
 
 def named(name: str) -> bytes:

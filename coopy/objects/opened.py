@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
-from coopy.errors import UsageError
+from coopy.ground.holding import Alarm
 from coopy.ground.log import warn
 from coopy.ground.raised import last_resort
-from coopy.ground.words import shown
 from coopy.objects import handles
 from coopy.objects.engine import Engine
 from coopy.objects.handles import ByKey
@@ -19,8 +21,6 @@ from coopy.spine import proxy
 
 T = TypeVar("T")
 
-KEY_BYTES_MAX = 512
-"""A key stands in every record of its object."""
 TABLE_EVERY = 1_000_000
 """After so many records the table of keys is written again: a start reads on from it, a million records in some seconds."""
 _STEP_S = 1.0  # So often it is looked whether objects are idle.
@@ -37,9 +37,13 @@ class Directory:
         self._deterministic = deterministic
         self._objects: dict[type, Objects[Any]] = {}
         self._closing = threading.Event()
+        self._bell = Alarm()
+        engine.wake = self._bell.set
+        engine.kinds = _Kinds(self)
         self._close_lock = threading.RLock()
         self._is_closed = False
         self._kept_upto = engine.applied
+        self._looked = time.monotonic()
         self._thread: threading.Thread | None = None
         handles.opened[system] = self
 
@@ -51,6 +55,7 @@ class Directory:
                 prefix = f"{cls.__module__}:{cls.__qualname__}".encode() + b"\0"
             kind = Kind(cls, prefix, self._secret, self._deterministic)
             kind.system = self.system
+            kind.of = lambda cls: self.of(cls).kind
             found = self._objects[cls] = Objects(self, kind)
             self.engine.kinds[prefix] = kind
         return found
@@ -58,15 +63,22 @@ class Directory:
     def begin(self) -> None:
         """Begins the thread."""
         myself = weakref.ref(self)
-        self._thread = threading.Thread(target=_look_after, args=(myself, self._closing), name="coopy objects", daemon=True)
+        self._thread = threading.Thread(
+            target=_look_after, args=(myself, self._closing, self._bell), name="coopy objects", daemon=True
+        )
         self._thread.start()
 
-    def look_after(self) -> None:
-        """Drops objects that are idle, and keeps the table if it is time."""
+    def look_after(self) -> float:
+        """Runs what is due, drops objects that are idle, and keeps the table if it is time. Returns in how many seconds more is due."""
+        due_s = _STEP_S
         with last_resort(_not_done, self.name):
-            self.engine.passivate_idle()
-            if self.engine.applied - self._kept_upto >= TABLE_EVERY:
-                self._kept_upto = self.engine.keep_table()
+            due_s = self.engine.do_what_is_due()
+            if time.monotonic() >= self._looked + _STEP_S:
+                self._looked = time.monotonic()
+                self.engine.passivate_idle()
+                if self.engine.applied - self._kept_upto >= TABLE_EVERY:
+                    self._kept_upto = self.engine.keep_table()
+        return due_s
 
     def close(self) -> None:
         """Writes what a start would have to replay, and lets the directory go. Closing twice is fine. Raises `JournalError`."""
@@ -74,6 +86,7 @@ class Directory:
             if self._is_closed:
                 return
             self._closing.set()
+            self._bell.set()
             try:
                 with last_resort(_not_done, self.name):
                     self.engine.passivate_all()
@@ -88,13 +101,32 @@ def _not_done(error: Exception, name: str) -> None:
     warn("%s: objects were not written, so the next start has more to replay: %s", name, error)
 
 
-def _look_after(directory: weakref.ref[Directory], closing: threading.Event) -> None:
-    while not closing.wait(_STEP_S):
+def _look_after(directory: weakref.ref[Directory], closing: threading.Event, bell: Alarm) -> None:
+    while not closing.is_set():
         found = directory()
         if found is None:
             return
-        found.look_after()
+        due_s = found.look_after()
         del found
+        if due_s > 0:
+            bell.wait(min(due_s, _STEP_S))
+
+
+class _Kinds(dict[bytes, Kind]):
+    """Classes by the prefix of their keys; one that has not been used yet is imported."""
+
+    def __init__(self, directory: Directory) -> None:
+        super().__init__()
+        self._directory = weakref.ref(directory)
+
+    def __missing__(self, prefix: bytes) -> Kind:
+        directory = self._directory()
+        module, _, name = prefix[:-1].decode().partition(":")
+        found: Any = sys.modules.get(module) or importlib.import_module(module)
+        for each in name.split("."):
+            found = getattr(found, each)
+        assert directory is not None, "who looks has it"
+        return directory.of(found).kind
 
 
 class Objects(Generic[T]):
@@ -126,15 +158,7 @@ class Objects(Generic[T]):
 
     def stored(self, key: object) -> bytes:
         """Returns a key as records have it. Raises `UsageError`."""
-        if type(key) is not str:
-            raise UsageError(f"{shown(key)} is no key: a key is a str, as {str(key)!r}. Nothing was called.")
-        try:
-            found = key.encode("utf-8")
-        except UnicodeEncodeError:
-            raise UsageError(f"{key!r} is no key: it has half of a surrogate pair, which UTF-8 has no bytes for.") from None
-        if not found or len(found) > KEY_BYTES_MAX or b"\0" in found:
-            raise UsageError(f"{shown(key)} is no key: a key has 1 to {KEY_BYTES_MAX} bytes of UTF-8, and no zero among them.")
-        return self.kind.prefix + found
+        return self.kind.stored(key)
 
     def __getitem__(self, key: str) -> T:
         found: T = self._handle(self.stored(key))

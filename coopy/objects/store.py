@@ -31,13 +31,11 @@ class Store(Protocol):
         """Up to this index a caller need not wait. -1 once no more records are taken."""
         ...
 
-    def append(self, record: bytes) -> tuple[int, int]:
-        """Takes a record. Returns its index and its offset. Raises `JournalError` with the log as it was, or `SystemClosed`."""
-        ...
+    def append(self, records: Sequence[bytes]) -> int:
+        """Takes records in order: whatever comes, all of them are there or none. Returns the offset of all of them.
 
-    def append_all(self, records: Sequence[bytes]) -> Sequence[tuple[int, int]]:
-        """Takes records in order. Returns the first index, and the offset, of each group that shares one. Raises what `append` raises;
-        ``last`` says how many of them were taken."""
+        Raises `JournalError` with the log as it was, or `SystemClosed`.
+        """
         ...
 
     def at(self, index: int, offset: int) -> bytes:
@@ -85,7 +83,6 @@ class DirectoryStore:
         self._log = log = place.log
         self._calls: Calls = place.calls
         self._places = Places(place.calls, place.name, place.manifest.system, log.firsts)
-        self.append = log.append_at
         self.wait = log.wait
 
     @property
@@ -96,12 +93,8 @@ class DirectoryStore:
     def settled(self) -> int:
         return self._log.settled
 
-    def append_all(self, records: Sequence[bytes]) -> Sequence[tuple[int, int]]:
-        log = self._log
-        if len(records) == 1:
-            return (log.append_at(records[0]),)
-        log.append_all(*joined(records))
-        return log.frames
+    def append(self, records: Sequence[bytes]) -> int:
+        return self._log.append_together(*joined(records))
 
     def at(self, index: int, offset: int) -> bytes:
         return self._places.at(index, offset)
@@ -159,16 +152,10 @@ class MemoryStore:
     def settled(self) -> int:
         return -1 if self._is_closed else len(self._records)
 
-    def append(self, record: bytes) -> tuple[int, int]:
+    def append(self, records: Sequence[bytes]) -> int:
         self.wait(0)
-        self._records.append(record)
-        return len(self._records), 0
-
-    def append_all(self, records: Sequence[bytes]) -> Sequence[tuple[int, int]]:
-        self.wait(0)
-        first = len(self._records) + 1
         self._records += records
-        return ((first, 0),)
+        return 0
 
     def at(self, index: int, offset: int) -> bytes:
         return self._records[index - 1]

@@ -16,6 +16,7 @@ The table is written to a file now and then, so that a start need not read the j
         52   8*n  ends      where each key ends among the keys
          +   8*n  indexes   of the newest record of each key
          +   4*n  offsets   where the frame of that record begins in its segment
+         +   8*n  dues      when there is something to do for the object: nanoseconds since 1970-01-01 UTC; 1 for at once, 0 for never
          +     k  keys
          +     4  checksum  CRC-32 of all before it
 
@@ -52,6 +53,8 @@ class Table:
         """By the number of a key: the index of its newest record; 0 if there is no object of the key."""
         self.offsets = array("I")
         """By the number of a key: where the frame of that record begins in its segment."""
+        self.dues = array("Q")
+        """By the number of a key: when there is something to do for its object, see above."""
         self.living = 0
         """How many keys have an object."""
         self._ends = array("Q")
@@ -84,9 +87,14 @@ class Table:
         self._keys += key
         self.indexes.append(0)
         self.offsets.append(0)
+        self.dues.append(0)
         self._ends.append(len(self._keys))
         self._fill(self._slots, key, number)
         return number
+
+    def key(self, number: int) -> bytes:
+        """Returns the key of a number."""
+        return bytes(self._keys[self._ends[number - 1] if number else 0 : self._ends[number]])
 
     def put(self, number: int, index: int, offset: int) -> None:
         """Has the newest record of a key be at a place; index 0: the key has no object any more."""
@@ -110,14 +118,13 @@ class Table:
     @property
     def size_bytes(self) -> int:
         """How many bytes of memory it takes, about."""
-        arrays = (self.indexes, self.offsets, self._ends, self._slots)
+        arrays = (self.indexes, self.offsets, self.dues, self._ends, self._slots)
         return len(self._keys) + sum(len(each) * each.itemsize for each in arrays)
 
     def _shorten(self) -> None:
         """Drops what an interrupted `number` has left at the end of the arrays."""
         size = len(self._ends)
-        if len(self.indexes) > size or len(self.offsets) > size:
-            del self.indexes[size:], self.offsets[size:]
+        del self.indexes[size:], self.offsets[size:], self.dues[size:]
         end = self._ends[-1] if size else 0
         if len(self._keys) > end:
             del self._keys[end:]
@@ -146,9 +153,9 @@ class Table:
 
     def packed(self, system: bytes, index: int) -> bytes:
         """Returns the bytes of its file. Keys without an object are not in it."""
-        indexes, offsets, ends, keys = self.indexes, self.offsets, self._ends, self._keys
+        indexes, offsets, dues, ends, keys = self.indexes, self.offsets, self.dues, self._ends, self._keys
         if self.living < len(ends):
-            indexes, offsets, ends, keys = array("Q"), array("I"), array("Q"), bytearray()
+            indexes, offsets, dues, ends, keys = array("Q"), array("I"), array("Q"), array("Q"), bytearray()
             start = 0
             for number, end in enumerate(self._ends):
                 if self.indexes[number]:
@@ -156,9 +163,10 @@ class Table:
                     ends.append(len(keys))
                     indexes.append(self.indexes[number])
                     offsets.append(self.offsets[number])
+                    dues.append(self.dues[number])
                 start = end
         head = HEADER.pack(MAGIC, VERSION, system, index, len(ends), len(keys))
-        data = b"".join((head, _bytes(ends), _bytes(indexes), _bytes(offsets), keys))
+        data = b"".join((head, _bytes(ends), _bytes(indexes), _bytes(offsets), _bytes(dues), keys))
         return data + zlib.crc32(data).to_bytes(CHECKSUM_BYTES, "little")
 
     @classmethod
@@ -167,12 +175,12 @@ class Table:
         if len(data) < HEADER.size + CHECKSUM_BYTES:
             return None
         magic, version, owner, index, count, size = HEADER.unpack_from(data)
-        if (magic, version, owner) != (MAGIC, VERSION, system) or len(data) != HEADER.size + 20 * count + size + CHECKSUM_BYTES:
+        if (magic, version, owner) != (MAGIC, VERSION, system) or len(data) != HEADER.size + 28 * count + size + CHECKSUM_BYTES:
             return None
         if zlib.crc32(memoryview(data)[:-CHECKSUM_BYTES]) != int.from_bytes(data[-CHECKSUM_BYTES:], "little"):
             return None
         found, at = cls(), HEADER.size
-        for each in (found._ends, found.indexes, found.offsets):
+        for each in (found._ends, found.indexes, found.offsets, found.dues):
             each.frombytes(data[at : at + count * each.itemsize])
             _swapped(each)
             at += count * each.itemsize

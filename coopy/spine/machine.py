@@ -143,10 +143,9 @@ class Machine:
         self.methods[CODE] = MethodType(Machine._begin_code, myself)
         equip(domain)
 
-    def take(self, domain: Any, applied: int) -> None:
-        """Goes on with another domain object, of the same class, at an index: for who keeps many."""
+    def receive(self, domain: Any) -> None:
+        """Goes on with another domain object of the same class: for who keeps many."""
         self.domain = domain
-        self.applied = self.index = applied
         self.methods = _Methods(domain)
         self.methods.code = self.code
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import coopy
 from coopy import abort_exception, clock, env, readonly, transactional
+from coopy.objects import alarm, cancel_alarm, tell
 
 
 class Room:
@@ -103,6 +104,16 @@ class Counter:
         return self.total
 
 
+class Echo:
+    """Is told each token of the ledger of the same key."""
+
+    def __init__(self) -> None:
+        self.heard_of: list[str] = []
+
+    def heard(self, token: str) -> None:
+        self.heard_of.append(token)
+
+
 class Ledger:
     """Each action that counts leaves its token, and a digest of all before it."""
 
@@ -114,6 +125,7 @@ class Ledger:
     def add(self, token: str, filler: str) -> int:
         self.tokens.append(token)
         self.drawn.append(env.token_hex(2))
+        tell(Echo, self.key).heard(token)
         return len(self.tokens)
 
     @transactional
@@ -138,3 +150,78 @@ def reopened(objects: Any, *, crash: bool = True, **options: Any) -> Any:
     """The same objects, opened again after a crash, or after they were closed."""
     (crashed if crash else type(objects).close)(objects)
     return coopy.objects(objects.cls, objects._directory.name, **options)
+
+
+class Device:
+    """A device, which is asked for its state now and then, and reports to a site."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.seen: list[Any] = []
+
+    def wake_in(self, seconds: float, what: str, name: str | None = None) -> None:
+        alarm("woken", what, after=seconds, name=name)
+
+    def sleep(self, name: str) -> None:
+        cancel_alarm(name)
+
+    def woken(self, what: str) -> None:
+        self.seen.append((what, clock.time()))
+
+    def beat(self, seconds: float) -> None:
+        """Comes again and again."""
+        self.seen.append(clock.time())
+        alarm("beat", seconds, after=seconds)
+
+    def wake_and_fail(self) -> None:
+        alarm("woken", "never", after=0)
+        tell(Site, "a").report(self.key, "never")
+        raise ValueError(self.key)
+
+    def fail(self, what: str) -> None:
+        self.seen.append(what)
+        raise ValueError(what)
+
+    @transactional
+    def undo(self, what: str) -> None:
+        self.seen.append("never")
+        raise ValueError(what)
+
+    def fail_in(self, name: str, seconds: float) -> None:
+        alarm(name, "x", after=seconds)
+
+    def report(self, site: str, *what: str) -> None:
+        for each in what:
+            tell(Site, site).report(self.key, each)
+
+    def report_to_all(self, sites: list[str], what: str) -> None:
+        for site in sites:
+            tell(Site, site).report(self.key, what=what)
+
+    def heard(self, what: str) -> None:
+        self.seen.append(what)
+
+    def tell_itself(self, what: str) -> None:
+        self.seen.append("telling")
+        tell(Device, self.key).heard(what)
+
+
+class Site:
+    def __init__(self, key: str) -> None:
+        if key == "bad":
+            raise LookupError(key)
+        self.reports: list[tuple[str, str]] = []
+
+    def report(self, device: str, what: str) -> None:
+        self.reports.append((device, what))
+        if what == "fail":
+            raise ValueError(what)
+
+    @transactional
+    def undo(self, device: str, what: str) -> None:
+        self.reports.append(("never", what))
+        raise ValueError(what)
+
+    def answer(self, device: str, what: str) -> None:
+        self.reports.append((device, what))
+        tell(Device, device).heard(f"{what} heard")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from objects.rooms import Ledger
+from objects.rooms import Echo, Ledger
 from program import environment
 
 import coopy
@@ -49,11 +49,15 @@ class Said:
     def hold_to(self, ledgers: Any) -> int:
         """Holds the objects to what was said. Returns how many calls counts that nobody was told of."""
         untold = 0
+        while not ledgers._engine.do_what_is_due():
+            pass
+        echoes = ledgers.of(Echo)
         for key in self.asked.keys() | set(ledgers.keys()):
             tokens = ledgers[key].all() if key in ledgers else []
             places = self.places.setdefault(key, {})
             assert len(set(tokens)) == len(tokens), f"a call of {key} counts twice"
             assert "never" not in tokens, "what was undone is not there"
+            assert echoes[key].heard_of == tokens, f"each call of {key} has told its echo once, in order"
             assert set(tokens) <= self.asked.get(key, set()), f"{key} has what nobody has called"
             for token, place in places.items():
                 assert tokens[place - 1 : place] == [token], (

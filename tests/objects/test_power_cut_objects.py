@@ -17,7 +17,7 @@ import pytest
 from crash.disk_model import Disk, Recorder, Said, everything, nothing, put, some
 from crash.power import SEGMENT_BYTES, Quick, small_segments
 from handed import Called
-from objects.rooms import Ledger, crashed
+from objects.rooms import Echo, Ledger, crashed
 
 from coopy.objects import opening
 
@@ -112,6 +112,10 @@ class Life:
             assert len(ledgers[key].drawn) == len(tokens)
         missing = durable.difference(*found.values())
         assert not missing, f"{sorted(missing)} were acknowledged, and are not there"
+        while not ledgers._engine.do_what_is_due():
+            pass
+        for key, tokens in found.items():
+            assert ledgers.of(Echo)[key].heard_of == tokens, f"what {key} has told was not done once, in order"
         # They go on.
         ledgers["key 0"].add("after", "")
         ledgers.passivate()
