@@ -146,6 +146,7 @@ def test_release_frees_at_once_and_who_waits_has_it_then(program: Program) -> No
     waits_until = time.monotonic() + TTL_S  # A promise from before would be over.
     program.until(lambda: time.monotonic() > waits_until)
     began = time.monotonic()
+    assert one.held
     one.release()
     thread.join(PATIENCE_S)
     assert other.held and time.monotonic() - began < TTL_S / 3

@@ -532,8 +532,18 @@ def test_a_child_that_waits_for_a_lock_that_nobody_lets_go_is_given_up(impatient
     lock = threading.Lock()
     lock.acquire()
     for function in (endless, lock.acquire, threading.Event().wait):
-        with pytest.raises(SnapshotError, match="has done nothing for 1 s and was ended. It may have waited for a lock"):
-            child.start(function)()
+        outcome: list[BaseException] = []
+
+        def give_up(function: Any = function, outcome: list[BaseException] = outcome) -> None:
+            with pytest.raises(SnapshotError) as refusal:
+                child.start(function)()
+            outcome.append(refusal.value)
+
+        thread = threading.Thread(target=give_up, daemon=True)
+        thread.start()
+        thread.join(30)
+        assert outcome, "it is waited for, for ever"
+        assert "has done nothing for 1 s and was ended. It may have waited for a lock" in str(outcome[0])
 
 
 def test_a_child_that_works_is_not_given_up(impatient: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -139,6 +140,32 @@ def test_a_crash_at_any_step_leaves_what_opens_and_can_be_cut_again(library: Pat
             shutil.rmtree(directory)
     assert step > 8
     goes_on(directory, index - 1)
+
+
+class InOrder(Quick):
+    """Notes what is moved, and which directory is synced."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def rename(self, old: str, new: str) -> None:
+        super().rename(old, new)
+        is_of_the_journal = os.path.basename(old).startswith(("snapshot_", "transaction_"))
+        self.notes.append("moved" if is_of_the_journal and os.path.dirname(old) != os.path.dirname(new) else "named")
+
+    def sync_directory(self, path: str) -> None:
+        super().sync_directory(path)
+        self.notes.append(os.path.basename(path))
+
+
+def test_what_is_moved_aside_is_durable_there_before_the_next_is_moved(library: Path, tmp_path: Path) -> None:
+    """A disk may make the second of two moves durable and the first not: then a journal would have a gap."""
+    directory = Path(shutil.copytree(library, tmp_path / "book"))
+    disk = InOrder()
+    cut(disk, directory, 40)
+    moved = [place for place, note in enumerate(disk.notes) if note == "moved"]
+    assert len(moved) >= 3
+    assert all(disk.notes[place + 1 : place + 3] == ["aside", "book"] for place in moved)
 
 
 @pytest.mark.parametrize("index", [40, 77, 95])

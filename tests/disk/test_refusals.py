@@ -482,6 +482,9 @@ def test_a_place_for_a_backup_that_can_not_be_seen_is_not_said_to_be_taken(
         shop.sell("tea")
     (tmp_path / "copy").mkdir()
     refusing_stat(monkeypatch, tmp_path / "copy")
+    made: list[str] = []
+    calls = Calls()
+    monkeypatch.setattr(calls, "make_directory", made.append)
     with pytest.raises((JournalError, UsageError)) as refusal:
-        backup(str(tmp_path / "shop"), str(tmp_path / "copy"))
-    assert isinstance(refusal.value, JournalError)
+        backup(str(tmp_path / "shop"), str(tmp_path / "copy"), calls=calls)
+    assert isinstance(refusal.value, JournalError) and not made

@@ -38,6 +38,7 @@ from coopy.ground import action
 from coopy.past import history
 from coopy.spine import engine, methods
 from coopy.spine.machine import MissingName
+from coopy.spine.section import Section
 from coopy.testing import Clock, memory_system
 from coopy.values.codec import decode_joined
 
@@ -133,6 +134,12 @@ def take(shop: Any, *calls: Called) -> list[Any]:
     return [list(call.value) if isinstance(call.value, type(iter([]))) else call.outcome for call in calls]
 
 
+def without_looks(shop: Any) -> Any:
+    """Has an engine not look at its state before the first call, as it does once a second: before a look, each call is taken alone."""
+    shop._coopy_engine.look = lambda machine: False
+    return shop
+
+
 def no_pickle() -> Any:
     return memoryview(b"abc")
 
@@ -184,7 +191,7 @@ def disk() -> Faulty:
 
 @pytest.fixture
 def shop(cls: type, tmp_path: Path, disk: Faulty) -> Iterator[Any]:
-    shop = open_with(disk, cls, tmp_path / "shop")
+    shop = without_looks(open_with(disk, cls, tmp_path / "shop"))
     yield shop
     disk.failing = ""
     control(shop).close()
@@ -192,7 +199,7 @@ def shop(cls: type, tmp_path: Path, disk: Faulty) -> Iterator[Any]:
 
 @pytest.fixture
 def together(tmp_path: Path, disk: Faulty) -> Iterator[Any]:
-    shop = open_with(disk, Shop, tmp_path / "shop")
+    shop = without_looks(open_with(disk, Shop, tmp_path / "shop"))
     yield shop
     disk.failing = ""
     control(shop).close()
@@ -237,7 +244,7 @@ def test_a_batch_comes_to_what_its_calls_come_to_one_by_one(
 ) -> None:
     monkeypatch.setattr(engine, "HELD_NS", held_ns)
     monkeypatch.setattr(engine, "CHUNK", chunk)
-    shops = {name: without_delivery(open_with(Calls(), cls, tmp_path / name)) for name in ("batch", "single")}
+    shops = {name: without_looks(without_delivery(open_with(Calls(), cls, tmp_path / name))) for name in ("batch", "single")}
     outcomes = {
         "batch": take(shops["batch"], *every_kind()),
         "single": [outcome for call in every_kind() for outcome in take(shops["single"], call)],
@@ -273,8 +280,18 @@ def plain_kinds() -> list[Called]:
     ]
 
 
-def test_plain_calls_that_are_taken_together_come_to_what_they_come_to_one_by_one(cls: type, tmp_path: Path) -> None:
-    shops = {name: without_delivery(open_with(Calls(), cls, tmp_path / name)) for name in ("batch", "single")}
+def test_plain_calls_that_are_taken_together_come_to_what_they_come_to_one_by_one(
+    cls: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    many = Section.many
+    monkeypatch.setattr(
+        Section, "many", lambda self, headers, *rest: together.append(len(headers)) or many(self, headers, *rest)
+    )
+    shops = {name: without_looks(without_delivery(open_with(Calls(), cls, tmp_path / name))) for name in ("batch", "single")}
+    rebuilt: list[str] = []
+    for name, shop in shops.items():
+        shop._coopy_engine.renewed = lambda machine, name=name: rebuilt.append(name)
     outcomes = {
         "batch": take(shops["batch"], *plain_kinds()),
         "single": [outcome for call in plain_kinds() for outcome in take(shops["single"], call)],
@@ -283,6 +300,8 @@ def test_plain_calls_that_are_taken_together_come_to_what_they_come_to_one_by_on
         outcomes[name] = ["the shop" if each is shop else each for each in outcomes[name]]
     assert outcomes["batch"] == outcomes["single"]
     assert outcomes["batch"][:6] == [1, 2, ValueError, 3, ValueError, "the shop"]
+    assert (max(together, default=0) > 1) == (cls is Shop)
+    assert rebuilt.count("batch") == rebuilt.count("single")
     assert recorded(shops["batch"]) == recorded(shops["single"])
     assert shops["batch"].sold == shops["single"].sold
     for name, shop in shops.items():
@@ -533,7 +552,7 @@ def test_the_lock_is_let_go_after_a_while(together: Any, disk: Faulty, monkeypat
 
 
 def test_an_action_that_an_unlocked_read_can_see_is_in_the_log_before_it_runs(tmp_path: Path) -> None:
-    shop = open_with(Calls(), OpenShop, tmp_path / "shop")
+    shop = without_looks(open_with(Calls(), OpenShop, tmp_path / "shop"))
     seen: list[tuple[int, int]] = []
     inside.append(lambda: seen.append((shop._coopy_engine.log.last, shop._coopy_engine.machine.reached)))
     take(shop, *sells("tea"), Called("look"), *sells("milk"), Called("look"))
@@ -550,6 +569,7 @@ def test_an_effect_is_asked_for_when_its_action_is_in_the_log(together: Any) -> 
 
 
 def test_a_call_that_nobody_waits_for_any_more_is_not_applied(shop: Any) -> None:
+    without_looks(shop)
     first, cancelled, last = sells("tea", "milk", "bread")
     inside.append(lambda: setattr(cancelled, "what", None))
     take(shop, first, Called("look"), cancelled, last)
@@ -574,6 +594,15 @@ def test_a_batch_that_cannot_be_written_has_not_happened(together: Any, disk: Fa
     assert take(together, *sells("milk"), Called("count")) == [2, 2]
     assert together.sold == restored(Shop, tmp_path / "shop").sold == ["tea", "milk"]
     assert not together._coopy_engine.machine.effects and not asked
+
+
+def test_frames_that_were_written_whole_before_the_disk_refused_the_others_are_taken_back(
+    together: Any, disk: Faulty, tmp_path: Path
+) -> None:
+    take(together, *sells("tea"))
+    disk.failing = "pwrite after half"
+    assert take(together, *sells(*range(4 * TOGETHER_MAX))) == [JournalError] * 4 * TOGETHER_MAX
+    assert together.sold == restored(Shop, tmp_path / "shop").sold == ["tea"]
 
 
 @pytest.mark.parametrize("method", ["whole", "careful", "interrupted"])
@@ -654,7 +683,7 @@ def test_a_log_that_is_closed_in_the_middle_of_a_batch_refuses_what_was_not_writ
 
 def test_a_killed_process_leaves_the_first_actions_of_a_batch_as_many_as_were_written_together(tmp_path: Path) -> None:
     disk = Faulty()
-    shop = open_with(disk, Shop, tmp_path / "shop")
+    shop = without_looks(open_with(disk, Shop, tmp_path / "shop"))
     writes = written_by(disk)
     take(shop, *sells(*range(2 * TOGETHER_MAX + 1)))
     [(offset, data)] = writes

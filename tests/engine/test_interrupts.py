@@ -74,6 +74,22 @@ def test_nobody_sees_half_of_an_action_that_was_interrupted(tmp_path: Path, erro
     purses.close()
 
 
+def test_nobody_sees_half_of_an_action_whose_interruption_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(self: Engine, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    purses = open_with(Calls(), Purses, tmp_path / "data")
+    trips.append(MemoryError)
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "failed", failed)
+        with pytest.raises(KeyboardInterrupt):
+            purses.transfer(10)
+    assert purses._coopy_engine.log.last == 1 and purses.total() == 100
+    purses.close()
+
+
 def test_a_read_that_returns_a_generator_gives_what_was_there_when_it_was_called(tmp_path: Path) -> None:
     with init_system(Purses, tmp_path / "data") as purses:
         names = purses.listed()

@@ -212,7 +212,9 @@ def test_what_a_lost_connection_has_lost_is_told_though_nothing_more_is_publishe
             # As if the server had taken it and died.
             with bus.core.link.lock:
                 bus.core._sent[b"orders.new"] += 5
-            bus.core._sent[b"users.new"] = 3
+                bus.core._sent[b"users.new"] = 3
+                # It has said so as well, to nobody who heard it.
+                bus.core._said, bus.core._busy, bus.core._unsaid = dict(bus.core._sent), False, False
             wire = other.core.link._wire  # type: ignore[attr-defined]
             wire._socket.shutdown(socket.SHUT_RDWR)
             assert done.wait(PATIENCE_S)

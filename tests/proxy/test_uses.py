@@ -485,8 +485,10 @@ def test_a_method_whose_name_can_not_be_written_is_refused_with_what_to_do(
     tmp_path: Path, name: str, what: str, mark: Any
 ) -> None:
     odd = type("Odd", (), {name: mark(lambda self: 1)})
-    with pytest.raises(PrevalentError, match=rf"Odd has a method of the name {name!r}, which is {what}") as refusal:
+    with pytest.raises((PrevalentError, SyntaxError)) as refusal:
         init_system(odd, tmp_path / "data", validation="off")
+    assert isinstance(refusal.value, PrevalentError)
+    assert f"Odd has a method of the name {name!r}, which is {what}" in str(refusal.value)
     assert "Nothing was opened" in str(refusal.value)
     assert not (tmp_path / "data").exists()
 
