@@ -775,6 +775,9 @@ MUTANTS = [
         "            self._undo(offset, len(frames), block_end, error)\n",
         "            self._block_end = block_end\n            raise self._refused(error) from error\n",
         "tests/engine/test_batches.py::test_frames_that_were_written_whole_before_the_disk_refused_the_others_are_taken_back",
+        "            self._undo(offset, len(data), block_end, error)\n\n",
+        "            self._block_end = block_end\n            raise self._refused(error) from error\n\n",
+        "tests/engine/test_batches.py::test_a_batch_that_cannot_be_written_has_not_happened",
     ),
     # -- a full disk
     Mutant(
@@ -1341,8 +1344,8 @@ MUTANTS = [
     Mutant(
         "a-failed-opening-keeps-the-lock",
         "coopy/disk/dirlock.py",
-        "                self.release()\n                raise\n        except BaseException:\n            self.release()\n            raise\n",
-        "                raise\n        except BaseException:\n            raise\n",
+        "        or_undone(self._take, self.release)\n",
+        "        self._take()\n",
         "tests/disk/test_dirlock.py::test_a_call_that_fails_is_our_error_and_keeps_no_lock",
     ),
     Mutant(
@@ -1354,9 +1357,9 @@ MUTANTS = [
     ),
     Mutant(
         "a-taking-that-is-interrupted-twice-keeps-the-lock",
-        "coopy/disk/dirlock.py",
-        "                raise\n        except BaseException:\n            self.release()\n            raise\n",
-        "                raise\n        except BaseException:\n            raise\n",
+        "coopy/ground/holding.py",
+        "            undo()\n            raise\n    except BaseException:\n        undo()\n        raise\n",
+        "            undo()\n            raise\n    except BaseException:\n        raise\n",
         "tests/disk/test_dirlock.py::test_a_taking_that_is_interrupted_twice_leaves_the_directory_to_others",
     ),
     Mutant(
