@@ -2191,11 +2191,11 @@ MUTANTS = [
         "tests/messaging/test_store.py::test_a_folder_that_others_may_enter_is_not_believed",
     ),
     Mutant(
-        "a worker of a queue is given a message out of its turn",
+        "a worker of a queue is given a message while another one may wait for it",
         "coopy/messaging/queue_turns.py",
-        "1 if number and self._has_turn(session) else 0",
-        "1 if number else 0",
-        "tests/messaging/test_queues.py::test_the_examples_of_a_module_show_what_happens",
+        "min(number, 1)",
+        "number",
+        "tests/messaging/test_queues.py::test_a_worker_has_one_message_at_a_time_and_one_that_does_not_ask_keeps_nobody_waiting",
     ),
 ]
 

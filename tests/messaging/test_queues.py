@@ -17,6 +17,7 @@ import coopy
 from coopy import Unavailable, UsageError, init_system
 from coopy.messaging import QueueBroker, QueueClient, QueueWorker, TaskQueue, queue_turns, queues
 from coopy.messaging.queue_turns import TasksInTurn
+from coopy.messaging.task_records import FINISHED, Outcome
 
 
 @pytest.fixture(autouse=True)
@@ -204,3 +205,26 @@ def test_the_signatures_are_those_of_the_original() -> None:
     assert names(QueueClient, 3) == ["host", "client_port", "context"]
     assert [*inspect.signature(QueueClient.publish).parameters] == ["self", "messagedata", "block"]
     assert inspect.signature(QueueClient.publish).parameters["block"].default is False
+
+
+def test_a_message_goes_to_the_worker_that_has_waited_longest() -> None:
+    tasks = TasksInTurn()
+    for session in "abc":
+        assert tasks.begin(session, 30.0)
+        assert tasks.swap(session, number=4, waits=4)[0] == []
+    for session in ["a", "b", "c", "a", "b", "c"]:
+        number = tasks.send("m:f")
+        [claim] = tasks.dealt(session, 0) or []
+        assert (claim.id, [name for name, _, running in tasks.sessions() if running]) == (number, [session])
+        outcome = Outcome(claim.id, claim.token, FINISHED)
+        assert tasks.swap(session, number=4, outcomes=[outcome], waits=4)[0] == []
+
+
+def test_a_worker_has_one_message_at_a_time_and_one_that_does_not_ask_keeps_nobody_waiting() -> None:
+    tasks = TasksInTurn()
+    assert tasks.begin("asks", 30.0) and tasks.begin("asks nothing", 30.0)
+    for _ in range(3):
+        tasks.send("m:f")
+    for number in (1, 2, 3):
+        [claim] = tasks.swap("asks", number=10)[0]
+        assert claim.id == number and tasks.finish(claim)
