@@ -44,8 +44,8 @@ _lock = threading.Lock()
 
 def run(here: Path, *words: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Runs ``python WORDS`` in a directory to its end, and returns its exit code and what it wrote."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
-        asked = {"cwd": str(here), "env": dict(env), "words": words, "ends": [out.fileno(), err.fileno()], "pid": os.getpid()}
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as out, tempfile.NamedTemporaryFile("r", encoding="utf-8") as err:
+        asked = {"cwd": str(here), "env": dict(env), "words": words, "ends": [out.name, err.name]}
         with _lock:
             # Asked for in here: of two threads, one starts it.
             server = _server(os.getpid())
@@ -59,7 +59,6 @@ def run(here: Path, *words: str, env: Mapping[str, str]) -> subprocess.Completed
                 _end(server)
                 _server.cache_clear()
                 raise
-        out.seek(0), err.seek(0)
         return subprocess.CompletedProcess(words, code, out.read(), err.read())
 
 
@@ -135,7 +134,7 @@ def _become(asked: dict[str, object]) -> None:
     ends, words, cwd = asked["ends"], asked["words"], str(asked["cwd"])
     assert isinstance(ends, list) and isinstance(words, list)
     for end, wanted in zip((1, 2), ends, strict=True):
-        os.dup2(os.open(f"/proc/{asked['pid']}/fd/{wanted}", os.O_WRONLY), end)
+        os.dup2(os.open(wanted, os.O_WRONLY | os.O_APPEND), end)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(cwd)
     os.environ.clear()
