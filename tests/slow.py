@@ -587,13 +587,6 @@ TESTS: dict[str, frozenset[str]] = {
             "test_whatever_happens_no_lease_ends_before_its_time",
         }
     ),
-    "test_bound.py": frozenset(
-        {
-            "test_a_domain_with_locks_lives_through_snapshots_restarts_and_replay",
-            "test_what_belongs_to_a_process_is_no_argument",
-            "test_what_belongs_to_a_process_is_refused_in_a_closure_too",
-        }
-    ),
     "test_code_versions.py": frozenset(
         {
             "test_checking_goes_on_over_a_switch",

@@ -23,7 +23,7 @@ FRONT = "coopy"
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(f"coopy.{name}" for name in row.split())
     for row in (
-        "__main__ base pytest_plugin tests",
+        "__main__ base tests",
         "cli compat",
         "aio messaging metrics testing tools",
         "batteries objects opening",

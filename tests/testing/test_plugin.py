@@ -34,7 +34,7 @@ class Wiki:
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A project with a domain. The plugin is loaded by name, whether or not it is installed as one."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p coopy.pytest_plugin -p no:cacheprovider")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p coopy.testing.plugin -p no:cacheprovider")
     monkeypatch.syspath_prepend(pytester.path)
     pytester.makepyfile(wiki=DOMAIN)
     return pytester
@@ -194,11 +194,11 @@ def test_who_does_not_use_the_fixture_loads_neither_the_tools_for_tests_nor_anyt
     tmp_path: Path,
 ) -> None:
     (tmp_path / "test_plain.py").write_text(
-        "import sys\ndef test_it():\n    assert 'coopy.testing' not in sys.modules\n"
-        "    assert 'coopy.pytest_plugin' in sys.modules\n    print('loaded:', *sorted(sys.modules))\n"
+        "import sys\ndef test_it():\n    assert 'coopy.testing.systems' not in sys.modules\n"
+        "    assert 'coopy.testing.plugin' in sys.modules\n    print('loaded:', *sorted(sys.modules))\n"
     )
     loaded = []
-    for plugin in ("coopy.pytest_plugin", "no:coopy.pytest_plugin"):
+    for plugin in ("coopy.testing.plugin", "no:coopy.testing.plugin"):
         if plugin.startswith("no:"):
             (tmp_path / "test_plain.py").write_text("import sys\ndef test_it():\n    print('loaded:', *sorted(sys.modules))\n")
         ran = subprocess.run(
@@ -228,5 +228,5 @@ def test_the_example_of_the_guide_passes(project: pytest.Pytester) -> None:
 def test_the_package_registers_the_plugin() -> None:
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
     place = lines.index("[project.entry-points.pytest11]")
-    assert lines[place + 1] == 'coopy = "coopy.pytest_plugin"'
-    assert (ROOT / "coopy" / "pytest_plugin.py").exists()
+    assert lines[place + 1] == 'coopy = "coopy.testing.plugin"'
+    assert (ROOT / "coopy" / "testing" / "plugin.py").exists()
