@@ -2197,6 +2197,62 @@ MUTANTS = [
         "number",
         "tests/messaging/test_queues.py::test_a_worker_has_one_message_at_a_time_and_one_that_does_not_ask_keeps_nobody_waiting",
     ),
+    Mutant(
+        "one node alone has an election begun",
+        "coopy/network/server/vigil.py",
+        "            if len(agreeing) <= group.size // 2:\n",
+        "            if not agreeing:\n",
+        "tests/network/test_vigil.py::test_one_node_alone_begins_nothing",
+    ),
+    Mutant(
+        "a node that has had no answer of its own finds the leader silent",
+        "coopy/network/server/vigil.py",
+        "        if member == group.own:\n",
+        "        if member != group.leader:\n",
+        "tests/network/test_vigil.py::test_a_node_whose_own_server_does_not_answer_finds_nobody_silent",
+    ),
+    Mutant(
+        "what another node saw long ago counts as if it saw it now",
+        "coopy/network/server/vigil.py",
+        "            if member in group.names and group.name in view and now - at <= FRESH_S:\n",
+        "            if member in group.names and group.name in view:\n",
+        "tests/network/test_vigil.py::test_what_another_node_saw_long_ago_is_not_counted",
+    ),
+    Mutant(
+        "a slow leader has no more time than another",
+        "coopy/network/server/vigil.py",
+        "        return min(SILENT_S_MAX, SILENT_S + SLOW * (self.took[0][1] if self.took else 0.0))\n",
+        "        return SILENT_S\n",
+        "tests/network/test_vigil.py::test_a_leader_that_is_slow_is_given_more_time",
+    ),
+    Mutant(
+        "a server that is no member counts among those that agree",
+        "coopy/network/server/vigil.py",
+        "            if member in group.names and group.name in view and now - at <= FRESH_S:\n",
+        "            if group.name in view and now - at <= FRESH_S:\n",
+        "tests/network/test_vigil.py::test_only_another_member_is_counted",
+    ),
+    Mutant(
+        "after an election that was begun the next node begins another at once",
+        "coopy/network/server/vigil.py",
+        "        watched.not_before = max(watched.not_before, now + wait_s)\n",
+        "        pass\n",
+        "tests/network/test_vigil.py::test_the_second_of_those_that_agree_waits_and_sees_that_the_term_has_risen",
+    ),
+    Mutant(
+        "time in which a node was stopped counts as silence",
+        "coopy/network/server/elections.py",
+        "        self.now += min(passed, LOOKED_S_MAX)\n",
+        "        self.now += passed\n",
+        "tests/network/test_vigil.py::test_time_in_which_a_node_did_not_look_does_not_count",
+    ),
+    Mutant(
+        "a release of nats-server that nobody has tried is taken for known",
+        "coopy/network/server/votes.py",
+        "    return patch >= KNOWN.get((major, minor), patch + 1)\n",
+        "    return patch >= KNOWN.get((major, minor), 0)\n",
+        "tests/network/test_votes.py::test_any_other_release_is_not",
+    ),
 ]
 
 

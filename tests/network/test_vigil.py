@@ -24,6 +24,7 @@ from coopy.network.server.vigil import (
     SILENT_S_MAX,
     SLOW,
     SLOW_KEPT_S,
+    VOTED_S,
     Group,
     Vigil,
 )
@@ -294,6 +295,29 @@ def test_a_server_that_knows_of_no_leader_has_time_to_hear_one() -> None:
     assert not node.lacking and node.vigil.is_in_doubt(node.now)
     node.go(3 * STEP_S, "ABC", "BC")
     assert len(node.begun) == 1
+
+
+def test_a_server_that_has_lost_its_leader_hears_the_next_one_at_once() -> None:
+    node = Node()
+    node.go(1, "ABC")
+    node.led[LINE], node.terms[LINE] = "", 5
+    node.go(SILENT_S - STEP_S, "ABC")
+    assert not node.lacking
+    node.go(3 * STEP_S, "ABC")
+    assert node.lacking
+
+
+def test_an_election_with_split_votes_is_begun_again_as_soon_as_that_is_clear() -> None:
+    node = Node()
+    node.go(1, "ABC")
+    node.go(SILENT_S + 4 * STEP_S, "AB", "B")
+    ((_, term, at),) = node.begun
+    node.led[LINE], node.terms[LINE] = "", term
+    node.go(0.7, "AB", "B")
+    node.terms[LINE] = term + 1  # Both campaign, and vote for themselves.
+    node.go(2, "AB", "B")
+    assert node.begun[1][1] == term + 2
+    assert node.begun[1][2] - at == pytest.approx(0.7 + VOTED_S, abs=5 * STEP_S)
 
 
 def test_a_leader_that_was_started_again_says_that_it_does_not_lead() -> None:

@@ -12,14 +12,15 @@ question: a node, or a server, that was itself stopped or slow has had no answer
                  slow is not silent. How long one was away that was silent already does not count for that.
 
 A group *lacks* a leader, as a node sees it, if the leader is silent, if the leader itself says that it does not lead (it was started
-again), or if its server has known of none for LEADERLESS_S. A node alone begins nothing. It asks the others what they see, and counts
+again), or if its server has known of none for SILENT_S, or for
+LEADERLESS_S since it was started. A node alone begins nothing. It asks the others what they see, and counts
 those that answer that question, no older word: who was stopped after it had said something is not heard with it. With its
 own, a majority of the group's servers must lack a leader. So a leader that any majority can hear is never deposed, whoever is cut off,
 stopped or slow; and one that no majority can hear serves nobody.
 
 The first of those that agree begins the election; each other waits RANK_S longer than the one before it, and then sees that the term
 has risen. Whoever sees that waits SETTLE_S for what comes of it, and after each election that it has begun itself twice as long as before,
-up to SETTLE_S_MAX. A group of which this server's log is empty is left alone.
+up to SETTLE_S_MAX; it knows its own term, and that of a higher one a member campaigns already. A group of which this server's log is empty is left alone.
 """
 
 from __future__ import annotations
@@ -45,13 +46,16 @@ SLOW_KEPT_S = 60.0
 GONE_S = 0.1
 """The kernel says that nothing listens: what was sent before may still be on its way."""
 LEADERLESS_S = 1.5
-"""A server that has just been started hears a leader within the second in which leaders give signs of life."""
+"""A server that has just been started hears a leader within the second in which leaders give signs of life. One that has lost its
+leader hears a new one at once."""
 FRESH_S = 0.5
 """What another node sees counts for so long after it was asked; and so does an answer of this node's own server."""
 RANK_S = 0.3
 """A request is with all servers long before, and the term that has risen with the other nodes."""
 SETTLE_S, SETTLE_S_MAX = 1.0, 8.0
-"""An election takes 0.1 to 0.8 s, and its first message some more. One that failed is begun again; not without end."""
+"""Members campaign within 0.1 to 0.8 s after they were asked to. An election that failed is begun again; not without end."""
+VOTED_S = 0.5
+"""A member that campaigns has its votes within some round trips and syncs, or another has campaigned at the same time."""
 VOTERS_MIN = 3
 """Of two servers both must agree, and one is silent."""
 _ROUNDS_KEPT = 100
@@ -135,6 +139,10 @@ class _Watched:
     own_at: float = float("-inf")
     """When this node's own server said how the group is, and when it answered as a member."""
     leaderless_since: float | None = None
+    was_led: bool = False
+    """Whether this node's own server has known of a leader since it was started."""
+    begun: int = 0
+    """The term of the last election that this node has begun."""
     disclaimed: tuple[float, str] = (float("-inf"), "")
     """When a server that was taken for its leader has said that it knows of none, and which one."""
     agreed_since: float | None = None
@@ -206,6 +214,7 @@ class Vigil:
             if now < max(watched.not_before, watched.agreed_since + rank * RANK_S):
                 continue
             watched.term = max(watched.term, max(agreeing.values())) + 1
+            watched.begun = watched.term
             watched.not_before = now + watched.wait_s
             watched.wait_s = min(2 * watched.wait_s, SETTLE_S_MAX)
             watched.agreed_since = None
@@ -229,7 +238,7 @@ class Vigil:
                 if watched.leaderless_since is None:
                     watched.leaderless_since = now
                 continue
-            watched.leaderless_since = None
+            watched.leaderless_since, watched.was_led = None, True
             if old is None or old.leader != group.leader:
                 watched.wait_s = SETTLE_S
             if old is None or old.leader != group.leader or group.last > old.last:
@@ -292,7 +301,8 @@ class Vigil:
         if group.leader == group.own or not group.last or now - min(watched.own_at, watched.seen_at) > FRESH_S:
             return False
         if not group.leader:
-            return watched.leaderless_since is not None and now - watched.leaderless_since >= LEADERLESS_S
+            limit_s = SILENT_S if watched.was_led else LEADERLESS_S
+            return watched.leaderless_since is not None and now - watched.leaderless_since >= limit_s
         return self._leader(group.leader).is_silent(now) or self._is_disclaimed(group, now)
 
     def _is_disclaimed(self, group: Group, now: float) -> bool:
@@ -311,5 +321,6 @@ class Vigil:
 def _rose(watched: _Watched, term: int, now: float) -> None:
     """Takes note of a term. After a higher one it is waited for what comes of the election."""
     if term > watched.term:
+        wait_s = VOTED_S if watched.term == watched.begun else SETTLE_S
         watched.term = term
-        watched.not_before = max(watched.not_before, now + SETTLE_S)
+        watched.not_before = max(watched.not_before, now + wait_s)
