@@ -225,6 +225,19 @@ def test_the_leader_itself_a_group_without_entries_and_a_group_of_two_are_left_a
         assert not node.lacking and not node.begun
 
 
+@pytest.mark.parametrize(("term", "last"), [(0, 0), (0, 5), (3, 0)])
+def test_a_group_that_has_had_no_leader_is_not_even_asked(term: int, last: int) -> None:
+    """Asked again and again, its members would wait for one for ever."""
+    node = Node(leader="", last=last)
+    node.terms[LINE] = term
+    node.see()
+    node.go(20, "ABC", "BC")
+    assert node.asked == [] and not node.vigil.is_in_doubt(node.now) and not node.begun
+    node.terms[LINE], node.last, node.led[LINE] = 3, 5, "C"
+    node.go(1, "ABC")
+    assert node.asked
+
+
 def test_an_entry_that_is_added_is_a_sign_of_life() -> None:
     node = Node()
     node.go(1, "ABC")

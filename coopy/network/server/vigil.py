@@ -20,7 +20,8 @@ stopped or slow; and one that no majority can hear serves nobody.
 
 The first of those that agree begins the election; each other waits RANK_S longer than the one before it, and then sees that the term
 has risen. Whoever sees that waits SETTLE_S for what comes of it, and after each election that it has begun itself twice as long as before,
-up to SETTLE_S_MAX; it knows its own term, and that of a higher one a member campaigns already. A group of which this server's log is empty is left alone.
+up to SETTLE_S_MAX; it knows its own term, and that of a higher one a member campaigns already. A group of which this server's log is empty, or which has had no leader yet, is left alone, and not even
+asked: its members have term 0 as the question has, would vote for the asker and wait anew for a leader, and never come to one.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ class Vigil:
 
     def seen(self, account: str, groups: Sequence[Group], now: float) -> None:
         """Takes note of what this node's own server says of all its groups of one account."""
-        found = {each.name: each for each in groups if each.size >= VOTERS_MIN}
+        found = {each.name: each for each in groups if each.size >= VOTERS_MIN and each.term and each.last}
         for name in self._accounts.get(account, set()) - found.keys():
             del self._groups[name], self._watched[name]
         self._accounts[account] = set(found)
@@ -298,7 +299,7 @@ class Vigil:
 
     def _lacks(self, group: Group, now: float) -> bool:
         watched = self._watched[group.name]
-        if group.leader == group.own or not group.last or now - min(watched.own_at, watched.seen_at) > FRESH_S:
+        if group.leader == group.own or now - min(watched.own_at, watched.seen_at) > FRESH_S:
             return False
         if not group.leader:
             limit_s = SILENT_S if watched.was_led else LEADERLESS_S

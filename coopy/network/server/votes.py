@@ -19,7 +19,8 @@ tests/network/test_votes.py asks each release that it finds.
                    8     8  member its id
                   16     1  flags  1: it gives its vote; 2, since 2.11.11: its log is empty
 
-A request of term 0 is older than any: each member answers with its term, and nothing changes. A request of a higher term makes a
+A request of term 0 is older than any of a group that has had a leader: each member answers with its term, and nothing changes. Only a
+member of term 0 has that term, too: it would give its vote, and wait anew. So a group that has had no leader is not asked. A request of a higher term makes a
 leader step down and each member take that term; the asker says that its log is empty, so it gets no vote of a member that has
 entries, and such a member, instead of waiting for 4 to 9 s, campaigns itself within 0.1 to 0.8 s. Raft stays as safe as it is: when an
 election happens is never what it rests on, and nothing but a term, and for a member without entries a vote, is written.
