@@ -1,6 +1,6 @@
-"""Writes the golden directories of the coopy that is here: NAME, NAME-node, NAME-fields, NAME-shared, and what each must be when it is opened.
+"""Writes the golden directories of the coopy that is here: NAME, NAME-node, NAME-fields, NAME-shared, NAME-objects, and what each must be when it is opened.
 
-    cd tests && python golden/make.py NAME [system] [node] [fields] [shared]
+    cd tests && python golden/make.py NAME [system] [node] [fields] [shared] [objects]
 
 What is there already is not written again.
 """
@@ -146,7 +146,12 @@ def fields(path: Path) -> dict[str, Any]:
 def shared(path: Path) -> dict[str, Any]:
     """Calls of another process, which have an id behind them, between those of the process that writes."""
     journal.FIRST_BYTES = 4 * 32 * 1024
-    options: dict[str, Any] = {"validation": "off", "deterministic": False, "segment_bytes": journal.FIRST_BYTES, "shared": True}
+    options: dict[str, Any] = {
+        "validation": "off",
+        "deterministic": False,
+        "segment_bytes": journal.FIRST_BYTES,
+        "shared": True,
+    }
     writer = coopy.init_system(Shop, path, **options)
     follower = coopy.init_system(Shop, path, **options)
     follower.take_in("tea", 300, stock=20)
@@ -168,9 +173,53 @@ def shared(path: Path) -> dict[str, Any]:
     return found
 
 
+def objects(path: Path) -> dict[str, Any]:
+    """Many objects of two classes; states that were written, actions after them, an alarm that waits and a call that does."""
+    from golden.keyed import Guest, Room, state
+
+    from coopy.objects import opening
+
+    journal.FIRST_BYTES = 4 * 32 * 1024
+    options: dict[str, Any] = {"validation": "off", "segment_bytes": journal.FIRST_BYTES}
+    # Without its thread, so that what is due waits.
+    directory = opening.opened(Room, path, options=options)
+    rooms: Any = directory.of(Room)
+    directory.of(Guest)
+    for key in ("a", "b", "\u00fc" * 9, "gone"):
+        for number in range(3):
+            rooms[key].say(number)
+        rooms[key].draw()
+    rooms["a"].greet("ann")
+    while not directory.engine.do_what_is_due():
+        pass
+    refused(rooms["a"].fail, "failed")
+    refused(rooms["b"].undo, "undone")
+    refused(rooms["new"].undo, "undone")
+    rooms["b"].say([1, {"two": rooms["a"]}])
+    rooms.passivate()
+    del rooms["gone"]
+    for number in range(120):
+        rooms["b"].say(f"{number} " + "y" * 2_000)
+    directory.engine.keep_table()
+    rooms["a"].draw()
+    rooms["a"].close_later(100)
+    rooms["gone"].say("here again")
+    refused(rooms["gone"].fail, "failed")
+    rooms["b"].greet("bob")
+    found = {"last": rooms.status()["last"], **state(rooms)}
+    directory._closing.set()
+    directory.engine.store.abandon()
+    return found
+
+
 def main(name: str, *kinds: str) -> None:
-    makers = {"system": (HERE / name, system), "node": (HERE / f"{name}-node", node), "fields": (HERE / f"{name}-fields", fields)}
+    makers = {
+        "system": (HERE / name, system),
+        "node": (HERE / f"{name}-node", node),
+        "fields": (HERE / f"{name}-fields", fields),
+    }
     makers["shared"] = HERE / f"{name}-shared", shared
+    makers["objects"] = HERE / f"{name}-objects", objects
     for directory, write in [makers[kind] for kind in kinds or makers]:
         if directory.exists():
             raise SystemExit(f"{directory} is there. Nothing was written. What was released is never written again.")
@@ -183,7 +232,8 @@ def main(name: str, *kinds: str) -> None:
                     if each.name not in OF_THE_SERVER:
                         shutil.rmtree(each) if each.is_dir() else os.unlink(each)
             shutil.copytree(path, directory)
-        found["actions"] = ends(directory)
+        if write is not objects:
+            found["actions"] = ends(directory)
         HERE.joinpath(f"{directory.name}.expected.json").write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")
 
 

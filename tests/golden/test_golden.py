@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from golden import orders
+from golden import keyed, orders
 from golden import shop as golden
 from golden.shop import Shop, ends, state
 from program import free_port
@@ -19,11 +19,13 @@ from program import free_port
 import coopy
 from coopy import UsageError, control, init_system
 from coopy.errors import ChangedClass, UndecodableAction
+from coopy.objects import opening
 from coopy.tools import repair
 from coopy.tools.contents import contents
 from coopy.tools.verify import verify
 
 HERE = Path(__file__).resolve().parent
+OBJECTS = ["coopy-0.8.0.dev4-objects"]
 SYSTEMS = ["coopy-0.8.0.dev1", "coopy-0.8.0.dev2"]
 NODES = ["coopy-0.8.0.dev1-node", "coopy-0.8.0.dev2-node", "coopy-0.8.0.dev4-node"]
 each_system = pytest.mark.parametrize("name", SYSTEMS)
@@ -158,3 +160,24 @@ def test_a_class_that_has_changed_since_is_noticed_in_snapshot_and_journal(
     else:
         assert len(coopy.replay(orders.Desk, copy, until=1).things) == 3
     assert {name: found for name, found in digests(copy).items() if name != "lock"} == before
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("has_table", [True, False])
+def test_objects_are_what_they_were_and_do_what_waits(copy: Path, expected: dict[str, Any], has_table: bool) -> None:
+    if not has_table:
+        (copy / "keys.dat").unlink()
+    directory = opening.opened(keyed.Room, copy, options={"validation": "off"})
+    directory.engine.clock = lambda: 1
+    rooms: Any = directory.of(keyed.Room)
+    assert keyed.state(rooms) == {part: expected[part] for part in ("rooms", "guests")}
+    assert rooms.status()["last"] == expected["last"]
+    while not directory.engine.do_what_is_due():
+        pass
+    assert rooms.of(keyed.Guest)["bob"].rooms == ["b"]
+    directory.engine.clock = lambda: 1 << 62
+    directory.engine.fill_heap()
+    while not directory.engine.do_what_is_due():
+        pass
+    assert rooms["a"].said[-1] == "closed"
+    directory.close()
