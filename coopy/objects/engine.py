@@ -604,7 +604,7 @@ class Engine:
             if cell.touched >= until:
                 break
             gone.append(key)
-            if cell.sure and cell.since and cell.domain is not None:
+            if cell.sure and cell.since:
                 kind = self.kind_of(key)
                 try:
                     call = kind.dumped(cell, _pack(self._stamp(), self._offset, 0))
@@ -620,6 +620,64 @@ class Engine:
         """Returns the class of the object of a key."""
         prefix, separator, _ = key.rpartition(b"\0")
         return self.kinds[prefix + separator]
+
+    # -- what is not needed any more
+
+    def compact(self, before: int | None) -> int:
+        """Writes anew the states that lie far back, and forgets what nothing needs any more: all before an instant, in nanoseconds.
+
+        Returns how many segments were forgotten. Calls go on in between. Raises `EncodingError`, `JournalError`, a `StorageError`.
+        """
+        first = self._cut(before)
+        if first == 0:
+            return 0
+        place = 0
+        while place < len(self.table.indexes):
+            self._write_anew(range(place, min(place + CHUNK, len(self.table.indexes))), first)
+            place += CHUNK
+        # Only what is durable, and in the table that is kept, can be in the place of what goes.
+        self.keep_table()
+        return self._forget_before(first)
+
+    @with_lock
+    def _cut(self, before: int | None) -> int:
+        self._ready()
+        found = 0
+        for first in self.store.begins()[1:]:
+            if before is not None:
+                record = next(iter(self.store.after(first - 1)))[2] if first <= self.store.last else b""
+                if not record or action.instant_of(record[: action.HEADER.size]) > before:
+                    break
+            found = first
+        return found
+
+    @with_lock
+    def _write_anew(self, places: range, first: int) -> None:
+        self._ready()
+        for place in places:
+            if self._needs(place, first):
+                key = self.table.key(place)
+                kind = self.kind_of(key)
+                cell = self._activated(kind, key)
+                if cell is not None:
+                    self._note(kind, key, cell, kind.dumped(cell, _pack(self._stamp(), self._offset, 0)))
+                    cell.since = 0
+        self._trim()
+
+    def _needs(self, place: int, first: int) -> bool:
+        """Returns whether loading an object reads a record before an index."""
+        index, offset = self.table.indexes[place], self.table.offsets[place]
+        while index >= first:
+            found = keyed.parts(self.store.at(index, offset))
+            if _name_of(found.call) in (keyed.STATE, keyed.DELETED):
+                return False
+            index, offset = found.before, found.offset or offset
+        return index > 0
+
+    @with_lock
+    def _forget_before(self, first: int) -> int:
+        self._ready()
+        return self.store.forget(first)
 
     # -- what is to be done for objects: calls that wait, and alarms
 

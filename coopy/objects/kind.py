@@ -267,7 +267,8 @@ class Kind:
         start = action.HEAD.size + size
         kept = pickle.loads(data[action.HEAD.size : start])
         domain = self.codec.load_state(memoryview(data)[start:], version)
-        refuse_other(domain, self.cls)
+        if domain is not None:  # Of one that was told something and was not made yet.
+            refuse_other(domain, self.cls)
         return domain, kept, header[action.OUTCOME], len(data) - start
 
     # -- replay

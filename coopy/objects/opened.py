@@ -8,8 +8,10 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from coopy.ground import action
 from coopy.ground.holding import Alarm
 from coopy.ground.log import warn
 from coopy.ground.raised import last_resort
@@ -216,6 +218,19 @@ class Objects(Generic[T]):
     def passivate(self) -> None:
         """Drops all objects from memory; each is loaded again by its next call."""
         self._engine.passivate_all()
+
+    def compact(self, before: datetime | None = None) -> int:
+        """Deletes what is not needed any more: whole segments of the journal, of which no object needs a record.
+
+        Objects whose newest state lies in one of these have it written again. Calls go on meanwhile.
+
+        Args:
+            before: what was recorded since then stays, also if no object needs it; a naive datetime is local time. By default nothing
+                stays for that.
+
+        Returns how many files were deleted. Raises `EncodingError` if the state of an object can't be written, `JournalError`, a `StorageError`.
+        """
+        return self._engine.compact(None if before is None else action.nanoseconds(before))
 
     def close(self) -> None:
         """Makes everything durable and lets the directory go. Closing twice is fine. Raises `JournalError`."""

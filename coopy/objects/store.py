@@ -46,6 +46,14 @@ class Store(Protocol):
         """Yields the records after one, with the index and the offset of each. Nothing is appended meanwhile. Raises a `StorageError`."""
         ...
 
+    def begins(self) -> list[int]:
+        """Returns the indexes from which on, each, records can be forgotten together; the first is that of the oldest record."""
+        ...
+
+    def forget(self, first: int) -> int:
+        """Forgets the records before an index, which is one of `begins`. Returns how many groups of them there were. Raises OSError."""
+        ...
+
     def where(self, index: int, offset: int) -> str:
         """Returns the place of a record, for a person to read."""
         ...
@@ -102,7 +110,17 @@ class DirectoryStore:
     def after(self, index: int) -> Iterator[tuple[int, int, bytes]]:
         # The end of the log is looked for anew, if it was lost: `last` is right then.
         self._log.find_end()
-        return self._places.after(index, self._log.last)
+        # What was forgotten nothing needs.
+        return self._places.after(max(index, self._log.oldest - 1), self._log.last)
+
+    def begins(self) -> list[int]:
+        return list(self._log.firsts)
+
+    def forget(self, first: int) -> int:
+        before = len(self._log.firsts)
+        self._log.forget(first - 1)
+        self._places.close()
+        return before - len(self._log.firsts)
 
     def where(self, index: int, offset: int) -> str:
         return self._log.where(index)
@@ -163,6 +181,12 @@ class MemoryStore:
     def after(self, index: int) -> Iterator[tuple[int, int, bytes]]:
         for number, record in enumerate(self._records[index:], index + 1):
             yield number, 0, record
+
+    def begins(self) -> list[int]:
+        return [1]
+
+    def forget(self, first: int) -> int:
+        return 0
 
     def where(self, index: int, offset: int) -> str:
         return "in memory"

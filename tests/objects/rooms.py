@@ -143,6 +143,9 @@ def crashed(objects: Any) -> None:
     directory = objects._directory
     directory._closing.set()
     directory._is_closed = True
+    behind = directory.engine.store._log._behind
+    if behind is not None:
+        behind.join()  # It ends with the process, and would find its file closed.
     directory.engine.store.abandon()
 
 

@@ -59,7 +59,9 @@ class Life:
         self._token = 0
         ledgers = self._opened()
         for _ in range(STEPS):
-            what = chance.choices(("add", "undo", "together", "passivate", "table", "close", "kill"), (20, 3, 4, 2, 2, 2, 3))[0]
+            what = chance.choices(
+                ("add", "undo", "together", "passivate", "table", "compact", "close", "kill"), (20, 3, 4, 2, 2, 3, 2, 3)
+            )[0]
             if what == "add":
                 key, token, filler = self._call()
                 ledgers[key].add(token, filler)
@@ -80,6 +82,8 @@ class Life:
                         self._durable(each.args[2])
             elif what == "passivate":
                 ledgers.passivate()
+            elif what == "compact":
+                ledgers.compact()
             elif what == "table":
                 ledgers._engine.keep_table()
             else:

@@ -75,9 +75,9 @@ def test_each_object_is_what_its_own_calls_made_of_it(in_memory: Path, seed: int
     rooms: Any = coopy.objects(Room, in_memory / "rooms", **options)
     expected: dict[str, Room] = {}
     for _ in range(150):
-        what = chance.choices(("call", "together", "passivate", "close", "crash", "delete", "table"), (60, 12, 3, 2, 4, 4, 2))[
-            0
-        ]
+        what = chance.choices(
+            ("call", "together", "passivate", "close", "crash", "delete", "table", "compact"), (60, 12, 3, 2, 4, 4, 2, 3)
+        )[0]
         if what == "call":
             key, name, args = a_call(chance)
             found: Any
@@ -101,6 +101,8 @@ def test_each_object_is_what_its_own_calls_made_of_it(in_memory: Path, seed: int
             assert (key in rooms) == (key in expected)
             if expected.pop(key, None) is not None:
                 del rooms[key]
+        elif what == "compact":
+            rooms.compact()
         elif what == "table":
             rooms._engine.keep_table()
         else:
