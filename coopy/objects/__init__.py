@@ -3,7 +3,7 @@
     rooms = coopy.objects(Room, "data")
     rooms["42"].say("ann", "hi")
 
-`opening` opens them; `opened` is the mapping that users have, and `handles` what they call methods on; `engine` takes a call through; `asking` has what an action may ask for;
+`opening` opens them; `opened` is the mapping that users have, and `handles` what they call methods on; `past` tells what an object was; `engine` takes a call through; `asking` has what an action may ask for;
 `kind` has what a class has once and what an object has; `table` which keys there are; `store` keeps records. What is written is told in
 `coopy.ground.keyed`. docs/guides/objects.md is for users.
 """
@@ -12,6 +12,6 @@ from __future__ import annotations
 
 from coopy.objects.asking import alarm, cancel_alarm, tell
 from coopy.objects.opened import Objects
-from coopy.objects.opening import objects
+from coopy.objects.opening import in_memory, objects
 
-__all__ = ["Objects", "alarm", "cancel_alarm", "objects", "tell"]
+__all__ = ["Objects", "alarm", "cancel_alarm", "in_memory", "objects", "tell"]

@@ -516,7 +516,7 @@ class Engine:
                 raise DecodingError(
                     f"{store.where(index, offset)}: the record there is not one of {kind.text(key)!r}: it is damaged"
                 )
-            name = _name_of(found.call)
+            name = name_of(found.call)
             if name == keyed.STATE:
                 state = found.call
             if name in (keyed.STATE, keyed.DELETED):
@@ -621,6 +621,28 @@ class Engine:
         prefix, separator, _ = key.rpartition(b"\0")
         return self.kinds[prefix + separator]
 
+    # -- what was
+
+    @with_lock
+    def place_of(self, key: bytes) -> tuple[int, int]:
+        """Returns the place of the newest record of a key; 0, 0 if there is no object."""
+        self._ready()
+        place = self.table.find(key)
+        return (0, 0) if place < 0 else (self.table.indexes[place], self.table.offsets[place])
+
+    @with_lock
+    def outcome_of(self, kind: Kind, key: bytes) -> int:
+        """Returns how the last action of an object has ended."""
+        self._ready()
+        cell = self._activated(kind, key)
+        return action.UNKNOWN if cell is None else cell.outcome
+
+    @with_lock
+    def as_it_was(self, kind: Kind, key: bytes, state: bytes, number: int, actions: list[Action]) -> Any:
+        """Returns what a state and the actions after it make; None if that is no object."""
+        self._ready()
+        return self._brought_forth(kind, key, 0, state, number, actions, action.UNKNOWN).domain
+
     # -- what is not needed any more
 
     def compact(self, before: int | None) -> int:
@@ -669,7 +691,7 @@ class Engine:
         index, offset = self.table.indexes[place], self.table.offsets[place]
         while index >= first:
             found = keyed.parts(self.store.at(index, offset))
-            if _name_of(found.call) in (keyed.STATE, keyed.DELETED):
+            if name_of(found.call) in (keyed.STATE, keyed.DELETED):
                 return False
             index, offset = found.before, found.offset or offset
         return index > 0
@@ -790,7 +812,7 @@ class Engine:
             place = table.number(key)
             self._due(place, AT_ONCE)
             table.put(
-                place, 0 if record.endswith(_DELETED) and _name_of(keyed.parts(record).call) == keyed.DELETED else index, offset
+                place, 0 if record.endswith(_DELETED) and name_of(keyed.parts(record).call) == keyed.DELETED else index, offset
             )
             self.applied = index
         table.count()
@@ -877,6 +899,6 @@ def _stage_of(domain: Any) -> Stage:
 TAKE, ALARM, PASSED = Method(keyed.TAKE, _run_told), Method(keyed.ALARM, _run_alarm), Method(keyed.PASSED, _pass_over)
 
 
-def _name_of(call: bytes) -> str | None:
+def name_of(call: bytes) -> str | None:
     """Returns the name that a call begins with, without decoding its arguments; None if it is opaque."""
     return call[2 : 2 + call[1]].decode("utf-8") if call[:1] == b"\x8c" else None

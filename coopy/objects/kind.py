@@ -281,6 +281,8 @@ class Kind:
         Returns the object, the number of the last action, and how that has ended. Raises `ReplayError`.
         """
         outcome = action.UNKNOWN
+        # What an action of the same number has drawn before is not drawn on.
+        self.stage.draws = self.stage.chance = None
         at = 0
         while at < len(actions):
             if actions[at].told is not None:
@@ -322,13 +324,13 @@ class Kind:
         """Replays actions that one version of the class has recorded. Returns how the last one has ended."""
         if domain is None:
             return action.WITHDRAWN
-        stage, draws = self.stage, self.stage.draws
+        stage, begun = self.stage, (self.stage.draws, self.stage.chance)
         headers = [first.header + bytes([before.outcome]) for before, first in zip([_NO_ACTION, *run], run, strict=False)]
         calls = [decode_one(each.call) for each in run]
         following = bytes(action.HEADER.size - 1) + bytes([run[-1].outcome])
         stage.enter(key, domain, number, kept)
         stage.receive(domain)
-        stage.draws = draws  # Making the object may have drawn in the same action.
+        stage.draws, stage.chance = begun  # Making the object may have drawn in the same action.
         stage.version = run[0].version
         stage.outcome = action.UNKNOWN
         try:
@@ -341,6 +343,7 @@ class Kind:
             is_withdrawn = True
         finally:
             stage.version = self.version
+            stage.draws = stage.chance = None
         stage.commit()
         return action.WITHDRAWN if is_withdrawn else stage.outcome
 

@@ -15,10 +15,11 @@ from coopy.ground import action
 from coopy.ground.holding import Alarm
 from coopy.ground.log import warn
 from coopy.ground.raised import last_resort
-from coopy.objects import handles
+from coopy.objects import handles, past
 from coopy.objects.engine import Engine
 from coopy.objects.handles import ByKey
 from coopy.objects.kind import Kind
+from coopy.objects.past import Recorded
 from coopy.spine import proxy
 
 T = TypeVar("T")
@@ -218,6 +219,34 @@ class Objects(Generic[T]):
     def passivate(self) -> None:
         """Drops all objects from memory; each is loaded again by its next call."""
         self._engine.passivate_all()
+
+    def history(self, key: str) -> list[Recorded]:
+        """Returns the calls of an object that were recorded and are there still, in order.
+
+        >>> [(call.at, call.method, call.args, call.outcome) for call in rooms.history("42")]
+
+        Raises a `StorageError`, `DecodingError`.
+        """
+        self._engine.settle()
+        return list(past.history(self._engine, self.kind, self.stored(key)))
+
+    def replay(self, key: str, until: int | datetime) -> T:
+        """Returns an object as it was: a plain object, that nothing keeps.
+
+        Args:
+            key: of the object.
+            until: the index of a call, as `history` has it; or a time, a naive one being local time.
+
+        Raises KeyError if there was no object, `PrunedPast` if what it needs was deleted, `ReplayError`, `DecodingError`, a `StorageError`.
+        """
+        self._engine.settle()
+        found: T = past.replay(self._engine, self.kind, self.stored(key), until)
+        return found
+
+    def catch_up(self) -> None:
+        """Runs what is due, in this thread: calls that objects were told, and alarms whose time has come. For tests."""
+        while not self._engine.do_what_is_due():
+            pass
 
     def compact(self, before: datetime | None = None) -> int:
         """Deletes what is not needed any more: whole segments of the journal, of which no object needs a record.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from coopy import migration
@@ -64,6 +65,43 @@ def objects(
     looking.refuse("coopy.objects")
     directory = opened(cls, basedir, memory, idle, options)
     directory.begin()
+    return directory.of(cls)
+
+
+def in_memory(
+    cls: type[T],
+    *,
+    clock: Callable[[], float] | None = None,
+    seed: int | None = None,
+    memory: int = MEMORY_BYTES,
+    before: Objects[T] | None = None,
+) -> Objects[T]:
+    """Opens objects that live as long as the process, for tests: with a clock to set, and chance that repeats.
+
+    >>> rooms = in_memory(Room, clock=lambda: now, seed=1)
+    >>> rooms["42"].close_later(60); now += 60; rooms.catch_up()
+
+    Nothing is run by itself: `Objects.catch_up` does what is due.
+
+    Args:
+        cls: the class.
+        clock: returns seconds since 1970-01-01 UTC; by default this machine's.
+        seed: what draws are made from.
+        memory: about so many bytes the active objects may take.
+        before: objects that were opened in memory, whose records these begin with: what a process finds that opens them after a crash.
+    """
+    _check(cls, memory, IDLE_S, {})
+    if before is None:
+        store, secret = MemoryStore(), os.urandom(32) if seed is None else seed.to_bytes(32, "little", signed=True)
+    else:
+        earlier = before._directory.engine.store
+        assert isinstance(earlier, MemoryStore), "they were opened in memory"
+        store, secret = earlier.reopened(), before.kind.stage.root
+    found = manifests.Manifest(os.urandom(16), secret)
+    directory = _started(cls, store, found, memory, IDLE_S, False, "memory")
+    if clock is not None:
+        at = clock
+        directory.engine.clock = lambda: round(at() * 1e9)
     return directory.of(cls)
 
 

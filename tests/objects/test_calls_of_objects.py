@@ -287,3 +287,12 @@ def test_a_directory_that_was_refused_can_be_opened_by_others(tmp_path: Path) ->
         coopy.objects(Room, tmp_path / "data")
     crashed(rooms)
     coopy.objects(Room, tmp_path / "data").close()
+
+
+def test_an_object_that_is_loaded_again_draws_what_it_drew(rooms: Any) -> None:
+    drawn = []
+    for _ in range(3):
+        rooms.passivate()
+        drawn.append(rooms["a"].draw())
+        rooms._engine._drop(rooms.stored("a"))  # The one action since its state is run again.
+        assert rooms["a"].last() == drawn
