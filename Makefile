@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers failover
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers failover pictures
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -225,6 +225,10 @@ check: $(VENV)/.installed  ## the formatter, the linter and the types; seconds, 
 
 layers: $(VENV)/.installed  ## the house in figures: rooms, arrows, and three walks through it
 	@$(BIN)/python tests/architecture/layers.py; one=$$?; $(BIN)/python tests/architecture/walks.py; exit $$one
+
+pictures: $(VENV)/.installed  ## the inspector in a browser, every page of it; draws docs/pictures. Needs chromium
+	@$(BIN)/python -m pip install --quiet -e '.[browser]'
+	@COOPY_PICTURES=docs/pictures $(BIN)/python -m pytest tests/web/test_browser.py -n 0 -s
 
 clean:  ## removes what the other targets made
 	rm -rf .nats-servers .venv .venv-3.* .venv-demo .venv-transparency .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

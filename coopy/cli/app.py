@@ -25,6 +25,7 @@ from coopy.cli.elector import elector
 from coopy.cli.past import bisect, export, restore, shell, stats
 from coopy.cli.serving import call, ps, serve
 from coopy.cli.tasks import tasks
+from coopy.cli.web import top as watching
 from coopy.cli.web import web
 from coopy.ground import looking
 
@@ -85,6 +86,7 @@ app.command()(restore)
 app.command()(export)
 app.command()(shell)
 app.command()(web)
+app.command(name="top")(watching)
 
 Dir = Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

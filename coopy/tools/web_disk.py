@@ -7,7 +7,7 @@ from typing import Any
 from coopy.errors import CoopyError
 from coopy.past.retention import retention
 from coopy.tools import pruning
-from coopy.tools.contents import Contents, contents
+from coopy.tools.contents import DAMAGED, WHOLE, Contents, contents
 
 KEEP = 3
 """What `coopy prune --keep 3` would free is shown: two snapshots to fall back to."""
@@ -30,15 +30,20 @@ def disk(basedir: str) -> dict[str, Any]:
 def _bars(found: Contents, going: frozenset[str]) -> list[dict[str, Any]]:
     """A bar for each file: from which action to which, on a line that has all of them."""
     last = max(found.last, 1)
-    bars = []
-    for each in found.segments:
-        end = each.last if each.last is not None else each.first
+    bars: list[dict[str, Any]] = []
+    ends = [each.first - 1 for each in found.segments[1:]] + [last]
+    for each, reaches in zip(found.segments, ends, strict=True):
+        end = each.last if each.last is not None else each.first - 1
         begin, wide = _place(each.first - 1, end, last)
-        place = None if each.offset is None or not each.size else begin + wide * min(each.offset / each.size, 1)
-        bars.append({"kind": "segment", "name": each.name, "x": begin, "width": wide, "state": each.state, "damage": place})
+        wounded = each.state != WHOLE
+        lost = round(max(WIDE * (reaches - end) / last, 0), 1) if wounded else 0
+        bars.append({"kind": "segment", "name": each.name, "x": begin, "width": wide, "state": each.state, "lost": lost})
+        bars[-1]["damage"] = begin + wide if each.state == DAMAGED else None
     for copy in found.snapshots:
         begin, _ = _place(copy.index, copy.index, last)
-        bars.append({"kind": "snapshot", "name": copy.name, "x": begin, "width": 0, "state": copy.state, "damage": None})
+        bars.append(
+            {"kind": "snapshot", "name": copy.name, "x": begin, "width": 0, "state": copy.state, "lost": 0, "damage": None}
+        )
     for bar in bars:
         bar["goes"] = bar["name"] in going
     return bars

@@ -108,10 +108,10 @@ class Guard:
     def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> str:
         if headers.get(b"host", "").lower() not in self._hosts:
             return "Refused: this is the inspector of coopy, and it answers under 127.0.0.1 and localhost alone."
-        origin = headers.get(b"origin")
-        if origin is not None and origin.lower() not in self._origins:
-            return "Refused: the request comes from a page of another site."
-        if headers.get(b"sec-fetch-site", "none") not in ("none", "same-origin") and not self._is_a_visit(scope, headers):
+        origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site", "none")
+        # A browser that is to tell nobody where it was says "null" of a form, and beside it whose page that stands in.
+        is_ours = origin is None or origin.lower() in self._origins or (origin == "null" and site == "same-origin")
+        if not is_ours or (site not in ("none", "same-origin") and not self._is_a_visit(scope, headers)):
             return "Refused: the request comes from a page of another site."
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return "Refused: pages are read with GET."

@@ -18,6 +18,7 @@ import threading
 import time
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from datetime import datetime
 from typing import Any, cast
 
@@ -74,6 +75,8 @@ class Journal:
         self._numbers: dict[str | None, int] = {}
         self._bytes = 0
         self._is_stuck = False
+        self._counted: list[int] = []
+        self._counted_upto = 0
 
     # -- read on
 
@@ -260,6 +263,15 @@ class Journal:
         """Index of the last action that was not later than an instant, as far as they are in order of time."""
         self.scan(BUDGET_S)
         return self.oldest + bisect_right(self._instants, instant) - 1
+
+    def counts(self) -> Counter[str]:
+        """Returns how often each method was called, as far as the journal has been read."""
+        while len(self._counted) < len(self._names):
+            self._counted.append(0)
+        for number in self._methods[self._counted_upto :]:
+            self._counted[number] += 1
+        self._counted_upto = len(self._methods)
+        return Counter(dict(zip(self._names, self._counted, strict=True)))
 
     def rates(self) -> dict[str, Any]:
         """How often each method was called, and when: in so many spans of equal length as a picture has bars."""

@@ -272,9 +272,11 @@ def _size(whole: object, seen: set[int], until: float) -> tuple[int, bool]:
     stack: list[tuple[object, float]] = [(whole, 1.0)]
     while stack:
         each, times = stack.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
+        # Numbers are shared by chance, and nobody looks for them.
+        if not isinstance(each, (int, float)):
+            if id(each) in seen:
+                continue
+            seen.add(id(each))
         total += (or_none(sys.getsizeof, each) or 0) * times
         if tree.is_leaf(each):
             continue

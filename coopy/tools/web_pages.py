@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import os
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -24,6 +26,8 @@ from coopy.tools.web_states import States
 BLAME_S = 1.0
 """The search for who changed a value stops after so many seconds, and says where it goes on."""
 BLAME_MAX = 50  # So many changes are on a page.
+KEPT_MAX = 32
+"""So many trees are kept: a drag needs the last, a few windows some; one has at most 2,000 lines."""
 TIMED = 1000
 """So many actions run again for the slow ones: a few milliseconds, or seconds if they are slow."""
 SLOWEST = 15  # What a person looks at.
@@ -44,6 +48,8 @@ class Page:
         self.domain = said.domain
         self.states = States(basedir, spec)
         self.records = Records(basedir, spec)
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Any, dict[str, Any]] = OrderedDict()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="coopy web: asks")
 
     def close(self) -> None:
@@ -105,7 +111,7 @@ class Page:
         opened = [each for each in given.get("open", "").split("\n") if each]
         about = {"root": root, "start": start, "opened": opened}
         other = self._pool.submit(self._rows_or_none, before, about) if before != at else None
-        shown = self.states.ask("rows", at, at, at=at, **about)
+        shown = self._rows(at, about, at < last)
         then = other.result() if other is not None else None
         rows = compared(shown["rows"], then["rows"] if then is not None else None)
         return {
@@ -123,10 +129,23 @@ class Page:
 
     def _rows_or_none(self, at: int, about: dict[str, Any]) -> dict[str, Any] | None:
         try:
-            rows: dict[str, Any] = self.states.ask("rows", at, at, at=at, **about)
+            return self._rows(at, about, False)
         except CoopyError:
             return None  # That state is not to be had; this one is shown without a comparison.
-        return rows
+
+    def _rows(self, at: int, about: dict[str, Any], kept: bool) -> dict[str, Any]:
+        """The lines of a tree. Whoever drags compares each with the one before, so they are kept for a while; not those of now, which may change."""
+        key = (at, *map(str, about.values()))
+        with self._lock:
+            found_ = self._kept.get(key)
+        if found_ is None:
+            found_ = self.states.ask("rows", at, at, at=at, **about)
+            if kept:
+                with self._lock:
+                    self._kept[key] = found_
+                    while len(self._kept) > KEPT_MAX:
+                        self._kept.popitem(last=False)
+        return found_
 
     def _action_or_none(self, index: int) -> dict[str, Any] | None:
         found_ = self.records.ask("rows", before=index + 1, limit=1, internal=True)["rows"] if index else []
@@ -384,4 +403,4 @@ def local(text: str | None) -> str:
     """A time in the local time of this machine, as pages show it."""
     if not text:
         return ""
-    return datetime.fromisoformat(text).astimezone().replace(tzinfo=None).isoformat(" ", "milliseconds")
+    return datetime.fromisoformat(text).astimezone().replace(tzinfo=None).isoformat(" ", "milliseconds").removesuffix(".000")

@@ -33,7 +33,7 @@ from coopy.spine.machine import Machine
 from coopy.tools import web_looks
 from coopy.tools.domain import domain_class, found
 
-PAUSE_S = 0.1
+PAUSE_S = 0.05
 """The replay pauses after so many seconds of work: half of it is what a question waits for on average, and one who drags does not notice."""
 PAUSES_MAX = 40
 """With so many copies every second one goes, and the pauses are twice as far apart: what all of them hold is bounded by this."""

@@ -67,6 +67,13 @@ def test_another_origin_is_refused(pages: TestClient, origin: str) -> None:
     assert pages.post("/call", headers={"origin": origin}).status_code == 403
 
 
+@pytest.mark.parametrize(("site", "status"), [("same-origin", 200), ("cross-site", 403), ("same-site", 403), ("none", 403)])
+def test_a_form_without_an_origin_must_stand_in_a_page_of_ours(pages: TestClient, site: str, status: int) -> None:
+    token = pages.get("/state").text.partition('name="form_token" value="')[2].partition('"')[0]
+    answer = pages.post("/link", data={"form_token": token}, headers={"origin": "null", "sec-fetch-site": site})
+    assert answer.status_code == status
+
+
 def test_our_own_origin_is_let_in(pages: TestClient) -> None:
     assert pages.get("/state.json", headers={"origin": HERE, "sec-fetch-site": "same-origin"}).status_code == 200
 
