@@ -30,7 +30,7 @@ from coopy.past.proxy import codec_of_past
 from coopy.past.reading import point
 from coopy.past.retention import Retention
 from coopy.place.directory import absent, not_opened
-from coopy.place.options import LIVE, Settings
+from coopy.place.options import LIVE, RECORDED, Settings
 from coopy.place.seam import HeldLog, Place
 from coopy.proof.comparing import Comparing
 from coopy.spine import methods, proxy, versions
@@ -155,7 +155,9 @@ class System:
             self._first_snapshot(obj, found.secret)
         shadowed = frozenset(name for name in methods.CONTROLS if methods.has(self._cls, obj, name))
         asked: Any = self.engine
-        if settings.results != LIVE:
+        if settings.results == LIVE:
+            self.engine.gives_parts = False
+        elif settings.results != RECORDED:
             # Few ask for it, and it knows much of the standard library.
             from coopy.spine.results import giving
 

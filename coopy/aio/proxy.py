@@ -17,7 +17,7 @@ from coopy.aio.worker import Call, Worker, answered
 from coopy.decorators import OUTSIDE
 from coopy.errors import ReadOnlyNode, UsageError
 from coopy.ground.words import shown
-from coopy.spine import attributes, methods
+from coopy.spine import attributes, methods, parts
 from coopy.spine.calling import INSIDE, Calling, without_catching_frame
 from coopy.spine.proxy import refuse_block
 
@@ -179,8 +179,10 @@ def _shown(self: Any, value: Any) -> Any:
     """What a caller is given for an attribute: of a callable that reaches the state, a coroutine function."""
     if type(value) is not attributes.Bound:
         return value
+    if value.kind == attributes.PART:
+        return value.value
     if value.kind == "outside":
-        return attributes.shown(self._coopy_system, value)
+        return parts.shown(self._coopy_system, value)
     what = attributes.method_by_name(value.name)
 
     async def call(*args: Any, **kwargs: Any) -> Any:

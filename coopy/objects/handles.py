@@ -67,6 +67,9 @@ class ByKey:
         """Gives back what the caller has of the lock; see `Engine.unwind`."""
         self._engine.unwind()
 
+    gives_parts = False
+    """An object has no attributes outside: who has a handle calls its methods."""
+
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Runs a method as an action of the object; see `Engine.call`."""
         return self._engine.call(self.kind, self.key, method, args, kwargs)

@@ -41,6 +41,7 @@ class Past:
     """
 
     looks_at_reads = False
+    gives_parts = False
 
     def __init__(self, cls: type) -> None:
         self._cls = cls

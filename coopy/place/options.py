@@ -30,7 +30,7 @@ PORT = 5466
 PASSWORD = "copynet"
 """The documented password. It stands for that of this user on this machine, and is refused elsewhere."""
 REPORT, REFUSE = "report", "refuse"
-LIVE, FROZEN, COPY = "live", "frozen", "copy"
+RECORDED, LIVE, FROZEN, COPY = "recorded", "live", "frozen", "copy"
 """What a caller is given of the state."""
 THIS_MACHINE, REPLICATED, DEVELOPMENT = "This machine", "Replicated", "For development"
 GROUPS = (THIS_MACHINE, REPLICATED, DEVELOPMENT)
@@ -231,11 +231,12 @@ class Settings:
         "False, with `shared`: this process keeps no state. Its reads go to the process that writes, and come by value; it never writes "
         "itself.",
     )
-    results: Literal["live", "frozen", "copy"] = _here(
-        LIVE,
-        'What a method, or an attribute, gives of the state. "live": the object itself, which is a part of the state: to change it is lost. '
+    results: Literal["recorded", "live", "frozen", "copy"] = _here(
+        RECORDED,
+        'What an attribute, or a method, gives of the state. "recorded": an attribute, and what a container answers with, gives a part whose '
+        'changes are actions; any other method the object itself, of which changes are lost. "live": the object itself in both. '
         '"frozen": a view that refuses to be changed, and says so. "copy": a copy. See docs/guides/passing-objects.md.',
-        _one_of(LIVE, FROZEN, COPY),
+        _one_of(RECORDED, LIVE, FROZEN, COPY),
     )
     on_divergence: Literal["report", "refuse"] | Callable[[dict[str, Any]], object] = _here(
         REPORT,
@@ -351,7 +352,7 @@ class Always(TypedDict, total=False):
     keep_for: float | timedelta | None
     progress: Callable[[int, int], object] | None
     deterministic: bool | None
-    results: Literal["live", "frozen", "copy"]
+    results: Literal["recorded", "live", "frozen", "copy"]
     on_divergence: Literal["report", "refuse"] | Callable[[dict[str, Any]], object]
     validation: Literal["warn", "strict", "off"]
     check: bool

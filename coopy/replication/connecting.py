@@ -74,6 +74,7 @@ class Remote:
     """A `coopy.spine.calling.Calling` that asks for everything."""
 
     looks_at_reads = True
+    gives_parts = False
     doorbell = None
     proxy: Any = None
 

@@ -34,6 +34,7 @@ class Remote(Shared):
     __slots__ = ("_reads",)
 
     looks_at_reads = True
+    gives_parts = False
 
     def __init__(
         self,

@@ -13,7 +13,12 @@ docs/design/026-reads-that-write.md says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import sys
+from array import array
+from collections import deque
+from collections.abc import Callable, Collection, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from datetime import date, datetime, timedelta
+from enum import Enum
 from functools import lru_cache, partial
 from types import (
     BuiltinMethodType,
@@ -24,11 +29,11 @@ from types import (
     MethodType,
     MethodWrapperType,
     ModuleType,
+    SimpleNamespace,
 )
 from typing import Any, cast
 
 from coopy.decorators import ACTION, OUTSIDE, READONLY, READS
-from coopy.errors import ReadOnlyNode
 from coopy.spine.methods import LIBRARY_READS, Function, Method, functions_of, kind_of, statics_of, what_is_written
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
@@ -43,6 +48,33 @@ _CLASSES_MAX = 1_000
 READ = Method(READING, getattr, ("name",))
 _IMMUTABLE = (str, bytes, int, float, complex, bool, type(None), frozenset, tuple, range, type, ModuleType, CodeType)
 _CONTAINERS = (list, dict, set, bytearray)
+PART = "part"
+"""The kind of what is given out as a part of the state: see `coopy.spine.parts`."""
+VALUES = frozenset({int, str, float, bool, bytes, type(None), complex, range, datetime, date, timedelta})
+"""Types whose objects never change; most values are of one of these."""
+_UNCHANGING: tuple[Any, ...] = (*VALUES, tuple, frozenset, type, BaseException, Enum)
+_CHANGING: tuple[Any, ...] = (*_CONTAINERS, deque, array, KeysView, ItemsView, ValuesView)
+_OF_STATES = frozenset({"collections", "random", "configparser", "graphlib"})
+"""Modules of Python's own whose objects are kept as state and change. What others make is a value, or belongs to the process."""
+
+
+@lru_cache(_CLASSES_MAX)
+def is_of_parts(cls: Any) -> bool:
+    """Whether objects of a class may change, and are given out as parts of the state.
+
+    Not so are frozen dataclasses, what is of C and no container, and what belongs to this package.
+    """
+    if issubclass(cls, _CHANGING) or cls is SimpleNamespace:
+        return True
+    module = cls.__module__.partition(".")[0]
+    if issubclass(cls, _UNCHANGING) or module == "coopy" or hasattr(cls, "_coopy_engine"):
+        return False
+    if module in sys.stdlib_module_names and module not in _OF_STATES:
+        return False
+    if getattr(getattr(cls, "__dataclass_params__", None), "frozen", False):
+        return False
+    members = (raw for base in cls.__mro__ if base is not object for raw in vars(base).values())
+    return any(isinstance(raw, (FunctionType, MemberDescriptorType)) for raw in members) or "__dict__" in dir(cls)
 
 
 class Unrecorded(Exception):
@@ -114,26 +146,15 @@ def _how_read(cls: type, name: str, raw: Any) -> str:
     return RECORDED if written_deeply_by_reading(cls, name, raw) else TRIED
 
 
-def read_with_care(system: Any, name: str) -> Any:
-    """Reads an attribute that may write: as an action if it does. On a node that only reads it is put back."""
-    engine, how = system._coopy_engine, care_of(system.__class__)[name]
-    if how != RECORDED:
-        try:
-            return shown(system, engine.read(READERS[how], (name,), {}))
-        except Unrecorded:
-            pass
-    try:
-        return engine.call(READ, (name,), {})
-    except ReadOnlyNode:
-        if how == RECORDED:
-            raise
-    return shown(system, engine.read(peeked_attribute, (name,), {}))
-
-
 def read_attribute(domain: Any, name: str) -> Any:
     """An attribute; of a callable that reaches the state, the name by which it is called."""
     value = getattr(domain, name)
-    return value if not callable(value) else _bound(domain, name, value)
+    cls: Any = type(value)
+    if cls in VALUES:
+        return value
+    if callable(value):
+        return _bound(domain, name, value)
+    return Bound(name, PART, value) if (cls is tuple or is_of_parts(cls)) and value is not domain else value
 
 
 def stored_attribute(domain: Any, name: str) -> Any:
@@ -213,7 +234,10 @@ def _slots_of(cls: Any) -> tuple[str, ...]:
 
 
 class Bound:
-    """A callable that was read on the object of a system, and is called by its name. In another process it is known by name alone."""
+    """A callable that was read on the object of a system, and is called by its name; or a part of the state, of the kind `PART`.
+
+    In another process the callable is known by name alone, and of a part a copy is there.
+    """
 
     __slots__ = ("name", "kind", "value")
 
@@ -223,55 +247,11 @@ class Bound:
         self.value = value
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Bound, (self.name, self.kind)
+        return (_itself, (self.value,)) if self.kind == PART else (Bound, (self.name, self.kind))
 
 
-class Trigger:
-    """A callable of a system: a call of it is a call of the system. It looks like the callable, and is equal to it."""
-
-    __slots__ = ("_coopy_system", "_coopy_held", "__weakref__")
-
-    def __init__(self, system: Any, bound: Bound) -> None:
-        self._coopy_system = system
-        self._coopy_held = bound
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        system, bound = self._coopy_system, self._coopy_held
-        if bound.kind == "read":
-            return shown(system, system._coopy_engine.read(call_attribute, (bound.name, *args), kwargs))
-        return system._coopy_engine.call(method_by_name(bound.name), args, kwargs)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Trigger):
-            mine, theirs = self._coopy_held, other._coopy_held
-            return self._coopy_system is other._coopy_system and (mine.name == theirs.name or mine.value == theirs.value)
-        return bool(self._coopy_held.value == other)
-
-    def __hash__(self) -> int:
-        return hash(self._coopy_held.value)
-
-    def __repr__(self) -> str:
-        return repr(self._coopy_held.value) if self._coopy_held.value is not None else f"<{self._coopy_held.name} of a system>"
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._coopy_held.value, name)
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return type(self._coopy_held.value)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return getattr, (self._coopy_system, self._coopy_held.name)
-
-
-def shown(system: Any, value: Any) -> Any:
-    """What a caller is given for an attribute that was read."""
-    if type(value) is not Bound:
-        return value
-    if value.kind == "outside":
-        # Of what came over a connection only the name is here.
-        return MethodType(getattr(system.__class__, value.name) if value.value is None else value.value.__func__, system)
-    return Trigger(system, value)
+def _itself(value: Any) -> Any:
+    return value
 
 
 def call_attribute(domain: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -299,8 +279,20 @@ def method_by_name(name: str) -> Method:
 
 
 def _bound(domain: Any, name: str, value: Any) -> Any:
-    kind = "" if value is domain else _kind_of_callable(value, domain, _NODES_MAX)
+    cls: Any = type(value)
+    kind = "" if value is domain else kind_of_callable(value, domain) or PART * does_more_than_be_called(cls)
     return Bound(name, kind, value) if kind else value
+
+
+@lru_cache(_CLASSES_MAX)
+def does_more_than_be_called(cls: Any) -> bool:
+    """Whether objects of a class that can be called have other methods, too, and are parts of the state."""
+    return is_of_parts(cls) and any(name != "__call__" for name in functions_of(cls))
+
+
+def kind_of_callable(value: Any, owner: Any) -> str:
+    """What a call of a callable is that was read on an object: "action", "read" or "outside"; empty if it does not reach the object."""
+    return _kind_of_callable(value, owner, _NODES_MAX)
 
 
 def _kind_of_callable(value: Any, domain: Any, depth: int) -> str:

@@ -78,6 +78,11 @@ class Calling(Protocol):
         ...
 
     @property
+    def gives_parts(self) -> bool:
+        """Whether an attribute that holds an object is read as a part of the state, whose changes are recorded: see `coopy.spine.parts`."""
+        ...
+
+    @property
     def machine(self) -> State: ...
 
     @property

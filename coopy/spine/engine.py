@@ -173,6 +173,7 @@ class Engine:
         "_section",
         "tap",
         "doorbell",
+        "gives_parts",
         "_is_seen_at_once",
         "__weakref__",
     )
@@ -189,6 +190,8 @@ class Engine:
         self.release = self.lock.release
         self.log = log
         self.proxy: object = None
+        self.gives_parts = True
+        """Whether an attribute that holds an object is read as a part of the state; see `coopy.spine.parts`. Set before the first read."""
         self.deterministic = False
         """Whether actions answer the standard library's clock and chance; set before `start`."""
         self.clock: Callable[[], int] | None = None

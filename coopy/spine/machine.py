@@ -43,6 +43,7 @@ from coopy.spine import versions
 from coopy.spine.attributes import READING, called_by_name, hideable
 from coopy.spine.effects import DONE
 from coopy.spine.methods import Function, is_withdrawing, method_of, whole
+from coopy.spine.parts import CHANGING, change
 from coopy.spine.versions import CODE
 from coopy.values.codec import joined_headers
 
@@ -644,6 +645,9 @@ class _Methods(dict[str | None, Function]):
         if name == READING:
             found: Function = partial(getattr, domain)
             self[name] = found
+            return found
+        if name == CHANGING:
+            found = self[name] = partial(change, domain)
             return found
         if name in hideable(cls) or callable(getattr(domain, "__dict__", {}).get(name)):
             found = self[name] = called_by_name(domain, name)

@@ -29,6 +29,7 @@ from coopy.ground.running import current
 from coopy.ground.storage import MemoryWriter
 from coopy.spine import versions
 from coopy.spine.attributes import (
+    VALUES,
     Bound,
     Hidden,
     care_of,
@@ -36,8 +37,6 @@ from coopy.spine.attributes import (
     methods_of,
     own_names,
     read_attribute,
-    read_with_care,
-    shown,
 )
 from coopy.spine.calling import INSIDE, Calling, without_our_frames
 from coopy.spine.methods import (
@@ -60,6 +59,7 @@ from coopy.spine.methods import (
     statics_of,
     with_domain,
 )
+from coopy.spine.parts import CHANGE, OF_PARTS, StandIn, ask, given_by, is_where_it_was, read_with_care, shown
 from coopy.values.codec import Codec
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
@@ -172,11 +172,12 @@ def _build(cls: type, taken: frozenset[str], checked: bool, hidden: frozenset[st
             continue
         kind = kind_of(cls, name, function)
         if name in OF_TWO and kind == "read":
-            of_two[name] = _of_two(function)
+            of_two[name] = _of_two(_COMPARED.get(name, function), function)
             continue
         source.add(name, function, "checked" if checked and kind == "read" else kind)
     for name, parameters in _OF_ATTRIBUTES.items():
         source.add_action(Method(name, getattr(cls, name), parameters))
+    source.add_parts()
     if cls.__init__ is not object.__init__:  # type: ignore[misc]
         # Called again on an object that is there, it changes it as any other method does.
         source.add("__init__", cls.__init__, "action")  # type: ignore[misc]
@@ -190,37 +191,13 @@ def _build(cls: type, taken: frozenset[str], checked: bool, hidden: frozenset[st
     members |= _common(cls, names, taken)
     for name in hidden | hideable(cls):
         members[name] = Hidden(name, members[name])
-    return _ProxyType(cls.__name__, (_Slots,), members)
+    return StandIn(cls.__name__, (_Slots,), members)
 
 
 class _Slots:
     """What every proxy holds. All proxies have this base, so that one can get another class: see `look_for_hidden`."""
 
     __slots__ = ("_coopy_engine", "_coopy_control", "__weakref__")
-
-
-class _ProxyType(type):
-    """The class of a proxy's class: what is asked of that, such as ``type(p).LIMIT`` or `dataclasses.fields`, the domain class answers.
-
-    Called, it makes a plain object of the domain class. It is equal to no other class: what compares or remembers classes would take one
-    for the other, and objects of the two are not alike for C code.
-    """
-
-    def __getattr__(cls, name: str) -> Any:
-        domain_class = vars(cls).get("_coopy_domain_class")
-        if domain_class is None or name == "__abstractmethods__":  # Whether a class is abstract it says of itself.
-            raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
-        return getattr(domain_class, name)
-
-    def __setattr__(cls, name: str, value: Any) -> None:
-        # A constant that is changed is changed for the methods of the class, too.
-        if name in vars(cls) or not hasattr(vars(cls)["_coopy_domain_class"], name):
-            super().__setattr__(name, value)
-        else:
-            setattr(vars(cls)["_coopy_domain_class"], name, value)
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        return vars(cls)["_coopy_domain_class"](*args, **kwargs)
 
 
 def _refuse_unwritable(cls: type, name: str) -> None:
@@ -317,6 +294,8 @@ _CARE = """
         return _coopy_read_with_care({self}, name)"""
 _SETTING = """
 def __setattr__(self, name, value):
+    if _coopy_type(_coopy_type(value)) is _coopy_stand_in and _coopy_is_where_it_was(self, name, value):
+        return
     try:
         self._coopy_engine.call(_coopy_method___setattr__, (name, value), _coopy_none)
     except BaseException as _coopy_error:
@@ -337,6 +316,23 @@ _TEMPLATES = {
     "checked": _CHECKED,
     "outside": _OUTSIDE,
 }
+
+
+def _giving_parts(template: str) -> str:
+    """The template of a method that answers with a part of the object: a caller is given it as such."""
+    lines = template.split("\n")
+    for number, line in enumerate(lines):
+        before, is_one, value = line.partition("return ")
+        if not is_one:
+            continue
+        if _RETURN in line:
+            lines[number] = f"{before}if _coopy_type(_coopy_result) in _coopy_values:\n{before}    return _coopy_result"
+            value = value[len("_coopy_result if _coopy_result is not _coopy_domain else ") :]
+            lines[number] += f"\n{before}if _coopy_result is _coopy_domain:\n{before}    return {value}"
+            value = "_coopy_result"
+        given = f'{before}return _coopy_given_by({{self}}, "{{name}}", {{args}}, {{kwargs}}, {value})'
+        lines[number] = f"{lines[number]}\n{given}" if _RETURN in line else given
+    return "\n".join(lines)
 
 
 class _Source:
@@ -360,6 +356,10 @@ class _Source:
             "_coopy_generator": GeneratorType,
             "_coopy_no_room": RecursionError,
             "_coopy_type": type,
+            "_coopy_stand_in": StandIn,
+            "_coopy_values": VALUES,
+            "_coopy_given_by": given_by,
+            "_coopy_is_where_it_was": is_where_it_was,
             "_coopy_none": _NO_KEYWORDS,
             "__name__": __name__,
             INSIDE: True,
@@ -387,7 +387,10 @@ class _Source:
         self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
         parameters = function.__code__.co_varnames[: function.__code__.co_argcount] if exact else ()
         given = {"self": myself, "signature": signature, "args": args, "kwargs": kwargs, "call": call}
-        self._define(name, _TEMPLATES[kind], bind, given, parameters, function.__code__.co_posonlyargcount if exact else 0)
+        template = _TEMPLATES[kind]
+        if name in OF_PARTS and kind in ("read", "action", "measured"):
+            template = _giving_parts(template)
+        self._define(name, template, bind, given, parameters, function.__code__.co_posonlyargcount if exact else 0)
 
     def _define(
         self,
@@ -430,6 +433,15 @@ class _Source:
         self._define(
             name, template, "", {"self": "self", "signature": f"self, {given}", "args": f"({given},)", "kwargs": "_coopy_none"}
         )
+
+    def add_parts(self) -> None:
+        """What changes a part of the state, and what reads one."""
+        given = {"self": "self", "signature": "self, *_coopy_args", "args": "_coopy_args", "kwargs": "_coopy_none"}
+        self._actions += [CHANGE.name, "_coopy_ask"]
+        self._names[f"_coopy_method_{CHANGE.name}"] = CHANGE
+        self._define(CHANGE.name, _ACTION, "", given)
+        self._names["_coopy_function__coopy_ask"] = ask
+        self._define("_coopy_ask", _CHECKED, "", given)
 
     def add_attributes(self, checked: bool) -> None:
         """What reads the attributes that are not in the class of the proxy."""
@@ -631,8 +643,14 @@ def _not_to_be_pickled(self: Any, *_: object) -> NoReturn:
     )
 
 
-def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The method of a proxy for an operator of two: both systems are locked, and both are settled."""
+_COMPARED: dict[str, Callable[..., Any]] = {
+    f"__{name}__": getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
+}
+"""Comparisons are those of Python and not of the class alone: a Counter leaves it to the dict whether the two are equal."""
+
+
+def _of_two(function: Callable[..., Any], own: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of a proxy for an operator of two: both systems are locked, and both are settled. ``own`` is that of the class."""
 
     def operator(self: Any, other: Any, *rest: Any) -> Any:
         mine = self._coopy_engine
@@ -647,4 +665,4 @@ def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:
             raise without_our_frames(error)
 
-    return dressed(cast(FunctionType, operator), function)
+    return dressed(cast(FunctionType, operator), own)

@@ -1,6 +1,6 @@
 """What a caller is given of the state: the live object, a copy, or a view that refuses to be changed.
 
-`giving` puts itself in front of an engine, and is asked by a proxy as an engine is; with ``results="live"`` there is nothing in front, so that
+`giving` puts itself in front of an engine, and is asked by a proxy as an engine is; with ``results="recorded"`` and ``"live"`` there is nothing in front, so that
 nothing is slower. What an action hands out inside of the system, to a method that calls another, is live in any case.
 
 * A **copy** shares nothing with the state. It is made with the lock held: of a read in the same hold, of an action right after it.
@@ -69,6 +69,7 @@ def giving(engine: Any, results: str, cls: type) -> Any:
 class Giving:
     """In front of an engine: gives what a caller is to have of a result. Everything else is the engine's."""
 
+    gives_parts = False
     looks_at_reads = True
     """A read is a call of `read`, which gives what the caller is to have with the lock held."""
 

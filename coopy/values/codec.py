@@ -267,6 +267,8 @@ class Codec:
             kwargs = rest[0] if rest else {}
         if len(data) > RECORD_BYTES_MAX:
             raise _too_large(name, len(data))
+        _, args, *rest = self._with_own_object((name, args, kwargs), domain)
+        kwargs = rest[0]
         if met:
             data = self._said_of(frozenset(met)) + data
         return _opaque(data), args, kwargs
@@ -302,13 +304,27 @@ class Codec:
         References are to entities of ``domain``; without one, they stay references. Raises `DecodingError`.
         """
         try:
-            return cast(Call, self._decode(data, version, domain))
+            return self._with_own_object(cast(Call, self._decode(data, version, domain)), domain)
         except Exception as error:
             if isinstance(error, CoopyError) and type(error) is not DecodingError:
                 raise
             problem = str(error) if isinstance(error, DecodingError) else _undecodable(error)
             method = _name_in(data)
             raise DecodingError(f"{method}(): {problem}", method) from error
+
+    def _with_own_object(self, call: Call, domain: object) -> Call:
+        """A call whose arguments have the domain object in the place of the system's own proxy: a method may compare one with ``self``."""
+        proxy = self.proxy
+        if domain is None or proxy is None:
+            return call
+        name, args, *rest = call
+        for value in args:
+            if value is proxy:
+                args = tuple(domain if each is proxy else each for each in args)
+                break
+        if rest and rest[0]:
+            rest = [{key: domain if each is proxy else each for key, each in rest[0].items()}]
+        return (name, args, *rest)
 
     def dump_state(self, state: object, file: StateFile) -> None:
         """Writes a whole state. Raises `EncodingError`."""

@@ -90,7 +90,10 @@ def key_in(domain: object, value: object) -> tuple[str, str, Any] | None:
         return None
     try:
         key = how.key_of(value)
-        if how.find(domain, key) is not value:
+        found = how.find(domain, key)
+        if found is not value and found is not getattr(
+            value, "_coopy_value", None
+        ):  # A part of the state stands for its object.
             return None
     except (AttributeError, LookupError, TypeError, ValueError):
         return None

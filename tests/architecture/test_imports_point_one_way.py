@@ -38,6 +38,7 @@ LATE = {"dill", "inspect", "dataclasses", "json", "logging", "hashlib", "uuid", 
 SPINE = {
     "agreement",
     "attributes",
+    "parts",
     "calling",
     "delivery",
     "effects",

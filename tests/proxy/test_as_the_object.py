@@ -300,7 +300,7 @@ def test_a_system_that_is_an_argument_is_given_as_a_copy_of_its_state() -> None:
     desk, shelf = memory_system(Desk), shelf_of(5)
     assert desk.keep(shelf, [shelf, (shelf,)], {"a": shelf}, name=frozenset({1})) == "Shelf, list, dict, frozenset"
     first, (second, (third,)), fourth, _ = desk.kept
-    assert type(first) is Shelf and first is second is third is fourth["a"], "what is one is one"
+    assert isinstance(first, Shelf) and first is second is third is fourth["a"], "what is one is one"
     shelf.add("b", 6)
     assert first == {"a": [1], "b": [5]}
     assert_replays(desk)
@@ -326,7 +326,7 @@ def test_operators_and_methods_of_builtin_types_take_systems() -> None:
 def test_the_own_system_is_given_as_it_is() -> None:
     desk = memory_system(Desk)
     desk.keep(desk, shelf_of())
-    assert desk.kept[0] is desk and type(desk.kept[1]) is Shelf
+    assert desk.kept[0] is desk and isinstance(desk.kept[1], Shelf)
     assert_replays(desk)
 
 

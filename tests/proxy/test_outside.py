@@ -49,7 +49,7 @@ class Wiki:
         self.proxy = proxy
 
     def call_outside(self) -> None:
-        self.proxy.wait(0)
+        self.proxy[0].wait(0)
 
     def call_itself(self) -> bool:
         return self.soon().wiki is self
@@ -108,7 +108,7 @@ def test_wrong_arguments_are_refused_as_without_a_system() -> None:
 
 def test_inside_an_action_of_the_system_it_is_refused() -> None:
     wiki = memory_system(Wiki)
-    wiki.hold(wiki)
+    wiki.hold([wiki])
     with pytest.raises(UsageError, match="@outside"):
         wiki.call_outside()
     assert wiki.call_itself() is True, "on the plain object it is a plain method"

@@ -15,7 +15,7 @@ import pytest
 import coopy
 from coopy import aio, control, entity, init_system, outside, readonly
 from coopy.errors import EncodingError, UsageError
-from coopy.testing import memory_system
+from coopy.testing import crash, memory_system
 
 
 class Page:
@@ -202,9 +202,17 @@ def test_a_view_is_found_by_its_key_as_the_object_is():
         assert wiki.is_linked()
 
 
-def test_the_default_gives_the_object_itself():
-    with memory_system(Store([1])) as system:
+def test_live_gives_the_object_itself():
+    with memory_system(Store([1]), results="live") as system:
         assert system.returned() is system.what is control(system)._system.engine.machine.domain.what
+
+
+def test_by_default_what_is_done_with_an_attribute_is_recorded_and_a_method_gives_the_object():
+    with memory_system(Store([1])) as system:
+        system.what.append(2)
+        assert crash(system).what == [1, 2]
+    with memory_system(Store([1])) as system:
+        assert system.returned() is control(system)._system.engine.machine.domain.what
 
 
 class Locked:
@@ -232,7 +240,7 @@ def test_what_can_not_be_copied_is_said_and_the_call_counts():
 
 
 def test_another_value_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="results='frosen': must be one of 'live', 'frozen', 'copy'"):
+    with pytest.raises(UsageError, match="results='frosen': must be one of 'recorded', 'live', 'frozen', 'copy'"):
         init_system(Store, tmp_path / "d", results="frosen")
 
 

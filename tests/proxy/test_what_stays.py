@@ -98,7 +98,7 @@ def test_a_system_is_no_part_of_a_first_state_but_an_argument() -> None:
         memory_system(Row([row]))
     other = memory_system(Row)
     other.append(row)
-    assert other == [[1]] and type(other[0]) is Row
+    assert other == [[1]] and isinstance(other[0], Row)
 
 
 def test_the_size_is_that_of_the_proxy_and_dir_has_the_controls() -> None:
