@@ -121,7 +121,7 @@ class Elections:
             if clock.was_away:
                 continue  # Stopped after all was taken, perhaps: more may have come.
             for group, term in vigil.elections(now):
-                self._kick(wire, group, term)
+                self._kick(wire, group, term, vigil.silent_s(group, now))
             in_doubt = vigil.is_in_doubt(now)
             if now - looked_at >= (DOUBT_S if in_doubt else LOOK_S):
                 looked_at = now
@@ -154,12 +154,10 @@ class Elections:
     def _said(self, view: Any) -> bytes:
         return _json({"server": self._own, "lacks": view})
 
-    def _kick(self, wire: Wire, group: Group, term: int) -> None:
+    def _kick(self, wire: Wire, group: Group, term: int, silent_s: float) -> None:
         self.kicks += 1
-        silent = group.names.get(group.leader) or "no server that is known"
-        log.warn(
-            "%s: %s leads %s and gives no sign, as most nodes see it: an election is begun", self._name, silent, group.name
-        )
+        about = f"{group.names.get(group.leader, group.leader)} gives no sign" if group.leader else "no server leads"
+        log.warn("%s: %s: %s, for %.1f s, as most nodes see it: an election is begun", self._name, group.name, about, silent_s)
         answer_to = b"%s.%s.0.%s" % (self._inbox, _VOTE, group.name.encode())
         _publish(wire, votes.subject(group.name).encode(), answer_to, votes.request(term, group.own))
 

@@ -222,6 +222,11 @@ class Vigil:
             found.append((group, watched.term))
         return found
 
+    def silent_s(self, group: Group, now: float) -> float:
+        """Returns for how long the leader of a group has given no sign, or its server has known of none."""
+        since = self._leader(group.leader).silent_since if group.leader else self._watched[group.name].leaderless_since
+        return 0.0 if since is None else now - since
+
     # -- what came
 
     def seen(self, account: str, groups: Sequence[Group], now: float) -> None:
