@@ -155,11 +155,21 @@ def test_only_another_member_is_counted(member: str) -> None:
 def test_nothing_listens_at_the_leaders_address() -> None:
     node = Node()
     node.go(1, "ABC")
-    node.go(2 * STEP_S, "AB", "B")
+    node.go(4 * STEP_S, "AB", "B")
     assert node.vigil.addresses(node.now) == {"C": "hostC:5466"}
     node.vigil.gone("C")
-    node.go(GONE_S + STEP_S, "AB", "B")
+    node.go(GONE_S, "AB", "B")
     assert len(node.begun) == 1
+
+
+def test_an_address_is_looked_at_when_a_leader_has_just_become_silent_and_not_for_ever() -> None:
+    node = Node()
+    node.go(1, "ABC")
+    assert node.vigil.addresses(node.now) == {}
+    node.go(GONE_S, "AB")
+    assert node.vigil.addresses(node.now)
+    node.go(GONE_S + DOUBT_S, "AB")
+    assert node.vigil.addresses(node.now) == {}
 
 
 def test_an_address_where_nothing_listened_once_is_no_reason_later() -> None:

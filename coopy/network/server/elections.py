@@ -137,6 +137,10 @@ class Elections:
             _publish(wire, groups(wire.server_id).encode(), b"%s.%s.0" % (self._inbox, _SEEN), _json({"account": account}))
 
     def _begin(self, wire: Wire, vigil: Vigil, now: float) -> None:
+        for leader, name in vigil.addresses(now).items():
+            if _is_gone(name):
+                vigil.gone(leader)
+        now = self._time.look()  # A machine that is cut off says nothing, and it is waited for that.
         number, asked = vigil.begin(now)
         for group in asked:
             self.probes += 1
@@ -147,9 +151,6 @@ class Elections:
         view = vigil.view(now)
         if view:
             _publish(wire, self._asks, b"%s.%s.%d" % (self._inbox, _VIEW, number), self._said(view))
-        for leader, name in vigil.addresses(now).items():
-            if _is_gone(name):
-                vigil.gone(leader)
 
     def _said(self, view: Any) -> bytes:
         return _json({"server": self._own, "lacks": view})

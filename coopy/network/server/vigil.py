@@ -192,7 +192,8 @@ class Vigil:
         for group in self._groups.values():
             leader = self._leader(group.leader)
             name = group.names.get(group.leader)
-            if name and leader.silent_since is not None and now - leader.silent_since < leader.limit_s(now):
+            # Once or twice: where nobody says so by then, the machine is away as well, and each question takes its time.
+            if name and leader.silent_since is not None and DOUBT_S / 2 <= now - leader.silent_since < GONE_S + DOUBT_S:
                 found[group.leader] = name
         return found
 
