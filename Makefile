@@ -18,6 +18,7 @@ ROUNDS ?= 100
 LOOKS ?= 2000
 FAULT_RUNS ?= 20
 FUZZ_RUNS ?= 10000
+SHAPES_RUNS ?= 5000
 SHARED_S ?= 60
 SHARED_RUNS ?= 100
 TASKS ?= 100000
@@ -103,8 +104,9 @@ crash: $(VENV)/.installed  ## 200 kills at random moments (RUNS=...), as many of
 faults: $(VENV)/.installed  ## every system call fails, at every point of every operation; one case in EVERY (1)
 	@$(BIN)/python tests/failing/campaign.py --every $(EVERY)
 
-fuzz: $(VENV)/.installed  ## FUZZ_RUNS (10000) lives of random classes, with odd values, interrupts, snapshots and kills in between
+fuzz: $(VENV)/.installed  ## FUZZ_RUNS (10000) lives of random classes, with odd values, interrupts, snapshots and kills in between; SHAPES_RUNS (5000) of classes of all shapes, in four ways side by side
 	@$(BIN)/python tests/fuzz/campaign.py --runs $(FUZZ_RUNS)
+	@$(BIN)/python tests/fuzz/shapes.py --runs $(SHAPES_RUNS)
 
 sim: $(VENV)/.installed  ## LIVES_SIM (2000) lives of a cluster of three in one process, under a simulated clock, network and disk: minutes
 	@$(BIN)/python tests/sim/campaign.py --lives $(LIVES_SIM)

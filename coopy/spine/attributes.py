@@ -34,6 +34,7 @@ from types import (
 from typing import Any, cast
 
 from coopy.decorators import ACTION, OUTSIDE, READONLY, READS
+from coopy.determinism.modules import is_of_stdlib, package_of
 from coopy.spine.methods import LIBRARY_READS, Function, Method, functions_of, kind_of, statics_of, what_is_written
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
@@ -303,11 +304,11 @@ def _kind_of_callable(value: Any, domain: Any, depth: int) -> str:
         return _kind_of_method(value, domain)
     if isinstance(value, partial):
         found = _kind_of_callable(value.func, domain, depth // 2)
-        is_given = any(_reaches(each, domain) for each in (*value.args, *value.keywords.values()))
+        is_given = any(_reaches(each, domain) or _is_part(each) for each in (*value.args, *value.keywords.values()))
         return found or _marked(value.func) * is_given
     if isinstance(value, FunctionType):
         held = [*_contents(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-        is_one = _keeps_count(value.__code__) or any(_reaches(each, domain) for each in held)
+        is_one = _keeps_count(value.__code__) or any(_reaches(each, domain) or _is_part(each) for each in held)
         return _marked(value) * is_one
     wrapped = _held_by(value, "__wrapped__")
     if wrapped is not None and callable(wrapped):
@@ -361,6 +362,15 @@ def _keeps_count(code: CodeType) -> bool:
     from coopy.determinism.decompile import stored_outside
 
     return bool(code.co_freevars) and bool(stored_outside(code))
+
+
+def _is_part(value: Any) -> bool:
+    """Whether a value that a callable of the object holds may be a part of the state: an object of a class of the user's own."""
+    kind = type(value)
+    if isinstance(value, (*_IMMUTABLE, FunctionType, MethodType, BaseException)) or package_of(kind.__module__) == "coopy":
+        return False
+    # Members of an enumeration are of its class, and are the same for all.
+    return not is_of_stdlib(kind.__module__) and not any(base.__module__ == "enum" for base in kind.__mro__)
 
 
 def _reaches(value: Any, domain: Any) -> bool:

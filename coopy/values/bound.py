@@ -30,6 +30,8 @@ from coopy.ground.raised import attempted, or_none
 Reducer = Callable[[Any], Any]
 
 PROTOCOL = 5  # That of pickle in which arguments and states are kept; reducers answer differently in older ones.
+_STATE = 2  # The place of the attributes in what a reducer returns.
+_OF_STDLIB = frozenset({"builtins", "collections", "datetime", "decimal", "fractions", "uuid"})
 _plainly: Reducer = operator.methodcaller("__reduce_ex__", PROTOCOL)
 
 
@@ -247,7 +249,8 @@ class Reducers(dict[type, Reducer]):
         if issubclass(cls, type):
             raise KeyError(cls)  # It is a class, which is kept by its name.
         kind = kind_of(cls)
-        found = self[cls] = _plainly if kind is None else (lock_reducer(cls) or _plainly) if kind.is_lock else _refused
+        plainly = _with_attributes if _drops_attributes(cls) else _plainly
+        found = self[cls] = plainly if kind is None else (lock_reducer(cls) or plainly) if kind.is_lock else _refused
         return found
 
     def get(self, cls: type, default: Any = None) -> Any:
@@ -255,6 +258,23 @@ class Reducers(dict[type, Reducer]):
             return self[cls]
         except KeyError:
             return default
+
+
+def _drops_attributes(cls: Any) -> bool:
+    """Whether what pickles the objects of a class is that of a base in the standard library, which may know of no attributes."""
+    if not getattr(cls, "__dictoffset__", 0) or cls.__module__ == "builtins":
+        return False
+    owner = next(base for base in cls.__mro__ if "__reduce__" in vars(base) or "__reduce_ex__" in vars(base))
+    return owner is not object and owner is not cls and owner.__module__ in _OF_STDLIB
+
+
+def _with_attributes(value: Any) -> Any:
+    """How an object is made again; with its attributes, if its class's base leaves them out, as those of `defaultdict` and `Counter` do."""
+    made = _plainly(value)
+    held = getattr(value, "__dict__", None)
+    if not held or isinstance(made, str) or (len(made) > _STATE and made[_STATE] is not None):
+        return made
+    return (*made[:_STATE], held, *made[_STATE + 1 :])
 
 
 def lock_reducer(cls: Any) -> Reducer | None:

@@ -2253,6 +2253,27 @@ MUTANTS = [
         "    return patch >= KNOWN.get((major, minor), 0)\n",
         "tests/network/test_votes.py::test_any_other_release_is_not",
     ),
+    Mutant(
+        "a-part-that-a-callable-holds-is-overlooked",
+        "coopy/spine/attributes.py",
+        "any(_reaches(each, domain) or _is_part(each) for each in (*value.args",
+        "any(_reaches(each, domain) for each in (*value.args",
+        "tests/proxy/test_attributes_that_write.py::test_a_callable_that_reaches_the_state_is_recorded_by_its_name",
+    ),
+    Mutant(
+        "attributes-that-pickle-leaves-out-are-lost",
+        "coopy/bound.py",
+        "        plainly = _with_attributes if _drops_attributes(cls) else _plainly\n",
+        "        plainly = _plainly\n",
+        "tests/values/test_attributes_of_subclasses.py::test_the_attributes_of_a_part_are_there_after_a_snapshot",
+    ),
+    Mutant(
+        "what-a-view-shows-is-given-live",
+        "coopy/spine/results.py",
+        "        return _view(value, self)\n",
+        "        return value\n",
+        "tests/proxy/test_results.py::test_a_view_refuses_to_be_changed_and_says_what_to_do",
+    ),
 ]
 
 

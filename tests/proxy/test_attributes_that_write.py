@@ -272,6 +272,26 @@ class _Counting:
     __hash__ = None  # type: ignore[assignment]
 
 
+class _Tally:
+    """A part of the state that is no container."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, what: Any) -> int:
+        self.count += 1
+        return self.count
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Tally) and other.count == self.count
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _added(what: Any, tally: _Tally) -> int:
+    return tally.add(what)
+
+
 class Triggers:
     """Callables of all kinds that reach the state."""
 
@@ -288,6 +308,11 @@ class Triggers:
         self.rung = _Rung(self)
         self.of_part = self.rung.ring
         self.counting = _Counting()
+        tally = self.tally = _Tally()
+        self.with_part = functools.partial(_Tally.add, self.tally)
+        self.with_part_by_name = functools.partial(_added, tally=self.tally)
+        self.over_part = lambda what: tally.add(what)
+        self.part_by_default = lambda what, owner=tally: owner.add(what)
         count = 0
 
         def counted(what: Any) -> int:
@@ -316,7 +341,7 @@ class Triggers:
 
 CALLABLES = [
     *("partial", "method", "given", "nested", "closure", "default", "of_list", "rung", "of_part", "put", "note_it"),
-    *("counting", "counted"),
+    *("counting", "counted", "with_part", "with_part_by_name", "over_part", "part_by_default"),
 ]
 
 
