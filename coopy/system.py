@@ -157,7 +157,7 @@ class System:
         asked: Any = self.engine
         if settings.results == LIVE:
             self.engine.gives_parts = False
-        elif settings.results != RECORDED:
+        elif settings.results != RECORDED and settings.copy:  # Where no state is, results come by value.
             # Few ask for it, and it knows much of the standard library.
             from coopy.spine.results import giving
 

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
 
 import pytest
+from shared.apart import open_apart
 
 import coopy
 from coopy import aio, control, entity, init_system, outside, readonly
@@ -289,3 +290,18 @@ def test_a_loop_obeys(tmp_path, results):
         await system.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["follower", "reader", "connected"])
+@pytest.mark.parametrize("results", ["frozen", "copy"])
+def test_who_sends_calls_has_views_of_its_copy_or_values(tmp_path, how, results):
+    """What comes over a connection is a copy anyway: only who has a state of its own gives views."""
+    with open_apart(how, Store([[1]]), str(tmp_path / "d"), validation="off", results=results) as system:
+        for way in ("action", "read", "attribute"):
+            found = WAYS[way](system)
+            if results == "frozen" and how == "follower":
+                with pytest.raises(UsageError, match="results='frozen'"):
+                    found[0].append(2)
+            else:
+                found[0].append(2)
+        assert system.returned() == [[1]]
