@@ -12,7 +12,7 @@ process and for good.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -24,12 +24,22 @@ NAME = "decimal:Decimal"
 _MODULES_MAX = 1000  # A program that imports more than this is not searched to its end: opening must not take seconds.
 
 
+def _first_get() -> Any:
+    # `decimal` takes two milliseconds to be imported, and few need it.
+    import decimal
+
+    used.get, used.set = decimal.getcontext, decimal.setcontext
+    return used.get()
+
+
 class _Used:
     here = False
+    get: Callable[[], Any] = staticmethod(_first_get)
+    set: Callable[[Any], object]
 
 
 used = _Used()
-"""Whether decimals may be used in this process: its attribute ``here``."""
+"""Whether decimals may be used in this process: its attribute ``here``. And how the context of this thread is read and set."""
 
 _looked_at: set[type] = set()
 _fixed: list[Any] = []
@@ -55,52 +65,45 @@ def look_for(arguments: Iterable[Any]) -> None:
 
 def outer() -> Any:
     """Returns the context that is set now, which `begin` and `end` are to be given."""
-    import decimal
-
-    return decimal.getcontext()
+    return used.get()
 
 
 def begin(before: Any) -> None:
-    """Sets the context of an action."""
-    import decimal
-
+    """Sets the context of an action. ``before`` is what `outer` has returned."""
     here = current.__dict__
-    context = here.get("context")
-    if context is None or context.spoiled or context is before:
-        context = here["context"] = _new()
-    decimal.setcontext(context)
+    found = here.get("context")
+    if found is None or found[1] or found[0] is before:
+        found = here["context"] = _new()
+    used.set(found[0])
 
 
 def end(before: Any) -> None:
     """Sets the context that was there before."""
-    import decimal
-
-    decimal.setcontext(before)
+    used.set(before)
 
 
 def renewing(arguments: Iterable[Any]) -> Iterator[Any]:
     """The arguments of actions in order: before each is asked for, what the action before has set is undone."""
+    here, get = current.__dict__, used.get
     for each in arguments:
-        renew()
+        context, spoiled = here["context"]
+        if spoiled or get() is not context:
+            renew()
         yield each
 
 
 def renew() -> None:
-    """Sets a new context, if the action before has changed or replaced that of this thread."""
-    import decimal
-
-    here = current.__dict__
-    context = here["context"]
-    if context.spoiled or decimal.getcontext() is not context:
-        here["context"] = context = _new()
-        decimal.setcontext(context)
+    """Sets a new context: the action before has changed or replaced that of this thread."""
+    current.__dict__["context"] = found = _new()
+    used.set(found[0])
 
 
-def _new() -> Any:
+def _new() -> tuple[Any, list[bool]]:
+    """Returns a context, and the list that it fills when it is changed: to ask the context itself takes longer than an action."""
     import decimal
 
     if not _fixed:
-        # `decimal` takes two milliseconds to be imported, and few need it.
+
         class Fixed(decimal.Context):
             """Notes when it is changed."""
 
@@ -123,7 +126,8 @@ def _new() -> Any:
 
         _fixed.append(Fixed)
     traps = [decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow]
-    return _fixed[0](28, decimal.ROUND_HALF_EVEN, -999999, 999999, 1, 0, [], traps)
+    context = _fixed[0](28, decimal.ROUND_HALF_EVEN, -999999, 999999, 1, 0, [], traps)
+    return context, context.spoiled
 
 
 # -- who may use decimals

@@ -666,8 +666,8 @@ MUTANTS = [
     Mutant(
         "what-an-action-sets-for-decimals-outlives-it",
         "coopy/ground/decimals.py",
-        "    if context.spoiled or decimal.getcontext() is not context:\n",
-        "    if context.spoiled:\n",
+        "        if spoiled or get() is not context:\n",
+        "        if spoiled:\n",
         "tests/ground/test_decimals.py::test_replay_calculates_what_was_calculated_live",
     ),
     Mutant(
