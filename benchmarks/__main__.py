@@ -22,7 +22,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import coopy
-from benchmarks import peers, raw
+from benchmarks import peers, raw, rich
 from benchmarks.workload import Bank, Store, deposits, gets, rate_of_threads, seconds_of
 from coopy.proof.comparing import Comparing
 from coopy.proof.proving import Proving
@@ -182,6 +182,20 @@ def restoring(run: Run) -> Iterator[Row]:
     yield Row(f"load of a snapshot of {count:,} objects", "s", ours, limits, 1.2)
 
 
+def arguments(run: Run, with_peers: bool) -> Iterator[Row]:
+    """Calls with what real programs pass, in processor time: see `benchmarks.rich`."""
+    count = 100_000 // run.scale
+    for kind, figures in rich.table(run.path, list(rich.KINDS), count, run.rounds):
+        is_plain = kind.name == "str, int"
+        most = rich.COPY_AT_MOST if kind.is_mutable else rich.WRITE_AT_MOST
+        yield Row(f"write: {kind.name}", "us", figures.write, figures.raw_write, most)
+        most = rich.PLAIN_REPLAY_AT_MOST if is_plain else rich.REPLAY_AT_MOST
+        yield Row(f"  replay: {kind.name}", "us", figures.replay, figures.raw_replay, most)
+        if with_peers and kind.name in rich.ISSUE:
+            for name, took in rich.others(run.path, kind, count // 10).items():
+                yield Row(f"  write, in times what {name} takes", "us", figures.write, [took] * run.rounds, 1)
+
+
 def pause(run: Run) -> Iterator[Row]:
     count = 1_000_000 // run.scale
     system = coopy.init_system(Store(count), run.path("store"), durability="buffered", validation="off")
@@ -322,6 +336,7 @@ def main() -> int:
         "sync": synced,
         "read": read,
         "restore": restoring,
+        "arguments": lambda run: arguments(run, options.peers),
         "pause": pause,
         "proof": proof,
         "import": importing,
