@@ -71,7 +71,7 @@ def _advance(machine: Machine, reading: Reading, tail: Tail, index: int, outcome
                 names,
                 arguments,
                 following,
-                reading.codec.decode_call,
+                reading.codec,
                 reading.log.where,
                 0,
             )

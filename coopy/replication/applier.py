@@ -27,7 +27,8 @@ from coopy.spine.machine import MissingName
 from coopy.spine.methods import Function, Method, method_for
 from coopy.spine.section import Section
 from coopy.spine.versions import CODE
-from coopy.values.codec import SCALARS, Codec, decode_joined, joined_headers
+from coopy.values.codec import Codec, decode_joined, joined_headers
+from coopy.values.copies import SCALARS
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 PART = 512

@@ -33,7 +33,8 @@ from coopy.spine.machine import NOTHING_FOLLOWS, MissingName
 from coopy.spine.methods import READERS, Function, Method, functions_of, has_unlocked_reads, method_for
 from coopy.spine.replay import Progress
 from coopy.spine.section import Section
-from coopy.values.codec import SCALARS, Codec, decode_joined
+from coopy.values.codec import Codec, decode_joined
+from coopy.values.copies import SCALARS
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 VIEWS = frozenset({type({}.keys()), type({}.values()), type({}.items())})
@@ -262,7 +263,7 @@ class Shared(Engine):
         withdrawn = False
         for place, batch in enumerate(batches):
             following = batches[place + 1][0][0] if place + 1 < len(batches) else last
-            withdrawn = machine.replay(*batch, following, self._codec.decode_call, log.where, 0, True)
+            withdrawn = machine.replay(*batch, following, self._codec, log.where, 0, True)
         return withdrawn
 
     def forked(self) -> None:

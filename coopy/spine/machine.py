@@ -45,17 +45,37 @@ from coopy.spine.effects import DONE
 from coopy.spine.methods import Function, is_withdrawing, method_of, whole
 from coopy.spine.parts import CHANGING, change
 from coopy.spine.versions import CODE
-from coopy.values.codec import joined_headers
+from coopy.values.codec import Codec, joined_headers
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 __coopy_machine__ = True  # See `coopy.ground.running`.
-Decode = Callable[..., "tuple[Any, ...]"]
 
 NOTHING_FOLLOWS = action.header(0, 0, action.UNKNOWN)
 _UNKNOWN, _RETURNED = action.UNKNOWN, action.RETURNED
 _decimals = decimals.used
 UNSURE = -2
 """What `Machine.applied` is while an action runs, and after one that was interrupted: no index."""
+
+
+def _decoded(
+    names: list[str | None], arguments: list[Any], outcomes: Sequence[int], codec: Codec
+) -> tuple[list[str | None], list[Any]]:
+    """The same actions: those without a name that can be decoded together are, as far as they have no arguments by name."""
+    places = [
+        place
+        for place, name in enumerate(names)
+        if name is None and arguments[place] is not None and outcomes[place] != action.WITHDRAWN
+    ]
+    calls = codec.decode_simple([arguments[place] for place in places])
+    names, arguments = list(names), list(arguments)
+    for place, call in zip(places, calls, strict=True):
+        if call is None:
+            continue
+        if len(call) > 2:
+            arguments[place] = call
+        else:
+            names[place], arguments[place] = call
+    return names, arguments
 
 
 class Machine:
@@ -263,7 +283,7 @@ class Machine:
         names: list[str | None],
         arguments: list[Any],
         following: bytes,
-        decode: Decode,
+        codec: Codec,
         where: Callable[[int], str],
         withdrawn: int,
         is_live: bool = False,
@@ -289,9 +309,9 @@ class Machine:
         if None in names and not _decimals.here:
             decimals.look_for(arguments)
         if self.version != self.migration.version:
-            names, arguments = self._old(names, arguments, outcomes, decode, where)
+            names, arguments = self._old(names, arguments, outcomes, codec, where)
         if None in names or action.WITHDRAWN in outcomes:
-            headers, names, arguments, outcomes = self._made_plain(headers, names, arguments, outcomes, decode)
+            headers, names, arguments, outcomes = self._made_plain(headers, names, arguments, outcomes, codec)
         generator = GeneratorType
         before = current.machine
         context = decimals.outer() if _decimals.here else None
@@ -316,23 +336,23 @@ class Machine:
                     except (ReplayError, MissingName):
                         raise
                     except INTERRUPTIONS as error:
-                        raise self._interrupted(index, name, args, decode, where, recorded, error) from error
+                        raise self._interrupted(index, name, args, codec, where, recorded, error) from error
                     except DecodingError as error:
                         raise UndecodableAction(index, where(index), error) from error
                     except BaseException as error:
                         if origin(error) == OUTSIDE:
                             raise
                         if recorded == 1:  # action.RETURNED
-                            raise self._diverged(index, name, args, decode, where, recorded, 2, error) from error
+                            raise self._diverged(index, name, args, codec, where, recorded, 2, error) from error
                         outcome = 2  # action.RAISED
                         self.drop_effects()
                     else:
                         if recorded == 2:
-                            raise self._diverged(index, name, args, decode, where, recorded, 1, None)
+                            raise self._diverged(index, name, args, codec, where, recorded, 1, None)
                         outcome = 1
                 self.applied = index
             except MissingName as missing:
-                raise self._missing(index, missing, name, args, decode, where) from None
+                raise self._missing(index, missing, name, args, codec, where) from None
             finally:
                 self.running = self.replaying = False
                 current.machine = before
@@ -347,7 +367,7 @@ class Machine:
             self.outcome = action.WITHDRAWN if recorded == action.WITHDRAWN else outcome
         if outcome != action.RAISED or recorded != action.UNKNOWN or not names:
             return False
-        return is_withdrawing(methods[self._call_of(name, args, decode, where).method])
+        return is_withdrawing(methods[self._call_of(name, args, codec, where).method])
 
     def _made_plain(
         self,
@@ -355,16 +375,20 @@ class Machine:
         names: list[str | None],
         arguments: list[Any],
         outcomes: bytearray,
-        decode: Decode,
+        codec: Codec,
     ) -> tuple[list[bytes], list[str | None], list[Any], bytearray]:
         """The same actions, such that each is a method called with a tuple: the loop needs no other test."""
 
-        def opaque(data: bytes) -> Any:
-            name, args, *rest = decode(data, None, self.domain)
+        def opaque(data: Any) -> Any:
+            name, args, *rest = codec.decode_call(data, None, self.domain)
             return self.methods[name](*args, **(rest[0] if rest else {}))
 
         self.methods[_OPAQUE] = opaque
         self.methods[_NOTHING] = lambda: None
+        if None in names:
+            names, arguments = _decoded(names, arguments, outcomes, codec)
+            if None not in names and action.WITHDRAWN not in outcomes:
+                return headers, names, arguments, outcomes
         plain = []
         for header, name, args, recorded in zip(headers, names, arguments, outcomes, strict=False):
             if args is None:
@@ -386,13 +410,13 @@ class Machine:
         names: list[str | None],
         arguments: list[Any],
         outcomes: bytearray,
-        decode: Decode,
+        codec: Codec,
         where: Callable[[int], str],
     ) -> tuple[list[str | None], list[Any]]:
         """The same actions, such that each is upgraded when its turn has come."""
 
         def run(name: str | None, args: Any, version: int, recorded: int) -> Any:
-            call = self._todays(name, args, version, decode, where)
+            call = self._todays(name, args, version, codec, where)
             if call is not None:
                 return self.methods[call.method](*call.args, **call.kwargs)
             if recorded == action.RAISED:
@@ -414,9 +438,9 @@ class Machine:
         return names, arguments
 
     def _todays(
-        self, name: str | None, args: Any, version: int, decode: Decode, where: Callable[[int], str]
+        self, name: str | None, args: Any, version: int, codec: Codec, where: Callable[[int], str]
     ) -> migration.Call | None:
-        name, args, *rest = (name, args) if name is not None else decode(args, version, self.domain)
+        name, args, *rest = (name, args) if name is not None else codec.decode_call(args, version, self.domain)
         call = migration.Call(cast(str, name), *args, **(rest[0] if rest else {}))
         try:
             return self.migration.upgraded(version, call)
@@ -500,7 +524,7 @@ class Machine:
         return NewerVersion(index, CODE, where, f"the methods of {type(self.domain).__qualname__}", version, self.own_code)
 
     def _missing(
-        self, index: int, error: MissingName, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]
+        self, index: int, error: MissingName, name: str | None, args: Any, codec: Codec, where: Callable[[int], str]
     ) -> ReplayError:
         missing = error.args[0]
         if missing == MARK:
@@ -510,7 +534,7 @@ class Machine:
         cls = type(self.domain).__qualname__
         if isinstance(error, NotEnabled):
             return MissingMethod(index, missing, where(index), f"{cls} in code version {self.code}")
-        call = self._call_of(name, args, decode, where)
+        call = self._call_of(name, args, codec, where)
         stub = migration.stub_of_action(cls, call, self.migration.version, "'new_name'")
         return MissingMethod(index, missing, where(index), cls, stub)
 
@@ -519,14 +543,14 @@ class Machine:
         index: int,
         name: str | None,
         args: Any,
-        decode: Decode,
+        codec: Codec,
         where: Callable[[int], str],
         recorded: int,
         outcome: int,
         error: BaseException | None,
     ) -> ReplayError:
         names = action.OUTCOMES
-        call = self._call_of(name, args, decode, where)
+        call = self._call_of(name, args, codec, where)
         if isinstance(error, TypeError) and not _fits(self.methods[call.method], call):
             cls = type(self.domain).__qualname__
             stub = migration.stub_of_action(cls, call, self.migration.version, repr(call.method))
@@ -539,25 +563,25 @@ class Machine:
         index: int,
         name: str | None,
         args: Any,
-        decode: Decode,
+        codec: Codec,
         where: Callable[[int], str],
         recorded: int,
         error: BaseException,
     ) -> ReplayError:
-        method = self._call_of(name, args, decode, where).method
+        method = self._call_of(name, args, codec, where).method
         return InterruptedReplay(index, method, where(index), action.OUTCOMES[recorded], error)
 
     def _of_a_later_release(self, index: int, outcomes: Sequence[int], where: Callable[[int], str]) -> UnsupportedFormat:
         place = next((place for place, outcome in enumerate(outcomes) if outcome not in action.KNOWN), 0)
         return KeyedRecord(where(index + 1 + place))
 
-    def _call_of(self, name: str | None, args: Any, decode: Decode, where: Callable[[int], str]) -> migration.Call:
+    def _call_of(self, name: str | None, args: Any, codec: Codec, where: Callable[[int], str]) -> migration.Call:
         """The call that an entry of the loop is."""
         if name == _OLD:
             name, args, version, _ = args
-            return self._todays(name, args, version, decode, where) or migration.Call("?")
+            return self._todays(name, args, version, codec, where) or migration.Call("?")
         if name == _OPAQUE:
-            name, args, *rest = decode(args[0], None, self.domain)
+            name, args, *rest = codec.decode_call(args[0], None, self.domain)
         else:
             rest = []
         return migration.Call(cast(str, name), *args, **(rest[0] if rest else {}))

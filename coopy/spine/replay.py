@@ -254,7 +254,7 @@ def _stopping(
 def _replay(machine: Machine, batch: Batch, following: bytes, codec: Codec, log: Log, withdrawn: int, alone: bool) -> bool:
     """Replays a batch. Returns whether the last action turns out to be withdrawn."""
     try:
-        return machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
+        return machine.replay(*batch, following, codec, log.where, withdrawn)
     except InterruptedReplay as error:
         if not alone or error.recorded != action.OUTCOMES[action.UNKNOWN] or error.index != log.last:
             raise
@@ -274,7 +274,7 @@ def _replay_all_that_fits(
     while batch[0]:
         first = machine.applied + 1
         try:
-            return machine.replay(*batch, following, codec.decode_call, log.where, withdrawn)
+            return machine.replay(*batch, following, codec, log.where, withdrawn)
         except ReplayError as error:
             misfit(error)
             machine.applied = error.index

@@ -56,7 +56,7 @@ def _call_of(record: bytes) -> tuple[str, str]:
     name, args = _loaded(_HEAD + record[HEADER.size :] + _TAIL)
     kwargs: dict[str, Any] = {}
     if name is None:
-        name, args, *rest = _loaded(pickle_of(args))
+        name, args, *rest = args if type(args) is tuple else _loaded(pickle_of(args))
         kwargs = rest[0] if rest else {}
     if not isinstance(name, str):
         raise ValueError("it names no method")

@@ -3,16 +3,19 @@ directions are here: what one writes the other reads, byte for byte.
 
 A call is two objects, as pickle opcodes:
 
-* *inline*, name and args, if all they hold is plain scalars and no object twice: the
-  pickle of ``(name, args)`` without PROTO and FRAME at its head and TUPLE2, MEMOIZE and
-  STOP at its end. Such a body refers to no memo and so means the same wherever it
-  stands: records of this kind are decoded many at a time. Where many are encoded at a time
-  nothing is memoized: MEMOIZE is missing, and an object may be there twice.
+* *inline*, name and args, if they hold nothing by reference: plain scalars; dates, decimals, UUIDs and what else of the standard library
+  can't change; and lists, dicts and sets of these alone (`coopy.values.copies`). It is the pickle of ``(name, args)`` without
+  PROTO and FRAME at its head and TUPLE2, MEMOIZE and STOP at its end. Such a body refers to no memo and so means the same wherever it
+  stands: records of this kind are decoded many at a time. Where nothing is memoized, MEMOIZE is missing, and an object may be there twice.
+* *by name*, None and ``(name, args, kwargs)``: the same of a call with arguments by name: opcode NONE, and the pickle of the three without
+  PROTO and FRAME at its head and STOP at its end.
 * *opaque*, None and bytes: opcode NONE, opcode BINBYTES, 4 bytes of size, a tag and a
   pickle of its own, of ``(name, args)`` or ``(name, args, kwargs)``. A state is a tag and
   a pickle, too. Where an argument is an object of a class with fields there is first ``F``, 2 bytes of size, and so
   many of a pickle of what is said of those classes, see `coopy.ground.fields`. The tags:
 
+    ``C``  a simple pickle of pickle's, of a call: no class in it has a say in how its objects are loaded, it names nothing of a
+           main file, and has no persistent ids. Pickle loads it alone, and before the turn of its call has come
     ``P``  a pickle of pickle's
     ``B``  one of dill's, of functions and classes that no module has (`coopy.values.bytecode`):
            1 byte, the size of a name; the name of the Python that wrote it, ASCII, as
@@ -44,7 +47,8 @@ import pickle
 import struct
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import FunctionType
 from typing import IO, Any, NoReturn, Protocol, cast
 
@@ -57,14 +61,23 @@ from coopy.ground.raised import or_none, told_as
 from coopy.ground.record import PREFIX_BYTES
 from coopy.migration import Old
 from coopy.values import arguments, bound, bytecode, deep, entities
+from coopy.values.copies import (
+    COPIED,
+    DEEP,
+    EQUAL_TO_THEMSELVES,
+    FLAT,
+    LOADED,
+    NAMED,
+    SCALARS,
+    UNKNOWN,
+    Looks,
+    Notes,
+    NotSimple,
+)
 
 Call = tuple[Any, ...]
 
 PROTOCOL = 5  # The newest that every supported Python writes; part of the format.
-SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
-_EQUAL_TO_THEMSELVES = SCALARS - {float}
-"""What is not equal to itself, NaN, is found in a dict as the same object alone. Replay makes a new one for each that is stored, so
-a live call gets a new one, too."""
 INLINE_BYTES_MAX = 60_000  # What pickle writes below 64 KiB is one frame, so that its head can be cut off.
 RECORD_BYTES_MAX = 1 << 31  # The size of a frame is a field of 32 bits; half of that leaves room for what is around a record.
 _TEXTS = frozenset({str, bytes})
@@ -73,16 +86,23 @@ _NONE_BINBYTES = b"NB"
 _HEAD_BYTES = 11  # PROTO 5 and FRAME with its size
 _TAIL = b"\x86\x94."  # TUPLE2, MEMOIZE, STOP
 _BODY = slice(_HEAD_BYTES, -2)  # Where nothing is memoized.
+_WHOLE_BODY = slice(_HEAD_BYTES, -1)
 _BETWEEN = b"\0coopy\xff"
 _BETWEEN_OPCODES = b"C%c%b" % (len(_BETWEEN), _BETWEEN)
 assert _BETWEEN_OPCODES.rfind(b"C") == 0, "no two overlap: each that is found is one that was written, or there are more"
 _LARGE_BYTES = 16 * 1024 * 1024  # A state that may take long to load.
 _BYTE_CODE = b"B%c%b" % (len(bytecode.PYTHON), bytecode.PYTHON.encode("ascii"))
-_BINGET = 0x68
+_MEMOIZE, _BINGET, _LONG_BINGET = 0x94, 0x68, 0x6A
 _LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
 _JOIN_HEAD = b"\x80\x05("
 _JOIN_TAIL = b"l."
 _ONE_HEAD, _ONE_TAIL = b"\x80\x05", b"\x86."  # PROTO 5; TUPLE2, STOP
+_NONE = b"N"
+_SIMPLE = b"C"
+_DECIMAL = b"Decimal"
+_STACK_GLOBAL = b"\x93"  # The opcode before which pickle has named a class or a function.
+_OF_MAIN = b"_main__"  # A part of the name of a main file, also of that which multiprocessing has given one.
+_PICKLERS_MAX = 8  # So many are kept for the calls to come; a thread that encodes takes one.
 
 _SAID = struct.Struct("<cH")
 _SAID_OF_STATE = struct.Struct("<I4s")
@@ -136,6 +156,43 @@ assert (
 ), "an inline call is a pickle without its head and its tail; this Python writes pickles otherwise"
 
 
+_fast: list[tuple[pickle.Pickler, list[bytes]]] = []
+"""Picklers without a memo that nobody uses now. What one has written is in the list beside it."""
+
+
+def _inline(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
+    """The opcodes of a call that holds nothing by reference; None if it is large. Raises what pickle raises."""
+    try:
+        pickler, written = _fast.pop()
+    except IndexError:
+        written = []
+        pickler = _pickler_of_scalars(written.append)
+    pickler.dump((name, args, kwargs) if kwargs else (name, args))
+    data = written[0]
+    is_small = len(written) == 1 and len(data) < INLINE_BYTES_MAX
+    written.clear()
+    if len(_fast) < _PICKLERS_MAX:
+        _fast.append((pickler, written))
+    if not is_small:
+        return None
+    return _NONE + data[_WHOLE_BODY] if kwargs else data[_BODY]
+
+
+def _globals_in(data: bytes) -> int:
+    """How many classes and functions a pickle names, or more: the opcode stands after a text that is memoized, or comes from the memo."""
+    count, place = 0, data.find(_STACK_GLOBAL)
+    while place >= 0:
+        count += data[place - 1] == _MEMOIZE or data[place - 2] == _BINGET or data[place - 5] == _LONG_BINGET
+        place = data.find(_STACK_GLOBAL, place + 1)
+    return count
+
+
+def _loaded(data: bytes, kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of what `_inline` has written."""
+    _, args = _loads(b"".join((_ONE_HEAD, data, _ONE_TAIL)))
+    return args[1:] if kwargs else (args, kwargs)
+
+
 class StateFile(Protocol):
     """Where a state is written to; it can begin again."""
 
@@ -157,7 +214,10 @@ def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | Non
     amendment's are None. Raises `DecodingError`.
     """
     try:
-        objects = _loads(b"".join((_JOIN_HEAD, data, _JOIN_TAIL)))
+        whole = b"".join((_JOIN_HEAD, data, _JOIN_TAIL))
+        if not decimals.used.here and _DECIMAL in whole:
+            decimals.met()
+        objects = _loads(whole)
         if not objects or len(objects) % 3:
             raise ValueError("records are three objects each")
         return objects[::3], objects[1::3], objects[2::3]
@@ -168,6 +228,8 @@ def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | Non
 def decode_one(data: bytes) -> tuple[str | None, Any]:
     """Name and arguments of one call, as `decode_joined` returns them. Raises `DecodingError`."""
     with told_as(_decoding_error):
+        if not decimals.used.here and _DECIMAL in data:
+            decimals.met()
         name, args = _loads(b"".join((_ONE_HEAD, data, _ONE_TAIL)))
         return name, args
 
@@ -190,7 +252,7 @@ def joined_headers(headers: list[bytes], arguments: list[Any]) -> bytes:
 def is_plain(value: object) -> bool:
     """Whether a value needs no copy: an immutable scalar, or a tuple of them, and none of them NaN."""
     if type(value) is not tuple:
-        return type(value) in _EQUAL_TO_THEMSELVES or (type(value) is float and value == value)
+        return type(value) in EQUAL_TO_THEMSELVES or (type(value) is float and value == value)
     seen = {id(value)}
     left: list[tuple[Any, ...]] = [value]
     while left:
@@ -199,7 +261,7 @@ def is_plain(value: object) -> bool:
                 if id(each) not in seen:
                     seen.add(id(each))
                     left.append(each)
-            elif type(each) not in _EQUAL_TO_THEMSELVES and (type(each) is not float or each != each):
+            elif type(each) not in EQUAL_TO_THEMSELVES and (type(each) is not float or each != each):
                 return False
     return True
 
@@ -215,6 +277,11 @@ class Codec:
         self._modules = _module_aliases(domain_class)
         self._importable = _is_importable(domain_class)
         self._plain = self._importable and domain_class.__module__ != "__main__"
+        self._of_main = domain_class.__module__ == "__main__"
+        self._rewrites = self.migration.rewrites(self.migration.version)
+        self._looks = Looks()
+        self._picklers: list[tuple[pickle.Pickler, list[bytes], Notes]] = []
+        """Those of simple calls that nobody uses now. Whoever needs one takes it out: code of an argument may call the system."""
         self._said: dict[frozenset[type], bytes] = {}
         self._fitting: set[tuple[bytes, int]] = set()
         """What was said of classes, by what version, and is as today."""
@@ -234,7 +301,7 @@ class Codec:
         """
         if not kwargs:
             for value in args:
-                if type(value) not in _EQUAL_TO_THEMSELVES and (type(value) is not float or value != value):
+                if type(value) not in EQUAL_TO_THEMSELVES and (type(value) is not float or value != value):
                     break
             else:
                 data = _dumps((name, args), PROTOCOL)
@@ -246,6 +313,9 @@ class Codec:
                 ):
                     return data[_HEAD_BYTES:-3], args, kwargs
                 return _opaque(b"P" + data), args, kwargs
+        known = or_none(self._encode_known, name, args, kwargs)  # What pickle refuses may be kept in another way, or is named.
+        if known is not None:
+            return known
         if not arguments.OTHERS.isdisjoint(map(type, (*args, *kwargs.values()) if kwargs else args)):
             args, kwargs = (
                 arguments.run_to_the_end(args),
@@ -273,6 +343,79 @@ class Codec:
             data = self._said_of(frozenset(met)) + data
         return _opaque(data), args, kwargs
 
+    def _encode_known(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes, tuple[Any, ...], dict[str, Any]] | None:
+        """As `encode_call`, of what pickle can be left alone with; None if that is not known. Raises what pickle raises."""
+        values = (*args, *kwargs.values()) if kwargs else args
+        found, looks = 0, self._looks
+        for value in values:
+            look = looks[type(value)]
+            if look is not None:
+                found |= look(value)
+        is_by_value = not found & (NAMED | UNKNOWN) and (
+            found < FLAT or len(values) == 1 or len(set(map(id, values))) == len(values)
+        )
+        data = _inline(name, args, kwargs) if is_by_value else None
+        if data is None:
+            return self._encode_simple(name, args, kwargs, found)
+        if found & LOADED:
+            args, kwargs = _loaded(data, kwargs)
+        elif found & FLAT:
+            if len(values) == 1 and args:
+                return data, (args[0].copy(),), kwargs
+            args = tuple([value.copy() if type(value) in COPIED else value for value in args])
+            if kwargs:
+                kwargs = {key: value.copy() if type(value) in COPIED else value for key, value in kwargs.items()}
+        return data, args, kwargs
+
+    def _encode_simple(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], found: int
+    ) -> tuple[bytes, tuple[Any, ...], dict[str, Any]] | None:
+        """The same, of objects of classes that leave it all to pickle."""
+        if self._rewrites:
+            return None  # What is read back may be of another class than what was passed.
+        call = (name, args, kwargs) if kwargs else (name, args)
+        marked = entities.known.marked
+        try:
+            pickler, written, notes = self._picklers.pop()
+        except IndexError:
+            notes = None
+        if notes is None or notes.marked != marked:
+            written, notes = [], Notes(marked)
+            pickler = pickle.Pickler(_Sink(written.append), PROTOCOL)
+            pickler.dispatch_table = notes
+        try:
+            pickler.dump(call)
+            data = written[0] if len(written) == 1 else b"".join(written)
+            classes = frozenset(notes.met)
+        except NotSimple:
+            data, classes = b"", frozenset()
+        # One that is emptied can be used again. In the middle of a pickle another call may have come, and taken another one.
+        pickler.clear_memo()
+        written.clear()
+        notes.met.clear()
+        if len(self._picklers) < _PICKLERS_MAX:
+            self._picklers.append((pickler, written, notes))
+        if not data or _OF_MAIN in data:
+            return None
+        # What was named and not met is a function, or a class by itself.
+        if data.count(_STACK_GLOBAL) != len(classes) and _globals_in(data) != len(classes):
+            return None
+        if self._of_main and any(each.encode() in data for each in self._modules):
+            return None
+        if len(data) > RECORD_BYTES_MAX:
+            return None
+        if not decimals.used.here and _DECIMAL in data:
+            decimals.met()
+        if found >= FLAT and not (found & DEEP and is_plain((*args, *kwargs.values()))):
+            loaded = _loads(data)
+            args = loaded[1]
+            if kwargs:
+                kwargs = loaded[2]
+        said = (self._said.get(classes) or self._said_of(classes)) if classes else b""
+        return b"".join((_OPAQUE.pack(_NONE_BINBYTES, len(said) + 1 + len(data)), said, _SIMPLE, data)), args, kwargs
+
     def _said_of(self, classes: frozenset[type]) -> bytes:
         """What is to be said of classes, in front of a call."""
         found = self._said.get(classes)
@@ -285,7 +428,7 @@ class Codec:
 
     def encode_plain(self, names: Sequence[str], arguments: Sequence[tuple[Any, ...]]) -> list[bytes] | None:
         """The opcodes of small calls that hold plain scalars alone, in half the time; None if they are not all such."""
-        if not _EQUAL_TO_THEMSELVES.issuperset(map(type, _chained(arguments))):
+        if not EQUAL_TO_THEMSELVES.issuperset(map(type, _chained(arguments))):
             if not SCALARS.issuperset(map(type, _chained(arguments))):
                 return None
             if any(map(operator.ne, _chained(arguments), _chained(arguments))):
@@ -298,12 +441,22 @@ class Codec:
             return None  # `encode_call` says which, and why.
         return found if len(found) == len(names) else None
 
-    def decode_call(self, data: bytes, version: int | None = None, domain: object = None) -> Call:
-        """The call of an opaque record, recorded by today's version of the class or by ``version``.
+    def decode_call(self, data: bytes | Call, version: int | None = None, domain: object = None) -> Call:
+        """The call of a record without a name, recorded by today's version of the class or by ``version``.
 
         References are to entities of ``domain``; without one, they stay references. Raises `DecodingError`.
         """
+        if type(data) is tuple:
+            return data
+        data = cast(bytes, data)
         try:
+            if version is None or version == self.migration.version:
+                head = self._head_of_simple(data)
+                if head is not None:
+                    if not decimals.used.here and _DECIMAL in data:
+                        decimals.met()
+                    with suppress(AttributeError, ImportError):  # What is not there any more is told of below.
+                        return cast(Call, _loads(data[len(head) :]))
             return self._with_own_object(cast(Call, self._decode(data, version, domain)), domain)
         except Exception as error:
             if isinstance(error, CoopyError) and type(error) is not DecodingError:
@@ -325,6 +478,47 @@ class Codec:
         if rest and rest[0]:
             rest = [{key: domain if each is proxy else each for key, each in rest[0].items()}]
         return (name, args, *rest)
+
+    def decode_simple(self, calls: Sequence[Any]) -> list[Call | None]:
+        """The calls of records without a name, as far as no class has a say in how they are loaded; None in the place of the others.
+
+        Recorded by today's version of the class. One that can't be decoded is left to `decode_call`, when its turn has come.
+        """
+        return or_none(self._decoded_together, calls) or [None] * len(calls)
+
+    def _decoded_together(self, calls: Sequence[Any]) -> list[Call | None]:
+        head = self._head_of_simple(calls[0]) if calls and type(calls[0]) is bytes else None
+        if head is not None:
+            # Most blocks hold calls of one kind.
+            start = len(head)
+            bodies = [each[start:] for each in calls if type(each) is bytes and each.startswith(head)]
+            if len(bodies) == len(calls):
+                return list(map(_loads, bodies))
+        return list(self._decoded_if_simple(calls))
+
+    def _decoded_if_simple(self, calls: Sequence[Any]) -> Iterator[Call | None]:
+        head: bytes | None = None
+        for each in calls:
+            if type(each) is tuple:
+                yield each
+                continue
+            if head is None or not each.startswith(head):
+                head = self._head_of_simple(each)
+            yield None if head is None else cast(Call, _loads(each[len(head) :]))
+
+    def _head_of_simple(self, data: bytes) -> bytes | None:
+        """What stands before the pickle of a simple call. None if it is another one, or what is stored may be of other classes today."""
+        if self._of_main or self._rewrites:
+            return None
+        start = 0
+        if data.startswith(b"F"):
+            _, size = _SAID.unpack_from(data)
+            start = _SAID.size + size
+        if not data.startswith(_SIMPLE, start):
+            return None
+        if start:
+            self._compare(data[_SAID.size : start], self.migration.version)
+        return data[: start + 1]
 
     def dump_state(self, state: object, file: StateFile) -> None:
         """Writes a whole state. Raises `EncodingError`."""
@@ -536,7 +730,7 @@ class Codec:
             make, body = _dill_unpickler(bytes(data[2 : 2 + size]).decode("ascii"), checks), data[2 + size :]
         elif tag == b"D":
             make = _dill_unpickler(None, checks)
-        elif tag != b"P":
+        elif tag not in (b"P", _SIMPLE):
             raise DecodingError(f"unknown encoding {tag!r}")
         if version == self.migration.version:
             old = self._todays

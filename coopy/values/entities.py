@@ -37,10 +37,11 @@ class Entity(NamedTuple):
 
 class _Known:
     any = False
+    marked = 0
 
 
 known = _Known()
-"""``known.any``: whether any class is marked at all."""
+"""``known.any``: whether any class is marked at all; ``known.marked``: how often one was."""
 
 
 def entity(
@@ -77,9 +78,15 @@ def entity(
             raise UsageError(f"entity() marks a class, not {shown(cls)}")
         setattr(cls, _ATTRIBUTE, found)
         known.any = True
+        known.marked += 1
         return cls
 
     return mark
+
+
+def is_marked(cls: type) -> bool:
+    """Whether objects of a class may be passed by reference."""
+    return hasattr(cls, _ATTRIBUTE)
 
 
 def key_in(domain: object, value: object) -> tuple[str, str, Any] | None:

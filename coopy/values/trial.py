@@ -19,7 +19,8 @@ from coopy.errors import CoopyError, DecodingError, UnloadableState
 from coopy.ground import collector
 from coopy.ground.storage import MemoryWriter
 from coopy.values import bound, bytecode
-from coopy.values.codec import SCALARS, Codec
+from coopy.values.codec import Codec
+from coopy.values.copies import SCALARS
 
 LOOK_S = 10.0
 """The part that does not load is looked for so long."""

@@ -243,7 +243,7 @@ def example() -> list[str]:
     """A journal of four actions, written by the journal itself with all that is random or of today given."""
     system = bytes(range(16))
     inline = codec.Codec(dict).encode_call("sell", ("tea", 3), {})[0]
-    opaque = codec.Codec(dict).encode_call("stock", (["milk"],), {})[0]
+    opaque = codec.Codec(dict).encode_call("stock", ([["milk", 2]],), {})[0]
     with tempfile.TemporaryDirectory() as scratch:
         journal = Journal(Calls(), scratch, system)
         instant = 1_700_000_000_000_000_000
@@ -260,7 +260,7 @@ def example() -> list[str]:
     ]
     return [
         "## An example",
-        f'A journal of `sell("tea", 3)`, which returned, and `stock(["milk"])`, which raised; then `sell("tea", 3)` twice, in a\n'
+        f'A journal of `sell("tea", 3)`, which returned, and `stock([["milk", 2]])`, which raised; then `sell("tea", 3)` twice, in a\n'
         f"batch; then the system was closed. The file is `{directory.segment_path('', 1)}`; behind what is shown there are zeros. Offsets are decimal.",
         "```text\n" + "\n".join(lines) + "\n```",
         "The frames from byte 64 on touch. Between MARK and LIST they are one pickle, whose list has three objects for each\n"
@@ -337,7 +337,7 @@ def call_parts(data: bytes, at: int, end: int) -> Iterator[Part]:
             head = struct.calcsize("<cI")
             yield Part(at + place, data[at + place : at + place + head], name, f"{opcode.name}, {len(argument)} bytes follow")
             yield Part(at + place + head, argument[:1], "", f"tag {shown(argument[:1])}: pickle")
-            yield Part(at + place + head + 1, argument[1:], "", "a pickle of its own, of ('stock', (['milk'],))")
+            yield Part(at + place + head + 1, argument[1:], "", "a pickle of its own, of ('stock', ([['milk', 2]],))")
         else:
             meaning = opcode.name if argument is None else f"{opcode.name} {argument!r}"
             yield Part(at + place, data[at + place : at + following], name, meaning)

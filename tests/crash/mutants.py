@@ -645,7 +645,7 @@ MUTANTS = [
     Mutant(
         "a-call-shares-its-nan-with-its-caller",
         "coopy/values/codec.py",
-        "not in _EQUAL_TO_THEMSELVES and (type(each) is not float or each != each)",
+        "not in EQUAL_TO_THEMSELVES and (type(each) is not float or each != each)",
         "not in SCALARS",
         "tests/values/test_nan.py::test_a_live_call_finds_what_replay_finds",
     ),

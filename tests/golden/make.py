@@ -1,6 +1,6 @@
-"""Writes the golden directories of the coopy that is here: NAME, NAME-node, NAME-fields, NAME-shared, NAME-objects, and what each must be when it is opened.
+"""Writes the golden directories of the coopy that is here: NAME, NAME-node, NAME-fields, NAME-shared, NAME-rich, NAME-objects, and what each must be when it is opened.
 
-    cd tests && python golden/make.py NAME [system] [node] [fields] [shared] [objects]
+    cd tests && python golden/make.py NAME [system] [node] [fields] [shared] [rich] [objects]
 
 What is there already is not written again.
 """
@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parent))
 os.environ["TZ"] = "Asia/Kathmandu"
 time.tzset()
 
-from golden import orders  # noqa: E402
+from golden import orders, rich  # noqa: E402
 from golden import shop as golden  # noqa: E402
 from golden.shop import First, Shop, ends, local, state  # noqa: E402
 from program import free_port  # noqa: E402
@@ -212,6 +212,20 @@ def objects(path: Path) -> dict[str, Any]:
     return found
 
 
+def arguments(path: Path) -> dict[str, Any]:
+    """Each kind of argument, by place, by name and beside another."""
+    journal.FIRST_BYTES = 4 * 32 * 1024
+    shelf = coopy.init_system(rich.Shelf, path, validation="off", deterministic=False, segment_bytes=journal.FIRST_BYTES)
+    for value in rich.VALUES:
+        shelf.put(value)
+        shelf.put("named", value=value)
+        shelf.put(1, value, (value,))
+    control = coopy.control(shelf)
+    found = {"index": control.index, "state": list(shelf.held)}
+    control.close()
+    return found
+
+
 def main(name: str, *kinds: str) -> None:
     makers = {
         "system": (HERE / name, system),
@@ -220,6 +234,7 @@ def main(name: str, *kinds: str) -> None:
     }
     makers["shared"] = HERE / f"{name}-shared", shared
     makers["objects"] = HERE / f"{name}-objects", objects
+    makers["rich"] = HERE / f"{name}-rich", arguments
     for directory, write in [makers[kind] for kind in kinds or makers]:
         if directory.exists():
             raise SystemExit(f"{directory} is there. Nothing was written. What was released is never written again.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from golden import keyed, orders
+from golden import keyed, orders, rich
 from golden import shop as golden
 from golden.shop import Shop, ends, state
 from program import free_port
@@ -109,7 +109,7 @@ def test_a_node_goes_on_where_it_ended_and_is_no_system_of_its_own(copy: Path, e
 
 # -- what is said of classes
 
-FIELDS = ["coopy-0.8.0.dev2-fields"]
+FIELDS = ["coopy-0.8.0.dev2-fields", "coopy-0.8.0.dev4-fields"]
 each_of_fields = pytest.mark.parametrize("name", FIELDS)
 
 
@@ -181,3 +181,12 @@ def test_objects_are_what_they_were_and_do_what_waits(copy: Path, expected: dict
         pass
     assert rooms["a"].said[-1] == "closed"
     directory.close()
+def test_arguments_of_every_kind_are_read(tmp_path: Path) -> None:
+    name = "coopy-0.8.0.dev4-rich"
+    expected = json.loads((HERE / f"{name}.expected.json").read_text())
+    copy = tmp_path / name
+    shutil.copytree(HERE / name, copy)
+    assert coopy.replay(rich.Shelf, copy).held == expected["state"]
+    with init_system(rich.Shelf, copy, validation="off") as shelf:
+        assert shelf.held == expected["state"]
+        assert coopy.control(shelf).index == expected["index"] == 3 * len(rich.VALUES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -138,11 +139,15 @@ def test_a_text_that_comes_again_after_any_number_of_others_is_decoded(count: in
         assert stored(*calls) == calls
 
 
+class Colour(enum.Enum):
+    RED = 1
+
+
 def test_plain_scalars_are_stored_inline_and_the_rest_is_not() -> None:
     assert is_inline(("keep", (1, 2.5, "text", b"bytes", None, True), {}))
     assert is_inline(("keep", ("with an h in it", b"h"), {}))
-    assert not is_inline(("keep", ([1],), {}))
-    assert not is_inline(("keep", (1,), {"named": 1}))
+    assert not is_inline(("keep", (Colour.RED,), {}))
+    assert not is_inline(("keep", ([[1]],), {}))
     assert not is_inline(("keep", ("x" * INLINE_BYTES_MAX,), {}))
 
 
