@@ -215,9 +215,8 @@ def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | Non
     """
     try:
         whole = b"".join((_JOIN_HEAD, data, _JOIN_TAIL))
-        if not decimals.used.here and _DECIMAL in whole:
-            decimals.met()
         objects = _loads(whole)
+        _look_for_decimals(whole)
         if not objects or len(objects) % 3:
             raise ValueError("records are three objects each")
         return objects[::3], objects[1::3], objects[2::3]
@@ -225,12 +224,17 @@ def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | Non
         raise _decoding_error(error) from error
 
 
+def _look_for_decimals(data: bytes) -> None:
+    """Says so if there is a decimal in what was loaded. To search it costs a plain replay 3 %, so that others are not asked."""
+    if not decimals.used.here and "decimal" in sys.modules and _DECIMAL in data:
+        decimals.met()
+
+
 def decode_one(data: bytes) -> tuple[str | None, Any]:
     """Name and arguments of one call, as `decode_joined` returns them. Raises `DecodingError`."""
     with told_as(_decoding_error):
-        if not decimals.used.here and _DECIMAL in data:
-            decimals.met()
         name, args = _loads(b"".join((_ONE_HEAD, data, _ONE_TAIL)))
+        _look_for_decimals(data)
         return name, args
 
 
@@ -406,8 +410,7 @@ class Codec:
             return None
         if len(data) > RECORD_BYTES_MAX:
             return None
-        if not decimals.used.here and _DECIMAL in data:
-            decimals.met()
+        _look_for_decimals(data)
         if found >= FLAT and not (found & DEEP and is_plain((*args, *kwargs.values()))):
             loaded = _loads(data)
             args = loaded[1]
@@ -453,10 +456,10 @@ class Codec:
             if version is None or version == self.migration.version:
                 head = self._head_of_simple(data)
                 if head is not None:
-                    if not decimals.used.here and _DECIMAL in data:
-                        decimals.met()
                     with suppress(AttributeError, ImportError):  # What is not there any more is told of below.
-                        return cast(Call, _loads(data[len(head) :]))
+                        found = cast(Call, _loads(data[len(head) :]))
+                        _look_for_decimals(data)
+                        return found
             return self._with_own_object(cast(Call, self._decode(data, version, domain)), domain)
         except Exception as error:
             if isinstance(error, CoopyError) and type(error) is not DecodingError:

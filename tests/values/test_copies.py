@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coopy import control, entity, init_system
+from coopy.ground import decimals
 from coopy.ground.action import HEADER
 from coopy.ground.record import WRAP
 from coopy.values import copies
@@ -399,6 +400,19 @@ def test_replay_comes_to_the_state_that_was_live(calls: list[tuple[list[Any], di
         again.put(*call[1], **(call[2] if len(call) > 2 else {}))
     assert digest(again) == digest(live)
     assert repr(_shown(again.held)) == repr(_shown(live.held))
+
+
+@pytest.mark.parametrize(
+    "value", [Decimal(1), [Decimal(1)], Line("a", Decimal(1)), Pair(1, Decimal(2)), Careful(Decimal(1))], ids=str
+)
+def test_a_decimal_is_noticed_where_it_is_written_and_where_it_is_read(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kwargs in ({}, {"value": value}):
+        monkeypatch.setattr(decimals.used, "here", False)
+        data = CODEC.encode_call("put", (1, value), kwargs)[0]
+        assert decimals.used.here
+        monkeypatch.setattr(decimals.used, "here", False)
+        _replayed(data)
+        assert decimals.used.here
 
 
 @pytest.mark.parametrize("value", [*SHARED, *COPIED, *AS_OTHERS], ids=lambda value: type(value).__name__)
