@@ -434,7 +434,29 @@ def _assigned_in(code: CodeType) -> set[str]:
 
 def own_names(domain: Any) -> Collection[str]:
     """Returns the names of what an object has in its `__dict__`; none of one that is elsewhere, for which its class stands here."""
-    return () if isinstance(domain, type) else getattr(domain, "__dict__", ())
+    if isinstance(domain, type):
+        return ()
+    cls: Any = type(domain)
+    if _has_usual_dict(cls):
+        return cast(Collection[str], getattr(domain, "__dict__", ()))
+    return [name for name in methods_of(cls) if getattr(_of_object(domain, name), "__self__", None) is not domain]
+
+
+@lru_cache(_CLASSES_MAX)
+def _has_usual_dict(cls: Any) -> bool:
+    """Whether ``__dict__`` of an object is what it holds. A class may have a property of that name, as Munch does."""
+    found = next((vars(base)["__dict__"] for base in cls.__mro__ if "__dict__" in vars(base)), None)
+    return found is None or isinstance(found, GetSetDescriptorType)
+
+
+def _of_object(domain: Any, name: str) -> Any:
+    """An attribute as Python finds it; for a method of the class that is bound to nothing, the object, which says that it is of the class."""
+    found = object.__getattribute__(domain, name)
+    return found if found is not getattr(type(domain), name) else MethodType(_nothing, domain)
+
+
+def _nothing(_: object) -> None:
+    pass
 
 
 class Hidden:

@@ -332,9 +332,13 @@ def _all_of(function: Callable[..., Iterable[Any]]) -> Callable[..., Any]:
 
 
 def with_domain(function: Callable[..., Any]) -> Callable[..., Any]:
-    # A domain compares itself with its own kind: the other system's domain, not its proxy.
+    # A domain compares itself with its own kind: the other system's domain, not its proxy, and an object of the state, not a part.
     def compare(domain: Any, other: Any, *rest: Any) -> Any:
-        return function(domain, other._coopy_engine.machine.domain if is_proxy(other) else other, *rest)
+        if is_proxy(other):
+            other = other._coopy_engine.machine.domain
+        elif hasattr(type(other), "_coopy_steps"):
+            other = other._coopy_value
+        return function(domain, other, *rest)
 
     compare.__wrapped__ = function  # type: ignore[attr-defined]
     return compare

@@ -133,7 +133,7 @@ class Part(metaclass=StandIn):
         return _handed(self, (name,), _asked(system, _attribute, self, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        _changed(self, "__setattr__", (name, plain(value)), {})
+        _changed(self, "__setattr__", (name, _of_part(value)), {})
 
     def __delattr__(self, name: str) -> None:
         _changed(self, "__delattr__", (name,), {})
@@ -232,7 +232,13 @@ def _part(system: Any, steps: tuple[Step, ...], value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The object that a part stands for; anything else as it is."""
+    """The object that a part, or a system, stands for; anything else as it is."""
+    if issubclass(type(value), Part):
+        return value._coopy_value
+    return value._coopy_engine.machine.domain if is_proxy(value) else value
+
+
+def _of_part(value: Any) -> Any:
     return value._coopy_value if issubclass(type(value), Part) else value
 
 
@@ -327,7 +333,7 @@ def _changed(part: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
         object.__setattr__(part, "_coopy_is_free", True)
         return _changed_freely(part, name, args, kwargs)
     before = _asked(system, _digest, part) if where == _MADE else b""
-    result = getattr(system, CHANGING)(part._coopy_steps, name, tuple(map(plain, args)), *([kwargs] if kwargs else []))
+    result = getattr(system, CHANGING)(part._coopy_steps, name, tuple(map(_of_part, args)), *([kwargs] if kwargs else []))
     if where == _MADE:
         if _asked(system, _digest, part) == before:
             # A slice, or a copy: what was made once more has been changed, and is gone.
@@ -344,7 +350,7 @@ def _changed(part: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 def _changed_freely(part: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    result = change(part._coopy_value, (), name, tuple(map(plain, args)), kwargs)
+    result = change(part._coopy_value, (), name, tuple(map(_of_part, args)), kwargs)
     return part if result is part._coopy_value else result
 
 
@@ -460,7 +466,7 @@ def _method(cls: type, name: str, function: Any) -> FunctionType:
 def _reading(name: str, function: Any) -> FunctionType:
     def read(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         if name in OF_TWO:
-            args = tuple(map(plain, args))
+            args = tuple(map(_of_part, args))
         step = (name, args, kwargs) if kwargs else (name, args)
         return _handed(self, step, _asked(self._coopy_system, lambda _, part: function(part, *args, **kwargs), self))
 

@@ -532,3 +532,24 @@ def _refuse_actions(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         raise ReadOnlyNode("This is a read-only instance.")
 
     monkeypatch.setattr(type(system._coopy_engine), "call", refuse)
+
+
+class Renamed(dict[str, Any]):
+    """Has a ``__dict__`` of its own making."""
+
+    __dict__ = property(lambda self: dict(self))  # type: ignore[assignment]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        else:
+            self[name] = value
+
+
+@pytest.mark.parametrize("name", ["values", "pop", "clear"])
+def test_an_attribute_hides_a_method_of_a_class_that_has_a_dict_of_its_own_making(name: str) -> None:
+    system: Any = memory_system(Renamed(a=1), validation="off")
+    assert callable(getattr(system, name))
+    setattr(system, name, "hidden")
+    system.other = 2
+    assert getattr(system, name) == "hidden" and system == {"a": 1, "other": 2}

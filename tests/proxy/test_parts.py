@@ -354,3 +354,27 @@ def test_in_check_mode_what_an_attribute_holds_is_changed_by_methods_alone() -> 
     desk.items.append(3)
     with pytest.raises(StateChanged, match="the attribute items"):
         desk.move()
+
+
+class Sided:
+    """Is equal to objects of its own type alone, as a class may have it that asks for `type`."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = list(names)
+        self.inverse: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.names == other.names  # type: ignore[attr-defined]
+
+    def __add__(self, other: object) -> list[str]:
+        return self.names + other.names if type(other) is type(self) else NotImplemented  # type: ignore[attr-defined,no-any-return]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_system_is_compared_with_the_object_that_a_part_stands_for() -> None:
+    made = Sided("a")
+    made.inverse = Sided("a")
+    system = memory_system(made, validation="off")
+    assert system == system.inverse and system.inverse == system and system.inverse == Sided("a")
+    assert system + system.inverse == ["a", "a"]

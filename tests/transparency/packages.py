@@ -7,6 +7,7 @@ import os
 import subprocess
 import tarfile
 import tempfile
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class Package:
     needs: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     """Options of pytest that leave tests out, such as those that need a network or hours."""
+    archive: str = ""
+    """Where the source is, tests and all, of a package whose source distribution has none."""
 
     @property
     def source(self) -> Path:
@@ -49,6 +52,21 @@ PACKAGES = (
     Package("cachetools", "8.0.2", ("cachetools:Cache FIFOCache LFUCache LRUCache RRCache TTLCache TLRUCache",), ("tests",)),
     Package("portion", "2.6.3", ("portion:IntervalDict",), ("tests/test_dict.py",)),
     Package("ordered-set", "4.1.0", ("ordered_set:OrderedSet",), ("test",)),
+    Package(
+        "sortedcontainers",
+        "2.4.0",
+        ("sortedcontainers:SortedList SortedKeyList SortedDict SortedSet",),
+        ("tests",),
+        left_out=("-k", "not stress"),
+        archive="https://github.com/grantjenks/python-sortedcontainers/archive/refs/tags/v2.4.0.tar.gz",
+    ),
+    Package(
+        "intervaltree",
+        "3.2.1",
+        ("intervaltree.intervaltree:IntervalTree", "intervaltree:IntervalTree"),
+        ("test/intervaltree_methods",),
+    ),
+    Package("addict", "2.4.0", ("addict:Dict",), ("test_addict.py",)),
     Package("munch", "4.0.0", ("munch:Munch DefaultMunch AutoMunch",), ("tests",), ("PyYAML",)),
     Package("python-box", "8.0.0", ("box:Box BoxList ConfigBox",), ("test",), ("ruamel.yaml", "toml", "msgpack")),
     Package(
@@ -87,12 +105,26 @@ def prepare() -> None:
     for package in PACKAGES:
         if not package.source.exists():
             with tempfile.TemporaryDirectory() as folder:
-                subprocess.run(
-                    [*pip, "download", "--no-deps", "--no-binary", ":all:", "-d", folder, f"{package.name}=={package.version}"],
-                    check=True,
-                )
+                if package.archive:
+                    urllib.request.urlretrieve(package.archive, Path(folder) / "source.tar.gz")
+                else:
+                    subprocess.run(
+                        [
+                            *pip,
+                            "download",
+                            "--no-deps",
+                            "--no-binary",
+                            ":all:",
+                            "-d",
+                            folder,
+                            f"{package.name}=={package.version}",
+                        ],
+                        check=True,
+                    )
                 with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
+                    top = archive.getnames()[0].partition("/")[0]
                     archive.extractall(PLACE / "source")
+                (PLACE / "source" / top).rename(package.source)
     said.write_text("\n".join(wanted))
 
 
