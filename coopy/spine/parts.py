@@ -14,6 +14,7 @@ A callable of the object is a `Trigger`; docs/design/028-parts.md says why it is
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
@@ -186,9 +187,8 @@ def given(system: Any, steps: tuple[Step, ...], value: Any) -> Any:
     if cls in VALUES or not system._coopy_engine.gives_parts or current.machine is system._coopy_engine.machine:
         return value
     if cls is tuple:
-        if any(is_of_parts(_type(each)) or type(each) is tuple for each in value):
-            return tuple(given(system, (*steps, (number,)), each) for number, each in enumerate(value))
-        return value
+        found = tuple(given(system, (*steps, (number,)), each) for number, each in enumerate(value))
+        return value if all(map(operator.is_, found, value)) else found
     return _part(system, steps, value) if is_of_parts(cls) and not is_proxy(value) else value
 
 

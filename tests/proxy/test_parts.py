@@ -105,6 +105,8 @@ def test_looking_at_a_part_records_nothing() -> None:
     )
     assert isinstance(desk.items, list) and isinstance(desk.seats[0], Seat) and desk.items is desk.items
     assert desk.head is desk.seats[0] and desk.items.index(2) == 1
+    rows = memory_system(Rows([((1, 2), (3, ()))]))
+    assert rows[0] is rows[0] is next(iter(rows)), "a tuple that holds no part is itself"
     with pytest.raises(TypeError):
         hash(desk.items)
     assert control(desk).index == 0
