@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import re
 import sys
@@ -105,3 +106,77 @@ def test_the_size_is_that_of_the_proxy_and_dir_has_the_controls() -> None:
     shelf = memory_system(Shelf((number, number) for number in range(1000)))
     assert sys.getsizeof(shelf) < 1000 < sys.getsizeof(copy.copy(shelf))
     assert {"take_snapshot", "setdefault"} <= set(dir(shelf))
+
+
+class Plan:
+    def __init__(self) -> None:
+        self.items = [1]
+        self.table: dict[Any, int] = {}
+
+    def view(self) -> Any:
+        return View(self)
+
+    def put(self, key: Any, value: int) -> None:
+        self.table[key] = value
+
+    def has(self, key: Any) -> bool:
+        return key in self.table
+
+
+class View:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+
+def test_the_class_of_a_part_is_another_one_and_code_in_c_takes_a_copy_of_it() -> None:
+    plan = memory_system(Plan, validation="off")
+    assert type(plan.items) is not list and isinstance(plan.items, list) and type(copy.copy(plan.items)) is list
+    for use in (lambda items: json.dumps(items) == "[1]", lambda items: [0] + items == [0, 1]):
+        with pytest.raises(TypeError):
+            use(plan.items)
+        assert use(copy.copy(plan.items))
+
+
+def test_what_a_method_has_made_refers_to_the_object_and_not_to_the_system() -> None:
+    plan = memory_system(Plan, validation="off")
+    assert plan.view().plan is not plan
+    plan.put("a", 1)
+    assert plan.view().plan.table == {"a": 1}
+
+
+def test_two_systems_share_nothing() -> None:
+    plan = memory_system(Plan, validation="off")
+    other = memory_system(copy.copy(plan), validation="off")
+    other.items.append(2)
+    assert (plan.items, other.items) == ([1], [1, 2])
+
+
+def test_a_key_that_stands_for_itself_alone_is_not_found_and_a_name_is() -> None:
+    plan, mark = memory_system(Plan, validation="off"), Same()
+    plan.put(mark, 1)
+    plan.put("mark", 1)
+    assert (plan.has(mark), plan.has("mark")) == (False, True)
+
+
+class Timed:
+    """Has a clock of its own."""
+
+    def __init__(self, clock: list[int]) -> None:
+        self.clock = clock
+        self.seen: list[int] = []
+
+    def look(self) -> None:
+        self.seen.append(self.clock[0])
+
+
+def test_a_clock_of_the_first_state_that_is_turned_outside_is_in_no_record() -> None:
+    from coopy.testing import assert_replays
+
+    clock = [1]
+    timed = memory_system(Timed(clock), validation="off")
+    timed.look()
+    clock[0] = 2
+    timed.look()
+    assert timed.seen == [1, 2]
+    with pytest.raises(AssertionError, match="does not come to its state again"):
+        assert_replays(timed)
