@@ -125,7 +125,7 @@ def kind_of(cls: type, name: str, function: Any) -> str:
     if getattr(function, READONLY, False):
         return "free" if getattr(function, UNLOCKED, False) else "read"
     missing = next((base for base in cls.__mro__ if "__missing__" in vars(base)), Counter)
-    if name == "__getitem__" and missing is not Counter:
+    if name in ("__getitem__", "__missing__") and missing is not Counter:
         return "action"  # Looking up may add: a defaultdict. A Counter answers 0, and adds nothing.
     home = next((base for base in cls.__mro__ if name in vars(base)), cls)
     if name in READS or (home.__module__ in _LIBRARIES and name in LIBRARY_READS):

@@ -192,7 +192,7 @@ def given(system: Any, steps: tuple[Step, ...], value: Any) -> Any:
     return _part(system, steps, value) if is_of_parts(cls) and not is_proxy(value) else value
 
 
-OF_PARTS = frozenset({"__getitem__", "get", "setdefault", "values", "items", "__iter__", "__reversed__"})
+OF_PARTS = frozenset({"__getitem__", "__missing__", "get", "setdefault", "values", "items", "__iter__", "__reversed__"})
 """Methods of containers that answer with what is in them."""
 
 
@@ -205,7 +205,7 @@ def given_by(system: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, An
         if VALUES.issuperset(map(type, found)):
             return iter(found)
         return _each(system, () if name == "__iter__" else ((name, ()),), found)
-    if name == "setdefault":
+    if name in ("setdefault", "__missing__"):
         return given(system, (("__getitem__", args[:1]),), value)
     return given(system, ((name, args, kwargs) if kwargs else (name, args),), value)
 

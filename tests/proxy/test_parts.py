@@ -207,6 +207,14 @@ def test_what_a_mapping_answers_with_is_a_part(made: Any) -> None:
     assert_replays(system)
 
 
+def test_what_is_made_when_it_is_missing_is_recorded_and_a_part() -> None:
+    system = memory_system(Lists(list), validation="off")
+    system.__missing__("a").append(1)
+    system["a"].append(2)
+    assert system == {"a": [1, 2]}
+    assert_replays(system)
+
+
 def test_what_a_sequence_answers_with_is_a_part() -> None:
     system = memory_system(Rows([[1], [2]]), validation="off")
     system[0].append(3)
