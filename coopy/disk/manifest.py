@@ -30,7 +30,7 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from coopy.disk.fs import Calls, File, remove_if_there
-from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat
+from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat, UsageError
 from coopy.ground.paths import is_file
 from coopy.ground.raised import on_failure
 
@@ -61,8 +61,12 @@ class Manifest(NamedTuple):
         return max((index for index, begins in self.reclocked if begins <= instant), default=0)
 
 
-def read(calls: Calls, directory: str) -> Manifest | None:
-    """The manifest, or None where there is none. Raises a `StorageError`, and OSError where that can't be seen."""
+def read(calls: Calls, directory: str, with_objects: bool = False) -> Manifest | None:
+    """The manifest, or None where there is none. Raises a `StorageError`, and OSError where that can't be seen.
+
+    That of a directory of many objects is refused by a `UsageError`, unless it is asked for ``with_objects``: what knows one system finds no
+    state there.
+    """
     import json
 
     path = os.path.join(directory, NAME)
@@ -109,6 +113,11 @@ def read(calls: Calls, directory: str) -> Manifest | None:
         found = Manifest(b"", b"")
     if (len(found.system), len(found.secret)) != (SYSTEM_BYTES, SECRET_BYTES):
         raise DamagedManifest(f"{path}: its id or its secret is not what this coopy writes. {_ADVICE}")
+    if found.has_objects and not with_objects:
+        raise UsageError(
+            f"{directory} holds many objects, each with a key, and not one system. Nothing was changed. Open it with coopy.objects(), "
+            f"which has the history and the past of each; what is for systems does not read it."
+        )
     return found
 
 

@@ -108,7 +108,7 @@ class DirectoryPlace:
 
     def begun(self) -> Manifest:
         """Returns the manifest of the directory; makes it a system's if it is none yet."""
-        found = manifest.read(self.calls, self.name)
+        found = manifest.read(self.calls, self.name, with_objects=True)
         if found is None:
             return begin(self.calls, self.name, self._cls, self._secret, has_objects=self._has_objects)
         if found.has_objects and not self._has_objects:
@@ -211,7 +211,7 @@ class DirectoryPlace:
 def refuse_foreign(calls: Calls, basedir: str) -> None:
     """Refuses what an older release wrote, and a directory without a manifest that holds what looks like a system."""
     try:
-        if manifest.read(calls, basedir) is not None:
+        if manifest.read(calls, basedir, with_objects=True) is not None:
             return
     except ForeignDirectory:
         older.refuse(basedir)
@@ -288,7 +288,7 @@ def sweep(calls: Calls, basedir: str, ending: str = directory.TEMPORARY) -> None
 def is_deterministic(basedir: str, asked: bool | None) -> bool:
     """Whether actions answer the standard library's clock and chance; sees to it that they can. Raises `UsageError`."""
     try:
-        found = manifest.read(Calls(), basedir)
+        found = manifest.read(Calls(), basedir, with_objects=True)
     except (StorageError, OSError):
         found = None  # Opening it says why.
     if found is not None and found.deterministic:

@@ -2274,6 +2274,28 @@ MUTANTS = [
         "        return value\n",
         "tests/proxy/test_results.py::test_a_view_refuses_to_be_changed_and_says_what_to_do",
     ),
+    Mutant(
+        "an object draws on where it has stopped",
+        "coopy/objects/kind.py",
+        "        # What an action of the same number has drawn before is not drawn on.\n        self.stage.draws = self.stage.chance = None\n",
+        "",
+        "tests/objects/test_calls_of_objects.py::test_an_object_that_is_loaded_again_draws_what_it_drew",
+        (Edit("coopy/objects/kind.py", "            stage.draws = stage.chance = None\n", "            pass\n"),),
+    ),
+    Mutant(
+        "what is due is run and not written",
+        "coopy/objects/engine.py",
+        "        more_s = self._run_due(count)\n        self._flush()\n",
+        "        more_s = self._run_due(count)\n",
+        "tests/objects/test_alarms_and_tells.py::test_an_alarm_is_run_once_and_not_before_its_time",
+    ),
+    Mutant(
+        "an object is deleted and its place stays",
+        "coopy/objects/engine.py",
+        "table.put(cell.place, 0 if cell.domain is _DELETED else index, offset)",
+        "table.put(cell.place, index, offset)",
+        "tests/objects/test_calls_of_objects.py::test_an_object_that_was_deleted_is_gone_and_may_begin_again",
+    ),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from objects.rooms import Choosy, Counter, Room, crashed, reopened
 
 import coopy
-from coopy import CallInsideAction, EncodingError, PrevalentError, SystemClosed, UsageError, control, init_system
+from coopy import CallInsideAction, EncodingError, PrevalentError, SystemClosed, UsageError, cli, control, init_system
+from coopy.ground import looking
 
 
 @pytest.fixture
@@ -296,3 +298,28 @@ def test_an_object_that_is_loaded_again_draws_what_it_drew(rooms: Any) -> None:
         drawn.append(rooms["a"].draw())
         rooms._engine._drop(rooms.stored("a"))  # The one action since its state is run again.
         assert rooms["a"].last() == drawn
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["log {}", "show {}", "verify {}", "repair {}", "prune {} --keep 1", "backup {} {}-copy"])
+def test_a_command_for_systems_refuses_a_directory_of_objects_and_changes_nothing(
+    tmp_path: Path, rooms: Any, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms["a"].say("ann")
+    rooms.close()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "rooms").iterdir()}
+    monkeypatch.setattr(looking, "_tool", "")  # The command says so of its process.
+    monkeypatch.setattr(sys, "argv", ["coopy", *command.replace("{}", str(tmp_path / "rooms")).split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    assert ended.value.code not in (0, None)
+    assert "coopy.objects()" in said.err + said.out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "rooms").iterdir()} == before
+
+
+def test_the_past_of_a_system_is_not_looked_for_in_a_directory_of_objects(tmp_path: Path, rooms: Any) -> None:
+    rooms["a"].say("ann")
+    rooms.close()
+    with pytest.raises(UsageError, match=r"many objects, each with a key"):
+        coopy.replay(Room, tmp_path / "rooms")
