@@ -204,6 +204,10 @@ class Device:
     def heard(self, what: str) -> None:
         self.seen.append(what)
 
+    @readonly
+    def all_seen(self) -> list[Any]:
+        return list(self.seen)
+
     def tell_itself(self, what: str) -> None:
         self.seen.append("telling")
         tell(Device, self.key).heard(what)

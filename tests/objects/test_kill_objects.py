@@ -22,7 +22,7 @@ from program import environment
 
 import coopy
 
-RUNS = int(os.environ.get("COOPY_OBJECTS_RUNS", "6"))
+RUNS = int(os.environ.get("COOPY_OBJECTS_RUNS", "4"))
 SEED = int(os.environ.get("COOPY_OBJECTS_SEED", random.SystemRandom().randrange(1 << 32)))
 PATIENCE_S = 60
 WRITER = Path(__file__).with_name("ledgers.py")
