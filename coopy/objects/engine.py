@@ -174,12 +174,12 @@ class Engine:
         """Runs an action of an object, and adds its record, and those of what it has told others, to those that are written together."""
         cell = self._cell(kind, key)
         index = self.store.last + len(self._group) + 1
-        record, header, number = self._record(kind, key, cell, call, index)
+        header, number = self._header(cell), (cell.number or index - 1) + 1
         cell.sure = False
         with answering(answer):
             answer.value = self._apply(kind, key, cell, header, number, method, args, kwargs)
         if answer.error is not None:
-            self._failed(kind, key, cell, record, number, method, answer.error)
+            self._failed(kind, key, cell, header, call, number, method, answer.error)
             return
         told = list(kind.stage.told) if kind.stage.told else ()
         if told:
@@ -191,7 +191,7 @@ class Engine:
                 self._do(kind, key, method, call, args, kwargs, answer, waits)
                 return
         self._count(cell, len(call))
-        self._add(record, cell, key, waits)
+        self._add(kind, key, cell, header, call, waits)
         cell.sure = True
         if told:
             for other, address, target, said in targets:
@@ -206,7 +206,7 @@ class Engine:
     def _tell(self, kind: Kind, key: bytes, cell: Cell, call: bytes) -> None:
         """Adds the record of a call that waits in an object from now on."""
         cell.sure = False
-        self._add(self._record(kind, key, cell, told_call(call), 0)[0], cell, key, None)
+        self._add(kind, key, cell, self._header(cell), told_call(call))
         if cell.kept is None:
             cell.kept = {}
         cell.kept.setdefault("inbox", []).append(call)
@@ -214,7 +214,16 @@ class Engine:
         cell.sure = True
         self._schedule(cell)
 
-    def _add(self, record: bytes, cell: Cell, key: bytes, waits: Call | None) -> None:
+    def _add(self, kind: Kind, key: bytes, cell: Cell, header: bytes, call: bytes, waits: Call | None = None) -> None:
+        """Adds a record to those that are written together.
+
+        Where the record before it lies is looked up here and no earlier: what comes in between may have written that.
+        """
+        place, table = cell.place, self.table
+        before = cell.pending or table.indexes[place]
+        # One that is written together with this one stands in the same frame.
+        offset = table.offsets[place] if before and not cell.pending else 0
+        record = header + _fields(before, offset, kind.version, key) + call
         cell.pending = self.store.last + len(self._group) + 1
         self._group.append((record, cell, key, waits))
 
@@ -245,16 +254,9 @@ class Engine:
             cell.kept = stage.kept
         return result if result is not cell.domain else kind.handle(key)
 
-    def _record(self, kind: Kind, key: bytes, cell: Cell, call: bytes, index: int) -> tuple[bytes, bytes, int]:
-        """Returns the record of an action, its header as the clock and the env read it, and its number."""
-        instant = self._stamp()
-        place, table = cell.place, self.table
-        header = _pack(instant, self._offset, _RESERVED | cell.outcome)
-        # One that is written together with this one stands in the same frame.
-        before = cell.pending or table.indexes[place]
-        offset = table.offsets[place] if before and not cell.pending else 0
-        record = header + _fields(before, offset, kind.version, key) + call
-        return record, header, (cell.number or index - 1) + 1
+    def _header(self, cell: Cell) -> bytes:
+        """Returns the header of the next record of an object, as the clock and the env read it."""
+        return _pack(self._stamp(), self._offset, _RESERVED | cell.outcome)
 
     def _count(self, cell: Cell, size: int) -> None:
         """Counts an action of an object, and the memory that its arguments may take in it."""
@@ -274,7 +276,7 @@ class Engine:
         return instant
 
     def _failed(
-        self, kind: Kind, key: bytes, cell: Cell, record: bytes, number: int, method: Method, error: BaseException
+        self, kind: Kind, key: bytes, cell: Cell, header: bytes, call: bytes, number: int, method: Method, error: BaseException
     ) -> None:
         """Puts memory right after an action has raised, and has its record written, as the marks of its method say."""
         stage = kind.stage
@@ -297,12 +299,12 @@ class Engine:
             self._forget(key)  # There is no object then.
             return
         cell.outcome = action.WITHDRAWN if is_withdrawn else action.RAISED
-        self._add(record, cell, key, None)
+        self._add(kind, key, cell, header, call)
         if is_withdrawn:
-            self._add(self._record(kind, key, cell, _ENDED, 0)[0], cell, key, None)
+            self._add(kind, key, cell, self._header(cell), _ENDED)
             self._forget(key)
             return
-        self._count(cell, len(record))
+        self._count(cell, len(call))
         cell.sure = True
         if cell.kept is not None:
             self._schedule(cell)
@@ -317,7 +319,7 @@ class Engine:
         if call is _DELETED:
             # Before its record can be written: whoever writes it has to know.
             cell.domain = _DELETED
-        self._add(self._record(kind, key, cell, call, 0)[0], cell, key, None)
+        self._add(kind, key, cell, self._header(cell), call)
         self._flush()
         return self.store.last
 
@@ -472,6 +474,7 @@ class Engine:
         cell = self._activated(kind, key)
         if cell is None:
             cell = self.cells[key] = Cell(None, self.table.number(key), 0, action.UNKNOWN, 0, 0, {})
+            cell.touched = _monotonic()
             self.size_bytes += cell.size_bytes
         elif cell.since >= cell.due:
             self._write_state(kind, key, cell)
@@ -610,7 +613,7 @@ class Engine:
                     call = kind.dumped(cell, _pack(self._stamp(), self._offset, 0))
                 except EncodingError:
                     continue  # It is replayed from further back.
-                self._add(self._record(kind, key, cell, call, 0)[0], cell, key, None)
+                self._add(kind, key, cell, self._header(cell), call)
         self._flush()
         for key in gone:
             self._drop(key)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from handed import Called
 from objects.rooms import Device, Room, Site, crashed
 
 import coopy
@@ -241,3 +242,20 @@ def test_everything_told_in_a_random_life_is_done_once(tmp_path: Path, seed: int
         pass
     assert {site: world.sites[site].reports for site in "xy" if expected[site]} == {k: v for k, v in expected.items() if v}
     assert sorted(int(what) for key in world.devices for what, _ in world.devices[key].seen).__len__() == woken
+
+
+class OfDevice(Called):
+    domain = Device
+
+
+@pytest.mark.parametrize("how", ["passive", "crashed", "no table"])
+def test_many_calls_at_once_that_tell_an_object_whose_state_is_written_meanwhile(world: World, how: str) -> None:
+    for _ in range(3):
+        batch = [OfDevice("report", world.devices.kind, world.devices.stored("a"), "x", "told") for _ in range(150)]
+        list(world.engine.settled(world.engine.begin_all(batch), batch))
+        assert [call.error for call in batch] == [None] * 150
+    world.devices["a"].heard("last")
+    world.reopen(how)
+    world.at(0)
+    assert (world.devices["a"].seen, len(world.sites["x"].reports)) == (["last"], 450)
+    assert len(world.devices.history("a")) == 451
