@@ -25,8 +25,13 @@ from coopy.tools.web_replay import receive, send
 WAIT_S = 1.0
 """A question about a state that is not reached yet waits so long; then it is said how far the replay is."""
 ASK_S = 70.0  # Longer than whoever answers gives itself.
+LOOK_S = 0.01  # A process that is told to end needs no longer.
 AT_ONCE = 4
 """So many questions are answered at a time: the others wait, and the machine goes on with its own work."""
+MEMORY_MAX = 1 << 30
+"""With more bytes in all copies every second one goes: a machine of a few gigabytes has room for that beside the system itself."""
+MEASURED = 8
+"""The memory of copies is measured when so many have come: it takes milliseconds for each."""
 PROGRAM = "from coopy.tools.web_replay import main; main()"
 
 
@@ -54,7 +59,8 @@ class Pause(NamedTuple):
 class Lane:
     """One replay: the process, its copies, and how far it is."""
 
-    def __init__(self, basedir: str, spec: str | None, base: int, upto: int | None, tool: str) -> None:
+    def __init__(self, basedir: str, spec: str | None, base: int, upto: int | None, tool: str, memory_max: int) -> None:
+        self._memory_max = memory_max
         self.base = base
         self.upto = upto
         self.pauses: list[Pause] = []
@@ -95,12 +101,12 @@ class Lane:
     def _take(self, said: dict[str, Any], sockets: list[socket.socket]) -> None:
         if "at" in said:
             if said["thin"]:
-                for each in self.pauses[1::2]:
-                    each.socket.close()
-                self.pauses = self.pauses[::2]
+                self._thin()
             # A replay that had to begin again passes the same places again.
             self.pauses = [each for each in self.pauses if each.at < said["at"]] + [Pause(said["at"], said["pid"], sockets[0])]
             self.last = max(self.last, said["at"])
+            if len(self.pauses) % MEASURED == 0:
+                self._look_at_memory()
         elif "tip" in said:
             self.tip = said["tip"]
             self.last = self.reach = said["tip"] if said["ended"] else said["last"]
@@ -108,11 +114,33 @@ class Lane:
                 self.reach = None
             self.ended = said["ended"]
             self.problem = said["problem"]
+            if self.ready_s is None:
+                self._look_at_memory()
         else:
             self.problem = said["problem"]
             self.reach = said["upto"] if said["upto"] is not None else self.base - 1
         if self.is_ready and self.ready_s is None:
             self.ready_s = time.monotonic() - self.began
+
+    def _thin(self) -> None:
+        """Every second copy goes; the first stays, as there is none before it."""
+        for each in self.pauses[1::2]:
+            each.socket.close()
+        self.pauses = self.pauses[::2]
+
+    def _look_at_memory(self) -> None:
+        while len(self.pauses) > 1 and (self.memory() or 0) > self._memory_max:
+            gone = [each.pid for each in self.pauses[1::2]]
+            self._thin()
+            until = time.monotonic() + WAIT_S
+            while any(_proportional(pid) for pid in gone) and time.monotonic() < until:
+                time.sleep(LOOK_S)
+
+    def memory(self) -> int | None:
+        """Returns the bytes that the replay and its copies hold, what they share counted once; None where that can't be known."""
+        found = [_proportional(each) for each in [self.process.pid, *(pause.pid for pause in self.pauses)]]
+        known = [each for each in found if each is not None]
+        return sum(known) if known else None
 
     @property
     def is_ready(self) -> bool:
@@ -150,7 +178,8 @@ class Lane:
 class States:
     """The states of a directory. May be used by several threads."""
 
-    def __init__(self, basedir: str, spec: str | None, tool: str = "`coopy web`") -> None:
+    def __init__(self, basedir: str, spec: str | None, tool: str = "`coopy web`", *, memory_max: int = MEMORY_MAX) -> None:
+        self._memory_max = memory_max
         self.basedir = basedir
         self._spec = spec
         self._tool = tool
@@ -205,7 +234,7 @@ class States:
         """Starts one, and returns it when it has come to its end; None if this is closed."""
         if self._closed:
             return None
-        lane = Lane(self.basedir, self._spec, base, upto, self._tool)
+        lane = Lane(self.basedir, self._spec, base, upto, self._tool, self._memory_max)
         self._lanes = sorted([*self._lanes, lane], key=lambda each: -each.base)
         with lane.changed:
             lane.changed.wait_for(lambda: lane.is_ready or lane.ended or self._closed)
@@ -260,7 +289,7 @@ class States:
                         raise NoState(lane.problem or "this state can't be shown")
                     lane.changed.wait(max(until - time.monotonic(), 0))
             elif not self._lanes or not self._is_pruned(first):
-                time.sleep(0.01)
+                time.sleep(LOOK_S)
             else:
                 raise NoState(f"the state after action {first:,} was pruned; the oldest is that after action {self.oldest:,}")
             if time.monotonic() >= until:
@@ -294,8 +323,7 @@ class States:
 
     def memory(self) -> int | None:
         """Returns the bytes that all replays and their copies hold, what they share counted once; None where that can't be known."""
-        pids = [each.pid for lane in self._lanes for each in lane.pauses] + [lane.process.pid for lane in self._lanes]
-        found = [size for pid in pids if (size := _proportional(pid)) is not None]
+        found = [size for lane in self._lanes if (size := lane.memory()) is not None]
         return sum(found) if found else None
 
     def close(self) -> None:

@@ -86,6 +86,34 @@ def _crc32(data, begin):
 MUTANTS = [
     # -- the event source
     Mutant(
+        "a-foreign-name-for-this-machine-reaches-the-inspector",
+        "coopy/tools/web_guard.py",
+        'if headers.get(b"host", "").lower() not in self._hosts:',
+        "if False:",
+        "tests/web/test_guard.py::test_another_host_is_refused",
+    ),
+    Mutant(
+        "a-link-to-the-inspector-is-good-for-ever",
+        "coopy/tools/web_guard.py",
+        "            self._tokens.discard(known)\n",
+        "",
+        "tests/web/test_guard.py::test_a_link_is_good_once_and_its_cookie_is_for_this_site_alone",
+    ),
+    Mutant(
+        "a-form-without-a-token-is-one-of-ours",
+        "coopy/tools/web_app.py",
+        'if not hmac.compare_digest(form.get("form_token", "").encode(), request.scope["coopy.form_token"].encode()):',
+        "if False:",
+        "tests/web/test_guard.py::test_a_form_needs_its_token",
+    ),
+    Mutant(
+        "a-question-about-what-came-later-ends-with-the-journal-as-it-was",
+        "coopy/tools/web_replay.py",
+        "        if self._look is not None:\n            return self._tail.news() or None\n",
+        "        if self._look is not None:\n            return None\n",
+        "tests/web/test_states.py::test_the_past_before_each_snapshot_and_what_is_written_meanwhile_are_shown",
+    ),
+    Mutant(
         "the-first-of-a-block-is-the-action-whose-amendment-begins-it",
         "coopy/past/lookup.py",
         "return block.first + head.is_amendment",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
-from web.conftest import SPEC, fill, inspected
+from web.conftest import SPEC, TESTS, fill, inspected
 from web.shops import Shop
 
 from coopy import UsageError, control, init_system
 from coopy.past.lookup import Lookup
 from coopy.past.reading import Reading
 from coopy.spine.machine import Machine
+from coopy.tools import web_states
 
 
 def test_who_is_visited_may_say_where_to_stop_next(tmp_path: Path) -> None:
@@ -140,4 +142,25 @@ def test_a_look_that_raises_is_told_and_hurts_no_other(tmp_path: Path) -> None:
             with pytest.raises(UsageError):
                 page.states.ask("rows", 3, 3, wrong=1)
         assert sold(page, 3) == "1"
-    assert SPEC
+
+
+def test_copies_hold_no_more_than_they_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    basedir = tmp_path / "data"
+    with init_system(Shop, str(basedir), durability="buffered") as shop:
+        for number in range(40):
+            shop.note(str(number) * 1000)
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    # A copy is left after each action, and one byte is too much for any of them.
+    monkeypatch.setattr(
+        web_states, "PROGRAM", "from coopy.tools import web_replay as w; w.FIRST_ACTIONS = 1; w.PAUSE_S = 0; w.main()"
+    )
+    states = web_states.States(str(basedir), SPEC, memory_max=1)
+    try:
+        deadline = time.monotonic() + 60
+        while not states.is_complete and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert states.pauses() == [0]
+        for at in (0, 7, 39, 40):
+            assert states.ask("rows", at, at, at=at)["index"] == at
+    finally:
+        states.close()

@@ -41,7 +41,7 @@
   // -- how far the replays are
 
   const progress = one("#progress");
-  let wasBusy = false;
+  let wasBusy = false, grows = null;
   async function look() {
     try {
       const status = await (await fetch("/status.json")).json();
@@ -56,6 +56,7 @@
       if (one(".problem.waits")) location.reload();
       else if (!status.ready) setTimeout(look, 1000);
       else if (wasBusy) progress.textContent = "";
+      if (status.ready && grows) { grows(status.last); setTimeout(look, document.hidden ? 20000 : 3000); }
     } catch { /* The inspector was stopped. */ }
   }
   look();
@@ -90,6 +91,12 @@
     let shown = new URL(location.href);
     let running = false, wanted = null;
     scale.disabled = !(ends > begins);
+    // What is written meanwhile can be gone to. What is shown stays as it is.
+    grows = (newest) => {
+      last = Math.max(last, newest);
+      if (!scale.checked && Number(slider.max) < last) { slider.max = last; slider.value = at; }
+      one("#now").textContent = `now, ${last.toLocaleString("en")}`;
+    };
 
     function address(change) {
       const url = new URL(shown);
