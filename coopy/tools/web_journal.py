@@ -76,6 +76,8 @@ class Journal:
         self._bytes = 0
         self._is_stuck = False
         self._counted: list[int] = []
+        self._block: dict[int, tuple[bytes, str | None, Any]] = {}
+        """The records of the block that was looked at last, by index."""
         self._counted_upto = 0
 
     # -- read on
@@ -155,8 +157,8 @@ class Journal:
         ``since`` and ``until`` are instants in nanoseconds. ``internal``: also those that no method was called with.
         """
         self.look()
-        end = time.monotonic() + BUDGET_S
         self.scan(BUDGET_S)
+        end = time.monotonic() + BUDGET_S
         first, last = self._between(since, until)
         if after is None:
             last = last if before is None else min(before - 1, last)
@@ -170,6 +172,7 @@ class Journal:
         shown: list[dict[str, Any]] = []
         methods, outcomes, oldest = self._methods, self._outcomes, self.oldest
         following: int | None = None
+        looked = False
         for index in indexes:
             place = index - oldest
             number = methods[place]
@@ -177,9 +180,11 @@ class Journal:
                 continue
             if ended is not None and outcomes[place] != ended:
                 continue
-            if len(shown) >= limit or (text and time.monotonic() > end):
+            # One at least is looked at, however late it is: whoever goes on from here gets on.
+            if len(shown) >= limit or (looked and text and time.monotonic() > end):
                 following = index + 1 if after is None else index - 1
                 break
+            looked = True
             row = self._row(index)
             if not text or text in row["call"].lower():
                 shown.append(row)
@@ -190,6 +195,7 @@ class Journal:
             "done": self.done,
             "complete": self.is_complete,
             "next": following,
+            "searching": following is not None and len(shown) < limit,
             "methods": sorted(name for name in self._names if internal or not name.startswith("<")),
             "problem": self.problem,
         }
@@ -214,11 +220,12 @@ class Journal:
         }
 
     def _lookup_action(self, index: int) -> Action:
-        begins, data = self._lookup.page(index)
-        for number, header, name, args in history.undecoded(cast(Log, Pages([(begins, data)])), begins - 1):
-            if number == index and args is not None:
-                return history.decoded(number, header, name, args, self._codec)
-        raise UsageError(f"action {index:,} is not in the journal")
+        # Whoever looks through arguments is mostly in the block of the last time.
+        if index not in self._block:
+            begins, data = self._lookup.page(index)
+            records = history.undecoded(cast(Log, Pages([(begins, data)])), begins - 1)
+            self._block = {number: (header, name, args) for number, header, name, args in records if args is not None}
+        return history.decoded(index, *self._block[index], self._codec)
 
     def one(self, index: int) -> dict[str, Any]:
         """One action, nothing of it cut."""

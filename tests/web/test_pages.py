@@ -9,6 +9,7 @@ from web.conftest import LAST, TestClient
 from web.shops import QUOTE, SCRIPT, Shop
 
 import coopy
+from coopy.tools import web_journal
 from coopy.tools.web_app import MORE, NAMES
 from coopy.tools.web_journal import nanoseconds
 from coopy.tools.web_pages import compared, steps
@@ -187,6 +188,25 @@ def test_the_journal_is_filtered(pages: TestClient) -> None:
     times = {row["index"]: row["time"].replace("+", "%2B") for row in found(pages, "/journal.json")["rows"]}
     assert indexes(pages, "since=2099-01-01") == [] and indexes(pages, "until=2001-01-01") == []
     assert 4 in indexes(pages, f"since={times[3]}") and 1 in indexes(pages, f"until={times[3]}")
+
+
+def test_a_search_that_takes_long_goes_on_from_where_it_was(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_journal, "BUDGET_S", 0.0)
+    journal = web_journal.Journal(shop[0].basedir, "web.shops:Shop")
+    journal.scan(60)
+    met, before = [], None
+    while True:
+        seen = journal.rows(before=before, argument="tea")
+        met += [row["index"] for row in seen["rows"]]
+        assert seen["searching"] == (seen["next"] is not None)
+        if seen["next"] is None:
+            break
+        assert before is None or seen["next"] < before
+        before = seen["next"]
+        # Each look gets on by an action at least.
+        monkeypatch.setattr(web_journal, "BUDGET_S", 60.0 if before < 3 else 0.0)
+    journal.close()
+    assert met == [13, 10, 3, 1]
 
 
 def test_outcomes_are_those_of_the_actions(pages: TestClient) -> None:

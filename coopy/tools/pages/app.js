@@ -242,7 +242,7 @@
             rows.dataset.last = row.dataset.index;
             setTimeout(() => row.classList.remove("new-row"), 3000);
           }
-          while (rows.children.length > 500) rows.lastElementChild.remove();
+          while (rows.children.length > 500) rows.lastElementChild.remove();  // With what leads further back, which is in the address, too.
         }
       } catch { /* It is asked again. */ }
       if (live.getAttribute("aria-pressed") === "true") timer = setTimeout(news, document.hidden ? 5000 : 1000);
@@ -256,17 +256,18 @@
     if (location.hash === "#live") follow(true);
   }
 
-  // -- who set a value: it is looked further back by itself
+  // -- who set a value, and which calls have a text in them: it is looked further back by itself
 
-  const changes = one("#changes");
-  if (changes) (async () => {
+  const found = one("#changes") || one("#rows");
+  if (found) (async () => {
+    const which = found.id === "rows" ? "a.further[data-goes-on]" : "a.further";
     let link;
-    while ((link = one("a.further", changes)) && changes.children.length < 500) {
+    while ((link = one(which, found)) && found.children.length < (found.id === "rows" ? 100 : 500)) {
       let got;
       try { got = await part(link.href); } catch { return; }
       if (!got.ok) return;
       link.closest("tr").remove();
-      changes.insertAdjacentHTML("beforeend", got.text);
+      found.insertAdjacentHTML("beforeend", got.text);
     }
   })();
 
