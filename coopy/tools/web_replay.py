@@ -119,8 +119,9 @@ class PausingReplay:
         self._tail: Tail | None = None
         self.problem: str | None = None
         """Why the log can't be read to its end."""
+        self._question: dict[str, Any] = {}
         self._look: web_looks.Look | None = None
-        """In a process that answers: the question."""
+        """In a process that answers: what it was asked, and what looks at the state for it."""
         self._wanted = -1
         self._to: socket.socket | None = None
 
