@@ -51,11 +51,11 @@ def fill(basedir: Path) -> None:
 
 
 @contextlib.contextmanager
-def inspected(basedir: Path, *, write: bool = False) -> Iterator[tuple[Page, Guard]]:
+def inspected(basedir: Path, *, spec: str | None = SPEC, write: bool = False) -> Iterator[tuple[Page, Guard]]:
     """Gives the pages of a directory, when all replays have come to their end."""
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS), before)))
-    page = Page(str(basedir), SPEC, write=write)
+    page = Page(str(basedir), spec, write=write)
     try:
         until = time.monotonic() + 60
         while not page.states.is_complete and time.monotonic() < until:

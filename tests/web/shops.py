@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from coopy import abort_exception
+from coopy.batteries import Counter
+from coopy.sync.locks import Locks
 
 SCRIPT = "<script>alert(1)</script>"
 QUOTE = "\"'><img src=x onerror=alert(2)>"
@@ -45,3 +47,15 @@ class Shop:
 
     def forget(self, name: str) -> None:
         del self.stock[name]
+
+
+class Shelf:
+    """Has structures of coopy's in it."""
+
+    def __init__(self) -> None:
+        self.counter = Counter()
+        self.deep = {"locks": [Locks()]}
+        self.names: list[str] = []
+
+    def add(self, name: str) -> None:
+        self.names.append(name)
