@@ -335,7 +335,7 @@ class Kind:
         stage.outcome = action.UNKNOWN
         try:
             is_withdrawn = stage.replay(
-                headers, [name for name, _ in calls], [args for _, args in calls], following, self.codec.decode_call, where, 0
+                headers, [name for name, _ in calls], [args for _, args in calls], following, self.codec, where, 0
             )
         except InterruptedReplay as error:
             if run[-1].outcome != action.UNKNOWN or error.index != number + len(run):

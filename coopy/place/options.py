@@ -1,4 +1,5 @@
-"""What a system may be opened with: one table, from which come signatures, types, checks, `help()` and the page of the guide.
+"""What a system may be opened with: one table, from which come signatures, types, checks, `help()` and the page of the guide. It has more
+than 500 lines because the table is one.
 
 A new option is one line of `Settings`, with its type, default, sentence and check, and one line of the TypedDict that type
 checkers read; tests/test_options.py holds the two to each other. `Settings.of` checks what was given, and its result goes

@@ -19,10 +19,9 @@ from abc import ABCMeta
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from coopy import bound
 from coopy.ground import decimals
 from coopy.ground.raised import or_none
-from coopy.values import entities
+from coopy.values import bound, entities
 
 SCALARS: frozenset[type] = frozenset({int, float, bool, str, bytes, type(None)})
 EQUAL_TO_THEMSELVES = SCALARS - {float}
