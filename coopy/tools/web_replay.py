@@ -192,6 +192,8 @@ class PausingReplay:
         """Waits until more is written, and returns it. A process that answers a question does not wait: None, if there is no more now."""
         machine = self._machine
         assert machine is not None, "the first state was visited"
+        if self._look is not None and self._question["last"] <= self._known:
+            return None  # To find the end of a long segment takes longer than most answers.
         if self._tail is None:
             self._tail = Tail(self._reading.basedir, self._reading.manifest.system, self._reading.log.last)
         if self._look is not None:
@@ -210,9 +212,13 @@ class PausingReplay:
                 return pages
             self._say_where(machine)
 
+    @property
+    def _known(self) -> int:
+        """Index of the last action that is known to be there."""
+        return self._tail.last if self._tail is not None else self._reading.log.last
+
     def _say_where(self, machine: Machine, ended: bool = False) -> None:
-        last = self._tail.last if self._tail is not None else self._reading.log.last
-        said = {"tip": machine.applied, "last": last, "ended": ended, "problem": self.problem}
+        said = {"tip": machine.applied, "last": self._known, "ended": ended, "problem": self.problem}
         send(self._control, said)
 
     # -- a question

@@ -252,7 +252,7 @@ class States:
                 ours.settimeout(ASK_S)
                 try:
                     with lane.sending:
-                        send(whom, {"look": name, "about": about}, (theirs,))
+                        send(whom, {"look": name, "about": about, "last": last}, (theirs,))
                 except OSError:
                     raise NoState("the process that has this state has ended. Start `coopy web` again.") from None
                 finally:
