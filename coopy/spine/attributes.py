@@ -63,8 +63,11 @@ _OF_STATES = frozenset({"collections", "random", "configparser", "graphlib"})
 def is_of_parts(cls: Any) -> bool:
     """Whether objects of a class may change, and are given out as parts of the state.
 
-    Not so are frozen dataclasses, what is of C and no container, and what belongs to this package.
+    Not so are frozen dataclasses, what is of C and no container, what belongs to this package, and containers of a class that has
+    ``_coopy_is_value``: those refuse to be changed by themselves.
     """
+    if getattr(cls, "_coopy_is_value", False):
+        return False
     if issubclass(cls, _CHANGING) or cls is SimpleNamespace:
         return True
     module = cls.__module__.partition(".")[0]

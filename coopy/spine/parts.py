@@ -177,6 +177,7 @@ class Part(metaclass=StandIn):
         return _asked(self._coopy_system, lambda _, part: part.__reduce_ex__(protocol), self)
 
 
+type.__delattr__(Part, "__slots__")  # As in `_class_of`.
 _known: WeakValueDictionary[tuple[int, int], Part] = WeakValueDictionary()
 """The parts that somebody holds, so that what is read twice is the same object."""
 
@@ -449,7 +450,11 @@ def _class_of(cls: Any) -> Any:
             members[name] = dressed(_method(cls, name, function), function)
     if cls.__hash__ is None:
         members["__hash__"] = None
-    return StandIn(cls.__name__, (Part,), members)
+    if cls.__dictoffset__:
+        members["__dict__"] = property(lambda part: Part.__getattr__(part, "__dict__"))  # For `vars`.
+    made = StandIn(cls.__name__, (Part,), members)
+    type.__delattr__(made, "__slots__")  # The object's own are asked for, if any.
+    return made
 
 
 def _method(cls: type, name: str, function: Any) -> FunctionType:

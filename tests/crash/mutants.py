@@ -2287,7 +2287,7 @@ MUTANTS = [
     ),
     Mutant(
         "attributes-that-pickle-leaves-out-are-lost",
-        "coopy/bound.py",
+        "coopy/values/bound.py",
         "        plainly = _with_attributes if _drops_attributes(cls) else _plainly\n",
         "        plainly = _plainly\n",
         "tests/values/test_attributes_of_subclasses.py::test_the_attributes_of_a_part_are_there_after_a_snapshot",

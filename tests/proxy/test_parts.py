@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from coopy import UsageError, control, readonly
-from coopy.testing import assert_replays, memory_system
+from coopy.testing import assert_replays, crash, memory_system
 
 
 class Seat:
@@ -388,3 +388,29 @@ def test_a_system_is_compared_with_the_object_that_a_part_stands_for() -> None:
     system = memory_system(made, validation="off")
     assert system == system.inverse and system.inverse == system and system.inverse == Sided("a")
     assert system + system.inverse == ["a", "a"]
+
+
+class Slotted:
+    __slots__ = ("x",)
+
+    def __init__(self) -> None:
+        self.x = [1]
+
+
+class Unslotted:
+    def __init__(self) -> None:
+        self.x = [1]
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.slotted = Slotted()
+        self.plain = Unslotted()
+
+
+def test_a_part_has_the_slots_and_the_dict_of_its_object() -> None:
+    with memory_system(Owner) as owner:
+        assert owner.slotted.__slots__ == ("x",) and not hasattr(owner.plain, "__slots__")
+        assert list(vars(owner.plain)) == ["x"] and not hasattr(owner.slotted, "__dict__")
+        vars(owner.plain)["y"] = 2
+        assert crash(owner).plain.y == 2
