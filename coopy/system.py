@@ -156,7 +156,7 @@ class System:
         shadowed = frozenset(name for name in methods.CONTROLS if methods.has(self._cls, obj, name))
         asked: Any = self.engine
         if settings.results == LIVE:
-            self.engine.gives_parts = False
+            self.engine.are_parts_recorded = False
         elif settings.results != RECORDED and settings.copy:  # Where no state is, results come by value.
             # Few ask for it, and it knows much of the standard library.
             from coopy.spine.results import giving

@@ -58,11 +58,11 @@ class CheckedEngine(Engine):
 
     _codec: WatchedCodec
     looks_at_reads = True
+    gives_parts = False
+    """A change that is no call of a method is what is looked for here."""
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        # A change that is no call of a method is what is looked for here.
-        self.gives_parts = False
         self.shadow: Shadow | None = None
         self._expected = b""
         self._objects: list[Any] = []

@@ -173,7 +173,7 @@ class Engine:
         "_section",
         "tap",
         "doorbell",
-        "gives_parts",
+        "are_parts_recorded",
         "_is_seen_at_once",
         "__weakref__",
     )
@@ -190,7 +190,7 @@ class Engine:
         self.release = self.lock.release
         self.log = log
         self.proxy: object = None
-        self.gives_parts = True
+        self.are_parts_recorded = True
         """Whether an attribute that holds an object is read as a part of the state; see `coopy.spine.parts`. Set before the first read."""
         self.deterministic = False
         """Whether actions answer the standard library's clock and chance; set before `start`."""
@@ -230,6 +230,11 @@ class Engine:
         """Where subscribers are told of actions; None while there are none."""
         self.doorbell = Doorbell(self)
         """Rings for those who wait for what the next action brings."""
+
+    @property
+    def gives_parts(self) -> bool:
+        """See `Calling.gives_parts`."""
+        return self.are_parts_recorded
 
     @with_lock
     def start(self, progress: Progress | None = None, loading: Progress | None = None) -> None:

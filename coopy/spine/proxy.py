@@ -388,7 +388,8 @@ class _Source:
         parameters = function.__code__.co_varnames[: function.__code__.co_argcount] if exact else ()
         given = {"self": myself, "signature": signature, "args": args, "kwargs": kwargs, "call": call}
         template = _TEMPLATES[kind]
-        if name in OF_PARTS and kind in ("read", "action", "measured"):
+        is_of_a_container = name.startswith("__") or hasattr(self._cls, "__getitem__")
+        if name in OF_PARTS and is_of_a_container and kind in ("read", "action", "measured"):
             template = _giving_parts(template)
         self._define(name, template, bind, given, parameters, function.__code__.co_posonlyargcount if exact else 0)
 

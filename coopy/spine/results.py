@@ -30,7 +30,7 @@ from coopy.ground.interruption import note
 from coopy.ground.raised import or_none, told_as
 from coopy.ground.running import current
 from coopy.ground.words import shown
-from coopy.spine.attributes import Bound
+from coopy.spine.attributes import PART, Bound
 from coopy.spine.calling import Call, Calling, answering
 from coopy.spine.methods import LIBRARY_READS, Function, Method, is_proxy
 
@@ -85,6 +85,8 @@ class Giving:
         return running is not None and running is self._engine.machine
 
     def _given(self, value: Any) -> Any:
+        if type(value) is Bound and value.kind == PART:
+            value = value.value  # An attribute that was read.
         return value if type(value) in _SCALARS or value is self._engine.proxy else _each(value, self._give)
 
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
