@@ -1,13 +1,14 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers failover pictures
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers failover pictures docs
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_VENV ?= .venv-demo
+DOCS_VENV ?= .venv-docs
 # What the package itself needs, as pyproject.toml says it.
 CORE := $(shell sed -n 's/^dependencies = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d ,)
 RUNS ?= 200
@@ -63,6 +64,15 @@ $(DEMO_VENV)/.installed: pyproject.toml
 	$(call new_venv,$(DEMO_VENV))
 	@$(DEMO_VENV)/bin/python -m pip install -q --disable-pip-version-check $(CORE)
 	@touch $@
+
+$(DOCS_VENV)/.installed: pyproject.toml docs/requirements.txt
+	$(call new_venv,$(DOCS_VENV))
+	@echo "installing Sphinx and what coopy's command line needs into $(DOCS_VENV) ..."
+	@$(DOCS_VENV)/bin/python -m pip install -q --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+docs: $(DOCS_VENV)/.installed  ## the site, with a reference of every public name and command: build/docs/html/index.html; a warning is an error
+	@$(DOCS_VENV)/bin/python docs/site/build.py
 
 demo: $(DEMO_VENV)/.installed  ## the main job: write, kill -9 while writing, open again, find everything
 	@PYTHONPATH=. $(DEMO_VENV)/bin/python examples/demo.py
@@ -233,4 +243,4 @@ pictures: $(VENV)/.installed  ## the inspector in a browser, every page of it; d
 	@COOPY_PICTURES=docs/pictures $(BIN)/python -m pytest tests/web/test_browser.py -n 0 -s
 
 clean:  ## removes what the other targets made
-	rm -rf .nats-servers .venv .venv-3.* .venv-demo .venv-transparency .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .nats-servers .venv .venv-3.* .venv-demo .venv-docs .venv-transparency .bench-venvs .bench-data* build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -34,6 +34,19 @@ from coopy.spine.proxy import Measure, measure
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
+__all__ = [
+    "BUCKETS",
+    "SAMPLED",
+    "TIMES_MAX",
+    "Collector",
+    "drop_replayed",
+    "figures",
+    "health",
+    "register",
+    "sentry_event",
+    "trace",
+]
+
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
 SAMPLED = 64
