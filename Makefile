@@ -53,7 +53,7 @@ define new_venv
 endef
 
 # The virtual environment is made again when what it should hold has changed.
-$(VENV)/.installed: pyproject.toml requirements.txt
+$(VENV)/.installed: pyproject.toml requirements.txt tests/constraints.txt
 	$(call new_venv,$(VENV))
 	@echo "installing coopy and what its tests need into $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt

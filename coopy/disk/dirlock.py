@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -34,6 +33,14 @@ from coopy.disk.fs import Descriptor
 from coopy.errors import DirectoryInUse, ForeignDirectory, JournalError
 from coopy.ground.holding import or_undone
 from coopy.ground.paths import is_file, refusal
+
+try:
+    import fcntl
+except ImportError:
+    raise ImportError(
+        f"coopy runs on Linux and macOS: it needs flock (the module fcntl of Python), which this system, {sys.platform}, does not have. "
+        f"On Windows use it in the Windows Subsystem for Linux."
+    ) from None
 
 NAME = "lock"
 _BYTES_MAX = 256  # The lock file is one line of a pid, a boot and a place; a longer one is not ours.

@@ -34,7 +34,7 @@ def library() -> Any:
         import zeroconf
     except ImportError as error:
         raise UsageError(
-            f"discovery needs the extra [discovery]: {error}. Install it with `pip install coopy[discovery]`."
+            f"discovery needs the extra [discovery]: {error}. Install it with `pip install 'coopy[discovery]'`."
         ) from error
     return zeroconf
 

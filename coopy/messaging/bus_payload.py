@@ -135,6 +135,6 @@ def _msgpack() -> Any:
         msgpack = importlib.import_module("msgpack")
     except ImportError as error:
         raise UsageError(
-            f"MessagePack needs the extra [msgpack]: {error}. Install it with `pip install coopy[msgpack]`."
+            f"MessagePack needs the extra [msgpack]: {error}. Install it with `pip install 'coopy[msgpack]'`."
         ) from error
     return msgpack

@@ -46,7 +46,7 @@ def library() -> Any:
     except ImportError as error:
         raise UsageError(
             f"a replicated system needs the extra [cluster]: {error}. Nothing was opened. Install it with "
-            f"`pip install coopy[cluster]`."
+            f"`pip install 'coopy[cluster]'`."
         ) from error
     return nats
 

