@@ -120,7 +120,6 @@ __all__ = [
     "listeners",
     "objects",
     "on_commit",
-    "open",
     "opened",
     "outside",
     "readonly",

@@ -259,6 +259,11 @@ class DirectoryInUse(CoopyError):
         super().__init__(f"{path} is open in {holder}. Nothing was changed. {advice}")
 
 
+def _place_first(error: OSError) -> str:
+    """Returns the file and what was said of it: OSError itself has the file after the last full stop."""
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else str(error.strerror)
+
+
 class JournalError(CoopyError, OSError):
     """The disk refused: an append, a sync, or whatever else was to be read or written. ``errno`` and ``filename`` as in OSError.
 
@@ -267,6 +272,8 @@ class JournalError(CoopyError, OSError):
 
     def __init__(self, errno: int | None, message: str, path: str) -> None:
         super().__init__(errno, message, path)
+
+    __str__ = _place_first
 
 
 class SnapshotError(CoopyError):
@@ -434,6 +441,8 @@ class Unreadable(StorageError, OSError):
 
     def __init__(self, errno: int | None, message: str, path: str) -> None:
         super().__init__(errno, message, path)
+
+    __str__ = _place_first
 
 
 class DamagedManifest(StorageError):

@@ -228,6 +228,10 @@ def _class_of(obj: Any) -> type:
     if methods.is_proxy(obj):
         raise UsageError("init_system() takes a domain class or a plain instance; this is a system already")
     cls = obj if isinstance(obj, type) else type(obj)
+    if type(obj) is str:
+        raise UsageError(
+            f"init_system() takes a domain class or an instance of one, not its name: give the class, not {obj[:80]!r}."
+        )
     if cls.__module__ == "builtins":
         what = "the class" if isinstance(obj, type) else "an object of"
         raise UsageError(

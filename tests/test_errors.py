@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import coopy
 from coopy import errors
 from coopy.errors import CoopyError, DecodingError, copy_of
 
@@ -57,3 +58,18 @@ def test_a_copy_knows_the_cause_and_not_who_was_told_before() -> None:
     found = copy_of(error)
     assert found.__cause__ is error.__cause__
     assert found.__traceback__ is None and error.__traceback__ is not None
+
+
+def test_what_the_operating_system_has_refused_begins_with_the_place() -> None:
+    for cls in (errors.JournalError, errors.Unreadable):
+        for error in (
+            cls(2, "No such file or directory. Nothing was changed.", "/proc/x"),
+            copy.copy(cls(2, "No such file or directory. Nothing was changed.", "/proc/x")),
+        ):
+            assert str(error) == "/proc/x: No such file or directory. Nothing was changed."
+            assert (error.errno, error.filename) == (2, "/proc/x")
+
+
+def test_the_name_of_a_class_is_not_the_class() -> None:
+    with pytest.raises(errors.UsageError, match="give the class, not 'Todo'"):
+        coopy.init_system("Todo", "data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import subprocess
 import sys
 from pathlib import Path
@@ -87,10 +88,15 @@ def test_every_public_name_is_there_and_is_said_to_be() -> None:
     for name in coopy.__all__:
         assert getattr(coopy, name) is not None
     documented = (
-        "init_system open init_persistent_system replay control readonly unlocked abort_exception transactional "
+        "init_system init_persistent_system replay control readonly unlocked abort_exception transactional "
         "clock env CoopyError UsageError"
     )
     assert set(documented.split()) <= set(coopy.__all__)
+
+
+def test_importing_all_names_replaces_no_builtin() -> None:
+    assert coopy.open is coopy.init_system
+    assert not set(coopy.__all__) & {*vars(builtins)}
 
 
 def test_documented_old_paths_are_re_exports_without_logic() -> None:
