@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from coopy import ForeignDirectory, OnlyLooking, StorageError, Unreadable, UsageError
-from coopy.disk import manifest, older
+from coopy.disk import directory, manifest, older
 from coopy.disk.fs import Calls
 from coopy.disk.manifest import Manifest
 from coopy.ground import paths
@@ -39,6 +39,12 @@ def found(basedir: str) -> Manifest:
         older.refuse(basedir)
     except ForeignDirectory as error:
         raise UsageError(str(error)) from None
+    names = Calls().names(basedir)
+    if directory.segments(names) or directory.snapshots(names):
+        raise UsageError(
+            f"{basedir} holds segments or snapshots but no coopy.json: the file is lost, or something else wrote them. Nothing was "
+            f"changed. Put coopy.json back from a backup."
+        )
     raise UsageError(f"{basedir}: there is no coopy.json, so no system. Give the directory that init_system() was given.")
 
 
@@ -162,7 +168,10 @@ def _not_imported(error: BaseException, spec: str, module: str) -> UsageError:
         cause = cause.__cause__ or cause.__context__
     if cause is not None:
         raise cause
-    return UsageError(f"{spec}: the module {module} cannot be imported: {type(error).__name__}: {error}.")
+    said = f"{spec}: the module {module} cannot be imported: {type(error).__name__}: {error}".rstrip(".")
+    if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+        said += f". It was looked for in {os.getcwd()} and in PYTHONPATH: run this where the module is, or set PYTHONPATH"
+    return UsageError(f"{said}.")
 
 
 def _refuse_file(path: str) -> None:

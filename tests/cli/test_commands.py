@@ -244,6 +244,19 @@ def test_a_class_that_cannot_be_found_is_named_with_what_was_wrong(
     assert says in err
 
 
+def test_where_a_module_was_looked_for_is_said(coopy: Coopy, data: Path) -> None:
+    for spec in ("nowhere_at_all:Library", "nowhere_at_all.deep:Library"):
+        _, _, err = coopy("show", data, "--class", spec)
+        assert "No module named 'nowhere_at_all'. It was looked for in" in err and "set PYTHONPATH." in err and ".." not in err
+
+
+def test_a_directory_that_has_lost_its_manifest_is_told_from_one_of_something_else(coopy: Coopy, data: Path) -> None:
+    (data / "coopy.json").unlink()
+    for command in ("inspect", "show", "verify"):
+        code, _, err = coopy(command, data)
+        assert code == 2 and "holds segments or snapshots but no coopy.json" in err
+
+
 def test_a_module_that_ends_the_program_is_one_that_cannot_be_imported(coopy: Coopy, data: Path) -> None:
     sys.modules.pop(MODULE, None)
     (data.parent / f"{MODULE}.py").write_text("raise SystemExit(0)")
