@@ -49,8 +49,9 @@ class Wiki:
 def main(directory: str) -> None:
     with init_system(Wiki, directory) as wiki:
         if "Home" in wiki.pages:
-            print(f"found {directory}/, with a page of {wiki.revisions('Home')} revisions")
-            wiki.edit_page("Home", f"Welcome back, visit {wiki.revisions('Home') + 1}")
+            revisions = wiki.revisions("Home")
+            print(f"found {directory}/, with a page of {revisions} revision{'s' * (revisions > 1)}")
+            wiki.edit_page("Home", f"Welcome back, visit {revisions + 1}")
         else:
             print(f"nothing in {directory}/ yet")
             wiki.create_page("Home", "Welcome, visit 1")
