@@ -36,3 +36,9 @@ def coopy(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Systems]:
     systems = Systems(tmp_path, check=pytestconfig.getoption("coopy_check") or bool(pytestconfig.getini("coopy_check")))
     yield systems
     systems.close()
+
+
+@pytest.fixture
+def coopy_systems(coopy: Systems) -> Systems:
+    """The fixture ``coopy`` by another name, for a test that uses the module coopy as well."""
+    return coopy

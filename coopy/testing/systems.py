@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar, overload
 
+import coopy
 from coopy import Control, CoopyError, UsageError, control
 from coopy.disk import dirlock, manifest
 from coopy.disk.manifest import SECRET_BYTES, SYSTEM_BYTES, Manifest
@@ -452,6 +453,14 @@ class Systems:
         self._folder = folder
         self._check = check
         self._opened: list[Any] = []
+
+    if not TYPE_CHECKING:  # A type checker knows that there is no such attribute.
+
+        def __getattr__(self, name: str) -> NoReturn:
+            told = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in coopy.__all__:
+                told += ". In a test with the fixture `coopy`, that name is the fixture, not the module: use the fixture `coopy_systems`"
+            raise AttributeError(told, name=name, obj=self)
 
     @overload
     def open(self, obj: type[T], basedir: str | os.PathLike[str] | None = None, **options: Any) -> T: ...

@@ -87,6 +87,29 @@ def test_the_fixture_opens_moves_crashes_and_fails(project: pytest.Pytester) -> 
     result.assert_outcomes(passed=4)
 
 
+def test_a_test_that_uses_the_module_has_the_fixture_by_another_name(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import coopy, pytest
+
+        class Wiki:
+            def __init__(self):
+                self.pages = []
+
+        def test_it(coopy_systems):
+            assert coopy.control(coopy_systems.open(Wiki)).index == 0
+
+        @pytest.mark.parametrize("name", ["control", "replay", "UsageError"])
+        def test_the_other_name_is_told(coopy, name):
+            with pytest.raises(AttributeError, match="that name is the fixture, not the module: use the fixture `coopy_systems`"):
+                getattr(coopy, name)
+            with pytest.raises(AttributeError, match="has no attribute 'nothing'$"):
+                coopy.nothing
+        """
+    )
+    project.runpytest_inprocess().assert_outcomes(passed=4)
+
+
 def test_every_run_draws_the_same_and_each_system_something_else(project: pytest.Pytester) -> None:
     test = """
         from wiki import Wiki
