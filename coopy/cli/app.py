@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,22 @@ from coopy.cli.tasks import tasks
 from coopy.cli.web import top as watching
 from coopy.cli.web import web
 from coopy.ground import looking
+
+_IN_ITS_WORDS = (
+    (
+        re.compile(r"coopy\.replay\(cls, basedir, until=(\d+)\)"),
+        r"`coopy show DIR --at \1`; `coopy repair DIR` says what can be done",
+    ),
+    (re.compile(r"\Auntil=(\S+):"), r"\1 is no point of it:"),
+)
+"""What an error advises to a program, and what a person at a terminal does in its place."""
+
+
+def in_its_words(message: str) -> str:
+    """Returns what an error says in the words of the command."""
+    for of_python, of_the_command in _IN_ITS_WORDS:
+        message = of_python.sub(of_the_command, message)
+    return message
 
 
 class _Commands(TyperGroup):
@@ -59,6 +76,7 @@ class _Commands(TyperGroup):
 
     def _tell_of(self, error: Exception, message: str) -> None:
         """Writes what went wrong to stderr: as an object with --json, for people without."""
+        message = in_its_words(message)
         if self._as_json:
             print(json.dumps({"error": type(error).__name__, "message": message}), file=sys.stderr)
         else:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from coopy import control, init_system
+from coopy import DamagedJournal, control, init_system
 
 typer = pytest.importorskip("typer", reason="the extra [cli] is not installed")
 
@@ -242,6 +242,16 @@ def test_a_class_that_cannot_be_found_is_named_with_what_was_wrong(
     code, out, err = coopy(command, data, "--class", spec)
     assert (code, out) == (2, "")
     assert says in err
+
+
+def test_what_an_error_advises_is_said_in_the_words_of_the_command(coopy: Coopy, data: Path) -> None:
+    code, _, err = coopy("show", data, "--at", "77777")
+    assert code == 2 and "until=" not in err and "77777 is no point of it: the system has actions 1 to" in err
+    from coopy.cli.app import in_its_words
+
+    for index in (2, 1031):
+        told = in_its_words(str(DamagedJournal("data/segment", 100, index, "its checksum does not match")))
+        assert f"look at the state before the damage with `coopy show DIR --at {index - 1}`; `coopy repair DIR` says" in told
 
 
 def test_where_a_module_was_looked_for_is_said(coopy: Coopy, data: Path) -> None:
