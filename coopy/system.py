@@ -155,9 +155,9 @@ class System:
             self._first_snapshot(obj, found.secret)
         shadowed = frozenset(name for name in methods.CONTROLS if methods.has(self._cls, obj, name))
         asked: Any = self.engine
-        if settings.results == LIVE:
-            self.engine.are_parts_recorded = False
-        elif settings.results != RECORDED and settings.copy:  # Where no state is, results come by value.
+        if settings.results == RECORDED:
+            self.engine.are_parts_recorded = True
+        elif settings.results != LIVE and settings.copy:  # Where no state is, results come by value.
             # Few ask for it, and it knows much of the standard library.
             from coopy.spine.results import giving
 

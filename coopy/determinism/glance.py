@@ -98,6 +98,7 @@ _LITERAL = re.compile(r"""=\s*(?:None|True|False|-?[\d._]+|"[^"\\]*"|'[^'\\]*'|\
 _HEADER_LINES_MAX = 40
 """A function whose first line is longer, with its decorators, is in doubt."""
 _NONE: Step = ("", None)
+_bases_of: Any = type.__dict__["__mro__"].__get__
 
 
 def may_open_a_block(function: FunctionType) -> bool:
@@ -109,7 +110,9 @@ def may_open_a_block(function: FunctionType) -> bool:
     known = [found.get(name) for name in names]
     known += [vars(each).get(name) for each in known if isinstance(each, ModuleType) for name in names]
     known += [_content(cell) for cell in function.__closure__ or ()]
-    return any(isinstance(each, type) and (hasattr(each, "__exit__") or hasattr(each, "__aexit__")) for each in known)
+    # Looked up by hand: a metaclass may answer what it likes.
+    bases = {base for each in known if isinstance(each, type) for base in _bases_of(each)}
+    return any("__exit__" in vars(base) or "__aexit__" in vars(base) for base in bases)
 
 
 def _content(cell: Any) -> object:

@@ -232,9 +232,11 @@ def _inline(save: Saver) -> Callable[[], bytes | None]:
 
 
 def _not_written(error: BaseException) -> BaseException:
+    if origin(error) == OUTSIDE:
+        return error  # The TimeoutError of a job's time limit is an OSError, too.
     if isinstance(error, OSError):
         problem = f"{error}"
-    elif not isinstance(error, Exception) and origin(error) != OUTSIDE:
+    elif not isinstance(error, Exception):
         problem = f"code of the state has raised {type(error).__name__}: {error}"
     else:
         return error

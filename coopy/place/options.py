@@ -232,12 +232,12 @@ class Settings:
         "False, with `shared`: this process keeps no state. Its reads go to the process that writes, and come by value; it never writes "
         "itself.",
     )
-    results: Literal["recorded", "live", "frozen", "copy"] = _here(
-        RECORDED,
-        'What an attribute, or a method, gives of the state. "recorded": an attribute, and what a container answers with, gives a part whose '
-        'changes are actions; any other method the object itself, of which changes are lost. "live": the object itself in both. '
+    results: Literal["live", "recorded", "frozen", "copy"] = _here(
+        LIVE,
+        'What a method, or an attribute, gives of the state. "live": the object itself, which is a part of the state: to change it is lost. '
+        '"recorded": an attribute, and what a container answers with, gives a part whose changes are actions. '
         '"frozen": a view that refuses to be changed, and says so. "copy": a copy. See docs/guides/passing-objects.md.',
-        _one_of(RECORDED, LIVE, FROZEN, COPY),
+        _one_of(LIVE, RECORDED, FROZEN, COPY),
     )
     on_divergence: Literal["report", "refuse"] | Callable[[dict[str, Any]], object] = _here(
         REPORT,
@@ -353,7 +353,7 @@ class Always(TypedDict, total=False):
     keep_for: float | timedelta | None
     progress: Callable[[int, int], object] | None
     deterministic: bool | None
-    results: Literal["recorded", "live", "frozen", "copy"]
+    results: Literal["live", "recorded", "frozen", "copy"]
     on_divergence: Literal["report", "refuse"] | Callable[[dict[str, Any]], object]
     validation: Literal["warn", "strict", "off"]
     check: bool

@@ -190,7 +190,7 @@ class Engine:
         self.release = self.lock.release
         self.log = log
         self.proxy: object = None
-        self.are_parts_recorded = True
+        self.are_parts_recorded = False
         """Whether an attribute that holds an object is read as a part of the state; see `coopy.spine.parts`. Set before the first read."""
         self.deterministic = False
         """Whether actions answer the standard library's clock and chance; set before `start`."""

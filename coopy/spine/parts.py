@@ -9,7 +9,7 @@ steps from the system to the object, and what is called there: a replay goes the
 A part that is not any more where it was read can still be read, as any object that somebody holds. If it is nowhere else in the state either,
 it is changed as any other object; else to change it is refused, because no action could say what is meant. Inside an action there are no parts: the methods of a class have the objects themselves.
 
-A callable of the object is a `Trigger`; docs/design/028-parts.md says why it is so, and what it costs.
+A callable of the object is a `Trigger`; docs/design/034-parts.md says why it is so, and what it costs.
 """
 
 from __future__ import annotations

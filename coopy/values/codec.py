@@ -341,8 +341,6 @@ class Codec:
             kwargs = rest[0] if rest else {}
         if len(data) > RECORD_BYTES_MAX:
             raise _too_large(name, len(data))
-        _, args, *rest = self._with_own_object((name, args, kwargs), domain)
-        kwargs = rest[0]
         if met:
             data = self._said_of(frozenset(met)) + data
         return _opaque(data), args, kwargs
@@ -460,27 +458,13 @@ class Codec:
                         found = cast(Call, _loads(data[len(head) :]))
                         _look_for_decimals(data)
                         return found
-            return self._with_own_object(cast(Call, self._decode(data, version, domain)), domain)
+            return cast(Call, self._decode(data, version, domain))
         except Exception as error:
             if isinstance(error, CoopyError) and type(error) is not DecodingError:
                 raise
             problem = str(error) if isinstance(error, DecodingError) else _undecodable(error)
             method = _name_in(data)
             raise DecodingError(f"{method}(): {problem}", method) from error
-
-    def _with_own_object(self, call: Call, domain: object) -> Call:
-        """A call whose arguments have the domain object in the place of the system's own proxy: a method may compare one with ``self``."""
-        proxy = self.proxy
-        if domain is None or proxy is None:
-            return call
-        name, args, *rest = call
-        for value in args:
-            if value is proxy:
-                args = tuple(domain if each is proxy else each for each in args)
-                break
-        if rest and rest[0]:
-            rest = [{key: domain if each is proxy else each for key, each in rest[0].items()}]
-        return (name, args, *rest)
 
     def decode_simple(self, calls: Sequence[Any]) -> list[Call | None]:
         """The calls of records without a name, as far as no class has a say in how they are loaded; None in the place of the others.

@@ -14,8 +14,8 @@ from decimal import Decimal
 from functools import cache, partial
 from typing import Any
 
-import test_bound
 from engine import test_loadable
+from values import test_bound
 
 FINE, NEVER, SCARCE, EITHER = "fine", "never", "scarce", "either"
 """How a snapshot ends of a state with a value in it: it is kept; it is refused; it is kept and can't be loaded; one of these."""

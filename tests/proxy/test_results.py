@@ -203,16 +203,16 @@ def test_a_view_is_found_by_its_key_as_the_object_is():
         assert wiki.is_linked()
 
 
-def test_live_gives_the_object_itself():
-    with memory_system(Store([1]), results="live") as system:
+def test_the_default_gives_the_object_itself():
+    with memory_system(Store([1])) as system:
         assert system.returned() is system.what is control(system)._system.engine.machine.domain.what
 
 
-def test_by_default_what_is_done_with_an_attribute_is_recorded_and_a_method_gives_the_object():
-    with memory_system(Store([1])) as system:
+def test_what_is_done_with_an_attribute_is_recorded_if_asked_for_and_a_method_gives_the_object():
+    with memory_system(Store([1]), results="recorded") as system:
         system.what.append(2)
         assert crash(system).what == [1, 2]
-    with memory_system(Store([1])) as system:
+    with memory_system(Store([1]), results="recorded") as system:
         assert system.returned() is control(system)._system.engine.machine.domain.what
 
 
@@ -241,7 +241,7 @@ def test_what_can_not_be_copied_is_said_and_the_call_counts():
 
 
 def test_another_value_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="results='frosen': must be one of 'recorded', 'live', 'frozen', 'copy'"):
+    with pytest.raises(UsageError, match="results='frosen': must be one of 'live', 'recorded', 'frozen', 'copy'"):
         init_system(Store, tmp_path / "d", results="frosen")
 
 

@@ -129,7 +129,7 @@ class View:
 
 
 def test_the_class_of_a_part_is_another_one_and_code_in_c_takes_a_copy_of_it() -> None:
-    plan = memory_system(Plan, validation="off")
+    plan = memory_system(Plan, validation="off", results="recorded")
     assert type(plan.items) is not list and isinstance(plan.items, list) and type(copy.copy(plan.items)) is list
     for use in (lambda items: json.dumps(items) == "[1]", lambda items: [0] + items == [0, 1]):
         with pytest.raises(TypeError):

@@ -51,7 +51,7 @@ class Watch:
         """Returns a system of an object of a class that opens systems, and anything else as it is."""
         if not isinstance(type(plain), _Opened):
             return plain
-        proxy = memory_system(plain, validation="off")
+        proxy = memory_system(plain, validation="off", results="recorded")
         if self.keeps and len(self.systems) < COMPARED:
             self.systems.append(control(proxy))
         return proxy
