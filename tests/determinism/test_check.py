@@ -1497,5 +1497,6 @@ def test_a_class_that_replay_can_repeat_passes_in_silence(mode):
 
 def test_reading_a_class_imports_nothing_that_its_methods_would(domain):
     wiki = domain("import this, secrets_of_nobody, wsgiref.util\nfrom requests import get\nget(name)")
+    before = set(sys.modules)
     assert [finding.what for finding in findings(wiki)] == ["requests.get()"]
-    assert not {"this", "requests", "wsgiref.util"} & sys.modules.keys()
+    assert not {"this", "requests", "wsgiref.util"} & (sys.modules.keys() - before)
