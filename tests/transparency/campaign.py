@@ -133,8 +133,9 @@ def main() -> int:
     given = parser.parse_args()
     of_types = list(dict.fromkeys(case.row for case in contracts.cases()))
     names = given.rows or of_types + ([] if given.contracts else [package.name for package in packages.PACKAGES])
+    absent: dict[str, str] = {}
     if set(names) - set(of_types) or given.prepare:
-        packages.prepare()
+        absent = packages.prepare()
     if given.prepare:
         return 0
     rows, reasons = expected() if EXPECTED.exists() else ({}, {})
@@ -144,6 +145,9 @@ def main() -> int:
         f"{'':20}" + "".join(f"{title:>10}" for title in ("run", "pass", "silent", "loud", "inherent")) + "  of what can pass"
     )
     for name in names:
+        if name in absent:
+            worse.append(f"{name}: not run, as its tests can't be had: {absent[name]}")
+            continue
         row = rows.setdefault(name, Row(name))
         try:
             found = found_by(name)

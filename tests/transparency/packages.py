@@ -91,22 +91,30 @@ PACKAGES = (
 )
 
 
-def prepare() -> None:
-    """Fetches the source distributions, and installs the packages beside coopy in a virtual environment of their own."""
+def prepare() -> dict[str, str]:
+    """Fetches the source distributions, and installs the packages beside coopy in a virtual environment of their own.
+
+    Returns of each package whose tests can't be had why not.
+    """
     python = PLACE / "bin" / "python"
     needs = sorted({each for package in PACKAGES for each in package.needs})
     wanted = [f"{package.name}=={package.version}" for package in PACKAGES]
     said = PLACE / "installed.txt"
     if said.exists() and said.read_text().split() == wanted:
-        return
+        return {}
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "-q"]
     subprocess.run([*pip, "install", "dill", "pytest", "hypothesis", "setuptools", *needs, *wanted], check=True)
     (PLACE / "source").mkdir(exist_ok=True)
+    absent: dict[str, str] = {}
     for package in PACKAGES:
         if not package.source.exists():
             with tempfile.TemporaryDirectory() as folder:
                 if package.archive:
-                    urllib.request.urlretrieve(package.archive, Path(folder) / "source.tar.gz")
+                    try:
+                        urllib.request.urlretrieve(package.archive, Path(folder) / "source.tar.gz")
+                    except OSError as error:
+                        absent[package.name] = f"{package.archive}: {error}"
+                        continue
                 else:
                     subprocess.run(
                         [
@@ -125,7 +133,9 @@ def prepare() -> None:
                     top = archive.getnames()[0].partition("/")[0]
                     archive.extractall(PLACE / "source")
                 (PLACE / "source" / top).rename(package.source)
-    said.write_text("\n".join(wanted))
+    if not absent:
+        said.write_text("\n".join(wanted))
+    return absent
 
 
 def outcomes(package: Package) -> dict[str, Outcome]:
