@@ -191,15 +191,7 @@ def test_health_says_what_is_wrong(tmp_path: Path) -> None:
     assert coopy.metrics.health(wiki)["problems"] == ["the system is closed"]
 
 
-class Local:
-    def __init__(self) -> None:
-        self.value: object = 0
-
-    def keep(self, value: object) -> None:
-        self.value = value
-
-
-def test_health_tells_of_a_snapshot_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_tells_of_a_snapshot_that_failed(tmp_path: Path) -> None:
     with init_system(Wiki, tmp_path / "data") as wiki:
         system = control(wiki)._system
         system.keeping._newest["problem"] = "No space left on device"

@@ -23,7 +23,7 @@ from typer.core import TyperGroup
 from coopy import CoopyError, DamagedManifest, UsageError
 from coopy.cli.cluster import cluster
 from coopy.cli.elector import elector
-from coopy.cli.past import bisect, export, restore, shell, stats
+from coopy.cli.past import Class, Dir, Json, Since, Until, bisect, export, restore, shell, stats
 from coopy.cli.serving import call, ps, serve
 from coopy.cli.tasks import tasks
 from coopy.cli.web import top as watching
@@ -105,15 +105,6 @@ app.command()(export)
 app.command()(shell)
 app.command()(web)
 app.command(name="top")(watching)
-
-Dir = Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Class = Annotated[
-    str | None,
-    typer.Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
-]
-Since = Annotated[str | None, typer.Option(metavar="POINT", help="Begin here: an index or a time.")]
-Until = Annotated[str | None, typer.Option(metavar="POINT", help="End here, this one included: an index or a time.")]
 
 
 def run() -> None:

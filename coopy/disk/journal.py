@@ -442,11 +442,11 @@ class Journal:
             # Whether the directory is where it was: not at each sync, which takes no longer than that.
             self._made_durable(self._held.check)
             self._checked = now + CHECKED_S
-        began = _monotonic()
+        began = 0.0 if self.timed is None else _monotonic()
         self._made_durable(segment.file.sync)
         if not self._buffered and self.settled >= 0:
             self.settled = last
-        if self.timed is not None:
+        if self.timed is not None and began:
             self.timed(_monotonic() - began)
         return last
 

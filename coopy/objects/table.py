@@ -32,7 +32,8 @@ import zlib
 from array import array
 from collections.abc import Iterator
 
-from coopy.disk.fs import Calls, File, remove_if_there
+from coopy.disk import directory
+from coopy.disk.fs import Calls, File
 
 NAME = "keys.dat"
 MAGIC = b"COOPYKEY"
@@ -195,16 +196,7 @@ class Table:
 
 def write(calls: Calls, basedir: str, data: bytes) -> None:
     """Writes the file. Raises OSError, with the old one or the new one there."""
-    path = os.path.join(basedir, NAME)
-    temporary = path + ".tmp"
-    remove_if_there(calls, temporary)
-    file = File(calls, temporary, write=True, create=True)
-    try:
-        file.write(0, data)
-        file.sync()
-    finally:
-        file.close()
-    calls.rename(temporary, path)
+    directory.write_whole(calls, os.path.join(basedir, NAME), data)
     calls.sync_directory(basedir)
 
 
