@@ -56,7 +56,7 @@ from coopy import migration
 from coopy.errors import ChangedClass, CoopyError, DecodingError, EncodingError
 from coopy.ground import decimals, fields
 from coopy.ground.interruption import is_of_the_code
-from coopy.ground.program import module_of_program
+from coopy.ground.program import imported_name, module_of_program
 from coopy.ground.raised import or_none, told_as
 from coopy.ground.record import PREFIX_BYTES
 from coopy.migration import Old
@@ -563,13 +563,18 @@ class Codec:
         for name, stored in _loads(said).items():
             module, _, qualname = name.partition(":")
             today = self.migration.todays_name(module, qualname)
-            cls = None if today is None else fields.todays(self._modules.get(today[0], today[0]), today[1])
+            cls = None if today is None else self._class_of_today(*today)
             if cls is None or today is None or self._is_upgraded((module, qualname), today, version):
                 continue  # What is not there any more is told when it is looked for.
             change = fields.change(stored, cls)
             if change is not None:
                 raise self._changed(name, stored, cls, change, version)
         self._fitting.add((said, version))
+
+    def _class_of_today(self, module: str, name: str) -> Any:
+        """The class that has this name today; None if there is none."""
+        found = (fields.todays(each, name) for each in self._modules.get(module, (module,)))
+        return next((each for each in found if each is not None), None)
 
     def _is_upgraded(self, stored: tuple[str, str], today: tuple[str, str], version: int) -> bool:
         return any(self.migration.upgrades_of(*name, version) for name in (stored, today))
@@ -745,9 +750,9 @@ class Codec:
         names = self.migration.todays_name(_MOVED.get(module, module), name)
         if names is None:
             return old.removed(module, name)
-        if names[0] in self._modules:
+        for other in self._modules.get(names[0], ()):
             try:
-                found = find(self._modules[names[0]], names[1])
+                found = find(other, names[1])
                 if isinstance(found, type):
                     met.add(found)
                 return old.wrapped(module, name, found)
@@ -780,10 +785,24 @@ class Codec:
 
     def _persistent_id_in_dill(self, value: object, domain: object) -> object:
         # What a main file defines dill would copy; by name, it is what the file defines today.
+        main = sys.modules["__main__"]
         if isinstance(value, (type, FunctionType)) and value.__module__ == "__main__":
-            if value is not self.domain_class and _found(sys.modules["__main__"], value.__qualname__) is value:
-                return ("main", value.__qualname__)
+            if value is not self.domain_class and _found(main, value.__qualname__) is value:
+                return ("main", value.__qualname__, *self._program())
+        if value is main.__dict__ and not self._of_main:
+            return ("globals", *self._program())
         return self._persistent_id(value, domain)
+
+    def _program(self) -> tuple[str, ...]:
+        """What is written of the main file besides what it defines: its name, unless it is the one that defines the domain class."""
+        return () if self._of_main else (imported_name("__main__"),)
+
+    def _main_of(self, *program: str) -> Iterator[Any]:
+        """The modules that a main file may be today which had this name, or defined the domain class: the likely one first."""
+        main = sys.modules["__main__"]
+        if program:
+            yield main if imported_name("__main__") == program[0] else sys.modules.get(*program)
+        yield sys.modules.get(self.domain_class.__module__, main)
 
     def _persistent_load(self, unpickler: Any, old: Old, domain: object, met: set[type], name: object) -> object:
         if name == "class":
@@ -796,11 +815,14 @@ class Codec:
             cls = unpickler.find_class(module, qualname)
             met.intersection_update(before)  # Of an entity the key is stored, and none of its fields.
             return entities.found_in(domain, cls, key)
+        if isinstance(name, tuple) and name[0] == "globals":
+            return next(module for module in self._main_of(name[1]) if module is not None).__dict__
         if isinstance(name, tuple):
-            found = _found(sys.modules.get(self.domain_class.__module__), name[1])
-            if found is None:
-                raise AttributeError(f"module {self.domain_class.__module__} has no {name[1]}")
-            return found
+            found = (_found(module, name[1]) for module in self._main_of(*name[2:]))
+            value = next((each for each in found if each is not None), None)
+            if value is None:
+                raise AttributeError(f"module {name[2] if name[2:] else self.domain_class.__module__} has no {name[1]}")
+            return value
         if name == "proxy" and self.proxy is not None:
             return self.proxy
         raise pickle.UnpicklingError(f"it refers to the system's own {name}, which is not there")
@@ -1006,10 +1028,11 @@ def _is_importable(cls: type) -> bool:
     return or_none(_dumps, cls, PROTOCOL) is not None  # A metaclass may raise anything; then it is pickled in another way.
 
 
-def _module_aliases(cls: type) -> dict[str, str]:
-    """Module names in stored pickles that mean the module of ``cls`` today."""
+def _module_aliases(cls: type) -> dict[str, tuple[str, ...]]:
+    """Module names in stored pickles that may mean another module today: that of ``cls``, or the main file of this program."""
     if cls.__module__ != "__main__":
-        return dict.fromkeys(("__main__", "__mp_main__"), cls.__module__)
+        # A main file that does not define the class: this program's; or it was the one that defined it.
+        return dict.fromkeys(("__main__", "__mp_main__"), ("__main__", cls.__module__))
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
     spec = getattr(main, "__spec__", None)
@@ -1017,7 +1040,7 @@ def _module_aliases(cls: type) -> dict[str, str]:
     names = {"__mp_main__", *([module_of_program(path)] if path else [])}
     if spec is not None:
         names.add(spec.name)
-    return dict.fromkeys(names, "__main__")
+    return dict.fromkeys(names, ("__main__",))
 
 
 def _found(module: object, qualname: str) -> object:

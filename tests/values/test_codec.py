@@ -512,6 +512,48 @@ WRITTEN_ELSEWHERE = """
             wiki.take_snapshot()
 """
 
+DOMAIN = """
+    class Item:
+        pass
+
+    class Box:
+        def __init__(self):
+            self.kept = []
+        def keep(self, *values):
+            self.kept.append(values)
+        def called(self):
+            return [value() for values in self.kept for value in values if callable(value)]
+"""
+PLAYED = """
+    import sys
+    from coopy import init_system
+    from boxes import Box
+
+    PREFIX = "found "
+
+    class Item:
+        def __init__(self, name="item"):
+            self.name = name
+
+    class Special(Item):
+        pass
+
+    def spelled():
+        return PREFIX + "it"
+
+    if __name__ == "__main__":
+        with init_system(Box, sys.argv[1]) as box:
+            if not box.kept:
+                box.keep(Item("plain"))
+                box.keep(Item("beside a function"), lambda: spelled())
+                box.keep(Special, spelled)
+            assert [type(values[0]) for values in box.kept[:2]] == [Item, Item], box.kept
+            assert box.kept[2][0] is Special and box.kept[2][1] is spelled, box.kept
+            if "snapshot" in sys.argv:
+                box.take_snapshot()
+            print(*[values[0].name for values in box.kept[:2]], box.kept[1][1](), box.called()[-1])
+"""
+
 SOURCES = {"plain": PLAIN, "dataclass": DATACLASS, "lambdas": LAMBDAS}
 in_every_main_file = pytest.mark.parametrize("source", SOURCES.values(), ids=list(SOURCES))
 with_and_without_a_snapshot = pytest.mark.parametrize("how", ["journal", "snapshot"])
@@ -541,6 +583,15 @@ def test_a_script_finds_what_another_program_wrote_with_its_classes(tmp_path: Pa
     run(write(tmp_path / "other.py", WRITTEN_ELSEWHERE), "data", how)
     assert run(script, "data", how) == "4 written passed"
     assert run(write(tmp_path / "reader.py", ELSEWHERE), "data") == "4 written passed"
+
+
+@with_and_without_a_snapshot
+def test_what_a_script_defines_itself_beside_a_domain_that_it_imports_is_found_again(tmp_path: Path, how: str) -> None:
+    # Both have a class of the same name, and the functions of the script have its globals.
+    write(tmp_path / "boxes.py", DOMAIN)
+    script = write(tmp_path / "play.py", PLAYED)
+    for _ in range(3):
+        assert run(script, "data", how) == "plain beside a function found it found it"
 
 
 def test_the_loading_of_a_large_state_is_told_and_of_a_small_one_is_not() -> None:
