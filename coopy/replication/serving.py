@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from coopy.errors import CoopyError, MissingActions, OutcomeUnknown, SystemClosed
+from coopy.errors import CoopyError, EncodingError, MissingActions, OutcomeUnknown, SystemClosed
 from coopy.ground import action
 from coopy.ground.holding import Alarm
-from coopy.ground.interruption import note
 from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
 from coopy.replication import parcels
@@ -254,11 +253,10 @@ class Serving:
     @staticmethod
     def _not_sent(error: CoopyError) -> CoopyError:
         """What to raise for a call whose value can't be sent."""
-        note(
-            error,
-            "The call was run in the process that writes, and counts; what it has returned can't be sent to another process.",
+        return EncodingError(
+            f"what the call has returned cannot be sent to the process that has called: {error}. The call was run in the process that "
+            "writes, is recorded, and counts. Return what can be pickled."
         )
-        return error
 
     def _send_error(self, call: Forwarded, error: BaseException) -> None:
         call.peer.send(self._error(call, 0, error))

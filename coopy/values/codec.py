@@ -659,6 +659,10 @@ class Codec:
         )
         if found is not None:
             why, instead = str(found), instead if found.kind is None else found.kind.instead
+        if not name:
+            return EncodingError(
+                f"{why}, and cannot be sent to another process", label
+            )  # No argument of a call: whoever sends it says what is recorded.
         return EncodingError(
             f"argument {label!r} of {self.domain_class.__qualname__}.{name}() cannot be encoded: "
             f"{why}. Nothing was recorded and nothing has changed. {instead}",

@@ -163,10 +163,9 @@ def test_what_is_withdrawn_is_withdrawn_for_all(pair: tuple[Any, Any]) -> None:
 
 
 def test_a_value_that_cannot_be_sent_says_that_the_call_counts(pair: tuple[Any, Any]) -> None:
-    with pytest.raises(EncodingError) as found:
+    with pytest.raises(EncodingError, match="is recorded, and counts") as found:
         pair[1].unsendable()
-    if hasattr(found.value, "__notes__"):
-        assert "counts" in found.value.__notes__[0]
+    assert "Nothing was recorded" not in str(found.value)
     assert control(pair[0]).index == 1
 
 
