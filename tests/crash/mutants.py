@@ -689,6 +689,13 @@ MUTANTS = [
         "coopy/values/codec.py",
         "        if met:\n",
         "        if not met:\n",
+        "tests/evolution/test_fields.py::test_a_field_that_is_gone_stops_the_opening_and_its_upgrade_is_printed",
+    ),
+    Mutant(
+        "calls-that-leave-all-to-pickle-say-nothing-of-classes",
+        "coopy/values/codec.py",
+        """        said = (self._said.get(classes) or self._said_of(classes)) if classes else b""\n""",
+        """        said = b""\n""",
         "tests/evolution/test_fields.py::test_the_changed_value_of_an_enum_stops_the_opening_and_can_be_upgraded",
     ),
     Mutant(
