@@ -120,6 +120,8 @@ def _handles_a_signal(frame: FrameType) -> bool:
         # isinstance() asks a value for its __class__, which may raise.
         if issubclass(type(value), int) and 0 < value < _SIGNALS_MAX:
             handler: Any = signal.getsignal(value)
+            if handler is None or isinstance(handler, signal.Handlers):
+                continue  # No code of Python's. What looks a member up in an Enum is no handler, though SIG_DFL is such a member.
             handler = getattr(handler, "__func__", None) or getattr(handler, "func", handler)
             own = getattr(handler, "__code__", None) or getattr(getattr(type(handler), "__call__", None), "__code__", None)  # noqa: B004
             if own is code:

@@ -685,6 +685,13 @@ MUTANTS = [
         "tests/evolution/test_fields.py::test_a_field_that_is_gone_stops_the_opening_and_its_upgrade_is_printed",
     ),
     Mutant(
+        "an-enum-is-taken-for-the-handler-of-a-signal",
+        "coopy/ground/interruption.py",
+        "            if handler is None or isinstance(handler, signal.Handlers):\n",
+        "            if handler is None:\n",
+        "tests/engine/test_withdrawn.py::test_what_the_method_raises_by_itself_counts",
+    ),
+    Mutant(
         "calls-say-nothing-of-classes",
         "coopy/values/codec.py",
         "        if met:\n",

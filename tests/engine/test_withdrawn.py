@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import enum
 import functools
 import shutil
 import signal
@@ -48,6 +49,18 @@ class Named(Exception):
 
 class Stop(BaseException):
     pass
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Rights(enum.IntFlag, **({"boundary": enum.STRICT} if sys.version_info >= (3, 11) else {})):
+    READ = 1
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        raise ValueError(f"{value} is no right")
 
 
 interrupts: list[Callable[[], None]] = []
@@ -156,6 +169,19 @@ class Jobs:
     def next_of(self, numbers: list[int]) -> None:
         self.steps.append("next")
         next(iter(numbers))
+
+    def choose(self, number: int) -> None:
+        """Has a small number, as signals have, taken for a member of an Enum: the handlers of signals are members of one, too."""
+        self.steps.append("chosen")
+        Colour(number)
+
+    def permit(self, number: int) -> None:
+        self.steps.append("permitted")
+        Rights(number)
+
+    def ask_signal(self, number: int) -> None:
+        self.steps.append("asked")
+        signal.Handlers(number)
 
     @readonly
     def all(self) -> list[Any]:
@@ -490,12 +516,16 @@ OWN: dict[str, type[BaseException]] = {
     "late": JobTimeout,
     "exit": SystemExit,
     "next_of": StopIteration,
+    "choose": ValueError,
+    "permit": ValueError,
+    "ask_signal": ValueError,
 }
 
 
 @pytest.mark.parametrize("method", OWN)
 def test_what_the_method_raises_by_itself_counts(tmp_path: Path, method: str) -> None:
-    arguments = {"exit": (3,), "next_of": ([],)}.get(method, ())
+    # 15 is SIGTERM, which nothing handles here.
+    arguments = {"exit": (3,), "next_of": ([],), "choose": (15,), "permit": (15,), "ask_signal": (15,)}.get(method, ())
     with opened(tmp_path / "jobs") as jobs:
         jobs.add(1)
         with pytest.raises(OWN[method]) as raised:
