@@ -1,4 +1,4 @@
-"""How a call becomes bytes, and how what it raised does: pickle, or dill for what pickle can't do. Bytes are read by workers and handles, and
+"""How a call becomes bytes, and how what it raised does, as the arguments of recorded calls do. Bytes are read by workers and handles, and
 never by the state, so that a process that only keeps the queue needs none of the classes.
 """
 
@@ -6,36 +6,46 @@ from __future__ import annotations
 
 import copy
 import importlib
-import pickle
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import dill  # type: ignore[import-untyped]
-
-from coopy import RemoteError, UsageError
+from coopy import EncodingError, RemoteError, UsageError
+from coopy.values.alone import decoded, encoded
 
 Error = tuple[str, str, str, "bytes | None"]
 """Of an exception: its class, its text, its traceback, and itself, pickled, if that can be."""
 _TRACEBACK_CHARS = 16_384
 """What is kept of a traceback: its end. One of a recursion would be as large as all other tasks."""
-_UNPICKLABLE = (pickle.PicklingError, AttributeError, TypeError, RecursionError, ValueError, NotImplementedError)
-"""What pickle raises for a value that it can't take."""
+
+
+def packed_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], parameters: Sequence[str] = ()) -> bytes:
+    """Returns the arguments of a task as bytes. Raises `EncodingError`, which names the one that can't be kept."""
+    try:
+        return encoded(args, kwargs, parameters)
+    except EncodingError as error:
+        raise EncodingError(
+            f"{name}: {error}. No task was sent. Pass what can be pickled, such as a path, a name or an id."
+        ) from error
 
 
 def packed(value: Any) -> bytes:
-    """Returns a value as bytes. Raises what dill raises."""
-    try:
-        return pickle.dumps(value, 5)
-    except _UNPICKLABLE:
-        found: bytes = dill.dumps(value, 5)
-        return found
+    """Returns a value as bytes. Raises `EncodingError`."""
+    return encoded((value,), names=("what it has returned",))
+
+
+def unpacked_call(data: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Returns the arguments of a task. Of what an action has put there itself it returns copies. Raises `DecodingError`."""
+    if isinstance(data, bytes):
+        return decoded(data)
+    args, kwargs = copy.deepcopy(data)
+    return args, kwargs
 
 
 def unpacked(data: Any) -> Any:
-    """Returns the value of bytes. Of what an action has put there itself it returns a copy."""
-    return pickle.loads(data) if isinstance(data, bytes) else copy.deepcopy(data)
+    """Returns the value of bytes. Of what an action has put there itself it returns a copy. Raises `DecodingError`."""
+    return decoded(data)[0][0] if isinstance(data, bytes) else copy.deepcopy(data)
 
 
 def attempted(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, BaseException | None]:
@@ -55,7 +65,7 @@ def packed_error(error: BaseException) -> Error:
     text, _ = attempted(lambda: "".join(traceback.format_exception(type(error), error, error.__traceback__)))
     said, _ = attempted(str, error)
     data, _ = attempted(packed, error)
-    again, _ = attempted(pickle.loads, data) if data is not None else (None, None)
+    again, _ = attempted(unpacked, data) if data is not None else (None, None)
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
     return kind, said or "", (text or "")[-_TRACEBACK_CHARS:], data if type(again) is type(error) else None
 
@@ -64,7 +74,7 @@ def unpacked_error(error: Error) -> BaseException:
     """Returns the exception, with its traceback as the text of its cause; a `RemoteError` that names it if its class can't be had here."""
     kind, text, trace, data = error
     told = RemoteError(kind, text, trace)
-    found = attempted(pickle.loads, data)[0] if data is not None else None
+    found = attempted(unpacked, data)[0] if data is not None else None
     if not isinstance(found, BaseException):
         return told
     found.__cause__ = told

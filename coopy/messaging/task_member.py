@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from coopy import CoopyError, SystemClosed, UsageError, control
 from coopy.messaging import task_pipe
-from coopy.messaging.task_calls import packed
+from coopy.messaging.task_calls import packed_call
 from coopy.messaging.task_cron import Cron
 from coopy.messaging.task_pipe import Pipe
 from coopy.messaging.task_policy import Defined, signature_of
@@ -277,7 +277,7 @@ class Member:
             if there.get(name) != (cron.expression, cron.zone):
                 options = defined.policy.options(name, signature_of(defined.function), (), {})
                 self.queue.change(
-                    "plan", name, cron.expression, cron.zone, cron.next_after(time.time()), packed(((), {})), options
+                    "plan", name, cron.expression, cron.zone, cron.next_after(time.time()), packed_call(name, (), {}), options
                 )
         for name in there:
             if name in self.queue.defined and name not in self.queue.crons:

@@ -6,12 +6,14 @@ It is decided here, outside of any action, from the arguments of a task; what co
 from __future__ import annotations
 
 import inspect
+import math
 import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from coopy import UsageError
+from coopy.ground.words import shown
 from coopy.messaging.task_errors import Retry
 from coopy.messaging.task_records import DELIVERIES, Options
 
@@ -74,6 +76,33 @@ class Policy(NamedTuple):
     lane: str = "default"
     deliveries: int = DELIVERIES
 
+    def check(self, name: str) -> None:
+        """Raises `UsageError` if one of these values cannot be used, before a task is sent."""
+        for label, count, least in (
+            ("retries", self.retries, 0),
+            ("concurrency", self.concurrency, 1),
+            ("deliveries", self.deliveries, 1),
+            ("priority", self.priority, None),
+        ):
+            if not isinstance(count, int) or (least is not None and count < least):
+                _refuse(name, label, count, "a whole number" + ("" if least is None else f", {least} or more"))
+        for label, value in (("delay", self.delay), ("deadline", self.deadline), ("keep", self.keep or 0.0)):
+            if not isinstance(value, (int, float, timedelta)) or not 0 <= seconds(value) < math.inf:
+                _refuse(name, label, value, "seconds, or a timedelta, 0 or more")
+        if not isinstance(self.at, (int, float, datetime)):
+            _refuse(name, "at", self.at, "a datetime, or seconds since 1970")
+        if not callable(self.backoff) and not (isinstance(self.backoff, (int, float)) and 0 <= self.backoff < math.inf):
+            _refuse(name, "backoff", self.backoff, "seconds, 0 or more, a Backoff, or a function of how often it has raised")
+        for label, chosen in (("unique", self.unique), ("concurrency_key", self.concurrency_key)):
+            if not isinstance(chosen, (bool, str)) and not callable(chosen):
+                _refuse(name, label, chosen, "True, a text, or a function of the arguments")
+        if not isinstance(self.lane, str):
+            _refuse(name, "lane", self.lane, "a text")
+        kinds = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
+        if not all(isinstance(each, type) and issubclass(each, BaseException) for each in kinds):
+            _refuse(name, "retry_on", self.retry_on, "a class of exceptions, or several")
+        _every(self.rate)
+
     def retry_after(self, error: BaseException, failures: int) -> float:
         """Returns after how many seconds a task runs again that has raised, for the so manyth time; less than 0 for never."""
         if isinstance(error, Retry):
@@ -103,6 +132,10 @@ class Policy(NamedTuple):
             keep=-1.0 if self.keep is None else seconds(self.keep),
             deliveries=self.deliveries,
         )
+
+
+def _refuse(name: str, label: str, value: object, must_be: str) -> NoReturn:
+    raise UsageError(f"{name}: {label}={shown(value)}: must be {must_be}. No task was made.")
 
 
 class Defined:
@@ -146,8 +179,12 @@ def _every(rate: str | tuple[float, float] | None) -> float:
             raise UsageError(
                 f'rate={rate!r}: must be a number in a second, minute, hour or day, as "10/s", "30/m", "5/h", "1/d"'
             ) from None
-    number, period_s = rate
-    if not number > 0 or not period_s > 0:
+    try:
+        number, period_s = rate
+        is_fine = number > 0 and period_s > 0
+    except (TypeError, ValueError):
+        is_fine = False
+    if not is_fine:
         raise UsageError(f"rate={rate!r}: must be how many in how many seconds, both more than 0")
     return period_s / number
 

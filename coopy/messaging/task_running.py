@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from coopy.messaging.task_calls import attempted, found, name_of, packed, packed_error, unpacked
+from coopy.messaging.task_calls import attempted, found, name_of, packed, packed_error, unpacked_call
 from coopy.messaging.task_errors import DeadlinePassed, TaskCancelled
 from coopy.messaging.task_policy import Defined, Policy
 from coopy.messaging.task_records import BACK, CRASHED, FAILED, FINISHED, STOPPED, Claim
@@ -36,7 +36,7 @@ def ended(claim: Claim, run: TaskRun, defined: Mapping[str, Defined], name: str)
     def called() -> bytes | None:
         function, policy = resolved(defined, name)
         policies.append(policy)
-        args, kwargs = unpacked(claim.payload)
+        args, kwargs = unpacked_call(claim.payload)
         value = function(*args, **kwargs)
         if isinstance(value, Coroutine):
             value = asyncio.run(value)
@@ -71,7 +71,7 @@ async def ended_in_loop(claim: Claim, run: TaskRun, defined: Mapping[str, Define
 
 
 async def _called_in_loop(function: Callable[..., Any], claim: Claim) -> tuple[bytes | None, BaseException | None]:
-    args, kwargs = unpacked(claim.payload)
+    args, kwargs = unpacked_call(claim.payload)
     try:
         if asyncio.iscoroutinefunction(function):
             value = await function(*args, **kwargs)

@@ -22,6 +22,7 @@ from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from coopy import UsageError, abort_exception, clock, readonly
+from coopy.messaging.task_calls import packed
 from coopy.messaging.task_gates import Gate
 from coopy.messaging.task_records import (
     BLOCKED,
@@ -243,7 +244,9 @@ class Tasks:
         if job is None:
             return False
         now = _now_ns()
-        self._hear(Outcome(claim[0], claim[1], FINISHED, value), now)
+        # Bytes are what a worker has encoded.
+        said = packed(value) if isinstance(value, bytes) else value
+        self._hear(Outcome(claim[0], claim[1], FINISHED, said), now)
         self._deal(now)
         return True
 

@@ -26,7 +26,7 @@ from coopy.batteries.waiting import until_in_loop
 from coopy.messaging.task_bundle import Bundle
 from coopy.messaging.task_child import Child
 from coopy.messaging.task_member import Member, Queue
-from coopy.messaging.task_records import Claim
+from coopy.messaging.task_records import CRASHED, Claim
 from coopy.messaging.task_run import TaskRun
 from coopy.messaging.task_running import Said, cancelled, ended, ended_in_loop, reference
 
@@ -248,6 +248,15 @@ class TaskWorker:
         finally:
             # One that can't go on ends the others: whoever started the worker is to see it.
             self._stopping = self._stopping or not is_over
+            if not is_over:
+                self._say_last(slot)
+
+    def _say_last(self, slot: int) -> None:
+        """Says what came of the tasks of a slot that can't go on."""
+        outcomes = self._bundles[slot].said()
+        if outcomes:
+            with suppress(CoopyError):  # The end of the session has the tasks go back.
+                self.queue.change("swap", self.member.session, self._lanes, 0, outcomes, slot, 0)
 
     def _work_on(self, slot: int, only_waiting: bool) -> None:
         bundle, is_waiting = self._bundles[slot], False
@@ -288,6 +297,10 @@ class TaskWorker:
             child = self._children[slot]
             self._stops[claim.id] = child.stop
             return child.run(claim, reference(self.queue.defined, claim.name), run, self.report)
+        except BaseException:
+            # Ctrl-C; or a task that does so itself, which must not end one worker after the other.
+            self._bundles[slot].ends((claim.id, claim.token, CRASHED, "its worker was interrupted in the middle of it"))
+            raise
         finally:
             self.over(claim)
 

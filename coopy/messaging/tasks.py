@@ -21,7 +21,7 @@ from coopy import CoopyError, UsageError, control, init_system
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
 from coopy.messaging import task_errors
-from coopy.messaging.task_calls import name_of, packed, unpacked, unpacked_error
+from coopy.messaging.task_calls import name_of, packed_call, unpacked, unpacked_error
 from coopy.messaging.task_cron import Cron
 from coopy.messaging.task_errors import DeadlinePassed, NoSuchTask, TaskCancelled, TaskCrashed, TaskError
 from coopy.messaging.task_policy import DEFAULT_BACKOFF, Chosen, Defined, Delay, Policy, signature_of
@@ -144,9 +144,11 @@ class Task(Defined, Generic[P, R]):
     def send(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Has the function be called by a worker, and returns a handle. When it returns, the task is as durable as the queue is.
 
-        Raises TypeError if the function does not take these arguments, and what the system raises.
+        Raises TypeError if the function does not take these arguments, `EncodingError` for one that belongs to this process, as an open file
+        does, and what the system raises.
         """
-        return self.queue._send(self.name, packed((args, kwargs)), self.options_for(args, kwargs))
+        options = self.options_for(args, kwargs)
+        return self.queue._send(self.name, packed_call(self.name, args, kwargs, list(self._signature.parameters)), options)
 
     async def asend(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Does the same while the event loop goes on."""
@@ -160,12 +162,13 @@ class Task(Defined, Generic[P, R]):
     def options(self, **changed: Any) -> Task[P, R]:
         """Returns the same task with other options: ``mail.options(delay=60, priority=1).send("ann")``.
 
-        Those of `TaskQueue.task`, and ``at``, a datetime or seconds since 1970. Raises TypeError for others.
+        Those of `TaskQueue.task`, and ``at``, a datetime or seconds since 1970. Raises TypeError for others, and `UsageError` for a value that cannot be used.
         """
         try:
             policy = self.policy._replace(**changed)
         except ValueError as error:
             raise TypeError(f"options() {error}") from None
+        policy.check(self.name)
         return Task(self.queue, self.function, self.name, policy)
 
     def __repr__(self) -> str:
@@ -348,6 +351,7 @@ class TaskQueue:
             policy = Policy(**options)
         except TypeError as error:
             raise TypeError(f"task(): {error}") from None
+        policy.check(name)
         found: Task[Any, Any] = Task(self, function, name, policy)
         self.defined[name] = found
         if cron.get("cron"):
@@ -361,7 +365,8 @@ class TaskQueue:
         """Has a function of a module be called by a worker, without any decoration: ``queue.enqueue(print, "hello")``. Returns a handle."""
         if isinstance(function, Task):
             return function.send(*args, **kwargs)
-        return self._send(name_of(function), packed((args, kwargs)), Options())
+        name = name_of(function)
+        return self._send(name, packed_call(name, args, kwargs, list(signature_of(function).parameters)), Options())
 
     @contextmanager
     def batch(self) -> Iterator[None]:

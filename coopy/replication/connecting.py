@@ -19,12 +19,13 @@ from coopy.ground.words import shown
 from coopy.replication import asking, keys, parcels
 from coopy.replication.caller import Caller, Question
 from coopy.replication.keys import Introduced
-from coopy.replication.parcels import Parcel, decoded, said
+from coopy.replication.parcels import Parcel, said
 from coopy.replication.serving import CALLS
 from coopy.replication.telling import raised
 from coopy.spine import methods, proxy
 from coopy.spine.calling import Call
 from coopy.spine.methods import Function, Method
+from coopy.values.alone import decoded_by
 from coopy.values.codec import Codec
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
@@ -142,7 +143,7 @@ class Remote:
 
     def _answer(self, answer: Parcel) -> Any:
         self.log.last = max(self.log.last, answer.position)
-        value = decoded(self._codec, answer.call)[1][0]
+        value = decoded_by(self._codec, answer.call)[1][0]
         if answer.kind == parcels.VALUE:
             return value
         raise raised(self._codec, value)

@@ -24,7 +24,7 @@ from coopy.past.trail import Tail
 from coopy.replication import asking, parcels
 from coopy.replication.caller import Caller, Came, Question
 from coopy.replication.followed import Followed
-from coopy.replication.parcels import Parcel, Said, decoded, id_of, said
+from coopy.replication.parcels import Parcel, Said, id_of, said
 from coopy.replication.recorded import Ended, Noting, Recorded
 from coopy.replication.telling import raised
 from coopy.spine.calling import Call, answering
@@ -33,6 +33,7 @@ from coopy.spine.machine import NOTHING_FOLLOWS, MissingName
 from coopy.spine.methods import READERS, Function, Method, functions_of, has_unlocked_reads, method_for
 from coopy.spine.replay import Progress
 from coopy.spine.section import Section
+from coopy.values.alone import decoded_by
 from coopy.values.codec import Codec, decode_joined
 from coopy.values.copies import SCALARS
 
@@ -175,7 +176,7 @@ class Shared(Engine):
         """Returns the value of an answer, or raises what it tells of. The next read sees the action."""
         if answer.position > self.log.last:
             self.promise(answer.position)
-        _, args, _ = decoded(self._codec, answer.call)
+        _, args, _ = decoded_by(self._codec, answer.call)
         if answer.kind == parcels.VALUE:
             return args[0]
         raise raised(self._codec, args[0])
@@ -380,7 +381,7 @@ class Shared(Engine):
         try:
             # Its caller is told.
             with answering(call):
-                name, call.args, call.kwargs = decoded(self._codec, call.data, self.machine.domain)
+                name, call.args, call.kwargs = decoded_by(self._codec, call.data, self.machine.domain)
                 method = self._marks.get(name) or self._mark(name)
                 # Decoding may have called the system.
                 function = self._caught_up().methods[name]
@@ -421,7 +422,7 @@ class Shared(Engine):
         for each in forwarded:
             # Its caller is told; the others are run.
             with answering(each):
-                name, each.args, each.kwargs = decoded(codec, each.data, domain)
+                name, each.args, each.kwargs = decoded_by(codec, each.data, domain)
                 each.what = marks.get(name) or self._mark(name)
 
     def _mark(self, name: str) -> Method:

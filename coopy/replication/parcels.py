@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from coopy.disk import frame
 from coopy.ground.record import AMENDMENT_BYTES, PREFIX_BYTES
-from coopy.values.codec import RECORD_BYTES_MAX, Codec, decode_one
+from coopy.values.codec import RECORD_BYTES_MAX, Codec
 
 FORMAT = 1
 """Of what is sent. Processes of different formats don't understand each other."""
@@ -87,15 +87,6 @@ class Said(bytes):
 def said(codec: Codec, *what: Any) -> bytes:
     """Returns values as the call of a parcel. Raises `EncodingError`, which names a value by its place."""
     return codec.encode_call("", what, {}, _PLACES)[0]
-
-
-def decoded(codec: Codec, call: bytes, domain: object = None) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
-    """Returns the name and the arguments of a call. Raises `DecodingError`."""
-    name, args = decode_one(call)
-    if name is not None:
-        return name, args, {}
-    name, args, *rest = codec.decode_call(args, None, domain)
-    return name, args, rest[0] if rest else {}
 
 
 class Splitter:

@@ -19,9 +19,10 @@ from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
 from coopy.replication import parcels
 from coopy.replication.copying import Forwarded, Shared
-from coopy.replication.parcels import Parcel, Said, decoded, id_of, pack, said, with_id
+from coopy.replication.parcels import Parcel, Said, id_of, pack, said, with_id
 from coopy.replication.telling import told
 from coopy.spine.calling import answering
+from coopy.values.alone import decoded_by
 from coopy.values.codec import Codec
 
 CALLS, NEWS = "calls", "news"
@@ -148,7 +149,7 @@ class Serving:
     # -- what is asked besides calls
 
     def _hello(self, peer: Peer, parcel: Parcel) -> None:
-        format, system, purpose = decoded(self._codec, parcel.call)[1]
+        format, system, purpose = decoded_by(self._codec, parcel.call)[1]
         if (format, system) != (parcels.FORMAT, self._system):
             peer.send(pack(parcels.REFUSED, 0, 0, said(self._codec, parcels.FORMAT, self._system)))
             peer.end()
@@ -204,7 +205,7 @@ class Serving:
         engine, codec = self._engine, self._codec
         found = Forwarded(peer, parcel.number)
         with answering(found):
-            _, (function, args, kwargs), _ = decoded(codec, parcel.call)
+            _, (function, args, kwargs), _ = decoded_by(codec, parcel.call)
             if isinstance(function, str):
                 function = engine.reader(function)
 
@@ -219,7 +220,7 @@ class Serving:
         self._answer_when_settled(self._engine.newest()[0], (Forwarded(peer, parcel.number),))
 
     def _control(self, peer: Peer, parcel: Parcel) -> None:
-        _, (name, args), _ = decoded(self._codec, parcel.call)
+        _, (name, args), _ = decoded_by(self._codec, parcel.call)
         self._say_later(Forwarded(peer, parcel.number), lambda: self._controls(name, args))
 
     def _ping(self, peer: Peer, parcel: Parcel) -> None:

@@ -35,7 +35,7 @@ from coopy.replication import parcels
 from coopy.replication.caller import LOOK_S, LOOK_S_MAX, Channel, Lost
 from coopy.replication.copying import Shared
 from coopy.replication.door import Door
-from coopy.replication.parcels import Parcel, decoded, said
+from coopy.replication.parcels import Parcel, said
 from coopy.replication.remote import Remote
 from coopy.replication.serving import NEWS, Serving
 from coopy.replication.shared_place import SharedPlace
@@ -44,6 +44,7 @@ from coopy.spine.machine import UNSURE
 from coopy.spine.replay import Progress
 from coopy.spine.tap import Subscription
 from coopy.system import System
+from coopy.values.alone import decoded_by
 from coopy.values.codec import Codec
 
 WRITER, FOLLOWER, READER = "writer", "follower", "without a copy"
@@ -200,7 +201,7 @@ class SharedSystem(System):
     def hear(self, parcel: Parcel) -> None:
         """Brings the copy to where the news say that all is settled."""
         if parcel.kind == parcels.NEWS:
-            self.engine.follow(parcel.position, decoded(self.engine._codec, parcel.call)[1][0])
+            self.engine.follow(parcel.position, decoded_by(self.engine._codec, parcel.call)[1][0])
 
     def succeed(self, until: float = math.inf) -> None:
         """Finds who writes after the one that has ended: this process, if it gets the lock. Raises `Unavailable` if that takes too long."""
@@ -224,7 +225,7 @@ class SharedSystem(System):
                 look_s = min(look_s * 2, LOOK_S_MAX)
                 continue
             place.listen_to(news)
-            self.engine.begin_again(news.welcome.position, decoded(self.engine._codec, news.welcome.call)[1][1])
+            self.engine.begin_again(news.welcome.position, decoded_by(self.engine._codec, news.welcome.call)[1][1])
             return
 
     def stopped(self, error: Exception) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from coopy.errors import RemoteError
 from coopy.ground.raised import or_none
-from coopy.replication.parcels import decoded, said
+from coopy.replication.parcels import said
 from coopy.spine.calling import INSIDE
+from coopy.values.alone import decoded_by
 from coopy.values.codec import Codec
 
 CHAIN_MAX = 10
@@ -48,7 +49,7 @@ def raised(codec: Codec, told: Any) -> BaseException:
 
 
 def _itself(codec: Codec, itself: bytes, kind: str) -> BaseException | None:
-    found = decoded(codec, itself)[1][0]
+    found = decoded_by(codec, itself)[1][0]
     named = f"{type(found).__module__}.{type(found).__qualname__}"
     return found if isinstance(found, BaseException) and named.split(".")[-1] == kind.split(".")[-1] else None
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from coopy import ReadOnlyNode, RemoteError, UsageError, aio, control, init_system, transactional
+from coopy import (
+    DecodingError,
+    EncodingError,
+    ReadOnlyNode,
+    RemoteError,
+    UsageError,
+    aio,
+    control,
+    init_system,
+    transactional,
+)
 from coopy.batteries import until
-from coopy.messaging import NoSuchTask, TaskCancelled, TaskQueue, Tasks, current_task
+from coopy.messaging import NoSuchTask, TaskCancelled, TaskCrashed, TaskQueue, Tasks, current_task
+from coopy.values import bytecode
 
 SOON_S = 60.0
 """No test waits for so long; a busy machine may."""
@@ -74,17 +88,33 @@ class Other(Exception):
         super().__init__(f"{one} and {two}")
 
 
-@pytest.mark.parametrize("error", [Unpicklable("no"), Other(1, 2)], ids=["pickling", "unpickling"])
-def test_an_exception_that_can_not_travel_arrives_as_one_that_names_it(queue: TaskQueue, error: Exception) -> None:
+class Holding(Exception):
+    def __init__(self) -> None:
+        super().__init__("held")
+        self.lock = threading.Lock()
+
+
+def _raised_by(queue: TaskQueue, error: Exception) -> BaseException:
     @queue.task
     def fail() -> None:
         raise error
 
     handle = fail.send()
     assert queue.drain() == 1
-    with pytest.raises(RemoteError) as raised:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - which it is is what is asked
         handle.result(timeout=SOON_S)
-    assert raised.value.kind.endswith(type(error).__name__) and raised.value.text == str(error)
+    return raised.value
+
+
+@pytest.mark.parametrize("error", [Unpicklable("no"), Other(1, 2)], ids=["pickling", "unpickling"])
+def test_an_exception_that_pickle_alone_can_not_make_again_arrives_as_itself(queue: TaskQueue, error: Exception) -> None:
+    found = _raised_by(queue, error)
+    assert type(found) is type(error) and str(found) == str(error)
+
+
+def test_an_exception_that_can_not_travel_arrives_as_one_that_names_it(queue: TaskQueue) -> None:
+    found = _raised_by(queue, Holding())
+    assert isinstance(found, RemoteError) and found.kind.endswith("Holding") and found.text == "held"
 
 
 def test_a_task_that_ends_the_interpreter_ends_only_itself(queue: TaskQueue) -> None:
@@ -103,14 +133,9 @@ def test_a_task_that_ends_the_interpreter_ends_only_itself(queue: TaskQueue) -> 
         gone.result(timeout=SOON_S)
 
 
-def test_a_result_that_can_not_travel_is_what_the_task_has_raised(queue: TaskQueue) -> None:
-    @queue.task
-    def lock() -> object:
-        return (each for each in ())
-
-    handle = lock.send()
-    queue.drain()
-    assert handle.state == "dead"
+def test_a_result_that_is_counted_up_is_run_to_its_end(queue: TaskQueue) -> None:
+    handle = queue.task(name="count")(lambda: (each for each in range(3))).send()
+    assert queue.drain() == 1 and list(handle.result(timeout=SOON_S)) == [0, 1, 2]
 
 
 def test_tasks_run_in_threads_while_a_block_goes_on(queue: TaskQueue) -> None:
@@ -224,6 +249,110 @@ def test_an_interrupt_ends_the_worker_and_the_queue_is_whole_and_its_task_runs_a
     queue.close()
     with opened() as queue:
         assert queue.drain() == 1 and queue.handle(number).result(timeout=SOON_S) == 2
+
+
+def test_a_task_that_interrupts_each_worker_is_a_dead_letter_in_the_end(queue: TaskQueue) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    handle = queue.task(name="interrupt", deliveries=3)(interrupt).send()
+    for crashes in (1, 2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            queue.drain()
+        assert handle.look().crashes == crashes
+    assert queue.drain() == 0 and handle.state == "dead"
+    with pytest.raises(TaskCrashed, match="3 times"):
+        handle.result(timeout=SOON_S)
+
+
+OF_THE_PROCESS = {
+    "open file": lambda path: open(path, "a"),
+    "lock": lambda path: threading.Lock(),
+    "socket": lambda path: socket.socket(),
+    "thread": lambda path: threading.current_thread(),
+    "logger": lambda path: logging.getLogger("tasks"),
+    "module": lambda path: logging,
+}
+
+
+@pytest.mark.parametrize("kind", OF_THE_PROCESS)
+def test_what_belongs_to_the_process_is_no_argument_of_a_task(queue: TaskQueue, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "kept"
+    path.write_text("kept")
+    value = OF_THE_PROCESS[kind](path)
+    with pytest.raises(EncodingError, match=r"take: number\[0\] is .*No task was sent"):
+        queue.task(name="take")(_take).send([value])
+    with pytest.raises(EncodingError, match="No task was sent"):
+        queue.enqueue(_take, value)
+    if hasattr(value, "close"):
+        value.close()
+    assert queue.drain() == 0 and path.read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", OF_THE_PROCESS)
+def test_what_belongs_to_the_process_is_no_result_of_a_task(queue: TaskQueue, tmp_path: Path, kind: str) -> None:
+    values = []
+
+    def give() -> Any:
+        values.append(OF_THE_PROCESS[kind](tmp_path / "kept"))
+        return values[0]
+
+    handle = queue.task(name="give")(give).send()
+    assert queue.drain() == 1
+    with pytest.raises(EncodingError, match="what it has returned is"):
+        handle.result(timeout=SOON_S)
+    for value in values:
+        if hasattr(value, "close"):
+            value.close()
+
+
+def _take(number: Any) -> Any:
+    return number
+
+
+def test_functions_without_a_module_are_arguments_and_results(queue: TaskQueue) -> None:
+    handle = queue.task(name="twice")(lambda function: lambda number: function(function(number))).send(
+        lambda number: number + 1
+    )
+    assert queue.drain() == 1 and handle.result(timeout=SOON_S)(1) == 3
+
+
+def test_a_function_that_another_python_has_sent_is_refused_by_name(queue: TaskQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = queue.task(name="take")(_take).send(lambda: 1)
+    monkeypatch.setattr(bytecode, "PYTHON", "cpython 3.99")
+    assert queue.drain() == 1
+    monkeypatch.undo()
+    with pytest.raises(DecodingError, match="byte code"):
+        handle.result(timeout=SOON_S)
+
+
+WRONG: dict[str, list[Any]] = {
+    "retries": [-1, "1", 1.5],
+    "priority": ["high", None],
+    "delay": [-5, "soon", float("nan"), float("inf")],
+    "deadline": [-1, "late"],
+    "keep": [-1, "long"],
+    "backoff": [-1, "long", float("inf")],
+    "retry_on": ["OSError", (1,)],
+    "unique": [7, ["a"]],
+    "concurrency_key": [7],
+    "concurrency": [0, "2"],
+    "rate": ["x", "0/s", (1, 0), 7, "1/w"],
+    "lane": [7],
+    "deliveries": [0, None],
+}
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_an_option_that_cannot_be_used_is_refused_where_it_is_given(queue: TaskQueue, option: str) -> None:
+    for value in WRONG[option]:
+        with pytest.raises(UsageError, match=option):
+            queue.task(name="take", **{option: value})(_take)
+        assert "take" not in queue.defined
+    take = queue.task(name="take")(_take)
+    for value in WRONG[option]:
+        with pytest.raises(UsageError, match=option):
+            take.options(**{option: value})
 
 
 def test_a_queue_is_used_by_name_of_its_functions_in_whatever_way_they_are_given(queue: TaskQueue) -> None:
@@ -354,9 +483,19 @@ class Shop:
     def order(self, item: str) -> int:
         return self.tasks.send("sell", [item])
 
-    def sell(self, claim: tuple[int, int], item: str) -> None:
-        if self.tasks.finish(claim):
+    def sell(self, claim: tuple[int, int], item: str, value: object = None) -> None:
+        if self.tasks.finish(claim, value):
             self.sold.append(item)
+
+
+@pytest.mark.parametrize("value", [b"", b"bytes", "text", {"a": [1]}, None, bytearray(b"x")], ids=repr)
+def test_what_an_action_says_of_a_task_is_what_its_handle_gives(tmp_path: Path, value: object) -> None:
+    shop = init_system(Shop, tmp_path / "shop", validation="off")
+    queue = TaskQueue(system=shop)
+    queue.task(name="sell")(lambda items: shop.sell(current_task().claim, items[0], value))
+    number = shop.order("tea")
+    assert queue.drain() == 1 and queue.handle(number).result(timeout=SOON_S) == value
+    control(shop).close()
 
 
 def test_what_an_action_does_and_the_end_of_its_task_are_one(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from shared.domain import Own, Process, Wiki, opened
 import coopy
 from coopy import DirectoryInUse, EncodingError, RemoteError, SystemClosed, Unavailable, UsageError, control, init_system
 from coopy.replication.copying import Forwarded
-from coopy.replication.parcels import decoded, with_id
+from coopy.replication.parcels import with_id
+from coopy.values.alone import decoded_by
 
 
 @pytest.fixture(autouse=True)
@@ -360,4 +361,4 @@ def test_what_a_forwarded_call_returns_is_what_it_was_when_the_call_ended(tmp_pa
         call = Forwarded(None, 1, with_id(engine._codec.encode_call("listed", ("a",), {}, ("call",))[0], bytes(8), 1))
         engine.take([call])
         wiki.add("b")
-        assert decoded(engine._codec, call.value)[1] == (["a"],)
+        assert decoded_by(engine._codec, call.value)[1] == (["a"],)
