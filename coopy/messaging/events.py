@@ -197,6 +197,8 @@ class EventSource(Opened):
         """
         if on_gap not in (RAISE, EARLIEST):
             raise UsageError(f"on_gap={on_gap!r}: must be {RAISE!r} or {EARLIEST!r}")
+        if not (from_ is None or isinstance(from_, Position) or (isinstance(from_, int) and from_ >= 0)):
+            raise UsageError(f"from_={from_!r}: must be an offset, 0 or more, or a Position; in a stream a version")
         if stream is not None and self._original is None:
             if isinstance(from_, Position):
                 raise UsageError("a Position is one among all events. Read a stream from a version.")

@@ -21,6 +21,7 @@ from weakref import WeakSet
 import coopy
 from coopy import CoopyError, SystemClosed, UsageError, init_system
 from coopy.batteries import ALL, Change, Watch, thawed
+from coopy.ground.words import shown
 from coopy.messaging import store_json
 from coopy.messaging.store_actions import (
     ExceptionAction,
@@ -312,6 +313,11 @@ class KeyValueStore(_Operations, OfPickleDB):
         changes: int = CHANGES,
         **options: Any,
     ) -> None:
+        if not isinstance(initial, Mapping):
+            raise UsageError(
+                f"KeyValueStore({shown(initial)}): the first argument is a dict of values for keys that are not there. Nothing was opened. "
+                f"Name a place with db_file_path=."
+            )
         ports = port_of("publisher_port", publisher_port), port_of("subscriber_port", subscriber_port)
         path = self._path = os.path.abspath(db_file_path)
         if keyvalue_host not in LOCAL and tls is None:

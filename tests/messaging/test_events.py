@@ -39,6 +39,14 @@ def data(events: Any) -> list[Any]:
     return [each.data for each in events]
 
 
+@pytest.mark.parametrize("begin", [-1, -5, 1.5, "1", b"1"], ids=repr)
+@pytest.mark.parametrize("stream", [None, "a"])
+def test_what_is_no_place_to_begin_at_is_refused(source: EventSource, stream: str | None, begin: Any) -> None:
+    source.append("a", [b"1", b"2"])
+    with pytest.raises(UsageError, match="must be an offset, 0 or more"):
+        source.read(stream, begin)
+
+
 # -- appending
 
 

@@ -392,6 +392,12 @@ def test_a_store_whose_directory_another_process_has_for_itself_is_refused(tmp_p
     assert directories_at("keyvalue", 5559, 5560) == []
 
 
+@pytest.mark.parametrize("initial", ["home", Path("home"), None, 5559, [("a", 1)]], ids=repr)
+def test_a_place_in_the_place_of_the_values_is_refused(initial: Any) -> None:
+    with pytest.raises(UsageError, match="db_file_path="):
+        KeyValueStore(initial)
+
+
 @pytest.mark.parametrize("port", [0, -1, 65536, "x", None, True, 5559.0])
 def test_what_is_no_port_is_refused(port: Any) -> None:
     with pytest.raises(UsageError, match="must be a port"):
