@@ -101,7 +101,7 @@ def _raised_by(queue: TaskQueue, error: Exception) -> BaseException:
 
     handle = fail.send()
     assert queue.drain() == 1
-    with pytest.raises(Exception) as raised:  # noqa: PT011 - which it is is what is asked
+    with pytest.raises(Exception) as raised:
         handle.result(timeout=SOON_S)
     return raised.value
 
