@@ -307,6 +307,8 @@ class Call(NamedTuple):
     depth: int | None = None
 
     def arguments(self) -> tuple[Any, ...]:
+        if self.method == "hold":
+            return (self.token, self.name)  # It makes the value itself: some can't be passed.
         return (self.token, self.name, self.depth if self.name is None else values.VALUES[self.name]())
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 from fuzz.values import Fussy
@@ -55,7 +56,10 @@ RAISED: tuple[type[BaseException], ...] = (
 ASKED: tuple[type[BaseException], ...] = (*(each for each in RAISED if each is not Own), Fussy, UnicodeDecodeError, Own)
 """What another thread asks for; the last three can't be made of the class alone."""
 
+TURN_S = 60.0
+
 armed: list[Armed] = []
+slow: list[Slow] = []
 pending: list[None] = []
 """Not empty while another thread is about to ask for an exception."""
 
@@ -74,7 +78,11 @@ class Armed:
 
 def fire() -> None:
     """A point of a method at which something may come in between."""
-    if not armed or threading.current_thread() is not threading.main_thread():
+    if not (armed or slow) or threading.current_thread() is not threading.main_thread():
+        return
+    if slow and not coopy.replaying():
+        slow[0].come_to_point()
+    if not armed:
         return
     one = armed[0]
     if coopy.replaying() and one.kind.startswith(("asked", "call of a finalizer")):
@@ -211,6 +219,54 @@ def aside(chance: Any, points: int, function: Callable[[], Any]) -> Armed:
     if chance.random() < 0.5:
         return Armed("call of a handler", lambda: _by_signal(lambda *_: function()), points)
     return Armed("call of a finalizer", lambda: _by_del(function), points)
+
+
+class Slow:
+    """A call of another thread: it is recorded before that of the main thread, and waits for the disk only at the point after so many
+    others of that one's method, as if the thread had not had its turn before. What it has synced then holds a call that is half done.
+    """
+
+    def __init__(self, function: Callable[[], object], points: int, answered: Callable[[], object]) -> None:
+        self._function = function
+        self._points = points
+        self._answered = answered
+        """Called once its caller has the answer, if that is while the other call runs."""
+        # These can be used at the end of the stack, where an Event can't.
+        self._recorded: SimpleQueue[None] = SimpleQueue()
+        self._turn: SimpleQueue[None] = SimpleQueue()
+        self._has_come = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.error: BaseException | None = None
+
+    def begin(self) -> None:
+        """Returns when the call is recorded."""
+        self._thread.start()
+        self._recorded.get(timeout=TURN_S)
+
+    def _run(self) -> None:
+        try:
+            self._function()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._recorded.put(None)
+
+    def comes_to_wait(self) -> None:
+        """To be called before any thread waits for the disk."""
+        if threading.current_thread() is self._thread and not self._has_come:
+            self._has_come = True
+            self._recorded.put(None)
+            self._turn.get(timeout=TURN_S)
+
+    def come_to_point(self) -> None:
+        self._points -= 1
+        if self._points == -1:
+            self.end()
+            self._answered()
+
+    def end(self) -> None:
+        self._turn.put(None)
+        self._thread.join(TURN_S)
 
 
 def closing(system: Any, points: int, exits: bool) -> Armed:
