@@ -23,7 +23,7 @@ from typer.core import TyperGroup
 from coopy import CoopyError, DamagedManifest, UsageError
 from coopy.cli.cluster import cluster
 from coopy.cli.elector import elector
-from coopy.cli.past import Class, Dir, Json, Since, Until, bisect, export, restore, shell, stats
+from coopy.cli.past import Class, Dir, Json, Since, Until, bisect, blame, export, restore, shell, stats
 from coopy.cli.serving import call, ps, serve
 from coopy.cli.tasks import tasks
 from coopy.cli.web import top as watching
@@ -100,6 +100,7 @@ app.command()(ps)
 app.command()(tasks)
 app.command()(stats)
 app.command()(bisect)
+app.command()(blame)
 app.command()(restore)
 app.command()(export)
 app.command()(shell)

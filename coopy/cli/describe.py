@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from coopy.cli.text import Painter, count, moment, size, table
+from coopy.cli.text import Painter, action_line, count, moment, size, table, width
+from coopy.tools import tree
 
 if TYPE_CHECKING:
+    from coopy.tools.blaming import Blamed, Change
     from coopy.tools.contents import Contents
     from coopy.tools.rehearse import Misfit
     from coopy.tools.verify import Verified
@@ -84,3 +86,49 @@ def misfits(found: list[Misfit], paint: Painter) -> list[str]:
         *(each.text for each in found),
         f"{count(len(found), 'action does', 'actions do')} not fit; what comes after the first may be its consequence",
     ]
+
+
+def blamed(found: Blamed, paint: Painter) -> list[str]:
+    """The changes of a value, the newest first, and how far back they go."""
+    digits = len(str(found.at))
+    columns = width()
+    lines = []
+    for each in found.changes:
+        lines.append(action_line(each.action, columns, digits, paint))
+        lines.append(f"{' ' * digits}  {_change(each, columns - digits - 6, paint)}")
+    begin = f"the oldest state there is, after action {found.oldest:,}" if found.oldest else "the state before the first action"
+    if found.problem:
+        lines.append(paint("bad", f"how it came to be before action {found.searched + 1:,} can't be read: {found.problem}"))
+    elif not found.is_complete:
+        lines.append(paint("note", f"older changes were not asked for; the search ended with action {found.searched:,}"))
+    elif not found.changes:
+        lines.append(f"no action has changed it: it is what it was in {begin}")
+    elif found.changes[-1].before is not None:
+        lines.append(paint("note", f"before that it was what it was in {begin}"))
+    return lines
+
+
+def _change(each: Change, room: int, paint: Painter) -> str:
+    if each.before is None:
+        return f"{paint('good', '+')} {_cut(each.after, room)}"
+    if each.after is None:
+        return f"{paint('bad', '-')} {_cut(each.before, room)}"
+    return f"{paint('odd', '~')} {_cut(each.before, room // 2)} → {_cut(each.after, room // 2)}"
+
+
+def _cut(text: str | None, room: int) -> str:
+    text = text or ""
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
+def blamed_json(found: Blamed) -> dict[str, object]:
+    """The same in the types of JSON."""
+    return {
+        "path": found.path,
+        "at": found.at,
+        "changes": [{**tree.action_as_json(each.action), "before": each.before, "after": each.after} for each in found.changes],
+        "searched": found.searched,
+        "complete": found.is_complete,
+        "oldest": found.oldest,
+        "problem": found.problem,
+    }

@@ -106,6 +106,45 @@ def bisect(
         raise typer.Exit(1)
 
 
+def blame(
+    directory: Dir,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A part of the state, as in .pages['Home'].")],
+    at: Annotated[str | None, typer.Option(metavar="POINT", help="The value then; by default that of now.")] = None,
+    most: Annotated[int | None, typer.Option("-n", "--number", min=1, metavar="N", help="Only the newest N changes.")] = None,
+    domain: Class = None,
+    as_json: Json = False,
+) -> None:
+    """Find the action that set a value, and all before it.
+
+    The newest comes first: the action, and below it what the value was and what it became. A value that has parts has changed when one of
+    them has. The directory may be in use. Exit code 1 if the search could not go back to the oldest state.
+
+    \b
+    Examples:
+      coopy blame data ".pages['Home'].text"
+      coopy blame data .balance --at 2026-01-31 -n 1
+    """
+    from coopy.cli import describe, text
+    from coopy.ground import paths
+    from coopy.tools import blaming
+    from coopy.tools.domain import reading
+
+    then = None if at is None else text.point(at, "--at")
+    basedir = paths.absolute(directory, "DIR")
+    meter = text.Meter(f"replaying {os.path.basename(basedir)}")
+    with reading(basedir, domain, text.tell) as found:
+        try:
+            blamed = blaming.blame(found, path, then, most, meter)
+        finally:
+            meter.finish()
+    if as_json:
+        text.print_json(describe.blamed_json(blamed))
+    else:
+        print("\n".join(describe.blamed(blamed, text.Painter())))
+    if blamed.problem:
+        raise typer.Exit(1)
+
+
 def restore(
     directory: Dir,
     dest: Annotated[str, typer.Argument(metavar="DEST", help="A new directory, or an empty one.")],

@@ -282,19 +282,8 @@ def at(value: object, path: str) -> object:
 
     A key that is not written as a literal is looked for by its repr.
     """
-    text = path if path.startswith((".", "[")) or not path else f".{path}"
-    try:
-        node = ast.parse(f"_{text}", mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise UsageError(f"path {words.shown(path)}: must be attributes and items, as in .pages['Home'].text") from None
-    steps: list[ast.Attribute | ast.Subscript] = []
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        steps.append(node)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        raise UsageError(f"path {words.shown(path)}: must be attributes and items, as in .pages['Home'].text")
     walked = ""
-    for each in reversed(steps):
+    for each in steps_of(path):
         if isinstance(each, ast.Attribute):
             step = f".{each.attr}"
             found = _reached(getattr, value, each.attr)
@@ -306,6 +295,22 @@ def at(value: object, path: str) -> object:
             raise UsageError(f"path {words.shown(path)}: there is no {step} in {place}, which is a {kind_of(value)}")
         value, walked = found[0], walked + step
     return value
+
+
+def steps_of(path: str) -> list[ast.Attribute | ast.Subscript]:
+    """The steps of a path, from the state on. Raises `UsageError` for what is no path."""
+    text = path if path.startswith((".", "[")) or not path else f".{path}"
+    try:
+        node = ast.parse(f"_{text}", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise UsageError(f"path {words.shown(path)}: must be attributes and items, as in .pages['Home'].text") from None
+    steps: list[ast.Attribute | ast.Subscript] = []
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        steps.append(node)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        raise UsageError(f"path {words.shown(path)}: must be attributes and items, as in .pages['Home'].text")
+    return steps[::-1]
 
 
 def _written(node: ast.expr) -> str:

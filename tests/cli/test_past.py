@@ -1,4 +1,4 @@
-"""The commands that ask the past: stats, bisect, restore, export, shell; and what --quiet and --json change of all."""
+"""The commands that ask the past: stats, bisect, blame, restore, export, shell; and what --quiet and --json change of all."""
 
 from __future__ import annotations
 
@@ -111,6 +111,87 @@ def test_an_expression_that_never_is_true_says_what_it_raised(coopy: Coopy) -> N
     assert code == 1 and "NameError" in out
     code, _, err = coopy("bisect", "data", "state.name = 3")
     assert code == 2 and "no expression of Python" in err and "`state`" in err
+
+
+def blamed(coopy: Coopy, *words: object) -> list[tuple[int, str | None, str | None]]:
+    code, out, _ = coopy("blame", "data", *words, "--json")
+    assert code == 0
+    return [(each["index"], each["before"], each["after"]) for each in json.loads(out)["changes"]]
+
+
+def test_the_actions_that_changed_a_value_are_found_the_newest_first(coopy: Coopy) -> None:
+    assert blamed(coopy, ".accounts['ann']") == [(7, "-1", "9"), (4, "5", "-1"), (1, None, "5")]
+    assert blamed(coopy, "accounts['bob']") == [(2, None, "7")], "what was withdrawn has changed nothing"
+    assert blamed(coopy, ".accounts['ann']", "--at", 4) == [(4, "5", "-1"), (1, None, "5")]
+    assert blamed(coopy, ".accounts['ann']", "-n", 1) == [(7, "-1", "9")]
+    assert blamed(coopy, ".log[1][0]") == [(2, None, "'bob'")]
+    assert [each[0] for each in blamed(coopy, ".accounts")] == [7, 6, 4, 2, 1], "a container changes with its parts"
+    code, out, _ = coopy("blame", "data", ".accounts['ann']")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["7", "~", "4", "~", "1", "+"]
+    assert "pay('ann', 10)" in out and "-1 → 9" in out
+
+
+def test_changes_are_the_same_however_many_snapshots_there_are(coopy: Coopy, bank: type) -> None:
+    before = blamed(coopy, ".accounts['ann']"), blamed(coopy, ".log")
+    with init_system(bank, "data") as system:
+        control(system).take_snapshot()
+    assert (blamed(coopy, ".accounts['ann']"), blamed(coopy, ".log")) == before
+
+
+def test_a_search_for_changes_says_how_far_back_it_went(coopy: Coopy, bank: type) -> None:
+    code, out, _ = coopy("blame", "data", ".name")
+    assert code == 0 and out == "no action has changed it: it is what it was in the state before the first action\n"
+    assert "older changes were not asked for; the search ended with action 4" in coopy("blame", "data", ".log", "-n", 2)[1]
+    with init_system(bank, "data") as system:
+        control(system).take_snapshot()
+        system.pay("ann", 1)  # type: ignore[attr-defined]
+        control(system).prune(keep=1)
+    code, out, _ = coopy("blame", "data", ".accounts['ann']")
+    assert code == 0 and out.splitlines()[-1] == "before that it was what it was in the oldest state there is, after action 7"
+    assert json.loads(coopy("blame", "data", ".accounts['ann']", "--json")[1])["complete"] is True
+
+
+def test_changes_of_what_is_gone_are_found(coopy: Coopy, bank: type) -> None:
+    Path("bank_of_the_tests.py").write_text(BANK + "    def close_account(self, who):\n        del self.accounts[who]\n")
+    sys.modules.pop("bank_of_the_tests")
+    from bank_of_the_tests import Bank
+
+    with init_system(Bank, "data") as system:
+        system.close_account("ann")
+    assert blamed(coopy, ".accounts['ann']", "-n", 2) == [(8, "9", None), (7, "-1", "9")]
+    assert coopy("blame", "data", ".accounts['ann']")[1].splitlines()[1] == "   - 9"
+
+
+@pytest.mark.parametrize(
+    "path, said",
+    [
+        (".owner", "there is no .owner in the state, which is a Bank"),
+        (".accounts['zoe']", "there is no ['zoe'] in .accounts"),
+        (".log[99]", "there is no [99] in .log"),
+        ("1 +", "must be attributes and items"),
+        ("len(accounts)", "must be attributes and items"),
+        ("", "the path is empty"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_wrong_use(coopy: Coopy, path: str, said: str) -> None:
+    code, out, err = coopy("blame", "data", path)
+    assert (code, out) == (2, "") and said in err
+
+
+def test_changes_are_found_up_to_what_is_damaged_and_the_damage_is_said(coopy: Coopy, bank: type) -> None:
+    with init_system(bank, "data") as system:
+        control(system).take_snapshot()
+        system.pay("ann", 1)  # type: ignore[attr-defined]
+    for name in ("snapshot_000000000000002.dat", "snapshot_000000000000000.dat"):
+        path = Path("data", name)
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 0xFF
+        path.write_bytes(data)
+        if name.endswith("2.dat"):
+            assert len(blamed(coopy, ".accounts['ann']")) == 4, "an older snapshot stands in"
+    code, out, _ = coopy("blame", "data", ".accounts['ann']")
+    assert code == 1 and "pay('ann', 1)" in out and "can't be read" in out.splitlines()[-1]
 
 
 @pytest.mark.parametrize("at, index", [(2, 2), (3, 3), (4, 4), (5, 4), (6, 6), (7, 7), (0, 0)])
