@@ -7,13 +7,12 @@ are. A call is on its way from the moment its task waits for it.
 from __future__ import annotations
 
 import asyncio
-import linecache
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from types import FunctionType
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, TypeVar, cast
 
-from coopy.aio.worker import Call, Worker, answered
+from coopy.aio import coroutines
+from coopy.aio.worker import Worker
 from coopy.ground import looking
 from coopy.ground.raised import on_failure
 from coopy.objects import handles
@@ -21,31 +20,15 @@ from coopy.objects.opened import Directory
 from coopy.objects.opened import Objects as Plain
 from coopy.objects.opening import IDLE_S, MEMORY_BYTES, opened
 from coopy.spine import methods
-from coopy.spine.calling import INSIDE
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 T = TypeVar("T")
 
-# As in the methods of a system that is used from asyncio, with the object before the arguments.
-_CALL = """
-async def {name}({signature}):{bind}
-    _coopy_worker = {self}._coopy_worker
-    if _coopy_worker.refusal is not None:
-        raise _coopy_worker.refuse()
-    _coopy_pool = _coopy_worker.pool
-    _coopy_call = _coopy_pool.pop() if _coopy_pool else _coopy_new(_coopy_worker)
-    _coopy_call.what = _coopy_what
-    _coopy_call.args = ({self}._coopy_kind, {self}._coopy_key, *{args})
-    _coopy_call.kwargs = {kwargs}
-    await _coopy_answered(_coopy_call)
-    if _coopy_call.error is not None:
-        raise _coopy_call.take_error()
-    _coopy_result = _coopy_call.value
-    _coopy_call.value = _coopy_call.args = _coopy_call.kwargs = None
-    _coopy_call._asyncio_future_blocking = True
-    _coopy_pool.append(_coopy_call)
-    return _coopy_result
-"""
+_CALL = coroutines.Source(
+    coroutines.QUEUED.format(args="({self}._coopy_kind, {self}._coopy_key, *{args})", result="_coopy_result"),
+    "coopy.aio.objects",
+)
+"""As in the methods of a system, with the object before the arguments."""
 
 
 class Handle:
@@ -83,41 +66,10 @@ def class_of(cls: type) -> type[Handle]:
         members: dict[str, Any] = {"__slots__": (), "__doc__": cls.__doc__}
         for name, function in methods.functions_of(cls).items():
             if not name.startswith("__"):
-                members[name] = _made(cls, name, function)
+                what = coroutines.what_of(name, function, methods.kind_of(cls, name, function) == "action")
+                members[name] = coroutines.made(cls, name, function, what, _CALL)
         _classes[cls] = type(f"Async{cls.__name__}", (Handle,), members)
     return _classes[cls]
-
-
-def _made(cls: type, name: str, function: Any) -> Callable[..., Coroutine[Any, Any, Any]]:
-    plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
-    exact = methods.exact_signature(function) if plain else None
-    myself, signature, args, kwargs, _ = exact or methods.ANY_SIGNATURE
-    names: dict[str, Any] = {
-        "__name__": __name__,
-        INSIDE: True,
-        "_coopy_none": {},
-        "_coopy_new": Call,
-        "_coopy_answered": answered,
-    }
-    bind = ""
-    if plain and exact is None:
-        names["_coopy_bind"] = methods.binder(function)
-        bind = "\n    _coopy_bind(self, *args, **kwargs)"
-    kind = methods.kind_of(cls, name, function)
-    reader = methods.READERS.get(name)
-    is_action = kind == "action"
-    names["_coopy_what"] = (
-        methods.method_for(name, function, methods.parameters_of(function) if plain else ())
-        if is_action
-        else reader(function)
-        if reader
-        else function
-    )
-    source = _CALL.format(name=name, self=myself, signature=signature, args=args, kwargs=kwargs, bind=bind)
-    filename = f"<coopy.aio.objects {cls.__module__}.{cls.__qualname__}.{name} {id(cls):x}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    exec(compile(source, filename, "exec"), names)
-    return cast("Callable[..., Coroutine[Any, Any, Any]]", methods.dressed(names[name], function))
 
 
 class _Worker(Worker):

@@ -6,19 +6,19 @@ Calls go to the thread of `coopy.aio.worker`; reads are answered here, in the lo
 from __future__ import annotations
 
 import asyncio
-import linecache
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import FunctionType, GeneratorType
 from typing import Any
 
 from coopy import control
+from coopy.aio import coroutines
 from coopy.aio.worker import Call, Worker, answered
 from coopy.decorators import OUTSIDE
 from coopy.errors import ReadOnlyNode, UsageError
 from coopy.ground.words import shown
 from coopy.spine import attributes, methods, parts
-from coopy.spine.calling import INSIDE, Calling, without_catching_frame
+from coopy.spine.calling import Calling, without_catching_frame
 from coopy.spine.proxy import refuse_block
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
@@ -88,58 +88,24 @@ class _Methods(dict[str, Callable[..., Coroutine[Any, Any, Any]]]):
         if kind in ("outside", "refused"):
             self[name] = (_outside if kind == "outside" else _refused)(function)
             return
-        plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
-        exact = methods.exact_signature(function) if plain else None
-        myself, signature, args, kwargs, _ = exact or methods.ANY_SIGNATURE
-        bind = ""
-        names: dict[str, Any] = {
-            "__name__": __name__,
-            INSIDE: True,
-            "_coopy_none": {},
-            "_coopy_new": Call,
-            "_coopy_answered": answered,
-        }
-        names["_coopy_answer"] = _ANSWERS[kind]
-        if plain and exact is None:
-            names["_coopy_bind"] = methods.binder(function)
-            bind = "\n    _coopy_bind(self, *args, **kwargs)"
-        if kind == "action":
-            names["_coopy_what"] = methods.method_for(name, function, methods.parameters_of(function) if plain else parameters)
-        else:
-            reader = methods.READERS.get(name)
-            names["_coopy_what"] = reader(function) if reader else function
-        template = _ACTION if kind == "action" else _READ
-        source = template.format(name=name, self=myself, signature=signature, args=args, kwargs=kwargs, bind=bind)
-        filename = f"<coopy.aio {self._cls.__module__}.{self._cls.__qualname__}.{name} {id(self._cls):x}>"
-        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-        exec(compile(source, filename, "exec"), names)
-        self[name] = methods.dressed(names[name], function)
+        is_action = kind == "action"
+        what = coroutines.what_of(name, function, is_action, parameters)
+        self[name] = coroutines.made(
+            self._cls, name, function, what, _ACTION if is_action else _READ, _coopy_answer=_ANSWERS[kind]
+        )
 
 
-# As in the methods of a proxy: wrong arguments fail before anything is recorded, and a debugger can step through.
-_ACTION = """
-async def {name}({signature}):{bind}
-    _coopy_worker = {self}._coopy_worker
-    if _coopy_worker.refusal is not None:
-        raise _coopy_worker.refuse()
-    _coopy_pool = _coopy_worker.pool
-    _coopy_call = _coopy_pool.pop() if _coopy_pool else _coopy_new(_coopy_worker)
-    _coopy_call.what = _coopy_what
-    _coopy_call.args = {args}
-    _coopy_call.kwargs = {kwargs}
-    await _coopy_answered(_coopy_call)
-    if _coopy_call.error is not None:
-        raise _coopy_call.take_error()
-    _coopy_result = _coopy_call.value
-    _coopy_call.value = _coopy_call.args = _coopy_call.kwargs = None
-    _coopy_call._asyncio_future_blocking = True
-    _coopy_pool.append(_coopy_call)
-    return _coopy_result if _coopy_result is not _coopy_worker.system else {self}
-"""
-_READ = """
+_ACTION = coroutines.Source(
+    coroutines.QUEUED.format(args="{args}", result="_coopy_result if _coopy_result is not _coopy_worker.system else {self}"),
+    "coopy.aio",
+)
+_READ = coroutines.Source(
+    """
 async def {name}({signature}):{bind}
     return await _coopy_answer({self}, _coopy_what, {args}, {kwargs})
-"""
+""",
+    "coopy.aio",
+)
 
 
 def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
