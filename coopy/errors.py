@@ -9,6 +9,8 @@ its attributes hold.
         NotHeld               a lock is released, or used, that is not held (also a RuntimeError)
       EncodingError           an argument or the state cannot be turned into bytes
       DecodingError           stored bytes name a class or a function that is no longer there
+      CallInsideAction        an action has called another object, and would wait for it
+      Quarantined             an object has ended its process twice, and is not run
       SystemClosed            the system is closed, or belongs to another process
       RemoteError             what a method has raised in another process and can't be had here
       DirectoryInUse          another process, or this one, has the directory open
@@ -138,6 +140,40 @@ class CallInsideAction(CoopyError):
 
     See docs/guides/objects.md.
     """
+
+
+class Quarantined(CoopyError):
+    """An object of `coopy.objects` has ended its process twice, so nothing of it is run. Nothing was called; all others are served.
+
+    ``key`` is that of the object, ``method`` what ran when the process ended (empty if the object was loaded), and ``action`` the index
+    of that action, or the one it would have had. ``doing`` is "call", "read", "told", "alarm", "load" or "state".
+
+    See docs/guides/objects.md.
+    """
+
+    def __init__(self, path: str, key: str, method: str, action: int, doing: str, at: str) -> None:
+        self.path, self.key, self.method, self.action, self.doing, self.at = path, key, method, action, doing, at
+        from shlex import quote
+
+        repair = f"`coopy repair {quote(path)} --key {quote(key)}"
+        what, cure = {
+            "call": (f"{method}(), which would have been action {action}", ""),
+            "read": (f"{method}(), which reads", ""),
+            "told": (
+                f"{method}(), a call that waits in it and would have been action {action}",
+                f"{repair} --withdraw {action}` drops that call. ",
+            ),
+            "alarm": (
+                f"{method}(), an alarm of it that would have been action {action}",
+                f"{repair} --withdraw {action}` drops that alarm. ",
+            ),
+            "load": (f"replaying action {action} of it", f"{repair} --withdraw {action}` leaves that action out. "),
+            "state": ("pickling its state", ""),
+        }.get(doing, (method, ""))
+        super().__init__(
+            f"{key!r} is quarantined: it has ended the process twice, the last time in {what} (found {at}). Nothing was called, and all "
+            f"other objects are served. {cure}Once the code is mended, {repair} --release` has it called again."
+        )
 
 
 class EncodingError(CoopyError, TypeError):

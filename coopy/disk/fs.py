@@ -57,6 +57,10 @@ class Calls:
         finally:
             file.close()
 
+    def note(self, fd: int, data: bytes, offset: int) -> None:
+        """Writes what nothing depends on: perhaps a part of it, and none of it is durable."""
+        os.pwrite(fd, data, offset)
+
     def map(self, fd: int, size: int) -> mmap.mmap:
         return mmap.mmap(fd, size)
 
@@ -204,6 +208,10 @@ class File:
                 raise OSError(errno.EIO, "nothing was written", self.path)
             offset += written
             view = view[written:]
+
+    def note(self, offset: int, data: bytes) -> None:
+        """Writes what nothing depends on. Raises OSError, with a part of it written."""
+        self.calls.note(self._fd, data, offset)
 
     def area(self) -> mmap.mmap | None:
         """The map, for who stores into it without a call; None if writes must go through `write`.

@@ -23,12 +23,13 @@ from threading import RLock
 from types import GeneratorType
 from typing import Any
 
-from coopy.errors import CallInsideAction, DecodingError, EncodingError, PrevalentError, copy_of
+from coopy.errors import CallInsideAction, DecodingError, EncodingError, PrevalentError, Quarantined, copy_of
 from coopy.ground import action, holding, keyed
 from coopy.ground.interruption import note
 from coopy.ground.log import warn
 from coopy.ground.raised import last_resort
 from coopy.ground.running import current
+from coopy.objects import poison
 from coopy.objects.kind import Action, Cell, Kind, Stage, named
 from coopy.objects.kind import told as told_call
 from coopy.objects.store import Store
@@ -100,6 +101,9 @@ class Engine:
         """The objects that are active, those called last at the end."""
         self.size_bytes = 0
         """About how much memory they take."""
+        self.watch = store.watch()
+        self._unloaded: dict[bytes, Cell] = {}
+        """Objects that are quarantined, and were told something."""
         self.table, self.applied = store.kept_table()
         """``applied``: index of the last record whose place is in the table."""
         self.activated = 0
@@ -176,8 +180,14 @@ class Engine:
         index = self.store.last + len(self._group) + 1
         header, number = self._header(cell), (cell.number or index - 1) + 1
         cell.sure = False
+        watch, name = self.watch, method.name
+        if name[0] == "<":
+            watch.begin(key, *_kept(cell, method, args))
+        else:
+            watch.begin(key, poison.CALL, name)
         with answering(answer):
             answer.value = self._apply(kind, key, cell, header, number, method, args, kwargs)
+        watch.end()
         if answer.error is not None:
             self._failed(kind, key, cell, header, call, number, method, answer.error)
             return
@@ -201,7 +211,16 @@ class Engine:
 
     def _target(self, cell: Cell, key: bytes, kind: Kind, address: bytes) -> Cell:
         """Returns the object that another one, or itself, has told something."""
-        return cell if address == key else self._cell(kind, address)
+        if address == key:
+            return cell
+        if not self.watch.has(address):
+            return self._cell(kind, address)
+        # How its last action has ended is not known without loading it: as after a crash.
+        found = self._unloaded.get(address)
+        if found is None:
+            found = self._unloaded[address] = Cell(None, self.table.number(address), 0, action.UNKNOWN, 0, 0, {})
+        found.kept = None
+        return found
 
     def _tell(self, kind: Kind, key: bytes, cell: Cell, call: bytes) -> None:
         """Adds the record of a call that waits in an object from now on."""
@@ -351,12 +370,14 @@ class Engine:
         self._ready()
         cell = self._activated(kind, key)
         seen = self.store.last if cell is None else self.table.indexes[cell.place]
+        outer = self.watch.begin(key, poison.READ, getattr(function, "__name__", "read"))
         with answering(answer):
             domain = kind.made(key) if cell is None or cell.domain is None else cell.domain
             result = function(domain, *args, **kwargs)
             if type(result) is GeneratorType:
                 result = iter(list(result))
             answer.value = result if result is not domain else kind.handle(key)
+        self.watch.end(outer)
         self._trim()
         return seen
 
@@ -458,6 +479,7 @@ class Engine:
                 cell.pending = 0
             self.applied = store.last
         except BaseException as error:  # Of whatever kind: all whose records are not in the log have to be told.
+            self._unloaded.clear()
             for _, cell, key, _ in group:
                 cell.sure = False
                 self._drop(key)
@@ -490,6 +512,9 @@ class Engine:
                 cell.touched = _monotonic()
                 return cell
             self._forget(key)
+        if self.watch.deaths:
+            # One that is quarantined is not active.
+            self.watch.refuse(key, kind.text(key))
         place = self.table.find(key)
         if place < 0 or not self.table.indexes[place]:
             return None
@@ -525,9 +550,10 @@ class Engine:
             if name in (keyed.STATE, keyed.DELETED):
                 break
             if name == keyed.TOLD:
-                actions.append(Action(b"", 0, b"", action.RETURNED, decode_one(found.call)[1]))
+                actions.append(Action(index, b"", 0, b"", action.RETURNED, decode_one(found.call)[1]))
             elif name != keyed.ENDED:
-                actions.append(Action(found.header, found.version, found.call, action.UNKNOWN if after is None else after))
+                ended = action.UNKNOWN if after is None else after
+                actions.append(Action(index, found.header, found.version, found.call, ended))
                 begins = index - 1
             # How the action before has ended, those that call no method say as well.
             after = found.outcome
@@ -539,7 +565,19 @@ class Engine:
         self, kind: Kind, key: bytes, place: int, state: bytes, number: int, actions: list[Action], ended: int
     ) -> Cell:
         """Returns an object as its state, if it has one, and the actions after that make it."""
+        outer = self.watch.begin(key, poison.LOAD, "")
+        self.watch.at(actions[0].index if actions else self.table.indexes[place])
+        try:
+            return self._made_anew(kind, key, place, state, number, actions, ended)
+        finally:
+            self.watch.end(outer)
+
+    def _made_anew(
+        self, kind: Kind, key: bytes, place: int, state: bytes, number: int, actions: list[Action], ended: int
+    ) -> Cell:
         begins, state_bytes = number, 0
+        # Where the process has died of it before, it is said which action it is.
+        step = self.watch.at if key in self.watch.deaths else None
         last = next((each for each in reversed(actions) if each.told is None), None)
         for is_again in (False, True):
             domain: Any = None
@@ -550,7 +588,7 @@ class Engine:
                 number = kept.pop("number")
             if actions:
                 where = f"object {kind.text(key)!r}"
-                domain, number, found = kind.replayed(key, domain, number, kept, actions, lambda number: where)  # noqa: B023
+                domain, number, found = kind.replayed(key, domain, number, kept, actions, lambda number: where, step)  # noqa: B023
                 outcome = outcome if last is None else found
             if is_again or last is None or outcome != action.WITHDRAWN or last.outcome != action.UNKNOWN:
                 break
@@ -561,7 +599,7 @@ class Engine:
     def _write_state(self, kind: Kind, key: bytes, cell: Cell) -> None:
         """Writes the state of an object to the log. One that can't be pickled is replayed from further back."""
         try:
-            call = kind.dumped(cell, _pack(self._stamp(), self._offset, 0))
+            call = self._dumped(kind, key, cell)
         except EncodingError as error:
             warn("the state of %r can't be written, so its next start replays all its actions: %s", kind.text(key), error)
             cell.due += cell.since
@@ -571,6 +609,15 @@ class Engine:
         fresh = Cell(cell.domain, cell.place, cell.number, cell.outcome, 0, len(call), {})
         cell.since, cell.due, cell.size_bytes = 0, fresh.due, fresh.size_bytes
         self.size_bytes += cell.size_bytes
+
+    def _dumped(self, kind: Kind, key: bytes, cell: Cell) -> bytes:
+        """Returns the call of a record with the state of an object. Raises `EncodingError`."""
+        outer = self.watch.begin(key, poison.STATE, "")
+        self.watch.at(self.table.indexes[cell.place])
+        try:
+            return kind.dumped(cell, _pack(self._stamp(), self._offset, 0))
+        finally:
+            self.watch.end(outer)
 
     def _drop(self, key: bytes) -> None:
         cell = self.cells.pop(key, None)
@@ -610,7 +657,7 @@ class Engine:
             if cell.sure and cell.since:
                 kind = self.kind_of(key)
                 try:
-                    call = kind.dumped(cell, _pack(self._stamp(), self._offset, 0))
+                    call = self._dumped(kind, key, cell)
                 except EncodingError:
                     continue  # It is replayed from further back.
                 self._add(kind, key, cell, self._header(cell), call)
@@ -637,13 +684,15 @@ class Engine:
     def outcome_of(self, kind: Kind, key: bytes) -> int:
         """Returns how the last action of an object has ended."""
         self._ready()
-        cell = self._activated(kind, key)
+        cell = None if self.watch.has(key) else self._activated(kind, key)
         return action.UNKNOWN if cell is None else cell.outcome
 
     @with_lock
     def as_it_was(self, kind: Kind, key: bytes, state: bytes, number: int, actions: list[Action]) -> Any:
-        """Returns what a state and the actions after it make; None if that is no object."""
+        """Returns what a state and the actions after it make; None if that is no object. Raises `Quarantined` if that has ended the process."""
         self._ready()
+        if any(each.doing == "load" for each in self.watch.deaths.get(key, ())):
+            self.watch.refuse(key, kind.text(key))
         return self._brought_forth(kind, key, 0, state, number, actions, action.UNKNOWN).domain
 
     # -- what is not needed any more
@@ -667,8 +716,13 @@ class Engine:
     @with_lock
     def _cut(self, before: int | None) -> int:
         self._ready()
+        # What is quarantined can't be loaded, so its state can't be written anew.
+        places = [self.table.find(key) for key in self.watch.quarantined()]
+        kept = min((self._oldest_needed(place) for place in places if place >= 0), default=sys.maxsize)
         found = 0
         for first in self.store.begins()[1:]:
+            if first > kept:
+                break
             if before is not None:
                 record = next(iter(self.store.after(first - 1)))[2] if first <= self.store.last else b""
                 if not record or action.instant_of(record[: action.HEADER.size]) > before:
@@ -685,19 +739,25 @@ class Engine:
                 kind = self.kind_of(key)
                 cell = self._activated(kind, key)
                 if cell is not None:
-                    self._note(kind, key, cell, kind.dumped(cell, _pack(self._stamp(), self._offset, 0)))
+                    self._note(kind, key, cell, self._dumped(kind, key, cell))
                     cell.since = 0
         self._trim()
 
     def _needs(self, place: int, first: int) -> bool:
         """Returns whether loading an object reads a record before an index."""
+        return 0 < self._oldest_needed(place, first) < first
+
+    def _oldest_needed(self, place: int, first: int = 0) -> int:
+        """Returns the index of the oldest record that loading an object reads, or that of one before ``first``; 0 if there is none."""
         index, offset = self.table.indexes[place], self.table.offsets[place]
-        while index >= first:
+        oldest = index
+        while index >= first and index:
             found = keyed.parts(self.store.at(index, offset))
+            oldest = index
             if name_of(found.call) in (keyed.STATE, keyed.DELETED):
-                return False
+                return oldest
             index, offset = found.before, found.offset or offset
-        return index > 0
+        return index or oldest
 
     @with_lock
     def _forget_before(self, first: int) -> int:
@@ -749,9 +809,12 @@ class Engine:
             if due > now:
                 return min(IDLE_S, (due - now) / _NS)
             heapq.heappop(heap)
+            key = table.key(place)
+            if self.watch.deaths and self.watch.has(key):
+                continue  # It stays due, and is done once it is released.
             table.dues[place] = 0
             with last_resort(self._not_done, place):
-                self._do_due(table.key(place), now)
+                self._do_due(key, now)
         return 0.0
 
     def _do_due(self, key: bytes, now: int) -> None:
@@ -837,12 +900,33 @@ class Engine:
             return
         due = holding.times_due(sys._getframe(1).f_back, self)
         if not due:
+            self.watch.end()
             machine = current.machine
             if isinstance(machine, Stage):
                 machine.running = False
                 current.machine = running_in(sys._getframe(1).f_back)
         for _ in range(holding.times_held(self.lock) - due):
             self.release()
+
+    # -- what ends the process
+
+    @with_lock
+    def quarantined(self, kind: Kind) -> dict[str, Quarantined]:
+        """Returns what is raised by calls of the objects of a class that are quarantined, by their keys."""
+        watch, prefix = self.watch, kind.prefix
+        mine = [key for key in watch.quarantined() if key.startswith(prefix) and b"\0" not in key[len(prefix) :]]
+        return {kind.text(key): watch.refusal(key, kind.text(key)) for key in mine}
+
+    @with_lock
+    def let_out(self, key: bytes) -> bool:
+        """Forgets what an object has ended the process with, so that it is called again. Returns whether there was anything."""
+        self._ready()
+        found = self.watch.release(key)
+        self._unloaded.pop(key, None)
+        place = self.table.find(key)
+        if found and place >= 0 and self.table.dues[place]:
+            self._due(place, AT_ONCE)
+        return found
 
     # -- the table, and the end
 
@@ -900,6 +984,16 @@ def _stage_of(domain: Any) -> Stage:
 
 
 TAKE, ALARM, PASSED = Method(keyed.TAKE, _run_told), Method(keyed.ALARM, _run_alarm), Method(keyed.PASSED, _pass_over)
+
+
+def _kept(cell: Cell, method: Method, args: tuple[Any, ...]) -> tuple[int, str]:
+    """Returns what coopy runs of an object by itself: what that is, and which method it calls."""
+    kept = cell.kept or {}
+    if method is TAKE:
+        return poison.TOLD, name_of(kept["inbox"][0]) or "a call"
+    if method is ALARM:
+        return poison.ALARM, name_of(kept["alarms"][args[0]][1]) or "a call"
+    return poison.CALL, method.name
 
 
 def name_of(call: bytes) -> str | None:

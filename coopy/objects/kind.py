@@ -187,11 +187,13 @@ class Stage(Machine):
 class Action:
     """An action as it was recorded, and how it ended."""
 
-    __slots__ = ("header", "version", "call", "outcome", "told")
+    __slots__ = ("index", "header", "version", "call", "outcome", "told")
 
-    def __init__(self, header: bytes, version: int, call: bytes, outcome: int, told: bytes | None = None) -> None:
+    def __init__(self, index: int, header: bytes, version: int, call: bytes, outcome: int, told: bytes | None = None) -> None:
         self.told = told
         """The call that came to wait; None of an action."""
+        self.index = index
+        """That of its record."""
         self.header = header
         self.version = version
         self.call = call
@@ -274,9 +276,18 @@ class Kind:
     # -- replay
 
     def replayed(
-        self, key: bytes, domain: Any, number: int, kept: dict[str, Any], actions: Sequence[Action], where: Any
+        self,
+        key: bytes,
+        domain: Any,
+        number: int,
+        kept: dict[str, Any],
+        actions: Sequence[Action],
+        where: Any,
+        step: Callable[[int], None] | None = None,
     ) -> tuple[Any, int, int]:
         """Runs actions of an object again, of which the first makes it if there is no ``domain``. Adds to what it has besides.
+
+        ``step`` is given the index of each before it is run.
 
         Returns the object, the number of the last action, and how that has ended. Raises `ReplayError`.
         """
@@ -290,8 +301,11 @@ class Kind:
                 at += 1
                 continue
             upto = at + 1
+            if step is not None:
+                step(actions[at].index)
             while (
-                upto < len(actions)
+                step is None
+                and upto < len(actions)
                 and actions[upto].version == actions[at].version
                 and domain is not None
                 and actions[upto].told is None
@@ -348,7 +362,7 @@ class Kind:
         return action.WITHDRAWN if is_withdrawn else stage.outcome
 
 
-_NO_ACTION = Action(b"", 0, b"", action.UNKNOWN)
+_NO_ACTION = Action(0, b"", 0, b"", action.UNKNOWN)
 _STATE_OPCODES = b"\x8c" + bytes([len(keyed.STATE)]) + keyed.STATE.encode("ascii") + b"B"
 _TOLD_OPCODES = b"\x8c" + bytes([len(keyed.TOLD)]) + keyed.TOLD.encode("ascii") + b"B"
 NO_ARGUMENTS = b")"  # The opcode of pickle for an empty tuple.

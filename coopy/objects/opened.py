@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from coopy.errors import Quarantined
 from coopy.ground import action
 from coopy.ground.holding import Alarm
 from coopy.ground.log import warn
@@ -242,6 +243,19 @@ class Objects(Generic[T]):
         self._engine.settle()
         found: T = past.replay(self._engine, self.kind, self.stored(key), until)
         return found
+
+    def quarantined(self) -> dict[str, Quarantined]:
+        """Returns, by key, what calls raise of the objects that have ended their process twice, of which nothing is run.
+
+        >>> for key, error in rooms.quarantined().items():
+        ...     print(key, error.method, error.action)
+        """
+        return self._engine.quarantined(self.kind)
+
+    def release(self, key: str) -> None:
+        """Has an object called again that is quarantined: once its code is mended, say. Raises KeyError if it is not."""
+        if not self._engine.let_out(self.stored(key)):
+            raise KeyError(key)
 
     def catch_up(self) -> None:
         """Runs what is due, in this thread: calls that objects were told, and alarms whose time has come. For tests."""

@@ -75,11 +75,11 @@ def replay(engine: Engine, kind: Kind, key: bytes, until: int | datetime) -> Any
         if link.name == keyed.STATE:
             state, actions = link.found.call, []
         elif link.name == keyed.TOLD:
-            actions.append(Action(b"", 0, b"", action.RETURNED, decode_one(link.found.call)[1]))
+            actions.append(Action(link.place, b"", 0, b"", action.RETURNED, decode_one(link.found.call)[1]))
         elif link.name != keyed.ENDED:
             if not state and not any(each.told is None for each in actions):
                 number = link.place - 1
-            actions.append(Action(link.found.header, link.found.version, link.found.call, ended))
+            actions.append(Action(link.place, link.found.header, link.found.version, link.found.call, ended))
     if not state and upto[0].found.before:
         raise PrunedPast(f"{kind.text(key)!r} as it was {until}", links[0].place)
     domain = engine.as_it_was(kind, key, state, number, actions)

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from coopy.disk import manifest
-from coopy.disk.fs import Calls
+from coopy.disk.fs import Calls, File
 from coopy.disk.places import Places
 from coopy.errors import SystemClosed
 from coopy.ground.record import joined
-from coopy.objects import table
+from coopy.objects import poison, table
+from coopy.objects.poison import Watch
 from coopy.objects.table import Table
 from coopy.place.directory import DirectoryPlace
 
@@ -74,6 +75,10 @@ class Store(Protocol):
         """Keeps a packed table, whose records are durable. Raises OSError."""
         ...
 
+    def watch(self) -> Watch:
+        """Returns what tells of which object the process dies, and has died before. Called once."""
+        ...
+
     def close(self) -> None:
         """Makes all records durable, and takes no more. Raises `JournalError`, OSError."""
         ...
@@ -91,6 +96,7 @@ class DirectoryStore:
         self._log = log = place.log
         self._calls: Calls = place.calls
         self._places = Places(place.calls, place.name, place.manifest.system, log.firsts)
+        self._page: File | None = None
         self.wait = log.wait
 
     @property
@@ -137,21 +143,31 @@ class DirectoryStore:
     def keep_table(self, data: bytes) -> None:
         table.write(self._calls, self._place.name, data)
 
+    def watch(self) -> Watch:
+        calls, name = self._calls, self._place.name
+        page, self._page = poison.opened(calls, name)
+        return Watch(page, poison.read(calls, name), lambda deaths: poison.write(calls, name, deaths), name, self.last)
+
     @property
     def manifest(self) -> manifest.Manifest:
         return self._place.manifest
 
     def close(self) -> None:
-        self._places.close()
+        self._let_go()
         try:
             self._log.close()
         finally:
             self._place.release()
 
     def abandon(self) -> None:
-        self._places.close()
+        self._let_go()
         self._log.abandon()
         self._place.release()
+
+    def _let_go(self) -> None:
+        self._places.close()
+        if self._page is not None:
+            self._page.close()
 
 
 class MemoryStore:
@@ -203,6 +219,9 @@ class MemoryStore:
 
     def keep_table(self, data: bytes) -> None:
         self._table = data
+
+    def watch(self) -> Watch:
+        return Watch(bytearray(poison.PAGE_BYTES), [], lambda deaths: None, "memory", self.last)
 
     def reopened(self) -> MemoryStore:
         """Returns a store with the same records, as a process finds them that opens them again."""

@@ -46,6 +46,7 @@ SECTIONS = {
     "What is said of classes": "coopy/ground/fields.py",
     "A snapshot": "coopy/disk/snapshots.py",
     "The table of keys": "coopy/objects/table.py",
+    "What runs, and what a process has died of": "coopy/objects/poison.py",
 }
 
 INTRODUCTION = f"""
@@ -71,6 +72,7 @@ releases: written as zeros, and not looked at.
 | `{directory.snapshot_path("", 0)}` | a snapshot, named by its index; 0 is the state before the first action | one or more |
 | `{digests.NAME}` | what the system has said of its states, see `coopy/disk/digests.py` and `coopy/spine/agreement.py`. Nothing depends on it | at most one |
 | `keys.dat` | of a directory of many objects: where the newest record of each lies. Nothing depends on it | at most one |
+| `running.dat`, `deaths.json` | of a directory of many objects: which of them runs, and which has ended its process. Nothing depends on them | at most one |
 | `coopy.writer`, `writer-<number>.sock` | of a directory that processes share: the pid of the one that writes and the name of its socket, and the socket. They mean nothing when it has ended; its successor removes them | at most one of each |
 | `*{directory.TEMPORARY}` | one of these, not yet whole; opening removes it | |
 | `{directory.ASIDE}<time>` | a directory with what an opening has taken out of the way: the torn end of a segment (`<segment>.from-<byte>`), and segments that a power cut left after one; read by nobody | |
