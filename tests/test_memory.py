@@ -90,8 +90,8 @@ class Caller(Kept):
         self.me: Any = None
         self.count = 0
 
-    def meet(self, me: Any) -> None:
-        self.me = me
+    def meet(self, both: list[Any]) -> None:
+        self.me = both[0]  # As an argument by itself it would be the object.
 
     def add(self) -> None:
         self.count += 1
@@ -190,7 +190,7 @@ def test_a_past_that_is_dropped_is_gone(shop: Any, basedir: str) -> None:
 
 def test_a_past_that_holds_its_own_proxy_is_gone(tmp_path: Path) -> None:
     with init_system(Caller, tmp_path / "caller", validation="off") as caller:
-        caller.meet(caller)
+        caller.meet([caller])
         caller.add_by_proxy()
         leaves_nothing(lambda: coopy.replay(Caller, tmp_path / "caller"))
         leaves_nothing(lambda: control(caller).replay())

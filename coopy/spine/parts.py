@@ -77,6 +77,8 @@ def change(domain: Any, steps: tuple[Step, ...], name: str, args: tuple[Any, ...
     value = reached(domain, steps)
     if name == READING:
         return getattr(value, *args)
+    # The own system is the object itself, as it is for a method of the system.
+    args = tuple([plain(each) if is_proxy(each) else each for each in args])
     return getattr(value, name)(*args, **(kwargs or {}))
 
 
@@ -173,8 +175,11 @@ class Part(metaclass=StandIn):
         return _asked(self._coopy_system, lambda _, part: deepcopy(part, memo), self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # A pickle has the object itself.
-        return _asked(self._coopy_system, lambda _, part: part.__reduce_ex__(protocol), self)
+        # A pickle has the object itself, and of a view what it shows, as any argument.
+        from coopy.values.arguments import REDUCERS
+
+        how = REDUCERS.get(type(self._coopy_value), lambda part: part.__reduce_ex__(protocol))
+        return _asked(self._coopy_system, lambda _, part: how(part), self)
 
 
 type.__delattr__(Part, "__slots__")  # As in `_class_of`.

@@ -28,7 +28,7 @@ SHORT_BINBYTES and 16, the process (8 bytes), its number of the call (8 bytes, l
 
 In a pickle of ours the system's own proxy and its domain class stand as
 persistent ids, so that a domain may hold its proxy, and a class may be local;
-in that of a call so do the objects of the system that are marked `coopy.entity`.
+in that of a call so do the objects of the system that are marked `coopy.entity`, and the domain object, where the own system is an argument.
 
 A state is a tag, ``P`` or ``D``, and a pickle. Where it has objects of classes with fields, a pickle of what is said of these
 follows, 4 bytes with the size of that, and ``FLDS``.
@@ -270,6 +270,19 @@ def is_plain(value: object) -> bool:
     return True
 
 
+class _Own:
+    """Stands for the domain object among the arguments of its own method, where no domain object is at hand."""
+
+    def __repr__(self) -> str:
+        return "<the system itself>"
+
+    def __reduce__(self) -> NoReturn:
+        raise pickle.PicklingError("it has a persistent id, and nothing else of it is stored")
+
+
+OWN = _Own()
+
+
 class Codec:
     """Encodes and decodes for one system."""
 
@@ -325,8 +338,12 @@ class Codec:
                 arguments.run_to_the_end(args),
                 dict(zip(kwargs, arguments.run_to_the_end(kwargs.values()), strict=True)),
             )
-        call = (name, args, kwargs) if kwargs else (name, args)
         domain = None if owner is None else owner.domain
+        # What has no name is a value that is told, and no call.
+        if name and any(each is not None and (each is self.proxy or each is domain) for each in (*args, *kwargs.values())):
+            args = tuple([self._own_or_itself(value, domain) for value in args])
+            kwargs = {key: self._own_or_itself(value, domain) for key, value in kwargs.items()}
+        call = (name, args, kwargs) if kwargs else (name, args)
         met: set[type] = set()
         try:
             data = self._encoded(call, domain)
@@ -344,6 +361,10 @@ class Codec:
         if met:
             data = self._said_of(frozenset(met)) + data
         return _opaque(data), args, kwargs
+
+    def _own_or_itself(self, value: object, domain: object) -> object:
+        """What stands for the domain object, in the place of the system itself; any other argument as it is."""
+        return OWN if value is not None and (value is self.proxy or value is domain) else value
 
     def _encode_known(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -781,6 +802,8 @@ class Codec:
     def _persistent_id(self, value: object, domain: object) -> object:
         if value is self.domain_class:
             return "class"
+        if value is OWN:
+            return "own"
         if value is self.proxy and value is not None:
             return "proxy"
         if domain is not None and (key := entities.key_in(domain, value)) is not None:
@@ -827,6 +850,8 @@ class Codec:
             if value is None:
                 raise AttributeError(f"module {name[2] if name[2:] else self.domain_class.__module__} has no {name[1]}")
             return value
+        if name == "own":
+            return OWN if domain is None else domain
         if name == "proxy" and self.proxy is not None:
             return self.proxy
         raise pickle.UnpicklingError(f"it refers to the system's own {name}, which is not there")

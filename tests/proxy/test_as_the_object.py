@@ -323,8 +323,8 @@ def test_operators_and_methods_of_builtin_types_take_systems() -> None:
         assert_replays(each)
 
 
-def test_the_own_system_is_given_as_it_is() -> None:
-    desk = memory_system(Desk)
+def test_the_own_system_is_given_beside_another_system() -> None:
+    desk = memory_system(Desk, results="recorded")
     desk.keep(desk, shelf_of())
     assert desk.kept[0] is desk and isinstance(desk.kept[1], Shelf)
     assert_replays(desk)

@@ -402,3 +402,13 @@ def test_a_part_has_the_slots_and_the_dict_of_its_object() -> None:
         assert list(vars(owner.plain)) == ["x"] and not hasattr(owner.slotted, "__dict__")
         vars(owner.plain)["y"] = 2
         assert crash(owner).plain.y == 2
+
+
+@pytest.mark.parametrize("cls", [OrderedDict, Table, UserDict])
+@pytest.mark.parametrize("view", ["keys", "values", "items"])
+def test_a_view_of_the_system_is_an_argument_as_a_list_of_what_it_shows(cls: Any, view: str) -> None:
+    system = memory_system(cls, validation="off")
+    system["a"] = 1
+    system["b"] = getattr(system, view)()
+    assert list(system["b"]) == {"keys": ["a"], "values": [1], "items": [("a", 1)]}[view]
+    assert_replays(system)

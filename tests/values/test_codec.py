@@ -262,14 +262,15 @@ def test_a_domain_class_of_a_function_is_restored_as_the_class_of_today(tmp_path
 
 
 def test_a_system_may_be_an_argument_of_its_own_methods_and_part_of_its_state(tmp_path: Path) -> None:
-    with init_system(Store, tmp_path) as store:
+    with init_system(Store, tmp_path, results="recorded") as store:
         store.keep(store)
         store.keep(1)
+        store.keep([store])
         store.take_snapshot()
         assert store.kept[0] is store
-    with init_system(Store, tmp_path) as store:
+    with init_system(Store, tmp_path, results="recorded") as store:
         assert store.kept[0] is store
-        assert store.kept[0].kept[1] == 1
+        assert store.kept[0].kept[1] == 1 and store.kept[2][0] is store
 
 
 # -- what neither can
