@@ -33,6 +33,7 @@ may be harmless, and only its author can know.
     CPY213  warning   output that each start repeats: print(), logging
     CPY214  warning   a @readonly method that assigns; a note: an operator or a property that does, and so is recorded
     CPY215  warning   a part of the state, or what changes it, that is handed out; not told with check=True, which sees changes
+    CPY216  warning   another system, or a queue, a store or a bus: each start would call it again
     CPY301  warning   a comment that ignores a code there is none of; told by `check` only
     CPY302  warning   a comment that ignores what is not found; told by `check` only
 

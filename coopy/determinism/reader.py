@@ -47,11 +47,14 @@ from coopy.determinism.rules import (
     GENERATOR,
     IDENTITY,
     ITERATOR,
+    OF_ANOTHER,
+    OF_SYSTEMS,
     OUTPUT,
     OUTSIDE,
     READ,
     SET_ORDER,
     START,
+    SYSTEM,
     WARNINGS,
     Rule,
 )
@@ -556,6 +559,12 @@ class Reader(ast.NodeVisitor):
         self._order_shown(node)
         self._changed_by_call(node)
         self._says(node)
+        if (
+            isinstance(node.func, ast.Attribute)
+            and _is_of_a_system(self._resolve(node.func.value))
+            and not self._is_quiet(node)
+        ):
+            self._report(node.func, SYSTEM, f"{ast.unparse(node.func)}(), which is not of this system", OF_ANOTHER, None)
         if isinstance(node.func, (ast.Name, ast.Attribute)):
             judged = self._used(node.func, self._value(node.func), node)
             self._visit_below(node.func, judged)
@@ -859,6 +868,14 @@ def kept_outside(value: object) -> str:
         if kind is getattr(sys.modules.get(module), name, None):
             return GENERATOR
     return ITERATOR if kind.__module__ in ("builtins", "itertools") and hasattr(kind, "__next__") else ""
+
+
+def _is_of_a_system(value: object) -> bool:
+    """Whether a value is a system that was opened, or stands for a part of one, as a queue of tasks does."""
+    if issubclass(type(value), (type, FunctionType, ModuleType)):
+        return False
+    package, _, rest = str(type(value).__module__).partition(".")
+    return hasattr(type(value), "_coopy_engine") or (package == "coopy" and rest.partition(".")[0] in OF_SYSTEMS)
 
 
 def _is_of(value: object, module: str, name: str) -> bool:

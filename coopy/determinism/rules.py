@@ -27,7 +27,8 @@ TIME, CHANCE, IDENTIFIER, START, GENERATOR, ITERATOR, LIBRARY, BLOCK, CACHE = ER
     OUTPUT,
     READ,
     PART,
-) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 216))
+    SYSTEM,
+) = WARNING_CODES = tuple(f"CPY{number}" for number in range(201, 217))
 UNKNOWN_CODE, UNUSED_IGNORE = COMMENT_CODES = "CPY301", "CPY302"
 ANSWERED = frozenset({TIME, CHANCE, IDENTIFIER})
 """What `coopy.determinism.install` answers from the action. A default is made where there is none, and a generator
@@ -290,6 +291,10 @@ def _rules() -> dict[str, Rule]:
 
 RULES = _rules()
 
+
+OF_SYSTEMS = ("compat", "control", "messaging", "objects", "sync")
+"""The rooms of coopy whose objects stand for a system, or a part of one."""
+OF_ANOTHER = "on_commit(), or let the caller call it after the action: each start would repeat it"
 
 _OF_RETURNS = {BLOCK: "opens", CACHE: "changes", PART: "hands out"}
 

@@ -19,6 +19,7 @@ import pytest
 from determinism import domains
 from program import run, write
 
+import coopy
 from coopy.determinism import check, rules
 from coopy.determinism.check import findings, validate
 from coopy.determinism.rules import DeterminismWarning, Finding
@@ -1296,10 +1297,74 @@ def test_a_comment_that_names_no_code_or_silences_nothing_is_found_by_check_alon
     assert not {each.code for each in findings(wiki)} & set(rules.COMMENT_CODES)
 
 
+SYSTEMS = """
+import coopy
+from coopy import control, init_system, objects, on_commit, replaying
+from coopy.messaging import Bus, EventSource, KeyValueClient, TaskQueue
+from coopy.sync import Locks
+
+
+class Other:
+    def add(self, number): pass
+
+
+other = init_system(Other, {folder!r} + "/other", validation="off")
+controls = control(other)
+queue = TaskQueue({folder!r} + "/tasks")
+rooms = objects(Other, {folder!r} + "/rooms")
+
+
+@queue.task
+def mail(to): pass
+
+
+def helper(name):
+    mail.send(name)
+"""
+
+
+@pytest.mark.parametrize(
+    "statement, what",
+    [
+        ("other.add(1)", "other.add()"),
+        ("mail.send(name)", "mail.send()"),
+        ("return mail.options(delay=1).send(name)", "mail.options()"),
+        ("queue.enqueue(len, name)", "queue.enqueue()"),
+        ("helper(name)", "mail.send()"),
+        ("controls.take_snapshot()", "controls.take_snapshot()"),
+        ("rooms.keys()", "rooms.keys()"),
+    ],
+)
+def test_a_call_of_another_system_is_told(domain, tmp_path, statement, what):
+    cls = domain(statement, SYSTEMS.format(folder=str(tmp_path)))
+    (finding,) = findings(cls)
+    assert (finding.code, finding.severity) == ("CPY216", "warning")
+    assert f"{what}, which is not of this system" in str(finding) and "on_commit()" in finding.instead
+    with pytest.raises(PrevalentError, match="CPY216"):
+        validate(cls, "strict")
+    coopy.close_all()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "on_commit(mail.send, name)",
+        "on_commit(lambda: other.add(1))",
+        "mail(name)",
+        "self.other = 1; self.other.add(1)",
+        "if not replaying(): other.add(1)",
+        "coopy.clock.now()",
+    ],
+)
+def test_what_calls_no_other_system_in_the_action_is_not_told(domain, tmp_path, statement):
+    assert "CPY216" not in {each.code for each in findings(domain(statement, SYSTEMS.format(folder=str(tmp_path))))}
+    coopy.close_all()
+
+
 def test_an_unknown_code_is_told_with_the_codes_there_are(domain):
     (finding,) = check.check([domain("pass  # coopy: ignore[CPY9]")])
     assert str(finding).endswith(
-        ":4:15: CPY301 the comment names CPY9, which is no code; use one from CPY101 to CPY109 or one from CPY201 to CPY215"
+        ":4:15: CPY301 the comment names CPY9, which is no code; use one from CPY101 to CPY109 or one from CPY201 to CPY216"
     )
     (finding,) = check.check([domain("pass  # coopy: ignore")])
     assert str(finding).endswith(":4:15: CPY302 the comment ignores what is not found here: remove it")
