@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from coopy import CoopyError, OutcomeUnknown, Unavailable, UsageError, control
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
+from coopy.ground.raised import on_failure
 from coopy.messaging.task_bundle import Bundle
 from coopy.messaging.task_child import Child
 from coopy.messaging.task_member import Member, Queue
@@ -291,16 +292,15 @@ class TaskWorker:
     def _run(self, slot: int, claim: Claim) -> Said:
         """Runs a task, and returns what came of it."""
         run = self.begun(claim)
+        interrupted = claim.id, claim.token, CRASHED, "its worker was interrupted in the middle of it"
         try:
-            if not self._children:
-                return ended(claim, run, self.queue.defined, claim.name)
-            child = self._children[slot]
-            self._stops[claim.id] = child.stop
-            return child.run(claim, reference(self.queue.defined, claim.name), run, self.report)
-        except BaseException:
-            # Ctrl-C; or a task that does so itself, which must not end one worker after the other.
-            self._bundles[slot].ends((claim.id, claim.token, CRASHED, "its worker was interrupted in the middle of it"))
-            raise
+            # By Ctrl-C; or by a task that raises it itself, which must not end one worker after the other.
+            with on_failure(self._bundles[slot].ends, interrupted):
+                if not self._children:
+                    return ended(claim, run, self.queue.defined, claim.name)
+                child = self._children[slot]
+                self._stops[claim.id] = child.stop
+                return child.run(claim, reference(self.queue.defined, claim.name), run, self.report)
         finally:
             self.over(claim)
 
