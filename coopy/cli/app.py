@@ -21,8 +21,10 @@ import typer
 from typer.core import TyperGroup
 
 from coopy import CoopyError, DamagedManifest, UsageError
+from coopy.cli import keyed
 from coopy.cli.cluster import cluster
 from coopy.cli.elector import elector
+from coopy.cli.keyed import Key, Of, keys
 from coopy.cli.past import Class, Dir, Json, Since, Until, bisect, blame, export, restore, shell, stats
 from coopy.cli.serving import call, ps, serve
 from coopy.cli.tasks import tasks
@@ -98,6 +100,7 @@ app.command()(serve)
 app.command(context_settings={"ignore_unknown_options": True})(call)
 app.command()(ps)
 app.command()(tasks)
+app.command()(keys)
 app.command()(stats)
 app.command()(bisect)
 app.command()(blame)
@@ -178,6 +181,8 @@ def log(
     until: Until = None,
     method: Annotated[str | None, typer.Option(metavar="NAME", help="Only calls of this method.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
+    key: Key = None,
+    of: Of = None,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
@@ -192,8 +197,15 @@ def log(
     Examples:
       coopy log data --since 2026-01-31T08:00 --method create_page
       coopy log data --follow --json
+      coopy log data --key 42
     """
     from coopy.cli import text
+
+    if keyed.has_objects(_absolute(directory), key):
+        if follow:
+            raise UsageError("--follow is for systems, and the directory holds many objects. Leave it out.")
+        keyed.log(_absolute(directory), key, of, since, until, method, domain, as_json)
+        return
     from coopy.past import trail
     from coopy.tools.domain import reading
 
@@ -240,6 +252,11 @@ def verify(
     from coopy.cli import describe, text
     from coopy.tools.verify import verify as verified
 
+    if keyed.has_objects(_absolute(directory)):
+        if twice:
+            raise UsageError("--twice is for systems, and the directory holds many objects. Leave it out.")
+        keyed.verify(_absolute(directory), domain, as_json)
+        return
     basedir, cls = _directory_and_class(directory, domain)
     meter = text.Meter(f"verifying {os.path.basename(basedir)}")
     try:
@@ -261,6 +278,8 @@ def show(
     depth: Annotated[int, typer.Option(min=0, metavar="N", help="Levels to draw, in JSON too.")] = 3,
     items: Annotated[int, typer.Option(min=1, metavar="N", help="Items to draw of each container.")] = 20,
     path: Annotated[str, typer.Option(metavar="PATH", help="A part of the state, as in .pages['Home'].")] = "",
+    key: Key = None,
+    of: Of = None,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
@@ -270,20 +289,25 @@ def show(
     Examples:
       coopy show data --at 2026-01-31
       coopy show data --at 1200 --path ".pages['Home']" --depth 5
+      coopy show data --key 42
     """
     from coopy.cli import text
     from coopy.tools import tree
     from coopy.tools.domain import reading
 
     then = None if at is None else text.point(at, "--at")
-    with reading(_absolute(directory), domain, _tell) as found:
-        machine = _restored(found, then)
-    part = tree.at(machine.domain, path)
+    if keyed.has_objects(_absolute(directory), key):
+        domain_object, said, line = keyed.state(_absolute(directory), key, of, then, domain)
+    else:
+        with reading(_absolute(directory), domain, _tell) as found:
+            machine = _restored(found, then)
+        domain_object, said, line = machine.domain, _state_of(machine), _state_line(machine)
+    part = tree.at(domain_object, path)
     if as_json:
-        text.print_json({**_state_of(machine), "path": path, "state": tree.as_json(part, depth)})
+        text.print_json({**said, "path": path, "state": tree.as_json(part, depth)})
         return
     paint = text.Painter()
-    print(paint("note", _state_line(machine)))
+    print(paint("note", line))
     for line in tree.tree(part, depth, items=items, width=text.width(), paint=paint):
         print(line)
 
@@ -293,6 +317,8 @@ def diff(
     directory: Dir,
     before: Annotated[str, typer.Argument(metavar="A", help="The state to begin with: an index or a time.")],
     after: Annotated[str, typer.Argument(metavar="B", help="The state to compare: an index or a time.")],
+    key: Key = None,
+    of: Of = None,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
@@ -308,9 +334,15 @@ def diff(
     from coopy.tools.domain import reading
 
     points = text.point(before, "A"), text.point(after, "B")
-    with reading(_absolute(directory), domain, _tell) as found:
-        old, new = (_restored(found, then) for then in points)
-    found_differences = tree.differences(old.domain, new.domain)
+    if keyed.has_objects(_absolute(directory), key):
+        old, new = (keyed.state(_absolute(directory), key, of, then, domain) for then in points)
+    else:
+        with reading(_absolute(directory), domain, _tell) as found:
+            old, new = (
+                (machine.domain, _state_of(machine), _state_line(machine))
+                for machine in [_restored(found, then) for then in points]
+            )
+    found_differences = tree.differences(old[0], new[0])
     if as_json:
         said = []
         for each in found_differences:
@@ -320,10 +352,10 @@ def diff(
                 if value is not tree.MISSING
             }
             said.append({"path": each.path, "kind": each.kind, **values})
-        text.print_json({"from": _state_of(old), "to": _state_of(new), "differences": said})
+        text.print_json({"from": old[1], "to": new[1], "differences": said})
         return
     paint, columns = text.Painter(), text.width()
-    print(paint("note", f"{_state_line(old)} → {_state_line(new)}"))
+    print(paint("note", f"{old[2]} → {new[2]}"))
     none = True
     for each in found_differences:
         none = False
@@ -411,6 +443,11 @@ def repair(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
     reclock: Annotated[bool, typer.Option("--reclock", help="Put the clock back, after one was far ahead once.")] = False,
+    key: Key = None,
+    of: Of = None,
+    release: Annotated[
+        bool, typer.Option("--release", help="With --key: have an object called again that is quarantined.")
+    ] = False,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
@@ -418,7 +455,8 @@ def repair(
 
     Cuts out what is damaged; it is copied aside first. Prints what is damaged, what would be lost and what would be done, and asks. Without
     a terminal to ask at, and without --yes, it only prints. With --reclock it puts the clock back instead, after one that was far ahead. With --withdraw INDEX it does so with one action that replay can't get past: an error that says so
-    names the index. Nothing need be damaged then, and the code that recorded the action need not be there.
+    names the index. Nothing need be damaged then, and the code that recorded the action need not be there. With --key it tells what the
+    process has died of at an object of coopy.objects; --release, --withdraw and --reinstate then are about that object.
 
     \b
     Examples:
@@ -426,9 +464,16 @@ def repair(
       coopy repair data --yes --json
       coopy repair data --reclock
       coopy repair data --withdraw 1200
+      coopy repair data --key 42 --release
     """
     from coopy.tools import withdrawing
 
+    if key is not None:
+        what = {"withdraw": withdraw, "reinstate": reinstate, "release": release}
+        keyed.mend(_absolute(directory), key, of, domain, what, as_json, lambda plan: _agree(plan, True, yes, as_json), _say)
+        return
+    if release:
+        raise UsageError("--release is about an object: give --key KEY. Nothing was changed.")
     if reclock:
         if withdraw is not None or reinstate is not None:
             raise UsageError("--reclock goes with neither --withdraw nor --reinstate. Nothing was changed.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -28,27 +28,54 @@ class Recorded(NamedTuple):
     """How it has ended: "returned", "raised" or "withdrawn"; "unknown" of the last one, if nothing says so yet."""
 
 
-class _Link(NamedTuple):
+class Link(NamedTuple):
     """A record of the object, and how the action before it has ended."""
 
     place: int
+    offset: int
+    """Where its frame begins in its segment."""
     found: keyed.Keyed
     name: str | None
 
 
+class Call(NamedTuple):
+    """A call of an object as the log has it."""
+
+    place: int
+    header: bytes
+    """Without the outcome at its end."""
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outcome: int
+
+
 def history(engine: Engine, kind: Kind, key: bytes) -> Iterator[Recorded]:
     """Yields the calls of an object in order: those of which there is a record still. Raises a `StorageError`, `DecodingError`."""
-    links = _links(engine, kind, key)
-    for link, ended in zip(links, _ends(engine, kind, key, links), strict=True):
-        if link.name in (keyed.STATE, keyed.ENDED, keyed.DELETED, keyed.TOLD):
-            continue
-        name, args = decode_one(link.found.call)
-        kwargs: dict[str, Any] = {}
-        if name is None:
-            name, args, *rest = kind.codec.decode_call(args, link.found.version)
-            kwargs = rest[0] if rest else {}
-        header = link.found.header + b"\0"
-        yield Recorded(link.place, action.aware_time(header), name, args, kwargs, action.OUTCOMES[ended])
+    for each in calls(engine, kind, key):
+        at = action.aware_time(each.header + b"\0")
+        yield Recorded(each.place, at, each.method, each.args, each.kwargs, action.OUTCOMES[each.outcome])
+
+
+def calls(engine: Engine, kind: Kind, key: bytes) -> Iterator[Call]:
+    """Yields the same, as the log has them."""
+    chain = links(engine, kind, key)
+    for link, ended in zip(chain, _ends(engine, kind, key, chain), strict=True):
+        if link.name not in NO_CALLS:
+            yield Call(link.place, link.found.header, *decoded(kind, link.found), ended)
+
+
+NO_CALLS = (keyed.STATE, keyed.ENDED, keyed.DELETED, keyed.TOLD)
+"""Names of records that call no method."""
+
+
+def decoded(kind: Kind, found: keyed.Keyed) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """Returns the method of a call and its arguments. Raises `DecodingError`."""
+    name, args = decode_one(found.call)
+    if name is not None:
+        return name, args, {}
+    name, args, *rest = kind.codec.decode_call(args, found.version)
+    return name, args, rest[0] if rest else {}
 
 
 def replay(engine: Engine, kind: Kind, key: bytes, until: int | datetime) -> Any:
@@ -58,20 +85,30 @@ def replay(engine: Engine, kind: Kind, key: bytes, until: int | datetime) -> Any
     """
     if isinstance(until, bool) or not isinstance(until, (int, datetime)):
         raise UsageError(f"until={until!r}: must be the index of a record, or a datetime")
-    links = _links(engine, kind, key)
-    ends = _ends(engine, kind, key, links)
+    chain = links(engine, kind, key)
+    ends = _ends(engine, kind, key, chain)
     if isinstance(until, datetime):
         instant = action.nanoseconds(until)
-        upto = [link for link in links if action.instant_of(link.found.header + b"\0") <= instant]
+        upto = [link for link in chain if action.instant_of(link.found.header + b"\0") <= instant]
     else:
-        upto = [link for link in links if link.place <= until]
+        upto = [link for link in chain if link.place <= until]
     if not upto:
-        if links and links[0].found.before:
-            raise PrunedPast(f"{kind.text(key)!r} as it was {until}", links[0].place)
+        if chain and chain[0].found.before:
+            raise PrunedPast(f"{kind.text(key)!r} as it was {until}", chain[0].place)
         raise KeyError(kind.text(key))
+    if upto[0].found.before and not any(each.name == keyed.STATE for each in upto):
+        raise PrunedPast(f"{kind.text(key)!r} as it was {until}", chain[0].place)
+    domain = made_of(engine, kind, key, upto, ends)
+    if domain is None:
+        raise KeyError(kind.text(key))
+    return domain
+
+
+def made_of(engine: Engine, kind: Kind, key: bytes, chain: Sequence[Link], ends: Sequence[int]) -> Any:
+    """Returns what records of an object make, with how each has ended: the object after the last of them; None if that is none."""
     actions: list[Action] = []
     state, number = b"", 0
-    for link, ended in zip(upto, ends, strict=False):
+    for link, ended in zip(chain, [*ends, action.UNKNOWN], strict=False):
         if link.name == keyed.STATE:
             state, actions = link.found.call, []
         elif link.name == keyed.TOLD:
@@ -80,34 +117,29 @@ def replay(engine: Engine, kind: Kind, key: bytes, until: int | datetime) -> Any
             if not state and not any(each.told is None for each in actions):
                 number = link.place - 1
             actions.append(Action(link.place, link.found.header, link.found.version, link.found.call, ended))
-    if not state and upto[0].found.before:
-        raise PrunedPast(f"{kind.text(key)!r} as it was {until}", links[0].place)
-    domain = engine.as_it_was(kind, key, state, number, actions)
-    if domain is None:
-        raise KeyError(kind.text(key))
-    return domain
+    return engine.as_it_was(kind, key, state, number, actions)
 
 
-def _links(engine: Engine, kind: Kind, key: bytes) -> list[_Link]:
+def links(engine: Engine, kind: Kind, key: bytes) -> list[Link]:
     """Returns the records of an object in order, as far back as there are."""
     index, offset = engine.place_of(key)
-    links: list[_Link] = []
+    chain: list[Link] = []
     while index:
         try:
             found = keyed.parts(engine.store.at(index, offset))
         except CoopyError:
-            if links and index < engine.store.begins()[0]:
+            if chain and index < engine.store.begins()[0]:
                 break  # Those before were deleted.
             raise
         name = name_of(found.call)
         if name == keyed.DELETED:
             break
-        links.append(_Link(index, found, name))
+        chain.append(Link(index, offset, found, name))
         index, offset = found.before, found.offset or offset
-    links.reverse()
-    return links
+    chain.reverse()
+    return chain
 
 
-def _ends(engine: Engine, kind: Kind, key: bytes, links: list[_Link]) -> list[int]:
+def _ends(engine: Engine, kind: Kind, key: bytes, chain: list[Link]) -> list[int]:
     """Returns how each has ended, which the record after it says; the last one only memory may know."""
-    return [link.found.outcome for link in links[1:]] + [engine.outcome_of(kind, key)] if links else []
+    return [link.found.outcome for link in chain[1:]] + [engine.outcome_of(kind, key)] if chain else []

@@ -301,7 +301,7 @@ def test_an_object_that_is_loaded_again_draws_what_it_drew(rooms: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["log {}", "show {}", "verify {}", "repair {}", "prune {} --keep 1", "backup {} {}-copy"])
+@pytest.mark.parametrize("command", ["inspect {}", "stats {}", "repair {}", "prune {} --keep 1", "backup {} {}-copy"])
 def test_a_command_for_systems_refuses_a_directory_of_objects_and_changes_nothing(
     tmp_path: Path, rooms: Any, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
