@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from coopy.errors import UsageError
+from coopy import UsageError
 
 if TYPE_CHECKING:
     from coopy.tools.web_top import Glance
