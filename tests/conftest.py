@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 from slow import FILES, TESTS
 
+from coopy.determinism import source
+
 HERE = Path(__file__).parent
 MEMORY = "/dev/shm"
 MEMORY_BYTES = 256 * 1024 * 1024
+TREES_KEPT = 8  # The domains of a test are in its own file and one or two beside it.
 
 
 @pytest.fixture
@@ -47,6 +50,14 @@ def elsewhere_than_at_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(found))
         yield found
+
+
+@pytest.fixture(autouse=True, scope="session")
+def a_file_is_parsed_once() -> Iterator[None]:
+    """Not for each system that a test opens: a program opens few and keeps no tree, tests open thousands of classes of a few files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "parsed", functools.lru_cache(TREES_KEPT)(source.parsed))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ What a function does is not looked at here.
 from __future__ import annotations
 
 import ast
+import functools
 import linecache
 import re
 import tokenize
@@ -69,18 +70,35 @@ def _ignores(lines: list[str]) -> dict[int, _Ignore]:
     return found
 
 
+def parsed(text: str) -> ast.Module:
+    """The tree of a text, which nobody changes. It is not kept: a program opens its systems once, and a tree is large."""
+    return ast.parse(text)
+
+
+def _statements_in(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements right inside one, and its `except` and `case`, which hold further statements.
+
+    Most of a tree are expressions, and to walk them takes longer than to parse the file.
+    """
+    for field in _HOLD_STATEMENTS:
+        yield from getattr(node, field, ())
+
+
+_HOLD_STATEMENTS = ("body", "handlers", "orelse", "finalbody", "cases")
+
+
 class Source:
     """One file, parsed: its functions by where they begin, its classes by name, and what it says is to be ignored."""
 
     def __init__(self, lines: list[str]) -> None:
-        tree = ast.parse("".join(lines))
-        self.functions: dict[tuple[int, str], list[FunctionNode]] = {}
+        self._tree = parsed("".join(lines))
+        self.functions: dict[tuple[int, str], list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
         self.classes: dict[str, list[ast.ClassDef]] = {}
         self._lines = lines
         self._ignores = _ignores(lines)
-        self._begins = _begins(tree) if self._ignores else {}
+        self._begins = _begins(self._tree) if self._ignores else {}
         self._read: set[int] = set()
-        self._index(tree, "")
+        self._index(self._tree, "")
 
     def column(self, node: ast.expr | ast.stmt) -> int:
         """In characters, from 1; the parser counts bytes."""
@@ -105,28 +123,34 @@ class Source:
                 yield from ignore.findings(file)
 
     def _index(self, parent: ast.AST, path: str) -> None:
-        for node in ast.iter_child_nodes(parent):
+        for node in _statements_in(parent):
             below = path
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 # A code object begins at its first decorator.
                 first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
                 self.functions.setdefault((first, node.name), []).append(node)
                 below = f"{path}{node.name}.<locals>."
-            elif isinstance(node, ast.Lambda):
-                self.functions.setdefault((node.lineno, "<lambda>"), []).append(node)
-                below = f"{path}<lambda>.<locals>."
             elif isinstance(node, ast.ClassDef):
                 self.classes.setdefault(path + node.name, []).append(node)
                 below = f"{path}{node.name}."
             self._index(node, below)
 
+    @functools.cached_property
+    def _lambdas(self) -> dict[int, list[ast.Lambda]]:
+        """By line. They may be anywhere in an expression, so all of the tree is walked, and only if one is asked for."""
+        found: dict[int, list[ast.Lambda]] = {}
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.Lambda):
+                found.setdefault(node.lineno, []).append(node)
+        return found
+
     def function(self, code: CodeType) -> FunctionNode | None:
         """The function that this code was made from; None in doubt."""
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        place = code.co_firstlineno
+        found = self._lambdas.get(place, []) if code.co_name == "<lambda>" else self.functions.get((place, code.co_name), [])
         alike = [
-            node
-            for node in self.functions.get((code.co_firstlineno, code.co_name), [])
-            if tuple(parameter.arg for parameter in parameters_of(node.args))[: len(names)] == names
+            node for node in found if tuple(parameter.arg for parameter in parameters_of(node.args))[: len(names)] == names
         ]
         return alike[0] if len(alike) == 1 else None
 
@@ -158,14 +182,15 @@ class _ByteCode:
 _BYTE_CODE = _ByteCode()
 
 
-def _begins(tree: ast.Module) -> dict[int, int]:
+def _begins(parent: ast.AST) -> dict[int, int]:
     """Of each line, the first of the innermost statement, or decorator, that it is in."""
     found = {}
-    for node in ast.walk(tree):
+    for node in _statements_in(parent):
         # What is inside comes after what is around it.
         for part in (node, *getattr(node, "decorator_list", ())):
-            if isinstance(part, ast.stmt) or part is not node:
+            if isinstance(part, (ast.stmt, ast.expr)):
                 found.update(dict.fromkeys(range(part.lineno, (part.end_lineno or part.lineno) + 1), part.lineno))
+        found.update(_begins(node))
     return found
 
 
