@@ -311,9 +311,11 @@ def _guides() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 def _uses(name: Name, text: str) -> bool:
     """Whether a guide means this name by it: it imports it from its module, or asks its module for it."""
+    if name.name not in text:
+        return False  # Few guides have the name at all, and to look for words takes most of the time of a page.
     called = re.escape(name.name)
     imported = re.search(rf"from {re.escape(name.module)} import [^\n]*\b{called}\b", text)
-    return bool(imported or re.search(rf"\b{re.escape(name.full)}\b", text))
+    return bool(imported or (name.full in text and re.search(rf"\b{re.escape(name.full)}\b", text)))
 
 
 def _examples(name: Name) -> list[str]:
