@@ -330,6 +330,11 @@ TESTS: dict[str, frozenset[str]] = {
             "test_the_past_before_an_upgrade_is_seen_with_todays_code",
         }
     ),
+    "fuzz/test_shapes.py": frozenset(
+        {
+            "test_plain_live_reopened_and_asyncio_give_the_same_answers_and_have_the_same_digests",
+        }
+    ),
     "golden/test_golden.py": frozenset(
         {
             "test_a_node_goes_on_where_it_ended_and_is_no_system_of_its_own",
