@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers failover pictures docs
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers failover pictures docs s3
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -28,6 +28,7 @@ MOMENTS_PAIRS ?= 1000
 MOMENTS_SIGINTS ?= 100000
 SECONDS ?= 600
 shared-web: SECONDS = 60
+s3: SECONDS = 1800
 EVERY ?= 1
 OPERATIONS ?= 100000
 EVENTS ?= 1000000
@@ -43,8 +44,8 @@ test quick check coverage: export PYTHONDONTWRITEBYTECODE =
 COMPILE = $(BIN)/python -m compileall -q coopy
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|' 2>/dev/null \
-		|| grep -E '^[a-z-]+:.*## ' Makefile
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):[^#]*## /  make \1|/' | column -t -s '|' 2>/dev/null \
+		|| grep -E '^[a-z0-9-]+:.*## ' Makefile
 
 define new_venv
 	@test -n "$(PYTHON)" || { echo "No Python 3.10 or newer was found. Install one, or run: make PYTHON=/path/to/python3 ..."; exit 1; }
@@ -152,6 +153,9 @@ nats-servers: $(VENV)/.installed  ## asks releases of nats-server (NATS_SERVERS=
 			|| { echo "nats-server $$version is not to be had, and not asked"; rm -rf .nats-servers/$$version; }; \
 	done
 	@COOPY_NATS_SERVERS=$(CURDIR)/.nats-servers $(BIN)/python -m pytest tests/network/test_votes.py
+
+s3: $(VENV)/.installed  ## a backup in an object store is followed for SECONDS (1800) while writer, backup and store are killed: equal digests at ten moments
+	@$(BIN)/python tests/tools/s3_campaign.py --seconds $(SECONDS)
 
 mutants: $(VENV)/.installed  ## plants faults, one at a time, and sees that the tests notice each
 	@$(BIN)/python tests/crash/mutants.py

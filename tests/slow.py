@@ -106,6 +106,7 @@ FILES = frozenset(
         "test_memory.py",
         "test_typing.py",
         "testing/test_fresh_project.py",
+        "tools/test_offsite.py",
         "tools/test_verify.py",
         "tools/test_withdraw.py",
         "values/test_deep.py",

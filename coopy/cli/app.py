@@ -25,7 +25,7 @@ from coopy.cli import keyed
 from coopy.cli.cluster import cluster
 from coopy.cli.elector import elector
 from coopy.cli.keyed import Key, Of, keys
-from coopy.cli.past import Class, Dir, Json, Since, Until, bisect, blame, export, restore, shell, stats
+from coopy.cli.past import Class, Dir, Json, Since, Until, backup, bisect, blame, export, restore, shell, stats
 from coopy.cli.serving import call, ps, serve
 from coopy.cli.tasks import tasks
 from coopy.cli.web import top as watching
@@ -102,6 +102,7 @@ app.command()(ps)
 app.command()(tasks)
 app.command()(keys)
 app.command()(stats)
+app.command()(backup)
 app.command()(bisect)
 app.command()(blame)
 app.command()(restore)
@@ -550,38 +551,6 @@ def _metered(doing: str, basedir: str) -> Iterator[Callable[[int, int], None]]:
         yield meter.bytes
     finally:
         meter.finish()
-
-
-@app.command()
-def backup(
-    directory: Dir,
-    dest: Annotated[str, typer.Argument(metavar="DEST", help="A new directory, or an empty one.")],
-    as_json: Json = False,
-) -> None:
-    """Copies a directory, which may be in use.
-
-    Every action that was acknowledged before is in the copy, and the copy is checked.
-
-    \b
-    Example:
-      coopy backup data /backups/data-2026-01-31
-    """
-    from coopy.cli import text
-    from coopy.tools.backup import backup as copied
-
-    basedir = _system(directory)
-    meter = text.Meter(f"copying {os.path.basename(basedir)}")
-    try:
-        done = copied(basedir, dest, meter.bytes)
-    finally:
-        meter.finish()
-    if as_json:
-        text.print_json(
-            {"basedir": done.basedir, "dest": done.dest, "files": done.files, "bytes": done.bytes, "index": done.index}
-        )
-    else:
-        files = done.files if isinstance(done.files, int) else len(done.files)
-        print(f"{done.dest}: {text.count(files, 'file')}, {text.size(done.bytes)}, up to action {done.index:,}")
 
 
 @app.command(name="import")

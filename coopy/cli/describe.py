@@ -11,6 +11,7 @@ from coopy.tools import tree
 if TYPE_CHECKING:
     from coopy.tools.blaming import Blamed, Change
     from coopy.tools.contents import Contents
+    from coopy.tools.offsite import Sent
     from coopy.tools.rehearse import Misfit
     from coopy.tools.verify import Verified
 
@@ -131,4 +132,29 @@ def blamed_json(found: Blamed) -> dict[str, object]:
         "complete": found.is_complete,
         "oldest": found.oldest,
         "problem": found.problem,
+    }
+
+
+def sent(found: Sent) -> str:
+    """What a backup in an object store has, and what was sent for it."""
+    news = f"{size(found.bytes)} sent" if found.is_new else "nothing new"
+    line = f"{found.url}: up to action {found.index:,}, {count(found.files, 'file')}, {size(found.total)}; {news}"
+    return (
+        f"{line}. The directory has another history than the backup before, which stays there as well"
+        if found.is_another
+        else line
+    )
+
+
+def sent_json(found: Sent) -> dict[str, object]:
+    """The same in the types of JSON."""
+    return {
+        "basedir": found.basedir,
+        "url": found.url,
+        "index": found.index,
+        "files": found.files,
+        "bytes": found.total,
+        "sent": found.bytes,
+        "new": found.is_new,
+        "another_history": found.is_another,
     }

@@ -1,8 +1,9 @@
-"""The commands that ask the past: statistics, when something became true, a directory as it was, exports, and a prompt."""
+"""The commands that ask the past and keep it: statistics, when something became true, who set a value, copies, exports, and a prompt."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from contextlib import suppress
@@ -146,39 +147,138 @@ def blame(
 
 
 def restore(
-    directory: Dir,
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="The data directory, or the URL of its backup, as in s3://bucket/wiki.")
+    ],
     dest: Annotated[str, typer.Argument(metavar="DEST", help="A new directory, or an empty one.")],
-    at: Annotated[str, typer.Option(metavar="POINT", help="The last action, or the time, that it has.")],
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="POINT", help="The last action, or the time, that it has. Of a backup all, by default."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a directory as it was.
 
     DEST is a copy of DIR that ends at POINT, with the past before it; DIR, which may be in use, is only read. DEST is the same
     system at an earlier time: open one of the two as the system that goes on. What an action up to POINT has asked for with
-    on_commit(), and was carried out later, is carried out again when DEST is opened.
+    on_commit(), and was carried out later, is carried out again when DEST is opened. With a URL, what `coopy backup` has put there
+    is taken, and its checksums are compared.
 
     \b
-    Example:
+    Examples:
       coopy restore data data-of-yesterday --at 1d
+      coopy restore s3://bucket/wiki data
     """
     from coopy.cli import text
     from coopy.ground import paths
     from coopy.tools import domain as domains
+    from coopy.tools import objectstore
     from coopy.tools.backup import backup
 
-    until = text.point(at, "--at")
-    basedir = paths.absolute(directory, "DIR")
-    domains.found(basedir)
-    meter = text.Meter(f"copying {os.path.basename(basedir)}")
-    try:
-        done = backup(basedir, dest, meter.bytes, until=until)
-    finally:
-        meter.finish()
+    until = None if at is None else text.point(at, "--at")
+    if objectstore.is_url(directory):
+        from coopy.tools.fetching import fetch
+
+        meter = text.Meter(f"fetching {directory}")
+        try:
+            done = fetch(directory, dest, meter.bytes, until=until)
+        finally:
+            meter.finish()
+    else:
+        if until is None:
+            raise UsageError("--at is missing: say at which point the copy ends. To copy all of it: coopy backup DIR DEST")
+        basedir = paths.absolute(directory, "DIR")
+        domains.found(basedir)
+        meter = text.Meter(f"copying {os.path.basename(basedir)}")
+        try:
+            done = backup(basedir, dest, meter.bytes, until=until)
+        finally:
+            meter.finish()
     if as_json:
         said = {"basedir": done.basedir, "dest": done.dest, "files": done.files, "bytes": done.bytes, "index": done.index}
         text.print_json(said)
     else:
         print(f"{done.dest}: the system after action {done.index:,}, {text.size(done.bytes)}")
+
+
+def backup(
+    directory: Dir,
+    dest: Annotated[
+        str, typer.Argument(metavar="DEST", help="A new directory, or an empty one; or a URL, as in s3://bucket/wiki.")
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C; for a URL.")
+    ] = False,
+    every: Annotated[
+        str, typer.Option(metavar="TIME", help="How often --follow looks for news: what is lost with the machine at most.")
+    ] = "10s",
+    as_json: Json = False,
+) -> None:
+    """Copy a directory, which may be in use.
+
+    Every action that was acknowledged before is in the copy, and the copy is checked. At a URL of an object store a backup is brought up to
+    date: only what is new is sent, and what was pruned here stays there. The store is found by its own variables of the environment:
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and the like.
+
+    \b
+    Examples:
+      coopy backup data /backups/data-2026-01-31
+      coopy backup data s3://bucket/wiki --follow
+    """
+    from coopy.cli import text
+    from coopy.ground import paths
+    from coopy.tools import objectstore
+    from coopy.tools.domain import found
+
+    basedir = paths.absolute(directory, "DIR")
+    found(basedir)
+    pause_s = text.duration(every, "--every").total_seconds()
+    if objectstore.is_url(dest):
+        _kept_at(basedir, dest, pause_s if follow else None, as_json)
+        return
+    if follow:
+        raise UsageError(
+            "--follow goes with the URL of an object store, as in s3://bucket/wiki; a copy in a directory is one of a moment."
+        )
+    from coopy.tools.backup import backup as copied
+
+    meter = text.Meter(f"copying {os.path.basename(basedir)}")
+    try:
+        done = copied(basedir, dest, meter.bytes)
+    finally:
+        meter.finish()
+    if as_json:
+        text.print_json(
+            {"basedir": done.basedir, "dest": done.dest, "files": done.files, "bytes": done.bytes, "index": done.index}
+        )
+    else:
+        print(f"{done.dest}: {text.count(done.files, 'file')}, {text.size(done.bytes)}, up to action {done.index:,}")
+
+
+def _kept_at(basedir: str, url: str, pause_s: float | None, as_json: bool) -> None:
+    """Brings the backup at a URL up to date, again and again if there is a pause in between."""
+    from coopy.cli import describe, text
+    from coopy.tools.objectstore import OutOfReach
+    from coopy.tools.offsite import Offsite, Sent
+
+    kept = Offsite(basedir, url)
+    meter = text.Meter(f"sending {os.path.basename(basedir)}")
+
+    def told(sent: Sent | OutOfReach) -> None:
+        meter.finish()
+        if isinstance(sent, OutOfReach):
+            print(f"{sent}. It is tried again.", file=sys.stderr, flush=True)
+        elif as_json:
+            print(json.dumps(describe.sent_json(sent)), flush=True)
+        else:
+            print(describe.sent(sent), flush=True)
+
+    try:
+        if pause_s is not None:
+            kept.follow(pause_s, told, meter.bytes)
+        told(kept.update(meter.bytes))
+    finally:
+        meter.finish()
 
 
 def export(

@@ -96,10 +96,10 @@ def backup(
     except CoopyError:
         raise
     except OSError as error:
-        raise paths.refusal(error, dest, _state(dest)) from error
+        raise paths.refusal(error, dest, state_of(dest)) from error
 
 
-def _state(dest: str) -> str:
+def state_of(dest: str) -> str:
     """What there is after a backup that failed."""
     try:
         if not os.listdir(dest):
@@ -120,25 +120,38 @@ def _backed_up(calls: Calls, basedir: str, dest: str, progress: Progress | None,
     if known is None:
         older.refuse(basedir)
         raise UsageError(f"{basedir}: there is no coopy.json, so no system to copy. Nothing was changed.")
-    _refuse_taken(calls, basedir, dest)
+    if os.path.realpath(dest).startswith(os.path.join(os.path.realpath(basedir), "")):
+        raise UsageError(f"{dest} is inside of the directory that is to be copied. Nothing was copied. Choose another place.")
+
+    def fill(temporary: str) -> Backup:
+        for _ in range(_TRIES):
+            try:
+                return _copied(calls, basedir, temporary, dest, progress)
+            except _Changed:
+                pass
+        raise StorageError(
+            f"{basedir}: at each of {_TRIES} attempts files were pruned before they could be copied. There is no "
+            f"copy. Let more of the past stay (keep=, keep_for=), or try when there is less to do."
+        )
+
+    return filled(calls, dest, known.system, until, fill)
+
+
+def filled(calls: Calls, dest: str, system: bytes, until: int | datetime | None, fill: Callable[[str], Backup]) -> Backup:
+    """Makes a copy that appears under its name whole, or not at all: ``fill`` puts the files, checked and synced, where it is told.
+
+    Raises `UsageError`, `DirectoryInUse`, `PrunedPast`, what ``fill`` raises, and OSError.
+    """
+    _refuse_taken(calls, dest)
     temporary = dest + directory.TEMPORARY
     directory.make(calls, temporary)
     _refuse_not_ours(calls, temporary)
     lock = DirectoryLock(temporary)
     try:
         with on_failure(_remove, calls, temporary):
-            for number in range(_TRIES):
-                try:
-                    copied = _copied(calls, basedir, temporary, dest, progress)
-                    break
-                except _Changed:
-                    if number == _TRIES - 1:
-                        raise StorageError(
-                            f"{basedir}: at each of {_TRIES} attempts files were pruned before they could be copied. There is no "
-                            f"copy. Let more of the past stay (keep=, keep_for=), or try when there is less to do."
-                        ) from None
+            copied = fill(temporary)
             if until is not None:
-                copied = _ended(calls, temporary, known.system, copied, until)
+                copied = _ended(calls, temporary, system, copied, until)
             with on_failure(_take_back, calls, dest, temporary, paths.exists(dest)):
                 calls.rename(temporary, dest)
                 # In place, and still ours: a lock file means nothing, and nobody is to wonder whose pid that is.
@@ -164,7 +177,7 @@ def _take_back(calls: Calls, dest: str, temporary: str, was_there: bool) -> None
 def _remove(calls: Calls, temporary: str) -> None:
     """Removes what was not finished; what can't be removed is written over by the next backup."""
     try:
-        _clear(calls, temporary)
+        clear(calls, temporary)
         remove_if_there(calls, os.path.join(temporary, dirlock.NAME))
         calls.remove_directory(temporary)
     except OSError:
@@ -172,7 +185,7 @@ def _remove(calls: Calls, temporary: str) -> None:
 
 
 def _copied(calls: Calls, basedir: str, temporary: str, dest: str, progress: Progress | None) -> Backup:
-    _clear(calls, temporary)
+    clear(calls, temporary)
     names = calls.names(basedir)
     firsts = directory.segments(names)
     segments = [os.path.basename(directory.segment_path("", first)) for first in firsts]
@@ -277,9 +290,7 @@ def _copy(calls: Calls, source: File, target: str, size: int, done: int, total: 
     return done + offset
 
 
-def _refuse_taken(calls: Calls, basedir: str, dest: str) -> None:
-    if os.path.realpath(dest).startswith(os.path.join(os.path.realpath(basedir), "")):
-        raise UsageError(f"{dest} is inside of the directory that is to be copied. Nothing was copied. Choose another place.")
+def _refuse_taken(calls: Calls, dest: str) -> None:
     try:
         mode = os.lstat(dest).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -295,7 +306,8 @@ def _refuse_not_ours(calls: Calls, temporary: str) -> None:
         raise UsageError(f"{temporary} is no unfinished copy: it has {strange[0]}. Nothing was copied. Move it away.")
 
 
-def _clear(calls: Calls, temporary: str) -> None:
+def clear(calls: Calls, temporary: str) -> None:
+    """Removes what an interrupted backup has left in an unfinished copy. Raises OSError."""
     for name in calls.names(temporary):
         if name == _ASIDE:
             _remove_aside(calls, temporary)
@@ -311,6 +323,9 @@ def _remove_aside(calls: Calls, temporary: str) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name in (manifest.NAME, dirlock.NAME, digests.NAME, _ASIDE) or bool(
-        directory.segments([name]) or directory.snapshots([name])
-    )
+    return name == _ASIDE or name == dirlock.NAME or is_of_a_copy(name)
+
+
+def is_of_a_copy(name: str) -> bool:
+    """Whether a file of that name is one that a copy has."""
+    return name in (manifest.NAME, digests.NAME) or bool(directory.segments([name]) or directory.snapshots([name]))

@@ -367,16 +367,19 @@ def _snapshot(calls: Calls, basedir: str, system: bytes, index: int) -> Snapshot
     file = File(calls, path, write=False)
     try:
         header = file.read(0, HEADER.size + action.HEADER.size)
-        problem = _problem_of_snapshot(file, header, system, index)
+        problem = problem_of_snapshot(file, system, index)
     finally:
         file.close()
     time = moment(header[HEADER.size :]) if len(header) == HEADER.size + action.HEADER.size else None
     return SnapshotFile(name, size, index, time, DAMAGED if problem else WHOLE, problem)
 
 
-def _problem_of_snapshot(file: File, header: bytes, system: bytes, index: int) -> str:
-    """As `coopy.disk.snapshots` finds it, a chunk at a time: a state can be larger than what memory is free."""
-    head = header[: HEADER.size]
+def problem_of_snapshot(file: File, system: bytes, index: int) -> str:
+    """What is wrong with a snapshot; "" if it is whole.
+
+    As `coopy.disk.snapshots` finds it, a chunk at a time: a state can be larger than what memory is free.
+    """
+    head = file.read(0, HEADER.size)
     if len(head) < HEADER.size or file.size < HEADER.size + snapshots.FOOTER.size + 4:
         return "it is too short"
     magic, version, owner, named, _, _, checksum = snapshots.HEADER.unpack(head)

@@ -327,3 +327,79 @@ def test_a_stop_at_every_action_of_a_long_journal_costs_each_about_the_same(tmp_
             system.pay("ann", number)  # type: ignore[attr-defined]
     with Reading(str(tmp_path / "long"), bank) as reading:
         assert bisect(reading, "len(state.log) == 2999", 0, None).index == 2999
+
+
+# -- backups in a store of objects
+
+
+def store(tmp_path: Path) -> str:
+    pytest.importorskip("obstore", reason="the extra [s3] is not installed")
+    return f"file://{tmp_path}/store"
+
+
+def test_a_backup_at_a_url_is_brought_up_to_date_and_restored_from(coopy: Coopy, bank: type, tmp_path: Path) -> None:
+    url = store(tmp_path)
+    code, out, err = coopy("backup", "data", url)
+    assert (code, err) == (0, "") and f"{url}: up to action 7, 5 files" in out and "sent" in out
+    assert "nothing new" in coopy("backup", "data", url)[1]
+    with init_system(bank, "data") as system:
+        system.pay("ann", 1)  # type: ignore[attr-defined]
+    said = json.loads(coopy("backup", "data", url, "--json")[1])
+    assert (said["index"], said["new"], said["another_history"]) == (8, True, False) and said["sent"] < said["bytes"]
+    assert coopy("restore", url, "old", "--at", 2)[:2] == (
+        0,
+        coopy("restore", url, "again", "--at", 2)[1].replace("again", "old"),
+    )
+    assert json.loads(coopy("restore", url, "all", "--json")[1])["index"] == 8
+    for name, accounts in (("old", {"ann": 5, "bob": 7}), ("all", {"ann": 10, "bob": 7, "eve": 1})):
+        assert package.replay(bank, name).accounts == accounts  # type: ignore[attr-defined]
+
+
+def test_a_backup_that_follows_goes_on_until_it_is_ended(
+    coopy: Coopy, bank: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coopy.tools import offsite
+
+    paid = iter([1, 0, 2])
+
+    def sleep(_: float) -> None:
+        cents = next(paid, None)
+        if cents is None:
+            raise KeyboardInterrupt
+        if cents:
+            with init_system(bank, "data") as system:
+                system.pay("ann", cents)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(offsite.time, "sleep", sleep)
+    code, out, _ = coopy("backup", "data", store(tmp_path), "--follow", "--every", "1s", "--json")
+    assert code == 130 and [json.loads(line)["index"] for line in out.splitlines()] == [7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    "words, status, said",
+    [
+        (("backup", "data", "copy", "--follow"), 2, "--follow goes with the URL"),
+        (("backup", "data", "URL", "--every", "often"), 2, "--every 'often'"),
+        (("backup", "nowhere", "URL"), 2, "nowhere"),
+        (("backup", "data", "ftp://host/wiki"), 2, "must be the URL of a bucket"),
+        (("restore", "data", "copy"), 2, "--at is missing"),
+        (("restore", "URL", "copy"), 2, "there is no backup"),
+        (("restore", "ftp://host/wiki", "copy"), 2, "must be the URL of a bucket"),
+    ],
+)
+def test_what_is_wrong_about_a_backup_is_said(
+    coopy: Coopy, tmp_path: Path, words: tuple[str, ...], status: int, said: str
+) -> None:
+    url = store(tmp_path)
+    code, out, err = coopy(*(url if word == "URL" else word for word in words))
+    assert (code, out) == (status, "") and said in err and not Path("copy").exists()
+
+
+def test_a_point_that_a_backup_does_not_have_is_refused_in_the_words_of_the_command(coopy: Coopy, tmp_path: Path) -> None:
+    url = store(tmp_path)
+    coopy("backup", "data", url)
+    code, _, err = coopy("restore", url, "copy", "--at", 99)
+    assert code == 2 and "99 is no point of it: the backup has the actions up to 7" in err
+    Path("copy").mkdir()
+    Path("copy", "mine").write_text("mine")
+    assert coopy("restore", url, "copy")[0] == 2 and Path("copy", "mine").read_text() == "mine"
