@@ -26,9 +26,11 @@ call no method, and have no number:
 | `<told>` | bytes: a call as it stands in a record, which an action of another object has told this one, in the frame of that action. It waits in the object |
 | `<deleted>` | none; from here on there is no object of the key |
 
-Three are those of actions that coopy itself calls: `<take>` runs the first call that waits; `<alarm>`, with a name and an instant, runs the call
-of the alarm that was set so; `<passed>`, with the same or with nothing, drops it without running it, as it was undone. In the dict of a state
-``inbox`` is the list of calls that wait, and ``alarms`` a dict of instants and calls by name.
+Four are those of actions that coopy itself calls: `<take>` runs the first call that waits; `<alarm>`, with a name and an instant, runs the call
+of the alarm that was set so; `<passed>`, with the same or with nothing, drops it without running it, as it was undone; `<done>`,
+with the name of an effect and None, says that it was carried out. In the dict of a state ``inbox`` is the list of calls that wait, ``alarms`` a dict of
+instants and calls by name, and ``effects`` a dict of pickles by name, as that of a system has it; the name is the number of the action, and which of its
+effects it is.
 
 A record without a key in such a log is damage. Today's systems have no key, and not one byte more.
 """

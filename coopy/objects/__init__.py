@@ -3,7 +3,8 @@
     rooms = coopy.objects(Room, "data")
     rooms["42"].say("ann", "hi")
 
-`opening` opens them; `opened` is the mapping that users have, and `handles` what they call methods on; `past` tells what an object was; `engine` takes a call through; `asking` has what an action may ask for;
+`opening` opens them; `opened` is the mapping that users have, and `handles` what they call methods on; `past` tells what an object was; `engine` takes a call through; `asking` has what an action may ask for,
+and `carrying` has effects carried out; `poison` knows who ends the process; `reading` opens a directory to read it;
 `kind` has what a class has once and what an object has; `table` which keys there are; `store` keeps records. What is written is told in
 `coopy.ground.keyed`. docs/guides/objects.md is for users.
 """

@@ -17,7 +17,7 @@ import heapq
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from threading import RLock
 from types import GeneratorType
@@ -35,6 +35,7 @@ from coopy.objects.kind import told as told_call
 from coopy.objects.store import Store
 from coopy.spine import calling
 from coopy.spine.calling import Call, answering
+from coopy.spine.effects import DONE
 from coopy.spine.engine import with_lock
 from coopy.spine.machine import running_in
 from coopy.spine.methods import Function, Method, is_undone, is_withdrawing
@@ -61,6 +62,10 @@ IDLE_S = 60.0
 
 
 def _nobody() -> None:
+    pass
+
+
+def _no_delivery(key: bytes, name: str) -> None:
     pass
 
 
@@ -114,6 +119,10 @@ class Engine:
         """Called when there is something to do sooner than before."""
         self._heap: list[tuple[int, int]] = []
         """When there is something to do for which key, by its number in the table. What is not in the table any more is passed over."""
+        self.asked: Callable[[bytes, str], None] = _no_delivery
+        """Told the key of an object and the name of an effect that it has asked for, with the lock held."""
+        self._flying: dict[int, set[str]] = {}
+        """By the number of a key: the effects that are being carried out."""
         self.has_others = False
         """Whether there may be objects of other classes than that of the directory."""
         self._instant = 0
@@ -771,7 +780,10 @@ class Engine:
         kept, due = cell.kept, 0
         if kept is not None:
             due = AT_ONCE if kept.get("inbox") else min((due for due, _ in kept.get("alarms", {}).values()), default=0)
-            if not due:
+            effects = kept.get("effects")
+            if effects:
+                self._ask(cell.place, effects)
+            elif not due:
                 cell.kept = None
         if due != self.table.dues[cell.place]:
             self._due(cell.place, due)
@@ -824,7 +836,7 @@ class Engine:
             return
         if cell.kept.get("inbox"):
             self._do_kept(kind, key, TAKE, ())
-        else:
+        elif cell.kept.get("alarms"):
             due, name = min((due, name) for name, (due, _) in cell.kept["alarms"].items())
             if due <= now:
                 self._do_kept(kind, key, ALARM, (name, due))
@@ -848,6 +860,43 @@ class Engine:
             self._drop(key)
         elif cell.outcome == action.WITHDRAWN:
             self._do(kind, key, PASSED, kind.codec.encode_call(keyed.PASSED, args, {})[0], args, {}, Answer())
+
+    def _ask(self, place: int, effects: Iterable[str]) -> None:
+        """Has effects of an object carried out, each once at a time."""
+        flying = self._flying.setdefault(place, set())
+        for name in effects:
+            if name not in flying:
+                flying.add(name)
+                self.asked(self.table.key(place), name)
+
+    def effect(self, key: bytes, name: str) -> bytes | None:
+        """Returns what an effect of an object is to do, once the action that asked for it is durable; None if it is done."""
+        found = self._effect(key, name)
+        self.settle()
+        return found
+
+    @with_lock
+    def _effect(self, key: bytes, name: str) -> bytes | None:
+        self._ready()
+        cell = self._activated(self.kind_of(key), key)
+        effects: dict[str, bytes] = {} if cell is None or cell.kept is None else cell.kept.get("effects", {})
+        if name not in effects:
+            self._flying.get(self.table.find(key), set()).discard(name)
+        return effects.get(name)
+
+    @with_lock
+    def carried_out(self, key: bytes, name: str) -> None:
+        """Records that an effect of an object has been carried out."""
+        self._ready()
+        kind = self.kind_of(key)
+        cell = self._activated(kind, key)
+        if cell is not None and name in (cell.kept or {}).get("effects", ()):
+            args, answer = (name, None), Answer()
+            self._do(kind, key, _DONE, kind.codec.encode_call(DONE, args, {})[0], args, {}, answer)
+            self._flush()
+            answer.given()
+        if cell is not None:
+            self._flying.get(cell.place, set()).discard(name)
 
     def _not_done(self, error: Exception, place: int) -> None:
         warn("what was to be done for %r was not, and is tried again: %s", self.table.key(place), error)
@@ -940,6 +989,9 @@ class Engine:
     @with_lock
     def _packed_table(self) -> tuple[bytes, int]:
         self._ready()
+        for place, names in self._flying.items():
+            if names:
+                self._due(place, AT_ONCE)  # Who opens the directory next looks at the object at once.
         return self.pack_table(self.table), self.applied
 
     pack_table: Callable[[Any], bytes]
@@ -983,6 +1035,11 @@ def _stage_of(domain: Any) -> Stage:
     return stage
 
 
+def _carried_out(domain: Any, name: str, _: None) -> None:
+    _stage_of(domain).carried_out(name)
+
+
+_DONE = Method(DONE, _carried_out)
 TAKE, ALARM, PASSED = Method(keyed.TAKE, _run_told), Method(keyed.ALARM, _run_alarm), Method(keyed.PASSED, _pass_over)
 
 

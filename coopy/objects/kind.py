@@ -16,6 +16,7 @@ from coopy.ground.raised import or_none
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryWriter
 from coopy.ground.words import shown
+from coopy.spine.effects import DONE
 from coopy.spine.machine import Machine
 from coopy.spine.methods import functions_of
 from coopy.spine.replay import refuse_other
@@ -63,7 +64,7 @@ class Cell:
         self.pending = 0
         """The index that its newest record gets, while that is not in the log yet; else 0."""
         self.kept = kept or None
-        """What it has besides: alarms, and calls that wait. None if that is nothing."""
+        """What it has besides: alarms, effects, and calls that wait. None if that is nothing."""
         self.touched = 0.0
         """When it was called last; of time.monotonic()."""
 
@@ -129,8 +130,11 @@ class Stage(Machine):
         return bool(self._asked)
 
     def commit(self) -> None:
-        """Keeps the alarms that an action has set which has returned."""
+        """Keeps the alarms that an action has set which has returned, and the effects that it has asked for."""
         for name, due, call in self._asked:
+            if due == _EFFECT:
+                self.kept.setdefault("effects", {})[name] = call
+                continue
             alarms = self.kept.setdefault("alarms", {})
             alarms.pop(name, None)
             if call:
@@ -175,13 +179,20 @@ class Stage(Machine):
 
     def receive(self, domain: Any) -> None:
         super().receive(domain)
-        self.methods.update({keyed.TAKE: self.run_told, keyed.ALARM: self.run_alarm, keyed.PASSED: self.pass_over})
+        self.methods.update(
+            {keyed.TAKE: self.run_told, keyed.ALARM: self.run_alarm, keyed.PASSED: self.pass_over, DONE: self.carried_out}
+        )
 
     def ask(self, effect: bytes) -> None:
-        raise UsageError(
-            "on_commit() was called in an action of coopy.objects, which has no effects yet. Nothing was asked for. Tell an object of it, "
-            "or do it after the call."
-        )
+        """Takes an effect of the running action, which waits in the object once that has returned."""
+        self._keep_earlier()
+        number = sum(due == _EFFECT for _, due, _ in self._asked)
+        self._asked.append((f"{self.index}.{number}", _EFFECT, effect))
+
+    def carried_out(self, name: str, _: Any = None) -> None:
+        """Drops an effect, which has been carried out."""
+        self._keep_earlier()
+        self.kept.get("effects", {}).pop(name, None)
 
 
 class Action:
@@ -362,6 +373,8 @@ class Kind:
         return action.WITHDRAWN if is_withdrawn else stage.outcome
 
 
+_EFFECT = -1
+"""What stands for an instant where an action asks for an effect: it is no alarm."""
 _NO_ACTION = Action(0, b"", 0, b"", action.UNKNOWN)
 _STATE_OPCODES = b"\x8c" + bytes([len(keyed.STATE)]) + keyed.STATE.encode("ascii") + b"B"
 _TOLD_OPCODES = b"\x8c" + bytes([len(keyed.TOLD)]) + keyed.TOLD.encode("ascii") + b"B"

@@ -17,6 +17,7 @@ from coopy.ground.holding import Alarm
 from coopy.ground.log import warn
 from coopy.ground.raised import last_resort
 from coopy.objects import handles, past
+from coopy.objects.carrying import Carrying
 from coopy.objects.engine import Engine
 from coopy.objects.handles import ByKey
 from coopy.objects.kind import Kind
@@ -49,6 +50,7 @@ class Directory:
         self._kept_upto = engine.applied
         self._looked = time.monotonic()
         self._thread: threading.Thread | None = None
+        self._carrying = Carrying(engine, name, system)
         handles.opened[system] = self
 
     def of(self, cls: type[T], prefix: bytes | None = None) -> Objects[T]:
@@ -93,6 +95,7 @@ class Directory:
             self._bell.set()
             try:
                 with last_resort(_not_done, self.name):
+                    self._carrying.finish()
                     self.engine.passivate_all()
                     self.engine.keep_table()
             finally:

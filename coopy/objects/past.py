@@ -21,7 +21,8 @@ class Recorded(NamedTuple):
     at: datetime
     """When it was recorded, with the UTC offset of then."""
     method: str
-    """The name; `<take>` and `<alarm>` are those with which coopy has run what the object was told, or an alarm of it."""
+    """The name; `<take>` and `<alarm>` are those with which coopy has run what the object was told, or an alarm of it; `<done>` says that
+    an effect was carried out."""
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outcome: str

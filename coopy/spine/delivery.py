@@ -15,12 +15,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Protocol
 
 from coopy.errors import SystemClosed
 from coopy.ground import holding, log
 from coopy.ground.raised import last_resort, told_as
 from coopy.spine.effects import carried
-from coopy.spine.engine import Engine
 
 RETRY_S = 1.0
 """So long after it failed an effect is tried again: what it calls may be down for a moment only."""
@@ -30,12 +30,29 @@ START_S = 0.005
 """A thread that was started comes to say so within that, as a rule; closing looks again that often."""
 
 
+class Asked(Protocol):
+    """What has effects, of which each has a name."""
+
+    @property
+    def machine(self) -> Any:
+        """What has the ``effects`` that stand in the state, by name."""
+        ...
+
+    def effect(self, name: str) -> bytes | None:
+        """Returns what an effect is to do, once the action that asked for it is durable; None if it is done, or was dropped."""
+        ...
+
+    def carried_out(self, name: str) -> None:
+        """Records that an effect has been carried out."""
+        ...
+
+
 class Delivery:
     """One effect after another, in the order they were asked for; what fails is tried again later, and the rest goes on."""
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Asked,
         name: str,
         system: str,
         retry_s: float = RETRY_S,
