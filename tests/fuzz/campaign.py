@@ -21,6 +21,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,16 +32,18 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TextIO
 
 if __name__ == "__main__":
     sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != Path(__file__).resolve().parent]
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import dill  # noqa: F401 - before coopy, as a program may have done: it adds to the pickler of the standard library
 from crash.mutants import MUTANTS, copied, planted
 from fuzz.life import Life, Violation, killed
 
@@ -216,34 +219,37 @@ def hunt(names: list[str], seed: int, runs: int) -> int:
         copied(root)
         for mutant in sorted(chosen, key=lambda each: names.index(each.name)):
             begun = time.monotonic()
-            with planted(mutant, root):
-                done = subprocess.run(
-                    [
-                        sys.executable,
-                        str(root / "tests" / "fuzz" / "campaign.py"),
-                        "--stop",
-                        "--seed",
-                        str(seed),
-                        "--runs",
-                        str(runs),
-                        "--processes",
-                        "1",
-                    ],
-                    cwd=root,
-                    env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)},
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-            lines = [line for line in done.stdout.splitlines() if line.startswith("  --seed")]
+            with planted(mutant, root), open(root / "said", "w+", encoding="utf-8") as said:
+                _searched(root, seed, runs, said)
+                said.seek(0)
+                told_lines = said.read().splitlines()
+            lines = [line for line in told_lines if line.startswith("  --seed")]
             missed += not lines
             number = lines[0].split("--run ")[1].split(":")[0].split()[0] if lines else ""
-            what = f"found after {int(number) + 1} runs" if lines else f"NOT FOUND in {runs} runs {done.stderr[-300:]}"
+            what = f"found after {int(number) + 1} runs" if lines else f"NOT FOUND in {runs} runs {' '.join(told_lines)[-300:]}"
             print(
                 f"{mutant.name}: {what}, {time.monotonic() - begun:.0f} s: {lines[0].partition(': ')[2][:160] if lines else ''}",
                 flush=True,
             )
     return missed
+
+
+def _searched(root: Path, seed: int, runs: int, said: TextIO) -> None:
+    """Makes runs of a copy until one finds something. What they say goes to a file: a process that a fault leaves would hold a pipe open."""
+    arguments = ["--stop", "--seed", str(seed), "--runs", str(runs), "--processes", "1"]
+    process = subprocess.Popen(
+        [sys.executable, str(root / "tests" / "fuzz" / "campaign.py"), *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(root)},
+        stdout=said,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        process.wait()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def main() -> int:

@@ -330,6 +330,8 @@ class Life:
             error = error or problem
         sys.settrace(None)
         outside.armed.clear()
+        for slow in outside.slow:
+            slow.misses_its_point()  # The judge runs the method as well.
         self.is_to_look_before_amendment = False
         del arguments
         self._judge(call, armed, before, result, error)

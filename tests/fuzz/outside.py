@@ -57,6 +57,7 @@ ASKED: tuple[type[BaseException], ...] = (*(each for each in RAISED if each is n
 """What another thread asks for; the last three can't be made of the class alone."""
 
 TURN_S = 60.0
+"""Longer than any run is waited for: a thread that waits so long for its turn is part of a hang."""
 
 armed: list[Armed] = []
 slow: list[Slow] = []
@@ -263,6 +264,10 @@ class Slow:
         if self._points == -1:
             self.end()
             self._answered()
+
+    def misses_its_point(self) -> None:
+        """It has its turn at the end only."""
+        self._points = -1
 
     def end(self) -> None:
         self._turn.put(None)

@@ -227,6 +227,20 @@ def _closure_of_file() -> Any:
     return lambda: file
 
 
+def _deep(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Makes a value that lies deeper than the pickler of the standard library goes."""
+
+    def made() -> Any:
+        found = make()
+        for _ in range(DEEP):
+            found = [found]
+        return found
+
+    return made
+
+
+DEEP = 1500
+
 # Other processes take too long to start, and what is written to the standard streams or left in the file system is nobody's.
 _NOT = frozenset(
     {
@@ -257,6 +271,8 @@ BOUND: dict[str, Callable[[], Any]] = {
     "object with a socket": lambda: test_bound.Order(test_bound.OTHERS["socket"]()),
     "list with a logger": lambda: [1, {"log": test_bound.OTHERS["logger"]()}],
     "closure of a file": _closure_of_file,
+    **{f"deep {name}": _deep(make) for name, make in test_bound.FILES.items() if name in ("text", "temporary", "closed")},
+    **{f"deep {name}": _deep(test_bound.OTHERS[name]) for name in ("module", "weak reference")},
     "closure of a generator": lambda: partial(next, test_bound.generator()),
 }
 
