@@ -33,6 +33,7 @@ LIBRARY_READS = frozenset(
     "get keys values items copy count index union intersection difference symmetric_difference issubset "
     "issuperset isdisjoint most_common elements total fromkeys".split()
 )
+_LOOKING_UP = frozenset({"__getitem__", "__getattr__", "__missing__"})
 _LIBRARIES = frozenset({"builtins", "collections", "collections.abc", "_collections_abc", "typing"})
 _OF_CLASS = (staticmethod, classmethod, ClassMethodDescriptorType)
 """What belongs to the class and not to an object. The last are those of C, such as `dict.fromkeys`."""
@@ -150,13 +151,26 @@ def _kind_of_block(cls: type, name: str, function: Any) -> str:
 
 
 def what_is_written(cls: type, name: str, raw: Any) -> str:
-    """Returns what a method writes to its object, in words, as far as its byte code tells; empty if it tells of nothing."""
+    """Returns what a method writes to its object, in words, as far as its byte code tells; empty if it tells of nothing.
+
+    What is compiled tells nothing of itself: if it looks something up, it may make what is missing, as a defaultdict does.
+    """
+    if name in _LOOKING_UP and is_compiled(cls, name, raw):
+        return f"{name}(), which is compiled"
     if not isinstance(getattr(raw, "__wrapped__", raw), FunctionType):
         return ""
     # It reads byte code, which takes modules that `import coopy` does without.
     from coopy.determinism.writes import written_by
 
     return written_by(cls, name, raw)
+
+
+def is_compiled(cls: type, name: str, raw: Any) -> bool:
+    """Whether a method of a class was written in Python and compiled to machine code, as by Cython or mypyc: its byte code is not there."""
+    if isinstance(raw, FunctionType):
+        return False
+    home = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    return isinstance(getattr(raw, "__code__", None), CodeType) or (raw is not None and "__mypyc_attrs__" in vars(home))
 
 
 def has_unlocked_reads(cls: type) -> bool:
@@ -171,8 +185,20 @@ def is_proxy(value: object) -> bool:
 
 
 def has(cls: type, domain: object, name: str) -> bool:
-    """Whether a domain has something of that name, or says that it will."""
-    return hasattr(domain, name) or any(name in vars(base).get("__annotations__", {}) for base in cls.__mro__)
+    """Whether a domain has something of that name, or says that it will.
+
+    A class whose ``__getattr__`` may make what is missing is not asked by it: it would have made it.
+    """
+    asked: Any = domain
+    if what_is_written(
+        cls, "__getattr__", next((vars(base)["__getattr__"] for base in cls.__mro__ if "__getattr__" in vars(base)), None)
+    ):
+        asked = cls
+    return (
+        hasattr(asked, name)
+        or name in getattr(domain, "__dict__", ())
+        or any(name in vars(base).get("__annotations__", {}) for base in cls.__mro__)
+    )
 
 
 def refuse_async(cls: type, name: str, function: Any) -> None:

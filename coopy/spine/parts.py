@@ -112,13 +112,23 @@ class StandIn(type):
 class Part(metaclass=StandIn):
     """Stands for an object of the state of a system. See the module."""
 
-    __slots__ = ("_coopy_system", "_coopy_steps", "_coopy_value", "_coopy_domain", "_coopy_is_free", "__weakref__")
+    __slots__ = (
+        "_coopy_system",
+        "_coopy_steps",
+        "_coopy_value",
+        "_coopy_domain",
+        "_coopy_is_free",
+        "_coopy_is_made",
+        "__weakref__",
+    )
     _coopy_system: Any
     _coopy_steps: tuple[Step, ...]
     _coopy_value: Any
     _coopy_domain: Any
     _coopy_is_free: bool
     """Whether the object is known to be no part of the state any more, or never was, as a slice of a list: it is changed as any object is."""
+    _coopy_is_made: bool
+    """Whether the object was no part of the state when that was last looked at, and one like it is made for each reading."""
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -230,6 +240,7 @@ def _part(system: Any, steps: tuple[Step, ...], value: Any) -> Any:
         put(found, "_coopy_system", system)
         put(found, "_coopy_value", value)
         put(found, "_coopy_is_free", False)
+        put(found, "_coopy_is_made", False)
         _known[key] = found
     # By the way that was gone last: it leads there now.
     object.__setattr__(found, "_coopy_steps", steps)
@@ -329,7 +340,7 @@ def _changed(part: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
         return change(part._coopy_value, (), name, args, kwargs)
     if part._coopy_is_free:
         return _changed_freely(part, name, args, kwargs)
-    where = _asked(system, _where, part, part._coopy_steps)
+    where = _place_of(part)
     if where == _ELSEWHERE:
         raise UsageError(
             f"{_shown(part._coopy_steps)} of the system is another object by now than the {type(part._coopy_value).__qualname__} that was "
@@ -342,39 +353,102 @@ def _changed(part: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     result = getattr(system, CHANGING)(part._coopy_steps, name, tuple(map(_of_part, args)), *([kwargs] if kwargs else []))
     if where == _MADE:
         if _asked(system, _digest, part) == before:
-            # A slice, or a copy: what was made once more has been changed, and is gone.
-            object.__setattr__(part, "_coopy_is_free", True)
+            # A slice, or a copy: what was made once more has been changed, and is gone. An object of a class of its own may still put
+            # itself into the state when it is changed.
+            object.__setattr__(part, "_coopy_is_free", name != READING and _is_of_c(type(part._coopy_value), name))
             return _changed_freely(part, name, args, kwargs)
         object.__setattr__(part, "_coopy_value", _asked(system, lambda domain, _: reached(domain, part._coopy_steps), part))
-    if result is part._coopy_value:
-        return part
+    return part if result is part._coopy_value else _answered(part, name, args, result)
+
+
+def _answered(part: Any, name: str, args: tuple[Any, ...], result: Any) -> Any:
+    """What a caller is given for the answer of a method that was called as an action."""
+    step: Step
     if name == "setdefault" and args:
-        return given(system, (*part._coopy_steps, ("__getitem__", args[:1])), result)
-    if name in ("__getitem__", "get"):
-        return given(system, (*part._coopy_steps, (name, args)), result)
-    return given(system, (*part._coopy_steps, args), result) if name == READING else result
+        step = ("__getitem__", args[:1])
+    elif name in ("__getitem__", "get"):
+        step = (name, args)
+    elif name == READING:
+        step = args
+    else:
+        return result
+    return given(part._coopy_system, (*part._coopy_steps, step), result)
 
 
 def _changed_freely(part: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = change(part._coopy_value, (), name, tuple(map(_of_part, args)), kwargs)
-    return part if result is part._coopy_value else result
+    return part if result is part._coopy_value else _answered(part, name, args, result)
 
 
-_THERE, _MADE, _ELSEWHERE, _NOWHERE = "there", "made", "elsewhere", "nowhere"
-"""Where the object of a part is: where it was read; nowhere, and it is made for each reading; elsewhere in the state; nowhere at all."""
+def _is_of_c(cls: type, name: str) -> bool:
+    """Whether a method of a class is of a container of Python's own, and changes nothing else."""
+    home = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    return home.__module__ in ("builtins", "collections", "array")
+
+
+_THERE, _MADE, _ELSEWHERE, _NOWHERE, _UNKNOWN = "there", "made", "elsewhere", "nowhere", "unknown"
+"""Where the object of a part is: where it was read; nowhere, and it is made for each reading; elsewhere in the state; nowhere at all; or to
+look for it may write."""
+
+
+def _place_of(part: Any) -> str:
+    """Where the object of a part is. What may write while it is read is read once more as an action."""
+    system, steps = part._coopy_system, part._coopy_steps
+    where = cast(str, _asked(system, _where, part, steps))
+    if where == _UNKNOWN:
+        last = max(place for place, step in enumerate(steps) if type(step[0]) is not int)
+        name, *rest = steps[last]
+        found = or_none(getattr(system, CHANGING), steps[:last], *((name, *rest) if rest else (READING, (name,))))
+        found = or_none(reached, plain(found), steps[last + 1 :])
+        where = cast(str, _asked(system, _where_if, part, found))
+        if where == _NOWHERE and part._coopy_is_made and type(found) is type(part._coopy_value):
+            # It was made when it was read, and something that was reached through it has put another one there since.
+            object.__setattr__(part, "_coopy_value", found)
+            where = _THERE
+    object.__setattr__(part, "_coopy_is_made", where == _MADE)
+    return where
 
 
 def _where(domain: Any, value: Any, steps: tuple[Step, ...]) -> str:
-    found = or_none(reached, domain, steps)
+    found = domain
+    for step in steps:
+        if _is_recorded(found, step):
+            return _UNKNOWN
+        found = or_none(reached, found, (step,))
+    return _where_if(domain, value, found)
+
+
+def _is_recorded(value: Any, step: Step) -> bool:
+    """Whether to go on from an object may write to it."""
+    name, cls = step[0], _type(value)
+    if type(name) is int or value is None:
+        return False
+    if len(step) == 1:
+        return bool(_how_read(value, name))
+    if getattr(cls, "__getitem__", None) is dict.__getitem__ and name == "__getitem__" and step[1][0] in value:
+        return False  # It is missing nothing.
+    return _is_lookup_recorded(cls, name)
+
+
+@lru_cache(_CLASSES_MAX)
+def _is_lookup_recorded(cls: Any, name: str) -> bool:
+    function = functions_of(cls).get(name) if name in ("__getitem__", "get") else None
+    return function is not None and kind_of(cls, name, function) == "action"
+
+
+def _where_if(domain: Any, value: Any, found: Any) -> str:
+    """Where an object is, if steps lead to what was found."""
     if found is value or _is_view(found, value):
         return _THERE
     # It goes through the whole state. Few parts are not where they were.
-    from coopy.values.digest import survey
+    from coopy.values.digest import digest, survey
 
     objects = set(map(id, survey(domain)[1]))
     if id(value) in objects:
         return _ELSEWHERE
-    return _MADE if type(found) is type(value) and id(found) not in objects else _NOWHERE
+    is_made = type(found) is type(value) and id(found) not in objects
+    # What was made, and is not in the state any more, was changed since.
+    return _MADE if is_made and digest(found) == digest(value) else _NOWHERE
 
 
 def _digest(domain: Any, _: Any) -> bytes:
