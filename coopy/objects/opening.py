@@ -28,7 +28,7 @@ IDLE_S = 60.0
 """An object that nobody calls is dropped after so long, unless another time is given: loading it again takes less than a millisecond."""
 MEMORY_BYTES_MIN = 64 * 1024
 """With less than this each call would load and drop its object."""
-_OPTIONS = ("durability", "wait", "create", "deterministic", "validation", "segment_bytes")
+_OPTIONS = ("durability", "wait", "create", "deterministic", "validation", "check", "segment_bytes")
 """Those of `coopy.init_system` that objects have, too."""
 
 
@@ -54,7 +54,7 @@ def objects(
         basedir: the data directory, made if it is not there.
         memory: about so many bytes the active objects may take; those called longest ago are dropped for the others.
         idle: seconds after which an object that nobody calls is dropped.
-        options: ``durability``, ``wait``, ``create``, ``deterministic`` and ``validation``, as for `coopy.init_system`.
+        options: ``durability``, ``wait``, ``create``, ``deterministic``, ``validation`` and ``check``, as for `coopy.init_system`.
 
     Raises:
         UsageError, PrevalentError: an argument, or the class, cannot be used.
@@ -75,6 +75,7 @@ def in_memory(
     seed: int | None = None,
     memory: int = MEMORY_BYTES,
     before: Objects[T] | None = None,
+    check: bool = False,
 ) -> Objects[T]:
     """Opens objects that live as long as the process, for tests: with a clock to set, and chance that repeats.
 
@@ -89,6 +90,7 @@ def in_memory(
         seed: what draws are made from.
         memory: about so many bytes the active objects may take.
         before: objects that were opened in memory, whose records these begin with: what a process finds that opens them after a crash.
+        check: looks at each object around every call, as ``check=True`` of a system does.
     """
     _check(cls, memory, IDLE_S, {})
     if before is None:
@@ -98,7 +100,7 @@ def in_memory(
         assert isinstance(earlier, MemoryStore), "they were opened in memory"
         store, secret = earlier.reopened(), before.kind.stage.root
     found = manifests.Manifest(os.urandom(16), secret)
-    directory = _started(cls, store, found, memory, IDLE_S, False, "memory")
+    directory = _started(cls, store, found, memory, IDLE_S, False, "memory", check)
     if clock is not None:
         at = clock
         directory.engine.clock = lambda: round(at() * 1e9)
@@ -132,7 +134,7 @@ def opened(
         with on_failure(_let_go, place):
             if deterministic:
                 place.stay_deterministic()
-            return _started(cls, DirectoryStore(place), place.manifest, memory, idle, deterministic, name)
+            return _started(cls, DirectoryStore(place), place.manifest, memory, idle, deterministic, name, settings.check)
 
 
 def _started(
@@ -143,8 +145,13 @@ def _started(
     idle: float,
     deterministic: bool,
     name: str,
+    check: bool = False,
 ) -> Directory:
-    engine = Engine(store, memory, idle)
+    if check:
+        from coopy.objects.checked import CheckedEngine as kind_of_engine
+    else:
+        kind_of_engine = Engine  # type: ignore[misc, assignment]
+    engine = kind_of_engine(store, memory, idle)
     engine.pack_table = lambda table: table.packed(found.system, engine.applied)
     directory = Directory(engine, found.system.hex(), found.secret, deterministic, name)
     directory.of(cls, b"")

@@ -160,7 +160,7 @@ class CheckedEngine(Engine):
             ways = {each.text for each in self._results if any(id(one) in changed for one in _objects_in(each.value))}
             self._results.clear()
             raise StateChanged(
-                f"the state was changed outside any action, at {_listed(places)}, perhaps through "
+                f"the state was changed outside any action, at {digest.listed(places)}, perhaps through "
                 f"{', '.join(sorted(ways)) or 'something that a method has returned'}. The journal knows nothing of it, so "
                 f"the state was put back. Change it in a method, and let methods return copies."
             )
@@ -177,12 +177,12 @@ class CheckedEngine(Engine):
             return
         places = self._put_back()
         raise StateChanged(
-            f"{_name_of(function)}() is a read and changed the state, at {_listed(places)}. The journal knows nothing of it, "
+            f"{_name_of(function)}() is a read and changed the state, at {digest.listed(places)}. The journal knows nothing of it, "
             f"so the state was put back. Let it change nothing, or take its mark @readonly away."
         )
 
     def _changed_before_raising(self, method: Method, failure: BaseException) -> CheckFailed:
-        places = _listed(self._put_back())
+        places = digest.listed(self._put_back())
         if method.parts:
             text = (
                 f"{method.name}() is marked @transactional(parts={method.parts!r}), raised {type(failure).__name__} and left the "
@@ -204,7 +204,7 @@ class CheckedEngine(Engine):
         was = digest.digests(self.machine.domain)
         self._rebuild()
         self._remember()
-        return _differing(was, digest.digests(self.machine.domain))
+        return digest.differing(was, digest.digests(self.machine.domain))
 
     def _refuse_objects_of_the_system(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         domain, theirs = self.machine.domain, set(map(id, self._objects))
@@ -241,8 +241,8 @@ class CheckedEngine(Engine):
         found = self.shadow(index, self.machine.outcome, self._expected)
         if found is None:
             return
-        places = [] if isinstance(found, str) else _differing(digest.digests(self.machine.domain), found)
-        what = found if isinstance(found, str) else f"gives another state, at {_listed(places)}"
+        places = [] if isinstance(found, str) else digest.differing(digest.digests(self.machine.domain), found)
+        what = found if isinstance(found, str) else f"gives another state, at {digest.listed(places)}"
         raise NotRepeatable(
             f"action {index}, {name}(), {what}, in a second process with another hash seed, time zone and environment. It is "
             f"recorded, and a replay may come to another state as well. The method depends on the order of a set, on id(), "
@@ -341,11 +341,3 @@ def _told(function: Function, args: tuple[Any, ...]) -> str:
 
 def _name_of(function: Function) -> str:
     return getattr(function, "__name__", repr(function))
-
-
-def _differing(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
-    return sorted(place for place in {*one, *other} if one.get(place) != other.get(place))
-
-
-def _listed(places: list[str]) -> str:
-    return ", ".join(places[:5]) or "some place"

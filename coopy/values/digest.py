@@ -99,6 +99,16 @@ def digests(state: object) -> dict[str, bytes]:
     return {place: digest(value) for place, value in members(state)}
 
 
+def differing(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    """Returns the places in which two states differ, given the `digests` of both."""
+    return sorted(place for place in {*one, *other} if one.get(place) != other.get(place))
+
+
+def listed(places: list[str]) -> str:
+    """Returns some places in words: the first five."""
+    return ", ".join(places[:5]) or "some place"
+
+
 def members(state: object) -> Iterator[tuple[str, Any]]:
     """The attributes, items and values that a state holds, each with its place in it. Raises `EncodingError`."""
     walk = _Walk(state)
