@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from coopy import UsageError, opened, replaying
 from coopy.control import Control, control
+from coopy.objects.opened import Objects
 from coopy.spine.calling import Call
 from coopy.spine.engine import Engine
 from coopy.spine.methods import Method
@@ -89,7 +90,7 @@ def _count_those_of_asyncio(engine: Engine, counts: _Counts) -> None:
     _give_class(engine, {"begin_all": counted})
 
 
-def _give_class(engine: Engine, members: dict[str, Any]) -> None:
+def _give_class(engine: Any, members: dict[str, Any]) -> None:
     """Gives an engine a class of its own, with some methods in the place of those it has."""
     kind = type(engine)
     engine.__class__ = type(kind.__name__, (kind,), {"__slots__": (), "__doc__": kind.__doc__, **members})
@@ -109,6 +110,8 @@ def register(system: Any, registry: Any = None) -> Any:
     >>> b"coopy_actions_total" in generate_latest(registry)
     True
 
+    Objects of `coopy.objects` have figures of their own, with the calls of all of them by method.
+
     Raises `UsageError` if prometheus_client is not installed, if ``system`` is no system of this process, or is registered already.
     """
     try:
@@ -117,7 +120,10 @@ def register(system: Any, registry: Any = None) -> Any:
         raise UsageError(
             "coopy.metrics.register() needs the package prometheus_client, which is not installed: pip install 'coopy[metrics]'. Nothing was changed."
         ) from None
-    return Collector(control(system), client, client.REGISTRY if registry is None else registry)
+    registry = client.REGISTRY if registry is None else registry
+    if isinstance(system, Objects):
+        return _OfObjects(system, importlib.import_module("prometheus_client.core"), registry)
+    return Collector(control(system), client, registry)
 
 
 class Collector:
@@ -187,7 +193,51 @@ class Collector:
                 yield family
 
 
-_registered: weakref.WeakSet[Engine] = weakref.WeakSet()
+class _OfObjects:
+    """The figures of many objects, as prometheus_client asks for them. `register` makes it."""
+
+    def __init__(self, objects: Objects[Any], core: Any, registry: Any) -> None:
+        engine = objects.engine
+        if engine in _registered:
+            raise UsageError(f"{objects!r} are registered already. Nothing was changed. Close the first collector, or use it.")
+        self._objects = objects
+        self._core = core
+        self._registry = registry
+        self._counts = counts = _Counts()
+        run = type(engine)._do
+
+        def counted(self: Any, kind: Any, key: bytes, method: Method, *rest: Any) -> None:
+            next(counts[method.name])
+            run(self, kind, key, method, *rest)
+
+        _give_class(engine, {"_do": counted})
+        _registered.add(engine)
+        registry.register(self)
+
+    def close(self) -> None:
+        """Shows the figures no more. The second time it does nothing."""
+        if self._objects.engine in _registered:
+            _registered.discard(self._objects.engine)
+            self._registry.unregister(self)
+
+    def describe(self) -> list[Any]:
+        """Returns no description, as `Collector.describe` does."""
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        """Yields the families of figures, as they are now."""
+        families, name = self._core, self._objects.name
+        calls = families.CounterMetricFamily("coopy_calls", "Calls of all objects, by method.", labels=["system", "method"])
+        for method, number in self._counts.calls().items():
+            calls.add_metric([name, method], number)
+        yield calls
+        for figure, kind, about, value in self._objects.figures():
+            family = getattr(families, f"{kind}MetricFamily")(figure, about, labels=["system"])
+            family.add_metric([name], value)
+            yield family
+
+
+_registered: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def figures(system: Any) -> list[tuple[str, str, str, float | None]]:
@@ -196,6 +246,8 @@ def figures(system: Any) -> list[tuple[str, str, str, float | None]]:
     >>> [value for name, _, _, value in figures(wiki) if name == "coopy_actions"]
     [3]
     """
+    if isinstance(system, Objects):
+        return system.figures()
     controls = system if isinstance(system, Control) else control(system)
     status = {} if controls.closed else controls.status()
     engine = _engine_of(controls)
@@ -275,7 +327,12 @@ def health(system: Any) -> dict[str, Any]:
     ...     said = coopy.metrics.health(wiki)
     ...     response.status_code = 200 if said["ok"] else 503
     ...     return said
+
+    Objects of `coopy.objects` are not well while one is quarantined.
     """
+    if isinstance(system, Objects):
+        told = [str(error) for error in system.quarantined().values()]
+        return {"ok": not told, "problems": told, "index": system.status()["last"]}
     controls = system if isinstance(system, Control) else control(system)
     problems = []
     if controls.closed:

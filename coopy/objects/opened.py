@@ -220,6 +220,38 @@ class Objects(Generic[T]):
             "last": engine.applied,
         }
 
+    @property
+    def name(self) -> str:
+        """The directory."""
+        return self._directory.name
+
+    @property
+    def engine(self) -> Engine:
+        """What takes the calls; for `coopy.metrics`."""
+        return self._engine
+
+    def figures(self) -> list[tuple[str, str, str, float | None]]:
+        """Returns what `coopy.metrics` shows of all objects of the directory: name, "Counter" or "Gauge", what it means, and the value."""
+        engine = self._engine
+        living, active = engine.table.living, len(engine.cells)
+        return [
+            ("coopy_actions", "Counter", "Index of the last record.", engine.applied),
+            ("coopy_durable_actions", "Counter", "Index up to which callers are told.", max(engine.store.settled, 0)),
+            ("coopy_objects", "Gauge", "Objects that there are.", living),
+            ("coopy_objects_active", "Gauge", "Objects in memory.", active),
+            ("coopy_objects_passive", "Gauge", "Objects that are not in memory.", max(living - active, 0)),
+            ("coopy_objects_memory_bytes", "Gauge", "About how much memory active objects take.", engine.size_bytes),
+            ("coopy_objects_index_bytes", "Gauge", "How much memory the table of keys takes.", engine.table.size_bytes),
+            ("coopy_objects_activated", "Counter", "Objects that were loaded.", engine.activated),
+            ("coopy_objects_passivated", "Counter", "Objects that were dropped.", engine.passivated),
+            (
+                "coopy_objects_quarantined",
+                "Gauge",
+                "Objects that have ended their process twice.",
+                len(engine.watch.quarantined()),
+            ),
+        ]
+
     def passivate(self) -> None:
         """Drops all objects from memory; each is loaded again by its next call."""
         self._engine.passivate_all()
