@@ -370,15 +370,17 @@ def as_argument(name: str) -> str:
     return FINE if in_state(name) == FINE else EITHER
 
 
-def described(value: Any) -> str:
-    """What is compared of a value; calls nothing of it that might raise."""
+def described(value: Any, left: int = 20) -> str:
+    """What is compared of a value, so many levels deep; calls nothing of it that might raise."""
     cls = type(value)
+    if not left:
+        return cls.__qualname__
     if cls in (int, float, str, bytes, bool, type(None), Decimal, datetime, Tag):
         return repr(value)
     if cls in (list, tuple, set):
-        return f"{cls.__name__} {[described(each) if each is not value else 'itself' for each in value]}"
+        return f"{cls.__name__} {[described(each, left - 1) if each is not value else 'itself' for each in value]}"
     if cls is dict:
-        return f"dict {[(described(key), described(each)) for key, each in value.items()]}"
+        return f"dict {[(described(key, left - 1), described(each, left - 1)) for key, each in value.items()]}"
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
