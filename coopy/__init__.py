@@ -52,6 +52,7 @@ from coopy.errors import (
 )
 from coopy.ground.log import LiveOnly
 from coopy.ground.running import action_index, replaying
+from coopy.objects.opened import Objects
 from coopy.objects.opening import objects
 from coopy.opening import connect, init_persistent_system, init_system
 from coopy.past.reading import replay
@@ -87,6 +88,7 @@ __all__ = [
     "MissingMethod",
     "NotAMember",
     "NotHeld",
+    "Objects",
     "OnlyLooking",
     "OutcomeUnknown",
     "PrevalentError",

@@ -24,9 +24,8 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from coopy import UsageError, opened, replaying
+from coopy import Objects, UsageError, opened, replaying
 from coopy.control import Control, control
-from coopy.objects.opened import Objects
 from coopy.spine.calling import Call
 from coopy.spine.engine import Engine
 from coopy.spine.methods import Method
