@@ -8,6 +8,7 @@ Such a record has 16 added to the outcome in its header, and this directly after
          5     8  before   index of the record before it of the same key; 0 if there is none
         13     4  offset   where the frame of that record begins in its segment; 0 if it is the frame of this record, or there is none
         17     4  version  of the domain class that recorded it, see `coopy.migration`
+        21     4  code     only if 48 is added to the outcome, not 16: the code version that was enabled, see `coopy.code_version`
         21     k  key      UTF-8; of an object of another class than that of the manifest, the class (module:Class) and a zero in front
       21+k     1  0x30     pickle opcode POP
 
@@ -55,6 +56,9 @@ FIELDS = struct.Struct("<BIQII")
 FIXED_BYTES = FIELDS.size - 5  # What the size counts besides the key.
 KEY_AT = action.HEADER.size + FIELDS.size
 _OUTCOME_AT = action.HEADER.size - 1
+CODED = 0x20
+"""Added to the outcome of a record with a key that has a code version as well."""
+CODE_BYTES = 4  # As many as a version of the class has.
 _BINBYTES, _POP = 0x42, b"0"
 assert FIELDS.size == 21, "the table above is what is packed"
 
@@ -71,16 +75,24 @@ class Keyed(NamedTuple):
     key: bytes
     header: bytes
     call: bytes
+    code: int
 
 
-def fields(before: int, offset: int, version: int, key: bytes) -> bytes:
+def fields(before: int, offset: int, version: int, key: bytes, code: int = 0) -> bytes:
     """Returns what stands between the header and the call."""
+    if code:
+        key = code.to_bytes(CODE_BYTES, "little") + key
     return pack_fields(_BINBYTES, FIXED_BYTES + len(key), before, offset, version) + key + _POP
 
 
-def outcome(of_before: int) -> int:
+def outcome(of_before: int, code: int = 0) -> int:
     """Returns the outcome in the header of a record with a key."""
-    return action.RESERVED | of_before
+    return action.RESERVED | of_before | (CODED if code else 0)
+
+
+def with_code(header: bytes) -> bytes:
+    """Returns the header of a record that has a code version."""
+    return header[:_OUTCOME_AT] + bytes([header[_OUTCOME_AT] | CODED])
 
 
 def has_key(record: bytes) -> bool:
@@ -90,14 +102,19 @@ def has_key(record: bytes) -> bool:
 
 def parts(record: bytes) -> Keyed:
     """Returns the parts of a record. Raises `DecodingError` if it has no key."""
-    if len(record) < KEY_AT or record[_OUTCOME_AT] & 0xF0 != action.RESERVED:
+    flags = record[_OUTCOME_AT] & 0xF0 if len(record) >= KEY_AT else 0
+    if flags not in (action.RESERVED, action.RESERVED | CODED):
         raise DecodingError("the record there has no key, and stands among those of many objects: it is damaged")
     _, size, before, offset, version = FIELDS.unpack_from(record, action.HEADER.size)
     end = KEY_AT + size - FIXED_BYTES
-    header = record[:_OUTCOME_AT]
-    return Keyed(record[_OUTCOME_AT] & 0x0F, before, offset, version, record[KEY_AT:end], header, record[end + 1 :])
+    header, begins, code = record[:_OUTCOME_AT], KEY_AT, 0
+    if flags & CODED:
+        begins += CODE_BYTES
+        code = int.from_bytes(record[KEY_AT:begins], "little")
+    return Keyed(record[_OUTCOME_AT] & 0x0F, before, offset, version, record[begins:end], header, record[end + 1 :], code)
 
 
 def key_of(record: bytes) -> bytes:
     """Returns the key of a record, which has one."""
-    return record[KEY_AT : KEY_AT + int.from_bytes(record[14:18], "little") - FIXED_BYTES]
+    begins = KEY_AT + CODE_BYTES if record[_OUTCOME_AT] & CODED else KEY_AT
+    return record[begins : KEY_AT + int.from_bytes(record[14:18], "little") - FIXED_BYTES]

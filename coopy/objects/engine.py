@@ -251,7 +251,9 @@ class Engine:
         before = cell.pending or table.indexes[place]
         # One that is written together with this one stands in the same frame.
         offset = table.offsets[place] if before and not cell.pending else 0
-        record = header + _fields(before, offset, kind.version, key) + call
+        if kind.code:
+            header = keyed.with_code(header)
+        record = header + _fields(before, offset, kind.version, key, kind.code) + call
         cell.pending = self.store.last + len(self._group) + 1
         self._group.append((record, cell, key, waits))
 
@@ -275,6 +277,8 @@ class Engine:
         else:
             result = stage.apply(header, method.function, (domain, *args), kwargs)
         stage.domain = None
+        if stage.own_code:
+            stage.left(cell.domain)
         cell.number = number
         cell.outcome = action.RETURNED
         if cell.kept is not None or stage.has_asked:
@@ -309,7 +313,8 @@ class Engine:
         """Puts memory right after an action has raised, and has its record written, as the marks of its method say."""
         stage = kind.stage
         stage.running = False
-        stage.domain = None
+        stage.left(cell.domain)
+        method = method.of(kind.code)
         if current.machine is stage:
             current.machine = running_in(sys._getframe(1))
         # It may have been interrupted before the method began: then the stage tells of another action.
@@ -559,10 +564,10 @@ class Engine:
             if name in (keyed.STATE, keyed.DELETED):
                 break
             if name == keyed.TOLD:
-                actions.append(Action(index, b"", 0, b"", action.RETURNED, decode_one(found.call)[1]))
+                actions.append(Action(index, b"", 0, 0, b"", action.RETURNED, decode_one(found.call)[1]))
             elif name != keyed.ENDED:
                 ended = action.UNKNOWN if after is None else after
-                actions.append(Action(index, found.header, found.version, found.call, ended))
+                actions.append(Action(index, found.header, found.version, found.code, found.call, ended))
                 begins = index - 1
             # How the action before has ended, those that call no method say as well.
             after = found.outcome
@@ -1012,6 +1017,7 @@ def _told(error: Exception) -> None:
 def _first(kind: Kind, cell: Cell, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The first action of an object, which makes it."""
     domain = cell.domain = kind.made(kind.stage.key)
+    kind.stage.made(domain)
     return method.function(domain, *args, **kwargs)
 
 

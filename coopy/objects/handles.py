@@ -22,13 +22,13 @@ __coopy_inside__ = True  # See `coopy.spine.calling`.
 class Plain:
     """The state of an object, as a proxy reads it: where it has to look at the object itself, which is seldom."""
 
-    __slots__ = ("domain",)
+    __slots__ = ("domain", "code")
 
     applied = -1
-    code = 0
 
-    def __init__(self, domain: Any) -> None:
+    def __init__(self, domain: Any, code: int) -> None:
         self.domain = domain
+        self.code = code
 
 
 class ByKey:
@@ -49,7 +49,7 @@ class ByKey:
 
     @property
     def machine(self) -> Plain:
-        return Plain(self._engine.read(self.kind, self.key, _itself, (), {})[0])
+        return Plain(self._engine.read(self.kind, self.key, _itself, (), {})[0], self.kind.code)
 
     @property
     def log(self) -> Any:

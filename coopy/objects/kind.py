@@ -16,6 +16,7 @@ from coopy.ground.raised import or_none
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryWriter
 from coopy.ground.words import shown
+from coopy.spine import versions
 from coopy.spine.effects import DONE
 from coopy.spine.machine import Machine
 from coopy.spine.methods import functions_of
@@ -113,6 +114,21 @@ class Stage(Machine):
         self.applied = self.index = number
         self.draws = self.chance = None
 
+        if self.own_code and domain is not None:
+            versions.enter(self)
+
+    def made(self, domain: Any) -> None:
+        """Takes an object that the running action has made."""
+        if self.own_code:
+            self.domain = domain
+            versions.enter(self)
+
+    def left(self, domain: Any) -> None:
+        """Has an object leave the stage: it is a plain one, and has the newest bodies."""
+        self.domain = None
+        if self.own_code:
+            versions.leave(domain)
+
     def set_alarm(self, name: str, due: int, call: bytes) -> None:
         """Sets an alarm once the running action has returned; one without a call unsets it."""
         self._keep_earlier()
@@ -198,9 +214,13 @@ class Stage(Machine):
 class Action:
     """An action as it was recorded, and how it ended."""
 
-    __slots__ = ("index", "header", "version", "call", "outcome", "told")
+    __slots__ = ("index", "header", "version", "code", "call", "outcome", "told")
 
-    def __init__(self, index: int, header: bytes, version: int, call: bytes, outcome: int, told: bytes | None = None) -> None:
+    def __init__(
+        self, index: int, header: bytes, version: int, code: int, call: bytes, outcome: int, told: bytes | None = None
+    ) -> None:
+        self.code = code
+        """The code version that was enabled."""
         self.told = told
         """The call that came to wait; None of an action."""
         self.index = index
@@ -227,11 +247,8 @@ class Kind:
         self.stage = Stage(make.__new__(make), secret)
         self.stage.kind = self
         self.stage.deterministic = deterministic
-        if self.stage.own_code:
-            raise PrevalentError(
-                f"{cls.__qualname__} has methods of more than one code version, and objects of coopy.objects have one. Nothing was opened. "
-                f"Keep the newest of each method."
-            )
+        self.code = self.stage.code
+        """The code version of actions that are recorded now: the newest. Those of before are replayed with the bodies of their day."""
         self.functions = functions_of(cls)
         self.of: Callable[[type], Kind] = _no_others
         """Returns what another class has, whose objects are in the same directory."""
@@ -317,7 +334,7 @@ class Kind:
             while (
                 step is None
                 and upto < len(actions)
-                and actions[upto].version == actions[at].version
+                and (actions[upto].version, actions[upto].code) == (actions[at].version, actions[at].code)
                 and domain is not None
                 and actions[upto].told is None
             ):
@@ -339,10 +356,12 @@ class Kind:
         before = current.machine
         try:
             stage.header, stage.index, stage.running, stage.replaying = first.header, number + 1, True, True
+            stage.code = first.code
             current.machine = stage
             return or_none(self.made, key) if first.outcome == action.UNKNOWN else self.made(key)
         finally:
             stage.running = stage.replaying = False
+            stage.code = self.code
             current.machine = before
 
     def _run(self, key: bytes, domain: Any, number: int, kept: dict[str, Any], run: Sequence[Action], where: Any) -> int:
@@ -353,7 +372,9 @@ class Kind:
         headers = [first.header + bytes([before.outcome]) for before, first in zip([_NO_ACTION, *run], run, strict=False)]
         calls = [decode_one(each.call) for each in run]
         following = bytes(action.HEADER.size - 1) + bytes([run[-1].outcome])
+        stage.code = run[0].code
         stage.enter(key, domain, number, kept)
+        stage.refuse_newer_code(stage.code, where)
         stage.receive(domain)
         stage.draws, stage.chance = begun  # Making the object may have drawn in the same action.
         stage.version = run[0].version
@@ -367,15 +388,16 @@ class Kind:
                 raise
             is_withdrawn = True
         finally:
-            stage.version = self.version
+            stage.version, stage.code = self.version, self.code
             stage.draws = stage.chance = None
+            stage.left(domain)
         stage.commit()
         return action.WITHDRAWN if is_withdrawn else stage.outcome
 
 
 _EFFECT = -1
 """What stands for an instant where an action asks for an effect: it is no alarm."""
-_NO_ACTION = Action(0, b"", 0, b"", action.UNKNOWN)
+_NO_ACTION = Action(0, b"", 0, 0, b"", action.UNKNOWN)
 _STATE_OPCODES = b"\x8c" + bytes([len(keyed.STATE)]) + keyed.STATE.encode("ascii") + b"B"
 _TOLD_OPCODES = b"\x8c" + bytes([len(keyed.TOLD)]) + keyed.TOLD.encode("ascii") + b"B"
 NO_ARGUMENTS = b")"  # The opcode of pickle for an empty tuple.

@@ -113,11 +113,11 @@ def made_of(engine: Engine, kind: Kind, key: bytes, chain: Sequence[Link], ends:
         if link.name == keyed.STATE:
             state, actions = link.found.call, []
         elif link.name == keyed.TOLD:
-            actions.append(Action(link.place, b"", 0, b"", action.RETURNED, decode_one(link.found.call)[1]))
+            actions.append(Action(link.place, b"", 0, 0, b"", action.RETURNED, decode_one(link.found.call)[1]))
         elif link.name != keyed.ENDED:
             if not state and not any(each.told is None for each in actions):
                 number = link.place - 1
-            actions.append(Action(link.place, link.found.header, link.found.version, link.found.call, ended))
+            actions.append(Action(link.place, link.found.header, link.found.version, link.found.code, link.found.call, ended))
     return engine.as_it_was(kind, key, state, number, actions)
 
 

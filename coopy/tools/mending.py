@@ -188,7 +188,7 @@ def _change(calls: Calls, basedir: str, name: str, offset: int, plan: Plan) -> N
     assert found is not None, "the plan is of this place"
     place = _outcome_at(data, offset, found, plan.record)
     end = offset + found.length
-    changed = frame.changed(data[offset:end], place - offset, keyed.outcome(plan.becomes))
+    changed = frame.changed(data[offset:end], place - offset, data[place] & 0xF0 | plan.becomes)
     directory.write_whole(calls, os.path.join(basedir, name), data[:offset] + changed + data[end:])
     calls.sync_directory(basedir)
 
@@ -209,7 +209,7 @@ def _outcome(calls: Calls, plan: Plan, name: str, offset: int) -> str:
     data = _data(calls, plan.basedir, name)
     found = frame.whole(data, offset)
     assert found is not None, "the plan is of this place"
-    return action.OUTCOMES[data[_outcome_at(data, offset, found, plan.record)] & ~action.RESERVED]
+    return action.OUTCOMES[data[_outcome_at(data, offset, found, plan.record)] & 0x0F]
 
 
 def _outcome_at(data: bytes, offset: int, found: frame.Frame, index: int) -> int:
@@ -312,8 +312,9 @@ def _at(reading: Reading, key: str, index: int, deaths: tuple[Death, ...]) -> in
 def _record(reading: Reading, key: str, outcome: int, call: bytes) -> bytes:
     """Returns a record of an object that is to be its newest, from its outcome on."""
     newest = reading.links(key)[-1]
-    fields = keyed.fields(newest.place, newest.offset, newest.found.version, reading.stored(key))
-    return bytes([keyed.outcome(outcome)]) + fields + call
+    found = newest.found
+    fields = keyed.fields(newest.place, newest.offset, found.version, reading.stored(key), found.code)
+    return bytes([keyed.outcome(outcome, found.code)]) + fields + call
 
 
 def _notes(basedir: str) -> list[dict[str, Any]]:
