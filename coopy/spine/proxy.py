@@ -553,6 +553,23 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
     def __iter__(self: Any) -> Any:
         return self
 
+    # By their own names, and in a line each: help() of a system begins with them.
+    def __copy__(self: Any) -> Any:
+        """Returns a plain copy of the object."""
+        return copied(self)
+
+    def __deepcopy__(self: Any, memo: dict[int, Any]) -> Any:
+        """Returns a plain copy of the object."""
+        return copied(self, memo)
+
+    def __reduce_ex__(self: Any, protocol: Any = None) -> NoReturn:
+        """Raises TypeError: a system is one directory's state."""
+        _not_to_be_pickled(self)
+
+    def __reduce__(self: Any) -> NoReturn:
+        """Raises TypeError: a system is one directory's state."""
+        _not_to_be_pickled(self)
+
     offered = [name for name in CONTROLS if name not in taken]
     members: dict[str, Any] = {
         "__slots__": (),
@@ -562,10 +579,10 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
         "__doc__": cls.__doc__,
         "__class__": property(lambda self: cls),
         "__dir__": __dir__,
-        "__copy__": copied,
-        "__deepcopy__": copied,
-        "__reduce__": _not_to_be_pickled,
-        "__reduce_ex__": _not_to_be_pickled,
+        "__copy__": __copy__,
+        "__deepcopy__": __deepcopy__,
+        "__reduce__": __reduce__,
+        "__reduce_ex__": __reduce_ex__,
         **{name: _control(name) for name in offered},
     }
     if "__enter__" not in names and "__exit__" not in names:
@@ -637,7 +654,7 @@ def _dumped(domain: object, codec: Codec) -> bytes:
     return file.value()
 
 
-def _not_to_be_pickled(self: Any, *_: object) -> NoReturn:
+def _not_to_be_pickled(self: Any) -> NoReturn:
     raise TypeError(
         f"a system of {self.__class__.__qualname__} cannot be pickled: it is one directory's state. Pickle what a "
         f"method returns, or open the directory where it is needed."

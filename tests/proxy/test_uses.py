@@ -540,6 +540,8 @@ def test_tools_see_the_domain_class(tmp_path: Path) -> None:
         assert str(inspect.signature(plain.put)) == "(item: 'Any') -> 'int'"
         text = pydoc.render_doc(plain, renderer=pydoc.plaintext)
         assert "put(self, item: 'Any') -> 'int'" in text and "Puts an item." in text
+        assert " = copied" not in text and "_not_to_be" not in text, "no name of ours stands where the object's are"
+        assert "__reduce__(self: 'Any')" in text
         code = type(plain).put.__code__
         lines = linecache.getlines(code.co_filename)
         assert lines[code.co_firstlineno - 1].startswith("def put(self, item):"), "a debugger can step through it"
