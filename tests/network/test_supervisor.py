@@ -420,6 +420,18 @@ def relayed(tmp_path: Path, *lines: str, caplog: pytest.LogCaptureFixture) -> li
     return [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
 
 
+def test_what_every_server_says_when_it_starts_is_no_warning(tmp_path, caplog):
+    caplog.set_level("INFO", "coopy.network")
+    said = (
+        "[WRN] Waiting for routing to be established...",
+        "[WRN] JetStream has not established contact with a meta leader",
+        "[ERR] Error trying to connect to route (attempt 1): dial tcp 127.0.0.1:1: connect: connection refused",
+    )
+    assert relayed(tmp_path, *said, caplog=caplog) == []
+    assert "Waiting for routing" in caplog.text, "and it is there for who wants it"
+    assert relayed(tmp_path, "[WRN] Filesystem is nearly full", caplog=caplog) == ["Filesystem is nearly full"]
+
+
 def test_a_stranger_who_is_refused_again_and_again_has_one_line_for_each_cause(tmp_path, caplog):
     lines = [f'[ERR] 127.0.0.1:{number} - cid:{number} - authentication error - User "u{number}"' for number in range(1, 9999)]
     lines += [f"[ERR] 10.0.0.{number}:5 - cid:{number} - Authentication Timeout" for number in range(256)]

@@ -53,8 +53,12 @@ _KEEPER_S = 2.0
 _LINE = re.compile(r"(?:\[\d+\] )?\[(INF|WRN|ERR|FTL|DBG|TRC)\] ?(.*)")
 _LEVELS = {"WRN": logging.WARNING, "ERR": logging.ERROR, "FTL": logging.ERROR}
 _ID = re.compile(r" *ID: +(\w+)")
-# An error to the server; to us, what is to be expected whenever a node starts before the others, or one is away.
-_ALONE = "Error trying to connect to route"
+# Errors and warnings to the server; to us, what is to be expected whenever a node starts before the others, or one is away.
+_ALONE = (
+    "Error trying to connect to route",
+    "Waiting for routing to be established",
+    "JetStream has not established contact with a meta leader",
+)
 # Who connects, and goes before it has shown or seen a certificate: as `said_at` does to see whether the server is there.
 _WENT = re.compile(r"TLS handshake error: (?:EOF|.*connection reset by peer)$")
 # Of the passwords in its configuration, which nobody but the owner can read.
