@@ -184,13 +184,19 @@ def log(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
     key: Key = None,
     of: Of = None,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Also what coopy itself has recorded, as the <batch> of a node and the <version> of a class."
+        ),
+    ] = False,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
     """The recorded actions.
 
-    One on a line: index, local time, call, and how it ended if it did not return. The
-    directory may be in use. With --json, one object on a line, nothing cut. With
+    One on a line: index, local time, call, and how it ended if it did not return. What coopy records itself has an index, too, and is
+    shown with --all. The directory may be in use. With --json, one object on a line, nothing cut. With
     --follow, the newest action is shown before it is known how it ended; if it turns
     out that it raised or was withdrawn, it is shown again.
 
@@ -227,6 +233,8 @@ def log(
                 pruned = 0
             if each is None:
                 sys.stdout.flush()
+            elif not everything and method is None and each.method is not None and each.method.startswith("<"):
+                continue  # No call of anybody's.
             elif method is None or each.method in (method, None):
                 print(text.action_json(each) if as_json else text.action_line(each, columns, digits, paint))
 

@@ -296,6 +296,23 @@ def _end() -> str:
     raise EOFError
 
 
+def test_what_coopy_records_itself_is_in_the_log_if_it_is_asked_for(coopy: Coopy, bank: type) -> None:
+    mark = "    from coopy.migration import Migration, migrated\n"
+    code = BANK.replace("class Bank", "@migrated(Migration(version=2))\nclass Bank").replace(
+        "\nfrom", "\n" + mark.strip() + "\nfrom", 1
+    )
+    Path("bank_of_the_tests.py").write_text(code)
+    sys.modules.pop("bank_of_the_tests")
+    from bank_of_the_tests import Bank
+
+    with init_system(Bank, "data") as system:
+        system.pay("ann", 1)
+    assert [line.split()[0] for line in coopy("log", "data", "--since", 7)[1].splitlines()] == ["7", "9"]
+    assert "<version>(2)" in coopy("log", "data", "--since", 7, "--all")[1]
+    assert "<version>(2)" in coopy("log", "data", "--since", 7, "--method", "<version>")[1]
+    assert [json.loads(line)["index"] for line in coopy("log", "data", "--since", 7, "--json")[1].splitlines()] == [7, 9]
+
+
 def test_quiet_leaves_results_and_errors(coopy: Coopy) -> None:
     assert coopy("show", "data")[2].endswith("last action 7\n")
     code, out, err = coopy("-q", "show", "data")
