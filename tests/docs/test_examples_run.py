@@ -19,15 +19,31 @@ from program import run, start
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = ROOT / "examples"
-WITH_EXAMPLES = [text for text in TEXTS if "```python" in text.read_text()]
+INDEX = (ROOT / "docs" / "index.md").read_text()
+WITH_EXAMPLES = sorted(
+    (text for text in TEXTS if "```python" in text.read_text()),
+    key=lambda text: (
+        text.name != "README.md",
+        place if (place := INDEX.find(f"{text.name})")) >= 0 else len(INDEX),
+        text.name,
+    ),
+)
+"""In the order in which docs/index.md names them."""
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one folder in which somebody types everything, page after page, and then once more."""
+    return tmp_path_factory.mktemp("typed")
+
+
+@pytest.mark.parametrize("turn", ["first", "again"])
 @pytest.mark.parametrize("text", WITH_EXAMPLES, ids=lambda text: str(text.relative_to(ROOT)))
-def test_the_examples_of_a_text_run_in_order(text: Path, tmp_path: Path) -> None:
+def test_the_examples_of_a_text_run_in_order(turn: str, text: Path, folder: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", text.read_text(), re.S | re.M)
-    program = tmp_path / "example.py"
+    program = folder / "example.py"
     program.write_text("\n".join(blocks))
-    ran = warm.run(tmp_path, str(program), env=os.environ)
+    ran = warm.run(folder, str(program), env=os.environ)
     assert ran.returncode == 0, ran.stderr
 
 
