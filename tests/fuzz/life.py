@@ -781,20 +781,21 @@ def _judged_after_kill(seed: str, folder: Path, said: list[list[Any]]) -> Counte
     """Opens what a killed process has left."""
     life = Life(seed, folder, is_killed=True)
     began: Call | None = None
-    for word, *rest in said:
-        if word == "violation":
-            raise Violation(f"in a process that was to be killed: {rest[0]}")
-        if word == "begin":
-            began = Call(*rest)
-        elif word == "end" and began is not None:
-            if rest[0]:
-                life.model.apply(began)
-            life.counts["actions"] += 1
-            began = None
-    life.counts["calls"] += sum(each[0] == "begin" for each in said)
-    life.counts["killed processes"] += 1
-    life.log.append(f"killed by SIGKILL in {began}")
+    # The model calls the methods as well, which may open files by relative names.
     with life._surroundings():
+        for word, *rest in said:
+            if word == "violation":
+                raise Violation(f"in a process that was to be killed: {rest[0]}")
+            if word == "begin":
+                began = Call(*rest)
+            elif word == "end" and began is not None:
+                if rest[0]:
+                    life.model.apply(began)
+                life.counts["actions"] += 1
+                began = None
+        life.counts["calls"] += sum(each[0] == "begin" for each in said)
+        life.counts["killed processes"] += 1
+        life.log.append(f"killed by SIGKILL in {began}")
         if life.home.exists():
             life._opens(Image(life.home, life.model, began, "by SIGKILL"))
     return life.counts
