@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Sequence, ValuesView
 from typing import Any, NamedTuple
 
 from coopy.errors import CheckFailed, EncodingError, NotRepeatable, SharedArgument, StateChanged
@@ -139,6 +139,22 @@ class CheckedEngine(Engine):
             return super().read_unlocked(function, args, kwargs)
         return self.read(function, args, kwargs)
 
+    @with_lock
+    def close(self) -> None:
+        """As of any engine. Raises `StateChanged` once it is closed, if the state was changed since the last call."""
+        changed: StateChanged | None = None
+        takes_calls = self.log.settled >= 0
+        if takes_calls and self.machine.applied == self.log.last and not self.machine.running:
+            try:
+                self._look_for_changes()
+            except StateChanged as error:
+                changed = error
+            except SharedArgument:
+                pass  # What the caller has changed is no part of the state.
+        super().close()
+        if changed is not None:
+            raise changed
+
     def let_go(self) -> None:
         super().let_go()
         self._objects, self._results, self._arguments = [], [], []
@@ -231,8 +247,9 @@ class CheckedEngine(Engine):
 
     def _hand_out(self, text: str, result: Any) -> None:
         theirs = set(map(id, self._objects))
-        if result is not self.proxy and any(id(each) in theirs for each in _objects_in(result)):
-            self._results.append(_Result(result, text))
+        held = list(result) if isinstance(result, (KeysView, ValuesView, ItemsView)) else result
+        if result is not self.proxy and any(id(each) in theirs for each in _objects_in(held)):
+            self._results.append(_Result(held, text))
             del self._results[:-WATCHED_MAX]
 
     def _compare_with_shadow(self, name: str, index: int) -> None:

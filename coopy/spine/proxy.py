@@ -23,7 +23,7 @@ from time import perf_counter
 from types import CodeType, FunctionType, GeneratorType
 from typing import Any, NamedTuple, NoReturn, cast
 
-from coopy.errors import CoopyError, EncodingError, PrevalentError, UsageError
+from coopy.errors import CheckFailed, CoopyError, EncodingError, PrevalentError, UsageError
 from coopy.ground.interruption import note
 from coopy.ground.running import current
 from coopy.ground.storage import MemoryWriter
@@ -547,8 +547,8 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
     def __enter__(self: Any) -> Any:
         return self
 
-    def __exit__(self: Any, *_: object) -> None:
-        self._coopy_control.close()
+    def __exit__(self: Any, kind: Any = None, error: Any = None, traceback: Any = None, /) -> None:
+        close_after(error, self._coopy_control.close)
 
     def __iter__(self: Any) -> Any:
         return self
@@ -592,6 +592,16 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
     if cls.__hash__ is None:
         members["__hash__"] = None
     return members
+
+
+def close_after(error: BaseException | None, close: Callable[[], object]) -> None:
+    """Closes a system at the end of a block. What the block has raised goes on, and is told what ``check=True`` finds."""
+    try:
+        close()
+    except CheckFailed as found:
+        if error is None:
+            raise
+        note(error, str(found))
 
 
 def _leaving(leave: Callable[..., Any]) -> Callable[..., Any]:
