@@ -178,3 +178,87 @@ def test_a_clock_of_the_first_state_that_is_turned_outside_stands_still_in_the_s
     timed.clock[0] = 3
     timed.look()
     assert timed.seen == [1, 1, 3]
+
+
+def test_an_iterator_as_an_argument_is_run_to_its_end_before_the_call() -> None:
+    row, asked = memory_system(Row([0, 1])), []
+
+    def items() -> Any:
+        asked.append(len(row))
+        yield from (5, 6)
+        asked.append(len(row))
+
+    with pytest.raises(ValueError, match="zero"):
+        row[::0] = items()
+    assert asked == [2, 2]
+    row.extend(items())
+    assert asked == [2] * 4 and row == [0, 1, 5, 6]
+
+
+def test_systems_that_an_iterator_yields_are_refused_and_those_of_a_list_are_copied() -> None:
+    row = memory_system(Row())
+    shelves = [memory_system(Shelf(a=1)), memory_system(Shelf(b=2))]
+    with pytest.raises(coopy.EncodingError, match="nothing has changed"):
+        row.extend(each for each in shelves)
+    assert row == []
+    row.extend(shelves)
+    assert row == [{"a": 1}, {"b": 2}] and type(row[0]) is Shelf
+
+
+def test_a_class_of_a_function_is_stored_by_value() -> None:
+    class Local:
+        pass
+
+    shelf = memory_system(Shelf())
+    shelf["a"] = Local()
+    assert not isinstance(shelf["a"], Local) and type(shelf["a"]).__name__ == "Local"
+    shelf["b"] = Module()
+    assert isinstance(shelf["b"], Module)
+
+
+class Module:
+    pass
+
+
+class Endless:
+    def __init__(self) -> None:
+        self.step = 2
+
+    def __iter__(self) -> Any:
+        return (number * self.step for number in range(1_000_000))
+
+    def first(self, count: int) -> list[int]:
+        return [number * self.step for number in range(count)]
+
+
+def test_an_iteration_is_run_to_its_end_and_a_method_returns_the_first() -> None:
+    endless = memory_system(Endless, validation="off")
+    assert next(iter(endless)) == 0 and endless.first(3) == [0, 2, 4]
+
+
+class Lazy(dict[str, Any]):
+    """A child is put into what it belongs to when something is written to it."""
+
+    def __init__(self, *items: Any, above: Any = None) -> None:
+        super().__init__(*items)
+        object.__setattr__(self, "above", above)
+
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name) if name in self else Lazy(above=(self, name))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        above = object.__getattribute__(self, "above")
+        if above is not None:
+            dict.setdefault(above[0], above[1], self)
+        super().__setitem__(name, value)
+
+    def __reduce__(self) -> Any:
+        return Lazy, (dict(self),)
+
+
+def test_a_child_that_is_made_by_reading_is_made_again_where_it_was_read() -> None:
+    lazy = memory_system(Lazy({"a": Lazy()}), results="recorded", validation="off")
+    child = lazy["a"]["b"]
+    lazy["a"] = Lazy({"keep": 1})
+    child["c"] = 1
+    assert lazy == {"a": {"keep": 1, "b": {"c": 1}}}
