@@ -50,6 +50,7 @@ def web(
             raise
         raise UsageError("coopy web needs: pip install 'coopy[web]'. Nothing was opened.") from None
     from coopy.ground import paths
+    from coopy.tools import keyed
     from coopy.tools.domain import announce
 
     basedir = paths.absolute(directory, "DIR")
@@ -58,7 +59,10 @@ def web(
             f"{basedir}: belongs to another user. A state and its actions are pickles, and loading one can run any code as you. If "
             f"you trust whoever wrote it: --trust. Nothing was loaded."
         )
-    announce(basedir, _tell)
+    if not keyed.has_objects(basedir):
+        announce(basedir, _tell)
+    elif write:
+        raise UsageError("--write is for systems, and the directory holds many objects. Leave it out.")
     web_server.serve(basedir, domain, port, write, _tell)
 
 

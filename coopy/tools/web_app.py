@@ -24,22 +24,12 @@ from starlette.routing import Route
 
 from coopy.errors import CoopyError, UsageError
 from coopy.tools.web_guard import Guard
+from coopy.tools.web_keyed import KeyedPage
 from coopy.tools.web_pages import Page, local
 from coopy.tools.web_states import NotYet
 
 FOLDER = Path(__file__).with_name("pages")
 STATIC = {"style.css": "text/css", "app.js": "text/javascript", "icon.svg": "image/svg+xml"}
-NAMES = {
-    "state": "State",
-    "journal": "Journal",
-    "rates": "Rates",
-    "memory": "Memory",
-    "disk": "Disk",
-    "cluster": "Cluster",
-    "tasks": "Tasks and locks",
-}
-"""The pages that every page links to."""
-MORE = ("action", "value", "diff", "search", "status")
 FORM_BYTES_MAX = 1_000_000
 """A call is written by hand."""
 CALL_S = 60
@@ -49,7 +39,7 @@ _KIB = 1024  # How many of a unit make the next.
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
-def application(page: Page, port: int) -> Guard:
+def application(page: Page | KeyedPage, port: int) -> Guard:
     """Returns the application for the pages of a directory, let in by the port that it answers at."""
     return Guard(Inspector(page).app, port)
 
@@ -57,18 +47,19 @@ def application(page: Page, port: int) -> Guard:
 class Inspector:
     """The addresses, and what answers there."""
 
-    def __init__(self, page: Page) -> None:
-        self._page = page
+    def __init__(self, page: Page | KeyedPage) -> None:
+        self._page: Any = page
+        self._home = next(iter(page.names))
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         self._templates.filters.update(local=local, size=size, number=number, link=link)
-        pages = [*NAMES, *MORE]
+        pages = [*page.names, *page.more]
         self.app = Starlette(
             routes=[
-                Route("/", lambda _: RedirectResponse("/state", 303)),
-                *[Route(f"/{name}", self._html(name)) for name in pages],
-                *[Route(f"/{name}.json", self._json(name)) for name in [*pages, "whole"]],
+                Route("/", lambda _: RedirectResponse(f"/{self._home}", 303)),
+                *[Route(f"/{name}", self._html(name)) for name in pages if name != "whole"],
+                *[Route(f"/{name}.json", self._json(name)) for name in pages],
                 Route("/static/{name}", self._static),
                 Route("/write", self._write_page),
                 Route("/call", self._call, methods=["POST"]),
@@ -115,7 +106,8 @@ class Inspector:
         query = urlencode({key: text for key, text in given.items() if key != "part"})
         text = self._templates.get_template(template).render(
             page=name,
-            pages=NAMES,
+            pages=self._page.names,
+            home=self._home,
             found=shown,
             given=given,
             directory=self._page.basedir,
@@ -136,7 +128,7 @@ class Inspector:
         return answer
 
     def _missing(self, request: Request, error: Exception) -> Response:
-        answer = self._problem(request, "state", UsageError("there is no such page"))
+        answer = self._problem(request, self._home, UsageError("there is no such page"))
         answer.status_code = 404
         return answer
 
@@ -202,7 +194,7 @@ class Inspector:
                 raise UsageError(f"at={at[:40]}: must be the index of an action")
             said = await run_in_threadpool(self._page.branch, int(at), form.get("name", ""))
         except CoopyError as error:
-            return self._problem(request, "state", error)
+            return self._problem(request, self._home, error)
         text = f"{said['directory']} holds the state after action {said['index']:,}, as a system of its own."
         return self._render(request, "write.html", "write", {"said": {"value": text}, "method": "", "arguments": ""}, {})
 
@@ -210,7 +202,7 @@ class Inspector:
         try:
             await self._form(request)
         except CoopyError as error:
-            return self._problem(request, "state", error)
+            return self._problem(request, self._home, error)
         return self._render(request, "link.html", "link", {"link": request.scope["coopy.new_link"]()}, {})
 
 

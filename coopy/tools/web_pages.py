@@ -40,6 +40,18 @@ Given = Mapping[str, str]
 class Page:
     """The pages of one directory."""
 
+    names = {
+        "state": "State",
+        "journal": "Journal",
+        "rates": "Rates",
+        "memory": "Memory",
+        "disk": "Disk",
+        "cluster": "Cluster",
+        "tasks": "Tasks and locks",
+    }
+    """The pages that every page links to, the first of which is the one to begin with."""
+    more = ("action", "value", "diff", "search", "status", "whole")
+
     def __init__(self, basedir: str, spec: str | None, *, write: bool = False) -> None:
         self.basedir = basedir
         self.spec = spec

@@ -9,7 +9,9 @@ from collections.abc import Callable
 import uvicorn
 
 from coopy.errors import UsageError
+from coopy.tools.keyed import has_objects
 from coopy.tools.web_app import application
+from coopy.tools.web_keyed import KeyedPage
 from coopy.tools.web_pages import Page
 
 HOST = "127.0.0.1"
@@ -20,7 +22,7 @@ END_S = 2  # Whoever still waits for an answer then is told nothing.
 def serve(basedir: str, spec: str | None, port: int, write: bool, tell: Callable[[str], None]) -> None:
     """Serves the pages of a directory until Ctrl-C. Raises `UsageError` if the port is taken, or there is no state to show."""
     here = taken(port)
-    page = Page(basedir, spec, write=write)
+    page = KeyedPage(basedir, spec) if has_objects(basedir) else Page(basedir, spec, write=write)
     try:
         number = here.getsockname()[1]
         app = application(page, number)

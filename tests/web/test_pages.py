@@ -10,12 +10,11 @@ from web.shops import QUOTE, SCRIPT, Shop
 
 import coopy
 from coopy.tools import web_journal
-from coopy.tools.web_app import MORE, NAMES
 from coopy.tools.web_journal import nanoseconds
-from coopy.tools.web_pages import compared, steps
+from coopy.tools.web_pages import Page, compared, steps
 
 ADDRESSES = [
-    *[f"/{name}" for name in NAMES],
+    *[f"/{name}" for name in Page.names],
     "/state?at=9&vs=4&open=.stock%0A.notes%0A.odd",
     "/state?root=.notes&from=1",
     "/state?at=0",
@@ -57,7 +56,7 @@ def test_what_is_shown_is_there_as_text(pages: TestClient) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "onerror=alert(2)&gt;" in text
 
 
-@pytest.mark.parametrize("name", [*NAMES, *MORE])
+@pytest.mark.parametrize("name", [*Page.names, *(each for each in Page.more if each != "whole")])
 def test_a_page_is_there_as_json(pages: TestClient, name: str) -> None:
     given = {"action": "?index=3", "value": "?path=.sold", "search": "?q=tea"}.get(name, "")
     answer = pages.get(f"/{name}.json{given}")
