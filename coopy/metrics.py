@@ -126,7 +126,11 @@ def register(system: Any, registry: Any = None) -> Any:
 
 
 class Collector:
-    """The figures of one system, as prometheus_client asks for them. `register` makes it."""
+    """The figures of one system, as prometheus_client asks for them. `register` makes it.
+
+    >>> collector = register(wiki)
+    >>> collector.close()
+    """
 
     def __init__(self, controls: Control, client: Any, registry: Any) -> None:
         engine = _engine_of(controls)

@@ -88,6 +88,15 @@ def watch(
 
     ``of`` is the name of the attribute (with dots for one of an attribute), or a function that finds the structure in your object; it is called
     inside actions, and must only look. Raises `UsageError` for what is no open system.
+
+    >>> from coopy import init_system
+    >>> from coopy.batteries import Dict
+    >>> stock = init_system(Dict, "watched-stock")
+    >>> with watch(stock, "tea", timeout=5) as changes:
+    ...     stock["tea"] = 3
+    ...     change = next(iter(changes))
+    >>> change.key, change.after
+    ('tea', 3)
     """
     if isinstance(key, (FunctionType, MethodType)):
         raise UsageError(
@@ -111,7 +120,16 @@ def _is_system(value: Any) -> bool:
 
 
 class EditConflict(RuntimeError):
-    """A value was changed by somebody else while it was edited. Nothing was recorded: edit it again."""
+    """A value was changed by somebody else while it was edited. Nothing was recorded: edit it again.
+
+    >>> from coopy.batteries import Dict
+    >>> stock = Dict({"tea": {"left": 3}})
+    >>> with stock.edit("tea") as tea:
+    ...     tea["left"] -= 1
+    ...     stock["tea"] = {"left": 9}
+    Traceback (most recent call last):
+    coopy.batteries.battery.EditConflict: ...
+    """
 
 
 class Editable(Protocol):
@@ -126,6 +144,13 @@ class Edit(Generic[T]):
     """A value to be changed in a ``with`` block: at its end one action puts it in, if nothing was raised and it has changed.
 
     ``async with`` is for a structure that `coopy.aio.open` has opened: ``async with await stock.edit("tea") as tea:``.
+
+    >>> from coopy.batteries import Dict
+    >>> stock = Dict({"tea": {"left": 3}})
+    >>> with stock.edit("tea") as tea:
+    ...     tea["left"] -= 1
+    >>> stock["tea"]["left"]
+    2
     """
 
     def __init__(self, structure: Editable, key: Any, before: Any, value: T) -> None:

@@ -49,7 +49,12 @@ NOT_TOLD: Final = _Word("NOT_TOLD")
 
 
 class Change(NamedTuple):
-    """What an action has changed in a structure."""
+    """What an action has changed in a structure.
+
+    >>> from datetime import datetime, timezone
+    >>> Change(7, datetime(2030, 1, 1, tzinfo=timezone.utc), "set", "tea", 3, 4).after
+    4
+    """
 
     index: int  # type: ignore[assignment]
     """The index of the action. One action may make several changes."""

@@ -35,7 +35,13 @@ UNPICKLABLE = (pickle.PicklingError, AttributeError, RecursionError, TypeError, 
 
 
 class Frozen(TypeError):
-    """A value that was read out of a structure was to be changed. Nothing has changed."""
+    """A value that was read out of a structure was to be changed. Nothing has changed.
+
+    >>> from coopy.batteries import Dict
+    >>> Dict({"tea": {"left": 3}})["tea"]["left"] = 2
+    Traceback (most recent call last):
+    coopy.batteries.frozen.Frozen: this value was read out of a structure...
+    """
 
 
 def _refuse(self: object, *args: object, **kwargs: object) -> NoReturn:

@@ -260,7 +260,11 @@ class Dict(Battery, Generic[K, V]):
 
 
 class ReplDict(Dict[K, V]):
-    """A Dict whose `pop` returns None for a key that is not there, as PySyncObj's does."""
+    """A Dict whose `pop` returns None for a key that is not there, as PySyncObj's does.
+
+    >>> print(ReplDict().pop("tea"))
+    None
+    """
 
     @abort_exception
     def pop(self, key: Any, default: Any = None) -> Any:

@@ -113,6 +113,9 @@ def until(question: Callable[[], T], timeout: float | None = None, of: Any = Non
     It is for what an own class knows: ``until(shop.next_order, timeout=5)``, where `next_order` is ``@readonly``. It is asked again when an action
     of the system has ended whose method the question is, or that is named: ``until(lambda: shop.next_order("tea"), of=shop)``. Without one it is
     asked after growing pauses of at most 50 ms.
+
+    >>> until(lambda: 42, timeout=1)
+    42
     """
     with _Pause(getattr(question, "__self__", None) if of is None else of, timeout) as pause:
         while True:
@@ -332,6 +335,14 @@ def handle(structure: Any) -> Any:
 
     The structure is a system, as `coopy.init_system` returns it, or a plain object that threads of this process share under a
     lock of their own. Raises `UsageError` for a structure that nobody waits for.
+
+    >>> from coopy import init_system
+    >>> from coopy.batteries import Queue
+    >>> jobs = init_system(Queue, "handled-jobs")
+    >>> jobs.put("wash")
+    True
+    >>> handle(jobs).get(timeout=1)
+    'wash'
     """
     for kind, found in _HANDLES:
         if isinstance(structure, kind):
@@ -475,6 +486,16 @@ _ASYNC_HANDLES: dict[str, Callable[[Any], Any]] = {
 
 def async_handle(structure: Any) -> Any:
     """Returns what a task holds of a structure that `coopy.aio.open` has opened: ``await async_handle(jobs).get(timeout=5)``.
+
+    >>> import asyncio
+    >>> import coopy.aio
+    >>> from coopy.batteries import Queue
+    >>> async def next_job():
+    ...     async with coopy.aio.open(Queue, "awaited-jobs") as jobs:
+    ...         await jobs.put("wash")
+    ...         return await async_handle(jobs).get(timeout=5)
+    >>> asyncio.run(next_job())
+    'wash'
 
     Raises `UsageError` for a structure that nobody waits for.
     """

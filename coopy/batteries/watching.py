@@ -41,6 +41,15 @@ class Watch:
     To be read by one thread or one task: with ``for change in watch``, which ends when the system is closed or no change comes for
     ``timeout`` seconds; with ``async for``, which does so while the loop goes on; or by calling it with a callback, ``watch(callback)``,
     which is called in a thread of its own. As a context manager it is closed at the end.
+
+    >>> from coopy import init_system
+    >>> from coopy.batteries import Dict
+    >>> stock = init_system(Dict, "looked-at-stock")
+    >>> with stock.watch(timeout=5) as changes:
+    ...     stock["tea"] = 3
+    ...     change = next(iter(changes))
+    >>> change.kind, change.key
+    ('added', 'tea')
     """
 
     def __init__(

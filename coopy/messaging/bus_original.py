@@ -323,13 +323,21 @@ class Proxy(threading.Thread):
 
 
 class MessageBusBroker(Proxy):
-    """The broker of the bus: a `Proxy` by its other name."""
+    """The broker of the bus: a `Proxy` by its other name.
+
+    >>> broker = MessageBusBroker()
+    >>> broker.start()
+    >>> broker.shutdown()
+    """
 
 
 class Hub:
     """One that hears what its clients send, and that they hear: ``frontend`` is a `Subscriber`, ``backend`` a `Publisher`.
 
     Clients do not hear one another.
+
+    >>> hub = Hub()
+    >>> hub.backend.send("news", {"number": 1})
     """
 
     def __init__(
@@ -357,7 +365,11 @@ class Hub:
 
 
 class HubClient:
-    """A client of a `Hub`: what ``publisher`` sends the hub hears, and ``subscriber`` hears what the hub sends."""
+    """A client of a `Hub`: what ``publisher`` sends the hub hears, and ``subscriber`` hears what the hub sends.
+
+    >>> client = HubClient()
+    >>> client.publisher.send("wishes", {"number": 1})
+    """
 
     def __init__(
         self,

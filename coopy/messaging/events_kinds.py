@@ -97,7 +97,11 @@ class Appended(_Outcome):
 
 @dataclass(frozen=True, slots=True)
 class AlreadyAppended(Appended):
-    """They had been appended before, with the same id: nothing was appended now."""
+    """They had been appended before, with the same id: nothing was appended now.
+
+    >>> bool(AlreadyAppended("tea", 0, 1, 2))
+    True
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,9 @@ class NotAppended(_Outcome):
     """Nothing was appended: the stream has another version than was expected, or the id stands for other events.
 
     ``why`` is "version" or "id"; ``version`` is the one that the stream has.
+
+    >>> bool(NotAppended("tea", expected=3, version=2, why="version"))
+    False
     """
 
     stream: str
@@ -121,6 +128,10 @@ class AppendConflict(CoopyError):
     """Raised by ``source.append(...).check()`` for a `NotAppended`, which is in ``conflict``. Nothing was appended.
 
     See docs/guides/events.md.
+
+    >>> source.append("tea", b"1", expected=3).check()
+    Traceback (most recent call last):
+    coopy.messaging.events_kinds.AppendConflict: ...
     """
 
     def __init__(self, conflict: NotAppended) -> None:
@@ -136,11 +147,23 @@ class AppendConflict(CoopyError):
 
 
 class OffsetMissingInIndex(CoopyError):
-    """An offset can't be one: it is negative. (PyDistributed raises it where its index has no entry; here all have one.)"""
+    """An offset can't be one: it is negative. (PyDistributed raises it where its index has no entry; here all have one.)
+
+    >>> source.get(-1)
+    Traceback (most recent call last):
+    coopy.messaging.events_kinds.OffsetMissingInIndex: the offset -1 is negative...
+    """
 
 
 class CouldNotFindOffset(CoopyError):
-    """There is no event with that offset (yet). ``offset``, and ``end``: the one that the next event gets."""
+    """There is no event with that offset (yet). ``offset``, and ``end``: the one that the next event gets.
+
+    >>> try:
+    ...     source.get(99)
+    ... except CouldNotFindOffset as error:
+    ...     print(error.offset)
+    99
+    """
 
     def __init__(self, offset: int, end: int) -> None:
         self.offset = offset
@@ -154,6 +177,9 @@ class Removed(CouldNotFindOffset):
     """The event was removed, by retention or compaction. ``first_available``: the next one that is there, or will be.
 
     See docs/guides/events.md.
+
+    >>> Removed(3, 7).first_available
+    7
     """
 
     def __init__(self, offset: int, first_available: int) -> None:
@@ -168,6 +194,9 @@ class OffsetTooOld(CoopyError):
     """Retention has removed events that the one who reads has not seen. ``name`` of the consumer ("" for a plain read), ``offset``, ``first_available``.
 
     See docs/guides/events.md.
+
+    >>> OffsetTooOld("mail", 3, 7).first_available
+    7
     """
 
     def __init__(self, name: str, offset: int, first_available: int) -> None:
@@ -183,13 +212,20 @@ class OffsetTooOld(CoopyError):
 
 
 class LogSizeExceeded(CoopyError):
-    """A record is longer than max_log_size allows a file of the exported format to be."""
+    """A record is longer than max_log_size allows a file of the exported format to be.
+
+    >>> issubclass(LogSizeExceeded, CoopyError)
+    True
+    """
 
 
 class ForeignPosition(UsageError):
     """A position comes from another event source, or from a history that this one has not had: after a restore from a backup, say.
 
     See docs/guides/events.md.
+
+    >>> issubclass(ForeignPosition, UsageError)
+    True
     """
 
 
@@ -232,7 +268,11 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Retained:
-    """How much is kept: of each limit that is not None, what is beyond it goes."""
+    """How much is kept: of each limit that is not None, what is beyond it goes.
+
+    >>> Retained(count=1000, age=7 * 86_400)
+    Retained(size=None, age=604800, count=1000)
+    """
 
     size: int | None = None
     """Bytes of data."""

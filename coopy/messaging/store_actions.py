@@ -11,7 +11,11 @@ from typing import Any
 
 @dataclass
 class GetAction:
-    """Asks for the value of a key, and with ``subscribe`` for its changes from now on."""
+    """Asks for the value of a key, and with ``subscribe`` for its changes from now on.
+
+    >>> GetAction("colour", subscribe=True)
+    GetAction(key='colour', subscribe=True)
+    """
 
     key: str
     subscribe: bool = False
@@ -19,7 +23,11 @@ class GetAction:
 
 @dataclass
 class GetResultAction:
-    """The value of a key."""
+    """The value of a key.
+
+    >>> GetResultAction("colour", "red").value
+    'red'
+    """
 
     key: str
     value: Any
@@ -27,14 +35,22 @@ class GetResultAction:
 
 @dataclass
 class GetExceptionAction:
-    """There is no value; ``error`` is why."""
+    """There is no value; ``error`` is why.
+
+    >>> GetExceptionAction(KeyError("colour")).error
+    KeyError('colour')
+    """
 
     error: BaseException | None = None
 
 
 @dataclass
 class SetAction:
-    """Asks to set the value of a key."""
+    """Asks to set the value of a key.
+
+    >>> SetAction("colour", "red")
+    SetAction(key='colour', value='red')
+    """
 
     key: str
     value: Any
@@ -42,7 +58,11 @@ class SetAction:
 
 @dataclass
 class SetResultAction:
-    """The value of a key was set."""
+    """The value of a key was set.
+
+    >>> SetResultAction("colour", "red").key
+    'colour'
+    """
 
     key: str
     value: Any
@@ -50,28 +70,44 @@ class SetResultAction:
 
 @dataclass
 class SetExceptionAction:
-    """The value was not set; ``error`` is why."""
+    """The value was not set; ``error`` is why.
+
+    >>> SetExceptionAction(TypeError("a key is a text")).error
+    TypeError('a key is a text')
+    """
 
     error: BaseException | None = None
 
 
 @dataclass
 class SubscribeAction:
-    """Asks for the changes of a key from now on."""
+    """Asks for the changes of a key from now on.
+
+    >>> SubscribeAction("colour")
+    SubscribeAction(key='colour')
+    """
 
     key: str
 
 
 @dataclass
 class UnsubscribeAction:
-    """Asks for the changes of a key no more."""
+    """Asks for the changes of a key no more.
+
+    >>> UnsubscribeAction("colour")
+    UnsubscribeAction(key='colour')
+    """
 
     key: str
 
 
 @dataclass
 class ExceptionAction:
-    """What was asked is none of these; ``error`` is why."""
+    """What was asked is none of these; ``error`` is why.
+
+    >>> ExceptionAction(TypeError("none of these")).error
+    TypeError('none of these')
+    """
 
     error: BaseException | None = None
 

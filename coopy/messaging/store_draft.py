@@ -21,7 +21,13 @@ _DELETED: Any = object()
 
 
 class Draft:
-    """What `KeyValueStore.transact` gives: reads see what the block has set so far. At its end all is recorded, or nothing if it raises."""
+    """What `KeyValueStore.transact` gives: reads see what the block has set so far. At its end all is recorded, or nothing if it raises.
+
+    >>> with store.transact() as draft:
+    ...     draft.set("left", draft.get("left", 3) - 1)
+    >>> store.get("left")
+    2
+    """
 
     def __init__(self, keys: Keys) -> None:
         self.revision = 0

@@ -31,6 +31,12 @@ class Feed:
     """The changes of one key, or of all that begin so, from the next one on, or from the one after ``after``.
 
     To be read by one thread or one task. It ends when it is closed, when the store is, or when no change comes for ``timeout`` seconds.
+
+    >>> with store.subscribe("colour", timeout=5) as feed:
+    ...     done = store.set("colour", "red")
+    ...     change = next(feed)
+    >>> change.after
+    'red'
     """
 
     def __init__(self, ask: Callable[[], Keys], key: str | None, prefix: str, after: int | None, timeout: float | None) -> None:

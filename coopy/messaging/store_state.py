@@ -47,7 +47,11 @@ ABSENT: Final = _Absent()
 
 
 class MissingKey(KeyError):
-    """There is no such key. ``key`` is the one that was asked for. The first words are those of PyDistributed."""
+    """There is no such key. ``key`` is the one that was asked for. The first words are those of PyDistributed.
+
+    >>> MissingKey("colour").key
+    'colour'
+    """
 
     @property
     def key(self) -> Any:
@@ -59,7 +63,11 @@ class MissingKey(KeyError):
 
 
 class Conflict(RuntimeError):
-    """A transaction has read what somebody else has changed since. Nothing was recorded: begin again. ``keys`` are those."""
+    """A transaction has read what somebody else has changed since. Nothing was recorded: begin again. ``keys`` are those.
+
+    >>> Conflict(("colour",)).keys
+    ('colour',)
+    """
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         super().__init__(keys)
@@ -73,7 +81,12 @@ class Conflict(RuntimeError):
 
 
 class Version(NamedTuple):
-    """A value that a key has, or had."""
+    """A value that a key has, or had.
+
+    >>> from datetime import datetime, timezone
+    >>> Version(7, datetime(2030, 1, 1, tzinfo=timezone.utc), "set", "red").revision
+    7
+    """
 
     revision: int
     """Index of the action by which it came."""
@@ -86,7 +99,11 @@ class Version(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of `Keys.transact`."""
+    """What came of `Keys.transact`.
+
+    >>> Outcome(7, ()).done, Outcome(0, ("colour",)).done
+    (True, False)
+    """
 
     revision: int
     """Index of the action; 0 if nothing was done."""

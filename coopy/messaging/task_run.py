@@ -16,7 +16,13 @@ PROGRESS_S = 0.2
 
 
 class TaskRun:
-    """The task that runs; returned by `current_task`."""
+    """The task that runs; returned by `current_task`.
+
+    >>> def resize(paths):
+    ...     run = current_task()
+    ...     for number, path in enumerate(paths):
+    ...         run.progress(number / len(paths))
+    """
 
     def __init__(self, claim: Claim, report: Callable[[int, int, Any], object]) -> None:
         self.claim = claim

@@ -49,7 +49,18 @@ SNAPSHOTS_KEPT = 2  # One more than is needed, should it be damaged.
 
 
 class TaskHandle(Generic[R]):
-    """A task that was sent. ``await handle`` and `result` wait for what it returns, and raise what it raises."""
+    """A task that was sent. ``await handle`` and `result` wait for what it returns, and raise what it raises.
+
+    >>> from coopy.messaging import TaskQueue
+    >>> queue = TaskQueue("handled")
+    >>> @queue.task
+    ... def shout(text):
+    ...     return text.upper()
+    >>> handle = shout.send("wash")
+    >>> queue.drain(), handle.result(timeout=5)
+    (1, 'WASH')
+    >>> queue.close()
+    """
 
     def __init__(self, queue: TaskQueue, number: int, is_new: bool = True) -> None:
         self._queue = queue
@@ -128,7 +139,17 @@ class TaskHandle(Generic[R]):
 
 
 class Task(Defined, Generic[P, R]):
-    """A function whose calls can be sent. Calling it calls the function, here and now."""
+    """A function whose calls can be sent. Calling it calls the function, here and now.
+
+    >>> from coopy.messaging import TaskQueue
+    >>> queue = TaskQueue("defined")
+    >>> @queue.task
+    ... def shout(text):
+    ...     return text.upper()
+    >>> shout("here and now")
+    'HERE AND NOW'
+    >>> queue.close()
+    """
 
     def __init__(self, queue: TaskQueue, function: Callable[P, Any], name: str, policy: Policy) -> None:
         self.queue = queue

@@ -16,7 +16,12 @@ PAUSE_S = 0.5
 
 
 class Term:
-    """The time for which one process leads. What leads is given it, if it takes an argument."""
+    """The time for which one process leads. What leads is given it, if it takes an argument.
+
+    >>> def lead(term):
+    ...     while not term.stop.wait(1):
+    ...         print("leading, with the token", term.token)
+    """
 
     def __init__(self, lock: Lock, stop: Any) -> None:
         self._lock = lock

@@ -384,7 +384,17 @@ class Lock(Handle):
 
 
 class RLock(Lock):
-    """A `Lock` that the thread which holds it may acquire again; it is free after as many releases. Only that thread may release it."""
+    """A `Lock` that the thread which holds it may acquire again; it is free after as many releases. Only that thread may release it.
+
+    >>> from coopy import init_system
+    >>> from coopy.sync import Locks, RLock
+    >>> locks = init_system(Locks, "reentrant-locks")
+    >>> lock = RLock("stock", system=locks)
+    >>> with lock, lock:
+    ...     lock.held
+    True
+    >>> locks.close()
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -35,7 +35,11 @@ more ticks are more actions."""
 
 
 class Count(NamedTuple):
-    """What a timekeeper must know, as `Ticks.count` returns it."""
+    """What a timekeeper must know, as `Ticks.count` returns it.
+
+    >>> Count("ann", 1, 7, 5_000_000_000, 1_000_000_000).beat
+    7
+    """
 
     timekeeper: str
     """The id of the present timekeeper; empty if there was none yet."""

@@ -28,6 +28,13 @@ class Clock:
     """A clock that is set and moved by a test: what the systems opened with it stamp their actions with.
 
     It goes as the machine's does until it is told otherwise. It never goes back behind what a system was told.
+
+    >>> from datetime import datetime, timedelta
+    >>> clock = Clock()
+    >>> clock.set(datetime(2030, 1, 1))
+    >>> clock.move(timedelta(hours=1))
+    >>> clock.now()
+    datetime.datetime(2030, 1, 1, 1, 0)
     """
 
     def __init__(self) -> None:

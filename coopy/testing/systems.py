@@ -443,7 +443,14 @@ def _difference(live: object, replayed: object, system: System, first: int, last
 
 
 class Systems:
-    """The systems of one test: opened in one folder, with one clock, and closed together."""
+    """The systems of one test: opened in one folder, with one clock, and closed together. The fixtures ``coopy`` and ``coopy_systems`` are one.
+
+    >>> def test_a_page_survives(coopy_systems):
+    ...     wiki = coopy_systems.open(Wiki)
+    ...     wiki.create_page("Home")
+    ...     wiki = coopy_systems.crash(wiki)
+    ...     assert "Home" in wiki.pages
+    """
 
     def __init__(self, folder: Path, *, check: bool = False) -> None:
         self.clock = Clock()
