@@ -56,7 +56,6 @@ class FrozenList(list[T]):
     """A list that was read out of a structure. Slices and copies of it are plain lists."""
 
     __slots__ = ()
-    _coopy_is_value = True
     append = extend = insert = remove = pop = clear = sort = reverse = _refuse
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
 
@@ -77,7 +76,6 @@ class FrozenDict(dict[K, V]):
     """A dict that was read out of a structure. A copy of it is a plain dict."""
 
     __slots__ = ()
-    _coopy_is_value = True
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
@@ -98,7 +96,6 @@ class FrozenSet(set[T]):
     """A set that was read out of a structure. A copy of it is a plain set."""
 
     __slots__ = ()
-    _coopy_is_value = True
     add = remove = discard = pop = clear = update = _refuse
     difference_update = intersection_update = symmetric_difference_update = _refuse
     __ior__ = __iand__ = __isub__ = __ixor__ = _refuse

@@ -63,15 +63,15 @@ _OF_STATES = frozenset({"collections", "random", "configparser", "graphlib"})
 def is_of_parts(cls: Any) -> bool:
     """Whether objects of a class may change, and are given out as parts of the state.
 
-    Not so are frozen dataclasses, what is of C and no container, what belongs to this package, and containers of a class that has
-    ``_coopy_is_value``: those refuse to be changed by themselves.
+    Not so are frozen dataclasses, what is of C and no container, and what belongs to this package: its containers refuse to be changed by
+    themselves.
     """
-    if getattr(cls, "_coopy_is_value", False):
+    module = cls.__module__.partition(".")[0]
+    if module == "coopy" or hasattr(cls, "_coopy_engine"):
         return False
     if issubclass(cls, _CHANGING) or cls is SimpleNamespace:
         return True
-    module = cls.__module__.partition(".")[0]
-    if issubclass(cls, _UNCHANGING) or module == "coopy" or hasattr(cls, "_coopy_engine"):
+    if issubclass(cls, _UNCHANGING):
         return False
     if module in sys.stdlib_module_names and module not in _OF_STATES:
         return False

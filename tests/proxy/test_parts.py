@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from coopy import UsageError, control, readonly
+from coopy.batteries.frozen import FrozenDict, FrozenList, FrozenSet
+from coopy.spine.attributes import is_of_parts
 from coopy.testing import assert_replays, crash
 from coopy.testing import memory_system as in_memory
 
@@ -412,3 +414,10 @@ def test_a_view_of_the_system_is_an_argument_as_a_list_of_what_it_shows(cls: Any
     system["b"] = getattr(system, view)()
     assert list(system["b"]) == {"keys": ["a"], "values": [1], "items": [("a", 1)]}[view]
     assert_replays(system)
+
+
+@pytest.mark.parametrize("cls", [FrozenList, FrozenDict, FrozenSet])
+def test_a_container_that_refuses_to_be_changed_is_read_as_it_is(cls: Any) -> None:
+    desk = memory_system(Desk, validation="off")
+    desk.free = SimpleNamespace(kept=cls())
+    assert type(desk.free.kept) is cls and not is_of_parts(cls)
