@@ -1,4 +1,5 @@
-"""What waits for a structure, and does so outside of any action.
+"""What waits for a structure, and does so outside of any action. It has more than 500 lines because each handle stands here twice, for
+threads and for tasks.
 
 An action must not wait: all other calls would wait with it. A handle asks with reads, which are not recorded, and makes the one call
 that takes an item, a permit or a place only when the answer is yes. If somebody else was quicker, it asks on. It holds no lock meanwhile.

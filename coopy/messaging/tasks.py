@@ -1,5 +1,5 @@
-"""A task queue: functions that are called later, by other threads, processes or machines, and surely. It has more than 500 lines because the options of
-a task stand in an overload and in a docstring.
+"""A task queue: functions that are called later, by other threads, processes or machines, and surely. It has more than 500 lines because half
+of them are docstrings: what is used by programs says here how.
 
 `TaskQueue` is what programs use: it decorates functions, sends tasks, and gives handles to wait for them. The queue itself is a system of coopy
 (`coopy.messaging.task_state`), so it needs no server, and a task that was sent is as durable as any action. `coopy.messaging.task_worker` runs tasks.
