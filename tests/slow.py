@@ -58,6 +58,7 @@ FILES = frozenset(
         "docs/test_examples_run.py",
         "docs/test_format_is_generated.py",
         "docs/test_frameworks.py",
+        "docs/test_tutorial.py",
         "engine/test_aside.py",
         "evolution/test_fields.py",
         "failing/test_slice.py",
