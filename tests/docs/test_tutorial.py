@@ -117,7 +117,7 @@ def likeness(text: str, here: str) -> str:
     text = text.replace(here, PLACE)
     for pattern, same in (
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+", "TIME"),
-        (r"\d+ files, [\d.]+ KiB|[\d.]+ [KM]iB", "SIZE"),
+        (r"\d+ files, [\d.]+ (?:[KM]i)?B|[\d.]+ (?:[KM]i)?B", "SIZE"),
         (r"in [\d.]+s(?: \([\d:]+\))?", "in X"),
         (r"[ \t]+", " "),
     ):
