@@ -247,15 +247,18 @@ class Engine:
 
         Where the record before it lies is looked up here and no earlier: what comes in between may have written that.
         """
-        place, table = cell.place, self.table
-        before = cell.pending or table.indexes[place]
+        place, table, group = cell.place, self.table, self._group
+        newest = self.store.last + len(group)
+        # An interrupt may have come before the newest one of the group was noted.
+        pending = newest if group and group[-1][1] is cell else cell.pending
+        before = pending or table.indexes[place]
         # One that is written together with this one stands in the same frame.
-        offset = table.offsets[place] if before and not cell.pending else 0
+        offset = table.offsets[place] if before and not pending else 0
         if kind.code:
             header = keyed.with_code(header)
         record = header + _fields(before, offset, kind.version, key, kind.code) + call
-        cell.pending = self.store.last + len(self._group) + 1
-        self._group.append((record, cell, key, waits))
+        group.append((record, cell, key, waits))
+        cell.pending = newest + 1
 
     def _apply(
         self,
@@ -554,7 +557,7 @@ class Engine:
         while index:
             record = store.at(index, offset)
             found = keyed.parts(record)
-            if found.key != key:
+            if found.key != key or found.before >= index:
                 raise DecodingError(
                     f"{store.where(index, offset)}: the record there is not one of {kind.text(key)!r}: it is damaged"
                 )

@@ -156,3 +156,36 @@ def test_an_interrupt_leaves_memory_and_log_agreed(in_memory: Path, name: str) -
 def test_a_second_interrupt_in_the_handling_of_the_first_leaves_them_agreed(in_memory: Path, name: str, second: int) -> None:
     operation, passive = OPERATIONS[name]
     assert interrupted_everywhere(in_memory, operation, passive, second) > 2
+
+
+class InterruptedGroup(list[Any]):
+    """Interrupts whoever adds a record to it, before it is added or after."""
+
+    def __init__(self, comes: str) -> None:
+        super().__init__()
+        self.comes = comes
+
+    def append(self, record: Any) -> None:
+        if self.comes == "after":
+            super().append(record)
+        raise Interrupt
+
+
+@pytest.mark.parametrize("comes", ["before", "after"])
+def test_an_interrupt_where_a_record_is_added_leaves_each_record_with_the_one_before_it(in_memory: Path, comes: str) -> None:
+    """One that had itself for the one before could not be loaded any more: who tried never came to an end."""
+    rooms: Any = coopy.objects(Room, in_memory / "data", durability="buffered")
+    rooms["a"].say("one")
+    rooms["b"].say("two")
+    engine = rooms._engine
+    with engine.lock:
+        engine._group = InterruptedGroup(comes)
+        with pytest.raises(Interrupt):
+            engine._passivate(2)
+        engine._group = list(engine._group)
+    rooms["a"].say("three")
+    found = state(rooms)
+    assert [text for text, _ in found["a"]] == ["one", "three"]
+    rooms = reopened(rooms, durability="buffered")
+    assert state(rooms) == found
+    rooms.close()

@@ -51,6 +51,7 @@ def rooms(tmp_path: Path) -> Path:
             rooms["42"].undo("no")
         rooms.of(Device)["d"].heard("x")
         rooms.of(Device)["e"].heard("y")
+        rooms["42"].last()  # It is loaded again after what was undone, if it is not yet, so that closing writes its state.
     return tmp_path / "data"
 
 
