@@ -163,7 +163,7 @@ def test_a_server_that_can_not_be_started_again_is_tried_again_and_the_node_goes
         patched.setattr(supervisor, "_binary", None)
         until(lambda: supervisor.pid not in (None, before))
     assert bank.deposit("tried") == 2
-    assert control(bank).status()["problem"] is None
+    until(lambda: control(bank).status()["problem"] is None)
     assert trio.are_equal()
 
 
