@@ -35,7 +35,7 @@ from typing import Any, cast
 
 from coopy.decorators import ACTION, OUTSIDE, READONLY, READS
 from coopy.determinism.modules import is_of_stdlib, package_of
-from coopy.spine.methods import LIBRARY_READS, Function, Method, functions_of, kind_of, statics_of, what_is_written
+from coopy.spine.methods import LIBRARY_READS, Function, Method, functions_of, kind_of, raw_of, statics_of, what_is_written
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 READING = "__getattribute__"
@@ -164,7 +164,7 @@ def read_attribute(domain: Any, name: str) -> Any:
 def stored_attribute(domain: Any, name: str) -> Any:
     """An attribute that the object has. Raises `Unrecorded` if it would have to be made."""
     if name not in getattr(domain, "__dict__", ()):
-        raw = next((vars(base)[name] for base in type(domain).__mro__ if name in vars(base)), None)
+        raw = raw_of(type(domain), name)
         if not isinstance(raw, MemberDescriptorType):
             raise Unrecorded(name)
         try:
@@ -316,7 +316,7 @@ def _kind_of_callable(value: Any, domain: Any, depth: int) -> str:
     wrapped = _held_by(value, "__wrapped__")
     if wrapped is not None and callable(wrapped):
         return _kind_of_callable(wrapped, domain, depth // 2)
-    raw = next((vars(base)["__call__"] for base in type(value).__mro__ if "__call__" in vars(base)), None)
+    raw = raw_of(type(value), "__call__")
     if not isinstance(raw, FunctionType):
         return ""
     changes = bool(what_is_written(type(value), "__call__", raw)) or _reaches(value, domain)
@@ -448,7 +448,7 @@ def own_names(domain: Any) -> Collection[str]:
 @lru_cache(_CLASSES_MAX)
 def _has_usual_dict(cls: Any) -> bool:
     """Whether ``__dict__`` of an object is what it holds. A class may have a property of that name, as Munch does."""
-    found = next((vars(base)["__dict__"] for base in cls.__mro__ if "__dict__" in vars(base)), None)
+    found = raw_of(cls, "__dict__")
     return found is None or isinstance(found, GetSetDescriptorType)
 
 

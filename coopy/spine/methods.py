@@ -128,7 +128,7 @@ def kind_of(cls: type, name: str, function: Any) -> str:
     missing = next((base for base in cls.__mro__ if "__missing__" in vars(base)), Counter)
     if name in ("__getitem__", "__missing__") and missing is not Counter:
         return "action"  # Looking up may add: a defaultdict. A Counter answers 0, and adds nothing.
-    home = next((base for base in cls.__mro__ if name in vars(base)), cls)
+    home = home_of(cls, name)
     if name in READS or (home.__module__ in _LIBRARIES and name in LIBRARY_READS):
         return "action" if what_is_written(cls, name, vars(home).get(name)) else "read"
     return _kind_of_block(cls, name, function)
@@ -169,8 +169,19 @@ def is_compiled(cls: type, name: str, raw: Any) -> bool:
     """Whether a method of a class was written in Python and compiled to machine code, as by Cython or mypyc: its byte code is not there."""
     if isinstance(raw, FunctionType):
         return False
-    home = next((base for base in cls.__mro__ if name in vars(base)), cls)
-    return isinstance(getattr(raw, "__code__", None), CodeType) or (raw is not None and "__mypyc_attrs__" in vars(home))
+    return isinstance(getattr(raw, "__code__", None), CodeType) or (
+        raw is not None and "__mypyc_attrs__" in vars(home_of(cls, name))
+    )
+
+
+def home_of(cls: type, name: str) -> type:
+    """Returns the class of the method resolution order whose body has a name; ``cls`` if none has."""
+    return next((base for base in cls.__mro__ if name in vars(base)), cls)
+
+
+def raw_of(cls: type, name: str) -> Any:
+    """Returns what a name stands for in the body of the class that has it, with no descriptor run; None if none has."""
+    return vars(home_of(cls, name)).get(name)
 
 
 def has_unlocked_reads(cls: type) -> bool:
@@ -189,11 +200,7 @@ def has(cls: type, domain: object, name: str) -> bool:
 
     A class whose ``__getattr__`` may make what is missing is not asked by it: it would have made it.
     """
-    asked: Any = domain
-    if what_is_written(
-        cls, "__getattr__", next((vars(base)["__getattr__"] for base in cls.__mro__ if "__getattr__" in vars(base)), None)
-    ):
-        asked = cls
+    asked: Any = cls if what_is_written(cls, "__getattr__", raw_of(cls, "__getattr__")) else domain
     return (
         hasattr(asked, name)
         or name in getattr(domain, "__dict__", ())

@@ -43,7 +43,7 @@ from coopy.spine.attributes import (
     method_by_name,
     peeked_attribute,
 )
-from coopy.spine.methods import OF_TWO, Method, dressed, functions_of, is_proxy, kind_of, what_is_written
+from coopy.spine.methods import OF_TWO, Method, dressed, functions_of, home_of, is_proxy, kind_of, raw_of, what_is_written
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 CHANGING = "_coopy_change"
@@ -382,8 +382,7 @@ def _changed_freely(part: Any, name: str, args: tuple[Any, ...], kwargs: dict[st
 
 def _is_of_c(cls: type, name: str) -> bool:
     """Whether a method of a class is of a container of Python's own, and changes nothing else."""
-    home = next((base for base in cls.__mro__ if name in vars(base)), cls)
-    return home.__module__ in ("builtins", "collections", "array")
+    return home_of(cls, name).__module__ in ("builtins", "collections", "array")
 
 
 _THERE, _MADE, _ELSEWHERE, _NOWHERE, _UNKNOWN = "there", "made", "elsewhere", "nowhere", "unknown"
@@ -566,7 +565,7 @@ def _iterating(name: str, function: Any) -> FunctionType:
 
 
 def _writing(cls: type, name: str, function: Any) -> FunctionType:
-    raw = next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+    raw = raw_of(cls, name)
 
     def write(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -32,7 +32,7 @@ from coopy.ground.running import current
 from coopy.ground.words import shown
 from coopy.spine.attributes import PART, Bound
 from coopy.spine.calling import Call, Calling, answering
-from coopy.spine.methods import LIBRARY_READS, Function, Method, is_proxy
+from coopy.spine.methods import LIBRARY_READS, Function, Method, is_proxy, raw_of
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 _COPIES = "copy"
@@ -245,7 +245,7 @@ def _looked(name: str) -> Callable[..., Any]:
 
     def special(self: View, *args: Any) -> Any:
         value, freeze = _parts(self)
-        raw = _raw(type(value), name)
+        raw = raw_of(type(value), name)
         if isinstance(raw, FunctionType):
             return raw(self, *args)
         if name == "__getitem__" and isinstance(value, defaultdict) and args[0] not in value:
@@ -283,10 +283,6 @@ def _parts(view: View) -> tuple[Any, _Freezing]:
     return object.__getattribute__(view, "_coopy_shown"), object.__getattribute__(view, "_coopy_freeze")
 
 
-def _raw(cls: type, name: str) -> Any:
-    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
-
-
 _BUILTINS: dict[str, Callable[..., Any]] = {
     "__len__": len,
     "__iter__": iter,
@@ -317,7 +313,7 @@ class View:
         value, freeze = _parts(self)
         if name == "__class__":
             return type(value)
-        raw = _raw(type(value), name)
+        raw = raw_of(type(value), name)
         if isinstance(raw, FunctionType):
             return raw.__get__(self, type(value))
         if type(raw) is property and isinstance(raw.fget, FunctionType):

@@ -18,6 +18,8 @@ from handed import Called
 from objects.rooms import Room, reopened
 
 import coopy
+from coopy.errors import DecodingError
+from coopy.ground import keyed
 from coopy.objects import opening
 
 PACKAGE = str(Path(coopy.__file__).parent)
@@ -188,4 +190,18 @@ def test_an_interrupt_where_a_record_is_added_leaves_each_record_with_the_one_be
     assert [text for text, _ in found["a"]] == ["one", "three"]
     rooms = reopened(rooms, durability="buffered")
     assert state(rooms) == found
+    rooms.close()
+
+
+def test_a_record_whose_record_before_is_none_before_it_is_damage(in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms: Any = coopy.objects(Room, in_memory / "data", durability="buffered")
+    rooms["a"].say("one")
+    (index,) = {rooms._engine.place_of(rooms.stored("a"))[0]}
+    rooms._engine._drop(rooms.stored("a"))
+    parts = keyed.parts
+    monkeypatch.setattr(keyed, "parts", lambda record: parts(record)._replace(before=index))
+    with pytest.raises(DecodingError, match="it is damaged"):
+        rooms["a"].last()
+    monkeypatch.undo()
+    assert rooms["a"].said == [("one", "")]
     rooms.close()
