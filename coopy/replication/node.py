@@ -49,6 +49,7 @@ from coopy.replication.states import Life
 from coopy.replication.watching import BACKWARDS_S, Watching
 from coopy.spine import methods, versions
 from coopy.spine.engine import Engine
+from coopy.spine.methods import Method
 from coopy.spine.replay import Progress
 from coopy.system import System
 from coopy.values.codec import Codec
@@ -85,6 +86,7 @@ class ReplicatedSystem(System):
         cls = obj if isinstance(obj, type) else type(obj)
         self._role = role
         self._has_left = False
+        self._submitted: dict[str, Method] = {}
         self._ended = threading.Event()
         self.servers = servers(role, Names.of_class(cls), basedir)
         self.life = Life(self._tell)
@@ -385,9 +387,7 @@ class ReplicatedSystem(System):
 
     def submit(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[Any]:
         """Sends a call and does not wait."""
-        function = methods.functions_of(self._cls).get(name)
-        if function is None or methods.kind_of(self._cls, name, function) != "action":
-            raise UsageError(f"submit({shown(name)}): {self._cls.__qualname__} has no method of that name that is recorded")
+        method = self._submitted.get(name) or self._to_submit(name)
         answer, found = Answered(), Future[Any]()
         found.set_running_or_notify_cancel()  # It was sent, so it can't be cancelled.
 
@@ -397,9 +397,16 @@ class ReplicatedSystem(System):
             else:
                 found.set_result(answer.value)
 
-        method = methods.method_for(name, function, ())
         self.engine.submit([self.engine.encode(method, args, kwargs)], [answer], then)
         return found
+
+    def _to_submit(self, name: str) -> Method:
+        """Returns a recorded method of the class, and keeps it: finding out what it is takes longer than sending a call."""
+        function = methods.functions_of(self._cls).get(name)
+        if function is None or methods.kind_of(self._cls, name, function) != "action":
+            raise UsageError(f"submit({shown(name)}): {self._cls.__qualname__} has no method of that name that is recorded")
+        method = self._submitted[name] = methods.method_for(name, function, ())
+        return method
 
     # -- closing
 
