@@ -68,7 +68,9 @@ class _Answer(NamedTuple):
     token: int | None
     """None: of the original."""
     promised_s: float
-    """For so long the lock surely stays as it is, counted from before the request was sent."""
+    """For so long the lock surely stays as it is, counted from ``waited_s`` after the request was sent."""
+    waited_s: float = 0.0
+    """For so long the sidecar has waited for the lock, at least, before it took it."""
 
 
 class _Hold:
@@ -84,8 +86,9 @@ class _Hold:
         self.thread: threading.Thread | None = None
 
     def renewed(self, sent_s: float, answer: _Answer) -> None:
-        self.until_s = sent_s + answer.promised_s * _HELD_OF_PROMISED
-        self.beat_s = sent_s + answer.promised_s * _BEAT_OF_PROMISED
+        from_s = sent_s + answer.waited_s
+        self.until_s = from_s + answer.promised_s * _HELD_OF_PROMISED
+        self.beat_s = from_s + answer.promised_s * _BEAT_OF_PROMISED
 
     @property
     def is_good(self) -> bool:
@@ -228,13 +231,12 @@ class Lock:
         until_s = _now_s() + (PATIENCE_S if blocking else 0)
         is_told = False
         while not self._given_up.is_set():
-            sent_s = _now_s()
+            began_s = sent_s = _now_s()
             try:
                 answer = self._put(0)
-                is_had = answer.status == http.client.CONFLICT
-                if is_had and blocking and not self._is_original and self._put(int(POLL_S)).status == http.client.OK:
-                    # It waited, and has it. It is asked once more, as what it promises counts from before it was asked.
-                    continue
+                if answer.status == http.client.CONFLICT and blocking and not self._is_original:
+                    sent_s = _now_s()
+                    answer = self._put(int(POLL_S))
             except OSError as error:
                 if _now_s() >= until_s and not self._given_up.is_set():
                     raise ConnectionError(
@@ -252,13 +254,13 @@ class Lock:
                 break
             if answer.status == http.client.OK or not blocking:
                 return sent_s, answer
-            if not is_had:
+            if answer.status != http.client.CONFLICT:
                 _log.warning(
                     "the sidecar at %s answers %d for the lock %r. It is asked again.", self.base_uri, answer.status, self.name
                 )
             until_s = _now_s() + PATIENCE_S
             # One that has waited for the lock itself has taken that long.
-            self._given_up.wait(max(0.0, POLL_S - (_now_s() - sent_s)))
+            self._given_up.wait(max(0.0, POLL_S - (_now_s() - began_s)))
         # It may have been given all the same.
         self._delete(None)
         return 0.0, None
@@ -322,10 +324,10 @@ class Lock:
         status, said = self._request("PUT", query, timeout_s + wait_s, is_asking=wait_s > 0)
         spec = said.get("spec") if isinstance(said, dict) else None
         spec = spec if isinstance(spec, dict) else {}
-        token, remaining = spec.get("token"), spec.get("remaining")
-        if isinstance(token, int) and isinstance(remaining, int):
+        token, remaining, waited = spec.get("token"), spec.get("remaining"), spec.get("waited")
+        if isinstance(token, int) and isinstance(remaining, int) and isinstance(waited, int):
             self._is_original = False
-            return _Answer(status, token, remaining / _MS)
+            return _Answer(status, token, remaining / _MS, waited / _MS)
         self._is_original = self._is_original or "owner" in spec
         # After each 200 of the original at least half of the time is left, or the lock would have its full time again.
         return _Answer(status, None, ORIGINAL_TTL_S / 2)

@@ -28,7 +28,8 @@ is read. Ours are, and no client of theirs asks for them:
 
 ``?owner=`` makes a caller an owner of its own: without it, all who ask one elector are one. It is put after the elector's own name, so it can't
 be taken for the owner at another elector. ``?wait=SECONDS`` has a PUT wait for a lock that is another owner's. In the lock, ``spec.token`` is the
-fencing token, ``spec.ttl`` the time to live, and ``spec.remaining`` for how long the lock surely stays as it is, both in milliseconds.
+fencing token, ``spec.ttl`` the time to live, ``spec.remaining`` for how long the lock surely stays as it is, and ``spec.waited`` how much of the request was over when the
+lock was asked for the last time, all in milliseconds: what is promised counts from after that.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ METHODS = ("GET", "PUT", "POST", "DELETE")
 ALLOWED_OF_TTL = Fraction(1, 8)
 """By so much of its time to live a lock may end otherwise than it was said to, before something else is said."""
 _NS_IN_MS = 1_000_000  # Nanoseconds in a millisecond.
+_MS_IN_S = 1_000  # Milliseconds in a second.
 _NS_IN_US = 1_000  # Nanoseconds in a microsecond.
 
 
@@ -132,12 +134,14 @@ class Sidecar:
 
     async def _put(self, name: str, owner: str, query: Mapping[str, list[str]]) -> Reply:
         wait_s = _number("wait", query, WAIT_S_MAX) or 0
-        ends = asyncio.get_running_loop().time() + wait_s
+        now_s = asyncio.get_running_loop().time
+        began_s = taking_s = now_s()
         is_own, seen = await self._calls.take(name, owner, self._ttl_ns)
         # Once more for each time that it came free and another was quicker.
-        while not is_own and wait_s and await self._calls.until_free(name, ends):
+        while not is_own and wait_s and await self._calls.until_free(name, began_s + wait_s):
+            taking_s = now_s()
             is_own, seen = await self._calls.take(name, owner, self._ttl_ns)
-        return self._shown(200 if is_own else 409, seen)
+        return self._shown(200 if is_own else 409, seen, waited_s=taking_s - began_s)
 
     async def _post(self, name: str, owner: str, query: Mapping[str, list[str]]) -> Reply:
         seen = await self._calls.create(name, owner, self._ttl_ns)
@@ -150,13 +154,14 @@ class Sidecar:
             return Reply(404, {"message": "Not found."})
         return self._shown(200 if is_free else 409, seen)
 
-    def _shown(self, status: int, seen: Seen) -> Reply:
+    def _shown(self, status: int, seen: Seen, waited_s: float = 0) -> Reply:
         spec = {
             "owner": seen.owner,
             "expiry": self._calendar.expiry(seen).isoformat(timespec="milliseconds"),
             "token": seen.token,
             "ttl": seen.ttl_ns // _NS_IN_MS,
             "remaining": seen.sure_ns // _NS_IN_MS,
+            "waited": int(waited_s * _MS_IN_S),
         }
         metadata = {"name": seen.name, "namespace": "default", "resourceVersion": str(seen.version)}
         return Reply(status, {"metadata": metadata, "kind": "Lock", "apiVersion": "metaparticle.io/v1", "spec": spec})

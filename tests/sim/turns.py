@@ -448,12 +448,15 @@ class Caller:
         if method == "DELETE":
             is_free, seen = proxy.free(name, owner, query.get("token"))
             return (404 if seen is None else 200 if is_free else 409), None
-        until_ns = place.now_ns + query.get("wait", 0) * S
+        began_ns = place.now_ns
+        until_ns = began_ns + query.get("wait", 0) * S
         while True:
+            taking_ns = place.now_ns
             with truth.asking(f"{name} {owner}"):
                 is_own, seen = proxy.take(name, owner, round(ELECTOR_TTL_S * S))
             if is_own or place.now_ns >= until_ns:
                 spec = {"owner": seen.owner, "token": seen.token, "remaining": seen.sure_ns // 1_000_000}
+                spec["waited"] = (taking_ns - began_ns) // 1_000_000
                 return (200 if is_own else 409), {"spec": spec}
             while proxy.is_held(name) and place.now_ns < until_ns:
                 place.block(0.02)

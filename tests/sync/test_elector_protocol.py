@@ -104,7 +104,14 @@ def test_put_of_a_lock_that_never_was_creates_it(electors: Electors) -> None:
         "metadata": {"name": "x", "namespace": "default", "resourceVersion": "2"},
         "kind": "Lock",
         "apiVersion": "metaparticle.io/v1",
-        "spec": {"owner": "mine", "expiry": "2026-11-30T12:00:32.000+01:00", "token": 2, "ttl": 32000, "remaining": 31000},
+        "spec": {
+            "owner": "mine",
+            "expiry": "2026-11-30T12:00:32.000+01:00",
+            "token": 2,
+            "ttl": 32000,
+            "remaining": 31000,
+            "waited": 0,
+        },
     }
     assert electors.ask("GET", "/locks/x") == reply
     assert electors.ask("GET", "/locks/x", of="other") == reply
@@ -218,6 +225,23 @@ def test_a_put_may_wait_until_the_lock_is_free(electors: Electors) -> None:
     electors.ask("PUT", "/locks/x")
     electors.before_free = [lambda: None, lambda: electors.state.free("x", "mine")]
     assert electors.ask("PUT", "/locks/x?wait=5", of="other").body["spec"]["owner"] == "other"
+
+
+def test_a_put_says_how_long_it_waited_before_it_took_the_lock(electors: Electors, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", lambda loop: now[0])
+    electors.ask("PUT", "/locks/x")
+    electors.before_free = [lambda: passes(3), lambda: (passes(1.25), electors.state.free("x", "mine"))]
+    electors.before_take = [lambda: passes(0.5), lambda: passes(2)]
+    taken = electors.ask("PUT", "/locks/x?wait=5", of="other").body["spec"]
+    assert (taken["owner"], taken["waited"]) == ("other", 4750), (
+        "what passed while it was taken is no time that is sure to be over"
+    )
+    assert electors.ask("PUT", "/locks/x", of="other").body["spec"]["waited"] == 0
 
 
 def test_a_put_that_waits_is_refused_if_another_was_quicker_until_its_time_is_over(electors: Electors) -> None:
