@@ -335,7 +335,7 @@ class Control:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
+        proxy.close_after(error, self.close)
 
     def __repr__(self) -> str:
         return f"<control of {self.basedir}, {'closed' if self.closed else f'action {self.index}'}>"

@@ -15,11 +15,12 @@ from coopy import connect as connected
 from coopy import init_system
 from coopy.aio.proxy import Proxy, attach, refuse_missing
 from coopy.aio.worker import Worker
-from coopy.errors import JournalError, UsageError
+from coopy.errors import CheckFailed, JournalError, UsageError
 from coopy.ground import looking
 from coopy.place.options import TABLE, show
 from coopy.place.options import AllOptions as Options
 from coopy.spine import methods
+from coopy.spine.proxy import found_after
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -163,9 +164,12 @@ class Opening(Generic[A]):
         self._system = await self._open()
         return cast(A, self._system)
 
-    async def __aexit__(self, *_: object) -> None:
-        await close(self._system)
-        self._system = None
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        system, self._system = self._system, None
+        try:
+            await close(system)
+        except CheckFailed as found:
+            found_after(error, found)
 
     async def _open(self) -> A:
         looking.refuse(self._door)  # Here, where the caller is known, before the thread.

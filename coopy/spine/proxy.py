@@ -599,9 +599,14 @@ def close_after(error: BaseException | None, close: Callable[[], object]) -> Non
     try:
         close()
     except CheckFailed as found:
-        if error is None:
-            raise
-        note(error, str(found))
+        found_after(error, found)
+
+
+def found_after(error: BaseException | None, found: CheckFailed) -> None:
+    """Tells what a block has raised, ``error``, what ``check=True`` has found at its end. Raises that, if the block has raised nothing."""
+    if error is None:
+        raise found
+    note(error, str(found))
 
 
 def _leaving(leave: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import re
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import coopy
+import coopy.aio
 from coopy import control, init_system, readonly
 from coopy.determinism.rules import DeterminismWarning
 from coopy.errors import CheckFailed, NotRepeatable, PrevalentError, SharedArgument, StateChanged, UsageError
@@ -207,6 +209,45 @@ def test_a_class_that_no_other_process_can_import_is_checked_in_this_one(tmp_pat
     with pytest.raises(StateChanged):
         store.add(1)
     control(store).close()
+
+
+# -- at the end of a block
+
+
+def of_the_proxy(store: Any) -> None:
+    with store:
+        store.items.append(1)
+        raise LookupError("the user's own")
+
+
+def of_the_control(store: Any) -> None:
+    with control(store):
+        store.items.append(1)
+        raise LookupError("the user's own")
+
+
+@pytest.mark.parametrize("use", [of_the_proxy, of_the_control])
+def test_what_is_found_at_the_end_of_a_block_is_told_to_what_the_block_raises(use: Callable[[Any], None], store: Any) -> None:
+    with pytest.raises(LookupError) as raised:
+        use(store)
+    (note,) = raised.value.__notes__
+    assert "changed outside any action, at .items" in note
+
+
+def test_what_is_found_at_the_end_of_a_block_is_raised_if_the_block_raises_nothing(store: Any) -> None:
+    with pytest.raises(StateChanged), control(store):
+        store.items.append(1)
+
+
+def test_a_coroutine_keeps_its_own_exception_too(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with coopy.aio.open(Store, tmp_path / "data", validation="off", check=True) as store:
+            (await store.everything()).append(1)
+            raise LookupError("the user's own")
+
+    with pytest.raises(LookupError) as raised:
+        asyncio.run(use())
+    assert "items" in raised.value.__notes__[0]
 
 
 def test_the_second_process_ends_with_the_system(store: Any) -> None:
