@@ -5,6 +5,9 @@ wiki = init_system(Wiki, "data")
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from coopy.clock import clock
 from coopy.control import Control, control
 from coopy.decorators import abort_exception, action, outside, readonly, transactional, unlocked
@@ -50,19 +53,22 @@ from coopy.errors import (
     UnsupportedFormat,
     UsageError,
 )
-from coopy.ground.log import LiveOnly
 from coopy.ground.running import action_index, replaying
-from coopy.objects.opened import Objects
-from coopy.objects.opening import objects
-from coopy.opening import connect, init_persistent_system, init_system
-from coopy.past.reading import replay
-from coopy.spine.effects import effect_id, on_commit
-from coopy.spine.facts import listeners, tell
-from coopy.spine.versions import code_version
-from coopy.system import close_all, opened
-from coopy.values.entities import entity
+from coopy.objects.entry import objects
 
-open = init_system
+if TYPE_CHECKING:
+    from coopy.ground.log import LiveOnly
+    from coopy.objects.opened import Objects
+    from coopy.opening import connect, init_persistent_system, init_system
+    from coopy.past.reading import replay
+    from coopy.spine.effects import effect_id, on_commit
+    from coopy.spine.facts import listeners, tell
+    from coopy.spine.versions import code_version
+    from coopy.system import close_all, opened
+    from coopy.values.entities import entity
+
+    open = init_system
+
 __version__ = "0.8.0"
 
 __all__ = [
@@ -133,3 +139,31 @@ __all__ = [
     "transactional",
     "unlocked",
 ]
+
+_MODULES = {
+    "ground.log": "LiveOnly",
+    "objects.opened": "Objects",
+    "opening": "connect init_persistent_system init_system",
+    "past.reading": "replay",
+    "spine.effects": "effect_id on_commit",
+    "spine.facts": "listeners tell",
+    "spine.versions": "code_version",
+    "system": "close_all opened",
+    "values.entities": "entity",
+}
+"""What is loaded when it is first asked for, and from where. A test compares it with what type checkers are told above."""
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # A type checker would take any name for one that is there.
+
+    def __getattr__(name: str) -> Any:
+        """Loads the module that has the name: a program that defines a class does not need what opens a system."""
+        if name == "open":
+            name = "init_system"
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, "open"})

@@ -1,25 +1,26 @@
 """What can be done with a system besides calling its methods, alike on one machine and on a node.
 
-Asks what is `Controlled`, and knows neither how that keeps its bytes nor how it was opened.
+Asks what is `Controlled`, and knows neither how that keeps its bytes nor how it was opened. It is loaded with the package, and what it
+needs of a system when there is one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coopy.errors import UsageError
-from coopy.past import history, retention
-from coopy.past.retention import Retention
-from coopy.spine import methods, proxy
-from coopy.spine.engine import Engine
-from coopy.spine.tap import Doorbell, Subscription
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from datetime import datetime, timedelta
+    from types import TracebackType
+
+    from coopy.past import history
+    from coopy.past.retention import Retention
+    from coopy.spine.engine import Engine
+    from coopy.spine.tap import Doorbell, Subscription
 
 
 def control(system: object) -> Control:
@@ -28,6 +29,8 @@ def control(system: object) -> Control:
     >>> from coopy import control
     >>> control(wiki).take_snapshot()
     """
+    from coopy.spine import methods, proxy
+
     if not methods.is_proxy(system) or not hasattr(type(system), "_coopy_control"):
         raise UsageError(f"control() takes what init_system() returned, not {type(system).__qualname__}")
     found = proxy.control_of(system)
@@ -37,6 +40,8 @@ def control(system: object) -> Control:
 
 def doorbell_of(system: object) -> Doorbell | None:
     """Returns what rings for those who wait for a system that `coopy.init_system` or `coopy.aio.open` has returned; None for anything else."""
+    from coopy.spine import methods
+
     found: Doorbell | None = getattr(system._coopy_engine, "doorbell", None) if methods.is_proxy(system) else None  # type: ignore[attr-defined]
     return found
 
@@ -186,6 +191,8 @@ class Control:
 
         Returns the indexes of the snapshots that went. Raises `UsageError`, `StorageError`, OSError.
         """
+        from coopy.past import retention
+
         return self._system.prune(retention.retention(keep, keep_for))
 
     def subscribe(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -48,11 +49,39 @@ def modules_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import coopy", "from coopy.base import init_persistent_system"])
-def test_importing_loads_nothing_heavy(statement: str) -> None:
+def ours(loaded: set[str]) -> set[str]:
+    """The modules of coopy among others, without the packages that hold them."""
+    return {name for name in loaded if name.startswith("coopy.")} - {"coopy.ground", "coopy.objects"}
+
+
+def test_what_a_class_is_defined_with_is_all_that_comes_with_the_package() -> None:
+    loaded = modules_after("import coopy")
+    assert ours(loaded) == {
+        "coopy.clock",
+        "coopy.control",
+        "coopy.decorators",
+        "coopy.env",
+        "coopy.errors",
+        "coopy.ground.action",
+        "coopy.ground.looking",
+        "coopy.ground.record",
+        "coopy.ground.running",
+        "coopy.ground.words",
+        "coopy.objects.defaults",
+        "coopy.objects.entry",
+    }
+    assert not loaded & {*HEAVY, "pickle", "zlib", "signal", "select", "mmap", "tokenize"}
+
+
+@pytest.mark.parametrize("statement", ["from coopy import init_system", "from coopy.base import init_persistent_system"])
+def test_what_opens_a_system_loads_nothing_heavy(statement: str) -> None:
     loaded = modules_after(statement)
     assert "coopy.system" in loaded
     assert not loaded & set(HEAVY)
+    assert {name for name in ours(loaded) if name.startswith("coopy.objects")} == {
+        "coopy.objects.defaults",
+        "coopy.objects.entry",
+    }
 
 
 def test_dill_is_loaded_by_what_pickle_cannot_and_by_nothing_else(tmp_path: Path) -> None:
@@ -81,6 +110,37 @@ def test_dill_is_loaded_by_what_pickle_cannot_and_by_nothing_else(tmp_path: Path
     assert run(script) == "False"
     assert run(script, "lambda").split() == ["False", "True"]
     assert run(script).split()[0] == "True"
+
+
+@pytest.mark.parametrize("package", ["coopy", "coopy.objects"])
+def test_what_is_loaded_when_it_is_asked_for_is_what_type_checkers_are_told(package: str) -> None:
+    found = importlib.import_module(package)
+    tree = ast.parse(Path(found.__file__ or "").read_text(encoding="utf-8"))
+    [told] = [each for each in tree.body if isinstance(each, ast.If) and ast.unparse(each.test) == "TYPE_CHECKING"]
+    names = {
+        alias.asname or alias.name: str(each.module).removeprefix(f"{package}.")
+        for each in told.body
+        if isinstance(each, ast.ImportFrom)
+        for alias in each.names
+    }
+    assert names == found._MODULE_OF
+
+
+@pytest.mark.parametrize("package", ["coopy", "coopy.objects"])
+def test_a_name_that_is_not_there_is_an_attribute_error_and_all_others_are_listed(package: str) -> None:
+    found = importlib.import_module(package)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'init_sistem'"):
+        found.init_sistem  # noqa: B018
+    assert {*found.__all__} <= {*dir(found)}
+
+
+@pytest.mark.parametrize("name", ["clock", "control", "env", "objects"])
+def test_a_module_does_not_take_the_name_of_what_the_package_offers(name: str) -> None:
+    statement = f"import coopy, coopy.opening, coopy.objects.opening, coopy.{name}; print(type(coopy.{name}).__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", statement], env=environment(), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() in ("Clock", "Env", "function")
 
 
 def test_every_public_name_is_there_and_is_said_to_be() -> None:

@@ -16,9 +16,10 @@ from coopy.aio.worker import Worker
 from coopy.ground import looking
 from coopy.ground.raised import on_failure
 from coopy.objects import handles
+from coopy.objects.defaults import IDLE_S, MEMORY_BYTES
 from coopy.objects.opened import Directory
 from coopy.objects.opened import Objects as Plain
-from coopy.objects.opening import IDLE_S, MEMORY_BYTES, opened
+from coopy.objects.opening import opened
 from coopy.spine import methods
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.

@@ -3,7 +3,7 @@
     rooms = coopy.objects(Room, "data")
     rooms["42"].say("ann", "hi")
 
-`opening` opens them; `opened` is the mapping that users have, and `handles` what they call methods on; `past` tells what an object was; `engine` takes a call through; `asking` has what an action may ask for,
+`entry` is the door, and `opening` opens them; `opened` is the mapping that users have, and `handles` what they call methods on; `past` tells what an object was; `engine` takes a call through; `asking` has what an action may ask for,
 and `carrying` has effects carried out; `poison` knows who ends the process; `reading` opens a directory to read it;
 `kind` has what a class has once and what an object has; `table` which keys there are; `store` keeps records. What is written is told in
 `coopy.ground.keyed`. docs/guides/objects.md is for users.
@@ -11,8 +11,29 @@ and `carrying` has effects carried out; `poison` knows who ends the process; `re
 
 from __future__ import annotations
 
-from coopy.objects.asking import alarm, cancel_alarm, tell
-from coopy.objects.opened import Objects
-from coopy.objects.opening import in_memory, objects
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coopy.objects.asking import alarm, cancel_alarm, tell
+    from coopy.objects.entry import objects
+    from coopy.objects.opened import Objects
+    from coopy.objects.opening import in_memory
 
 __all__ = ["Objects", "alarm", "cancel_alarm", "in_memory", "objects", "tell"]
+
+_MODULES = {"asking": "alarm cancel_alarm tell", "entry": "objects", "opened": "Objects", "opening": "in_memory"}
+"""What each module has to give. A test compares it with what type checkers are told above."""
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # A type checker would take any name for one that is there.
+
+    def __getattr__(name: str) -> Any:
+        """Loads the module that has the name: this package is loaded wherever coopy is."""
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_MODULE_OF})

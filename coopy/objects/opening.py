@@ -1,4 +1,4 @@
-"""Opens many objects: `coopy.objects`, and the same in memory."""
+"""Opens many objects: in a directory, as `coopy.objects` does, and in memory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from coopy.disk import manifest as manifests
 from coopy.disk.fs import Calls
 from coopy.disk.journal import SEGMENT_BYTES
 from coopy.errors import UsageError
-from coopy.ground import looking, paths
+from coopy.ground import paths
 from coopy.ground.raised import on_failure, told_as
 from coopy.ground.words import shown
+from coopy.objects.defaults import IDLE_S, MEMORY_BYTES
 from coopy.objects.engine import Engine
 from coopy.objects.opened import Directory, Objects
 from coopy.objects.store import DirectoryStore, MemoryStore
@@ -22,50 +23,10 @@ from coopy.place.options import Settings
 
 T = TypeVar("T")
 
-MEMORY_BYTES = 256 * 1024 * 1024
-"""So many bytes active objects may take, unless another number is given: some hundred thousand small ones."""
-IDLE_S = 60.0
-"""An object that nobody calls is dropped after so long, unless another time is given: loading it again takes less than a millisecond."""
 MEMORY_BYTES_MIN = 64 * 1024
 """With less than this each call would load and drop its object."""
 _OPTIONS = ("durability", "wait", "create", "deterministic", "validation", "check", "segment_bytes")
 """Those of `coopy.init_system` that objects have, too."""
-
-
-def objects(
-    cls: type[T],
-    basedir: str | os.PathLike[str],
-    *,
-    memory: int = MEMORY_BYTES,
-    idle: float = IDLE_S,
-    **options: Any,
-) -> Objects[T]:
-    """Opens many small objects of a class, each with a key, in one directory ("durable objects").
-
-    >>> rooms = coopy.objects(Room, "data")
-    >>> rooms["42"].say("ann", "hi")
-
-    Each object is what a system is: a call of a method is an action, recorded before it runs, and on the disk before it returns. An object is
-    loaded by its first call and dropped when it is idle; what is not called takes a place in a table of keys, and no more. The calls of one
-    object come one after the other, and every later one sees what an earlier one has done; of two objects there is no order.
-
-    Args:
-        cls: the class. Its ``__init__`` takes the key, or nothing.
-        basedir: the data directory, made if it is not there.
-        memory: about so many bytes the active objects may take; those called longest ago are dropped for the others.
-        idle: seconds after which an object that nobody calls is dropped.
-        options: ``durability``, ``wait``, ``create``, ``deterministic``, ``validation`` and ``check``, as for `coopy.init_system`.
-
-    Raises:
-        UsageError, PrevalentError: an argument, or the class, cannot be used.
-        DirectoryInUse: another process, or this one, has the directory open.
-        StorageError: what is in the directory cannot be used, and why.
-        JournalError: the disk refused.
-    """
-    looking.refuse("coopy.objects")
-    directory = opened(cls, basedir, memory, idle, options)
-    directory.begin()
-    return directory.of(cls)
 
 
 def in_memory(

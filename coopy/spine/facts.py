@@ -15,13 +15,15 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from coopy.ground import action
 from coopy.ground.running import current
-from coopy.spine.engine import Engine
-from coopy.spine.machine import Machine
-from coopy.spine.tap import Subscription
+
+if TYPE_CHECKING:
+    from coopy.spine.engine import Engine
+    from coopy.spine.machine import Machine
+    from coopy.spine.tap import Subscription
 
 
 class Fact(NamedTuple):
