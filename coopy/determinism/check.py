@@ -91,7 +91,7 @@ from coopy.determinism.glance import Glance
 from coopy.determinism.later import hands_out, opens_a_block
 from coopy.determinism.modules import package_of, read_classes
 from coopy.determinism.names import FunctionNode, Home, Member, Names, Table, statically
-from coopy.determinism.parts import Parts, note_parts
+from coopy.determinism.parts import Parts, no_parts, note_parts
 from coopy.determinism.reader import CONTAINERS, Reader, kept_outside
 from coopy.determinism.rules import (
     ANSWERED,
@@ -293,7 +293,7 @@ class _Survey:
     def _parts(self) -> Parts:
         """What the methods of the class make attributes of its objects."""
         if self._made is None:
-            self._made = Parts({}, set(), set())
+            self._made = no_parts()
             for text in self.methods(self.cls):
                 node = self._node(text)
                 if node is not None and text.has_self and text.code.co_argcount:

@@ -1,8 +1,9 @@
 """Byte code back to a syntax tree, as far as `coopy.determinism.check` needs one: for functions whose source is not at hand.
 
 The tree says which names and attributes a function uses, what it calls, and what it assigns. It does not say under which
-condition: the statements stand in the order of the byte code, and a value that depends on a jump is an unknown one, which
-stands as ``...``. Functions inside the function are functions inside the tree.
+condition: the statements stand in the order of the byte code, and a value that depends on a jump is ``a or b or ...``: each that it
+may be, and an unknown one, which stands as ``...``. Functions inside the function are functions inside the tree; to a comprehension
+that is one, what it goes over is given as ``.0``.
 
 It is made by running the byte code on a stack of expressions instead of values. An operation that is not known here drops
 what it may have taken and leaves unknown values, so that a later Python gives a poorer tree and no wrong one.
@@ -30,6 +31,11 @@ class _Import(NamedTuple):
     name: str = ""
 
 
+GIVEN = ".0"
+"""The parameter of a comprehension that is a function."""
+_ORDERED = frozenset({"<listcomp>", "<dictcomp>"})
+"""What shows the order of what it goes over."""
+_INSIDE = _ORDERED | {"<setcomp>", "<genexpr>"}
 _NULL = _Null()
 _Item = ast.expr | CodeType | _Import | _Null | None
 
@@ -48,8 +54,6 @@ _SHUFFLES = frozenset(
 _TAKERS = {
     "POP_TOP": 1,
     "RETURN_GENERATOR": 0,
-    "LIST_APPEND": 1,
-    "SET_ADD": 1,
     "MAP_ADD": 2,
     "LIST_EXTEND": 1,
     "DICT_UPDATE": 1,
@@ -131,8 +135,14 @@ class _Decompiler:
         if ended:
             self._stack = there
         elif self._stack and there and self._stack[-1] is not there[-1]:
+            either = there[-1], self._stack[-1]
             self._drop(1)
-            self._stack.append(None)
+            self._stack.append(self._either(*either))
+
+    def _either(self, *items: _Item) -> ast.expr | None:
+        """One of two values, which one depends on a jump."""
+        values = [each for each in items if isinstance(each, ast.expr) and not isinstance(each, ast.Constant)]
+        return self._made(ast.BoolOp, op=ast.Or(), values=[*values, self._as_expression(None)]) if values else None
 
     def _after_jump(self, instruction: dis.Instruction) -> list[_Item]:
         effect = dis.stack_effect(instruction.opcode, instruction.arg, jump=True)
@@ -246,25 +256,29 @@ class _Decompiler:
             self._push(ast.Slice, lower=first, upper=last, step=step[0] if step else None)
         elif name == "UNPACK_SEQUENCE":
             self._unpack(arg)
+        elif name == "UNPACK_EX":
+            before, after = arg & 0xFF, arg >> 8
+            item = self._pop()
+            elements = [self._element_of(item) if isinstance(item, ast.expr) else None for _ in range(before + after)]
+            self._stack += [*elements[before:], None, *elements[:before]]
         elif name == "STORE_SLICE":
             owner, first, last = self._expressions(3)
             part = self._made(ast.Slice, lower=first, upper=last, step=None)
             self._assign(self._made(ast.Subscript, value=owner, slice=part, ctx=ast.Store()), self._expression())
-        elif name == "GET_ITER" and (following == "FOR_ITER" or self._calls_a_comprehension()):
-            target = self._made(ast.Name, id="_coopy_each", ctx=ast.Store())
-            iterated = self._iterated()
-            self._add(ast.For, target=target, iter=iterated, body=[self._made(ast.Pass)], orelse=[])
-            self._loops.append(iterated)
-            self._stack.append(None)
-        elif name == "FOR_ITER" and self._loops:
+        elif name == "GET_ITER" and (following == "FOR_ITER" or self._calls(_INSIDE)):
+            self._iterate(following == "FOR_ITER")
+        elif name == "FOR_ITER" and (self._loops or self._code.co_name in _INSIDE):
             # The element that the loop is at; what the loop goes over stays below it.
-            self._stack.append(self._element_of(self._loops[-1]))
+            given = self._made(ast.Name, id=GIVEN, ctx=ast.Load())
+            self._stack.append(self._element_of(self._loops[-1] if self._loops else given))
         elif name == "GET_YIELD_FROM_ITER":
             self._push(ast.YieldFrom, value=self._iterated())
         elif name == "RETURN_VALUE":
             value_returned = self._pop()
             if isinstance(value_returned, ast.expr) and not isinstance(value_returned, ast.Constant):
                 self._add(ast.Return, value=value_returned)
+        elif name in ("LIST_APPEND", "SET_ADD"):
+            self._add_element(arg)
         elif name in _TAKERS:
             self._drop(_TAKERS[name])
         elif name in _SHUFFLES:
@@ -323,9 +337,23 @@ class _Decompiler:
             return ast.Set(elts=[self._made(ast.Constant, value=each) for each in sorted(found.value, key=repr)], **self._place)
         return found
 
-    def _calls_a_comprehension(self) -> bool:
-        """Whether the next call is one of a list or dict comprehension, which shows the order of what it goes over."""
-        return any(isinstance(each, ast.Name) and each.id in ("<listcomp>", "<dictcomp>") for each in self._stack[-3:-1])
+    def _calls(self, names: frozenset[str]) -> bool:
+        """Whether what is on the stack is given to a comprehension of these."""
+        return any(isinstance(each, ast.Name) and each.id in names for each in self._stack[-3:-1])
+
+    def _iterate(self, is_loop: bool) -> None:
+        """Begins to go over what is on the stack: here, or in a comprehension that is a function, to which it is given."""
+        is_given = not is_loop and self._calls(_INSIDE)
+        shows_order = is_loop or self._calls(_ORDERED)
+        iterated = self._iterated()
+        if shows_order:
+            target = self._made(ast.Name, id="_coopy_each", ctx=ast.Store())
+            self._add(ast.For, target=target, iter=iterated, body=[self._made(ast.Pass)], orelse=[])
+        if is_given:
+            self._assign(self._made(ast.Name, id=GIVEN, ctx=ast.Store()), iterated)
+        else:
+            self._loops.append(iterated)
+        self._stack.append(None)
 
     def _load(self, name: str, value: Any, each: dis.Instruction) -> None:
         if name == "LOAD_FROM_DICT_OR_DEREF" or name == "LOAD_FROM_DICT_OR_GLOBALS":
@@ -434,6 +462,14 @@ class _Decompiler:
             self._add(ast.Assign, targets=[target], value=self._as_expression(None))
         self._push(ast.Name, id=code.co_name, ctx=ast.Load())
         self._functions.append(self._stack[-1])
+
+    def _add_element(self, place: int) -> None:
+        """Adds to the list or set that a comprehension makes."""
+        made = self._stack[-place - 1] if place < len(self._stack) else None
+        if isinstance(made, (ast.List, ast.Set)):
+            made.elts.append(self._expression())
+        else:
+            self._drop(1)
 
     def _update_set(self) -> None:
         added = self._pop()

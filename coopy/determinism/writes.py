@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
@@ -43,6 +43,19 @@ _GIVEN_FIRST = frozenset(
 _MODULES = frozenset({"builtins", "heapq", "_heapq", "bisect", "_bisect", "operator", "_operator", "random"})
 _PARTS = frozenset({"get", "items", "values", "setdefault", "__getitem__"})
 """Methods whose answer is a part of what they are called on."""
+_ASKED_BY = {
+    **dict.fromkeys(
+        "all any dict enumerate filter frozenset iter list map max min reversed set sorted sum tuple zip".split(), "__iter__"
+    ),
+    **{name: f"__{name}__" for name in "abs bool bytes complex float format hash int len next reversed round str".split()},
+    "ascii": "__repr__",
+    "repr": "__repr__",
+}
+"""Builtins, and the method of what they are given that they call."""
+_ONE_OF = frozenset({"max", "min", "next"})
+"""Builtins that answer with an element of what they are given."""
+_DRAWS = frozenset({"getrandbits", "random", "seed", "setstate"})
+"""Methods of `random.Random` in C, which move it on."""
 _VIEWS = frozenset({"collections.abc", "_collections_abc"})
 _ASKED_BY_VIEWS = {"items": ("__iter__", "__getitem__"), "values": ("__iter__", "__getitem__"), "keys": ("__iter__",)}
 """What the views of a mapping call that is written in Python."""
@@ -104,7 +117,27 @@ class Look:
         self.looking_up = looking_up
         """Whether only what is written by looking up counts."""
         self._seen: set[object] = set()
+        self._giving: set[object] = set()
         self._depth = 0
+
+    def gives(self, cls: type, name: str, elements: bool = False) -> bool:
+        """Whether a method of the class returns a part of its object; with ``elements``, something that parts are in."""
+        member = statically(cls, name)
+        raw = None if member is None else getattr(member.raw, "__wrapped__", member.raw)
+        key = raw, elements
+        if (
+            not isinstance(raw, FunctionType)
+            or not raw.__code__.co_argcount
+            or key in self._giving
+            or len(self._giving) > _DEPTH_MAX
+        ):
+            return False
+        self._giving.add(key)
+        try:
+            body = Body(self, Called(raw, {raw.__code__.co_varnames[0]: cls}, None if member is None else member.owner))
+            return body.gives(elements)
+        finally:
+            self._giving.discard(key)
 
     def member(self, member: Member, is_read: bool) -> str:
         """What a member of a class writes when it is called on an object, or read on it."""
@@ -142,7 +175,8 @@ class Look:
         if name == "__init__" and member.owner is object:
             return ""
         adds = name == "__getitem__" and may_add(cls)
-        return f"{name}()" if (name in _MUTATORS and not self.looking_up) or adds else ""
+        changes = name in _MUTATORS or (name in _DRAWS and member.owner.__module__ == "_random")
+        return f"{name}()" if (changes and not self.looking_up) or adds else ""
 
     def function(self, body: Any, cls: type, owner: type | None) -> str:
         """What a function writes that is called with the object first."""
@@ -197,12 +231,23 @@ class Body:
         # What a parameter is by default it mostly is: some functions keep what they use there.
         self._known = {**default_values(function), **called.known}
         self._values: dict[str, list[ast.expr | None]] = {each.arg: [None] for each in parameters_of(self.node.args)}
+        self._inner: dict[str, FunctionNode] = {}
+        for inner in ast.walk(self.node):
+            if isinstance(inner, ast.FunctionDef) and inner is not self.node:
+                self._inner[inner.name] = inner
         for inner in ast.walk(self.node):
             if isinstance(inner, ast.Assign):
                 for target in inner.targets:
                     self._bind(target, inner.value)
             elif isinstance(inner, ast.AugAssign):
                 self._bind(inner.target, None)
+            elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id in self._inner:
+                for parameter, value in zip(self._inner[inner.func.id].args.args, inner.args, strict=False):
+                    self._values.setdefault(parameter.arg, []).append(value)
+        self._assumed: dict[str, bool] = {}
+        """Of names that are being looked into, whether they stand for parts of the object."""
+        self._asked: set[str] = set()
+        """Names of which the classes are being looked for."""
 
     @property
     def roots(self) -> Mapping[str, type | None]:
@@ -225,6 +270,15 @@ class Body:
                 pending += ast.iter_child_nodes(inner)
         return found
 
+    def gives(self, elements: bool) -> bool:
+        """Whether the function returns, or yields, a part of the object; with ``elements``, something that parts are in."""
+        found = self.returned()
+        if elements:
+            found += [inner.value for inner in _own(self.node) if isinstance(inner, ast.Yield) and inner.value is not None]
+        is_part = self._holds_elements if elements else self.holds
+        passed_on = [inner.value for inner in _own(self.node) if elements and isinstance(inner, ast.YieldFrom)]
+        return any(self.root(value) is None and is_part(value) for value in found) or any(map(self._holds_elements, passed_on))
+
     def written(self) -> str:
         """What the function writes to the object, in words; empty if nothing is seen."""
         return self.written_in(self.node)
@@ -237,7 +291,9 @@ class Body:
                     if not (self._look.deeply and self._is_own_attribute(target)):
                         return ast.unparse(target)
             found = ""
-            if isinstance(inner, ast.Call):
+            if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Name) and not self._look.looking_up:
+                found = self._of_list_in_place(inner.target)
+            elif isinstance(inner, ast.Call):
                 found = self._of_call(inner)
             elif isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Load):
                 found = self._of_reading(inner)
@@ -265,6 +321,7 @@ class Body:
     def meant(self, node: ast.expr) -> ast.expr:
         """What a name is given, if that is one thing."""
         for _ in range(_MEANT_MAX):
+            node = _as_attribute(node)
             found = self._values.get(node.id, []) if isinstance(node, ast.Name) and node.id not in self._called.roots else []
             if len(found) != 1 or found[0] is None:
                 break
@@ -278,25 +335,85 @@ class Body:
 
     def holds(self, node: ast.expr, depth: int = 0) -> bool:
         """Whether the value is the object, or a part of it."""
+        node = _as_attribute(node)
         if depth > _MEANT_MAX:
             return False
         if isinstance(node, ast.Name):
-            if node.id in self._called.roots:
-                return True
-            values = self._values.get(node.id, [None])
-            return all(value is not None and self.holds(value, depth + 1) for value in values)
+            return node.id in self._called.roots or self._is_given_parts(node.id, depth)
         if isinstance(node, ast.Attribute):
-            return self.holds(node.value, depth + 1)
+            return node.attr != "__class__" and self.holds(node.value, depth + 1)
         if isinstance(node, ast.Subscript):
             # A slice is a copy.
-            return not isinstance(node.slice, ast.Slice) and self.holds(self._looped(node.value), depth + 1)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            owner = node.func.value
-            is_part = node.func.attr in _PARTS and (self._is_super(owner) or self.holds(owner, depth + 1))
-            return is_part and (self.root(owner) is None or not self._is_written_in_python(owner, node.func.attr))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "vars" and node.args:
-            return self.holds(node.args[0], depth + 1)
-        return False
+            return not isinstance(node.slice, ast.Slice) and self._holds_elements(node.value, depth + 1)
+        if isinstance(node, (ast.BoolOp, ast.IfExp)):
+            either = node.values if isinstance(node, ast.BoolOp) else [node.body, node.orelse]
+            return any(self.holds(each, depth + 1) for each in either)
+        if isinstance(node, ast.NamedExpr):
+            return self.holds(node.value, depth + 1)
+        return isinstance(node, ast.Call) and self._is_answered_with_part(node, depth)
+
+    def _is_given_parts(self, name: str, depth: int) -> bool:
+        """Whether a name stands for a part of the object whenever it is given anything but a constant, or an argument."""
+        if name in self._assumed:
+            return self._assumed[name]
+        values = [value for value in self._values.get(name, ()) if value is not None and not isinstance(value, ast.Constant)]
+        try:
+            # In a loop, as in ``node = node.next``, it may be given something of itself: what else it is given decides.
+            self._assumed[name] = False
+            if not any(self.holds(value, depth + 1) for value in values):
+                return False
+            self._assumed[name] = True
+            return all(self.holds(value, depth + 1) for value in values)
+        finally:
+            del self._assumed[name]
+
+    def _is_answered_with_part(self, node: ast.Call, depth: int) -> bool:
+        """Whether what a call answers with is a part of the object."""
+        func, args = node.func, node.args
+        if isinstance(func, ast.Name):
+            is_own = func.id not in self._values and func.id not in self._inner
+            if func.id in ("vars", "getattr") and args:
+                return is_own and self.holds(args[0], depth + 1)
+            return is_own and func.id in _ONE_OF and bool(args) and self._holds_elements(args[0], depth + 1)
+        if not isinstance(func, ast.Attribute):
+            return False
+        owner = func.value
+        cls = self.root(owner)
+        if func.attr == "__getattribute__":
+            return self._is_super(owner) or cls is not None or (bool(args) and self.holds(args[0], depth + 1))
+        if func.attr in _PARTS and args and isinstance(self.resolve(owner), type):
+            return self.holds(args[0], depth + 1)
+        if cls is not None and (func.attr not in _PARTS or self._is_written_in_python(owner, func.attr)):
+            return self._look.gives(cls, func.attr)
+        return func.attr in _PARTS and (self._is_super(owner) or self.holds(owner, depth + 1))
+
+    def _holds_elements(self, node: ast.expr, depth: int = 0) -> bool:
+        """Whether what an expression is made of are parts of the object."""
+        node = self.meant(self._looped(self.meant(node)))
+        if depth > _MEANT_MAX:
+            return False
+        if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+            return any(self.holds(each, depth + 1) for each in node.elts)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self._inner:
+            return self._holds_yielded(self._inner[node.func.id], depth)
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and (cls := self.root(node.func.value)) is not None
+        ):
+            if node.func.attr not in _PARTS or self._is_written_in_python(node.func.value, node.func.attr):
+                return self._look.gives(cls, node.func.attr) or self._look.gives(cls, node.func.attr, elements=True)
+        return self.holds(node, depth + 1)
+
+    def _holds_yielded(self, inner: FunctionNode, depth: int) -> bool:
+        """Whether what a comprehension, or a generator in the function, makes is made of parts of the object."""
+        found: list[ast.expr] = []
+        for each in _own(inner):
+            if isinstance(each, ast.Yield) and each.value is not None:
+                found.append(each.value)
+            elif isinstance(each, ast.Return) and isinstance(each.value, (ast.List, ast.Set)):
+                found += each.value.elts
+        return any(self.holds(value, depth + 1) for value in found)
 
     def _looped(self, node: ast.expr) -> ast.expr:
         """What holds the elements that a loop goes over."""
@@ -323,8 +440,12 @@ class Body:
             return self._known[node.id]
         if isinstance(node, ast.Name):
             return UNKNOWN if node.id in self._values else self._names[node.id]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) == 1:
+            return self.root(node.args[0]) or UNKNOWN
         if not isinstance(node, ast.Attribute):
             return UNKNOWN
+        if node.attr == "__class__" and (cls := self.root(node.value)) is not None:
+            return cls
         if isinstance(node.value, ast.Name) and node.value.id in self._known:
             return _at_hand(self._known[node.value.id], node.attr)
         return attribute_of(self.resolve(node.value), node.attr)
@@ -360,14 +481,46 @@ class Body:
                 return self._inherited(func.attr)
             cls = self.root(func.value)
             if cls is not None:
-                return self._look.special(cls, func.attr)
+                return self._look.special(cls, func.attr) or self._of_callbacks(node)
             if self.holds(func.value):
                 found = self._of_part(func)
-                is_change = func.attr in CHANGERS and not self._look.looking_up
-                return ast.unparse(func) + "()" if is_change else found
+                is_change = func.attr in CHANGERS | _IN_PLACE and not self._look.looking_up
+                return ast.unparse(func) + "()" if is_change else found or self._of_callbacks(node)
         if isinstance(func, ast.Call):
-            return "" if self._look.looking_up else self._of_bound(func)
-        return self._given(self.resolve(func), func, node)
+            found = self._of_callbacks(func)
+            return found or ("" if self._look.looking_up else self._of_bound(func))
+        if (cls := self.root(func)) is not None:
+            return self._look.special(cls, "__call__")
+        value = self.resolve(func)
+        asked = _ASKED_BY.get(getattr(value, "__name__", ""), "") if getattr(value, "__module__", "") == "builtins" else ""
+        found = self._special(node.args[0], asked) if asked and node.args else ""
+        return found or self._given(value, func, node) or self._of_callbacks(node)
+
+    def _of_callbacks(self, node: ast.Call) -> str:
+        """What is written by the methods of the object, and of its parts, that a call is given to call."""
+        for value in (*node.args, *(keyword.value for keyword in node.keywords)):
+            func = self.meant(value)
+            if not isinstance(func, ast.Attribute):
+                continue
+            cls = self.root(func.value)
+            if cls is not None:
+                member = statically(cls, func.attr)
+                found = self._look.member(member, is_read=False) if member and isinstance(member.raw, FunctionType) else ""
+            else:
+                is_change = func.attr in CHANGERS | _IN_PLACE and not self._look.looking_up
+                found = ast.unparse(func) + "()" if is_change and self.holds(func.value) else ""
+            if found:
+                return found
+        return ""
+
+    def _of_list_in_place(self, target: ast.Name) -> str:
+        """What ``+=`` changes of the object that is done to a name: a list, and not a number."""
+        for value in self._values.get(target.id, ()):
+            part = None if value is None else self.meant(value)
+            cls = self.root(part.value) if isinstance(part, ast.Attribute) else None
+            if cls is not None and isinstance(part, ast.Attribute) and part.attr in parts_of(cls).containers:
+                return ast.unparse(part)
+        return ""
 
     def _of_bound(self, func: ast.Call) -> str:
         """What is written by what ``object.__setattr__.__get__(self)`` gives."""
@@ -378,10 +531,37 @@ class Body:
 
     def _of_part(self, func: ast.Attribute) -> str:
         """What a method of a part writes, if a method of the class has made the part by calling its class."""
-        part = self.meant(func.value)
-        cls = self.root(part.value) if isinstance(part, ast.Attribute) else None
-        made = parts_of(cls).classes.get(part.attr) if cls is not None and isinstance(part, ast.Attribute) else None
-        return "" if made is None else self._look.special(made, func.attr)
+        return next(filter(None, (self._look.special(made, func.attr) for made in self._classes_of(func.value))), "")
+
+    def _classes_of(self, node: ast.expr, depth: int = 0) -> Iterator[type]:
+        """The classes of what a part may be."""
+        node = self.meant(node)
+        if depth > _MEANT_MAX:
+            return
+        if isinstance(node, ast.Attribute):
+            cls = self.root(node.value)
+            for owner in [cls] if cls is not None else self._classes_of(node.value, depth + 1):
+                made = parts_of(owner).classes.get(node.attr)
+                yield from [] if made is None else [made]
+        elif isinstance(node, ast.BoolOp):
+            for value in node.values:
+                yield from self._classes_of(value, depth + 1)
+        elif isinstance(node, ast.Name) and node.id not in self._asked:
+            self._asked.add(node.id)
+            for given in self._values.get(node.id, ()):
+                yield from [] if given is None else self._classes_of(given, depth + 1)
+            self._asked.discard(node.id)
+        else:
+            yield from self._classes_of_element(node, depth)
+
+    def _classes_of_element(self, node: ast.expr, depth: int) -> Iterator[type]:
+        while (taken := _taken_from(node)) is not None:
+            # Of an item, the loop and the view it comes from; a pair of one is looked through.
+            node = self.meant(self._looped(self.meant(taken)))
+        cls = self.root(node.value) if isinstance(node, ast.Attribute) else None
+        if isinstance(node, ast.Attribute):
+            for owner in [cls] if cls is not None else self._classes_of(node.value, depth + 1):
+                yield from parts_of(owner).items.get(node.attr, ())
 
     def _inherited(self, name: str) -> str:
         cls = next((each for each in self._called.roots.values() if each is not None), None)
@@ -396,16 +576,21 @@ class Body:
     def _given(self, value: Any, func: ast.expr, node: ast.Call) -> str:
         """What a function writes to what it is given of the object."""
         given = {place: self.root(arg) for place, arg in enumerate(node.args) if self.holds(arg)}
+        named = {each.arg: self.root(each.value) for each in node.keywords if each.arg and self.holds(each.value)}
         stars = [arg for arg in node.args if isinstance(arg, ast.Starred)]
         if stars and f"*{_name_in(stars[0])}" in self._called.roots:
             given[0] = self._called.roots[f"*{_name_in(stars[0])}"]
-        if not given:
+        if not given and not named:
             return ""
         is_change = not self._look.looking_up
         if is_change and isinstance(func, ast.Attribute) and func.attr in ("__setattr__", "__delattr__") and 0 in given:
             return ast.unparse(node.args[0])
         if isinstance(value, Member):
+            if not isinstance(func, ast.Attribute) or not isinstance(self.resolve(func.value), type):
+                return ""  # That of another object, which is given this one.
             cls = given.get(0)
+            if 0 in given and cls is None and value.name in _MUTATORS and not isinstance(value.raw, FunctionType) and is_change:
+                return ast.unparse(node.args[0])
             return "" if cls is None else self._look.member(value._replace(cls=cls), is_read=False)
         if isinstance(value, MethodType):
             value, given = value.__func__, {place + 1: cls for place, cls in given.items()}
@@ -418,6 +603,7 @@ class Body:
             return f"{name}()" if marked else ""
         names = value.__code__.co_varnames[: value.__code__.co_argcount]
         roots = {names[place]: cls for place, cls in given.items() if place < len(names)}
+        roots.update({name: cls for name, cls in named.items() if name in value.__code__.co_varnames})
         if not roots and 0 in given and value.__code__.co_flags & 4:
             roots = {f"*{_rest_of(value.__code__)}": given[0]}
         owner = next((base for base in (given.get(0) or object).__mro__ if vars(base).get(name) is value), None)
@@ -431,6 +617,36 @@ def _rest_of(code: CodeType) -> str:
 
 def _name_in(node: ast.Starred) -> str:
     return node.value.id if isinstance(node.value, ast.Name) else ""
+
+
+def _as_attribute(node: ast.expr) -> ast.expr:
+    """``getattr(it, "name")`` as ``it.name``."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) > 1:
+        name = node.args[1]
+        if isinstance(name, ast.Constant) and isinstance(name.value, str):
+            return ast.Attribute(value=node.args[0], attr=name.value, ctx=ast.Load())
+    return node
+
+
+def _taken_from(node: ast.expr) -> ast.expr | None:
+    """What an element is taken from; None if an expression takes none."""
+    if isinstance(node, ast.Subscript):
+        return node.value
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _PARTS:
+        return node.func.value
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ONE_OF and node.args:
+        return node.args[0]
+    return None
+
+
+def _own(node: FunctionNode) -> Iterator[ast.AST]:
+    """What a function has in it, without the functions inside of it."""
+    pending = body_of(node)
+    while pending:
+        inner = pending.pop()
+        if not isinstance(inner, (ast.FunctionDef, ast.Lambda, ast.ClassDef)):
+            yield inner
+            pending += ast.iter_child_nodes(inner)
 
 
 def _at_hand(value: Any, name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import heapq
+import random
 from collections import Counter, OrderedDict, UserDict, UserList, defaultdict
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from alike import alike
 
 from coopy import action, control, readonly
 from coopy.determinism import check
+from coopy.spine.attributes import care_of
+from coopy.spine.methods import kind_of
 from coopy.testing import memory_system
 
 
@@ -291,3 +294,232 @@ def test_check_tells_of_what_is_recorded_and_opening_does_not(recwarn: pytest.Wa
     ]
     memory_system(LRU, check=True)
     assert not [each for each in recwarn if "CPY214" in str(each.message)]
+
+
+class Entry:
+    def __init__(self) -> None:
+        self.hits = 0
+
+    def hit(self) -> None:
+        self.hits += 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and other.hits == self.hits
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Roundabout:
+    """Each writes to what it comes by in a way of its own: the key says in which."""
+
+    def __init__(self) -> None:
+        self.entries = {"a": Entry(), "b": Entry()}
+        self.line = [Entry()]
+        self.notes: list[Any] = []
+        self.dice = random.Random(1)
+
+    def _entry(self, key: Any) -> Any:
+        return self.entries[key]
+
+    def _all(self) -> Iterator[Any]:
+        yield from self.entries.values()
+
+
+def _getattribute(self: Any, key: Any) -> Any:
+    notes = object.__getattribute__(self, "notes")
+    notes.append(key)
+
+
+def _getattr(self: Any, key: Any) -> Any:
+    getattr(self, "notes").append(key)  # noqa: B009 - one of the ways
+
+
+def _unbound(self: Any, key: Any) -> Any:
+    list.append(self.notes, key)
+
+
+def _unbound_look(self: Any, key: Any) -> Any:
+    dict.__getitem__(self.entries, key).hits += 1
+
+
+def _one_or_the_other(self: Any, key: Any) -> Any:
+    entry = self.entries["a"] if key == "a" else self.entries["b"]
+    entry.hits += 1
+
+
+def _or_a_new_one(self: Any, key: Any) -> Any:
+    entry = self.entries.get(key) or Entry()
+    entry.hits += 1
+
+
+def _if_there(self: Any, key: Any) -> Any:
+    entry = None
+    if key in self.entries:
+        entry = self.entries[key]
+    entry.hits += 1
+
+
+def _along_a_chain(self: Any, key: Any) -> Any:
+    entry = self.line[0]
+    while entry is not None:
+        entry.hits += 1
+        entry = getattr(entry, "next", None)
+
+
+def _comprehension(self: Any, key: Any) -> Any:
+    return len([each.hit() for each in self.line])
+
+
+def _generator(self: Any, key: Any) -> Any:
+    next(each for each in self.entries.values() if each.hits < 9).hits += 1
+
+
+def _first(self: Any, key: Any) -> Any:
+    first, *_ = self.line
+    first.hits += 1
+
+
+def _smallest(self: Any, key: Any) -> Any:
+    min(self.line, key=id).hits += 1
+
+
+def _given_to_map(self: Any, key: Any) -> Any:
+    return list(map(self.notes.append, [key]))
+
+
+def _given_to_an_inner_function(self: Any, key: Any) -> Any:
+    def note(notes: Any) -> None:
+        notes.append(key)
+
+    note(self.notes)
+
+
+def _by_name(self: Any, key: Any) -> Any:
+    _noted_by_name(key=key, owner=self)
+
+
+def _noted_by_name(key: Any, owner: Any) -> None:
+    owner.notes.append(key)
+
+
+def _in_place(self: Any, key: Any) -> Any:
+    notes = self.notes
+    notes += [key]
+
+
+def _of_its_own_method(self: Any, key: Any) -> Any:
+    self._entry(key).hits += 1
+
+
+def _of_its_own_generator(self: Any, key: Any) -> Any:
+    for each in self._all():
+        each.hits += 1
+
+
+def _method_of_an_item(self: Any, key: Any) -> Any:
+    self.entries[key].hit()
+
+
+def _draw(self: Any, key: Any) -> Any:
+    return self.dice.random()
+
+
+def _through_its_class(self: Any, key: Any) -> Any:
+    self.__class__.note(self, key)
+
+
+def _through_its_type(self: Any, key: Any) -> Any:
+    type(self).note(self, key)
+
+
+def _called(self: Any, key: Any) -> Any:
+    return self(key)
+
+
+def _asked_for_its_length(self: Any, key: Any) -> Any:
+    return len(self)
+
+
+_WAYS = [
+    _getattribute,
+    _getattr,
+    _unbound,
+    _unbound_look,
+    _one_or_the_other,
+    _or_a_new_one,
+    _if_there,
+    _along_a_chain,
+    _comprehension,
+    _generator,
+    _first,
+    _smallest,
+    _given_to_map,
+    _given_to_an_inner_function,
+    _by_name,
+    _in_place,
+    _of_its_own_method,
+    _of_its_own_generator,
+    _method_of_an_item,
+    _draw,
+    _through_its_class,
+    _through_its_type,
+    _called,
+    _asked_for_its_length,
+]
+
+
+@pytest.mark.parametrize("way", _WAYS, ids=lambda way: way.__name__)
+def test_what_writes_to_what_it_comes_by_in_a_roundabout_way_is_recorded(way: Callable[..., Any]) -> None:
+    def note(self: Any, key: Any) -> Any:
+        self.notes.append(key)
+
+    more = {"note": note, "__call__": note, "__len__": lambda self: self.notes.append(7) or 7}
+    cls = type("Roundabout", (Roundabout,), {"__getitem__": way, "seen": property(lambda self: way(self, "a")), **more})
+    assert kind_of(cls, "__getitem__", way) == "action"
+    assert care_of(cls).get("seen")
+
+
+def _keeps_nothing(self: Any, key: Any) -> Any:
+    times = self.count
+    times += 1
+    found = [each.hits for each in self.line] or [1]
+    found.append(times)
+    kept = {key: Entry()}
+    kept[key].hits += 1
+    SEEN.pop(self, None)
+    return found
+
+
+SEEN: dict[Any, Any] = {}
+
+
+def test_what_goes_round_and_changes_its_own_alone_is_a_read() -> None:
+    assert kind_of(type("Roundabout", (Roundabout,), {"__getitem__": _keeps_nothing}), "__getitem__", _keeps_nothing) == "read"
+
+
+class Doubling(UserDict):  # type: ignore[type-arg]
+    def __missing__(self, key: Any) -> Any:
+        self.data[key] = key * 2
+        return self.data[key]
+
+
+def test_what_is_made_because_it_is_missing_is_recorded_whichever_method_looks(tmp_path: Path) -> None:
+    alike(tmp_path, Doubling, lambda c: c["a"], lambda c: c.get("b"), lambda c: c.setdefault("c", 1), lambda c: list(c.data))
+
+
+class Watched:
+    """Each attribute that is read is counted."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, int] = {}
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "price":
+            seen = object.__getattribute__(self, "seen")
+            seen[name] = seen.get(name, 0) + 1
+            return seen[name]
+        return object.__getattribute__(self, name)
+
+
+def test_what_counts_its_own_attributes_is_recorded(tmp_path: Path) -> None:
+    alike(tmp_path, Watched, lambda c: c.price, lambda c: c.price)
