@@ -48,8 +48,8 @@ def origin(error: BaseException) -> int:
     is_cause = False
     each: BaseException | None = error
     # One that came from outside may have been caught, and another been raised for it.
-    while each is not None and id(each) not in looked:
-        looked.add(id(each))
+    while each is not None and id(each) not in looked:  # coopy: ignore[CPY207] a mark of this loop alone
+        looked.add(id(each))  # coopy: ignore[CPY207]
         first = each.__traceback__
         if each is error or is_cause or (first is not None and first.tb_frame in frames):
             found = max(found, _origin_of_one(each, first, frames))

@@ -20,9 +20,11 @@ from contextlib import suppress
 from multiprocessing import connection
 from typing import Any
 
+from coopy import EncodingError
+from coopy.messaging.task_calls import attempted, packed, packed_call, unpacked
 from coopy.messaging.task_records import Claim
 from coopy.messaging.task_run import TaskRun
-from coopy.messaging.task_running import Said, crashed, ended
+from coopy.messaging.task_running import Said, crashed, ended, failed
 
 STOP = "stop"
 PROGRESS, ENDED = "progress", "ended"
@@ -46,6 +48,13 @@ class Child:
 
     def run(self, claim: Claim, name: str, run: TaskRun, report: Callable[[int, int, Any], object]) -> Said:
         """Has a task run, and returns what came of it."""
+        if not isinstance(
+            claim.payload, bytes
+        ):  # An action has put the arguments there as they are; not all can go through a pipe.
+            payload, problem = attempted(packed_call, claim.name, *claim.payload)
+            if problem is not None:
+                return failed(claim, run, problem)
+            claim = claim._replace(payload=payload)
         self._begin()
         with suppress(OSError):
             self._send((claim, name))
@@ -57,7 +66,9 @@ class Child:
                     kind, value = self._connection.recv()
                     if kind == ENDED:
                         return tuple(value)
-                    report(claim.id, claim.token, value)
+                    value, problem = attempted(unpacked, value)
+                    if problem is None:  # What can't be had here is not told.
+                        report(claim.id, claim.token, value)
             if not self._process.is_alive():
                 self._process.join()
                 why = f"the child process that ran it ended with exit code {self._process.exitcode}"
@@ -112,11 +123,17 @@ def serve(worker: Any) -> None:
     threading.Thread(target=_hear, args=(worker, claims, runs), name="coopy task child hears", daemon=True).start()
     while True:
         claim, name = claims.get()
-        run = TaskRun(claim, lambda number, token, value: worker.send((PROGRESS, value)))
+        run = TaskRun(claim, lambda number, token, value: _tell(worker, value))
         runs[:] = [run]
         outcome = ended(claim, run, {}, name)
         runs.clear()
         worker.send((ENDED, outcome))
+
+
+def _tell(worker: Any, progress: Any) -> None:
+    """Says how far a task is. What can't be told is dropped, as in a thread: the task goes on all the same."""
+    with suppress(EncodingError):
+        worker.send((PROGRESS, packed(progress)))
 
 
 def _hear(worker: Any, claims: queue.SimpleQueue[tuple[Claim, str]], runs: list[TaskRun]) -> None:

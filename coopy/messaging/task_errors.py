@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from coopy import CoopyError
 
 
@@ -42,11 +44,11 @@ class NoSuchTask(TaskError, LookupError):
 
 
 class Retry(Exception):
-    """Raised by a task that is to run again, after ``delay`` seconds, whatever its ``retries`` say; None for as many as its ``backoff`` says.
+    """Raised by a task that is to run again, after ``delay`` seconds or a timedelta, whatever its ``retries`` say; None for what its ``backoff`` says.
 
     >>> raise Retry(delay=60)
     """
 
-    def __init__(self, delay: float | None = None) -> None:
+    def __init__(self, delay: float | timedelta | None = None) -> None:
         super().__init__(delay)
         self.delay = delay

@@ -114,8 +114,11 @@ class Member:
         self._due_at: float | None = None
         self._is_to_ring = False
         self._renewed_at = 0.0
-        self._directory = control(queue.system).basedir
-        self._pipe = _pipe(self._directory)
+        self._directory = ""
+        self._pipe: Pipe | None = None
+        with suppress(UsageError):  # A system in memory has no directory, and no other process.
+            self._directory = control(queue.system).basedir
+            self._pipe = _pipe(self._directory)
         if self._pipe is not None:
             self.about = {**about, **self._pipe.about}
         self._watched: dict[str, int] = {}
@@ -271,14 +274,14 @@ class Member:
 
     def _plan(self) -> None:
         """Notes the schedules of this program, and takes out those of functions that have none any more."""
-        there = {name: (expression, zone) for name, expression, zone, _ in self.queue.see("schedules")}
+        there = [name for name, *_ in self.queue.see("schedules")]
         for name, cron in self.queue.crons.items():
+            # Also what is noted by now: its options may have changed, as its lane has.
             defined = self.queue.defined[name]
-            if there.get(name) != (cron.expression, cron.zone):
-                options = defined.policy.options(name, signature_of(defined.function), (), {})
-                self.queue.change(
-                    "plan", name, cron.expression, cron.zone, cron.next_after(time.time()), packed_call(name, (), {}), options
-                )
+            options = defined.policy.options(name, signature_of(defined.function), (), {})
+            self.queue.change(
+                "plan", name, cron.expression, cron.zone, cron.next_after(time.time()), packed_call(name, (), {}), options
+            )
         for name in there:
             if name in self.queue.defined and name not in self.queue.crons:
                 self.queue.change("plan", name, "", "", 0.0, b"", ())

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 from coopy import UsageError
 from coopy.ground.words import shown
 from coopy.messaging.task_errors import Retry
-from coopy.messaging.task_records import DELIVERIES, Options
+from coopy.messaging.task_records import DELIVERIES, MOST_S, Options
 
 _PERIODS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -89,13 +89,18 @@ class Policy(NamedTuple):
         for label, value in (("delay", self.delay), ("deadline", self.deadline), ("keep", self.keep or 0.0)):
             if not isinstance(value, (int, float, timedelta)) or not 0 <= seconds(value) < math.inf:
                 _refuse(name, label, value, "seconds, or a timedelta, 0 or more")
-        if not isinstance(self.at, (int, float, datetime)):
+        if not isinstance(self.at, (int, float, datetime)) or not -math.inf < _moment(self.at) < math.inf:
             _refuse(name, "at", self.at, "a datetime, or seconds since 1970")
         if not callable(self.backoff) and not (isinstance(self.backoff, (int, float)) and 0 <= self.backoff < math.inf):
             _refuse(name, "backoff", self.backoff, "seconds, 0 or more, a Backoff, or a function of how often it has raised")
         for label, chosen in (("unique", self.unique), ("concurrency_key", self.concurrency_key)):
             if not isinstance(chosen, (bool, str)) and not callable(chosen):
                 _refuse(name, label, chosen, "True, a text, or a function of the arguments")
+        if self.concurrency > 1 and self.concurrency_key is False:
+            raise UsageError(
+                f"{name}: concurrency={self.concurrency!r} needs concurrency_key=, which says what is counted together: "
+                f"True for all tasks of this function, a text, or a function of the arguments. No task was made."
+            )
         if not isinstance(self.lane, str):
             _refuse(name, "lane", self.lane, "a text")
         kinds = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
@@ -106,13 +111,13 @@ class Policy(NamedTuple):
     def retry_after(self, error: BaseException, failures: int) -> float:
         """Returns after how many seconds a task runs again that has raised, for the so manyth time; less than 0 for never."""
         if isinstance(error, Retry):
-            return self._wait(failures) if error.delay is None else max(0.0, error.delay)
+            return self._wait(failures) if error.delay is None else _to_wait(error.delay, "Retry(delay=...)")
         if failures > self.retries or not isinstance(error, self.retry_on):
             return -1.0
         return self._wait(failures)
 
     def _wait(self, failures: int) -> float:
-        return max(0.0, self.backoff(failures) if callable(self.backoff) else float(self.backoff))
+        return _to_wait(self.backoff(failures) if callable(self.backoff) else self.backoff, "backoff")
 
     def options(self, name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Options:
         """Returns what is said to the state of a task with these arguments."""
@@ -122,7 +127,7 @@ class Policy(NamedTuple):
             lane=self.lane,
             priority=self.priority,
             delay=seconds(self.delay),
-            at=self.at.timestamp() if isinstance(self.at, datetime) else self.at,
+            at=_moment(self.at),
             unique=unique,
             key=key,
             limit=self.concurrency,
@@ -163,6 +168,18 @@ def seconds(value: float | timedelta) -> float:
     return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
+def _moment(value: float | datetime) -> float:
+    """Returns a time in seconds since 1970."""
+    return value.timestamp() if isinstance(value, datetime) else value
+
+
+def _to_wait(value: object, label: str) -> float:
+    """Returns how many seconds are to be waited, at least 0. Raises `UsageError` for what is no such number, as for infinity."""
+    if not isinstance(value, (int, float, timedelta)) or not seconds(value) <= MOST_S:
+        raise UsageError(f"{label} is {shown(value)}: must be seconds, or a timedelta. The task does not run again.")
+    return max(0.0, seconds(value))
+
+
 def _every(rate: str | tuple[float, float] | None) -> float:
     """Returns the seconds between two starts. Raises `UsageError`.
 
@@ -174,14 +191,17 @@ def _every(rate: str | tuple[float, float] | None) -> float:
     if isinstance(rate, str):
         count, _, period = rate.partition("/")
         try:
-            return _PERIODS[period.strip()] / float(count)
-        except (KeyError, ValueError, ZeroDivisionError):
+            number, period_s = float(count), _PERIODS[period.strip()]
+        except (KeyError, ValueError):
+            number = period_s = 0.0
+        if not 0 < number < math.inf:
             raise UsageError(
                 f'rate={rate!r}: must be a number in a second, minute, hour or day, as "10/s", "30/m", "5/h", "1/d"'
-            ) from None
+            )
+        return period_s / number
     try:
         number, period_s = rate
-        is_fine = number > 0 and period_s > 0
+        is_fine = 0 < number < math.inf and 0 < period_s <= MOST_S
     except (TypeError, ValueError):
         is_fine = False
     if not is_fine:
@@ -220,7 +240,7 @@ def written(value: Any) -> str:
     if type(value) in (list, tuple):
         return f"[{', '.join(map(written, value))}]"
     text = repr(value)
-    if " at 0x" in text:
+    if " at 0x" in text and not isinstance(value, (str, bytes)):
         raise UsageError(
             f"unique: {text} differs from process to process. Say which part of the arguments counts: unique=lambda order: order.id"
         )

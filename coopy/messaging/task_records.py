@@ -12,6 +12,8 @@ DONE, DEAD, CANCELLED = "done", "dead", "cancelled"
 OVER = frozenset((DONE, DEAD, CANCELLED))
 NS = 1_000_000_000
 """Nanoseconds in a second."""
+MOST_S = 1e12
+"""A time, or a duration, that is larger is none: 30,000 years."""
 DELIVERIES = 5
 """So often a task is given to a worker that ends in the middle of it, before it is put aside."""
 UNREAD_S, READ_S = 86_400.0, 3600.0

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from coopy import EncodingError
 from coopy.messaging.task_calls import attempted, found, name_of, packed, packed_error, unpacked_call
 from coopy.messaging.task_errors import DeadlinePassed, TaskCancelled
 from coopy.messaging.task_policy import Defined, Policy
@@ -93,6 +94,19 @@ def said(claim: Claim, run: TaskRun, policy: Policy, value: bytes | None, error:
     retry_s, problem = attempted(policy.retry_after, error, claim.failures + 1)
     # A back-off of the user's that raises is no reason to try for ever.
     return claim.id, claim.token, FAILED, packed_error(problem or error), -1.0 if problem else retry_s
+
+
+def failed(claim: Claim, run: TaskRun, error: BaseException) -> Said:
+    """Returns what is said of a task that can't run here, as for another one that has raised, and knows of no policy."""
+    return said(claim, run, _POLICY, None, error)
+
+
+def without_largest(outcomes: list[Said], error: EncodingError) -> list[Said]:
+    """Returns what is said of several tasks, which is too large to be recorded: of the largest one, that it has failed for that."""
+    place = max(range(len(outcomes)), key=lambda place: len(packed(outcomes[place])))
+    number, token, *_ = outcomes[place]
+    why = EncodingError(f"what task {number} has returned or raised is too large to be recorded: {error}")
+    return [*outcomes[:place], (number, token, FAILED, packed_error(why), -1.0), *outcomes[place + 1 :]]
 
 
 def cancelled(claim: Claim, run: TaskRun) -> Said:

@@ -33,6 +33,7 @@ from coopy.messaging.task_records import (
     FAILED,
     FINISHED,
     LATER,
+    MOST_S,
     NS,
     OVER,
     READ_S,
@@ -208,7 +209,7 @@ class Tasks:
         """
         now = _now_ns()
         # All of them first: one that is none must fail with nothing changed.
-        for each in [Outcome(*each) for each in outcomes]:
+        for each in [_sound(Outcome(*each)) for each in outcomes]:
             self._hear(each, now)
         self._wake(now)
         owner = self._sessions.get(session)
@@ -323,10 +324,11 @@ class Tasks:
         found = self._schedules.get(name)
         if not expression:
             return self._schedules.pop(name, None) is not None
+        chosen = _checked(name, Options(*options))
         if found is not None and (found.expression, found.zone) == (expression, zone):
-            found.payload, found.options = payload, Options(*options)
+            found.payload, found.options = payload, chosen
             return False
-        self._schedules[name] = Schedule(name, expression, zone, round(next * NS), payload, Options(*options))
+        self._schedules[name] = Schedule(name, expression, zone, round(next * NS), payload, chosen)
         return True
 
     def fire(self, name: str, planned: float, next: float, number: int = 1) -> list[int]:
@@ -614,6 +616,10 @@ class Tasks:
             job.error = said.value
             if job.asked_to_stop:
                 self._end(job, CANCELLED, now)
+            elif said.retry >= 0 and job.until_ns and job.until_ns <= now:
+                # Nobody looks at its end any more: that came while it ran.
+                last = f"; it raised {said.value[0]}: {said.value[1]}"
+                self._end_dead(job, "DeadlinePassed", f"it has not ended within {job.options.deadline:g} s{last}", now)
             elif said.retry >= 0:
                 self._wait_until(job, now + round(said.retry * NS), now)
             else:
@@ -709,13 +715,26 @@ def _claim(job: Job) -> Claim:
 def _checked(name: str, options: Options) -> Options:
     """Returns options that can be used. Raises `UsageError`."""
     for label, value in (("delay", options.delay), ("every", options.every), ("deadline", options.deadline)):
-        if not 0 <= value < float("inf"):
-            raise UsageError(f"{name}: {label}={value!r}: must be a number of seconds, 0 or more. No task was made.")
+        if not 0 <= value <= MOST_S:
+            raise UsageError(f"{name}: {label}={value!r}: must be a number of seconds, from 0 to {MOST_S:g}. No task was made.")
+    if not -MOST_S <= options.at <= MOST_S:
+        raise UsageError(f"{name}: at={options.at!r}: must be a time, in seconds since 1970. No task was made.")
+    if not options.keep <= MOST_S:
+        raise UsageError(f"{name}: keep={options.keep!r}: must be a number of seconds, {MOST_S:g} at most. No task was made.")
     if options.limit < 1 or options.deliveries < 1:
         raise UsageError(
             f"{name}: limit={options.limit!r}, deliveries={options.deliveries!r}: must be 1 or more. No task was made."
         )
     return options
+
+
+def _sound(said: Outcome) -> Outcome:
+    """Returns what a worker has said, if that can be. Raises `UsageError`."""
+    if not said.retry <= MOST_S:
+        raise UsageError(
+            f"task {said.id}: retry={said.retry!r}: must be a number of seconds, {MOST_S:g} at most. Nothing was heard."
+        )
+    return said
 
 
 _CHANGES = frozenset("put begin renew end wake swap finish report cancel retry read forget plan fire tick claim".split())

@@ -20,16 +20,17 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from coopy import CoopyError, OutcomeUnknown, Unavailable, UsageError, control
+from coopy import CoopyError, EncodingError, OutcomeUnknown, Unavailable, UsageError, control
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
 from coopy.ground.raised import on_failure
 from coopy.messaging.task_bundle import Bundle
+from coopy.messaging.task_calls import attempted
 from coopy.messaging.task_child import Child
 from coopy.messaging.task_member import Member, Queue
 from coopy.messaging.task_records import CRASHED, Claim
 from coopy.messaging.task_run import TaskRun
-from coopy.messaging.task_running import Said, cancelled, ended, ended_in_loop, reference
+from coopy.messaging.task_running import Said, cancelled, ended, ended_in_loop, failed, reference, without_largest
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -71,6 +72,8 @@ class TaskWorker:
         if min(given.values()) < 0 or len([each for each in given.values() if each]) > 1 or prefetch < 1:
             said = ", ".join(f"{name}={value!r}" for name, value in given.items())
             raise UsageError(f"{said}, prefetch={prefetch!r}: one of the three must be given, and each must be at least 1")
+        if isinstance(lanes, str):
+            raise UsageError(f"lanes={lanes!r}: must be a list of lanes, as lanes=[{lanes!r}]")
         self.queue = queue
         self._kind = next((name for name, value in given.items() if value), "threads")
         self._number = max(1, *given.values())
@@ -298,9 +301,12 @@ class TaskWorker:
             with on_failure(self._bundles[slot].ends, interrupted):
                 if not self._children:
                     return ended(claim, run, self.queue.defined, claim.name)
+                name, problem = attempted(reference, self.queue.defined, claim.name)
+                if problem is not None:  # It has none by which a child would find it.
+                    return failed(claim, run, problem)
                 child = self._children[slot]
                 self._stops[claim.id] = child.stop
-                return child.run(claim, reference(self.queue.defined, claim.name), run, self.report)
+                return child.run(claim, name, run, self.report)
         finally:
             self.over(claim)
 
@@ -340,10 +346,17 @@ class TaskWorker:
         rest: tuple[Any, ...] = () if is_sure else (list(has),)
         if not number and not outcomes and is_sure:
             return []
+        too_large = 0
         while True:
             session = member.session
             try:
                 claims, version = self.queue.change("swap", session, self._lanes, number, outcomes, slot, waits, *rest)
+            except EncodingError as error:  # Too large for one record: on a cluster, that has a limit.
+                if too_large == len(outcomes):
+                    raise
+                too_large += 1
+                outcomes = without_largest(outcomes, error)
+                continue
             except (OutcomeUnknown, Unavailable):
                 # It may have been heard, and have given tasks of which nobody knows: they are taken back by the next one.
                 rest = (list(has),)

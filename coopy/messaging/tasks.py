@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from coopy import CoopyError, UsageError, control, init_system
+from coopy import CoopyError, SystemClosed, UsageError, control, init_system
 from coopy.batteries import until
 from coopy.batteries.waiting import until_in_loop
 from coopy.messaging import task_errors
@@ -246,6 +246,7 @@ class TaskQueue:
         self._lock = threading.RLock()
         self._local = threading.local()
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._is_closed = False
         self._read: list[int] = []
         self._rings: bool | None = None
 
@@ -258,6 +259,8 @@ class TaskQueue:
         if found is None:
             with self._lock:
                 if self._system is None:
+                    if self._is_closed:
+                        raise SystemClosed(f"{self!r} is closed. Make another one to use it.")
                     self._system = self._open()
                 found = self._system
         return found
@@ -291,6 +294,8 @@ class TaskQueue:
 
     def close(self) -> None:
         """Closes the system, unless it was given; its workers end first. Closing twice is fine, and a closed queue stays closed."""
+        with self._lock:
+            self._is_closed = True
         # Not with the lock held, nor before the system is closed: workers use it to the end.
         if self._system is not None and self._owns:
             self._say_what_was_read(self._system)

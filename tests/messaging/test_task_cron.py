@@ -156,3 +156,18 @@ def test_a_schedule_is_kept_over_restarts_and_one_that_was_missed_is_made_up_for
     index = control(queue.system).index
     assert index > 0
     queue.close()
+
+
+def test_a_schedule_has_the_options_of_the_program_that_has_begun_last(tmp_path: Path) -> None:
+    def opened(lane: str) -> TaskQueue:
+        queue = TaskQueue(tmp_path / "tasks", durability="buffered")
+        queue.task(cron="* * * * *", name="report", lane=lane)(lambda: None)
+        return queue
+
+    with opened("slow") as queue:
+        # As it stands if nobody worked for two minutes.
+        slow = queue.defined["report"].options_for((), {})
+        queue.change("plan", "report", "* * * * *", "", time.time() - 120, b"\x80\x04)}\x86.", slow)
+    with opened("quick") as queue, queue.worker(lanes=["none"]):
+        wait_until(queue.listed)
+        assert {each.lane for each in queue.listed()} == {"quick"}

@@ -446,6 +446,19 @@ def test_a_task_whose_time_is_over_never_runs(hand: Hand) -> None:
     assert hand.state(in_time) == "dead"
 
 
+def test_a_task_that_raises_after_its_time_is_over_does_not_run_again(hand: Hand) -> None:
+    number = hand.put(deadline=10)
+    (claim,) = hand.take()
+    hand.clock.move(10)
+    hand.tasks.wake()
+    hand.take(0, (number, claim.token, "failed", ("E", "too slow", "", None), 5.0))
+    assert hand.state(number) == "dead"
+    kind, why, *_ = hand.tasks.outcome(number)[2]
+    assert kind == "DeadlinePassed" and "too slow" in why
+    hand.clock.move(3600)
+    assert hand.numbers() == []
+
+
 def test_a_running_task_that_is_cancelled_is_asked_to_stop_and_is_cancelled_however_it_ends(hand: Hand) -> None:
     for how in ("stopped", "failed", "crashed", "back", "ends"):
         number = hand.put()
@@ -518,12 +531,33 @@ def test_a_schedule_sends_one_task_for_a_time_however_many_workers_say_so(hand: 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"delay": -1.0}, {"deadline": float("nan")}, {"every": float("inf")}, {"limit": 0}, {"deliveries": 0}]
+    "wrong",
+    [
+        {"delay": -1.0},
+        {"delay": 1e300},
+        {"at": float("inf")},
+        {"at": float("nan")},
+        {"keep": float("inf")},
+        {"deadline": float("nan")},
+        {"every": float("inf")},
+        {"limit": 0},
+        {"deliveries": 0},
+    ],
+    ids=str,
 )
 def test_options_that_can_not_be_are_refused_and_nothing_is_sent(hand: Hand, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         hand.tasks.put([("t", b"", ()), ("t", b"", Options(**wrong))])
     assert hand.tasks.counts().get("sent") is None
+
+
+@pytest.mark.parametrize("retry", [float("inf"), float("nan"), 1e300])
+def test_what_a_worker_says_that_can_not_be_is_refused_and_nothing_is_heard(hand: Hand, retry: float) -> None:
+    one, other = hand.put(), hand.put()
+    mine, late = hand.take(2)
+    with pytest.raises(UsageError, match="retry="):
+        hand.take(0, (one, mine.token, "finished"), (other, late.token, "failed", ("E", "", "", None), retry))
+    assert hand.state(one) == hand.state(other) == "running"
 
 
 def test_only_methods_that_are_named_can_be_called_from_afar(hand: Hand) -> None:

@@ -8,14 +8,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from messaging import functions
 
-from coopy import JournalError, OutcomeUnknown, RemoteError, Unavailable, UsageError
-from coopy.messaging import Backoff, DeadlinePassed, Retry, TaskCancelled, TaskCrashed, TaskHandle, TaskQueue, current_task
+from coopy import EncodingError, JournalError, OutcomeUnknown, RemoteError, Unavailable, UsageError
+from coopy.messaging import (
+    Backoff,
+    DeadlinePassed,
+    Retry,
+    TaskCancelled,
+    TaskCrashed,
+    TaskHandle,
+    TaskQueue,
+    Tasks,
+    current_task,
+)
+from coopy.messaging.task_calls import packed
+from coopy.testing import memory_system
 
 SOON_S = 60.0
 KINDS: list[dict[str, int]] = [{"threads": 2}, {"processes": 2}, {"coroutines": 2}]
@@ -253,6 +267,32 @@ def test_a_back_off_that_raises_makes_the_task_dead_and_harms_no_other(queue: Ta
         handle.result(timeout=SOON_S)
 
 
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 1e300, "soon", None])
+@pytest.mark.parametrize("says", ["back-off", "Retry"])
+def test_a_task_that_is_to_run_again_at_no_time_is_dead_and_harms_no_other(queue: TaskQueue, seconds: Any, says: str) -> None:
+    if says == "Retry" and seconds is None:
+        pytest.skip("as the back-off says")
+
+    @queue.task(retries=3, backoff=lambda failures: seconds)
+    def fail() -> None:
+        raise Retry(seconds) if says == "Retry" else KeyError()
+
+    handle, other = fail.send(), queue.enqueue(divmod, 7, 2)
+    assert queue.drain() == 2 and other.result(timeout=SOON_S) == (3, 1)
+    with pytest.raises(UsageError, match="must be seconds"):
+        handle.result(timeout=SOON_S)
+
+
+def test_a_task_waits_for_a_timedelta_before_it_runs_again(queue: TaskQueue) -> None:
+    @queue.task(retries=1, backoff=lambda failures: timedelta(minutes=2))
+    def fail(delay: timedelta | None) -> None:
+        raise Retry(delay) if delay else KeyError()
+
+    by_backoff, by_retry = fail.send(None), fail.send(timedelta(minutes=1))
+    assert queue.drain() == 2
+    assert 110 < by_backoff.look().due - time.time() <= 120 and 50 < by_retry.look().due - time.time() <= 60
+
+
 @pytest.mark.parametrize("failures", [1, 2, 5, 10_000])
 def test_a_back_off_grows_up_to_its_most_and_varies_by_its_jitter(failures: int) -> None:
     found = [Backoff(first=2, factor=3, most=100, jitter=0.25)(failures) for _ in range(100)]
@@ -299,6 +339,65 @@ def test_a_task_that_takes_long_does_not_hold_up_those_that_were_taken_together_
 def test_a_worker_that_can_not_be_is_refused(queue: TaskQueue, wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         queue.worker(**wrong)
+
+
+def test_lanes_are_a_list_as_a_text_would_be_its_letters(queue: TaskQueue) -> None:
+    with pytest.raises(UsageError, match=r"lanes=\['mail'\]"):
+        queue.worker(lanes="mail")
+
+
+def test_a_function_that_no_child_can_find_fails_and_its_worker_goes_on(queue: TaskQueue) -> None:
+    nameless = queue.task(name="power of two")(partial(pow, 2))
+    with working(queue, processes=1):
+        handle, other = nameless.send(3), queue.enqueue(divmod, 7, 2)
+        with pytest.raises(UsageError, match="by its name"):
+            handle.result(timeout=SOON_S)
+        assert other.result(timeout=SOON_S) == (3, 1)
+
+
+class Unloadable(Exception):
+    """Copied by whoever copies it in memory, and not to be read from a pipe."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(one)
+
+    def __deepcopy__(self, memo: object) -> Unloadable:
+        return self
+
+
+def test_arguments_of_an_action_that_a_pipe_does_not_carry_reach_a_child() -> None:
+    tasks: Any = memory_system(Tasks)
+    tasks.send("builtins:str", Unloadable(1, 2))
+    tasks.send("builtins:str", 5)
+    queue = TaskQueue(system=tasks)
+    with working(queue, processes=1):
+        assert queue.handle(1).result(timeout=SOON_S) == "1" and queue.handle(2).result(timeout=SOON_S) == "5"
+
+
+def test_how_far_a_task_of_a_child_is_may_be_what_can_not_be_told(queue: TaskQueue) -> None:
+    with working(queue, processes=1):
+        assert queue.enqueue(functions.say_nothing).result(timeout=SOON_S) == "said"
+
+
+@pytest.mark.parametrize("kind", [{"threads": 1, "prefetch": 3}, {"coroutines": 3}], ids=ids)
+def test_what_is_too_large_to_be_recorded_fails_its_task_and_harms_no_other(kind: dict[str, int]) -> None:
+    with Narrow() as queue:
+        large, small, other = (queue.enqueue(bytes, size) for size in (Narrow.most * 2, 10, 20))
+        with working(queue, **kind):
+            assert len(small.result(timeout=SOON_S)) == 10 and len(other.result(timeout=SOON_S)) == 20
+            with pytest.raises(EncodingError, match="task 1 has returned"):
+                large.result(timeout=SOON_S)
+
+
+class Narrow(TaskQueue):
+    """A queue that takes no large records, as that of a cluster."""
+
+    most = 10_000
+
+    def change(self, what: str, *args: Any) -> Any:
+        if len(packed(args)) > self.most:
+            raise EncodingError("too large")
+        return super().change(what, *args)
 
 
 class Failing(TaskQueue):

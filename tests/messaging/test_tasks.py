@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from coopy import (
     EncodingError,
     ReadOnlyNode,
     RemoteError,
+    SystemClosed,
     UsageError,
     aio,
     control,
@@ -25,6 +27,7 @@ from coopy import (
 )
 from coopy.batteries import until
 from coopy.messaging import NoSuchTask, TaskCancelled, TaskCrashed, TaskQueue, Tasks, current_task
+from coopy.testing import Clock, memory_system
 from coopy.values import bytecode
 
 SOON_S = 60.0
@@ -575,3 +578,47 @@ def test_a_system_of_asyncio_and_a_plain_object_are_refused(tmp_path: Path) -> N
 def test_a_queue_that_can_not_be_is_refused_before_anything_is_opened(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         TaskQueue(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_queue_that_was_closed_before_its_first_use_stays_closed(tmp_path: Path) -> None:
+    queue = TaskQueue(tmp_path / "tasks")
+    queue.close()
+    with pytest.raises(SystemClosed, match="Make another one"):
+        queue.counts()
+    assert not (tmp_path / "tasks").exists()
+
+
+@pytest.mark.parametrize("wrong", ["-5/s", "nan/s", "inf/s", "0/m", "5", "5/w", (1, float("inf")), (0, 1)], ids=str)
+def test_a_rate_that_can_not_be_is_refused_where_it_is_defined(queue: TaskQueue, wrong: Any) -> None:
+    with pytest.raises(UsageError, match="rate="):
+        queue.task(rate=wrong)(divmod)
+
+
+@pytest.mark.parametrize("moment", [float("inf"), float("nan")])
+def test_a_time_that_is_none_is_refused_and_no_task_is_made(queue: TaskQueue, moment: float) -> None:
+    with pytest.raises(UsageError, match="at="):
+        queue.task(divmod).options(at=moment)
+
+
+def test_so_many_at_once_are_of_what_has_a_key_in_common(queue: TaskQueue) -> None:
+    with pytest.raises(UsageError, match="concurrency_key="):
+        queue.task(concurrency=2)(divmod)
+
+
+def test_a_text_that_looks_like_an_address_says_well_what_is_unique(queue: TaskQueue) -> None:
+    report = queue.task(unique=True)(len)
+    assert report.send("crash at 0x7f00").id == report.send("crash at 0x7f00").id != report.send("crash at 0x7f01").id
+
+
+def test_a_queue_in_memory_runs_its_tasks_by_a_clock_that_a_test_moves() -> None:
+    clock = Clock()
+    clock.freeze()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        system = memory_system(Tasks, clock=clock)
+    queue = TaskQueue(system=system)
+    late = queue.task(delay=3600)(divmod).send(7, 2)
+    assert queue.drain() == 0
+    clock.move(3600)
+    assert queue.drain() == 1 and late.result(timeout=SOON_S) == (3, 1)
+    control(system).close()
