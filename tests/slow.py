@@ -29,6 +29,7 @@ FILES = frozenset(
         "cli/test_processes.py",
         "cli/test_programs.py",
         "cli/test_tasks.py",
+        "cli/test_wrong_input.py",
         "cluster/test_demo.py",
         "cluster/test_full_disk.py",
         "cluster/test_membership.py",

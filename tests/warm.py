@@ -26,6 +26,7 @@ from program import environment
 
 HERE = Path(__file__).resolve().parent
 LOADED = (
+    "click.shell_completion",
     "coopy.cli.app",
     "coopy.disk.journal",
     "coopy.opening",
@@ -34,10 +35,6 @@ LOADED = (
     "dill",
     "rich.console",
     "rich.table",
-    # What typer asks as soon as a command has arguments, where there is pydantic.
-    "typer._adapters",
-    "pydantic.fields",
-    "pydantic.type_adapter",
 )
 _lock = threading.Lock()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-NEEDED = ("click", "rich", "typer")
+NEEDED = ("click",)
 
 
 def main() -> None:

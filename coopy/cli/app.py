@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
 from coopy import CoopyError, DamagedManifest, UsageError
-from coopy.cli import keyed
+from coopy.cli import completing, keyed
 from coopy.cli.cluster import cluster
+from coopy.cli.command import Argument, Command, Exit, Group, Option
 from coopy.cli.elector import elector
 from coopy.cli.keyed import Key, Of, keys
 from coopy.cli.past import Class, Dir, Json, Since, Until, backup, bisect, blame, export, restore, shell, stats
@@ -49,32 +49,42 @@ def in_its_words(message: str) -> str:
     return message
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """Turns what a command raises into one paragraph and an exit code."""
 
-    def invoke(self, ctx: Any) -> Any:
-        self._as_json = "--json" in (*getattr(ctx, "_protected_args", ()), *ctx.args)
+    _as_json = False
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        self._as_json = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             try:
                 return super().invoke(ctx)
             finally:
                 sys.stdout.flush()
         except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+            raise Exit(130) from None
         except BrokenPipeError:
             # Whoever read has seen enough. What is still buffered must not be tried again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+            raise Exit(0) from None
+        except click.UsageError as error:
+            if not self._as_json:
+                raise
+            self._tell_of(UsageError(error.format_message()), error.format_message())
+            raise Exit(2) from None
         except UsageError as error:
             self._tell_of(error, str(error))
-            raise typer.Exit(2) from None
+            raise Exit(2) from None
         except CoopyError as error:
             self._tell_of(error, str(error))
-            raise typer.Exit(1) from None
+            raise Exit(1) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             self._tell_of(error, f"{where}{error.strerror or error}")
-            raise typer.Exit(1) from None
+            raise Exit(1) from None
 
     def _tell_of(self, error: Exception, message: str) -> None:
         """Writes what went wrong to stderr: as an object with --json, for people without."""
@@ -83,33 +93,6 @@ class _Commands(TyperGroup):
             print(json.dumps({"error": type(error).__name__, "message": message}), file=sys.stderr)
         else:
             _say_error(message)
-
-
-app = typer.Typer(
-    cls=_Commands,
-    name="coopy",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    # Boxes and colours are for people; they also take the time to load rich.
-    rich_markup_mode="rich" if sys.stdout.isatty() else None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(cluster, name="cluster")
-app.command()(elector)
-app.command()(serve)
-app.command(context_settings={"ignore_unknown_options": True})(call)
-app.command()(ps)
-app.command()(tasks)
-app.command()(keys)
-app.command()(stats)
-app.command()(backup)
-app.command()(bisect)
-app.command()(blame)
-app.command()(restore)
-app.command()(export)
-app.command()(shell)
-app.command()(web)
-app.command(name="top")(watching)
 
 
 def run() -> None:
@@ -122,20 +105,32 @@ def run() -> None:
     app(prog_name="coopy")
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        import coopy
+def _version(_: object) -> str:
+    import coopy
 
-        print(f"coopy {coopy.__version__}")
-        raise typer.Exit()
+    return f"coopy {coopy.__version__}"
 
 
-@app.callback()
+def _completion(shell: str) -> str:
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"--completion {shell!r}: must be bash, zsh or fish")
+    return found(app, {}, "coopy", "_COOPY_COMPLETE").source()
+
+
 def top(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors alone.")] = False,
+    version: Annotated[bool, Option("--version", answer=_version, help="Print the version.")] = False,
+    completion: Annotated[
+        str | None,
+        Option(
+            metavar="SHELL", answer=_completion, help="Print what completes words in bash, zsh or fish, for its start file."
+        ),
+    ] = None,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print results and errors alone.")] = False,
 ) -> None:
-    """Looks into data directories of coopy, checks them, and looks after them.
+    """Look into data directories of coopy, check them, and look after them.
 
     A state and its actions are stored as pickles, and loading a pickle can run any
     code: open only directories you trust. inspect, backup, prune and repair load none.
@@ -152,9 +147,8 @@ def top(
     text.is_quiet = quiet
 
 
-@app.command()
 def inspect(directory: Dir, as_json: Json = False) -> None:
-    """What a directory holds, and who has it open.
+    """Describe what a directory holds, and who has it open.
 
     Segments, snapshots, actions, sizes. Loads nothing. Damage is shown, and makes the exit code 1.
 
@@ -172,28 +166,27 @@ def inspect(directory: Dir, as_json: Json = False) -> None:
     else:
         _print(describe.contents(found, text.Painter()))
     if found.damages:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-@app.command()
 def log(
     directory: Dir,
     since: Since = None,
     until: Until = None,
-    method: Annotated[str | None, typer.Option(metavar="NAME", help="Only calls of this method.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
+    method: Annotated[
+        str | None, Option(metavar="NAME", complete=completing.methods, help="Only calls of this method.")
+    ] = None,
+    follow: Annotated[bool, Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
     key: Key = None,
     of: Of = None,
     everything: Annotated[
         bool,
-        typer.Option(
-            "--all", help="Also what coopy itself has recorded, as the <batch> of a node and the <version> of a class."
-        ),
+        Option("--all", help="Also what coopy itself has recorded, as the <batch> of a node and the <version> of a class."),
     ] = False,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
-    """The recorded actions.
+    """List the recorded actions.
 
     One on a line: index, local time, call, and how it ended if it did not return. What coopy records itself has an index, too, and is
     shown with --all. The directory may be in use. With --json, one object on a line, nothing cut. With
@@ -239,16 +232,15 @@ def log(
                 print(text.action_json(each) if as_json else text.action_line(each, columns, digits, paint))
 
 
-@app.command()
 def verify(
     directory: Dir,
     twice: Annotated[
-        bool, typer.Option("--twice", help="Also replay in two processes that differ in all that must not matter, and compare.")
+        bool, Option("--twice", help="Also replay in two processes that differ in all that must not matter, and compare.")
     ] = False,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
-    """Reads every byte and replays every action.
+    """Read every byte and replay every action.
 
     The states are compared with every snapshot. With --twice, two more processes replay with another hash seed, time zone and
     environment; where their states part, the first action that made them differ is
@@ -277,22 +269,23 @@ def verify(
     else:
         _print(describe.verified(found, text.Painter()))
     if found.problems:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-@app.command()
 def show(
     directory: Dir,
-    at: Annotated[str | None, typer.Option(metavar="POINT", help="The state then; by default that of now.")] = None,
-    depth: Annotated[int, typer.Option(min=0, metavar="N", help="Levels to draw, in JSON too.")] = 3,
-    items: Annotated[int, typer.Option(min=1, metavar="N", help="Items to draw of each container.")] = 20,
-    path: Annotated[str, typer.Option(metavar="PATH", help="A part of the state, as in .pages['Home'].")] = "",
+    at: Annotated[
+        str | None, Option(metavar="POINT", complete=completing.points, help="The state then; by default that of now.")
+    ] = None,
+    depth: Annotated[int, Option(min=0, metavar="N", help="Levels to draw, in JSON too.")] = 3,
+    items: Annotated[int, Option(min=1, metavar="N", help="Items to draw of each container.")] = 20,
+    path: Annotated[str, Option(metavar="PATH", help="A part of the state, as in .pages['Home'].")] = "",
     key: Key = None,
     of: Of = None,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
-    """The state as a tree, as it is or as it was.
+    """Draw the state as a tree, as it is or as it was.
 
     \b
     Examples:
@@ -321,17 +314,18 @@ def show(
         print(line)
 
 
-@app.command()
 def diff(
     directory: Dir,
-    before: Annotated[str, typer.Argument(metavar="A", help="The state to begin with: an index or a time.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="The state to compare: an index or a time.")],
+    before: Annotated[str, Argument("A", help="The state to begin with: an index or a time.", complete=completing.points)],
+    after: Annotated[str, Argument("B", help="The state to compare: an index or a time.", complete=completing.points)],
     key: Key = None,
     of: Of = None,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
-    """What is added, removed and changed between two states.
+    """List what differs between two states.
+
+    What is added, removed and changed, each with its place.
 
     \b
     Examples:
@@ -373,9 +367,8 @@ def diff(
         print("no difference")
 
 
-@app.command()
 def snapshot(directory: Dir, domain: Class = None, as_json: Json = False) -> None:
-    """Keeps the state in a snapshot.
+    """Keep the state in a snapshot.
 
     Opens a system that is not open, and closes it: its next start is short. A system that is open is refused: let it call
     take_snapshot() itself.
@@ -397,17 +390,16 @@ def snapshot(directory: Dir, domain: Class = None, as_json: Json = False) -> Non
         print(f"{name}: the state after action {index:,}, {text.size(taken)}")
 
 
-@app.command()
 def prune(
     directory: Dir,
-    keep: Annotated[int | None, typer.Option(metavar="N", help="The newest N snapshots stay.")] = None,
+    keep: Annotated[int | None, Option(metavar="N", help="The newest N snapshots stay.")] = None,
     keep_for: Annotated[
-        str | None, typer.Option(metavar="TIME", help="What shows the states since then stays: 12h, 30d, 8w.")
+        str | None, Option(metavar="TIME", help="What shows the states since then stays: 12h, 30d, 8w.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only say what would be deleted.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Deletes old snapshots and what only they need.
+    """Delete old snapshots and what only they need.
 
     That is the journal before the oldest snapshot that stays. With both --keep and --keep-for, a snapshot stays if either says so. What stays is
     read first; of a damaged system, and of one that is open, nothing is deleted.
@@ -440,27 +432,24 @@ def prune(
         print(f"nothing to delete; the past begins at action {gone.oldest:,}")
 
 
-@app.command()
 def repair(
     directory: Dir,
     withdraw: Annotated[
-        int | None, typer.Option(metavar="INDEX", help="Leave this action out from now on, as replay can't get past it.")
+        int | None, Option(metavar="INDEX", help="Leave this action out from now on, as replay can't get past it.")
     ] = None,
-    reinstate: Annotated[int | None, typer.Option(metavar="INDEX", help="Take back that this action was withdrawn so.")] = None,
+    reinstate: Annotated[int | None, Option(metavar="INDEX", help="Take back that this action was withdrawn so.")] = None,
     on_every_node: Annotated[
-        bool, typer.Option("--on-every-node", help="All nodes are stopped, and the same is done in the directory of each.")
+        bool, Option("--on-every-node", help="All nodes are stopped, and the same is done in the directory of each.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
-    reclock: Annotated[bool, typer.Option("--reclock", help="Put the clock back, after one was far ahead once.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Do it without asking.")] = False,
+    reclock: Annotated[bool, Option("--reclock", help="Put the clock back, after one was far ahead once.")] = False,
     key: Key = None,
     of: Of = None,
-    release: Annotated[
-        bool, typer.Option("--release", help="With --key: have an object called again that is quarantined.")
-    ] = False,
+    release: Annotated[bool, Option("--release", help="With --key: have an object called again that is quarantined.")] = False,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
-    """Makes a directory open again that does not.
+    """Make a directory open again that does not.
 
     Cuts out what is damaged; it is copied aside first. Prints what is damaged, what would be lost and what would be done, and asks. Without
     a terminal to ask at, and without --yes, it only prints. With --reclock it puts the clock back instead, after one that was far ahead. With --withdraw INDEX it does so with one action that replay can't get past: an error that says so
@@ -537,7 +526,7 @@ def _agree(plan: Any, possible: bool, yes: bool, as_json: bool) -> None:
         text.print_json({"plan": plan.as_dict(), "repaired": None})
     elif possible:
         _say_error("nothing was changed. To carry it out, answer yes at a terminal, or give --yes.")
-    raise typer.Exit(1)
+    raise Exit(1)
 
 
 def _say(words: str, plan: Any, result: dict[str, Any], as_json: bool) -> None:
@@ -561,14 +550,13 @@ def _metered(doing: str, basedir: str) -> Iterator[Callable[[int, int], None]]:
         meter.finish()
 
 
-@app.command(name="import")
 def import_(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="A directory of coopy 0.4 or 0.7; it is only read.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The directory to make.")],
-    domain: Annotated[str, typer.Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class of today.")],
+    old: Annotated[str, Argument("OLD", help="A directory of coopy 0.4 or 0.7; it is only read.")],
+    new: Annotated[str, Argument("NEW", help="The directory to make.")],
+    domain: Annotated[str, Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class of today.")],
     as_json: Json = False,
 ) -> None:
-    """Brings in a directory of coopy 0.4 or 0.7.
+    """Bring in a directory of coopy 0.4 or 0.7.
 
     NEW is made, and OLD is only read. It begins with the state at the end of OLD.
 
@@ -599,13 +587,12 @@ def import_(
         print(f"{text.size(done.dropped)} at the end of the last log were torn, and left out")
 
 
-@app.command()
 def rehearse(
     directory: Dir,
-    spec: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="The class as it is now.")],
+    spec: Annotated[str, Argument("MODULE:CLASS", help="The class as it is now.")],
     as_json: Json = False,
 ) -> None:
-    """Whether the recorded actions fit changed code.
+    """Ask whether the recorded actions fit changed code.
 
     To be asked before a system is started with it.
     Replays without writing anything. Of each that does not fit it says what to do.
@@ -632,19 +619,18 @@ def rehearse(
     else:
         _print(describe.misfits(misfits, text.Painter()))
     if misfits:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-@app.command()
 def check(
-    specs: Annotated[list[str], typer.Argument(metavar="MODULE:CLASS", help="One domain class, or several.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if there are warnings, too.")] = False,
+    specs: Annotated[list[str], Argument("MODULE:CLASS", help="One domain class, or several.")],
+    strict: Annotated[bool, Option("--strict", help="Exit code 1 if there are warnings, too.")] = False,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="As for a system that is opened with deterministic=True.")
+        bool, Option("--deterministic", help="As for a system that is opened with deterministic=True.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """What in a class replay could not repeat.
+    """Find what replay could not repeat in a class.
 
     The same check as that of init_system(): it reads the source, for which the class is
     imported, and runs no method. One finding on a line, with its code: CPY1xx are errors,
@@ -672,17 +658,16 @@ def check(
         said = ", ".join(paint(colour, text.count(number, kind)) for colour, number, kind in counts if number)
         print(said or paint("good", "nothing found"))
     if errors or (strict and any(each.severity == "warning" for each in found)):
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-@app.command()
 def stub(
-    spec: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="The domain class.")],
+    spec: Annotated[str, Argument("MODULE:CLASS", help="The domain class.")],
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The name of the protocol; by default Async and that of the class.")
+        str | None, Option(metavar="NAME", help="The name of the protocol; by default Async and that of the class.")
     ] = None,
 ) -> None:
-    """Prints the types of a class in asyncio.
+    """Print the types of a class in asyncio.
 
     A module with a typing.Protocol whose methods are those of the class, to be awaited. A
     type checker knows them where it is given: coopy.aio.open(Wiki, "data", protocol=AsyncWiki).
@@ -725,12 +710,53 @@ def _reclock(directory: str, domain: str | None, yes: bool, as_json: bool) -> No
             text.print_json({"plan": said, "reclocked": None})
         else:
             _say_error("nothing was changed. To carry it out, answer yes at a terminal, or give --yes.")
-        raise typer.Exit(1)
+        raise Exit(1)
     done = reclocking.reclock(basedir, cls)
     if as_json:
         text.print_json({"plan": said, "reclocked": done.index})
     else:
         print(f"done: from action {done.index:,} on the clock's times count")
+
+
+app = _Commands(
+    "coopy",
+    top,
+    {
+        "Look": {
+            "inspect": inspect,
+            "show": show,
+            "log": log,
+            "diff": diff,
+            "stats": stats,
+            "blame": blame,
+            "bisect": bisect,
+            "shell": shell,
+            "keys": keys,
+            "ps": ps,
+            "top": watching,
+            "web": web,
+        },
+        "Check": {"verify": verify, "check": check, "rehearse": rehearse},
+        "Keep": {
+            "snapshot": snapshot,
+            "backup": backup,
+            "restore": restore,
+            "export": export,
+            "prune": prune,
+            "repair": repair,
+            "import": import_,
+        },
+        # A negative number is an argument, and no option.
+        "Use": {
+            "call": Command("call", call, ignore_unknown_options=True),
+            "serve": serve,
+            "tasks": tasks,
+            "stub": stub,
+            "cluster": cluster,
+            "elector": elector,
+        },
+    },
+)
 
 
 # -- what the commands share

@@ -10,9 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from coopy import UsageError
+from coopy.cli.command import Argument, Exit, Group, Option
 
 if TYPE_CHECKING:
     from coopy.tools.cluster import Cluster, Door
@@ -20,44 +19,36 @@ if TYPE_CHECKING:
 PASSWORD = "COOPY_PASSWORD"
 HERE = "127.0.0.1:5466"
 
-cluster = typer.Typer(no_args_is_help=True)
-
-At = Annotated[str, typer.Option("--at", metavar="HOST:PORT", help=f"A node that runs; by default {HERE}.")]
-Node = Annotated[str, typer.Argument(metavar="NODE", help="HOST:PORT, as it is called in cluster=.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-System = Annotated[str | None, typer.Option("--system", metavar="NAME", help="Which system, if the servers have several.")]
-File = Annotated[str | None, typer.Option("--password-file", metavar="FILE", help="The nodes' password is in its first line.")]
-Tls = Annotated[
-    str | None, typer.Option("--tls", metavar="DIR", help="The folder of authority.pem, of a cluster that speaks TLS.")
-]
+At = Annotated[str, Option("--at", metavar="HOST:PORT", help=f"A node that runs; by default {HERE}.")]
+Node = Annotated[str, Argument("NODE", help="HOST:PORT, as it is called in cluster=.")]
+Json = Annotated[bool, Option("--json", help="Print JSON.")]
+System = Annotated[str | None, Option("--system", metavar="NAME", help="Which system, if the servers have several.")]
+File = Annotated[str | None, Option("--password-file", metavar="FILE", help="The nodes' password is in its first line.")]
+Tls = Annotated[str | None, Option("--tls", metavar="DIR", help="The folder of authority.pem, of a cluster that speaks TLS.")]
 Directory = Annotated[
     str | None,
-    typer.Option(
-        "--directory", "-d", metavar="DIR", help="Of a node of this machine: says where it is; a master's password too."
-    ),
+    Option("--directory", "-d", metavar="DIR", help="Of a node of this machine: says where it is; a master's password too."),
 ]
 
 
-@cluster.callback()
 def top() -> None:
-    """Shows and changes the nodes of a replicated system.
+    """Show and change the nodes of a replicated system.
 
     They ask one that runs, and take the nodes' password from COOPY_PASSWORD, from --password-file, or ask for it. Of nodes on this
     machine that were opened without one, by the same user, they know it.
     """
 
 
-@cluster.command()
 def status(
-    at: Annotated[str, typer.Argument(metavar="AT", help=f"HOST:PORT of any node; by default {HERE}.")] = "",
+    at: Annotated[str, Argument("AT", help=f"HOST:PORT of any node; by default {HERE}.")] = "",
     directory: Directory = None,
     password_file: File = None,
     tls: Tls = None,
     system: System = None,
     as_json: Json = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Print lines of `key: value`, sorted.")] = False,
+    plain: Annotated[bool, Option("--plain", help="Print lines of `key: value`, sorted.")] = False,
 ) -> None:
-    """How each node is, who leads, and what the servers keep.
+    """Show how each node is, who leads, and what the servers keep.
 
     What is not well is said at the end, and makes the exit code 1.
 
@@ -82,10 +73,9 @@ def status(
     else:
         _print(found)
     if found.problems:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
-@cluster.command()
 def add(
     node: Node,
     at: At = "",
@@ -95,7 +85,7 @@ def add(
     system: System = None,
     as_json: Json = False,
 ) -> None:
-    """Lets a node join. Start it afterwards.
+    """Let a node join. Start it afterwards.
 
     Refused while a node is away or behind.
 
@@ -113,7 +103,6 @@ def add(
         print(f"Now start {name}: init_system(..., cluster={members!r}, node={name!r}). It takes what the others have.")
 
 
-@cluster.command()
 def remove(
     node: Node,
     at: At = "",
@@ -123,7 +112,7 @@ def remove(
     system: System = None,
     as_json: Json = False,
 ) -> None:
-    """Takes a node out, whether it runs or not.
+    """Take a node out, whether it runs or not.
 
     It stops, and does not come back by itself; its directory stays whole. Refused while another node is away or behind.
 
@@ -143,7 +132,6 @@ def remove(
         )
 
 
-@cluster.command()
 def transfer(
     node: Node,
     at: At = "",
@@ -153,7 +141,7 @@ def transfer(
     system: System = None,
     as_json: Json = False,
 ) -> None:
-    """Has a node lead. Calls wait for less than a second.
+    """Have a node lead. Calls wait for less than a second.
 
     \b
     Example:
@@ -162,7 +150,6 @@ def transfer(
     _lead(_name(node), _door(at, directory, password_file, tls), system, as_json)
 
 
-@cluster.command()
 def step_down(
     at: At = "",
     password_file: File = None,
@@ -171,7 +158,7 @@ def step_down(
     system: System = None,
     as_json: Json = False,
 ) -> None:
-    """Has another node lead than does now.
+    """Have another node lead than does now.
 
     For instance before the machine of the one that leads is started again. Calls wait for less than a second.
 
@@ -182,16 +169,15 @@ def step_down(
     _lead(None, _door(at, directory, password_file, tls), system, as_json)
 
 
-@cluster.command()
 def set_version(
-    where: Annotated[str, typer.Argument(metavar="DIR|HOST:PORT", help="The directory of a node of this machine, or a node.")],
-    version: Annotated[int, typer.Argument(metavar="N", help="The code version.")],
+    where: Annotated[str, Argument("DIR|HOST:PORT", help="The directory of a node of this machine, or a node.")],
+    version: Annotated[int, Argument("N", help="The code version.")],
     password_file: File = None,
     tls: Tls = None,
     system: System = None,
     as_json: Json = False,
 ) -> None:
-    """Has all nodes run the methods of a code version from now on.
+    """Have all nodes run the methods of a code version from now on.
 
     Refused while a node does not have that version. There is no way back to an earlier one.
 
@@ -207,13 +193,12 @@ def set_version(
     print(json.dumps({"code_version": version}) if as_json else f"Code version {version} is enabled.")
 
 
-@cluster.command()
 def init(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="The folder for the certificates; one made before goes on.")],
-    nodes: Annotated[str, typer.Option("--nodes", metavar="NODES", help="Addresses of the nodes: a:5466,b:5466,c:5466.")],
+    out: Annotated[str, Argument("OUT", help="The folder for the certificates; one made before goes on.")],
+    nodes: Annotated[str, Option("--nodes", metavar="NODES", help="Addresses of the nodes: a:5466,b:5466,c:5466.")],
     as_json: Json = False,
 ) -> None:
-    """Makes certificates for tls=True.
+    """Make certificates for tls=True.
 
     An authority, valid for ten years, and for each node a folder, valid for two. In a folder that has an authority
     already, it signs the new ones: for a node that joins, or in place of what will expire.
@@ -242,6 +227,23 @@ def init(
         f"replica needs {made.authority} there, and nothing else.\nKeep {key} where no node runs: whoever has it "
         f"can make nodes. It makes the next certificates, which are needed before these expire."
     )
+
+
+cluster = Group(
+    "cluster",
+    top,
+    {
+        "Commands": {
+            "status": status,
+            "add": add,
+            "remove": remove,
+            "transfer": transfer,
+            "step-down": step_down,
+            "set-version": set_version,
+            "init": init,
+        }
+    },
+)
 
 
 # -- what they share

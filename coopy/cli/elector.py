@@ -8,10 +8,9 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from coopy import UsageError
 from coopy.cli.cluster import File, said
+from coopy.cli.command import Exit, Option
 
 if TYPE_CHECKING:
     from coopy.sync.elector_server import Opened
@@ -31,32 +30,32 @@ _NEEDED = ("h11", "uvicorn")
 
 
 def elector(
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port that is asked.")] = PORT,
+    port: Annotated[int, Option("--port", min=1, max=65535, help="The port that is asked.")] = PORT,
     also: Annotated[
-        int, typer.Option("--also", min=0, max=65535, help="A second port, for clients in Go and Rust; 0 for none.")
+        int, Option("--also", min=0, max=65535, help="A second port, for clients in Go and Rust; 0 for none.")
     ] = ALSO,
-    host: Annotated[str, typer.Option("--host", metavar="HOST", help="The address to listen at.")] = "localhost",
+    host: Annotated[str, Option("--host", metavar="HOST", help="The address to listen at.")] = "localhost",
     owner: Annotated[
-        str, typer.Option("--owner", metavar="NAME", help="Who takes the locks; by default the name of this host.")
+        str, Option("--owner", metavar="NAME", help="Who takes the locks; by default the name of this host.")
     ] = "",
     directory: Annotated[
-        str, typer.Option("--directory", "-d", metavar="DIR", help="Where the locks are kept; made if it is not there.")
+        str, Option("--directory", "-d", metavar="DIR", help="Where the locks are kept; made if it is not there.")
     ] = "elector",
     ttl: Annotated[
         float,
-        typer.Option("--ttl", min=0.1, max=86_400, metavar="SECONDS", help="After so long without a heartbeat a lock is free."),
+        Option("--ttl", min=0.1, max=86_400, metavar="SECONDS", help="After so long without a heartbeat a lock is free."),
     ] = TTL_S,
     cluster: Annotated[
-        str, typer.Option("--cluster", metavar="NODES", help="Keep the locks on three or five nodes: a:5466,b:5466,c:5466.")
+        str, Option("--cluster", metavar="NODES", help="Keep the locks on three or five nodes: a:5466,b:5466,c:5466.")
     ] = "",
-    node: Annotated[str, typer.Option("--node", metavar="NODE", help="Which of them this one is.")] = "",
+    node: Annotated[str, Option("--node", metavar="NODE", help="Which of them this one is.")] = "",
     password_file: File = None,
-    tls: Annotated[bool, typer.Option("--tls", help="With the certificates in the folder tls of the directory.")] = False,
+    tls: Annotated[bool, Option("--tls", help="With the certificates in the folder tls of the directory.")] = False,
     probes: Annotated[
-        str, typer.Option("--probes", metavar="HOST:PORT", help="Answer /healthz and /readyz, and nothing else, there too.")
+        str, Option("--probes", metavar="HOST:PORT", help="Answer /healthz and /readyz, and nothing else, there too.")
     ] = "",
 ) -> None:
-    """Gives locks to programs that ask for them over HTTP.
+    """Give locks to programs that ask for them over HTTP.
 
     In the protocol of Metaparticle/Sync, so that its clients in Python, JavaScript, Java, .NET, Go and Rust work with it. It ends in
     order at SIGTERM. The password of the nodes is taken from COOPY_PASSWORD or from --password-file.
@@ -180,7 +179,7 @@ def _run(
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _tell("ended; the locks are as they were")
     if signal.SIGINT in told:
-        raise typer.Exit(130)
+        raise Exit(130)
 
 
 def _tell(line: str) -> None:

@@ -6,23 +6,20 @@ import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import typer
-
 from coopy import UsageError
+from coopy.cli.command import Argument, Exit, Option
 from coopy.cli.past import Dir, Json
 
-Key = Annotated[
-    str | None, typer.Option("--key", metavar="KEY", help="The object of that key, in a directory of coopy.objects.")
-]
+Key = Annotated[str | None, Option("--key", metavar="KEY", help="The object of that key, in a directory of coopy.objects.")]
 Of = Annotated[
     str | None,
-    typer.Option("--of", metavar="MODULE:CLASS", help="With --key: the class of the object, if it is not the directory's."),
+    Option("--of", metavar="MODULE:CLASS", help="With --key: the class of the object, if it is not the directory's."),
 ]
 
 
 def keys(
     directory: Dir,
-    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that begin so.")] = "",
+    prefix: Annotated[str, Argument("PREFIX", help="Only keys that begin so.")] = "",
     of: Of = None,
     as_json: Json = False,
 ) -> None:
@@ -137,7 +134,7 @@ def verify(basedir: str, spec: str | None, as_json: bool) -> None:
         if classes:
             print(f"not verified: the objects of {', '.join(classes)}; give --class with each")
     if problems:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def mend(

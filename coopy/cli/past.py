@@ -9,18 +9,20 @@ import sys
 from contextlib import suppress
 from typing import Annotated, Any
 
-import typer
-
 from coopy import UsageError
+from coopy.cli import completing
+from coopy.cli.command import Argument, Exit, Option
 
-Dir = Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Dir = Annotated[str, Argument("DIR", help="The data directory, as given to init_system().", complete="dir")]
+Json = Annotated[bool, Option("--json", help="Print JSON.")]
 Class = Annotated[
     str | None,
-    typer.Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
+    Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
 ]
-Since = Annotated[str | None, typer.Option(metavar="POINT", help="Begin here: an index or a time.")]
-Until = Annotated[str | None, typer.Option(metavar="POINT", help="End here, this one included: an index or a time.")]
+Since = Annotated[str | None, Option(metavar="POINT", complete=completing.points, help="Begin here: an index or a time.")]
+Until = Annotated[
+    str | None, Option(metavar="POINT", complete=completing.points, help="End here, this one included: an index or a time.")
+]
 
 
 def stats(directory: Dir, since: Since = None, until: Until = None, domain: Class = None, as_json: Json = False) -> None:
@@ -58,7 +60,7 @@ def stats(directory: Dir, since: Since = None, until: Until = None, domain: Clas
 
 def bisect(
     directory: Dir,
-    expression: Annotated[str, typer.Argument(metavar="EXPRESSION", help="Python, in which `state` is the domain object.")],
+    expression: Annotated[str, Argument("EXPRESSION", help="Python, in which `state` is the domain object.")],
     since: Since = None,
     until: Until = None,
     domain: Class = None,
@@ -104,14 +106,16 @@ def bisect(
     elif each is not None:
         print(text.action_line(each, text.width(), len(str(turn.index)), text.Painter()))
     if turn.index is None:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def blame(
     directory: Dir,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A part of the state, as in .pages['Home'].")],
-    at: Annotated[str | None, typer.Option(metavar="POINT", help="The value then; by default that of now.")] = None,
-    most: Annotated[int | None, typer.Option("-n", "--number", min=1, metavar="N", help="Only the newest N changes.")] = None,
+    path: Annotated[str, Argument("PATH", help="A part of the state, as in .pages['Home'].")],
+    at: Annotated[
+        str | None, Option(metavar="POINT", complete=completing.points, help="The value then; by default that of now.")
+    ] = None,
+    most: Annotated[int | None, Option("-n", "--number", min=1, metavar="N", help="Only the newest N changes.")] = None,
     domain: Class = None,
     as_json: Json = False,
 ) -> None:
@@ -143,17 +147,19 @@ def blame(
     else:
         print("\n".join(describe.blamed(blamed, text.Painter())))
     if blamed.problem:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def restore(
-    directory: Annotated[
-        str, typer.Argument(metavar="DIR", help="The data directory, or the URL of its backup, as in s3://bucket/wiki.")
-    ],
-    dest: Annotated[str, typer.Argument(metavar="DEST", help="A new directory, or an empty one.")],
+    directory: Annotated[str, Argument("DIR", help="The data directory, or the URL of its backup, as in s3://bucket/wiki.")],
+    dest: Annotated[str, Argument("DEST", help="A new directory, or an empty one.")],
     at: Annotated[
         str | None,
-        typer.Option(metavar="POINT", help="The last action, or the time, that it has. Of a backup all, by default."),
+        Option(
+            metavar="POINT",
+            complete=completing.points,
+            help="The last action, or the time, that it has. Of a backup all, by default.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -203,14 +209,10 @@ def restore(
 
 def backup(
     directory: Dir,
-    dest: Annotated[
-        str, typer.Argument(metavar="DEST", help="A new directory, or an empty one; or a URL, as in s3://bucket/wiki.")
-    ],
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C; for a URL.")
-    ] = False,
+    dest: Annotated[str, Argument("DEST", help="A new directory, or an empty one; or a URL, as in s3://bucket/wiki.")],
+    follow: Annotated[bool, Option("--follow", "-f", help="Go on with what is written, until Ctrl-C; for a URL.")] = False,
     every: Annotated[
-        str, typer.Option(metavar="TIME", help="How often --follow looks for news: what is lost with the machine at most.")
+        str, Option(metavar="TIME", help="How often --follow looks for news: what is lost with the machine at most.")
     ] = "10s",
     as_json: Json = False,
 ) -> None:
@@ -283,11 +285,9 @@ def _kept_at(basedir: str, url: str, pause_s: float | None, as_json: bool) -> No
 
 def export(
     directory: Dir,
-    sqlite: Annotated[str | None, typer.Option(metavar="FILE", help="A new SQLite file: actions, and the state.")] = None,
-    jsonl: Annotated[str | None, typer.Option(metavar="FILE", help="The actions as JSON, one on a line; - for stdout.")] = None,
-    parquet: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A new Parquet file of the actions; needs pyarrow.")
-    ] = None,
+    sqlite: Annotated[str | None, Option(metavar="FILE", help="A new SQLite file: actions, and the state.")] = None,
+    jsonl: Annotated[str | None, Option(metavar="FILE", help="The actions as JSON, one on a line; - for stdout.")] = None,
+    parquet: Annotated[str | None, Option(metavar="FILE", help="A new Parquet file of the actions; needs pyarrow.")] = None,
     since: Since = None,
     until: Until = None,
     domain: Class = None,
@@ -335,7 +335,9 @@ def export(
 
 def shell(
     directory: Dir,
-    at: Annotated[str | None, typer.Option(metavar="POINT", help="The state then; by default that of now.")] = None,
+    at: Annotated[
+        str | None, Option(metavar="POINT", complete=completing.points, help="The state then; by default that of now.")
+    ] = None,
     domain: Class = None,
 ) -> None:
     """Open a prompt with the state.

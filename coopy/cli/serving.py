@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from typing import Annotated
 
-import typer
-
 from coopy import UsageError
+from coopy.cli import completing
+from coopy.cli.command import Argument, Exit, Option
 
 
 def serve(
-    spec: Annotated[str, typer.Argument(metavar="MODULE:CLASS", help="The domain class.")],
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The data directory; made if it is not there.")],
+    spec: Annotated[str, Argument("MODULE:CLASS", help="The domain class.")],
+    directory: Annotated[str, Argument("DIR", help="The data directory; made if it is not there.", complete="dir")],
     listen: Annotated[
         list[str],
-        typer.Option("--listen", "-l", metavar="URL", help="Where: unix:PATH or tcp://HOST:PORT. May be given again."),
+        Option("--listen", "-l", metavar="URL", help="Where: unix:PATH or tcp://HOST:PORT. May be given again."),
     ],
     key: Annotated[
         str | None,
-        typer.Option("--key", metavar="FILE", help="The key for tcp; made if it is not there. By default serve.key in DIR."),
+        Option("--key", metavar="FILE", help="The key for tcp; made if it is not there. By default serve.key in DIR."),
     ] = None,
     tls: Annotated[
         str | None,
-        typer.Option("--tls", metavar="FOLDER", help="With the certificate in a folder as `coopy cluster init` makes it."),
+        Option("--tls", metavar="FOLDER", help="With the certificate in a folder as `coopy cluster init` makes it."),
     ] = None,
-    durability: Annotated[
-        str, typer.Option("--durability", metavar="HOW", help="sync or buffered; see init_system().")
-    ] = "sync",
+    durability: Annotated[str, Option("--durability", metavar="HOW", help="sync or buffered; see init_system().")] = "sync",
     snapshot_time: Annotated[
-        float, typer.Option("--snapshot-time", min=0, metavar="SECONDS", help="Take a snapshot so often; 0 for never.")
+        float, Option("--snapshot-time", min=0, metavar="SECONDS", help="Take a snapshot so often; 0 for never.")
     ] = 0,
 ) -> None:
-    """Serves a system to other processes, here and on other machines.
+    """Serve a system to other processes, here and on other machines.
 
     They use it with coopy.connect(URL, Class, key=FILE). The directory is opened as with shared=True, so that others on this machine may have
     it open as well. Over TCP both sides must have the key: WHOEVER HAS IT MAY RUN CODE AS YOU. At a Unix socket only
@@ -57,22 +56,22 @@ def serve(
     number = serving.serve(load(spec), directory, listen, key, tls, options, _tell)
     _tell("ended")
     if number == signal.SIGINT:
-        raise typer.Exit(128 + signal.SIGINT)
+        raise Exit(128 + signal.SIGINT)
 
 
 def call(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The data directory.")],
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="A method of the domain class, or an attribute to be read.")],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="Python literals; NAME=LITERAL for keywords.")
-    ] = None,
+    directory: Annotated[str, Argument("DIR", help="The data directory.", complete="dir")],
+    method: Annotated[
+        str, Argument("METHOD", help="A method of the domain class, or an attribute to be read.", complete=completing.methods)
+    ],
+    arguments: Annotated[list[str] | None, Argument("ARGUMENT", help="Python literals; NAME=LITERAL for keywords.")] = None,
     domain: Annotated[
         str | None,
-        typer.Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
+        Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Calls a method, and prints what it returns.
+    """Call a method, and print what it returns.
 
     If the directory is open as shared, or served, the process that writes runs the call, and the others see it; if it is not open, it is
     opened for the call. A word that is no literal is taken as text; what begins with a bracket or a quote must be a literal. What
@@ -94,8 +93,9 @@ def call(
     said = found(basedir) if calling.shares(basedir) else announce(basedir, text.tell)
     outcome = calling.call(basedir, domain_class(said, domain), method, arguments or ())
     if outcome.error is not None:
-        _tell(f"{type(outcome.error).__qualname__}: {outcome.error}")
-        raise typer.Exit(1)
+        raised = type(outcome.error).__qualname__
+        _tell(json.dumps({"error": raised, "message": str(outcome.error)}) if as_json else f"{raised}: {outcome.error}")
+        raise Exit(1)
     if as_json:
         text.print_json(tree.as_json(outcome.value))
     else:
@@ -103,10 +103,10 @@ def call(
 
 
 def ps(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The data directory.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    directory: Annotated[str, Argument("DIR", help="The data directory.", complete="dir")],
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Who has a directory open.
+    """List the processes that have a directory open.
 
     A line for each process: pid, role, the last action that it knows of, memory, since when it runs, and its command. The
     role is "writer" or "follower" in a directory that is shared, "caller" for a process that has no copy of the state, and "holder" in a
@@ -140,7 +140,7 @@ def ps(
     else:
         print("nobody has it open")
     if not there:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _tell(line: str) -> None:

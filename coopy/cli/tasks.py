@@ -6,9 +6,8 @@ import sys
 from datetime import datetime
 from typing import Annotated, Any
 
-import typer
-
 from coopy import UsageError
+from coopy.cli.command import Argument, Option
 
 VERBS = ("counts", "list", "dead", "workers", "schedules", "show", "retry", "cancel", "forget")
 _OF_TASKS = ("show", "retry", "cancel", "forget")
@@ -17,21 +16,19 @@ _AT_ONCE = 1000  # So many dead letters are asked for together.
 
 
 def tasks(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The directory of the queue.")],
-    verb: Annotated[str, typer.Argument(metavar="[WHAT]", help=f"One of {', '.join(VERBS)}.")] = "counts",
-    numbers: Annotated[
-        list[str] | None, typer.Argument(metavar="[TASK]...", help="Numbers of tasks; for retry and forget also: dead.")
-    ] = None,
-    state: Annotated[str, typer.Option("--state", metavar="STATE", help="list: only tasks in this state.")] = "",
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="list: only tasks of this function.")] = "",
-    most: Annotated[int, typer.Option("--most", "-n", min=1, metavar="N", help="list, dead: at most so many.")] = _MOST,
+    directory: Annotated[str, Argument("DIR", help="The directory of the queue.", complete="dir")],
+    verb: Annotated[str, Argument("WHAT", help=f"One of {', '.join(VERBS)}.")] = "counts",
+    numbers: Annotated[list[str] | None, Argument("TASK", help="Numbers of tasks; for retry and forget also: dead.")] = None,
+    state: Annotated[str, Option("--state", metavar="STATE", help="list: only tasks in this state.")] = "",
+    name: Annotated[str, Option("--name", metavar="NAME", help="list: only tasks of this function.")] = "",
+    most: Annotated[int, Option("--most", "-n", min=1, metavar="N", help="list, dead: at most so many.")] = _MOST,
     domain: Annotated[
         str | None,
-        typer.Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
+        Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Looks after the tasks of a queue.
+    """Look after the tasks of a queue.
 
     counts: how many there are in each state. list: tasks, the oldest first. dead: those that have failed for good. workers:
     who works, with which tasks. schedules: what is sent by itself, and when. show: all that is known of a task, with its traceback. retry: runs

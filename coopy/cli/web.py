@@ -7,9 +7,8 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from coopy import UsageError
+from coopy.cli.command import Argument, Option
 
 if TYPE_CHECKING:
     from coopy.tools.web_top import Glance
@@ -19,20 +18,18 @@ NEEDED = ("jinja2", "starlette", "uvicorn")
 
 Class = Annotated[
     str | None,
-    typer.Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
+    Option("--class", "-c", metavar="MODULE:CLASS", help="The domain class; by default the one coopy.json names."),
 ]
 
 
 def web(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")],
+    directory: Annotated[str, Argument("DIR", help="The data directory, as given to init_system().", complete="dir")],
     domain: Class = None,
-    port: Annotated[
-        int, typer.Option("--port", "-p", min=0, max=65535, metavar="PORT", help="By default one that is free.")
-    ] = 0,
-    write: Annotated[bool, typer.Option("--write", help="Allow calls from a form, and branches.")] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Load a directory that belongs to another user.")] = False,
+    port: Annotated[int, Option("--port", "-p", min=0, max=65535, metavar="PORT", help="By default one that is free.")] = 0,
+    write: Annotated[bool, Option("--write", help="Allow calls from a form, and branches.")] = False,
+    trust: Annotated[bool, Option("--trust", help="Load a directory that belongs to another user.")] = False,
 ) -> None:
-    """Shows a system in the browser.
+    """Show a system in the browser.
 
     The state as a tree at any point of its past, the journal, what each action changed and who set a value, the disk, rates, memory and the
     cluster. It answers on this machine alone, to whoever has the link that is printed; the link is good for one browser. It reads beside a running
@@ -67,12 +64,12 @@ def web(
 
 
 def top(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="The data directory, as given to init_system().")],
+    directory: Annotated[str, Argument("DIR", help="The data directory, as given to init_system().", complete="dir")],
     domain: Class = None,
-    every: Annotated[float, typer.Option("--every", "-n", min=0.1, metavar="SECONDS", help="Look so often.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Print what there is, and end.")] = False,
+    every: Annotated[float, Option("--every", "-n", min=0.1, metavar="SECONDS", help="Look so often.")] = 1.0,
+    once: Annotated[bool, Option("--once", help="Print what there is, and end.")] = False,
 ) -> None:
-    """Watches a system on the terminal.
+    """Watch a system on the terminal.
 
     How fast it is called, by which methods, the newest calls, and what is on the disk. It reads beside a running system. Ctrl-C ends it.
 
@@ -83,9 +80,11 @@ def top(
     """
     import time
 
-    from rich.console import Console
-    from rich.live import Live
-
+    try:
+        from rich.console import Console
+        from rich.live import Live
+    except ModuleNotFoundError:
+        raise UsageError("coopy top needs: pip install 'coopy[web]'. Nothing was opened.") from None
     from coopy.ground import paths
     from coopy.tools.domain import announce
     from coopy.tools.web_top import Watch

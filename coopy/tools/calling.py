@@ -44,7 +44,7 @@ def call(basedir: str, cls: type, method: str, words: Iterable[str]) -> Outcome:
     with opened(basedir, cls) as system:
         is_method = callable(getattr(type(system), method, None))
         if (args or kwargs) and not is_method:
-            raise UsageError(f"{cls.__qualname__} has no method of the name {method}. Nothing was called.")
+            raise UsageError(_no_such(cls, method))
         # What the method raises is a part of the answer.
         with answering(found):
             member = getattr(system, method)
@@ -52,9 +52,17 @@ def call(basedir: str, cls: type, method: str, words: Iterable[str]) -> Outcome:
                 member = member(*args, **kwargs)
             found.value = list(member) if isinstance(member, Iterator) else None if member is system else member
         error = found.error
+        if isinstance(error, AttributeError) and not is_method and not hasattr(type(system), method):
+            raise UsageError(_no_such(cls, method)) from None
         if error is not None and (isinstance(error, CoopyError) or not isinstance(error, Exception)):
             raise error
     return found
+
+
+def _no_such(cls: type, name: str) -> str:
+    has = sorted(each for each in dir(cls) if not each.startswith("_") and callable(getattr(cls, each, None)))
+    those = f" It has {', '.join(has)}." if has else ""
+    return f"{cls.__qualname__} has no method of the name {name}. Nothing was called.{those}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from types import ModuleType
@@ -51,8 +52,15 @@ def found(basedir: str) -> Manifest:
 def announcement(basedir: str, said: Manifest, last: int | None) -> str:
     """One line: path, domain, when it was made, who owns it, and its last action."""
     actions = "its end does not read" if last is None else f"last action {last:,}"
-    domain, created = said.domain or "a class that is not named", said.created or "nobody knows when"
-    return f"{basedir}: {domain}, made {created}, {_owner(basedir)}, {actions}"
+    return f"{basedir}: {said.domain or 'a class that is not named'}, made {_local(said.created)}, {_owner(basedir)}, {actions}"
+
+
+def _local(created: str | None) -> str:
+    """When a directory was made, in the time of whoever reads it, as all commands say times."""
+    try:
+        return datetime.fromisoformat(created or "").astimezone().replace(tzinfo=None).isoformat(" ", "seconds")
+    except ValueError:
+        return "nobody knows when"
 
 
 def announcement_of_old(basedir: str, version: str | None) -> str:

@@ -56,12 +56,30 @@ def _call_of(record: bytes) -> tuple[str, str]:
     name, args = _loaded(_HEAD + record[HEADER.size :] + _TAIL)
     kwargs: dict[str, Any] = {}
     if name is None:
-        name, args, *rest = args if type(args) is tuple else _loaded(pickle_of(args))
+        name, args, *rest = _opaque(args)
         kwargs = rest[0] if rest else {}
     if not isinstance(name, str):
         raise ValueError("it names no method")
     values = [shown(each, WIDTH) for each in args] + [f"{key}={shown(each, WIDTH)}" for key, each in kwargs.items()]
     return name, f"{name}({', '.join(values)})"
+
+
+def _opaque(args: Any) -> Any:
+    """Name, arguments and perhaps keywords of a call that stands in a record as a whole."""
+    return args if type(args) is tuple else _loaded(pickle_of(args))
+
+
+def methods_in(records: bytes) -> set[str]:
+    """The methods that joined records call; those that can't be known without their code are left out."""
+    objects, _ = attempted(_loaded, _HEAD + records + _TAIL)
+    found = set()
+    for name, args in zip((objects or ())[1::3], (objects or ())[2::3], strict=True):
+        if name is None and args is not None:
+            opaque, _ = attempted(_opaque, args)
+            name = opaque[0] if opaque else None
+        if isinstance(name, str):
+            found.add(name)
+    return found
 
 
 def value_of(data: bytes) -> Any:

@@ -10,13 +10,11 @@ _WIDTH = "100"
 
 def page() -> str:
     """Returns the page of all commands, in Markdown. Takes the extra ``[cli]``."""
-    os.environ.update(COLUMNS=_WIDTH, TERMINAL_WIDTH=_WIDTH, NO_COLOR="1")
-    import typer
-
+    os.environ.update(COLUMNS=_WIDTH, NO_COLOR="1")
     from coopy.cli.app import app
 
     lines = ["# Commands", "", "What each command answers to `--help`. [The guide](../guides/tools.md) shows them at work.", ""]
-    for path, said in _helps(typer.main.get_command(app), "coopy", None):
+    for path, said in _helps(app, "coopy", None):
         lines += [f"{'#' * min(len(path.split()) + 1, 4)} {path}", "", "```text", said, "```", ""]
     return "\n".join(lines)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,15 +48,6 @@ class Kiosk:
         self.sold.append(name)
 """
 Coopy = Callable[[str], tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def commands_are_put_together_once() -> Iterator[None]:
-    """As in a process, which runs one command: for each that a test runs, all would be put together anew, which takes 50 ms."""
-    main = pytest.importorskip("typer.main", reason="the extra [cli] is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main, "get_command", functools.cache(main.get_command))
-        yield
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 
 from shared.domain import Process, Wiki
 
@@ -72,8 +72,15 @@ def test_what_a_method_raises_is_printed_and_makes_the_exit_code_1(run: Callable
     assert run("call", data, "count")[:2] == (0, "1\n")
     code, _, said = run("call", data, "put")
     assert code == 1 and said.splitlines()[-1].startswith("TypeError: ")
-    code, _, said = run("call", data, "nothing_of_the_kind")
-    assert code == 1 and said.splitlines()[-1].startswith("AttributeError: ")
+    code, _, said = run("call", data, "fail", "x", "--json")
+    assert (code, json.loads(said.splitlines()[-1])) == (1, {"error": "KeyError", "message": "'x'"})
+
+
+def test_a_method_that_is_not_there_is_refused_with_those_that_are(run: Callable[..., Run], data: str) -> None:
+    for words in (("nothing_of_the_kind",), ("nothing_of_the_kind", "1")):
+        code, out, said = run("call", data, *words)
+        assert (code, out) == (2, "")
+        assert "Wiki has no method of the name nothing_of_the_kind. Nothing was called. It has aborted, add, " in said
 
 
 def test_what_can_not_be_read_is_refused_and_nothing_is_called(run: Callable[..., Run], data: str) -> None:

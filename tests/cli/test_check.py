@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-typer = pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 
 SHOP = """\
 import random

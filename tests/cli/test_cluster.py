@@ -17,7 +17,7 @@ from program import environment, free_port
 
 from coopy import code_version, control, init_system
 
-typer = pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 
 Run = tuple[int, str, str]
 Coopy = Callable[..., Run]

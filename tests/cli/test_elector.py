@@ -12,7 +12,7 @@ import pytest
 from program import free_port
 from sync.sidecars import PATIENCE_S, Sidecar
 
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [elector] is not installed")
 
 

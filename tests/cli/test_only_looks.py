@@ -13,7 +13,7 @@ import coopy
 from coopy.errors import OnlyLooking
 from coopy.ground import looking
 
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 
 SHOP = """
     import os

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from program import environment, start, write
 
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 
 DOMAIN = """
     class Log:
@@ -150,7 +150,7 @@ def test_a_system_that_another_process_has_open_is_left_alone(here: Path, argume
 
 
 def test_without_the_extra_it_says_what_to_install(here: Path) -> None:
-    write(here / "typer.py", "raise ModuleNotFoundError(\"No module named 'typer'\", name='typer')")
+    write(here / "click.py", "raise ModuleNotFoundError(\"No module named 'click'\", name='click')")
     code, out, err = finish(begin(here, "--help"))
     assert (code, out) == (2, "")
     assert err == "coopy: the command line needs: pip install 'coopy[cli]'\n"
@@ -174,7 +174,7 @@ def test_nothing_that_is_not_needed_is_loaded(here: Path) -> None:
         try:
             app.run()
         except SystemExit:
-            print(*sorted(name for name in ("rich", "dill", "asyncio", "coopy.aio", "coopy.legacy", "coopy.tools.verify") if name in sys.modules))
+            print(*sorted(name for name in ("rich", "pydantic", "dill", "asyncio", "coopy.aio", "coopy.legacy", "coopy.tools.verify") if name in sys.modules))
         """,
     )
     fill(here, 1)

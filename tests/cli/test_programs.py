@@ -15,7 +15,7 @@ from coopy.disk.fs import Calls
 from coopy.errors import UsageError
 from coopy.tools import domain
 
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 
 TODO = """
     import sys

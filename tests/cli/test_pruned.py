@@ -13,7 +13,7 @@ import coopy as package
 from coopy import control, init_system
 from coopy.errors import PrunedPast
 
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 
 Coopy = Callable[[str], tuple[int, str, str]]
 

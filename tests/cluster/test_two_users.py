@@ -87,7 +87,7 @@ def test_a_system_that_was_given_a_password_is_not_opened_by_the_users_own(tmp_p
 def test_the_command_line_needs_no_password_for_this_users_nodes(
     ports: tuple[int, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("typer", reason="the extra [cli] is not installed")
+    pytest.importorskip("click", reason="the extra [cli] is not installed")
     from coopy.cli.app import app
 
     monkeypatch.delenv("COOPY_PASSWORD", raising=False)

@@ -95,10 +95,10 @@ def test_an_elector_has_probes_a_volume_and_its_password_from_a_secret(path: Pat
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
 def test_the_command_has_the_options_that_a_manifest_gives(path: Path) -> None:
-    typer = pytest.importorskip("typer", reason="the extra [cli] is not installed")
+    pytest.importorskip("click", reason="the extra [cli] is not installed")
     from coopy.cli.app import app
 
-    command = typer.main.get_command(app).commands["elector"]
+    command = app.get_command(None, "elector")
     known = {name for parameter in command.params for name in parameter.opts}
     for _, elector in electors(path):
         assert elector["command"] == ["coopy", "elector"] and arguments(elector).keys() <= known

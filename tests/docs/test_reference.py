@@ -106,7 +106,7 @@ def test_a_name_that_a_guide_uses_has_its_example_and_leads_there() -> None:
 
 
 def test_the_page_of_commands_has_the_help_of_each() -> None:
-    pytest.importorskip("typer")
+    pytest.importorskip("click")
     page = loaded("commands").page()
     for command in ("coopy inspect", "coopy repair", "coopy tasks", "coopy cluster status", "coopy web"):
         assert f"# {command}\n" in page

@@ -39,6 +39,14 @@ def unit() -> configparser.ConfigParser:
 COMMANDS = {"Dockerfile": json.loads(said("CMD")[0]), "wiki.service": shlex.split(unit()["Service"]["ExecStart"])}
 
 
+def health(data: str) -> list[str]:
+    """Returns the check of health in the compose file, of another directory."""
+    [line] = re.findall(r"^ +test: \[(.*)\]$", (FOLDER / "compose.yaml").read_text(encoding="utf-8"), re.M)
+    first, *words = json.loads(f"[{line}]")
+    assert first == "CMD"
+    return [data if each == COMMANDS["Dockerfile"][3] else each for each in words]
+
+
 @pytest.fixture
 def run() -> Iterator[Path]:
     # A path of a socket has at most 104 bytes on macOS: that of tmp_path is too long.
@@ -49,7 +57,7 @@ def run() -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_command_serves_a_client_ends_at_sigterm_and_finds_its_data_again(name: str, run: Path) -> None:
-    pytest.importorskip("typer")
+    pytest.importorskip("click")
     pytest.importorskip("websockets")
     command = [re.sub(r"^(unix:)?(/data|/var/lib/wiki|/run/wiki)/", rf"\g<1>{run}/", each) for each in COMMANDS[name]]
     assert command[0].endswith("coopy")
@@ -63,6 +71,9 @@ def test_the_command_serves_a_client_ends_at_sigterm_and_finds_its_data_again(na
             asked = [sys.executable, str(FOLDER / "client.py"), str(run / "wiki.sock")]
             answer = subprocess.run(asked, env=here, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
             assert answer.stdout == "1 pages; Welcome\n", answer.stderr
+            asked = [sys.executable, "-m", *health(command[3])]
+            healthy = subprocess.run(asked, env=here, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+            assert healthy.returncode == 0 and str(served.pid) in healthy.stdout, healthy.stderr
             served.send_signal(signal.SIGTERM)
             _, told = served.communicate(timeout=PATIENCE_S)
             assert served.returncode == 0 and "ended" in told

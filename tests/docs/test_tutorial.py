@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-for package in ("typer", "fastapi", "uvicorn", "jinja2"):
+for package in ("click", "fastapi", "uvicorn", "jinja2"):
     pytest.importorskip(package, reason=f"{package} is not installed")
 
 ROOT = Path(__file__).resolve().parents[2]

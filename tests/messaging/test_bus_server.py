@@ -724,7 +724,7 @@ def test_a_bus_without_extras_needs_nothing_but_python(tmp_path: Path) -> None:
         """
         import sys
 
-        for name in ("nats", "cryptography", "msgpack", "zeroconf", "websockets", "typer"):
+        for name in ("nats", "cryptography", "msgpack", "zeroconf", "websockets", "click"):
             sys.modules[name] = None
         from coopy import UsageError
         from coopy.messaging import Bus

@@ -19,7 +19,7 @@ from coopy.network.address import Address
 from coopy.network.server.certificates import make
 
 pytest.importorskip("websockets", reason="the extra [serve] is not installed")
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from objects.rooms import Device, Room, crashed
 import coopy
 from coopy import Quarantined
 
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 
 Run = Callable[..., tuple[int, str, str]]
 

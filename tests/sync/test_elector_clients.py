@@ -15,7 +15,7 @@ import pytest
 from program import ROOT, environment
 from sync.sidecars import KINDS, PATIENCE_S, POLL_S, TTL_S, Client, Sidecar, leading_last, running, three_sidecars
 
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [elector] is not installed")
 
 SLACK_S = 1.5

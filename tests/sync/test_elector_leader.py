@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sync.sidecars import PATIENCE_S, POLL_S, TTL_S, Client, Said, Sidecar, leading_last, running, three_sidecars
 
-pytest.importorskip("typer", reason="the extra [cli] is not installed")
+pytest.importorskip("click", reason="the extra [cli] is not installed")
 pytest.importorskip("uvicorn", reason="the extra [elector] is not installed")
 
 ELECTION_S = 15.0

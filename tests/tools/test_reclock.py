@@ -233,7 +233,7 @@ def test_a_clock_that_is_not_behind_is_not_put_back(tmp_path: Path, clock: Clock
 def test_the_command_says_what_it_would_do_and_does_it_when_told(
     ahead: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    pytest.importorskip("typer", reason="the extra [cli] is not installed")
+    pytest.importorskip("click", reason="the extra [cli] is not installed")
     from coopy.cli.app import app
 
     def run(*words: str) -> tuple[int, str, str]:
