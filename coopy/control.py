@@ -342,7 +342,9 @@ class Control:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        proxy.close_after(error, self.close)
+        from coopy.spine.proxy import close_after
+
+        close_after(error, self.close)
 
     def __repr__(self) -> str:
         return f"<control of {self.basedir}, {'closed' if self.closed else f'action {self.index}'}>"
