@@ -223,7 +223,7 @@ def unused_names(path: Path) -> Iterator[str]:
             elif isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
                 names = [each.target.id]
             for name in names:
-                is_special = name.startswith("__") or name.startswith(("visit_", "repr_", "pytest_"))
+                is_special = name.startswith("__") or name.startswith(("visit_", "repr_", "pytest_", "format_"))
                 if words[name] < 2 and not is_special and not _is_command(each):
                     yield place(path, each, f"{name} is not used")
 
