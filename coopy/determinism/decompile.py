@@ -1,5 +1,5 @@
 """Byte code back to a syntax tree, as far as `coopy.determinism.check` needs one: for functions whose source is not at hand.
-The module is long, as each kind of instruction of five versions of Python has a method.
+It has more than 500 lines because each kind of instruction of five versions of Python has a method.
 
 The tree says which names and attributes a function uses, what it calls, and what it assigns. It does not say under which
 condition: the statements stand in the order of the byte code, and a value that depends on a jump is ``a or b or ...``: each that it
