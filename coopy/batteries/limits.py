@@ -117,8 +117,8 @@ class Semaphore(Battery):
     @abort_exception
     def acquire(self, owner: Hashable = "", permits: int = 1) -> bool:
         """Takes permits, all of them or none. Returns whether they were there."""
-        if permits < 1:
-            raise ValueError(f"permits={permits!r}: must be at least 1")
+        if not isinstance(permits, int) or permits < 1:
+            raise ValueError(f"permits={permits!r}: must be a whole number, at least 1")
         if self._taken + permits > self.value:
             return False
         held = self._holders.get(owner, 0) + permits
@@ -132,7 +132,7 @@ class Semaphore(Battery):
     def release(self, owner: Hashable = "", permits: int = 1) -> int:
         """Gives permits back, and returns how many are free then. Raises ValueError if the owner has fewer."""
         held = self._holders.get(owner, 0)
-        if not 1 <= permits <= held:
+        if not isinstance(permits, int) or not 1 <= permits <= held:
             raise ValueError(f"{owner!r} holds {held} permits and can't give {permits} back. Nothing has changed.")
         if listeners:
             tell_change(self, "removed" if held == permits else "set", owner, held, held - permits)

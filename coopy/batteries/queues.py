@@ -6,7 +6,6 @@ at once, and `coopy.batteries.handle` gives an object of the same methods that w
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator
 from queue import Empty, Full
@@ -95,6 +94,16 @@ class _AnyQueue(Battery, Generic[T]):
             raise ValueError("task_done() called too many times")
         self._unfinished -= 1
 
+    @abort_exception
+    def take_out(self) -> Any:
+        """Takes the next item out, as `get` does, and returns what `give_back` needs to put it where it was; None if there is none. For handles."""
+        return self._take_entry() if self.qsize() else None
+
+    @abort_exception
+    def give_back(self, entry: Any) -> None:
+        """Puts an item back that `take_out` has returned: it is the next one again, of those of its priority."""
+        self._give_back(entry)
+
     def clear(self) -> int:
         """Takes all items out, and counts them as dealt with. Returns how many there were."""
         return len(self._clear())
@@ -171,6 +180,14 @@ class _AnyQueue(Battery, Generic[T]):
             self._add(item)
 
     def _take(self) -> T:
+        found: T = self._take_entry()[-1]
+        return found
+
+    def _take_entry(self) -> tuple[Any, ...]:
+        """Takes the next item out. Returns what is known of it, the item last."""
+        raise NotImplementedError
+
+    def _give_back(self, entry: tuple[Any, ...]) -> None:
         raise NotImplementedError
 
 
@@ -225,11 +242,22 @@ class Queue(_AnyQueue[T]):
         if listeners and self._items:
             tell_change(self, "added", ALL, None, item)
 
-    def _take(self) -> T:
-        found: T = self._items.popleft()
+    def _take_entry(self) -> tuple[Any, ...]:
+        found = self._items.popleft()
         if listeners:
             tell_change(self, "removed", ALL, found)
-        return found
+        return (found,)
+
+    def _give_back(self, entry: tuple[Any, ...]) -> None:
+        (item,) = entry
+        if listeners:
+            tell_change(self, "added", ALL, None, item)
+        if len(self._items) == self._items.maxlen:
+            self._unfinished -= 1  # It is the oldest, and others have come meanwhile.
+            if listeners:
+                tell_change(self, "evicted", ALL, item)
+        else:
+            self._items.appendleft(item)
 
 
 class PriorityQueue(_AnyQueue[T]):
@@ -248,8 +276,9 @@ class PriorityQueue(_AnyQueue[T]):
 
     def __init__(self, maxsize: int = 0) -> None:
         super().__init__(maxsize)
-        self._heap: list[tuple[Any, int, Any]] = []
-        self._number = 0
+        self._entries: list[tuple[Any, Any]] = []
+        """Priorities and items in order, the next one last. Not a heap, which compares two priorities only when it takes one out: there it
+        is too late to refuse what has no order."""
 
     @abort_exception
     def put(self, item: T, block: bool | None = None, timeout: float | None = None, *, priority: Any = None) -> bool:
@@ -266,50 +295,69 @@ class PriorityQueue(_AnyQueue[T]):
     @readonly
     def qsize(self) -> int:
         """Returns how many items wait."""
-        return len(self._heap)
+        return len(self._entries)
 
     @readonly
     def _first(self) -> T:
-        found: T = self._heap[0][2]
+        found: T = self._entries[-1][1]
         return found
 
     @readonly
     def _in_turn(self) -> list[Any]:
-        return [item for _, _, item in sorted(self._heap)]
+        return [item for _, item in reversed(self._entries)]
 
     def _add(self, item: Any) -> None:
         self._enter(item, priority_of(item))
 
     def _add_many(self, items: list[Any]) -> None:
-        heap, number = list(self._heap), self._number
+        before = list(self._entries)
+        is_done = False
         try:
             for item in items:
                 self._add(item)
-            heap, number = self._heap, self._number
+            is_done = True
         finally:
             # What was added before one that has no order is not to stay.
-            self._heap, self._number = heap, number
+            if not is_done:
+                self._entries = before
 
     def _enter(self, item: Any, priority: Any) -> None:
-        if priority != priority:
-            raise ValueError(f"{priority!r} can't be a priority: it is not equal to itself. Nothing was put in.")
-        _ = priority < (self._heap[0][0] if self._heap else priority)  # Raises before anything has changed.
-        entry = (priority, self._number, item)
-        try:
-            heapq.heappush(self._heap, entry)
-        except BaseException:
-            self._heap = [each for each in self._heap if each is not entry]
-            heapq.heapify(self._heap)
-            raise
-        self._number += 1
+        for each in (priority, *(priority if type(priority) is tuple else ())):
+            if each != each:
+                raise ValueError(f"{each!r} can't be a priority: it is not equal to itself. Nothing was put in.")
+        entries = self._entries
+        if not entries:
+            _ = priority < priority  # Raises for what has no order.
+        first, end = 0, len(entries)
+        while first < end:
+            middle = (first + end) // 2
+            if priority < entries[middle][0]:
+                first = middle + 1
+            else:
+                end = middle
+        entries.insert(first, (priority, item))
         if listeners:
             tell_change(self, "added", ALL, None, item)
 
-    def _take(self) -> T:
-        found: T = heapq.heappop(self._heap)[2]
+    def _take_entry(self) -> tuple[Any, ...]:
+        entry = self._entries.pop()
         if listeners:
-            tell_change(self, "removed", ALL, found)
-        return found
+            tell_change(self, "removed", ALL, entry[1])
+        return entry
+
+    def _give_back(self, entry: tuple[Any, ...]) -> None:
+        priority, item = entry
+        entries = self._entries
+        first, end = 0, len(entries)
+        while first < end:
+            middle = (first + end) // 2
+            if entries[middle][0] < priority:
+                end = middle
+            else:
+                first = middle + 1
+        entries.insert(first, (priority, item))
+        if listeners:
+            tell_change(self, "added", ALL, None, item)
 
 
 def priority_of(item: Any) -> Any:

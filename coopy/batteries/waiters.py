@@ -1,10 +1,41 @@
-"""Who waits for a ring in an event loop; see `coopy.ground.bell`."""
+"""Who waits in an event loop: for a ring, see `coopy.ground.bell`, and for the end of a call that must not be left half way."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from coopy.ground.bell import Waiter
+
+T = TypeVar("T")
+
+
+async def to_its_end(call: Awaitable[T]) -> T:
+    """Awaits a call, which comes to its end also if the task is cancelled; then it is raised after that."""
+    called = asyncio.ensure_future(call)
+    cancelled: asyncio.CancelledError | None = None
+    while not called.done():
+        try:
+            await asyncio.wait([called])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not called.cancelled():
+            called.exception()  # Or asyncio complains that nobody was told.
+        raise cancelled
+    return called.result()
+
+
+async def or_given_back(call: Awaitable[T], give_back: Callable[[T], Awaitable[Any]]) -> T:
+    """Awaits a call that takes something. If the task is cancelled meanwhile nobody gets it, so it is given back."""
+    called = asyncio.ensure_future(call)
+    try:
+        return await to_its_end(called)
+    except asyncio.CancelledError:
+        if called.done() and not called.cancelled() and called.exception() is None:
+            await to_its_end(give_back(called.result()))
+        raise
 
 
 class WaiterInLoop(Waiter):

@@ -25,7 +25,7 @@ from coopy.batteries.caches import TTLCache
 from coopy.batteries.ids import Ids
 from coopy.batteries.limits import Barrier, Latch, Semaphore
 from coopy.batteries.queues import PriorityQueue, Queue
-from coopy.batteries.waiters import WaiterInLoop
+from coopy.batteries.waiters import WaiterInLoop, or_given_back, to_its_end
 from coopy.control import doorbell_of
 from coopy.ground.bell import Waiter
 
@@ -391,11 +391,17 @@ class AsyncQueueHandle(_Handle):
         """Takes the next item out, and waits for one. Raises `queue.Empty` if there is none in time."""
         with _Pause(self._system, timeout) as pause:
             while True:
-                found = [] if await self._system.empty() else await self._system.drain(1)
-                if found:
-                    return found[0]
+                found = None
+                if not await self._system.empty():
+                    found = await or_given_back(self._system.take_out(), self._give_back)
+                if found is not None:
+                    return found[-1]
                 if not await pause.wait_in_loop():
                     raise Empty
+
+    async def _give_back(self, found: Any) -> None:
+        if found is not None:
+            await self._system.give_back(found)
 
     async def join(self, timeout: float | None = None) -> bool:
         """Waits until `task_done` was called for each item. Returns False if that was not in time."""
@@ -416,10 +422,17 @@ class AsyncSemaphoreHandle(_Handle):
     async def acquire(self, owner: Any = "", permits: int = 1, timeout: float | None = None) -> bool:
         """Takes permits, and waits for them. Returns False if they were not there in time."""
         with _Pause(self._system, timeout) as pause:
-            while await self._system.available() < permits or not await self._system.acquire(owner, permits):
+            while await self._system.available() < permits or not await self._taken(owner, permits):
                 if not await pause.wait_in_loop():
                     return False
         return True
+
+    async def _taken(self, owner: Any, permits: int) -> bool:
+        async def give_back(is_taken: bool) -> None:
+            if is_taken:
+                await self._system.release(owner, permits)
+
+        return await or_given_back(self._system.acquire(owner, permits), give_back)
 
     @asynccontextmanager
     async def permit(self, owner: Any = "", permits: int = 1, timeout: float | None = None) -> AsyncIterator[None]:
@@ -429,7 +442,7 @@ class AsyncSemaphoreHandle(_Handle):
         try:
             yield
         finally:
-            await self._system.release(owner, permits)
+            await to_its_end(self._system.release(owner, permits))
 
 
 class AsyncLatchHandle(_Handle):
@@ -446,7 +459,7 @@ class AsyncBarrierHandle(_Handle):
     async def wait(self, timeout: float | None = None, who: Any = "") -> int:
         """Arrives, and waits for the others; see `BarrierHandle.wait`."""
         with _Pause(self._system, timeout) as pause:
-            round, place = await self._system.arrive(who)
+            round, place = await or_given_back(self._system.arrive(who), self._leave)
             if place < 0:
                 raise BrokenBarrierError
             is_over = False
@@ -455,8 +468,12 @@ class AsyncBarrierHandle(_Handle):
                     pass
             finally:
                 if not is_over:
-                    await self._system.leave(round, place)
+                    await to_its_end(self._system.leave(round, place))
         return _passed(await self._system.state_of(round), place)
+
+    async def _leave(self, arrived: tuple[int, int]) -> None:
+        if arrived[1] >= 0:
+            await self._system.leave(*arrived)
 
 
 class AsyncIdsHandle:

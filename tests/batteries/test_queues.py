@@ -14,6 +14,7 @@ from batteries.opened import memory_system
 import coopy.aio
 from coopy import UsageError, control, init_system
 from coopy.batteries import Barrier, Dict, Ids, Latch, PriorityQueue, Queue, Semaphore, async_handle, handle, until
+from coopy.batteries.waiting import AsyncBarrierHandle, AsyncQueueHandle, AsyncSemaphoreHandle
 
 
 class Unordered:
@@ -200,3 +201,102 @@ def test_handles_wait_in_an_event_loop(tmp_path: Path) -> None:
             assert await ids.last() == 20
 
     asyncio.run(main())
+
+
+class InLoop:
+    """A structure as tasks see it: a call is applied, and answered a little later."""
+
+    def __init__(self, structure: Any) -> None:
+        self.structure = structure
+        self.changes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*args: Any) -> Any:
+            found = getattr(self.structure, name)(*args)
+            if name in ("drain", "take_out", "acquire", "arrive", "release"):
+                self.changes += 1
+                for _ in range(3):
+                    await asyncio.sleep(0)
+            return found
+
+        return call
+
+
+async def cancelled_once_applied(structure: InLoop, waiting: Any, times: int = 1) -> None:
+    """Cancels a task when its call is applied, and before it is answered."""
+    task, before = asyncio.ensure_future(waiting), structure.changes
+    while structure.changes == before:
+        await asyncio.sleep(0)
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("kind", [Queue, PriorityQueue])
+def test_an_item_whose_task_was_cancelled_as_it_was_given_to_it_is_the_next_again(kind: type[Any]) -> None:
+    """asyncio.wait_for(handle.get(), ...) in a loop would lose one item after the other."""
+    jobs = InLoop(memory_system(kind))
+    jobs.structure.put_many([(1, number) for number in range(3)])
+    for times in (1, 3):
+        asyncio.run(cancelled_once_applied(jobs, AsyncQueueHandle(jobs).get(), times))
+        assert jobs.structure.rawData() == [(1, 0), (1, 1), (1, 2)] and jobs.structure.unfinished() == 3
+    assert asyncio.run(AsyncQueueHandle(jobs).get()) == (1, 0)
+
+
+def test_an_item_that_goes_back_where_there_is_no_room_any_more_has_fallen_out() -> None:
+    queue = memory_system(Queue(maxlen=2))
+    queue.put_many("ab")
+    entry = queue.take_out()
+    queue.put("c")
+    queue.give_back(entry)
+    assert queue.rawData() == ["b", "c"] and queue.unfinished() == 2
+    queue.drain()
+    assert queue.take_out() is None
+
+
+def test_permits_whose_task_was_cancelled_as_they_were_given_to_it_or_back_are_free() -> None:
+    permits = InLoop(memory_system(Semaphore(2)))
+    asyncio.run(cancelled_once_applied(permits, AsyncSemaphoreHandle(permits).acquire("ann", 2), 3))
+    assert permits.structure.available() == 2
+
+    async def work() -> None:
+        async with AsyncSemaphoreHandle(permits).permit("ann", 2):
+            pass
+
+    async def main() -> None:
+        task = asyncio.ensure_future(work())
+        for _ in range(20):
+            task.cancel()
+            await asyncio.sleep(0)
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    assert permits.structure.available() == 2 and permits.structure.holders() == {}
+
+
+def test_a_place_at_a_barrier_whose_task_was_cancelled_as_it_was_given_to_it_is_left() -> None:
+    barrier = InLoop(memory_system(Barrier(2)))
+    asyncio.run(cancelled_once_applied(barrier, AsyncBarrierHandle(barrier).wait()))
+    assert barrier.structure.n_waiting == 0 and barrier.structure.broken
+
+
+@pytest.mark.parametrize("third", [(1, None, "c"), (1, float("nan"), "c")], ids=str)
+def test_a_priority_that_can_not_be_compared_with_one_far_behind_is_refused(third: Any) -> None:
+    """A heap compares them as late as the first is taken out, and loses it."""
+    queue = memory_system(PriorityQueue)
+    queue.put_many([(0, "z", "a"), (1, "x", "b")])
+    with pytest.raises((TypeError, ValueError)):
+        queue.put(third)
+    assert queue.drain() == [(0, "z", "a"), (1, "x", "b")]
+
+
+@pytest.mark.parametrize("permits", [0, -1, 1.5, float("nan")])
+def test_permits_are_whole(permits: Any) -> None:
+    semaphore = memory_system(Semaphore(3))
+    semaphore.acquire("ann", 2)
+    for call in (semaphore.acquire, semaphore.release):
+        with pytest.raises(ValueError):
+            call("ann", permits)
+    assert semaphore.available() == 1
