@@ -25,6 +25,9 @@ from coopy.spine.methods import binder, parameters_of
 
 T = TypeVar("T")
 _NS = 1_000_000_000  # Nanoseconds in a second.
+_SECONDS_MAX = 1e18
+_DUE_MAX = 16_725_225_600 * _NS
+"""The table of keys has 64 bits for the time of an alarm, which are over in the year 2554."""
 
 
 def alarm(
@@ -55,14 +58,30 @@ def alarm(
     stage = _stage("alarm()")
     if (after is None) == (at is None):
         raise UsageError("alarm() takes after= seconds, or at= a time. No alarm was set.")
+    if not isinstance(name, (str, type(None))):
+        raise UsageError(f"name={shown(name)}: must be a text. No alarm was set.")
     if after is not None:
-        seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        due = action.instant_of(stage.header) + round(seconds * _NS)
+        due = action.instant_of(stage.header) + _instant("after", after)
     else:
-        due = action.nanoseconds(at) if isinstance(at, datetime) else round(cast(float, at) * _NS)
+        due = _instant("at", at)
+    if due > _DUE_MAX:
+        raise UsageError(
+            f"{'after' if at is None else 'at'}={shown(after if at is None else at)}: it is after the year 2500. No alarm was set."
+        )
     call = _encoded(stage.kind, method, args, kwargs)
     # 0 and 1 mean something else in the table of keys; what is long ago is due.
     stage.set_alarm(method if name is None else name, max(due, 2), call)
+
+
+def _instant(label: str, value: object) -> int:
+    """Returns what `alarm` was given in nanoseconds. Raises `UsageError`."""
+    if isinstance(value, datetime) and label == "at":
+        return action.nanoseconds(value)
+    seconds = value.total_seconds() if isinstance(value, timedelta) and label == "after" else value
+    if not isinstance(seconds, (int, float)) or not -_SECONDS_MAX < seconds < _SECONDS_MAX:
+        of = "seconds, or a timedelta" if label == "after" else "a datetime, or seconds since 1970"
+        raise UsageError(f"{label}={shown(value)}: must be {of}. No alarm was set.")
+    return round(seconds * _NS)
 
 
 def cancel_alarm(name: str) -> None:

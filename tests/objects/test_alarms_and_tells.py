@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,24 @@ class Wrong:
 
     def two_times(self) -> None:
         alarm("no_method", after=1, at=1.0)
+
+    def never(self) -> None:
+        alarm("no_method", after=math.inf)
+
+    def no_number(self) -> None:
+        alarm("no_method", after=math.nan)
+
+    def a_text(self) -> None:
+        alarm("no_method", at="tomorrow")  # type: ignore[arg-type]
+
+    def the_last_day_there_is(self) -> None:
+        alarm("no_method", at=datetime.max)
+
+    def in_a_thousand_years(self) -> None:
+        alarm("no_method", after=timedelta(days=365_000))
+
+    def a_name_that_is_none(self) -> None:
+        alarm("no_method", after=1, name=5)  # type: ignore[arg-type]
 
     def no_key(self) -> None:
         tell(Room, "").say("x")
