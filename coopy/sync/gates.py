@@ -28,10 +28,10 @@ BrokenBarrierError = threading.BrokenBarrierError
 
 
 def check_number(label: str, number: int) -> None:
-    """Raises `UsageError` for a number of permits or parties that is less than one."""
-    if number < 1:
+    """Raises `UsageError` for a number of permits or parties that is no whole number, or less than one."""
+    if not isinstance(number, int) or number < 1:
         raise UsageError(
-            f"{label}={number!r}: must be at least 1. Permits and parties belong to processes, so there must be some."
+            f"{label}={number!r}: must be a whole number, at least 1. Permits and parties belong to processes, so there must be some."
         )
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TTL_S = 15.0
 """Long enough for a pause of the machine or of the network that nobody would call a failure; the same as in Kubernetes."""
+TTL_S_MAX = 1e9
+"""What is longer than thirty years is a mistake."""
 _FORKED = "this process was forked from the one that holds it, and owns nothing of it"
 
 
@@ -69,7 +71,7 @@ class Handle:
     """The method of `Locks` by which it asks."""
 
     def __init__(self, name: str, system: Any, ttl: float) -> None:
-        if not ttl > 0:
+        if not (isinstance(ttl, (int, float)) and 0 < ttl <= TTL_S_MAX):
             raise UsageError(f"ttl={ttl!r}: must be a number of seconds, more than 0. Nothing was asked for.")
         self.name = name
         self.ttl = float(ttl)
@@ -216,7 +218,7 @@ class Lock(Handle):
         ttl: float = TTL_S,
         lock_delay: float = 0.0,
     ) -> None:
-        if not 0 <= lock_delay < float("inf"):
+        if not (isinstance(lock_delay, (int, float)) and 0 <= lock_delay <= TTL_S_MAX):
             raise UsageError(f"lock_delay={lock_delay!r}: must be a number of seconds, 0 or more. Nothing was asked for.")
         super().__init__(name, system, ttl)
         self.lock_delay = lock_delay

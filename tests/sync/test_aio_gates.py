@@ -157,7 +157,7 @@ async def test_tasks_and_threads_meet_and_one_that_is_cancelled_breaks_the_barri
 @pytest.mark.parametrize("number", [0, -1])
 def test_a_number_that_is_none_is_refused_at_once(number: int) -> None:
     for kind in (Semaphore, Barrier, sync.Semaphore, sync.Barrier):
-        with pytest.raises(UsageError, match="must be at least 1"):
+        with pytest.raises(UsageError, match="must be a whole number, at least 1"):
             kind("any", number)
 
 

@@ -14,7 +14,7 @@ from sync.test_lock import PATIENCE_S, die, elsewhere, until
 
 from coopy import SystemClosed, UsageError, control, init_system
 from coopy.errors import LockLost, NotHeld
-from coopy.sync import Condition, Event, Lock, Locks, RLock, Semaphore
+from coopy.sync import Barrier, Condition, Event, Lock, Locks, RLock, Semaphore
 from coopy.sync.claims import HOLDS
 from coopy.sync.presence import Presence
 from coopy.testing import memory_system
@@ -215,3 +215,11 @@ def test_a_permit_of_a_process_that_is_gone_is_free_after_its_time(locks: Any) -
     dead.acquire()
     die(there)
     assert waits.acquire(timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, float("nan"), "2", None])
+def test_permits_and_parties_are_whole_numbers(locks: Any, number: Any) -> None:
+    with pytest.raises(UsageError, match="must be a whole number"):
+        Semaphore("seats", number, system=locks)
+    with pytest.raises(UsageError, match="must be a whole number"):
+        Barrier("start", number, system=locks)

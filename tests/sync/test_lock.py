@@ -188,8 +188,8 @@ def test_arguments_are_refused_as_by_a_lock_of_threading(locks: Any, args: tuple
             handle.acquire(*args)
 
 
-@pytest.mark.parametrize("ttl", [0, -1, float("nan")])
-def test_a_ttl_that_is_none_is_refused(locks: Any, ttl: float) -> None:
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), 1e300, "15", None])
+def test_a_ttl_that_is_none_is_refused(locks: Any, ttl: Any) -> None:
     with pytest.raises(UsageError, match="ttl"):
         Lock("stock", system=locks, ttl=ttl)
 
