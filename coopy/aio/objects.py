@@ -176,8 +176,12 @@ def objects(
 ) -> Opening[T]:
     """Opens many small objects to be used from the running loop: ``async with objects(Room, "data") as rooms``, or ``await``.
 
-    >>> async with coopy.aio.objects(Room, "data") as rooms:
-    ...     await rooms["42"].say("ann", "hi")
+    >>> async def main():
+    ...     async with coopy.aio.objects(Wiki, "wikis-by-name") as wikis:
+    ...         await wikis["ours"].create_page("Home", "Welcome")
+    ...         return await wikis["ours"].create_page("News", "None")
+    >>> asyncio.run(main())
+    2
 
     The arguments, and what is raised, are those of `coopy.objects`. Methods of objects are coroutine functions; `Objects.keys`, `Objects.has`,
     `Objects.count` and `Objects.delete` are those of the mapping.

@@ -34,14 +34,32 @@ R = TypeVar("R")
 
 
 class System(Protocol[D_co]):
-    """A system of a domain class, used from asyncio. What `coopy stub` writes is a protocol of this kind."""
+    """A system of a domain class, used from asyncio. What `coopy stub` writes is a protocol of this kind.
+
+    >>> async def greet(wiki: System[Wiki]) -> int:  # which a type checker follows into `call`
+    ...     return await call(wiki, Wiki.create_page, "Home", "Welcome")
+    >>> async def main():
+    ...     async with open(Wiki, "greeted") as wiki:
+    ...         return await greet(wiki)
+    >>> asyncio.run(main())
+    1
+    """
 
     @property
     def _coopy_domain(self) -> type[D_co]: ...
 
 
 class Untyped(System[D_co], Protocol[D_co]):
-    """The same, where a type checker knows nothing of the methods; `call` knows them all the same."""
+    """A `System` as `open` gives it without ``protocol=``: a type checker lets every method pass, and knows nothing of it.
+
+    >>> async def greet(wiki: Untyped[Wiki]) -> int:
+    ...     return await wiki.create_page("Home", "Welcome")
+    >>> async def main():
+    ...     async with open(Wiki, "greeted-untyped") as wiki:
+    ...         return await greet(wiki)
+    >>> asyncio.run(main())
+    1
+    """
 
     def __getattr__(self, name: str) -> Any: ...
 
@@ -91,6 +109,13 @@ def open(obj: Any, basedir: Any = None, *, protocol: Any = None, **options: Any)
     Raises, when it is awaited:
         UsageError: there is a method in ``protocol`` that the class does not have.
         Whatever `coopy.init_system` raises.
+
+    >>> async def main():
+    ...     async with open(Wiki, "data", durability="buffered") as wiki:
+    ...         await asyncio.gather(*(wiki.create_page(name) for name in ("Home", "News")))  # one write for both
+    ...         return sorted(await wiki.pages)
+    >>> asyncio.run(main())
+    ['Home', 'News']
     """
 
     def opened(loop: asyncio.AbstractEventLoop) -> Any:
@@ -138,8 +163,13 @@ def connect(
 ) -> Opening[Any]:
     """Connects to a system that `coopy serve` serves: ``async with connect(...) as system``, or ``await connect(...)``.
 
-    >>> async with coopy.aio.connect("unix:/run/wiki.sock", Wiki) as wiki:
-    ...     await wiki.create_page("Home", "text")
+    After ``coopy serve wiki:Wiki data --listen unix:wiki.sock``:
+
+    >>> async def main():
+    ...     async with connect("unix:wiki.sock", Wiki) as wiki:
+    ...         return await wiki.create_page("Home", "Welcome")
+    >>> asyncio.run(main())
+    1
 
     All tasks call over one connection. Arguments, and what is raised when it is awaited, are those of `coopy.connect`; ``protocol`` is that of `open`.
     """
@@ -147,7 +177,20 @@ def connect(
 
 
 class Opening(Generic[A]):
-    """What `open` and `connect` return: to be awaited, or entered with ``async with``, once."""
+    """What `open` and `connect` return: to be awaited, or entered with ``async with``, once.
+
+    Awaited it gives a system that is closed by `close`; entered, one that is closed at the end of the block.
+
+    >>> async def main():
+    ...     opening = open(Wiki, "awaited")  # nothing is opened yet
+    ...     wiki = await opening
+    ...     try:
+    ...         return await wiki.create_page("Home", "Welcome")
+    ...     finally:
+    ...         await close(wiki)
+    >>> asyncio.run(main())
+    1
+    """
 
     def __init__(self, opens: Callable[[asyncio.AbstractEventLoop], Any], door: str, where: str, protocol: Any) -> None:
         """``opens`` is called in the thread of the calls; ``door`` is what the user has called, ``where`` what is opened."""
@@ -205,6 +248,14 @@ def call(
     ``await call(wiki, Wiki.__len__)``, ``await call(wiki, Wiki.__setattr__, "title", "Ours")``.
 
     Raises `UsageError` if the class has no such method.
+
+    >>> async def main():
+    ...     async with open(Wiki, "called") as wiki:
+    ...         await call(wiki, Wiki.create_page, "Home", "Welcome")
+    ...         await call(wiki, Wiki.__setattr__, "title", "Ours")
+    ...         return await wiki.title, await wiki.pages
+    >>> asyncio.run(main())
+    ('Ours', {'Home': 'Welcome'})
     """
     methods = type(_ours(system))._coopy_methods
     return cast("Coroutine[Any, Any, R]", methods.of(function)(system, *args, **kwargs))
@@ -214,12 +265,32 @@ async def close(system: object) -> None:
     """Waits for the calls that wait, makes everything durable and lets the directory go. Closing twice is fine.
 
     If the task is cancelled meanwhile, closing goes on all the same. Raises `JournalError`.
+
+    >>> async def main():
+    ...     wiki = await open(Wiki, "closed")
+    ...     await wiki.create_page("Home", "Welcome")
+    ...     await close(wiki)
+    ...     await close(wiki)
+    ...     try:
+    ...         await wiki.create_page("News", "None")
+    ...     except SystemClosed as error:
+    ...         return str(error).partition(". ")[0].rpartition("/")[2]
+    >>> asyncio.run(main())
+    'closed is closed'
     """
     await _ours(system)._coopy_worker.close()
 
 
 def system_of(system: object) -> Any:
-    """The system itself, as `coopy.init_system` returns it: for threads, and for `coopy.control`."""
+    """The system itself, as `coopy.init_system` returns it: for threads, and for `coopy.control`.
+
+    >>> async def main():
+    ...     async with open(Wiki, "of-threads") as wiki:
+    ...         await wiki.create_page("Home", "Welcome")
+    ...         return control(system_of(wiki)).index, system_of(wiki).pages
+    >>> asyncio.run(main())
+    (1, {'Home': 'Welcome'})
+    """
     return _ours(system)._coopy_system
 
 

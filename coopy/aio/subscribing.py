@@ -20,13 +20,32 @@ def subscribe(system: object, after: int | None = None) -> AsyncGenerator[tuple[
 
     In order and without gaps, from the action after ``after`` on; None: from the next action. Whoever is slow gets a longer range.
     Ends when the system is closed. Raises `UsageError`, `SystemClosed`.
+
+    >>> async def main():
+    ...     async with open(Wiki, "ranges") as wiki:
+    ...         await asyncio.gather(*(wiki.create_page(name) for name in ("Home", "News", "Help")))
+    ...         last = 0
+    ...         async for first, last in subscribe(wiki, after=0):
+    ...             if last == 3:
+    ...                 return last
+    >>> asyncio.run(main())
+    3
     """
     found = system_of(system)
     return _ranges(found, found._coopy_engine.machine.reached if after is None else after)
 
 
 async def actions(system: object, after: int | None = None) -> AsyncGenerator[Action, None]:
-    """Iterates over actions, decoded, as they may be told; as `subscribe` otherwise. The journal is read in another thread."""
+    """Iterates over actions, decoded, as they may be told; as `subscribe` otherwise. The journal is read in another thread.
+
+    >>> async def main():
+    ...     async with open(Wiki, "told") as wiki:
+    ...         await wiki.create_page("Home", "Welcome")
+    ...         async for each in actions(wiki, after=0):
+    ...             return each.index, each.method, each.args
+    >>> asyncio.run(main())
+    (1, 'create_page', ('Home', 'Welcome'))
+    """
     found = control(system_of(system))
     loop = asyncio.get_running_loop()
     async for first, last in subscribe(system, after):

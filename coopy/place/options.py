@@ -402,7 +402,18 @@ class Positional(TypedDict, total=False):
 
 
 class AllOptions(Positional, Options, total=False):
-    """The options of `coopy.init_system`."""
+    """The options of `coopy.init_system`, for a type checker: a function that passes them on says so with ``Unpack``.
+
+    >>> def open_wiki(name: str, **options: Unpack[Options]) -> Opening[Untyped[Wiki]]:
+    ...     return coopy.aio.open(Wiki, f"wikis/{name}", **options)
+    >>> async def main():
+    ...     async with open_wiki("ours", durability="buffered") as wiki:
+    ...         return await wiki.create_page("Home", "Welcome")
+    >>> asyncio.run(main())
+    1
+
+    What each does is in docs/guides/options.md.
+    """
 
 
 class InMemory(Always, total=False):
