@@ -50,11 +50,11 @@ __all__ = [
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
 SAMPLED = 64
-"""Of so many calls of a method one is timed: the two looks at the clock are half of what a call of a microsecond costs."""
+"""Of so many calls of a method one is timed: the two looks at the clock are half of what a call of a microsecond costs. See docs/guides/metrics.md."""
 TIMES_MAX = 65_536
-"""So many times are kept until somebody asks for them; beyond that the oldest go."""
+"""So many times are kept until somebody asks for them; beyond that the oldest go. See docs/guides/metrics.md."""
 BUCKETS = (5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Upper bounds, in seconds: from a buffered call, a few microseconds, to one that waits for an election."""
+"""Upper bounds, in seconds: from a buffered call, a few microseconds, to one that waits for an election. See docs/guides/metrics.md."""
 
 
 class _Counts(dict[str, "itertools.count[int]"]):

@@ -35,6 +35,8 @@ from coopy.errors import DecodingError, UsageError
 from coopy.ground import fields
 from coopy.ground.words import shown
 
+__all__ = ["Call", "Migration", "Removed", "migrated"]
+
 MARK = "<version>"
 """Name of the action that says that from here on a higher version records."""
 
@@ -46,7 +48,11 @@ Upgrade = TypeVar("Upgrade", bound=Callable[..., Any])
 
 
 class Call:
-    """A call that an old action is now: a method's name and its arguments."""
+    """A call that an old action is now: a method's name and its arguments.
+
+    >>> Call("create_page", "Home", text="Welcome")
+    create_page('Home', text='Welcome')
+    """
 
     __slots__ = ("method", "args", "kwargs")
 
@@ -61,7 +67,15 @@ class Call:
 
 
 class Removed:
-    """Stands in for the objects of a class that is not there any more; ``state`` is what was kept of one."""
+    """Stands in for the objects of a class that is not there any more; ``state`` is what was kept of one.
+
+    >>> upgrades = Migration(version=2)
+    >>> upgrades.renamed("wiki:Draft", None)  # the class is gone
+    >>> @upgrades.state("wiki:Wiki", version=1)
+    ... def wiki(attributes):
+    ...     drafts = [each.state for each in attributes.pop("drafts")]  # objects of Removed: what each was made of
+    ...     return {**attributes, "texts": [each["text"] for each in drafts]}
+    """
 
     state: Any = None
 
@@ -78,7 +92,17 @@ class _Key(NamedTuple):
 
 
 class Migration:
-    """The upgrades of one domain class, which is at ``version``. Raises `UsageError`."""
+    """The upgrades of one domain class, which is at ``version``. Raises `UsageError`.
+
+    >>> upgrades = Migration(version=2)
+    >>> @upgrades.action("create", version=1)
+    ... def create(name, text):
+    ...     return Call("create_page", name, text)
+    >>> upgrades.upgraded(1, Call("create", "Home", "Welcome"))
+    create_page('Home', 'Welcome')
+
+    More in docs/guides/migration.md.
+    """
 
     def __init__(self, version: int) -> None:
         if isinstance(version, bool) or not isinstance(version, int) or not FIRST <= version < 1 << 32:
@@ -183,7 +207,14 @@ class Migration:
 
 
 def migrated(migration: Migration) -> Callable[[Class], Class]:
-    """Gives a domain class its migration."""
+    """Gives a domain class its migration.
+
+    >>> upgrades = Migration(version=2)
+    >>> @migrated(upgrades)
+    ... class Wiki:
+    ...     def __init__(self):
+    ...         self.pages = {}
+    """
 
     def mark(cls: Class) -> Class:
         setattr(cls, _ATTRIBUTE, migration)

@@ -45,7 +45,7 @@ class _Word:
 ALL: Final = _Word("ALL")
 """The key of a change that concerns all of a structure, or one that has no keys; and what is watched by default."""
 NOT_TOLD: Final = _Word("NOT_TOLD")
-"""In the place of a value that is an object of another class, of which no copy is made for listeners: read it."""
+"""In the place of a value that is an object of another class, of which no copy is made for listeners: read it. See docs/guides/batteries.md."""
 
 
 class Change(NamedTuple):

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from coopy import CoopyError, UsageError
 
 ANY = -1
-"""``expected=ANY``: whatever version the stream has."""
+"""``expected=ANY``: whatever version the stream has. See docs/guides/events.md."""
 NONE = 0
-"""``expected=NONE``: the stream has no event yet."""
+"""``expected=NONE``: the stream has no event yet. See docs/guides/events.md."""
 PAYLOAD_BYTES_MAX = 65_536
 """What `EventSource.write` takes, as PyDistributed does."""
 

@@ -109,7 +109,8 @@ class QueueWorker(threading.Thread):
     """A worker: once it is started, it calls a function with each message that it is given, one after the other.
 
     What the function returns is the answer to the client, and so is what it raises: the worker goes on. If its process ends in the middle of a message,
-    another worker is given it. A worker waits for a broker that is not there yet, or comes again.
+    another worker is given it. A worker waits for a broker that is not there yet, or comes again. `QueueBroker` shows one at work; of
+    queues, see docs/guides/from-pydistributed.md.
 
     Args:
         callback: the function. Raises TypeError if it can't be called.
@@ -197,7 +198,8 @@ class QueueWorker(threading.Thread):
 
 
 class QueueClient:
-    """A client: it publishes messages, and gets the workers' answers.
+    """A client: it publishes messages, and gets the workers' answers. `QueueBroker` shows one at work; of queues, see
+    docs/guides/from-pydistributed.md.
 
     Args:
         host: "localhost".

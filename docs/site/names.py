@@ -28,6 +28,8 @@ MODULES = (
     "coopy.messaging",
     "coopy.metrics",
     "coopy.objects",
+    "coopy.migration",
+    "coopy.errors",
 )
 SIGNATURE_COLUMNS = 88
 EXAMPLE_LINES_MAX = 40
@@ -60,9 +62,19 @@ class Name(NamedTuple):
 
 
 def public_names(module: str) -> list[Name]:
-    """Returns what a module offers in its ``__all__``, in the order of the alphabet."""
+    """Returns what a module offers in its ``__all__``, in the order of the alphabet; of exceptions, those that `coopy` does not offer."""
     found = importlib.import_module(module)
-    return [Name(module, name, getattr(found, name)) for name in sorted(found.__all__, key=lambda name: (name.lower(), name))]
+    offered = getattr(found, "__all__", None) or _other_exceptions(found)
+    return [Name(module, name, getattr(found, name)) for name in sorted(offered, key=lambda name: (name.lower(), name))]
+
+
+def _other_exceptions(module: Any) -> list[str]:
+    of_coopy = importlib.import_module("coopy").__all__
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, BaseException) and name not in of_coopy and not name.startswith("_")
+    ]
 
 
 @cache
