@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TELL_S = 5.0
+"""Who begins and finds nobody is told so after that, and then once a minute."""
 RECONNECT_S = 0.2
 """A server that is started again takes connections after some tenths of a second; on loopback a refusal costs nothing."""
 REQUEST_S = 5.0
@@ -115,7 +117,8 @@ class Connection:
             self.run(self._open(timeout_s), timeout_s + 5)
 
     async def _open(self, timeout_s: float) -> None:
-        deadline = self.loop.time() + timeout_s
+        began = self.loop.time()
+        deadline = began + timeout_s
         while True:
             self._seen = ""
             self._failed = self.loop.create_future()
@@ -164,6 +167,10 @@ class Connection:
                         f"nobody answers at {', '.join(self._urls)}: {str(error) or type(error).__name__}. Nothing was "
                         f"opened. See that the other side runs, and that the port can be reached."
                     ) from error
+                if self.loop.time() > began + TELL_S:
+                    said = "%s: nobody answers at %s (%s); trying for %.0f s more"
+                    why, left_s = str(error) or type(error).__name__, deadline - self.loop.time()
+                    self.sparing.warn("opening", said, self._options["name"], ", ".join(self._urls), why, left_s)
                 await asyncio.sleep(RECONNECT_S)
         self.stream_api = self.client.jetstream(prefix=self._api, timeout=REQUEST_S)
 

@@ -29,6 +29,8 @@ same thing at once may come to make it twice."""
 FOUNDER_S = 15.0
 """A node that has not renewed its turn for so long has ended, and another may found. While it lives it
 renews it five times in that, see `coopy.network.room.Turn.keep`."""
+TELL_S = 10.0
+"""Nodes that are started together have agreed before; after that it is said for whom one waits, once a minute."""
 RETRY_S = 0.2
 """What the others write is looked at that often."""
 
@@ -77,7 +79,8 @@ class Founding:
             ForeignDirectory: this node's directory holds another system.
         """
         names = ", ".join(self._outlook.names)
-        bar = Bar(f"waiting for {'a majority of ' if len(self._outlook.nodes) > 1 else ''}{names}")
+        whom = f"{'a majority of ' if len(self._outlook.nodes) > 1 else ''}{names}"
+        bar = Bar(f"waiting for {whom}")
         began = self._clock.now()
         deadline = began + OPEN_S
         turn = began + TURN_S * self._number if self._may_found else deadline
@@ -99,6 +102,10 @@ class Founding:
                         f"the nodes {names} did not come to an agreement within {OPEN_S:g} s ({problem or 'nobody began the system'}). "
                         f"Nothing was changed. See that a majority of them runs; to begin a system takes all."
                     ) from problem
+                if self._clock.now() > began + TELL_S:
+                    waited = self._clock.now() - began
+                    said = "%s: waiting for %s to agree, %.0f s of %.0f so far"
+                    self._servers.sparing.warn("agreement", said, self._outlook.name, whom, waited, OPEN_S)
                 self._clock.sleep(RETRY_S)
                 bar(0, 1)
         finally:

@@ -355,6 +355,23 @@ def test_nodes_that_never_agree_give_up_and_say_who_is_missing(clock: Clock) -> 
     assert servers.made[0] == 3 and len(servers.made) < (OPEN_S - founding.TURN_S) / founding.RETRY_S + 3
 
 
+def test_who_waits_for_others_says_so_once_it_takes_long(clock: Clock) -> None:
+    servers = Servers("n1:1", clock=clock)
+    said: list[tuple[float, str]] = []
+
+    def warn(cause: str, text: str, *values: object) -> bool:
+        said.append((clock.time, text % values))
+        return True
+
+    servers.sparing.warn = warn  # type: ignore[method-assign]
+    found = Founding(True, outlook(servers, member(1)), cast(Any, servers), Directory())
+    with pytest.raises(Unavailable):
+        found.agreed()
+    when, first = said[0]
+    assert 0 < when - 1000 - founding.TELL_S < 1, "nodes that are started together say nothing"
+    assert first == "n1:1: waiting for a majority of n0:1, n1:1, n2:1 to agree, 10 s of 120 so far"
+
+
 @pytest.mark.parametrize("error", [KeyError("a bug"), OSError(28, "No space left on device")], ids=repr)
 def test_what_is_wrong_in_a_node_that_begins_is_raised_at_once_and_not_taken_for_disagreement(error: Exception) -> None:
     servers, directory = Servers("n0:1"), Directory()

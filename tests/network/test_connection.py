@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from coopy import AuthenticationFailed, Unavailable
+from coopy.network import connection as network
 from coopy.network.connection import Connection
 
 INFO = (
@@ -53,3 +54,17 @@ def test_only_a_password_that_was_refused_is_called_a_wrong_one(said: bytes, err
         connection = Connection([url], "node", "a password")
         with pytest.raises(error):
             connection.open(0.1)
+
+
+def test_who_finds_nobody_is_told_while_it_is_tried_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(network, "TELL_S", -1.0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"nats://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(Unavailable), caplog.at_level("WARNING", "coopy"):
+        Connection([url], "node", "a password", name="coopy b").open(0.3)
+    told = [each for each in caplog.messages if "nobody answers at" in each]
+    assert len(told) == 1, "and then once a minute"
+    assert told[0].startswith(f"coopy b: nobody answers at {url} (") and "trying for 0 s more" in told[0]
