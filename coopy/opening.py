@@ -234,8 +234,9 @@ def _class_of(obj: Any) -> type:
         )
     if cls.__module__ == "builtins":
         what = "the class" if isinstance(obj, type) else "an object of"
+        base = f"({cls.__qualname__})" if issubclass(cls, (bytearray, dict, list, set)) else ""
         raise UsageError(
             f"init_system() takes a domain class or an instance of one, not {what} {cls.__qualname__}. A class of "
-            f"your own is needed, so that its methods can be called: class Store({cls.__qualname__}): ..."
+            f"your own is needed, so that its methods can be called: class Store{base}: ..."
         )
     return cls

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -73,3 +75,23 @@ def test_what_the_operating_system_has_refused_begins_with_the_place() -> None:
 def test_the_name_of_a_class_is_not_the_class() -> None:
     with pytest.raises(errors.UsageError, match="give the class, not 'Todo'"):
         coopy.init_system("Todo", "data")
+
+
+@pytest.mark.parametrize(("value", "base"), [({}, "(dict)"), ([], "(list)"), (3, ""), (None, ""), (True, ""), (dict, "(dict)")])
+def test_the_class_that_is_advised_is_one_that_can_be_written(value: object, base: str) -> None:
+    with pytest.raises(errors.UsageError, match=rf"class Store{re.escape(base)}: \.\.\."):
+        coopy.init_system(value, "data")
+    exec(f"class Store{base}: ...")
+
+
+def test_of_a_place_where_nothing_can_be_made_it_is_said_that_nothing_was() -> None:
+    if not os.path.isdir("/proc/self"):
+        pytest.skip("there is no /proc")
+    with pytest.raises(errors.CoopyError) as refused:
+        coopy.init_system(Counter, "/proc/coopy-is-not-there")
+    assert "what was in it still is" not in str(refused.value)
+    assert str(refused.value).startswith("/proc/coopy-is-not-there: ") and "Nothing was opened or changed." in str(refused.value)
+
+
+class Counter:
+    pass

@@ -330,9 +330,9 @@ def test_another_class_is_refused_with_both_names_and_nothing_is_changed(tmp_pat
     with init_system(Counter, tmp_path) as counter:
         counter.add()
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match="holds a Counter, not a Other"):
+    with pytest.raises(UsageError, match="holds a system of Counter, not of Other"):
         init_system(Other, tmp_path)
-    with pytest.raises(UsageError, match="holds a Counter, not a Other"):
+    with pytest.raises(UsageError, match="holds a system of Counter, not of Other"):
         replay(Other, tmp_path)
     after = contents(tmp_path)
     assert {**after, "lock": b""} == {**before, "lock": b""}

@@ -66,7 +66,7 @@ a dict that may be a cache. It does not see ``eval``, nor modules written in C. 
 by comparing how actions ended.
 
 What is passed to `on_commit` is called later, outside any action, and is not read. Output is none where
-`replaying` was asked, and that of a logger with a `coopy.ground.log.LiveOnly` is none either.
+`replaying` was asked, and that of a logger with a `coopy.LiveOnly` is none either.
 
 The sets that it warns about are those it can see being made, in the same
 function or as attributes of ``self``: strings hash differently in each

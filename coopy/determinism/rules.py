@@ -225,7 +225,7 @@ WARNINGS: list[tuple[str, str, dict[str, str]]] = [
     ),
     (
         OUTPUT,
-        "on_commit(), or ask coopy.replaying() before, or coopy.ground.log.LiveOnly for the logger",
+        "on_commit(), or ask coopy.replaying() before, or coopy.LiveOnly for the logger",
         {
             "builtins": "print",
             "logging": "critical debug error exception fatal info log warn warning Logger.critical Logger.debug Logger.error "

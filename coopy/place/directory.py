@@ -266,7 +266,9 @@ def not_opened(error: BaseException, basedir: str) -> BaseException:
     """An error of opening that says which directory it is about."""
     if not isinstance(error, OSError) or (isinstance(error, CoopyError) and not isinstance(error, Unreadable)):
         return error
-    return paths.refusal(error, basedir, "The directory was not opened, and what was in it still is.")
+    is_there = os.path.isdir(basedir)
+    said = "The directory was not opened, and what was in it still is." if is_there else "Nothing was opened or changed."
+    return paths.refusal(error, basedir, said)
 
 
 def absent(basedir: str) -> UsageError:

@@ -186,7 +186,7 @@ def refuse_other(state: object, cls: type) -> None:
         if one == other:
             one, other = f"{held.__module__}:{one}", f"{cls.__module__}:{other}"
         raise UsageError(
-            f"the directory holds a {one}, not a {other}. Nothing was changed. Open it with that class, or choose another "
+            f"the directory holds a system of {one}, not of {other}. Nothing was changed. Open it with that class, or choose another "
             f"directory. If the class has moved, say so in its migration: upgrades.renamed(old, new)."
         )
 

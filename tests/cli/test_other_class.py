@@ -20,10 +20,10 @@ COMMANDS = {
     "rehearse": "rehearse {} {}",
 }
 OTHERS = {
-    "Like": "holds a Shop, not a Like",
-    "Fewer": "holds a Shop, not a Fewer",
-    "Larger": "holds a Shop, not a Larger",
-    "Words": "holds a Shop, not a Words",
+    "Like": "holds a system of Shop, not of Like",
+    "Fewer": "holds a system of Shop, not of Fewer",
+    "Larger": "holds a system of Shop, not of Larger",
+    "Words": "holds a system of Shop, not of Words",
 }
 
 Coopy = Callable[[str], tuple[int, str, str]]

@@ -25,7 +25,7 @@ WRONG = {
     "ps": ("ps nowhere", "there is no such directory"),
     "top": ("top data --every 0", "0.0 is not in the range x>=0.1"),
     "web": ("web data --port 70000", "70000 is not in the range 0<=x<=65535"),
-    "verify": ("verify data --class shops_of_the_tests:Fewer", "holds a Shop, not a Fewer"),
+    "verify": ("verify data --class shops_of_the_tests:Fewer", "holds a system of Shop, not of Fewer"),
     "check": ("check shops_of_the_tests", "a class is named as module:Class"),
     "rehearse": ("rehearse data shops_of_the_tests:Missing", "has no class of the name Missing"),
     "snapshot": ("snapshot data --class nowhere:Shop", "the module nowhere cannot be imported"),

@@ -911,6 +911,7 @@ def test_what_each_start_says_again_is_a_warning(domain, sourceless, head, body)
     for cls in (domain(body, head), sourceless(_in_a_method(head, body))):
         (finding,) = [each for each in findings(cls) if each.code != "CPY211"]
         assert (finding.code, finding.severity) == ("CPY213", "warning")
+        assert "coopy.LiveOnly" in (finding.instead or "") and hasattr(coopy, "LiveOnly"), "the name by which it is had"
 
 
 def test_a_logger_that_the_class_has_says_things_again(domain):

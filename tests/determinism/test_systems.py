@@ -276,7 +276,7 @@ def test_it_can_be_turned_on_and_stays_on(tmp_path: Path) -> None:
 def test_a_directory_that_could_not_be_opened_is_not_turned(tmp_path: Path) -> None:
     opened(tmp_path / "a", Reader, None, validation="off").close()
     before = (tmp_path / "a" / "coopy.json").read_bytes()
-    with pytest.raises(UsageError, match="holds a Reader, not a Shop"):
+    with pytest.raises(UsageError, match="holds a system of Reader, not of Shop"):
         opened(tmp_path / "a", Shop)
     disk = Faulty()
     disk.failing = "rename"
