@@ -1,4 +1,4 @@
-"""The one-minute tutorial: run it twice, and the second run finds what the first one wrote.
+"""The tutorial as one program: run it twice, and the second run finds what the first one wrote.
 
 python examples/tutorial.py [data directory]
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import Any
 
-from coopy import init_system, readonly
+from coopy import clock, init_system, readonly
 
 
 class WikiPage:
@@ -25,21 +24,19 @@ class WikiPage:
 class Wiki:
     """A plain class: nothing in it knows of coopy but the clock."""
 
-    _clock: Any
-
     def __init__(self) -> None:
         self.pages: dict[str, WikiPage] = {}
 
     def create_page(self, name: str, content: str) -> None:
         if name in self.pages:
             raise ValueError(f"there is a page {name!r} already")
-        self.pages[name] = WikiPage(name, content, self._clock.now())
+        self.pages[name] = WikiPage(name, content, clock.now())
 
     def edit_page(self, name: str, content: str) -> None:
         page = self.pages[name]
         page.history.append((page.content, page.last_modify))
         page.content = content
-        page.last_modify = self._clock.now()
+        page.last_modify = clock.now()
 
     @readonly
     def revisions(self, name: str) -> int:

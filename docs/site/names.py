@@ -107,9 +107,8 @@ def index_of(module: str) -> str:
     rows = [
         f"| [`{name.name}`]({Path(name.page).relative_to('reference')}) | {name.kind} | {_first_line(name)} |" for name in names
     ]
-    listed = "\n".join(str(Path(name.page).relative_to("reference")) for name in names)
     table = "\n".join(["| name | | |", "| --- | --- | --- |", *rows])
-    return f"# {module}\n\n{markdown(about, Name(module, '', None))}\n\n{table}\n\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
+    return f"# {module}\n\n{markdown(about, Name(module, '', None))}\n\n{table}\n"
 
 
 def _first_line(name: Name) -> str:
