@@ -90,7 +90,9 @@ def test_of_a_place_where_nothing_can_be_made_it_is_said_that_nothing_was() -> N
     with pytest.raises(errors.CoopyError) as refused:
         coopy.init_system(Counter, "/proc/coopy-is-not-there")
     assert "what was in it still is" not in str(refused.value)
-    assert str(refused.value).startswith("/proc/coopy-is-not-there: ") and "Nothing was opened or changed." in str(refused.value)
+    assert str(refused.value).startswith("/proc/coopy-is-not-there: ") and "Nothing was opened or changed." in str(
+        refused.value
+    )
 
 
 class Counter:

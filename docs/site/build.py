@@ -130,7 +130,20 @@ def main() -> int:
     source = BUILD / "source"
     lay_out(source)
     failed = sphinx(
-        ["-q", "-W", "--keep-going", "-n", "-j", "auto", "-c", str(Path(__file__).parent), "-b", "html", str(source), str(BUILD / "html")]
+        [
+            "-q",
+            "-W",
+            "--keep-going",
+            "-n",
+            "-j",
+            "auto",
+            "-c",
+            str(Path(__file__).parent),
+            "-b",
+            "html",
+            str(source),
+            str(BUILD / "html"),
+        ]
     )
     print(f"build/docs/html/index.html: {'NOT ' if failed else ''}built")
     return failed
