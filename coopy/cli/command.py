@@ -148,11 +148,11 @@ def _calling(function: Function, parameters: list[click.Parameter]) -> Function:
 
 
 def _parameter(found: inspect.Parameter, hint: Any) -> click.Parameter:
+    hint = _without_none(hint)  # Which Python 3.10 puts around it where the default is None.
     if get_origin(hint) is not Annotated:
         raise TypeError(f"{found.name} is neither an Argument nor an Option")
     kind, said = get_args(hint)
-    if get_origin(kind) in (Union, types.UnionType):  # With None, for what may be left out.
-        kind = next(each for each in get_args(kind) if each is not type(None))
+    kind = _without_none(kind)
     is_list = get_origin(kind) is list
     kind = get_args(kind)[0] if is_list else kind
     required = found.default is _EMPTY
@@ -184,6 +184,13 @@ def _answering(answer: Callable[[Any], str]) -> Any:
             raise Exit
 
     return end
+
+
+def _without_none(hint: Any) -> Any:
+    """Returns the type of what may be left out, without the None that stands for that."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    return next(each for each in get_args(hint) if each is not type(None))
 
 
 def _completing(words: Completion | str | None) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,6 +90,13 @@ def test_the_help_has_the_docstring_the_arguments_and_the_options() -> None:
     assert out.count("A name.") == 1, "also where click itself lists the arguments"
     assert "--often N" in out and "[default: 2; 1<=x<=9]" in out
     assert "--secret TEXT" in out and "default: ;" not in out and "[default: ]" not in out
+
+
+def test_a_parameter_is_told_from_the_none_that_some_pythons_put_around_it() -> None:
+    found = inspect.signature(takes).parameters["share"]
+    plain = command._parameter(found, typing.get_type_hints(takes, include_extras=True)["share"])
+    wrapped = command._parameter(found, Annotated[float | None, command.Option("--share", help="A share.")] | None)
+    assert (wrapped.name, wrapped.type.name, wrapped.default) == (plain.name, "float", None)
 
 
 def test_a_parameter_that_says_nothing_of_itself_is_a_mistake_of_ours() -> None:
