@@ -28,16 +28,19 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from coopy.disk import child, directory
+from coopy.disk.chunks import CHUNK, Chunks, Writer
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedSnapshot, ForeignDirectory, StorageError, UnsupportedFormat
 from coopy.ground.log import warn
 from coopy.ground.paths import is_file, reads
 from coopy.ground.raised import on_failure
-from coopy.ground.storage import StateWriter, Trial
+from coopy.ground.storage import StateWriter, Stored, Trial
 
-CHUNK = 1024 * 1024  # Checksums are of this much, so that a snapshot is checked while it is read.
+IN_MEMORY_BYTES = 16 * CHUNK
+"""A state of more than this is read while it is loaded, and is never in memory besides."""
 TRIAL_S, TRIAL_TIMES = 30.0, 10
 """Loading a state again may take so many seconds, or so many times as long as writing it."""
 MAGIC = b"COOPYSNP"
@@ -87,13 +90,14 @@ class DiskSnapshots:
         file = File(self._calls, temporary, write=True, create=True)
         with on_failure(self._remove_half, [temporary, path] if is_new else [temporary]), on_failure(file.close):
             begun = time.monotonic()
-            writer = _ChunkWriter(file)
+            writer = Writer(file, HEADER.size)
             save(writer)
-            size = writer.finish()
+            self._finish(file, writer)
             is_loaded = False
             if tries is not None:
+                state = Chunks(file, HEADER.size, writer.size, writer.checksums, partial(_damaged, path, index))
                 with child.within(max(TRIAL_S, TRIAL_TIMES * (time.monotonic() - begun)), "loading it again"):
-                    is_loaded = tries(memoryview(file.read(HEADER.size, size)))
+                    is_loaded = tries(state)
             head = HEADER.pack(MAGIC, VERSION, self._system, index, is_loaded, b"", 0)[:-4]
             file.write(0, head + zlib.crc32(head).to_bytes(4, "little"))
             # Under its own name it must be whole: sync, rename, and make the name durable.
@@ -102,13 +106,20 @@ class DiskSnapshots:
             self._calls.rename(temporary, path)
             self._calls.sync_directory(self._basedir)
 
+    def _finish(self, file: File, writer: Writer) -> None:
+        """Writes what is left of a state, and the end."""
+        writer.finish()
+        end = struct.pack(f"<{len(writer.checksums)}I", *writer.checksums)
+        end += FOOTER.pack(writer.size, len(writer.checksums))
+        file.write(HEADER.size + writer.size, end + zlib.crc32(end).to_bytes(4, "little"))
+
     def _remove_half(self, paths: Sequence[str]) -> None:
         for path in paths:
             # A half one is swept away by the next opening, and a whole one does no harm.
             with contextlib.suppress(OSError):
                 remove_if_there(self._calls, path)
 
-    def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
+    def latest(self, upto: int | None = None) -> tuple[int, Stored] | None:
         damage: DamagedSnapshot | None = None
         for index in reversed(self.indexes()):
             if upto is not None and index > upto:
@@ -141,29 +152,37 @@ class DiskSnapshots:
             if index < upto:
                 remove_if_there(self._calls, directory.snapshot_path(self._basedir, index))
 
-    def _read(self, index: int) -> memoryview:
+    def _read(self, index: int) -> Stored:
         path = directory.snapshot_path(self._basedir, index)
-        data = self._bytes(path, index, None)
-        refused = self._problem_of_header(data, path, index)
-        if refused is not None:
-            raise refused
-        found = self._state(data)
-        if isinstance(found, str):
-            raise DamagedSnapshot(path, index, found)
-        return found
-
-    def _bytes(self, path: str, index: int, size: int | None) -> memoryview:
         with reads(path):
+            file = self._opened(path, index)
+            with on_failure(file.close):
+                refused = self._problem_of_header(memoryview(file.read(0, HEADER.size)), path, index)
+                if refused is not None:
+                    raise refused
+                state = self._state(file, path, index)
+                if len(state) > IN_MEMORY_BYTES:
+                    state.check()
+                    return state
+                found = state[:]
+            file.close()
+            return found
+
+    def _bytes(self, path: str, index: int, size: int) -> memoryview:
+        with reads(path):
+            file = self._opened(path, index)
             try:
-                if not is_file(path):
-                    raise DamagedSnapshot(path, index, "this is not a file, or a link to one")
-                file = File(self._calls, path, write=False)
-            except FileNotFoundError:
-                raise DamagedSnapshot(path, index, "it is not there any more") from None
-            try:
-                return memoryview(file.read(0, file.size if size is None else size))
+                return memoryview(file.read(0, size))
             finally:
                 file.close()
+
+    def _opened(self, path: str, index: int) -> File:
+        try:
+            if not is_file(path):
+                raise DamagedSnapshot(path, index, "this is not a file, or a link to one")
+            return File(self._calls, path, write=False)
+        except FileNotFoundError:
+            raise DamagedSnapshot(path, index, "it is not there any more") from None
 
     def _problem_of_header(self, data: memoryview, path: str, index: int) -> StorageError | None:
         if len(data) < HEADER.size:
@@ -182,54 +201,20 @@ class DiskSnapshots:
             return DamagedSnapshot(path, index, f"its header says that it is of action {named}")
         return None
 
-    def _state(self, data: memoryview) -> memoryview | str:
-        """The state in the bytes of a file, or what is wrong with them."""
-        if len(data) < HEADER.size + FOOTER.size + 4:
-            return "it is too short"
-        size, chunks = FOOTER.unpack_from(data, len(data) - FOOTER.size - 4)
+    def _state(self, file: File, path: str, index: int) -> Chunks:
+        """The state in a file, none of which was looked at yet. Raises `DamagedSnapshot` if the end of the file is not whole."""
+        if file.size < HEADER.size + FOOTER.size + 4:
+            raise DamagedSnapshot(path, index, "it is too short")
+        size, chunks = FOOTER.unpack(file.read(file.size - FOOTER.size - 4, FOOTER.size))
         table = HEADER.size + size
-        if table + 4 * chunks + FOOTER.size + 4 != len(data) or chunks != -(-size // CHUNK):
-            return "its size is not what its end says"
-        if zlib.crc32(data[table:-4]) != int.from_bytes(data[-4:], "little"):
-            return "the checksum of its end does not match"
-        state = data[HEADER.size : table]
-        for number, (expected,) in enumerate(struct.iter_unpack("<I", data[table : table + 4 * chunks])):
-            if zlib.crc32(state[number * CHUNK : (number + 1) * CHUNK]) != expected:
-                return f"the checksum of its bytes from {HEADER.size + number * CHUNK} does not match"
-        return state
+        if table + 4 * chunks + FOOTER.size + 4 != file.size or chunks != -(-size // CHUNK):
+            raise DamagedSnapshot(path, index, "its size is not what its end says")
+        end = file.read(table, file.size - table)
+        if zlib.crc32(end[:-4]) != int.from_bytes(end[-4:], "little"):
+            raise DamagedSnapshot(path, index, "the checksum of its end does not match")
+        checksums = struct.unpack_from(f"<{chunks}I", end)
+        return Chunks(file, HEADER.size, size, checksums, partial(_damaged, path, index))
 
 
-class _ChunkWriter:
-    """Writes a state in chunks of CHUNK bytes, each with its checksum."""
-
-    def __init__(self, file: File) -> None:
-        self._file = file
-        self.restart()
-
-    def restart(self) -> None:
-        self._file.cut(HEADER.size)
-        self._pending = bytearray()
-        self._checksums: list[int] = []
-        self._size = 0
-
-    def write(self, data: bytes, /) -> int:
-        self._pending += data
-        while len(self._pending) >= CHUNK:
-            self._flush(CHUNK)
-        return len(data)
-
-    def finish(self) -> int:
-        """Writes what is left, and the end. Returns the bytes of the state."""
-        if self._pending:
-            self._flush(len(self._pending))
-        end = struct.pack(f"<{len(self._checksums)}I", *self._checksums)
-        end += FOOTER.pack(self._size, len(self._checksums))
-        self._file.write(HEADER.size + self._size, end + zlib.crc32(end).to_bytes(4, "little"))
-        return self._size
-
-    def _flush(self, size: int) -> None:
-        chunk = bytes(memoryview(self._pending)[:size])
-        del self._pending[:size]
-        self._file.write(HEADER.size + self._size, chunk)
-        self._checksums.append(zlib.crc32(chunk))
-        self._size += size
+def _damaged(path: str, index: int, place: int) -> DamagedSnapshot:
+    return DamagedSnapshot(path, index, f"the checksum of its bytes from {HEADER.size + place} does not match")

@@ -101,7 +101,18 @@ class StateWriter(Protocol):
         ...
 
 
-Trial = Callable[[memoryview], bool]
+class Stored(Protocol):
+    """The bytes of a state: all of them, as a memoryview is, or a file that is read where they are asked for.
+
+    A part that can't be read any more raises `DamagedSnapshot` or OSError.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> memoryview: ...
+
+
+Trial = Callable[[Stored], bool]
 
 
 class SnapshotStore(Protocol):
@@ -124,7 +135,7 @@ class SnapshotStore(Protocol):
         """Index of the newest snapshot that is known to have been loaded once; -1 if that is not known of any."""
         ...
 
-    def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
+    def latest(self, upto: int | None = None) -> tuple[int, Stored] | None:
         """Index and bytes of the newest whole snapshot at or before ``upto``; None if there is none."""
         ...
 

@@ -14,6 +14,7 @@ from coopy.disk.manifest import Manifest
 from coopy.disk.segment import Segment
 from coopy.disk.snapshots import DiskSnapshots
 from coopy.errors import ForeignDirectory
+from coopy.ground.storage import Stored
 from coopy.place.directory import begin
 from coopy.replication.sharing import in_pieces
 
@@ -53,7 +54,7 @@ class Files:
 
     # -- another beginning
 
-    def install(self, system: bytes, index: int, data: memoryview) -> None:
+    def install(self, system: bytes, index: int, data: Stored) -> None:
         """Makes a snapshot of another node the beginning of an empty directory."""
         Segment.create(self._calls, directory.segment_path(self.path, index + 1), system, index + 1, FIRST_BYTES).close()
         DiskSnapshots(self._calls, self.path, system).write(index, lambda file: in_pieces(file, data))

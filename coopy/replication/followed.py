@@ -13,7 +13,7 @@ from coopy.disk.fs import Calls
 from coopy.disk.journal import Journal
 from coopy.disk.segment import frames_upto
 from coopy.errors import SystemClosed
-from coopy.ground.storage import SnapshotStore
+from coopy.ground.storage import SnapshotStore, Stored
 
 
 class Followed:
@@ -119,7 +119,7 @@ class Shown:
     def indexes(self) -> list[int]:
         return [index for index in self._snapshots.indexes() if index <= self._log.last]
 
-    def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
+    def latest(self, upto: int | None = None) -> tuple[int, Stored] | None:
         return self._snapshots.latest(self._log.last if upto is None else min(upto, self._log.last))
 
     def loaded(self, index: int) -> None:

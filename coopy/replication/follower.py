@@ -364,7 +364,7 @@ class Replicated(Applier):
         if found is None:
             raise MissingActions("snapshots", index - 1, index - 1, "No snapshot of this node is so old.")
         if found[0] == index - 1:
-            return action.amendment(self.instant, self._offset, found[1][action.HEADER.size - 1])
+            return action.amendment(self.instant, self._offset, found[1][: action.HEADER.size][-1])
         for _ in self.log.read(found[0]):
             break
         before = next(history.actions(self.log, self._codec, index - 2))

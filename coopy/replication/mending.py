@@ -19,6 +19,7 @@ from typing import Protocol
 
 from coopy.errors import Diverged, InterruptedReplay, JournalError, MissingActions, ReplayError, StorageError
 from coopy.ground import log
+from coopy.ground.storage import Stored
 from coopy.network.limits import Sparing
 from coopy.replication.follower import Passed, Superseded
 from coopy.replication.servers import Clock
@@ -60,7 +61,7 @@ class Mendable(Protocol):
         """Goes on with a journal that ends before an action. Raises `StorageError` with all as it was, `ReplayError`."""
         ...
 
-    def begin_anew(self, index: int, data: memoryview) -> None:
+    def begin_anew(self, index: int, data: Stored) -> None:
         """Puts journal and snapshots aside, and goes on with a snapshot of another node."""
         ...
 
@@ -77,7 +78,7 @@ class Mending:
         name: str,
         node: Mendable,
         life: Life,
-        fetch: Callable[[int], tuple[int, memoryview]],
+        fetch: Callable[[int], tuple[int, Stored]],
         clock: Clock,
         sparing: Sparing,
     ) -> None:

@@ -22,7 +22,7 @@ from coopy.errors import ClusterError, DamagedLine, ReadOnlyNode, SystemClosed, 
 from coopy.ground import log
 from coopy.ground.log import Bar
 from coopy.ground.raised import on_failure
-from coopy.ground.storage import Log, SnapshotStore
+from coopy.ground.storage import Log, SnapshotStore, Stored
 from coopy.ground.words import shown
 from coopy.migration import MARK
 from coopy.network.limits import Together
@@ -231,7 +231,7 @@ class ReplicatedSystem(System):
     def is_closing(self) -> bool:
         return self._closing
 
-    def newest_snapshot(self) -> tuple[int, memoryview]:
+    def newest_snapshot(self) -> tuple[int, Stored]:
         found = self.place.snapshots.latest()
         assert found is not None, "a system has a snapshot as soon as it is open"
         return found
@@ -259,7 +259,7 @@ class ReplicatedSystem(System):
 
         self.engine.run(cut)
 
-    def begin_anew(self, index: int, data: memoryview) -> None:
+    def begin_anew(self, index: int, data: Stored) -> None:
         def begin() -> None:
             try:
                 self._journal.close()

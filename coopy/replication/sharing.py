@@ -13,6 +13,7 @@ from coopy.errors import ClusterError, Unavailable
 from coopy.ground import action
 from coopy.ground.log import Bar
 from coopy.ground.raised import last_resort
+from coopy.ground.storage import Stored
 from coopy.network.limits import TokenBucket
 from coopy.network.room import Facts
 from coopy.replication import states
@@ -47,7 +48,7 @@ class Giver(Protocol):
 
     def take_snapshot(self) -> int: ...
 
-    def newest_snapshot(self) -> tuple[int, memoryview]:
+    def newest_snapshot(self) -> tuple[int, Stored]:
         """The index and the bytes of the newest one."""
         ...
 
@@ -122,7 +123,7 @@ class Sharing:
 
     # -- taking
 
-    def fetch(self, least: int = 0) -> tuple[int, memoryview]:
+    def fetch(self, least: int = 0) -> tuple[int, Stored]:
         """Returns index and bytes of a shipped snapshot from which the line goes on, of the state after message ``least`` or a later one.
 
         Raises `ClusterError` after `SHIP_S`, or once the node is being closed.
@@ -147,7 +148,7 @@ class Sharing:
             if self._clock.now() > deadline or self._clock.wait(self._ended, RETRY_S):
                 raise problem
 
-    def _fetched(self, index: int) -> tuple[int, memoryview] | None:
+    def _fetched(self, index: int) -> tuple[int, Stored] | None:
         """The snapshot of that index. None if another has taken its place, or the server that answers is behind."""
         bar = Bar(f"fetching the snapshot of action {index}")
         self._servers.shipped.progress = bar.loading
@@ -159,14 +160,14 @@ class Sharing:
         return found if found is not None and found[0] == index else None
 
 
-def sequence_of(state: memoryview) -> int:
+def sequence_of(state: Stored) -> int:
     """Returns the message of the line after which a state was so."""
-    header, version, size = action.HEAD.unpack_from(state)
+    header, version, size = action.HEAD.unpack(state[: action.HEAD.size])
     machine = Machine(_Nothing(), 0, header, b"", version, state[action.HEAD.size : action.HEAD.size + size])
     return machine.batches.sequence
 
 
-def in_pieces(file: Any, data: memoryview) -> None:
+def in_pieces(file: Any, data: Stored) -> None:
     """Writes bytes that may be many."""
     for start in range(0, len(data), PIECE_BYTES):
         file.write(bytes(data[start : start + PIECE_BYTES]))

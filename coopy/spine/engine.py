@@ -33,7 +33,7 @@ from coopy.ground.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, as
 from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
 from coopy.ground.running import current
-from coopy.ground.storage import Log, SnapshotStore, StateWriter
+from coopy.ground.storage import Log, SnapshotStore, StateWriter, Stored
 from coopy.ground.words import shown
 from coopy.migration import MARK
 from coopy.spine.agreement import Comparison
@@ -614,8 +614,8 @@ class Engine:
         def write(file: StateWriter) -> None:
             self._codec.dump_state(machine.domain, _AfterHead(file, head))
 
-        def tries(data: memoryview) -> bool:
-            return trial.load(self._codec, machine.domain, data[len(head) :])
+        def tries(data: Stored) -> bool:
+            return trial.load(self._codec, machine.domain, data, len(head))
 
         self._snapshots.write(machine.applied, write, tries)
         return self.said_with_snapshot(machine)

@@ -136,13 +136,13 @@ def _from_snapshot(
         try:
             if len(data) < action.HEAD.size:
                 raise DamagedSnapshot(f"snapshot of action {index}", index, "it has no head")
-            header, version, size = action.HEAD.unpack_from(data)
+            header, version, size = action.HEAD.unpack(data[: action.HEAD.size])
             if instant is not None and index > 0 and index >= clock_from and action.instant_of(header) > instant:
                 upto = index - 1
                 continue
             codec.refuse_newer(version, f"the snapshot of action {index}")
             start = action.HEAD.size + size
-            state = codec.load_state(data[start:], version, loading)
+            state = codec.load_state(data, version, loading, start)
         except ChangedClass:
             raise  # It is loaded once it is said what becomes of its objects.
         except (DamagedSnapshot, DecodingError) as error:

@@ -19,7 +19,7 @@ from coopy import Control, CoopyError, UsageError, control
 from coopy.disk import dirlock, manifest
 from coopy.disk.manifest import SECRET_BYTES, SYSTEM_BYTES, Manifest
 from coopy.ground import action, looking, paths
-from coopy.ground.storage import MemoryEntries, SnapshotStore
+from coopy.ground.storage import MemoryEntries, SnapshotStore, Stored
 from coopy.ground.words import shown
 from coopy.opening import open_as
 from coopy.past.proxy import codec_of_past
@@ -371,7 +371,7 @@ class _From:
         self._snapshots = snapshots
         self._index = index
 
-    def latest(self, upto: int | None = None) -> tuple[int, memoryview] | None:
+    def latest(self, upto: int | None = None) -> tuple[int, Stored] | None:
         return self._snapshots.latest(self._index)
 
     def __getattr__(self, name: str) -> Any:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from coopy import DamagedJournal, DamagedManifest, ForeignDirectory, StorageError, UnsupportedFormat, UsageError
 from coopy.disk import digests, directory, dirlock, frame, manifest, older, snapshots
+from coopy.disk.chunks import CHUNK
 from coopy.disk.fs import Calls, File
 from coopy.disk.manifest import Manifest
 from coopy.disk.segment import HEADER, Block, NotWhole, Segment
@@ -394,14 +395,14 @@ def problem_of_snapshot(file: File, system: bytes, index: int) -> str:
     footer = file.read(file.size - snapshots.FOOTER.size - 4, snapshots.FOOTER.size)
     size, chunks = snapshots.FOOTER.unpack(footer)
     table = HEADER.size + size
-    if table + 4 * chunks + len(footer) + 4 != file.size or chunks != -(-size // snapshots.CHUNK):
+    if table + 4 * chunks + len(footer) + 4 != file.size or chunks != -(-size // CHUNK):
         return "its size is not what its end says"
     end = file.read(table, file.size - table)
     if zlib.crc32(end[:-4]) != int.from_bytes(end[-4:], "little"):
         return "the checksum of its end does not match"
     for number in range(chunks):
-        offset = HEADER.size + number * snapshots.CHUNK
-        data = file.read(offset, min(snapshots.CHUNK, table - offset))
+        offset = HEADER.size + number * CHUNK
+        data = file.read(offset, min(CHUNK, table - offset))
         if zlib.crc32(data) != int.from_bytes(end[4 * number : 4 * number + 4], "little"):
             return f"the checksum of its bytes from {offset} on does not match"
     return ""

@@ -59,6 +59,7 @@ from coopy.ground.interruption import is_of_the_code
 from coopy.ground.program import imported_name, module_of_program
 from coopy.ground.raised import or_none, told_as
 from coopy.ground.record import PREFIX_BYTES
+from coopy.ground.storage import Stored
 from coopy.migration import Old
 from coopy.values import arguments, bound, bytecode, deep, entities
 from coopy.values.copies import (
@@ -90,7 +91,9 @@ _WHOLE_BODY = slice(_HEAD_BYTES, -1)
 _BETWEEN = b"\0coopy\xff"
 _BETWEEN_OPCODES = b"C%c%b" % (len(_BETWEEN), _BETWEEN)
 assert _BETWEEN_OPCODES.rfind(b"C") == 0, "no two overlap: each that is found is one that was written, or there are more"
-_LARGE_BYTES = 16 * 1024 * 1024  # A state that may take long to load.
+_LARGE_BYTES = 16 * 1024 * 1024
+"""A state that may take long to load, and is read while it is."""
+_PART_BYTES = 256 * 1024  # A large buffer is filled with parts of this size.
 _BYTE_CODE = b"B%c%b" % (len(bytecode.PYTHON), bytecode.PYTHON.encode("ascii"))
 _MEMOIZE, _BINGET, _LONG_BINGET = 0x94, 0x68, 0x6A
 _LONG_BINGET_BYTES_MIN = 256 * 3  # Only behind 256 memoized texts does pickle refer by LONG_BINGET.
@@ -556,26 +559,27 @@ class Codec:
                     file.restart()
 
     def load_state(
-        self, data: memoryview, version: int | None = None, loading: Callable[[int, int], object] | None = None
+        self, data: Stored, version: int | None = None, loading: Callable[[int, int], object] | None = None, start: int = 0
     ) -> Any:
-        """The state that `dump_state` wrote with ``version`` of the class, or today's.
+        """The state that `dump_state` wrote with ``version`` of the class, or today's. It begins at ``start`` of the data.
 
-        Tells ``loading`` of bytes done and in all. Raises `DecodingError`.
+        Tells ``loading`` of bytes done and in all. Raises `DecodingError`, and what reading the data raises.
         """
         with told_as(_as_undecodable, of=BaseException):
-            data, said = _parted(data)
+            end, said = _parted(data, start)
             if said:
                 self._compare(said, self._or_todays(version))
                 if decimals.NAME.encode() in said:
                     decimals.met()
-            if data[0] == b"P"[0] and self._plain and not self.migration.rewrites(self._or_todays(version)):
+            is_plain = bytes(data[start : start + 1]) == b"P" and self._plain
+            if is_plain and not self.migration.rewrites(self._or_todays(version)):
                 try:
-                    if loading is not None and len(data) > _LARGE_BYTES:
-                        return pickle.load(_Reader(data[1:], loading))
-                    return _loads(data[1:])
+                    if end - start > _LARGE_BYTES:
+                        return pickle.load(_Reader(data, start + 1, end, loading))
+                    return _loads(data[start + 1 : end])
                 except (pickle.UnpicklingError, AttributeError, ImportError):
                     pass  # It holds a persistent id, was written by a main file, or names what is not there.
-            return self._decode(data, version, None, said)
+            return self._decode(data, version, None, said, start=start, end=end, loading=loading)
 
     def _compare(self, said: bytes, version: int) -> None:
         """Raises `ChangedClass` if a class is not as stored bytes say, and nothing says what became of it."""
@@ -726,25 +730,29 @@ class Codec:
 
     def _decode(
         self,
-        data: bytes | memoryview,
+        data: bytes | Stored,
         version: int | None = None,
         domain: object = None,
         said: bytes = b"",
         met: set[type] | None = None,
         checks: bool = False,
+        start: int = 0,
+        end: int | None = None,
+        loading: Callable[[int, int], object] | None = None,
     ) -> Any:
         """The value. Adds to ``met`` the classes that the pickle names; ``checks`` that it holds nothing of the process."""
-        tag, body = bytes(data[:1]), data[1:]
         version = self._or_todays(version)
-        if tag == b"F":
-            _, size = _SAID.unpack_from(data)
-            said, data = bytes(data[_SAID.size : _SAID.size + size]), data[_SAID.size + size :]
+        if data[start : start + 1] == b"F":
+            _, size = _SAID.unpack(data[start : start + _SAID.size])
+            start += _SAID.size + size
+            said = bytes(data[start - size : start])
             self._compare(said, version)
-            tag, body = bytes(data[:1]), data[1:]
+        tag, start = bytes(data[start : start + 1]), start + 1
         make: Any = _CheckedUnpickler if checks else _Unpickler
         if tag == b"B":
-            size = data[1]
-            make, body = _dill_unpickler(bytes(data[2 : 2 + size]).decode("ascii"), checks), data[2 + size :]
+            size = data[start : start + 1][0]
+            start += 1 + size
+            make = _dill_unpickler(bytes(data[start - size : start]).decode("ascii"), checks)
         elif tag == b"D":
             make = _dill_unpickler(None, checks)
         elif tag not in (b"P", _SIMPLE):
@@ -754,7 +762,9 @@ class Codec:
         else:
             old = Old(self.migration, version, _loads(said) if said else None)
         try:
-            found = make(self, io.BytesIO(body), old, domain, set() if met is None else met).load()
+            end = len(data) if end is None else end
+            file: Any = io.BytesIO(data[start:end]) if end - start <= _LARGE_BYTES else _Reader(data, start, end, loading)
+            found = make(self, file, old, domain, set() if met is None else met).load()
             old.finish()
         finally:
             old.forget()
@@ -858,24 +868,43 @@ class Codec:
 
 
 class _Reader:
-    """A file over bytes that tells how far it has been read. Pickle reads it in frames of 64 KiB."""
+    """A file over a part of a state, which pickle reads in frames of 64 KiB, and large buffers into the place where they are to be."""
 
-    def __init__(self, data: memoryview, tell: Callable[[int, int], object]) -> None:
+    def __init__(self, data: bytes | Stored, start: int, end: int, tell: Callable[[int, int], object] | None) -> None:
         self._data = data
-        self._place = 0
+        self._place = start
+        self._end = end
         self._tell = tell
 
     def read(self, size: int, /) -> bytes:
-        part = self._data[self._place : self._place + size]
-        self._place += len(part)
-        self._tell(self._place, len(self._data))
-        return bytes(part)
+        if size <= _PART_BYTES:
+            return bytes(self._part(size))
+        found = bytearray(min(size, self._end - self._place))
+        self.readinto(memoryview(found))
+        return bytes(found)
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        done = 0
+        while done < len(buffer):
+            part = self._part(min(len(buffer) - done, _PART_BYTES))
+            if not part:
+                break
+            buffer[done : done + len(part)] = part
+            done += len(part)
+        return done
 
     def readline(self) -> bytes:
         end = self._place
-        while end < len(self._data) and self._data[end] != 0x0A:
+        while end < self._end and self._data[end : end + 1] != b"\n":
             end += 1
         return self.read(end + 1 - self._place)
+
+    def _part(self, size: int) -> bytes | memoryview:
+        part = self._data[self._place : min(self._place + size, self._end)]
+        self._place += len(part)
+        if self._tell is not None:
+            self._tell(self._place, self._end)
+        return part
 
 
 class _Pickler(pickle.Pickler):
@@ -1034,13 +1063,14 @@ def _bytes_of(make: Make, make_deep: Make, codec: Codec, value: object, domain: 
     return file.getvalue()
 
 
-def _parted(data: memoryview) -> tuple[memoryview, bytes]:
-    """The tag and the pickle of a state, and what is said of classes after it."""
-    if len(data) <= _SAID_OF_STATE.size or bytes(data[-len(_MARK_OF_STATE) :]) != _MARK_OF_STATE:
-        return data, b""
-    size, _ = _SAID_OF_STATE.unpack_from(data, len(data) - _SAID_OF_STATE.size)
-    end = len(data) - _SAID_OF_STATE.size - size
-    return data[:end], bytes(data[end : end + size])
+def _parted(data: Stored, start: int) -> tuple[int, bytes]:
+    """Where the pickle of a state ends that begins at ``start``, and what is said of classes after it."""
+    end = len(data)
+    last = max(start, end - _SAID_OF_STATE.size)
+    if last == start or data[end - len(_MARK_OF_STATE) : end] != _MARK_OF_STATE:
+        return end, b""
+    size, _ = _SAID_OF_STATE.unpack(data[last:end])
+    return last - size, bytes(data[last - size : last])
 
 
 def _opaque(data: bytes) -> bytes:

@@ -9,7 +9,7 @@ it takes apart every kind of object that pickle does.
 * whether two places hold one list, dict, set or instance, or two that are equal: a change to one
   would show that. Not so for what can't change (texts, numbers, tuples, frozensets, dates,
   members of an enum ...), which the interpreter shares or copies as it likes
-* for an object that says what is to be kept of it, that and no more; what a class that is made from set or
+* for an object that says what is to be kept of it, that and no more, and of a buffer that it gives the bytes; what a class that is made from set or
   frozenset keeps of its elements has no order either
 
 Classes and functions count by their name, a lambda or a closure by its code and what it holds; the
@@ -21,7 +21,7 @@ object: there is no order by which they could be numbered.
 How. A pickle can't be hashed: what its memo refers back to depends on which equal texts happen
 to be one object, a set comes in the order of its hashes, and a long list of linked nodes exhausts
 the stack. So the state is made a flat list of scalars and marks, breadth first, which is encoded
-by `marshal` (as fast as pickle; in format 2 it has no memo) some thousand at a time. An object is
+by `marshal` (as fast as pickle; in format 2 it has no memo) some thousand at a time; large texts are hashed as they lie, which gives the same. An object is
 numbered where it is first met. What can't change is hashed bottom up instead, and so are the
 elements of sets; where those form cycles, by rounds in which each takes in what its neighbours
 were in the round before. Nothing here recurses.
@@ -37,6 +37,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import itemgetter, ne
+from pickle import PickleBuffer
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, NoReturn
 
@@ -48,17 +49,20 @@ from coopy.ground.raised import told_as
 from coopy.values import bound
 
 DIGEST_BYTES = 16  # 128 bits: two states that differ have the same digest about never.
-FORMAT = 2
+FORMAT = 3
 """Goes up when equal states get other digests than before."""
 _FORMAT = 2  # That of marshal without references: what is equal must be the same bytes.
 _CHUNK = 8192  # Tokens are hashed in pieces of this many: fewer calls, and no list as long as the state.
 _ROUNDS_MAX = 32
 """Each round tells more objects that refer to one another apart; what is alike after this many is taken for equal."""
+_HEAVY_BYTES = 1024 * 1024  # Tokens with more texts than this are hashed one after the other, and not as a copy of all of them.
+_LARGE_BYTES = 64 * 1024  # A text of more than this is hashed as it lies.
 _BULK_MIN = 8  # Below this many the quick way for many of a kind costs more than it saves.
 
 _SCALARS = frozenset({int, float, bool, str, bytes, type(None)})
 _TEXTS = frozenset({str, bytes})
 _SIZED = frozenset({list, dict, set})
+_PROTOCOL = 5  # Of pickle, as in snapshots: arrays give it their buffers.
 _VALUES_PER_S, _BYTES_PER_VALUE = 2_000_000, 250
 """What is walked of a state in a second where that is fast: values, or so many bytes of texts for each."""
 _SORTABLE = (frozenset({str}), frozenset({int}), frozenset({bytes}))
@@ -66,6 +70,8 @@ _EQUIPPED = {"_clock": "coopy.clock", "_env": "coopy.env"}
 _NEW = ...  # Stands for an object that is met for the first time.
 _NAN = ("nan",)
 _HEAP_TYPE = 1 << 9
+_HEAD_OF_LIST = 5  # "[" and how many there are.
+_HEAD_OF_BYTEARRAY = marshal.dumps(("bytearray", b""), _FORMAT)[:-4]  # Up to the size of the bytes.
 
 _blake2b: Any = None
 
@@ -143,6 +149,15 @@ def load() -> None:
             from hashlib import blake2b as _blake2b
 
 
+class _Large:
+    """Stands in the list for a large bytearray, of which no copy is made."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytearray) -> None:
+        self.data = data
+
+
 class _Unordered(list[Any]):
     """The elements of a set whose class is made from set or frozenset."""
 
@@ -158,6 +173,8 @@ class _Walk:
         self._runs_code = runs_code
         self._out: list[Any] = []
         self._floats = False
+        self._heavy = 0
+        """Bytes of texts in the list, as far as they are counted."""
         self._hash = _blake2b(digest_size=DIGEST_BYTES)
         self._numbers: dict[int, int] = {}
         self._queue: list[Any] = []
@@ -170,6 +187,7 @@ class _Walk:
             frozenset: self._leaf_of_frozenset,
             FunctionType: _leaf_of_function,
             CodeType: _no_leaf,
+            PickleBuffer: self._leaf_of_buffer,
         }
         self._plain: dict[type, dict[tuple[str, ...], _Shape]] = {}
         self._shapes: dict[bytes, tuple[str, ...]] = {}
@@ -221,6 +239,11 @@ class _Walk:
             elif kind is set or kind is _Unordered:
                 out += ("set", len(obj), *self._sorted(obj))
                 continue
+            elif kind is bytearray and len(obj) > _LARGE_BYTES:
+                self._pay(len(obj) // _BYTES_PER_VALUE)
+                out.append(_Large(obj))
+                self._heavy += _HEAVY_BYTES
+                continue
             elif kind in plain:
                 attributes = obj.__dict__
                 shape = plain[kind].get(tuple(attributes)) or self._shape_of(kind, plain[kind], attributes)
@@ -231,8 +254,10 @@ class _Walk:
                 out.append(head)
             # As `_take` begins, without the call: most objects hold nothing but scalars.
             kinds = set(map(type, children))
-            if is_limited and not kinds.isdisjoint(_TEXTS):
-                self._pay(sum([len(each) for each in children if type(each) in _TEXTS]) // _BYTES_PER_VALUE)
+            if (is_limited and not kinds.isdisjoint(_TEXTS)) or bytes in kinds:
+                size = sum([len(each) for each in children if type(each) in _TEXTS])
+                self._heavy += size
+                self._pay(size // _BYTES_PER_VALUE)
             if kinds <= _SCALARS:
                 if float in kinds:
                     self._floats = True
@@ -244,7 +269,7 @@ class _Walk:
     def _pay(self, values: int) -> None:
         """Counts what is yet to be walked. Raises `OutOfTime` once that is more than there is time for on a fast machine."""
         self._room -= values
-        if self._room < 0:
+        if self._room < 0 and self._until is not None:
             raise OutOfTime
 
     def _take(self, values: Collection[Any]) -> None:
@@ -296,12 +321,40 @@ class _Walk:
         if self._floats and any(map(ne, out, out)):
             out[:] = [_NAN if value != value else value for value in out]
         self._floats = False
-        self._hash.update(marshal.dumps(out, _FORMAT))
+        if self._heavy < _HEAVY_BYTES:
+            self._hash.update(marshal.dumps(out, _FORMAT))
+        else:
+            self._hash_in_pieces(out)
+        self._heavy = 0
         out.clear()
         if self._until is not None and time.thread_time() > self._until:
             raise OutOfTime
 
+    def _hash_in_pieces(self, out: list[Any]) -> None:
+        """Hashes what `marshal` would make of all of it, without that: in format 2 a list is a head, and its elements each by itself."""
+        update = self._hash.update
+        update(b"[" + len(out).to_bytes(4, "little"))
+        begun = 0
+        for place, token in enumerate(out):
+            kind = type(token)
+            if kind is _Large or (kind in _TEXTS and len(token) > _LARGE_BYTES):
+                update(marshal.dumps(out[begun:place], _FORMAT)[_HEAD_OF_LIST:])
+                begun = place + 1
+                if kind is str:
+                    update(marshal.dumps(token, _FORMAT))
+                    continue
+                data, head = (token.data, _HEAD_OF_BYTEARRAY) if kind is _Large else (token, b"s")
+                update(head + len(data).to_bytes(4, "little"))
+                update(data)
+        update(marshal.dumps(out[begun:], _FORMAT)[_HEAD_OF_LIST:])
+
     # -- what can't change
+
+    def _leaf_of_buffer(self, value: PickleBuffer) -> Any:
+        # As an array gives it to pickle: it is not copied here, and is as large as the array.
+        data = value.raw()
+        self._pay(len(data) // _BYTES_PER_VALUE)
+        return ("buffer", len(data), bytes(_blake2b(data, digest_size=DIGEST_BYTES).digest()))
 
     def leaf(self, value: Any) -> Any:
         """The token of what can't change and holds nothing that can; None if it is not known to be so."""
@@ -477,7 +530,7 @@ class _Walk:
             self._apart[kind] = self._reduced
         elif _is_reduced_by_default(kind, 0):
             # What it can't keep, a lock say, raises here.
-            value.__reduce_ex__(4)
+            value.__reduce_ex__(_PROTOCOL)
             self._apart[kind] = self._attributes_of
             if kind.__dictoffset__ and not _slots(kind):
                 self._plain[kind] = {}
@@ -504,7 +557,7 @@ class _Walk:
         if not self._runs_code and kind.__module__.partition(".")[0] not in sys.stdlib_module_names:
             raise OwnCode(_name_of(kind))
         reducer = bound.lock_reducer(kind) or copyreg.dispatch_table.get(kind)
-        found: Any = reducer(value) if reducer is not None else value.__reduce_ex__(4)
+        found: Any = reducer(value) if reducer is not None else value.__reduce_ex__(_PROTOCOL)
         if isinstance(found, str):
             return _Apart(("global", imported_name(getattr(value, "__module__", None) or kind.__module__), found), ())
         make, args, state, items, pairs, setter = (*found, None, None, None, None)[:6]

@@ -17,7 +17,7 @@ from typing import Any
 
 from coopy.errors import CoopyError, DecodingError, UnloadableState
 from coopy.ground import collector
-from coopy.ground.storage import MemoryWriter
+from coopy.ground.storage import MemoryWriter, Stored
 from coopy.values import bound, bytecode
 from coopy.values.codec import Codec
 from coopy.values.copies import SCALARS
@@ -28,14 +28,14 @@ LOOK_S = 10.0
 _SMALL_BYTES = 16 * 1024 * 1024  # For a state of less than this there is room on any machine, and nobody asks.
 
 
-def load(codec: Codec, state: object, data: memoryview) -> bool:
+def load(codec: Codec, state: object, data: Stored, start: int = 0) -> bool:
     """Returns whether a state was loaded; False if there may be no room for it. Raises `UnloadableState`.
 
-    ``state`` is the object that was written as ``data``.
+    ``state`` is the object that was written as ``data``, from ``start`` on.
     """
-    if len(data) > _SMALL_BYTES and room() < 2 * len(data) + 2 * _resident():
+    if len(data) > _SMALL_BYTES and room() < len(data) + 2 * _resident():
         return False
-    problem = _problem(codec, data)
+    problem = _problem(codec, data, start)
     if problem is None:
         return True
     if isinstance(problem, MemoryError):
@@ -44,10 +44,10 @@ def load(codec: Codec, state: object, data: memoryview) -> bool:
     raise UnloadableState(path, cls.__qualname__, f"{type(problem).__name__}: {problem}")
 
 
-def _problem(codec: Codec, data: memoryview) -> BaseException | None:
+def _problem(codec: Codec, data: Stored, start: int = 0) -> BaseException | None:
     try:
         with collector.off():
-            codec.load_state(data)
+            codec.load_state(data, start=start)
     except DecodingError as error:
         return error.__cause__ or error
     return None

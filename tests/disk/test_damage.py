@@ -45,9 +45,9 @@ from coopy import (
     init_system,
 )
 from coopy.disk import frame, manifest
+from coopy.disk.chunks import CHUNK
 from coopy.disk.fs import Calls
 from coopy.disk.segment import BLOCK
-from coopy.disk.snapshots import CHUNK
 from coopy.ground.action import HEAD
 
 GOLDEN = Path(__file__).parents[1] / "golden"

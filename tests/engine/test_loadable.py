@@ -193,7 +193,7 @@ def test_parts_that_cannot_be_loaded_are_put_back_by_the_journal(tmp_path: Path,
 
 
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "load", lambda codec, state, data: False)
+    monkeypatch.setattr(trial, "load", lambda codec, state, data, start: False)
 
 
 def test_opening_goes_back_to_a_snapshot_that_can_be_loaded(

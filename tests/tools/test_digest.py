@@ -8,6 +8,8 @@ import enum
 import functools
 import gc
 import pickle
+import time
+import tracemalloc
 import uuid
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ from hypothesis import strategies as st
 
 import coopy
 from coopy import EncodingError, init_system
+from coopy.values import digest as digests_module
 from coopy.values.digest import DIGEST_BYTES, OutOfTime, OwnCode, digest, digests, members
 
 
@@ -626,3 +629,65 @@ def test_a_large_part_of_a_state_is_not_walked_where_there_is_no_time(
 def test_a_digest_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(OutOfTime):
         digest([[number] for number in range(10_000)], until=0.0)
+
+
+# -- what is large
+
+
+class Vector:
+    """Gives pickle its buffer, as arrays of numpy do."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Vector, (pickle.PickleBuffer(self.data),)
+
+
+def large_states() -> list[Any]:
+    block, text = bytes(range(256)) * 400, "é" * 70_000
+    return [
+        [1, block, "a", block, 2.5],
+        {"a": block, "b": bytearray(block), "c": [text, "", b""], 1: text},
+        [bytearray(block), bytearray(3), block[:10]],
+        block,
+        [(block, 1), [block, float("nan")], {text}],
+        [str(number) for number in range(20_000)] + [block],
+        [Vector(block), Vector(bytearray(block))],
+    ]
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_a_large_text_is_hashed_as_it_lies_and_gives_the_same(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for heavy, large in ((1 << 40, 1 << 40), (1, 1 << 40), (1, 1000), (1, 0)):
+        monkeypatch.setattr(digests_module, "_HEAVY_BYTES", heavy)
+        monkeypatch.setattr(digests_module, "_LARGE_BYTES", large)
+        found.append(digest(large_states()[number]))
+    assert len(set(found)) == 1
+
+
+def test_what_pickle_is_given_as_a_buffer_counts_by_its_bytes() -> None:
+    def of(data: Any) -> bytes:
+        return digest([Vector(data)])
+
+    assert of(b"abc") == of(bytearray(b"abc")) != of(b"abd")
+    assert of(memoryview(b"abcdef").cast("B", (2, 3))) == of(b"abcdef")
+
+
+def test_no_copy_is_made_of_what_is_large() -> None:
+    size = 8 * 1024 * 1024
+    for state in ([bytes(size)], [bytearray(size)], [Vector(bytearray(size))], [b"x" * 100_000] * 80):
+        digest(state)
+        tracemalloc.start()
+        try:
+            digest(state)
+            assert tracemalloc.get_traced_memory()[1] < size // 8
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_large_buffer_takes_more_time_than_there_is() -> None:
+    for state in ([bytearray(50_000_000)], [Vector(bytearray(50_000_000))]):
+        with pytest.raises(OutOfTime):
+            digest(state, time.thread_time() + 0.01)
