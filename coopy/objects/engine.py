@@ -136,6 +136,7 @@ class Engine:
         """Brings the table to the end of the log. Raises a `StorageError`."""
         # The last record has the time from which on the clock goes on.
         self.applied = max(0, min(self.applied, self.store.last - 1))
+        self.has_others = self.table.has_classes()
         self.fill_heap()
         self._read_on()
 
@@ -602,7 +603,8 @@ class Engine:
             number, outcome = begins, ended
             if state:
                 domain, kept, outcome, state_bytes = kind.loaded(state)
-                number = kept.pop("number")
+                # Of one that was told something, and has done nothing yet, the first action has its index.
+                number = kept.pop("number") or begins
             if actions:
                 where = f"object {kind.text(key)!r}"
                 domain, number, found = kind.replayed(key, domain, number, kept, actions, lambda number: where, step)  # noqa: B023

@@ -103,6 +103,10 @@ class Table:
         self.offsets[number] = offset
         self.indexes[number] = index
 
+    def has_classes(self) -> bool:
+        """Returns whether some of the keys may be those of objects of another class than that of the directory."""
+        return b"\0" in self._keys
+
     def count(self) -> None:
         """Counts the keys that have an object anew, after something may have been interrupted."""
         self.living = len(self.indexes) - self.indexes.count(0)

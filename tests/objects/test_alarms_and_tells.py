@@ -13,8 +13,8 @@ from handed import Called
 from objects.rooms import Device, Room, Site, crashed
 
 import coopy
-from coopy import UsageError
-from coopy.objects import alarm, cancel_alarm, opening, tell
+from coopy import UsageError, env
+from coopy.objects import alarm, cancel_alarm, in_memory, opening, tell
 from coopy.objects.engine import Engine
 
 BEGINS = 1_700_000_000
@@ -279,3 +279,43 @@ def test_many_calls_at_once_that_tell_an_object_whose_state_is_written_meanwhile
     world.at(0)
     assert (world.devices["a"].seen, len(world.sites["x"].reports)) == (["last"], 450)
     assert len(world.devices.history("a")) == 451
+
+
+class _Drawing:
+    def __init__(self) -> None:
+        self.drawn: list[str] = []
+
+    def draw(self) -> None:
+        self.drawn.append(env.token_hex(4))
+
+    @coopy.readonly
+    def all(self) -> list[str]:
+        return list(self.drawn)
+
+
+class _Teller:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def tell(self) -> None:
+        self.calls += 1
+        tell(_Drawing, "a").draw()
+
+
+def test_what_the_first_action_of_an_object_draws_is_drawn_again_if_it_was_dropped_between_being_told_and_doing() -> None:
+    tellers = in_memory(_Teller, seed=1)
+    tellers["a"].tell()
+    tellers.passivate()
+    tellers.catch_up()
+    drawn = tellers.of(_Drawing)["a"].all()
+    assert len(drawn) == 1
+    assert in_memory(_Teller, before=tellers).of(_Drawing)["a"].all() == drawn
+
+
+def test_objects_of_another_class_are_not_counted_after_a_start_from_the_table(tmp_path: Path) -> None:
+    with coopy.objects(Device, tmp_path / "d") as devices:
+        devices["a"].report("site", "x")
+        devices.catch_up()
+        devices["a"].heard("y")
+    with coopy.objects(Device, tmp_path / "d") as devices:
+        assert len(devices) == len(devices.keys()) == 1
