@@ -128,7 +128,7 @@ TESTS: dict[str, frozenset[str]] = {
     ),
     "batteries/test_members.py": frozenset(
         {
-            "test_a_structure_is_opened_with_the_strictest_validation_and_with_check",
+            "test_a_structure_passes_the_strictest_validation_and_is_opened_with_check",
         }
     ),
     "batteries/test_others.py": frozenset(

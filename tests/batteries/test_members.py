@@ -15,6 +15,8 @@ from batteries.operations import STRUCTURES
 import coopy.batteries
 from coopy import control, init_system
 from coopy.batteries import ReplCounter, ReplDict, ReplList, ReplPriorityQueue, ReplQueue, ReplSet
+from coopy.determinism import glance
+from coopy.determinism.check import validate
 
 MEMBERS = {
     "Counter": "set add sub inc get",
@@ -55,9 +57,24 @@ def test_reads_are_not_recorded_and_writes_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
-def test_a_structure_is_opened_with_the_strictest_validation_and_with_check(name: str, tmp_path: Path) -> None:
+def test_a_structure_passes_the_strictest_validation_and_is_opened_with_check(name: str, tmp_path: Path) -> None:
     make, _ = STRUCTURES[name]
-    init_system(make(), tmp_path / "strict", validation="strict", check=True).close()
+    validate(type(make()), "strict", check=True)
+    init_system(make(), tmp_path / "checked", check=True).close()
+
+
+def test_the_source_of_a_structure_is_not_read_when_it_is_opened_and_that_of_a_class_derived_from_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Named(ReplCounter):
+        pass
+
+    looked_at: list[type] = []
+    monkeypatch.setattr(glance.Glance, "is_settled", lambda self: bool(looked_at.append(self._cls)) or True)
+    init_system(ReplCounter, tmp_path / "ours", validation="strict").close()
+    assert looked_at == []
+    init_system(Named, tmp_path / "derived", validation="strict").close()
+    assert looked_at == [Named]
 
 
 def test_a_counter_returns_the_new_value() -> None:

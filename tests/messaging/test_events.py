@@ -13,6 +13,7 @@ import pytest
 import coopy
 import coopy.migration
 from coopy import DecodingError, EncodingError, MissingActions, SystemClosed, UsageError
+from coopy.determinism.check import validate
 from coopy.messaging import (
     ANY,
     NONE,
@@ -27,6 +28,7 @@ from coopy.messaging import (
     Position,
     Removed,
 )
+from coopy.messaging.events_log import EventLog
 
 
 @pytest.fixture
@@ -37,6 +39,10 @@ def source(tmp_path: Path) -> Any:
 
 def data(events: Any) -> list[Any]:
     return [each.data for each in events]
+
+
+def test_strict_validation_finds_nothing_in_the_state_of_an_event_source() -> None:
+    validate(EventLog, "strict")
 
 
 @pytest.mark.parametrize("begin", [-1, -5, 1.5, "1", b"1"], ids=repr)

@@ -15,6 +15,7 @@ import pytest
 from program import environment, write
 
 from coopy import UsageError, action_index, close_all, control, init_system, readonly
+from coopy.determinism.check import validate
 from coopy.errors import LockLost
 from coopy.sync import Lock
 from coopy.sync.locks import Locks
@@ -385,8 +386,12 @@ def test_locks_may_be_an_attribute_of_another_class(tmp_path: Path) -> None:
             shop.fill(token)
 
 
+def test_strict_validation_finds_nothing_in_locks() -> None:
+    validate(Locks, "strict")
+
+
 def test_a_restart_has_the_same_holders_and_tokens(tmp_path: Path) -> None:
-    with init_system(Locks, tmp_path / "locks", validation="strict") as locks:
+    with init_system(Locks, tmp_path / "locks") as locks:
         locks.acquire("stock", "a", ttl=8)
         locks.acquire("stock", "b", ttl=8, wait=True)
         pass_time(locks, 3)
