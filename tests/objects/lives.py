@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import warm
 from objects.mortals import Mortal
 from program import environment
 
@@ -25,15 +23,7 @@ class Lives:
 
     def live(self, *steps: str) -> list[list[Any]]:
         """Lives the steps; returns how each process has ended, and what came of the step."""
-        here = environment()
-        done = subprocess.run(
-            [sys.executable, str(HERE / "mortals.py"), str(self.path), *steps],
-            env={**here, "PYTHONPATH": os.pathsep.join((str(HERE.parent), here["PYTHONPATH"]))},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = warm.run(HERE, str(HERE / "mortals.py"), str(self.path), *steps, env=environment())
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
