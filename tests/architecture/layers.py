@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -77,20 +77,27 @@ def front_names() -> frozenset[str]:
     return frozenset(ast.literal_eval(lists[0]))
 
 
-@cache
 def imports(path: Path, everywhere: bool = True) -> tuple[str, ...]:
     """Returns what a module imports, modules by their whole names; with ``everywhere`` also what its functions import."""
+    return _imports(path)[not everywhere]
+
+
+@cache
+def _imports(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns what a module imports anywhere, and what it imports at once."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    found: list[str] = []
-    for node in ast.walk(tree) if everywhere else tree.body:
+    return tuple(_imported(ast.walk(tree))), tuple(_imported(tree.body))
+
+
+def _imported(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            inside = [alias.name for alias in node.names]
             names = front_names() if node.module == FRONT else frozenset()
-            whole = [FRONT if each in names else f"{node.module}.{each}" for each in inside]
-            found += [each if each in NAMES or each == FRONT else node.module for each in whole]
-    return tuple(found)
+            for alias in node.names:
+                whole = FRONT if alias.name in names else f"{node.module}.{alias.name}"
+                yield whole if whole in NAMES or whole == FRONT else node.module
 
 
 def arrows() -> set[tuple[str, str]]:
