@@ -34,12 +34,10 @@ OPERATIONS ?= 100000
 EVENTS ?= 1000000
 NODE_OPERATIONS ?= 2000
 KILLS ?= 100
-# Half of the tests: each half has processes of its own, as one that has run many tests is large, and takes long to fork.
-HALF = aio batteries checking cli cluster compat contract crash determinism disk docs
 VERSIONS ?= 3.10 3.11 3.12 3.13 3.14
 
-# What Python makes of coopy and of the tests is kept, whatever the environment says: each of three processes would compile all
-# tests again, and each program that a test starts all of coopy. tests/conftest.py says where that ends.
+# What Python makes of coopy and of the tests is kept, whatever the environment says: each process of tests would compile what others
+# have compiled, and each program that a test starts all of coopy. tests/conftest.py says where that ends.
 test quick check coverage: export PYTHONDONTWRITEBYTECODE =
 COMPILE = $(BIN)/python -m compileall -q coopy
 
@@ -83,18 +81,13 @@ demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that le
 
 test: $(VENV)/.installed  ## what `make check` looks at, and all tests, with 20 kills, 8 lives with the power cut and a fault of a cluster
 	@rm -f .pytest_cache/v/cache/lastfailed
-# One process compiles the tests, with what pytest makes of their asserts, while the types are checked: each of three would do it again.
 	@$(COMPILE)
-	@$(BIN)/python -m pytest --collect-only -qq -p no:cacheprovider >/dev/null 2>&1 & \
-	$(MAKE) --no-print-directory check; checked=$$?; wait; exit $$checked
-	@one=0; two=0; \
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(addprefix tests/,$(HALF)) || one=$$?; \
-	$(BIN)/python -m pytest -n 3 --dist loadfile tests $(addprefix --ignore=tests/,$(HALF)) || two=$$?; \
-	case $$one$$two in 00) ;; 01|10|11) $(BIN)/python tests/again.py ;; *) exit 1 ;; esac
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python tests/abreast.py -n 3; case $$? in 0) ;; 1) $(BIN)/python tests/again.py ;; *) exit 1 ;; esac
 
 quick: $(VENV)/.installed  ## the tests that are quick, of every part, many times a day
 	@$(COMPILE)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	@$(BIN)/python tests/abreast.py -n 2 --quick
 
 test-all:  ## the tests under each Python from 3.10 to 3.14 that is found
 	@failed=; for v in $(VERSIONS); do \

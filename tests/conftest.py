@@ -74,6 +74,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("markexpr") == "not slow" and _name(collection_path) in FILES else None
 
 
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str) -> list[pytest.Item] | None:
+    # Nor made: of the tests of the other files these are those with the most cases.
+    slow = collector.config.getoption("markexpr") == "not slow" and name in TESTS.get(_name(collector.path), ())
+    return [] if slow else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = _name(item.path)

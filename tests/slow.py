@@ -107,6 +107,7 @@ FILES = frozenset(
         "sync/test_elector_leader.py",
         "test_memory.py",
         "test_typing.py",
+        "testing/test_abreast.py",
         "testing/test_fresh_project.py",
         "tools/test_offsite.py",
         "tools/test_verify.py",
@@ -115,6 +116,8 @@ FILES = frozenset(
         "web/test_write.py",
     }
 )
+# Those that take longest, longest first: tests/abreast.py begins with them.
+LONGEST: tuple[str, ...] = ()
 TESTS: dict[str, frozenset[str]] = {
     "architecture/test_imports_point_one_way.py": frozenset(
         {
@@ -123,6 +126,7 @@ TESTS: dict[str, frozenset[str]] = {
     ),
     "architecture/test_walks.py": frozenset(
         {
+            "test_a_step_into_a_higher_row_is_a_climb_and_a_second_beginning_too",
             "test_each_step_of_a_walk_is_one_that_the_imports_bear_out",
         }
     ),
@@ -292,6 +296,21 @@ TESTS: dict[str, frozenset[str]] = {
             "test_the_lock_names_its_holder_and_a_left_file_means_nothing",
         }
     ),
+    "docs/test_kubernetes.py": frozenset(
+        {
+            "test_a_manifest_is_valid",
+        }
+    ),
+    "docs/test_reference.py": frozenset(
+        {
+            "test_a_link_of_the_reference_leads_to_a_page_of_it_or_to_one_of_the_documentation",
+        }
+    ),
+    "effects/test_on_commit.py": frozenset(
+        {
+            "test_an_effect_during_which_the_process_is_killed_is_carried_out_again_with_its_id",
+        }
+    ),
     "engine/test_interrupts.py": frozenset(
         {
             "test_two_interrupts_in_a_call_that_raises_leave_the_lock_free",
@@ -389,6 +408,11 @@ TESTS: dict[str, frozenset[str]] = {
             "test_row_files_removed_events_leave_their_offsets_in_the_export",
         }
     ),
+    "messaging/test_names.py": frozenset(
+        {
+            "test_only_what_is_asked_for_is_loaded",
+        }
+    ),
     "messaging/test_queues.py": frozenset(
         {
             "test_a_message_of_a_worker_that_is_killed_goes_to_another",
@@ -447,12 +471,18 @@ TESTS: dict[str, frozenset[str]] = {
     "network/test_desk.py": frozenset(
         {
             "test_a_connection_can_not_pass_for_many_whatever_headers_it_sends",
+            "test_a_desk_finds_another_connection_when_it_loses_its_own",
             "test_two_connections_are_not_taken_for_one",
         }
     ),
     "network/test_subjects.py": frozenset(
         {
             "test_no_other_module_makes_names",
+        }
+    ),
+    "network/test_vigil.py": frozenset(
+        {
+            "test_a_leader_that_a_majority_can_hear_is_not_deposed_whatever_the_others_suffer",
         }
     ),
     "network/test_wire.py": frozenset(
@@ -463,6 +493,22 @@ TESTS: dict[str, frozenset[str]] = {
             "test_a_wire_that_broke_leaves_no_descriptor",
             "test_nothing_that_is_sent_while_the_connection_breaks_stays_without_an_answer",
             "test_who_greets_as_no_server_does_is_left",
+        }
+    ),
+    "objects/test_guide_of_objects.py": frozenset(
+        {
+            "test_chat_rooms_remember_what_was_said",
+        }
+    ),
+    "objects/test_inspector_of_objects.py": frozenset(
+        {
+            "test_a_quarantined_object_is_marked_and_still_shown",
+            "test_an_object_is_shown_with_its_calls_now_and_then",
+        }
+    ),
+    "objects/test_memory_and_disks.py": frozenset(
+        {
+            "test_what_waits_in_memory_takes_little",
         }
     ),
     "past/test_lookup.py": frozenset(
@@ -507,6 +553,11 @@ TESTS: dict[str, frozenset[str]] = {
             "test_the_object_has_what_its_class_has_and_still_a_clock_and_an_env",
         }
     ),
+    "proxy/test_own_system_as_argument.py": frozenset(
+        {
+            "test_the_own_system_is_self_in_a_method_now_and_after_each_way_to_start_again",
+        }
+    ),
     "proxy/test_reads_that_write.py": frozenset(
         {
             "test_the_recipes_of_caches_live_on_as_they_were",
@@ -541,6 +592,7 @@ TESTS: dict[str, frozenset[str]] = {
         {
             "test_a_directory_that_is_open_and_not_shared_is_refused",
             "test_a_directory_that_is_shared_is_refused_to_who_does_not_share",
+            "test_a_process_that_is_opened_leaves_the_writing_to_one_that_has_the_state",
             "test_what_is_old_is_pruned_by_the_writer_whoever_asks",
         }
     ),
@@ -766,9 +818,11 @@ TESTS: dict[str, frozenset[str]] = {
     ),
     "web/test_states.py": frozenset(
         {
+            "test_a_method_that_fits_no_more_ends_what_can_be_shown",
             "test_copies_hold_no_more_than_they_may",
             "test_states_before_damage_are_shown_and_those_after_it_are_told",
             "test_the_past_before_each_snapshot_and_what_is_written_meanwhile_are_shown",
+            "test_what_was_pruned_is_said_to_be",
         }
     ),
 }
