@@ -183,7 +183,7 @@ def test_making_a_directory_ends_where_not_even_the_root_is_to_be_seen(tmp_path:
 def test_a_directory_whose_name_may_not_last_is_not_left(tmp_path: Path) -> None:
     calls = Refusing()
     calls.refused["sync_directory"] = 1
-    with pytest.raises(JournalError, match="not opened"):
+    with pytest.raises(JournalError, match="Nothing was opened or changed"):
         open_with(calls, Shop, tmp_path / "shop")
     assert not (tmp_path / "shop").exists()
     control(open_with(calls, Shop, tmp_path / "shop")).close()
@@ -222,7 +222,7 @@ def test_a_manifest_that_can_not_be_seen_is_not_replaced(tmp_path: Path, monkeyp
     before = (tmp_path / "shop" / "coopy.json").read_bytes()
     with monkeypatch.context() as patch:
         refusing_stat(patch, tmp_path / "shop" / "coopy.json")
-        with pytest.raises(JournalError, match="not opened"):
+        with pytest.raises(JournalError, match="Nothing was opened or changed"):
             init_system(Shop, tmp_path / "shop")
     with pytest.raises(FileExistsError):
         manifest.create(Calls(), str(tmp_path / "shop"), "shop:Shop")
