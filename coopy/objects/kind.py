@@ -436,3 +436,13 @@ def _takes_key(cls: type) -> bool:
     raise PrevalentError(
         f"{cls.__qualname__} can't be made of a key: its __init__ must take the key, or nothing. Nothing was opened."
     )
+
+
+def beginning(prefix: object) -> bytes:
+    """Returns what the stored keys begin with that begin with a text. Raises `UsageError`."""
+    if not isinstance(prefix, str):
+        raise UsageError(f"prefix={shown(prefix)}: must be a text")
+    try:
+        return prefix.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(f"prefix={prefix!r}: no key begins so, as UTF-8 has no bytes for half of a surrogate pair") from None

@@ -20,7 +20,7 @@ from coopy.objects import handles, past
 from coopy.objects.carrying import Carrying
 from coopy.objects.engine import Engine
 from coopy.objects.handles import ByKey
-from coopy.objects.kind import Kind
+from coopy.objects.kind import Kind, beginning
 from coopy.objects.past import Recorded
 from coopy.spine import proxy
 
@@ -184,8 +184,8 @@ class Objects(Generic[T]):
             raise KeyError(key)
 
     def keys(self, prefix: str = "") -> list[str]:
-        """Returns the keys of the objects that there are, those that begin with ``prefix``, in the order of their bytes."""
-        stored = self.kind.prefix + prefix.encode("utf-8")
+        """Returns the keys of the objects that there are, those that begin with ``prefix``, in the order of their bytes. Raises `UsageError`."""
+        stored = self.kind.prefix + beginning(prefix)
         found = self._engine.keys(stored)
         self._engine.settle()
         if not self.kind.prefix:

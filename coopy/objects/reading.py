@@ -15,7 +15,7 @@ from coopy.errors import DecodingError, UsageError
 from coopy.ground import keyed, paths
 from coopy.objects import past, poison, table
 from coopy.objects.engine import Engine, name_of
-from coopy.objects.kind import Kind
+from coopy.objects.kind import Kind, beginning
 from coopy.objects.past import Link
 from coopy.objects.poison import Death, Watch
 from coopy.objects.table import Table
@@ -60,7 +60,7 @@ class Reading:
 
     def keys(self, prefix: str = "") -> list[str]:
         """Returns the keys that there are and begin with some text, in the order of their bytes."""
-        found = self._engine.keys(self.prefix + prefix.encode())
+        found = self._engine.keys(self.prefix + beginning(prefix))
         size = len(self.prefix)
         return [each[size:].decode() for each in found if b"\0" not in each[size:]]
 

@@ -323,3 +323,11 @@ def test_the_past_of_a_system_is_not_looked_for_in_a_directory_of_objects(tmp_pa
     rooms.close()
     with pytest.raises(UsageError, match=r"many objects, each with a key"):
         coopy.replay(Room, tmp_path / "rooms")
+
+
+@pytest.mark.parametrize("prefix", ["\ud800", None, 5, b"a"], ids=repr)
+def test_a_beginning_of_keys_that_is_none_is_refused(tmp_path: Path, prefix: Any) -> None:
+    with coopy.objects(Room, tmp_path) as rooms:
+        rooms["a"].say("hi")
+        with pytest.raises(UsageError, match="prefix="):
+            rooms.keys(prefix)
