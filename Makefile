@@ -36,6 +36,16 @@ NODE_OPERATIONS ?= 2000
 KILLS ?= 100
 VERSIONS ?= 3.10 3.11 3.12 3.13 3.14
 
+# The folders of tests in groups of about the same length, the longest first; what is in none is the last one. Each group is a process of
+# pytest, and make runs some at a time. A plugin that deals tests to processes has each of them collect all, and takes two milliseconds a test for
+# its reports; and a process that has run many tests is large, and takes long to fork.
+GROUPS = docs,aio architecture,legacy determinism,proxy engine,tools disk,cli objects,contract cluster,network values,ground messaging,testing \
+	sync,checking crash,evolution shared,compat batteries,web
+comma := ,
+NAMED := $(subst $(comma), ,$(GROUPS))
+LEFT := $(filter-out $(addprefix tests/,$(NAMED)),$(patsubst %/,%,$(wildcard tests/*/))) $(wildcard tests/test_*.py)
+RESULTS = .pytest_cache/groups
+
 # What Python makes of coopy and of the tests is kept, whatever the environment says: each process of tests would compile what others
 # have compiled, and each program that a test starts all of coopy. tests/conftest.py says where that ends.
 test quick check coverage: export PYTHONDONTWRITEBYTECODE =
@@ -80,14 +90,22 @@ demo-cluster: $(VENV)/.installed  ## three nodes: write, kill -9 the one that le
 	@$(BIN)/python examples/cluster_demo.py
 
 test: $(VENV)/.installed  ## what `make check` looks at, and all tests, with 20 kills, 8 lives with the power cut and a fault of a cluster
-	@rm -f .pytest_cache/v/cache/lastfailed
 	@$(COMPILE)
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python tests/abreast.py -n 3; case $$? in 0) ;; 1) $(BIN)/python tests/again.py ;; *) exit 1 ;; esac
+	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
+	@$(MAKE) --no-print-directory -k -j 3 $(addprefix group-,$(GROUPS) left) || $(BIN)/python tests/again.py $(RESULTS)
 
 quick: $(VENV)/.installed  ## the tests that are quick, of every part, many times a day
 	@$(COMPILE)
-	@$(BIN)/python tests/abreast.py -n 2 --quick
+	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
+	@$(MAKE) --no-print-directory -k -j 2 MARK='-m "not slow"' $(addprefix group-,$(GROUPS) left)
+
+# What a group has said is shown in one piece; what failed stays in a directory of its own, for tests/again.py.
+group-%:
+	@$(BIN)/python -m pytest $(MARK) -o cache_dir=$(RESULTS)/$* $(if $(filter left,$*),$(LEFT),$(addprefix tests/,$(subst $(comma), ,$*))) \
+		>$(RESULTS)/$*.txt 2>&1; code=$$?; \
+	echo "$*: $$(grep -vE '^[.sxXFE]* +\[ *[0-9]+%\]$$' $(RESULTS)/$*.txt)"; \
+	case $$code in 0|5) ;; 1) exit 1 ;; *) touch $(RESULTS)/broken; exit 1 ;; esac
 
 test-all:  ## the tests under each Python from 3.10 to 3.14 that is found
 	@failed=; for v in $(VERSIONS); do \

@@ -107,7 +107,6 @@ FILES = frozenset(
         "sync/test_elector_leader.py",
         "test_memory.py",
         "test_typing.py",
-        "testing/test_abreast.py",
         "testing/test_fresh_project.py",
         "tools/test_offsite.py",
         "tools/test_verify.py",
@@ -116,8 +115,6 @@ FILES = frozenset(
         "web/test_write.py",
     }
 )
-# Those that take longest, longest first: tests/abreast.py begins with them.
-LONGEST: tuple[str, ...] = ()
 TESTS: dict[str, frozenset[str]] = {
     "architecture/test_imports_point_one_way.py": frozenset(
         {
