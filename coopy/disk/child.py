@@ -149,7 +149,7 @@ class _Child:
     def begin(self) -> None:
         """Forks. Raises OSError."""
         self._pipe.extend(chain.from_iterable(starmap(os.pipe, ((),))))
-        _keep_python_from_warning()
+        keep_python_from_warning()
         self._masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
         try:
             try:
@@ -411,13 +411,14 @@ def _leave_the_program() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _keep_python_from_warning() -> None:
-    # Python 3.12 warns of a fork beside threads. The child takes no lock that one of them could hold. The filter is of this
-    # module alone, and stays: `warnings.catch_warnings` exchanges the filters of all threads, and may put back too many.
+def keep_python_from_warning(here: str = _HERE) -> None:
+    """Keeps Python 3.12 from warning of a fork beside threads that a module makes, whose name is a regular expression."""
+    # The child takes no lock that one of them could hold. The filter is of that module alone, and stays: `warnings.catch_warnings`
+    # exchanges the filters of all threads, and may put back too many.
     if sys.version_info >= (3, 12):
         first = warnings.filters[0] if warnings.filters else None
-        if first is None or getattr(first[3], "pattern", first[3]) != _HERE:
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module=_HERE)
+        if first is None or getattr(first[3], "pattern", first[3]) != here:
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module=here)
 
 
 def _ending(status: int) -> str:

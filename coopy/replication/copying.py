@@ -46,18 +46,20 @@ TURN_S = 0.0001
 class Forwarded:
     """What another process has asked for: a call, see `coopy.spine.calling.Call`, or anything else that is answered."""
 
-    __slots__ = ("peer", "number", "data", "what", "args", "kwargs", "value", "error")
+    __slots__ = ("peer", "number", "data", "kind", "what", "args", "kwargs", "value", "error")
 
     what: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def __init__(self, peer: Any, number: int, data: bytes = b"") -> None:
+    def __init__(self, peer: Any, number: int, data: bytes = b"", kind: int = parcels.CALL) -> None:
         self.peer = peer
         """Who is answered; ``number`` is its number of what it has asked."""
         self.number = number
         self.data = data
         """A call as it lies in the journal, with its id."""
+        self.kind = kind
+        """Of the parcel with which it was asked."""
         self.what = None
         self.value: Any = None
         self.error: BaseException | None = None
@@ -104,6 +106,8 @@ def _nothing() -> None:
 class Shared(Engine):
     """An engine that sends, or writes. ``tail`` makes what reads a journal behind an action."""
 
+    takes_reads = False
+    """A read of a process without a copy waits for no call that has come with it."""
     __slots__ = ("caller", "stopped", "guests", "recorded", "_tail_after", "_tail", "_marks", "_readers")
 
     def __init__(

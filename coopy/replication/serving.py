@@ -63,6 +63,8 @@ class Serving:
         self._codec = codec
         self._system = system
         self._controls = controls
+        self._takes_reads = engine.takes_reads
+        """Whether reads are taken with calls, in order."""
         self._listeners: list[Peer] = []
         """Who is to be told news."""
         self._waiting: list[_Batch] = []
@@ -99,7 +101,7 @@ class Serving:
             if parcel.process != peer.process and parcel.kind != parcels.HELLO:
                 peer.end()  # It has not said who it is.
                 continue
-            if parcel.kind == parcels.CALL:
+            if parcel.kind == parcels.CALL or (parcel.kind == parcels.READ and self._takes_reads):
                 calls.append(_forwarded(peer, parcel))
                 continue
             if calls:
@@ -347,7 +349,9 @@ class Serving:
 
 
 def _forwarded(peer: Peer, parcel: Parcel) -> Forwarded:
-    return Forwarded(peer, parcel.number, with_id(parcel.call, parcel.process, parcel.number))
+    if parcel.kind == parcels.READ:
+        return Forwarded(peer, parcel.number, parcel.call, parcels.READ)
+    return Forwarded(peer, parcel.number, with_id(parcel.call, parcel.process, parcel.number), parcel.kind)
 
 
 _DEALS_WITH: dict[int, Callable[[Serving, Peer, Parcel], None]] = {
