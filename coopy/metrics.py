@@ -209,9 +209,9 @@ class _OfObjects:
         self._counts = counts = _Counts()
         run = type(engine)._do
 
-        def counted(self: Any, kind: Any, key: bytes, method: Method, *rest: Any) -> None:
+        def counted(self: Any, kind: Any, key: bytes, method: Method, *rest: Any) -> Any:
             next(counts[method.name])
-            run(self, kind, key, method, *rest)
+            return run(self, kind, key, method, *rest)
 
         _give_class(engine, {"_do": counted})
         _registered.add(engine)

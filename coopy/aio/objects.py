@@ -145,10 +145,16 @@ class Opening(Awaitable[Objects[T]]):
     """What `objects` returns: to be awaited, or entered with ``async with``."""
 
     def __init__(
-        self, cls: type[T], basedir: str | os.PathLike[str], memory: int, idle: float, options: dict[str, Any]
+        self,
+        cls: type[T],
+        basedir: str | os.PathLike[str],
+        memory: int,
+        idle: float,
+        processes: int | None,
+        options: dict[str, Any],
     ) -> None:
         self._cls = cls
-        self._given = basedir, memory, idle, options
+        self._given = basedir, memory, idle, options, None, processes
         self._found: Objects[T] | None = None
 
     def __await__(self) -> Generator[Any, Any, Objects[T]]:
@@ -172,7 +178,13 @@ class Opening(Awaitable[Objects[T]]):
 
 
 def objects(
-    cls: type[T], basedir: str | os.PathLike[str], *, memory: int = MEMORY_BYTES, idle: float = IDLE_S, **options: Any
+    cls: type[T],
+    basedir: str | os.PathLike[str],
+    *,
+    memory: int = MEMORY_BYTES,
+    idle: float = IDLE_S,
+    processes: int | None = None,
+    **options: Any,
 ) -> Opening[T]:
     """Opens many small objects to be used from the running loop: ``async with objects(Room, "data") as rooms``, or ``await``.
 
@@ -186,4 +198,4 @@ def objects(
     The arguments, and what is raised, are those of `coopy.objects`. Methods of objects are coroutine functions; `Objects.keys`, `Objects.has`,
     `Objects.count` and `Objects.delete` are those of the mapping.
     """
-    return Opening(cls, basedir, memory, idle, options)
+    return Opening(cls, basedir, memory, idle, processes, options)

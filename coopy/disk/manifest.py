@@ -13,11 +13,13 @@
     reclocked   [[index, instant], ...]: where the clock was put back, and to when (nanoseconds since 1970-01-01 UTC); not there
                 otherwise
     objects     true, if the directory holds many objects, each with a key (see `coopy.objects`); not there otherwise
+    shards      [generation, count], if these are spread over several processes: the journals are those of the directories
+                `shard-GENERATION-NUMBER` in it, with the same secret (see `coopy.objects.slots`); not there otherwise
     checksum    CRC-32, 8 hexadecimal digits, of the other members as sorted JSON without spaces
 
 The file has mode 0600: who knows the secret can tell the draws of the env.
-It is written whole (temporary file, sync, rename, sync of the directory), when the system is made when it is
-turned deterministic, for good, and when its clock is put back.
+It is written whole (temporary file, sync, rename, sync of the directory), when the system is made, when it is
+turned deterministic, for good, when its clock is put back, and when its objects are spread over another number of processes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import errno
 import os
 import zlib
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from coopy.disk.fs import Calls, File, remove_if_there
 from coopy.errors import DamagedManifest, ForeignDirectory, UnsupportedFormat, UsageError
@@ -38,6 +40,8 @@ NAME = "coopy.json"
 FORMAT = 1  # A higher one is refused: it was written by a newer coopy.
 SERIALIZER = "pickle5"
 SYSTEM_BYTES = 16  # Random, so that no two systems have the same: 128 bits, like a UUID.
+SHARDS_MAX = 64
+"""Objects are spread over so many processes at most: more than a machine of today has use for."""
 SECRET_BYTES = 32  # What draws are made from: 256 bits, which nobody can try out.
 
 
@@ -52,6 +56,8 @@ class Manifest(NamedTuple):
     program: str = ""
     reclocked: tuple[tuple[int, int], ...] = ()
     has_objects: bool = False
+    shards: tuple[int, int] = (0, 0)
+    """Which spreading of its objects, and over how many directories; zeros if the journal is in the directory itself."""
 
     def clock_from(self, instant: int) -> int:
         """Index of the action from which on the clock runs that shows an instant; 0 if it was never put back before that.
@@ -108,6 +114,7 @@ def read(calls: Calls, directory: str, with_objects: bool = False) -> Manifest |
             str(members.get("program", "")),
             tuple((int(index), int(instant)) for index, instant in members.get("reclocked", ())),
             members.get("objects", False) is True,
+            _shards(members.get("shards", (0, 0))),
         )
     except (KeyError, TypeError, ValueError):
         found = Manifest(b"", b"")
@@ -161,6 +168,20 @@ def _remove_if_possible(calls: Calls, path: str) -> None:
         remove_if_there(calls, path)
 
 
+def spread(calls: Calls, directory: str, manifest: Manifest, generation: int, count: int) -> Manifest:
+    """Says that the objects of a directory are in so many others from now on. Raises OSError, with the old one or the new one there."""
+    manifest = manifest._replace(shards=(generation, count))
+    _write(calls, directory, manifest)
+    return manifest
+
+
+def _shards(found: Any) -> tuple[int, int]:
+    generation, count = map(int, found)
+    if (generation, count) != (0, 0) and not (generation > 0 and 0 < count <= SHARDS_MAX):
+        raise ValueError(found)
+    return generation, count
+
+
 def make_deterministic(calls: Calls, directory: str, manifest: Manifest) -> Manifest:
     """Says so in a directory that has a manifest. Raises OSError, with the old one or the new one there."""
     manifest = manifest._replace(deterministic=True)
@@ -195,6 +216,8 @@ def _write(calls: Calls, directory: str, manifest: Manifest) -> None:
         members["reclocked"] = manifest.reclocked
     if manifest.has_objects:
         members["objects"] = True
+    if manifest.shards[1]:
+        members["shards"] = manifest.shards
     members["checksum"] = _checksum(members)
     path = os.path.join(directory, NAME)
     temporary = path + ".tmp"

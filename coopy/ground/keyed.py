@@ -22,7 +22,7 @@ call no method, and have no number:
 
 | name | arguments |
 | --- | --- |
-| `<state>` | the state of the object after the action before: a head, as that of a snapshot, and a state. What came before it is not needed to load the object. Of the dict in the head ``number`` is the number of that action |
+| `<state>` | the state of the object after the action before: a head, as that of a snapshot, and a state. What came before it is not needed to load the object. Of the dict in the head ``number`` is the number of that action; 0 if there was none, and then ``first``, if it is there, is one less than that of the next |
 | `<ended>` | none; how the action before has ended, which its header says: written where it was withdrawn |
 | `<told>` | bytes: a call as it stands in a record, which an action of another object has told this one, in the frame of that action. It waits in the object |
 | `<deleted>` | none; from here on there is no object of the key |
@@ -32,6 +32,14 @@ of the alarm that was set so; `<passed>`, with the same or with nothing, drops i
 with the name of an effect and None, says that it was carried out. In the dict of a state ``inbox`` is the list of calls that wait, ``alarms`` a dict of
 instants and calls by name, and ``effects`` a dict of pickles by name, as that of a system has it; the name is the number of the action, and which of its
 effects it is.
+
+Where the objects are spread over several logs (`coopy.objects.slots`), a key that begins with a zero is no object's: `\\0to\\0N` is that of what objects
+of this log have told objects of log N, and `\\0from\\0N` of what they were told from there. Their records call no method either:
+
+| name | arguments |
+| --- | --- |
+| `<sent>` | bytes: the size of a key (2 bytes), the key, and a call: what an action has told an object of the other log, in the frame of that action |
+| `<heard>` | bytes: an index (8 bytes). All that the other log has sent up to its record of that index is told here, the newest of it in this frame |
 
 A record without a key in such a log is damage. Today's systems have no key, and not one byte more.
 """
@@ -51,6 +59,8 @@ TOLD = "<told>"
 TAKE = "<take>"
 ALARM = "<alarm>"
 PASSED = "<passed>"
+SENT = "<sent>"
+HEARD = "<heard>"
 
 FIELDS = struct.Struct("<BIQII")
 FIXED_BYTES = FIELDS.size - 5  # What the size counts besides the key.

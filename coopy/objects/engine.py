@@ -54,6 +54,8 @@ _fields = keyed.fields
 _time_ns = time.time_ns
 _monotonic = time.monotonic
 _ENDED, _DELETED = named(keyed.ENDED), named(keyed.DELETED)
+_ENDING = len(_DELETED) + 27
+"""In so many bytes at the end of a record stands that it deletes, with the id of a call of another process behind it or without."""
 _INTERRUPTED = "{}() was interrupted: nothing was recorded, and the object is as before the call."
 AT_ONCE = 1
 """What is due when there is something to do now; any other number is an instant."""
@@ -67,6 +69,17 @@ def _nobody() -> None:
 
 def _no_delivery(key: bytes, name: str) -> None:
     pass
+
+
+def refuse_inside(name: str) -> None:
+    """Raises `CallInsideAction` in an action of an object."""
+    machine = current.machine
+    if machine is not None and isinstance(machine, Stage):
+        raise CallInsideAction(
+            f"{name}() of an object was called inside an action of another one, or of itself, which would wait for it. Nothing was "
+            f"called. An action changes its own object alone, by self; tell others with tell(Class, key).{name}(...), and read "
+            f"what it needs before it is called."
+        )
 
 
 class Answer:
@@ -147,7 +160,7 @@ class Engine:
 
         Raises what the method raises, `CallInsideAction`, and our errors before anything is recorded.
         """
-        self._refuse_inside(method.name)
+        refuse_inside(method.name)
         # Encoding runs methods of the arguments, which may call other objects: it comes before the lock is taken.
         call, args, kwargs = kind.codec.encode_call(method.name, args, kwargs, method.parameters)
         answer = Answer()
@@ -353,7 +366,7 @@ class Engine:
 
     def _note(self, kind: Kind, key: bytes, cell: Cell, call: bytes) -> int:
         """Appends a record that calls no method. Returns its index."""
-        if call is _DELETED:
+        if call.startswith(_DELETED):
             # Before its record can be written: whoever writes it has to know.
             cell.domain = _DELETED
         self._add(kind, key, cell, self._header(cell), call)
@@ -367,7 +380,7 @@ class Engine:
 
         Where there is no object of the key, that of a new one is asked, which is dropped again.
         """
-        self._refuse_inside(getattr(function, "__name__", "read"))
+        refuse_inside(getattr(function, "__name__", "read"))
         answer = Answer()
         index = self._look(kind, key, function, args, kwargs, answer)
         if self.store.settled < index:
@@ -416,6 +429,11 @@ class Engine:
     def count(self) -> int:
         """Returns how many objects there are, of all classes."""
         self._ready()
+        return self.living
+
+    @property
+    def living(self) -> int:
+        """How many objects there are."""
         return self.table.living
 
     def settle(self) -> None:
@@ -426,20 +444,21 @@ class Engine:
 
     def delete(self, kind: Kind, key: bytes) -> bool:
         """Records that there is no object of a key any more. Returns whether there was one."""
-        self._refuse_inside("del")
+        refuse_inside("del")
         index = self._delete(kind, key)
         if index and self.store.settled < index:
             self.store.wait(index)
         return bool(index)
 
     @with_lock
-    def _delete(self, kind: Kind, key: bytes) -> int:
+    def _delete(self, kind: Kind, key: bytes, call: bytes = _DELETED) -> int:
+        """Returns the index of the record that says so; 0 if there was no object. The call may have the id of another process's behind it."""
         self._ready()
         cell = self._activated(kind, key)
         if cell is None:
             return 0
         cell.sure = False
-        index = self._note(kind, key, cell, _DELETED)
+        index = self._note(kind, key, cell, call)
         self._drop(key)
         return index
 
@@ -499,7 +518,7 @@ class Engine:
         except BaseException as error:  # Of whatever kind: all whose records are not in the log have to be told.
             self._unloaded.clear()
             for _, cell, key, _ in group:
-                cell.sure = False
+                cell.sure, cell.pending = False, 0
                 self._drop(key)
             if store.last < first:
                 for _, _, _, call in group:
@@ -603,8 +622,9 @@ class Engine:
             number, outcome = begins, ended
             if state:
                 domain, kept, outcome, state_bytes = kind.loaded(state)
-                # Of one that was told something, and has done nothing yet, the first action has its index.
-                number = kept.pop("number") or begins
+                # Of one that was told something, and has done nothing yet, the first action has its index; or had, before it was moved.
+                first = kept.pop("first", begins)
+                number = kept.pop("number") or first
             if actions:
                 where = f"object {kind.text(key)!r}"
                 domain, number, found = kind.replayed(key, domain, number, kept, actions, lambda number: where, step)  # noqa: B023
@@ -933,25 +953,16 @@ class Engine:
                 raise DecodingError(f"{self.store.where(index, offset)}: the record there has no key: it is damaged")
             key = keyed.key_of(record)
             self._drop(key)
-            self.has_others = self.has_others or b"\0" in key
             place = table.number(key)
-            self._due(place, AT_ONCE)
-            table.put(
-                place, 0 if record.endswith(_DELETED) and name_of(keyed.parts(record).call) == keyed.DELETED else index, offset
-            )
+            if key[0]:
+                self.has_others = self.has_others or b"\0" in key
+                self._due(place, AT_ONCE)
+            deletes = _DELETED in record[-_ENDING:] and name_of(keyed.parts(record).call) == keyed.DELETED
+            table.put(place, 0 if deletes else index, offset)
             self.applied = index
         table.count()
         if newest:
             self._instant = max(self._instant, action.instant_of(newest[: action.HEADER.size]))
-
-    def _refuse_inside(self, name: str) -> None:
-        machine = current.machine
-        if machine is not None and isinstance(machine, Stage):
-            raise CallInsideAction(
-                f"{name}() of an object was called inside an action of another one, or of itself, which would wait for it. Nothing was "
-                f"called. An action changes its own object alone, by self; tell others with tell(Class, key).{name}(...), and read "
-                f"what it needs before it is called."
-            )
 
     def unwind(self) -> None:
         """Gives back what the caller has of the lock, after something was raised in it: see `coopy.spine.engine.Engine.unwind`."""

@@ -20,6 +20,7 @@ def objects(
     *,
     memory: int = MEMORY_BYTES,
     idle: float = IDLE_S,
+    processes: int | None = None,
     **options: Any,
 ) -> Objects[T]:
     """Opens many small objects of a class, each with a key, in one directory ("durable objects").
@@ -36,11 +37,16 @@ def objects(
         basedir: the data directory, made if it is not there.
         memory: about so many bytes the active objects may take; those called longest ago are dropped for the others.
         idle: seconds after which an object that nobody calls is dropped.
-        options: ``durability``, ``wait``, ``create``, ``deterministic``, ``validation`` and ``check``, as for `coopy.init_system`.
+        processes: over how many processes of this machine the objects are spread, each of which has those of some keys: past the interpreter's lock. They
+            are started here, and end with this one. A directory that is spread over another number is spread anew first, which takes as long as
+            reading and writing all of it. 1: this process has them all. None: as the directory is.
+        options: ``durability``, ``wait``, ``create``, ``deterministic``, ``validation`` and ``check``, as for `coopy.init_system`; ``timeout``, with several
+            processes, as for a shared system.
 
     Raises:
         UsageError, PrevalentError: an argument, or the class, cannot be used.
         DirectoryInUse: another process, or this one, has the directory open.
+        Unavailable, OutcomeUnknown: of calls, with several processes: one was not answered in time.
         StorageError: what is in the directory cannot be used, and why.
         JournalError: the disk refused.
     """
@@ -48,6 +54,7 @@ def objects(
     # All of the package, nearly: a program that opens no objects does without it.
     from coopy.objects.opening import opened
 
-    directory = opened(cls, basedir, memory, idle, options)
+    directory = opened(cls, basedir, memory, idle, options, processes=processes)
     directory.begin()
-    return directory.of(cls)
+    found: Objects[T] = directory.of(cls)
+    return found

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -44,13 +44,17 @@ class Directory:
         self._closing = threading.Event()
         self._bell = Alarm()
         engine.wake = self._bell.set
-        engine.kinds = _Kinds(self)
+        engine.kinds = Kinds(self)
         self._close_lock = threading.RLock()
         self._is_closed = False
         self._kept_upto = engine.applied
         self._looked = time.monotonic()
         self._thread: threading.Thread | None = None
         self._carrying = Carrying(engine, name, system)
+        self.at_the_end: Callable[[], object] = _nothing
+        """Called once all is let go."""
+        self.together: Any = None
+        """Kept: what leads to all shards, if this is one of several."""
         handles.opened[system] = self
 
     def of(self, cls: type[T], prefix: bytes | None = None) -> Objects[T]:
@@ -101,7 +105,14 @@ class Directory:
             finally:
                 handles.opened.pop(self.system, None)
                 self._is_closed = True
-                self.engine.store.close()
+                try:
+                    self.engine.store.close()
+                finally:
+                    self.at_the_end()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _not_done(error: Exception, name: str) -> None:
@@ -119,10 +130,10 @@ def _look_after(directory: weakref.ref[Directory], closing: threading.Event, bel
             bell.wait(min(due_s, _STEP_S))
 
 
-class _Kinds(dict[bytes, Kind]):
-    """Classes by the prefix of their keys; one that has not been used yet is imported."""
+class Kinds(dict[bytes, Kind]):
+    """Classes by the prefix of their keys; one that has not been used yet is imported. ``directory`` has a method ``of``."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Any) -> None:
         super().__init__()
         self._directory = weakref.ref(directory)
 
@@ -133,7 +144,8 @@ class _Kinds(dict[bytes, Kind]):
         for each in name.split("."):
             found = getattr(found, each)
         assert directory is not None, "who looks has it"
-        return directory.of(found).kind
+        kind: Kind = directory.of(found).kind
+        return kind
 
 
 class Objects(Generic[T]):
@@ -211,7 +223,7 @@ class Objects(Generic[T]):
         ``passivated`` since the start, and ``last``, the index of the newest record."""
         engine = self._engine
         return {
-            "keys": engine.table.living,
+            "keys": engine.living,
             "active": len(engine.cells),
             "memory": engine.size_bytes,
             "index_memory": engine.table.size_bytes,
@@ -233,7 +245,7 @@ class Objects(Generic[T]):
     def figures(self) -> list[tuple[str, str, str, float | None]]:
         """Returns what `coopy.metrics` shows of all objects of the directory: name, "Counter" or "Gauge", what it means, and the value."""
         engine = self._engine
-        living, active = engine.table.living, len(engine.cells)
+        living, active = engine.living, len(engine.cells)
         return [
             ("coopy_actions", "Counter", "Index of the last record.", engine.applied),
             ("coopy_durable_actions", "Counter", "Index up to which callers are told.", max(engine.store.settled, 0)),

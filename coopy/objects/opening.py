@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from coopy import migration
+from coopy.disk import child
 from coopy.disk import manifest as manifests
+from coopy.disk.dirlock import DirectoryLock
 from coopy.disk.fs import Calls
 from coopy.disk.journal import SEGMENT_BYTES
-from coopy.errors import UsageError
+from coopy.errors import StorageError, UsageError
 from coopy.ground import paths
 from coopy.ground.raised import on_failure, told_as
 from coopy.ground.words import shown
@@ -20,12 +22,13 @@ from coopy.objects.opened import Directory, Objects
 from coopy.objects.store import DirectoryStore, MemoryStore
 from coopy.place.directory import DirectoryPlace, is_deterministic, not_opened, refuse_absent
 from coopy.place.options import Settings
+from coopy.values.codec import Codec
 
 T = TypeVar("T")
 
 MEMORY_BYTES_MIN = 64 * 1024
 """With less than this each call would load and drop its object."""
-_OPTIONS = ("durability", "wait", "create", "deterministic", "validation", "check", "segment_bytes")
+_OPTIONS = ("durability", "wait", "create", "deterministic", "validation", "check", "segment_bytes", "timeout")
 """Those of `coopy.init_system` that objects have, too."""
 
 
@@ -61,7 +64,8 @@ def in_memory(
         assert isinstance(earlier, MemoryStore), "they were opened in memory"
         store, secret = earlier.reopened(), before.kind.stage.root
     found = manifests.Manifest(os.urandom(16), secret)
-    directory = _started(cls, store, found, memory, IDLE_S, False, "memory", check)
+    settings = Settings.of("objects", {"check": check})
+    directory = _started(cls, store, found, memory, IDLE_S, False, "memory", _engine_for(settings), found.system)
     if clock is not None:
         at = clock
         directory.engine.clock = lambda: round(at() * 1e9)
@@ -75,27 +79,117 @@ def opened(
     idle: float = IDLE_S,
     options: dict[str, Any] | None = None,
     calls: Calls | None = None,
-) -> Directory:
-    """Returns a directory of objects of a class that is open. Raises what `objects` raises."""
+    processes: int | None = None,
+) -> Any:
+    """Returns a directory of objects of a class that is open, or what knows all of its processes. Raises what `objects` raises."""
     options = {} if options is None else options
     _check(cls, memory, idle, options)
+    _check_processes(processes)
     settings = Settings.of("objects", {"segment_bytes": SEGMENT_BYTES, **options})
     name = paths.absolute(basedir)
-    migration.of(cls).check()
-    if not settings.create:
+    Codec(cls).migration.check()
+    if not settings.create and not _processes_of(name):
         refuse_absent(name)
     deterministic = is_deterministic(name, settings.deterministic)
     # Reading source takes more modules than all the rest: they are loaded by whoever opens a system.
     from coopy.determinism.check import validate
 
     validate(cls, settings.validation, deterministic, settings.check)
-    place = DirectoryPlace(name, cls, settings, calls=calls, has_objects=True)
+    given = _Given(cls, name, memory, idle, settings, Calls() if calls is None else calls, deterministic)
+    before = _processes_of(name)
+    if before or (processes or 1) > 1:
+        return _spread(given, processes or before)
+    place = DirectoryPlace(name, cls, settings, calls=given.calls, has_objects=True)
     with told_as(not_opened, name):
         place.take()
-        with on_failure(_let_go, place):
-            if deterministic:
+        if place.manifest.shards[1]:
+            _let_go(place)  # Another process has just spread them.
+            return _spread(given, processes or place.manifest.shards[1])
+        return _begun(given, place, place.manifest, name, _engine_for(settings))
+
+
+def _processes_of(basedir: str) -> int:
+    """Returns over how many shards the objects of a directory are spread; 0 if they are not."""
+    with contextlib.suppress(StorageError, UsageError, OSError):  # Opening it says why.
+        found = manifests.read(Calls(), basedir, with_objects=True)
+        return 0 if found is None else found.shards[1]
+    return 0
+
+
+class _Given(NamedTuple):
+    """What `opened` was given, looked at."""
+
+    cls: type
+    basedir: str
+    memory: int
+    idle: float
+    settings: Settings
+    calls: Calls
+    deterministic: bool
+
+
+def _spread(given: _Given, count: int) -> Any:
+    """Returns what knows all processes of a directory, which is spread over so many first if it is not."""
+    # Most programs have objects in one process: these modules, and those of sockets, are for the others.
+    from coopy.objects import moving, slots, spread
+    from coopy.objects.shard import CheckedShard, Shard
+
+    cls, basedir, settings, calls = given.cls, given.basedir, given.settings, given.calls
+    place = Spreading(basedir, cls, settings, calls=calls, has_objects=True)
+    with told_as(not_opened, basedir):
+        place.take()
+        with on_failure(place.release):
+            if given.deterministic:
                 place.stay_deterministic()
-            return _started(cls, DirectoryStore(place), place.manifest, memory, idle, deterministic, name, settings.check)
+            found = place.manifest = moving.brought_to(calls, basedir, place.manifest, count, settings.wait)
+            share = given._replace(memory=max(given.memory // count, MEMORY_BYTES_MIN))
+
+            def opens(path: str) -> Directory:
+                """Opens the directory of a shard. Its process waits for one before that, which is ending."""
+                shard = DirectoryPlace(path, cls, moving.Waiting(settings), calls=calls, secret=found.secret, has_objects=True)
+                with told_as(not_opened, path):
+                    shard.take()
+                    if count == 1:
+                        return _begun(share, shard, found, basedir, _engine_for(settings))
+                    return _begun(share, shard, found, path, CheckedShard if settings.check else Shard)
+
+            if count > 1:
+                return spread.opened(cls, basedir, found, place.lock, settings.timeout, opens)
+            directory = opens(slots.directories(basedir, found)[0])
+            directory.at_the_end = place.release
+            return directory
+
+
+class Spreading(DirectoryPlace):
+    """A directory whose objects are spread, or are about to be: it is locked, and what is in it is opened by others."""
+
+    def open_files(self) -> None:
+        """Opens nothing: each shard has its own."""
+
+    @property
+    def lock(self) -> DirectoryLock:
+        """The lock, which is held."""
+        assert self._lock is not None, "it was taken"
+        return self._lock
+
+
+def _engine_for(settings: Settings) -> type[Engine]:
+    if not settings.check:
+        return Engine
+    from coopy.objects.checked import CheckedEngine
+
+    return CheckedEngine
+
+
+def _begun(given: _Given, place: DirectoryPlace, found: manifests.Manifest, name: str, engine: type[Engine]) -> Directory:
+    """Returns the open directory of a place that was taken. ``found`` says whose objects they are."""
+    with on_failure(_let_go, place):
+        if given.deterministic:
+            place.stay_deterministic()
+        store = DirectoryStore(place)
+        return _started(
+            given.cls, store, found, given.memory, given.idle, given.deterministic, name, engine, place.manifest.system
+        )
 
 
 def _started(
@@ -106,14 +200,12 @@ def _started(
     idle: float,
     deterministic: bool,
     name: str,
-    check: bool = False,
+    kind_of_engine: type[Engine],
+    system: bytes,
 ) -> Directory:
-    if check:
-        from coopy.objects.checked import CheckedEngine as kind_of_engine
-    else:
-        kind_of_engine = Engine  # type: ignore[misc, assignment]
+    """``system`` is the id of the files, which a shard has of its own."""
     engine = kind_of_engine(store, memory, idle)
-    engine.pack_table = lambda table: table.packed(found.system, engine.applied)
+    engine.pack_table = lambda table: table.packed(system, engine.applied)
     directory = Directory(engine, found.system.hex(), found.secret, deterministic, name)
     directory.of(cls, b"")
     engine.start()
@@ -123,6 +215,17 @@ def _started(
 def _let_go(place: DirectoryPlace) -> None:
     place.abandon()
     place.release()
+
+
+def _check_processes(processes: Any) -> None:
+    if processes is None:
+        return
+    if isinstance(processes, bool) or not isinstance(processes, int) or not 0 < processes <= manifests.SHARDS_MAX:
+        raise UsageError(
+            f"processes={shown(processes)}: must be a whole number, from 1 to {manifests.SHARDS_MAX}, or None. Nothing was opened."
+        )
+    if processes > 1 and not child.AVAILABLE:
+        raise UsageError(f"processes={processes}: this operating system can't fork; leave it out. Nothing was opened.")
 
 
 def _check(cls: Any, memory: Any, idle: Any, options: dict[str, Any]) -> None:

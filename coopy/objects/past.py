@@ -66,7 +66,7 @@ def calls(engine: Engine, kind: Kind, key: bytes) -> Iterator[Call]:
             yield Call(link.place, link.found.header, *decoded(kind, link.found), ended)
 
 
-NO_CALLS = (keyed.STATE, keyed.ENDED, keyed.DELETED, keyed.TOLD)
+NO_CALLS = (keyed.STATE, keyed.ENDED, keyed.DELETED, keyed.TOLD, keyed.SENT, keyed.HEARD)
 """Names of records that call no method."""
 
 
@@ -107,6 +107,11 @@ def replay(engine: Engine, kind: Kind, key: bytes, until: int | datetime) -> Any
 
 def made_of(engine: Engine, kind: Kind, key: bytes, chain: Sequence[Link], ends: Sequence[int]) -> Any:
     """Returns what records of an object make, with how each has ended: the object after the last of them; None if that is none."""
+    return engine.as_it_was(kind, key, *made_from(chain, ends))
+
+
+def made_from(chain: Sequence[Link], ends: Sequence[int]) -> tuple[bytes, int, list[Action]]:
+    """Returns the newest state in records of an object, the number of the action before those that follow, and these."""
     actions: list[Action] = []
     state, number = b"", 0
     for link, ended in zip(chain, [*ends, action.UNKNOWN], strict=False):
@@ -118,12 +123,16 @@ def made_of(engine: Engine, kind: Kind, key: bytes, chain: Sequence[Link], ends:
             if not state and not any(each.told is None for each in actions):
                 number = link.place - 1
             actions.append(Action(link.place, link.found.header, link.found.version, link.found.code, link.found.call, ended))
-    return engine.as_it_was(kind, key, state, number, actions)
+    return state, number, actions
 
 
 def links(engine: Engine, kind: Kind, key: bytes) -> list[Link]:
     """Returns the records of an object in order, as far back as there are."""
-    index, offset = engine.place_of(key)
+    return links_upto(engine, *engine.place_of(key))
+
+
+def links_upto(engine: Engine, index: int, offset: int) -> list[Link]:
+    """Returns the records of an object up to one, in order, as far back as there are."""
     chain: list[Link] = []
     while index:
         try:

@@ -7,7 +7,7 @@
          8    16  start   what tells this opening of the directory from every other one
         24     1  runs    1 while code of an object runs, else 0
         25     1  doing   1 a call, 2 a read, 3 a call that it was told, 4 an alarm, 5 it is loaded, 6 its state is written
-        26     8  index   of what was replayed, if it was loaded; little-endian
+        26     8  index   of what was replayed, if it was loaded; of a call of another process, what tells it from every other one; little-endian
         34   990  method  UTF-8, and 0xFF after it
       1024  3072  key     as records have it, and 0xFF after it
 
@@ -84,7 +84,10 @@ class Watch:
         for each in deaths:
             self.deaths.setdefault(each.key.encode(), []).append(each)
         found = _found(bytes(page[:PAGE_BYTES]), last)
+        self.died: tuple[Death, int] | None = None
+        """What the process has died of that had the directory before, and what `at` was told last."""
         if found is not None and found.start not in [each.start for each in deaths]:
+            self.died = found, int.from_bytes(page[_INDEX], "little")
             self.deaths.setdefault(found.key.encode(), []).append(found)
             self._save()
         page[_RUNS] = 0
@@ -116,7 +119,7 @@ class Watch:
             self.begin(*outer)
 
     def at(self, index: int) -> None:
-        """Says which action is replayed."""
+        """Says which action is replayed; or which call of another process runs."""
         self._page[_INDEX] = index.to_bytes(8, "little")
 
     def has(self, key: bytes) -> bool:

@@ -34,6 +34,7 @@ from collections.abc import Iterator
 
 from coopy.disk import directory
 from coopy.disk.fs import Calls, File
+from coopy.disk.manifest import SHARDS_MAX
 
 NAME = "keys.dat"
 MAGIC = b"COOPYKEY"
@@ -105,7 +106,8 @@ class Table:
 
     def has_classes(self) -> bool:
         """Returns whether some of the keys may be those of objects of another class than that of the directory."""
-        return b"\0" in self._keys
+        # A key that begins with a zero is nobody's, and has two; see `coopy.ground.keyed`.
+        return self._keys.count(0) > 2 * sum(self.find(key) >= 0 for way in (b"to", b"from") for key in _roads(way))
 
     def count(self) -> None:
         """Counts the keys that have an object anew, after something may have been interrupted."""
@@ -215,6 +217,10 @@ def read(calls: Calls, basedir: str, system: bytes) -> tuple[Table, int] | None:
     finally:
         file.close()
     return Table.unpacked(data, system)
+
+
+def _roads(way: bytes) -> list[bytes]:
+    return [b"\0%b\0%d" % (way, number) for number in range(SHARDS_MAX)]
 
 
 def _bytes(numbers: array[int]) -> bytes:
