@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from coopy import UsageError
@@ -33,10 +34,11 @@ def keys(
     """
     from coopy.cli import text
     from coopy.ground import paths
-    from coopy.tools.keyed import Reading
+    from coopy.tools.keyed import all_of
 
-    with Reading(paths.absolute(directory, "DIR"), of=of) as reading:
-        found, classes = reading.keys(prefix), reading.classes()
+    with all_of(paths.absolute(directory, "DIR"), of=of) as readings:
+        found = sorted(key for each in readings for key in each.keys(prefix))
+        classes = sorted({name for each in readings for name in each.classes()})
     if as_json:
         text.print_json({"keys": found, "classes": classes})
         return
@@ -76,9 +78,17 @@ def log(
 
     begin = None if since is None else text.point(since, "--since")
     end = None if until is None else text.point(until, "--until")
-    with keyed.opened(basedir, spec, of, text.tell, needed=False) as reading:
-        paint, columns, digits = text.Painter(), text.width(), len(str(max(reading.log.last, 1)))
-        for name, each in keyed.calls(reading, key, begin, end):
+    with ExitStack() as stack:
+        if key is None:
+            cls = keyed.class_of(basedir, spec, of, text.tell, needed=False)
+            readings = stack.enter_context(keyed.all_of(basedir, cls, of))
+            found = keyed.calls_of_all(readings, begin, end)
+        else:
+            readings = [stack.enter_context(keyed.opened(basedir, key, spec, of, text.tell, needed=False))]
+            found = keyed.calls(readings[0], key, begin, end)
+        newest = max(each.log.last for each in readings)
+        paint, columns, digits = text.Painter(), text.width(), len(str(max(newest, 1)))
+        for name, each in found:
             if method not in (None, each.method):
                 continue
             if as_json:
@@ -97,7 +107,7 @@ def state(basedir: str, key: str | None, of: str | None, then: Any, spec: str | 
 
     if key is None:
         raise UsageError(f"{basedir} holds many objects. Say which: --key KEY; `coopy keys {basedir}` lists them.")
-    with keyed.opened(basedir, spec, of, text.tell) as reading:
+    with keyed.opened(basedir, key, spec, of, text.tell) as reading:
         found = reading.state(key, then)
         newest = next(reversed([each for _, each in keyed.calls(reading, key, None, then)]), None)
     if newest is None:
@@ -115,15 +125,20 @@ def verify(basedir: str, spec: str | None, as_json: bool) -> None:
     from coopy.cli import text
     from coopy.tools import keyed
 
-    with keyed.opened(basedir, spec, None, text.tell) as reading:
-        for _ in reading.after(reading.log.oldest - 1):
-            pass  # Every byte is read.
-        meter = text.Meter(f"verifying {os.path.basename(basedir)}")
-        try:
-            count, states, problems = keyed.problems(reading, meter)
-        finally:
-            meter.finish()
-        classes = reading.classes()
+    count, states = 0, 0
+    problems: list[keyed.Problem] = []
+    classes: set[str] = set()
+    with keyed.all_of(basedir, keyed.class_of(basedir, spec, None, text.tell, needed=True)) as readings:
+        for reading in readings:
+            for _ in reading.after(reading.log.oldest - 1):
+                pass  # Every byte is read.
+            meter = text.Meter(f"verifying {os.path.basename(reading.basedir)}")
+            try:
+                found = keyed.problems(reading, meter)
+            finally:
+                meter.finish()
+            count, states, problems = count + found[0], states + found[1], problems + found[2]
+            classes |= set(reading.classes())
     if as_json:
         text.print_json({"objects": count, "states": states, "problems": [each._asdict() for each in problems]})
     else:
@@ -132,7 +147,7 @@ def verify(basedir: str, spec: str | None, as_json: bool) -> None:
             print(f"{each.key!r}{f', action {each.action:,}' if each.action else ''}: {paint('bad', each.text)}")
         print(f"{text.count(count, 'object')}, {text.count(states, 'state')} compared: {text.count(len(problems), 'problem')}")
         if classes:
-            print(f"not verified: the objects of {', '.join(classes)}; give --class with each")
+            print(f"not verified: the objects of {', '.join(sorted(classes))}; give --class with each")
     if problems:
         raise Exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import NamedTuple
@@ -9,12 +10,12 @@ from typing import NamedTuple
 from coopy import CoopyError, UsageError
 from coopy.ground import action, keyed
 from coopy.ground.raised import attempted
-from coopy.objects.reading import Reading, has_objects
+from coopy.objects.reading import Reading, all_of, has_objects, place_of
 from coopy.past.history import Action
 from coopy.tools import domain as domains
 from coopy.tools import tree
 
-__all__ = ["Reading", "calls", "class_of", "has_objects", "opened", "problems"]
+__all__ = ["Reading", "all_of", "calls", "calls_of_all", "class_of", "has_objects", "opened", "place_of", "problems"]
 Point = int | datetime
 
 
@@ -23,8 +24,8 @@ def class_of(basedir: str, spec: str | None, of: str | None, tell: Callable[[str
 
     None if it can't be imported, and is not ``needed``. Raises `UsageError`, a `StorageError`.
     """
-    with Reading(basedir) as reading:
-        said, last = reading.manifest, reading.log.last
+    with all_of(basedir) as readings:
+        said, last = readings[0].manifest, sum(each.log.last for each in readings)
     tell(domains.announcement(basedir, said, last))
     try:
         return domains.load(spec or of) if spec or of else domains.domain_class(said, None)  # type: ignore[arg-type]
@@ -34,9 +35,11 @@ def class_of(basedir: str, spec: str | None, of: str | None, tell: Callable[[str
         return None
 
 
-def opened(basedir: str, spec: str | None, of: str | None, tell: Callable[[str], None], *, needed: bool = True) -> Reading:
-    """Returns a directory opened to be read, for a class; see `class_of`."""
-    return Reading(basedir, class_of(basedir, spec, of, tell, needed), of)
+def opened(
+    basedir: str, key: str, spec: str | None, of: str | None, tell: Callable[[str], None], *, needed: bool = True
+) -> Reading:
+    """Returns the journal that has an object, opened to be read, for a class; see `class_of`."""
+    return Reading(place_of(basedir, key), class_of(basedir, spec, of, tell, needed), of)
 
 
 class Keyed(NamedTuple):
@@ -54,6 +57,13 @@ def calls(reading: Reading, key: str | None, since: Point | None = None, until: 
         if until is not None and not _is_before(each.call, until, False):
             return
         yield each
+
+
+def calls_of_all(readings: list[Reading], since: Point | None = None, until: Point | None = None) -> Iterator[Keyed]:
+    """Yields the calls of all objects, in the order of their times. Raises what `calls` raises."""
+    return heapq.merge(
+        *(calls(each, None, since, until) for each in readings), key=lambda each: action.instant_of(each.call.header)
+    )
 
 
 def _is_before(each: Action, point: Point | None, strictly: bool) -> bool:

@@ -32,7 +32,7 @@ from coopy.ground.record import PREFIX_BYTES, WRAP, joined, sizes_of
 from coopy.objects import poison
 from coopy.objects.past import NO_CALLS
 from coopy.objects.poison import Death
-from coopy.objects.reading import Reading
+from coopy.objects.reading import Reading, place_of
 from coopy.tools.repair import set_aside
 from coopy.tools.unloaded import call_of
 from coopy.tools.withdrawing import NOTE
@@ -96,7 +96,7 @@ def plan(
 
     Raises `UsageError` if that can't be done, and what `Reading` raises.
     """
-    with Reading(basedir, cls, of) as reading, paths.reads(basedir):
+    with Reading(place_of(basedir, key), cls, of) as reading, paths.reads(basedir):
         deaths = tuple(reading.deaths_of(key))
         told: dict[str, Any] = {"does": "", "index": 0, "call": "", "record": 0, "becomes": 0, "appended": b""}
         if release:

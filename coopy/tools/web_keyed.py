@@ -15,7 +15,7 @@ from typing import Any
 
 from coopy.disk import dirlock
 from coopy.errors import UsageError
-from coopy.tools.keyed import Reading
+from coopy.tools.keyed import Reading, all_of, place_of
 
 KEYS_MAX = 500
 """So many keys are on a page; of more, a search finds the rest."""
@@ -37,8 +37,8 @@ class KeyedPage:
     def __init__(self, basedir: str, spec: str | None) -> None:
         self.basedir = basedir
         self._spec = spec
-        with Reading(basedir) as reading:
-            self.domain = reading.manifest.domain
+        with all_of(basedir) as readings:
+            self.domain = readings[0].manifest.domain
 
     def close(self) -> None:
         """Ends nothing: no process outlives its answer."""
@@ -46,10 +46,16 @@ class KeyedPage:
     def objects(self, given: Given) -> dict[str, Any]:
         """The keys that hold a text, or begin with it if it ends in "*"."""
         text, of = given.get("q", ""), given.get("of") or None
-        with Reading(self.basedir, of=of) as reading:
-            keys = reading.keys(text[:-1]) if text.endswith("*") else [each for each in reading.keys() if text in each]
-            dead = {each.key for each in reading.deaths if len(reading.deaths_of(each.key)) > 1}
-            classes, last = reading.classes(), reading.log.last
+        with all_of(self.basedir, of=of) as readings:
+            keys = sorted(
+                key
+                for reading in readings
+                for key in reading.keys(text[:-1] if text.endswith("*") else "")
+                if text.endswith("*") or text in key
+            )
+            dead = {each.key for reading in readings for each in reading.deaths if len(reading.deaths_of(each.key)) > 1}
+            classes = sorted({each for reading in readings for each in reading.classes()})
+            last = sum(reading.log.last for reading in readings)
         return {
             "text": text,
             "of": of or "",
@@ -67,7 +73,7 @@ class KeyedPage:
             raise UsageError("which object is meant? Give its key.")
         if at and not at.isdigit():
             raise UsageError(f"at={at[:40]}: must be the index of an action")
-        with Reading(self.basedir, of=of) as reading:
+        with Reading(place_of(self.basedir, key), of=of) as reading:
             reading.stored(key)
             deaths = [each._asdict() for each in reading.deaths_of(key)]
         calls = [json.loads(line) for line in self._asked("log", key, of, self._spec).splitlines()]
