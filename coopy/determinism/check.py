@@ -1,4 +1,5 @@
-"""Reads the methods of a domain class for what replay cannot repeat.
+"""Reads the methods of a domain class for what replay cannot repeat. It has more than 500 lines because the table of its codes and
+what is read for them stand in front of the survey that does it.
 
 The rule: an action may depend on the state, on its arguments, on the clock and
 on the env of its system, and on nothing else. A method that asks the machine
@@ -45,7 +46,8 @@ judged: those of other code may be needed when another class is checked.
 What is read: the methods a class has today, in its own body and in its bases
 outside the standard library; what they inherit through ``super()``; plain
 functions and constructors of the user's own modules that they use, and what those
-use: modules of the same package, and all others that are not installed. Methods marked @readonly are never replayed and so are read only where
+use: modules of the same package, and all others that are not installed; methods of the objects that these constructors make, if an
+action looks up their name (`coopy.determinism.others`). Methods marked @readonly are never replayed and so are read only where
 another method uses them. Default values of parameters, of dataclass fields and of
 attributes of the class that methods use count too: they are made anew by each start.
 
@@ -60,7 +62,7 @@ instead, by the same rules: see `coopy.determinism.decompile`. What that does no
 body of the class, is not read, so a warning says so.
 
 What it does not do: it runs nothing and imports nothing. It does not follow
-calls into packages that others have written, or methods of other objects. Of state
+calls into packages that others have written. Of state
 kept outside the system it sees names, counters and lists that methods change, not
 a dict that may be a cache. It does not see ``eval``, nor modules written in C. What escapes it is caught later, if at all,
 by comparing how actions ended.
@@ -89,8 +91,9 @@ from coopy.decorators import READS
 from coopy.determinism import decompile
 from coopy.determinism.glance import Glance
 from coopy.determinism.later import hands_out, opens_a_block
-from coopy.determinism.modules import package_of, read_classes
-from coopy.determinism.names import FunctionNode, Home, Member, Names, Table, statically
+from coopy.determinism.modules import Home, package_of, read_classes
+from coopy.determinism.names import FunctionNode, Member, Names, Table, statically
+from coopy.determinism.others import Others, annotated, descriptors_of, made_by, named_in
 from coopy.determinism.parts import Parts, no_parts, note_parts
 from coopy.determinism.reader import CONTAINERS, Reader, kept_outside
 from coopy.determinism.rules import (
@@ -100,6 +103,7 @@ from coopy.determinism.rules import (
     ERROR_CODES,
     ITERATOR,
     NO_SOURCE,
+    OUTSIDE,
     PART,
     READ,
     DeterminismWarning,
@@ -218,6 +222,9 @@ class _Survey:
         self._decompiled: dict[CodeType, ast.FunctionDef] = {}
         self._unreadable: set[str] = set()
         self._made: Parts | None = None
+        self._others = Others(cls, self.modules, functools.partial(self.follow, early=False))
+        self.met = self._others.met
+        self.used = self._others.used
 
     def findings(self) -> list[Finding]:
         actions = [text for text in self.methods(self.cls) if not text.is_readonly]
@@ -229,6 +236,8 @@ class _Survey:
         for text in looked_at:
             if not text.is_readonly:
                 self._read(text, text.shown, "")
+        self._meet_others()
+        self._others.read_all()
         for text in looked_at:
             if text.is_read and not self._is_recorded(text):
                 self.judge_read(text, text.shown, "", set())
@@ -243,6 +252,17 @@ class _Survey:
                     f"<{owner.__module__}>", _FIRST_LINE, NO_SOURCE, f"{owner.__name__}.{compiled}", what, "a class in Python"
                 )
         return sorted(self._found.values(), key=_by_place)
+
+    def _meet_others(self) -> None:
+        """Notes the classes that the body of the class names: in the annotations of its fields, and its descriptors."""
+        place = f"{self.cls.__name__}.__init__", ""
+        for owner in read_classes(self.cls):
+            module = sys.modules.get(owner.__module__)
+            for annotation in vars(owner).get("__annotations__", {}).values():
+                for cls in named_in(annotation, {} if module is None else vars(module)):
+                    self.met(cls, *place)
+        for kind in descriptors_of(self.cls, self.modules):
+            self.met(kind, *place)
 
     @functools.cached_property
     def table(self) -> Table:
@@ -366,6 +386,11 @@ class _Survey:
             helper = f" in helper {text.shown}()"
             if trail:
                 helper += "," + trail.replace(" in helper", " called by")
+            kept = decompile.stored_outside(text.code)
+            if kept and not early:
+                place = ast.Pass(lineno=text.code.co_firstlineno, col_offset=0)
+                what = f"{', '.join(sorted(kept))}, which a function around it keeps{helper}"
+                self.report(text.file, place, OUTSIDE, method, what, "an attribute of self")
             self._read(text, method, helper, early)
 
     def follow_constructor(self, cls: type, method: str, trail: str, early: bool) -> None:
@@ -373,11 +398,12 @@ class _Survey:
         if cls.__module__ not in self.modules or (cls, early) in self._seen:
             return
         self._seen.add((cls, early))
+        if not early:
+            self.met(cls, method, trail)
         self._read_fields(cls, method, trail)
-        for name in CONSTRUCTORS:
-            member = statically(cls, name)
-            for text in [] if member is None else texts_of(member, self.modules):
-                self.follow(text, method, trail, early)
+        members = [*filter(None, (statically(cls, name) for name in CONSTRUCTORS)), *made_by(cls)]
+        for text in [text for member in members for text in texts_of(member, self.modules)]:
+            self.follow(text, method, trail, early)
 
     def follow_attribute(self, member: Member, method: str, trail: str) -> None:
         """Read how the body of a class in these modules makes an attribute that a method uses."""
@@ -439,6 +465,9 @@ class _Survey:
             for parameter, value in defaults_of(node.args):
                 reader = Reader(self, names, text.file, method, f" as the default of {parameter}{trail}")
                 reader.read_early(value, f"{parameter}=None, and in the body %s")
+        if not early:
+            for cls in annotated(text.function, text.function.__globals__):
+                self.met(cls, method, trail)
         self._reader(text, method, trail, early).read(node)
 
     def _judge_values(self, file: str, line: int, values: Mapping[str, object], method: str, kind: str, trail: str) -> None:

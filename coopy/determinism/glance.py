@@ -51,7 +51,7 @@ from coopy.determinism.instructions import (
     Step,
     instructions,
 )
-from coopy.determinism.modules import is_of_stdlib, package_of, read_classes
+from coopy.determinism.modules import Home, is_of_stdlib, package_of, read_classes
 
 if TYPE_CHECKING:
     from coopy.determinism.texts import Text
@@ -67,6 +67,8 @@ MODULES = frozenset(
     "_bisect _heapq _json _operator".split()
 )
 """Modules of which nothing is ever said."""
+OPENERS = frozenset({"connect", "init_system", "memory_system", "objects", "open", "open_system"})
+"""Functions of coopy that open a system."""
 _OF_DATETIME = frozenset({"timedelta", "timezone"})
 _PLAIN = (int, float, complex, str, bytes, type(None), tuple, frozenset, range)
 _CHANGED = (list, dict)
@@ -95,6 +97,14 @@ _OF_CLASSES = frozenset(
     "__annotate__ __annotate_func__ __annotations_cache__".split()
 )
 _LITERAL = re.compile(r"""=\s*(?:None|True|False|-?[\d._]+|"[^"\\]*"|'[^'\\]*'|\(\)|\[\]|\{\})\s*(?=[,)])""")
+_WORD = re.compile(r"\w+")
+_OTHERS_MAX = 500
+"""With more functions and classes than these the source is read."""
+_NO_OPERATORS = frozenset(
+    "__init__ __new__ __post_init__ __attrs_post_init__ __del__ __init_subclass__ __set_name__ __class_getitem__ __prepare__ __repr__ "
+    "__str__ __format__ __reduce__ __reduce_ex__ __getstate__ __setstate__ __copy__ __deepcopy__ __sizeof__ __dir__".split()
+)
+"""Methods that are not called by an operator; those that make an object are looked at where it is made."""
 _HEADER_LINES_MAX = 40
 """A function whose first line is longer, with its decorators, is in doubt."""
 _NONE: Step = ("", None)
@@ -145,6 +155,10 @@ class Glance:
         self._has_special = any(name in self._members for name in _SPECIAL) or any(
             base not in self._bases and base is not object for base in cls.__mro__
         )
+        self._in_doubt: frozenset[str] | None = frozenset()
+        """Methods of other objects that are not plain, by name; None: each may be one."""
+        self._in_doubt = self._others_in_doubt(functions)
+        self._bodies.clear()
 
     def is_settled(self) -> bool:
         """Whether reading the class would surely say nothing, whole."""
@@ -172,6 +186,8 @@ class Glance:
 
     def settles(self, name: str, raw: Any, function: FunctionType, is_getter: bool = False) -> bool:
         """Whether reading one function of a member would surely say nothing."""
+        if self._in_doubt is None:
+            return False
         if (
             self._is_generated(name, function, _static(self._cls, name)[0])
             or getattr(function, OUTSIDE, False)
@@ -220,6 +236,8 @@ class Glance:
             if found.is_odd or not self._is_without_sets(found):
                 return False
             used = found.names[ATTRIBUTE] | found.names[METHOD]
+            if self._in_doubt is None or not self._in_doubt.isdisjoint(used | found.names[SET_ATTRIBUTE]):
+                return False
             if not used.isdisjoint(self._sets) or any(name.startswith("__") for name in used | found.names[SET_ATTRIBUTE]):
                 return False
             if not all(self._is_plain_member(name, members[name], cls) for name in used if name in members):
@@ -235,7 +253,7 @@ class Glance:
     def _is_without_sets(found: Instructions) -> bool:
         """Whether no set is made, of which the order may be seen. One that is only looked into has none."""
         for place, (word, value) in enumerate(found.steps):
-            if word == MAKES_SET:
+            if word == MAKES_SET or (word == METHOD and value == "keys"):
                 return False
             if word == CONSTANT and isinstance(value, frozenset):
                 if place + 1 == len(found.steps) or found.steps[place + 1][0] != IN:
@@ -261,7 +279,9 @@ class Glance:
         if after[0] in (ATTRIBUTE, METHOD) and isinstance(value, type):
             return value.__module__ in MODULES
         if isinstance(value, (*_PLAIN, *_CHANGED)):
-            return type(value) in _PLAIN or (type(value) in _CHANGED and not is_change)
+            held = [*value.values()] if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+            is_left = type(value) in _PLAIN or (type(value) in _CHANGED and not is_change)
+            return is_left and not any(callable(each) for each in held)
         # A name that stands for it, or an attribute that it is given, is in doubt.
         if after[0] in ("", STORE, SET_ATTRIBUTE, DELETE_ATTRIBUTE):
             return False
@@ -272,14 +292,15 @@ class Glance:
         name = module.__name__
         if after[0] not in (ATTRIBUTE, METHOD) or not (name in MODULES or name == "coopy"):
             return False
-        return not isinstance(vars(module).get(after[1], module), ModuleType)
+        return not isinstance(vars(module).get(after[1], module), ModuleType) and after[1] not in OPENERS
 
     def _is_plain_function(self, value: Any) -> bool:
         if isinstance(value, BuiltinFunctionType):
             return value.__module__ in MODULES
         if isinstance(value, FunctionType):
             module = value.__globals__.get("__name__", "")
-            return module in MODULES or self._is_coopys(module) or self._does_nothing(value, None)
+            is_coopys = self._is_coopys(module) and value.__name__ not in OPENERS
+            return module in MODULES or is_coopys or (not self._is_coopys(module) and self._does_nothing(value, None))
         return self._is_coopys(type(value).__module__)  # Its clock and its env.
 
     def _is_plain_class(self, cls: type) -> bool:
@@ -302,6 +323,87 @@ class Glance:
                 for name, (owner, raw) in made.items()
             )
         )
+
+    # -- what other objects do
+
+    def _others_in_doubt(self, functions: list[FunctionType]) -> frozenset[str] | None:
+        """The names of methods of other objects that may not be plain; None if an operator of one is not, or there are too many."""
+        home = Home(self._cls)
+        met: dict[type, dict[str, Any]] = {}
+        methods: dict[str, list[FunctionType]] = {}
+        doubtful: set[str] = set()
+        used = self._used_by(functions)
+        done: set[Any] = {self._cls}
+        pending: list[Any] = [*self._named_by_fields(), *functions]
+        while pending:
+            while pending:
+                value = pending.pop()
+                if isinstance(value, FunctionType) and value not in done and value.__globals__.get("__name__") in home:
+                    done.add(value)
+                    used |= self._used_by([value])
+                    pending += self._met_in(value)
+                elif isinstance(value, type) and value not in met and value.__module__ in home and self._is_read(value):
+                    met[value] = _members_of(value)
+            if len(done) + len(met) > _OTHERS_MAX:
+                return None
+            for cls, members in [*met.items(), *self._neighbours(met)]:
+                by_operator = [name for name in members if name.startswith("__")] if cls in met else []
+                for name in [*by_operator, *(members.keys() & used)]:
+                    if (cls, name) not in done:
+                        done.add((cls, name))
+                        pending += self._look_at(cls, name, members[name], methods, doubtful)
+        return self._spread(doubtful, methods)
+
+    def _is_read(self, cls: type) -> bool:
+        return cls is not self._cls and package_of(cls.__module__) != "coopy"
+
+    def _used_by(self, functions: list[FunctionType]) -> set[str]:
+        return {name for each in functions for name in self._names(each, ATTRIBUTE, METHOD, SET_ATTRIBUTE)}
+
+    def _neighbours(self, met: dict[type, dict[str, Any]]) -> Iterator[tuple[type, dict[str, Any]]]:
+        """The other classes of the module: an argument may be of one of these, and its methods are used by name."""
+        module = sys.modules.get(self._cls.__module__)
+        for cls in [] if module is None else [*vars(module).values()]:
+            if isinstance(cls, type) and cls.__module__ == self._cls.__module__ and cls not in met and self._is_read(cls):
+                yield cls, {name: raw for name, raw in vars(cls).items() if not name.startswith("__")}
+
+    def _look_at(
+        self, cls: type, name: str, raw: Any, methods: dict[str, list[FunctionType]], doubtful: set[str]
+    ) -> list[FunctionType]:
+        """Notes whether a method of another object is in doubt. Returns its functions."""
+        found = [each for each in functions_in(raw) if not self._is_generated(name, each, cls)]
+        is_value = isinstance(raw, (*_PLAIN, *_CHANGED, set, type, GetSetDescriptorType, MemberDescriptorType))
+        if (not functions_in(raw) and not is_value) or any(not self._does_nothing(each, cls) for each in found):
+            doubtful.add(name)
+        methods.setdefault(name, []).extend(found)
+        return found
+
+    def _spread(self, doubtful: set[str], methods: dict[str, list[FunctionType]]) -> frozenset[str] | None:
+        """With what is in doubt because it uses what is."""
+        count = -1
+        while count != len(doubtful):
+            count = len(doubtful)
+            for name, found in methods.items():
+                doubtful |= set() if doubtful.isdisjoint(self._used_by(found)) else {name}
+        is_by_operator = any(name.startswith("__") and name not in _NO_OPERATORS for name in doubtful)
+        return None if is_by_operator else frozenset(doubtful)
+
+    def _met_in(self, function: FunctionType) -> Iterator[Any]:
+        """The classes and functions that a function names, also in the modules it names, and in its annotations."""
+        codes = self._codes_of(function)
+        names = {name for found in codes for name in found.names[ATTRIBUTE] | found.names[METHOD]}
+        for _, value in _globals_of(function, codes):
+            yield value
+            if isinstance(value, ModuleType):
+                yield from (vars(value)[name] for name in names if name in vars(value))
+        for annotation in function.__annotations__.values():
+            yield from _classes_in(annotation, function.__globals__)
+
+    def _named_by_fields(self) -> Iterator[Any]:
+        for base in self._bases:
+            module = sys.modules.get(base.__module__)
+            for annotation in vars(base).get("__annotations__", {}).values():
+                yield from _classes_in(annotation, {} if module is None else vars(module))
 
     # -- what it hands out
 
@@ -425,6 +527,8 @@ class Glance:
         if not isinstance(function, FunctionType) or function.__closure__ or hasattr(function, "__wrapped__"):
             return False
         has_defaults = bool(function.__defaults__ or function.__kwdefaults__)
+        if any(isinstance(each, (list, dict, set, bytearray)) for each in _defaults_of(function)):
+            return False  # One for all calls.
         is_at_hand = self._has_lines(function.__code__.co_filename, function.__globals__)
         return is_at_hand and (not has_defaults or _are_literals(function))
 
@@ -448,6 +552,17 @@ class Glance:
         if module is None or file is None or not self._has_lines(file, vars(module)):
             return False
         return _is_written_once(owner.__name__, linecache.getlines(file))
+
+
+def _classes_in(annotation: Any, module: dict[str, Any]) -> Iterator[Any]:
+    """The classes that an annotation names; of a text, whatever has one of its words for a name."""
+    if isinstance(annotation, str):
+        yield from (module[word] for word in _WORD.findall(annotation) if word in module)
+    elif isinstance(annotation, type) and not getattr(annotation, "__args__", ()):
+        yield annotation
+    else:
+        for each in getattr(annotation, "__args__", ()):
+            yield from _classes_in(each, module)
 
 
 def functions_in(raw: Any) -> list[FunctionType]:
@@ -510,6 +625,10 @@ def _is_written_once(name: str, lines: list[str]) -> bool:
     places = [number for number, line in enumerate(lines) if begins.match(line)]
     before = "".join(lines[: places[0]]) if places else ""
     return len(places) == 1 and not any(before.count(quotes) % 2 for quotes in ('"""', "'''"))
+
+
+def _defaults_of(function: FunctionType) -> list[Any]:
+    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
 
 
 def _are_literals(function: FunctionType) -> bool:

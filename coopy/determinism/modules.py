@@ -23,3 +23,29 @@ def is_of_stdlib(module_name: object) -> bool:
 def read_classes(cls: type) -> list[type]:
     """The class and its bases, without those of the standard library."""
     return [owner for owner in cls.__mro__ if not is_of_stdlib(owner.__module__)]
+
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+class Home:
+    """The modules whose code is read: those of a class and its bases, of its package, and all that are not installed."""
+
+    def __init__(self, cls: type) -> None:
+        self._packages = {package_of(cls.__module__)} - {"__main__"}
+        self._known: dict[object, bool] = {owner.__module__: True for owner in read_classes(cls)}
+
+    def __contains__(self, module_name: object) -> bool:
+        found = self._known.get(module_name)
+        if found is None:
+            found = self._known[module_name] = self._is_own(module_name)
+        return found
+
+    def _is_own(self, module_name: object) -> bool:
+        package = package_of(module_name)
+        if not package or is_of_stdlib(module_name):
+            return False
+        if package in self._packages:
+            return True
+        file = getattr(sys.modules.get(str(module_name)), "__file__", None)
+        return package != "coopy" and file is not None and not _INSTALLED & set(file.split(os.sep))

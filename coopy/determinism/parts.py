@@ -65,11 +65,12 @@ def parts_of(cls: type) -> Parts:
 def note_parts(node: ast.AST, names: Names, myself: str, found: Parts) -> None:
     """Notes what a function makes attributes of the object that it has under a name."""
     made: dict[str, type] = {}
-    for inner in ast.walk(node):
+    inside = [each for each in ast.walk(node) if isinstance(each, (ast.Assign, ast.AnnAssign, ast.Call))]
+    for inner in inside:
         if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
             cls = _made_by(inner.value, names, {})
             made.update({} if cls is None else {inner.targets[0].id: cls})
-    for inner in ast.walk(node):
+    for inner in inside:
         _note_items(inner, names, made, myself, found)
         if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr == "setdefault":
             owner, value = inner.func.value, inner.args[-1] if inner.args else None

@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -23,13 +24,13 @@ from types import (
 )
 from typing import Any, Protocol, TypeVar, cast
 
-from coopy.determinism.modules import is_of_stdlib
+from coopy.determinism.glance import OPENERS
+from coopy.determinism.modules import Home, is_of_stdlib, package_of
 from coopy.determinism.names import (
     UNKNOWN,
     Binder,
     Comprehension,
     FunctionNode,
-    Home,
     Instance,
     Member,
     Names,
@@ -42,6 +43,8 @@ from coopy.determinism.names import (
     statically,
     unbound,
 )
+from coopy.determinism.others import named_in
+from coopy.determinism.parts import parts_of
 from coopy.determinism.rules import (
     ANSWERED,
     GENERATOR,
@@ -58,7 +61,7 @@ from coopy.determinism.rules import (
     WARNINGS,
     Rule,
 )
-from coopy.determinism.texts import NUMBER_SETS, Text, defaults_of, texts_of, wrapped_in
+from coopy.determinism.texts import NUMBER_SETS, Text, default_values, defaults_of, texts_of, wrapped_in
 
 _T = TypeVar("_T")
 _IN_STATE = "an attribute of self"
@@ -83,6 +86,8 @@ _WHILE_CLASSES_ARE_MADE = frozenset({"__init_subclass__", "__set_name__", "__cla
 _FACTORIES = frozenset({"default_factory", "factory"})
 _ARGUMENTS_SHOWN_MAX = 60
 _DEPTH_MAX = 10
+_TABLE_MAX = 100
+"""So many of the functions that a dict of a module has are looked at."""
 _KEPT_OUTSIDE = {
     GENERATOR: ("a generator outside the system", "{env}"),
     ITERATOR: ("an iterator outside the system", _IN_STATE),
@@ -114,6 +119,12 @@ class Survey(Protocol):
 
     def follow_constructor(self, cls: type, method: str, trail: str, early: bool) -> None:
         """Reads what making an object of a class runs."""
+
+    def met(self, cls: Any, method: str, trail: str) -> None:
+        """Notes a class of other objects."""
+
+    def used(self, name: str, receivers: Iterable[type], method: str, trail: str, of_argument: bool) -> None:
+        """Notes a name that is looked up on another object."""
 
     def follow_attribute(self, member: Member, method: str, trail: str) -> None:
         """Reads how the body of a class makes an attribute."""
@@ -331,6 +342,11 @@ class Reader(ast.NodeVisitor):
             made = self._resolve(node.func)
             if _is_of(made, "logging", "getLogger"):
                 return Instance(sys.modules["logging"].Logger)
+            named = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            if made is getattr and len(node.args) > 1 and named:
+                return attribute_of(self._resolve(node.args[0]), named[0])
+            if named and len(node.args) == 1 and (made is __import__ or _is_of(made, "importlib", "import_module")):
+                return imported(named[0])
             return Instance(made) if isinstance(made, type) and is_of_stdlib(made.__module__) else UNKNOWN
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             folder = self._resolve(node.left)
@@ -421,8 +437,22 @@ class Reader(ast.NodeVisitor):
     def _is_given_to_objects(self, member: Member) -> bool:
         return self._survey.assigned_on_self(self._cls or member.cls, member.name)
 
+    def _is_shared_default(self, node: ast.expr) -> bool:
+        """Whether a name stands for the list, dict or set that a parameter is by default: one for all calls."""
+        if not isinstance(node, ast.Name) or self._text is None or self._scope.home(node.id) is not self._root:
+            return False
+        value = default_values(self._text.function).get(node.id)
+        return isinstance(value, (*CONTAINERS, bytearray)) and len(self._root.names[node.id]) == 1
+
+    def _report_default(self, node: ast.expr, what: str) -> None:
+        self._report(
+            node, OUTSIDE, f"{what}, a default that all calls share", "None for the default, and a new one in the body", None
+        )
+
     def _changed(self, node: ast.expr, augmented: bool = False) -> None:
         """Judge an assignment to what it is made to."""
+        if augmented and self._is_shared_default(node):
+            self._report_default(node, ast.unparse(node))
         if isinstance(node, (ast.Tuple, ast.List)):
             for each in node.elts:
                 self._changed(each, augmented)
@@ -432,6 +462,8 @@ class Reader(ast.NodeVisitor):
             if self._outside(node.value) is not UNKNOWN and not self._is_self_of_object(node.value):
                 self._report_outside(node, f"{ast.unparse(node)}, which is outside the system")
         elif isinstance(node, ast.Subscript):
+            if self._is_shared_default(node.value):
+                self._report_default(node, ast.unparse(node.value))
             of_class = self._of_the_class(node.value) is not UNKNOWN
             # A dict of a module may be a cache, which does no harm; what is counted in it does.
             if of_class or (augmented and self._outside(node.value) is not UNKNOWN):
@@ -453,11 +485,26 @@ class Reader(ast.NodeVisitor):
             return
         self._report(node, OUTSIDE, what, _IN_STATE, None)
 
+    def _set_by_call(self, node: ast.Call) -> None:
+        """Judge ``setattr(Class, "count", 1)``, and the same of type."""
+        is_set = self._builtin(node.func) in ("setattr", "delattr") or (
+            isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("__setattr__", "__delattr__")
+            and self._builtin(node.func.value) == "type"
+        )
+        if is_set and len(node.args) > 1 and isinstance(self._outside(node.args[0]), (type, FunctionType, ModuleType)):
+            self._report_outside(node.args[0], f"{ast.unparse(node.args[0])}, which is outside the system")
+
     def _changed_by_call(self, node: ast.Call) -> None:
         """Judge a call of a method that changes a container."""
         if not isinstance(node.func, ast.Attribute) or node.func.attr not in CHANGERS:
             return
         owner = node.func.value
+        if self._is_shared_default(owner):
+            self._report_default(owner, ast.unparse(owner))
+        for kept in node.args if node.func.attr in _ADDERS else ():
+            if self._is_shared_default(kept):
+                self._report_default(kept, ast.unparse(kept))
         of_class = self._of_the_class(owner) is not UNKNOWN
         of_module = node.func.attr in _ADDERS and isinstance(self._outside(owner), (list, deque))
         if of_class or of_module:
@@ -467,6 +514,10 @@ class Reader(ast.NodeVisitor):
         for target in node.targets:
             self._changed(target)
             self.visit(target)
+            if isinstance(target, (ast.Tuple, ast.List)):
+                self._iterated(node.value)
+            if isinstance(target, (ast.Attribute, ast.Subscript)) and self._is_shared_default(node.value):
+                self._report_default(node.value, ast.unparse(node.value))
         if not self._is_for_later(node):
             self.visit(node.value)
 
@@ -552,13 +603,18 @@ class Reader(ast.NodeVisitor):
             self._report_outside(node, f"{node.id}, a name of the module")
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
+        self._note_use(node)
         judged = isinstance(node.ctx, ast.Load) and self._used(node, self._value(node), None)
         self._visit_below(node, judged)
 
     def visit_Call(self, node: ast.Call) -> None:
         self._order_shown(node)
         self._changed_by_call(node)
+        self._set_by_call(node)
         self._says(node)
+        opened = self._resolve(node.func)
+        if isinstance(opened, FunctionType) and opened.__name__ in OPENERS and package_of(opened.__module__) == "coopy":
+            self._report(node.func, SYSTEM, f"{ast.unparse(node.func)}(), which opens another system", OF_ANOTHER, None)
         if (
             isinstance(node.func, ast.Attribute)
             and _is_of_a_system(self._resolve(node.func.value))
@@ -566,9 +622,13 @@ class Reader(ast.NodeVisitor):
         ):
             self._report(node.func, SYSTEM, f"{ast.unparse(node.func)}(), which is not of this system", OF_ANOTHER, None)
         if isinstance(node.func, (ast.Name, ast.Attribute)):
+            if isinstance(node.func, ast.Attribute):
+                self._note_use(node.func)
             judged = self._used(node.func, self._value(node.func), node)
             self._visit_below(node.func, judged)
         else:
+            if isinstance(node.func, ast.Call):
+                self._used(node.func, self._resolve(node.func), node)
             self.visit(node.func)
         for number, argument in enumerate(node.args):
             if number == 0 and self._is_on_commit(node):
@@ -583,6 +643,39 @@ class Reader(ast.NodeVisitor):
                     self._used(keyword.value, made, ast.Call(func=keyword.value, args=[], keywords=[]))
             else:
                 self.visit(keyword.value)
+
+    def _note_use(self, node: ast.Attribute) -> None:
+        """Notes what is looked up on another object, of which the class may be known."""
+        owner = node.value
+        if self._early or self._is_self(owner) or self._is_class_of_self(owner):
+            return
+        value = self._resolve(owner)
+        if isinstance(value, Member):
+            receivers = [value.cls if issubclass(value.cls, Enum) else type(value.raw)]
+        elif value is UNKNOWN:
+            receivers = self._receivers(owner)
+        else:
+            receivers = [type(value)]
+        if not isinstance(value, (type, ModuleType, NotLoaded, Instance)):
+            is_argument = isinstance(owner, ast.Name) and self._scope.home(owner.id) is self._root
+            self._survey.used(node.attr, receivers, self._method, self._trail, is_argument)
+
+    def _receivers(self, node: ast.expr) -> list[type]:
+        """The class of an object, where the method, or another one of its class, has made it by calling that."""
+        if isinstance(node, ast.Name) and (home := self._scope.home(node.id)) is not None:
+            made = self._assigned_once(home, node.id)
+            if made is None and home is self._root and self._text is not None and len(home.names[node.id]) == 1:
+                annotation = self._text.function.__annotations__.get(node.id)
+                return [*named_in(annotation, self._text.function.__globals__)]
+            node = made if isinstance(made, ast.Call) else node
+        if isinstance(node, ast.Call):
+            cls = self._resolve(node.func) if isinstance(node.func, (ast.Name, ast.Attribute)) else None
+            return [cls] if isinstance(cls, type) else []
+        if isinstance(node, ast.Attribute) and self._cls is not None and self._is_self(node.value):
+            member = statically(self._cls, node.attr)
+            made_of = parts_of(self._cls).classes.get(node.attr, None if member is None else type(member.raw))
+            return [] if made_of is None else [made_of]
+        return []
 
     def _visit_below(self, node: ast.expr, judged: bool) -> None:
         """Visit what an attribute is taken from; of a chain that was judged, only what it begins with."""
@@ -614,6 +707,8 @@ class Reader(ast.NodeVisitor):
         for text in texts_of(member, self._survey.modules):
             self._survey.follow(text, self._method, self._trail, self._early)
         value = unbound(member)
+        if isinstance(value, type):
+            self._survey.follow_constructor(value, self._method, self._trail, self._early)
         value = member.raw if kept_outside(member.raw) else value
         named = self._survey.table.rule(value) is not None or bool(kept_outside(value))
         if not named:
@@ -635,7 +730,10 @@ class Reader(ast.NodeVisitor):
         if isinstance(value, (FunctionType, functools._lru_cache_wrapper)):
             for function in wrapped_in(value, value.__qualname__, self._survey.modules):
                 self._survey.follow(Text(function), self._method, self._trail, early)
+        elif isinstance(value, type) and call is None and not early:
+            self._survey.met(value, self._method, self._trail)
         elif isinstance(value, Member) and isinstance(value.raw, classmethod):
+            self._survey.met(value.cls, self._method, self._trail)
             for text in texts_of(value, self._survey.modules):
                 self._survey.follow(text, self._method, self._trail, early)
         elif isinstance(value, type) and call is not None:
@@ -647,7 +745,25 @@ class Reader(ast.NodeVisitor):
             return True
         elif isinstance(value, Member):
             self._survey.follow_attribute(value, self._method, self._trail)
+        elif type(value) in (dict, list, tuple) and not self._is_alias(node):
+            self._used_out_of(node, value)
         return False
+
+    def _used_out_of(self, node: ast.expr, table: Any) -> None:
+        """Judge the functions that a dict, a list or a tuple of a module has: one of them is called."""
+        if package_of(self._names.module.get("__name__")) == "coopy":
+            return  # What coopy looks up in its tables, to write a value, is for itself.
+        held = [*table.values()] if isinstance(table, dict) else [*table]
+        for value in held[:_TABLE_MAX]:
+            rule = self._survey.table.rule(value) if callable(value) else None
+            if rule is not None and rule.argument is None and not rule.only_called:
+                what = f"{rule.name}, which {ast.unparse(node)} has"
+                self._report(node, rule.code, what, rule.instead, None)
+            elif isinstance(value, (FunctionType, functools._lru_cache_wrapper)):
+                for function in wrapped_in(value, value.__qualname__, self._survey.modules):
+                    self._survey.follow(Text(function), self._method, self._trail, False)
+            elif isinstance(value, type):
+                self._survey.met(value, self._method, self._trail)
 
     def _is_alias(self, node: ast.expr) -> bool:
         # rng = GENERATOR is found where it stands.
@@ -718,7 +834,10 @@ class Reader(ast.NodeVisitor):
     def _order_shown(self, node: ast.Call) -> None:
         """Judge a call by what it does with the order of what it is given."""
         builtin = self._builtin(node.func)
-        if builtin in _UNORDERED or self._changes_set(node.func):
+        if builtin in ("max", "min", "sorted") and any(keyword.arg == "key" for keyword in node.keywords):
+            for argument in node.args[:1]:
+                self._iterated(argument)  # Of those with the same key the first counts.
+        elif builtin in _UNORDERED or self._changes_set(node.func):
             self._unordered.update(node.args)
         elif builtin in _ORDERED:
             if node in self._unordered:
@@ -727,8 +846,8 @@ class Reader(ast.NodeVisitor):
                 self._iterated(argument)
         elif isinstance(node.func, ast.Attribute):
             owner, name = node.func.value, node.func.attr
-            if name == "join" and isinstance(owner, ast.Constant):
-                for argument in node.args:
+            if (name == "join" and isinstance(owner, ast.Constant)) or (name == "fromkeys" and self._builtin(owner) == "dict"):
+                for argument in node.args[:1]:
                     self._iterated(argument)
             elif name == "pop" and not node.args and self._is_set(owner):
                 shown = ast.unparse(owner)
@@ -744,7 +863,8 @@ class Reader(ast.NodeVisitor):
         if isinstance(node, ast.SetComp):
             return True
         if isinstance(node, ast.BinOp):
-            return isinstance(node.op, _SET_OPERATORS) and any(map(self._is_set, (node.left, node.right)))
+            either = node.left, node.right
+            return isinstance(node.op, _SET_OPERATORS) and (any(map(self._is_set, either)) or any(map(_is_keys, either)))
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):
                 return node.func.attr in _SET_METHODS and self._is_set(node.func.value)
@@ -906,6 +1026,11 @@ def _given(call: ast.Call, position: int, keyword: str) -> bool:
     values = call.args[position : position + 1]
     values += [given.value for given in call.keywords if given.arg in (None, keyword)]
     return any(not (isinstance(value, ast.Constant) and value.value is None) for value in values)
+
+
+def _is_keys(node: ast.expr) -> bool:
+    """Whether an operand is the keys, or the items, of a dict: what comes of two of these is a set."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("keys", "items")
 
 
 def _is_number(node: ast.expr) -> bool:

@@ -120,6 +120,7 @@ _IDENTIFIERS_OF_LIBRARIES = {
     "bson": "ObjectId",
     "bson.objectid": "ObjectId",
     "cuid2": "cuid_wrapper",
+    "email.utils": "make_msgid",
     "ksuid": "Ksuid ksuid",
     "shortuuid": "uuid random",
     "ulid": "ULID monotonic new ulid",
@@ -131,8 +132,10 @@ _IDENTIFIERS_OF_LIBRARIES = {
 _TIME_OF_LIBRARIES = {
     "arrow": "now utcnow",
     "django.utils.timezone": "localdate localtime now",
+    "email.utils": "formatdate",
     "pandas": "Timestamp.now Timestamp.today Timestamp.utcnow",
     "pendulum": "now today tomorrow yesterday",
+    "timeit": "default_timer",
 }
 _ERRORS[LIBRARY] = [
     (module, name, use)
@@ -166,6 +169,7 @@ WARNINGS: list[tuple[str, str, dict[str, str]]] = [
         {
             "builtins": "open",
             "codecs": "open",
+            "sqlite3": "connect",
             "glob": "glob iglob",
             "os": "access chdir chmod chown close fdopen fsync getcwd link listdir lstat makedirs mkdir open "
             "read readlink remove removedirs rename renames replace rmdir scandir stat symlink sync "
@@ -211,10 +215,16 @@ WARNINGS: list[tuple[str, str, dict[str, str]]] = [
         "an argument: let the caller look it up, and pass it",
         {
             "getpass": "getuser",
+            "locale": "atof atoi currency delocalize format_string getdefaultlocale getlocale getpreferredencoding localeconv "
+            "localize setlocale strcoll strxfrm",
             "os": "cpu_count environ environb getenv getenvb getlogin getpid getppid getuid putenv uname unsetenv",
             "os.path": "expanduser expandvars",
             "pathlib": "Path.expanduser Path.home",
             "platform": "node platform release system uname version",
+            "resource": "getrusage",
+            "shutil": "get_terminal_size",
+            "sys": "getrefcount",
+            "gc": "get_count get_objects get_referents get_referrers get_stats",
             "uuid": "getnode",
         },
     ),
@@ -249,6 +259,7 @@ WARNINGS: list[tuple[str, str, dict[str, str]]] = [
         "a thread outside the domain, which calls the system: what this one does is not recorded",
         {
             "_thread": "start_new_thread",
+            "asyncio": "run",
             "concurrent.futures": "ProcessPoolExecutor ThreadPoolExecutor",
             "threading": "Thread Timer",
         },
@@ -262,6 +273,7 @@ _ARGUMENTS = {
     "time.asctime": (0, ""),
     "time.strftime": (1, ""),
     "random.Random": (0, "x"),
+    "email.utils.formatdate": (0, "timeval"),
     **{f"numpy.random.{name}": (0, "seed") for name in "Generator MT19937 PCG64 Philox RandomState SFC64 default_rng".split()},
     "numpy.random.SeedSequence": (0, "entropy"),
     "bson.ObjectId": (0, "oid"),

@@ -16,8 +16,8 @@ from types import (
 )
 
 from coopy.decorators import ACTION, OUTSIDE, READONLY, READS
-from coopy.determinism.modules import read_classes
-from coopy.determinism.names import UNKNOWN, Home, Member
+from coopy.determinism.modules import Home, read_classes
+from coopy.determinism.names import UNKNOWN, Member
 
 NUMBER_SETS = frozenset(
     f"{name}[{number}]"
@@ -123,6 +123,8 @@ def wrapped_in(raw: object, path: str, modules: Home) -> list[FunctionType]:
                 continue
             found.append(thing)
             pending.append(getattr(thing, "__wrapped__", None))
+            registry = _attributes_of(thing).get("registry")  # Of functools.singledispatch.
+            pending += registry.values() if isinstance(registry, Mapping) else ()
             # A decorator that does not name what it wraps still holds it.
             foreign = thing.__globals__.get("__name__") not in modules
             for held in map(content_of, thing.__closure__ or ()):

@@ -232,18 +232,21 @@ class Body:
         self._known = {**default_values(function), **called.known}
         self._values: dict[str, list[ast.expr | None]] = {each.arg: [None] for each in parameters_of(self.node.args)}
         self._inner: dict[str, FunctionNode] = {}
-        for inner in ast.walk(self.node):
-            if isinstance(inner, ast.FunctionDef) and inner is not self.node:
-                self._inner[inner.name] = inner
+        calls: list[ast.Call] = []
         for inner in ast.walk(self.node):
             if isinstance(inner, ast.Assign):
                 for target in inner.targets:
                     self._bind(target, inner.value)
             elif isinstance(inner, ast.AugAssign):
                 self._bind(inner.target, None)
-            elif isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name) and inner.func.id in self._inner:
-                for parameter, value in zip(self._inner[inner.func.id].args.args, inner.args, strict=False):
-                    self._values.setdefault(parameter.arg, []).append(value)
+            elif isinstance(inner, ast.FunctionDef) and inner is not self.node:
+                self._inner[inner.name] = inner
+            elif isinstance(inner, ast.Call):
+                calls.append(inner)
+        for call in calls if self._inner else ():
+            function_called = self._inner.get(call.func.id) if isinstance(call.func, ast.Name) else None
+            for parameter, value in zip(function_called.args.args if function_called else (), call.args, strict=False):
+                self._values.setdefault(parameter.arg, []).append(value)
         self._assumed: dict[str, bool] = {}
         """Of names that are being looked into, whether they stand for parts of the object."""
         self._asked: set[str] = set()

@@ -1099,7 +1099,7 @@ def _module_aliases(cls: type) -> dict[str, tuple[str, ...]]:
     names = {"__mp_main__", *([module_of_program(path)] if path else [])}
     if spec is not None:
         names.add(spec.name)
-    return dict.fromkeys(names, ("__main__",))
+    return dict.fromkeys(sorted(names), ("__main__",))
 
 
 def _found(module: object, qualname: str) -> object:

@@ -16,10 +16,10 @@ from coopy.decorators import readonly
 
 
 class _Clock:
-    """Stands in for coopy's clock: an object of a module, whose methods are its own affair."""
+    """Stands in for coopy's clock: an object of a module, whose methods have the names of others."""
 
     def now(self) -> datetime:
-        return datetime.now()
+        return datetime(2024, 1, 1)
 
 
 clock = _Clock()
@@ -73,7 +73,7 @@ class Page:
         self.created = datetime.now()  # page
 
     def age(self) -> float:
-        return time.time()
+        return time.time()  # age of page
 
     @classmethod
     def blank(cls) -> Page:

@@ -513,8 +513,10 @@ def test_fields_of_a_domain_that_is_a_dataclass_are_read():
     ]
 
 
-def test_other_objects_of_the_module_answer_for_themselves():
-    assert findings(domains.OnlyAsksAboutPage) == []
+def test_what_other_objects_do_is_told_if_an_action_uses_it():
+    assert told(domains.OnlyAsksAboutPage) == [
+        (line_of("age of page"), "OnlyAsksAboutPage.create", "time.time() in helper Page.age()", f"clock.time() {CLOCK}")
+    ]
     assert findings(domains.UsesClock) == []
 
 
