@@ -6,7 +6,6 @@ import datetime
 import functools
 import random
 import time
-import timeit
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
@@ -157,7 +156,7 @@ class Shop:
         return kept(item)
 
     def named(self, module: str = "random") -> Any:
-        return getattr(random, "random")() + timeit.default_timer()  # noqa: B009  # by name
+        return getattr(random, "random")() + getattr(time, "time")()  # noqa: B009  # by name
 
     def other(self, directory: str) -> None:
         with init_system(Shop, directory), coopy.connect(directory):  # opens
