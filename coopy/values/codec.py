@@ -204,6 +204,24 @@ class StateFile(Protocol):
     def restart(self) -> None: ...
 
 
+class _Watched:
+    """The file of a state, with what it has raised: that is no fault of the state."""
+
+    __slots__ = ("_file", "refused", "restart")
+
+    def __init__(self, file: StateFile) -> None:
+        self._file = file
+        self.restart = file.restart
+        self.refused: OSError | None = None
+
+    def write(self, data: bytes, /) -> object:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.refused = error
+            raise
+
+
 class Owner(Protocol):
     """What has a domain: a machine."""
 
@@ -532,7 +550,16 @@ class Codec:
         return data[: start + 1]
 
     def dump_state(self, state: object, file: StateFile) -> None:
-        """Writes a whole state. Raises `EncodingError`."""
+        """Writes a whole state. Raises `EncodingError`, and what writing to the file raises."""
+        watched = _Watched(file)
+        try:
+            self._dump_state(state, watched)
+        except EncodingError:
+            if watched.refused is None:
+                raise
+            raise watched.refused from None
+
+    def _dump_state(self, state: object, file: _Watched) -> None:
         # Persistent ids cost a call for every object; they are used only where they are needed.
         ways = _WAYS if self._importable else _WAYS[1:]
         reducers = bound.Reducers()
@@ -554,7 +581,8 @@ class Codec:
                         file.write(pickled + _SAID_OF_STATE.pack(len(pickled), _MARK_OF_STATE))
                     return
                 except Exception as error:  # The next way may keep it; the last one raises.
-                    if number == len(ways) or isinstance(error, (RecursionError, bound.BelongsToProcess)):
+                    is_last = number == len(ways) or isinstance(error, (RecursionError, MemoryError, bound.BelongsToProcess))
+                    if is_last or file.refused is not None:
                         raise
                     file.restart()
 
@@ -696,6 +724,8 @@ class Codec:
 
     def _unkept(self, what: str, value: object, path: str, error: Exception, domain: object = None) -> EncodingError:
         """The error for a state, or for parts of it, that can't be pickled."""
+        if isinstance(error, MemoryError):
+            return EncodingError(f"{what} could not be pickled: there was not enough memory")
         found = self._found(value, path, error, domain, in_state=True)
         if found is None:
             return EncodingError(f"{what} cannot be pickled: {_first_line(error)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -365,6 +366,39 @@ def test_a_state_that_is_nested_deeper_than_there_is_memory_for_is_refused(monke
         EncodingError, match="state of Store cannot be pickled: there are more than 20000 objects inside one another"
     ):
         Codec(Store).dump_state(state, _Sink())
+
+
+class _Full(MemoryWriter):
+    """A disk that is full; see how often it was asked."""
+
+    asked = 0
+
+    def write(self, data: bytes, /) -> int:
+        if len(data) > 1:
+            self.asked += 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("state", [Store(), lambda: None], ids=["plain", "with byte code"])
+def test_a_state_that_finds_no_room_on_the_disk_is_not_said_to_be_at_fault(state: Any) -> None:
+    full = _Full()
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        CODEC.dump_state(state, full)
+    assert type(raised.value) is OSError
+    assert full.asked <= 2, "it is not tried in another way"
+
+
+class _TooLarge:
+    def __getstate__(self) -> Any:
+        raise MemoryError
+
+
+def test_a_state_for_which_there_is_no_memory_is_not_said_to_be_at_fault() -> None:
+    store = Store()
+    store.kept = _TooLarge()
+    with pytest.raises(EncodingError, match=r"the state of Store could not be pickled: there was not enough memory$"):
+        CODEC.dump_state(store, MemoryWriter())
 
 
 class _Sink:
