@@ -1,7 +1,7 @@
 """Objects that several processes have: the directory that is spread, as the process knows it that opens it, and the mapping from its keys.
 
 `opened` sees to it that the directory is spread over as many shards as were asked for (`coopy.objects.moving`), starts their processes
-(`coopy.objects.working`), and sends calls to them (`coopy.objects.sending`). docs/design/037-objects-over-processes.md says why so.
+(`coopy.objects.working`), and sends calls to them (`coopy.objects.sending`). docs/design/039-objects-over-processes.md says why so.
 """
 
 from __future__ import annotations
