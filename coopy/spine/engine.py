@@ -62,6 +62,8 @@ STEP_NS = 100  # So far apart are the instants of those; no action takes less.
 HELD_NS = 1_000_000  # After so long a batch lets others in between, at the next chunk.
 _yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
+_ASSIGNING = frozenset({"__setattr__", "__setitem__"})
+"""Before one of these is recorded the state may have what it assigns: ``system.tags |= {1}`` changes the set, and then assigns it."""
 _COUNTS = "{}() had returned when this was raised: the call is action {}, and counts."
 
 Saver = Callable[[], "bytes | None"]
@@ -277,7 +279,7 @@ class Engine:
                         machine.running = header = True
                         instant = _time_ns()
                         if instant >= self._offset_until:
-                            instant = self._stamp(instant)
+                            instant = self._stamp(instant, method.name not in _ASSIGNING)
                         if instant < self.instant:
                             instant = self._not_before(instant)
                         header = _pack(instant, self._offset, machine.outcome)
@@ -942,7 +944,7 @@ class Engine:
             instant = self._stamp(instant)
         return instant, self._offset
 
-    def _stamp(self, instant: int) -> int:
+    def _stamp(self, instant: int, looks: bool = True) -> int:
         """Reads the UTC offset of local time, and a clock of its own. Returns the instant that the action gets."""
         clock = self.clock
         if clock is not None:
@@ -950,7 +952,7 @@ class Engine:
         seconds = instant // _NS
         self._not_before(instant)
         self._offset = time.localtime(seconds).tm_gmtoff
-        is_due = self._is_between_actions() and self.look(self.machine)
+        is_due = looks and self._is_between_actions() and self.look(self.machine)
         self._offset_until = 0 if is_due or clock is not None else (seconds + 1) * _NS
         return instant
 

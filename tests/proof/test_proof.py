@@ -125,6 +125,17 @@ def test_what_is_the_same_is_not_told(tmp_path: Path, caplog: pytest.LogCaptureF
     assert errors(caplog) == []
 
 
+def test_what_is_changed_in_place_and_then_assigned_is_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with init_system(Till, tmp_path) as till:
+        till.add(1)
+        till.values += [2]
+        till.other |= {"b": [1]}
+        live = [*till.values], dict(till.other)
+    with init_system(Till, tmp_path, on_divergence="refuse") as till:
+        assert (till.values, till.other) == live == ([1, 2], {"a": [0], "b": [1]})
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+
+
 def test_it_is_refused_where_that_is_asked_for_and_nothing_changes(tmp_path: Path) -> None:
     used(tmp_path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir() if path.name != "lock"}
