@@ -334,6 +334,9 @@ class Body:
     def root(self, node: ast.expr) -> type | None:
         """The class of the object, if an expression stands for it."""
         node = self.meant(node)
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and isinstance(node.slice, ast.Constant):
+            # What a wrapper with nothing but *args is called on is the first of them.
+            return self._called.roots.get(f"*{node.value.id}") if node.slice.value == 0 else None
         return self._called.roots.get(node.id) if isinstance(node, ast.Name) else None
 
     def holds(self, node: ast.expr, depth: int = 0) -> bool:
@@ -347,7 +350,11 @@ class Body:
             return node.attr != "__class__" and self.holds(node.value, depth + 1)
         if isinstance(node, ast.Subscript):
             # A slice is a copy.
-            return not isinstance(node.slice, ast.Slice) and self._holds_elements(node.value, depth + 1)
+            return (
+                self.root(node) is not None
+                or not isinstance(node.slice, ast.Slice)
+                and self._holds_elements(node.value, depth + 1)
+            )
         if isinstance(node, (ast.BoolOp, ast.IfExp)):
             either = node.values if isinstance(node, ast.BoolOp) else [node.body, node.orelse]
             return any(self.holds(each, depth + 1) for each in either)

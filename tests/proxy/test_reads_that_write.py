@@ -497,6 +497,33 @@ def test_what_goes_round_and_changes_its_own_alone_is_a_read() -> None:
     assert kind_of(type("Roundabout", (Roundabout,), {"__getitem__": _keeps_nothing}), "__getitem__", _keeps_nothing) == "read"
 
 
+def _noted_before(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def wrapper(*args: Any) -> Any:
+        args[0].notes.append(args[1:])
+        return method(*args)
+
+    return wrapper
+
+
+class Wrapped:
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+    @property
+    @_noted_before
+    def price(self) -> int:
+        return len(self.notes)
+
+    @_noted_before
+    def __getitem__(self, key: Any) -> Any:
+        return key
+
+
+def test_what_a_wrapper_with_nothing_but_args_writes_is_recorded(tmp_path: Path) -> None:
+    assert alike(tmp_path, Wrapped, lambda c: c.price, lambda c: c["a"], lambda c: c.price) == 3
+
+
 class Doubling(UserDict):  # type: ignore[type-arg]
     def __missing__(self, key: Any) -> Any:
         self.data[key] = key * 2
