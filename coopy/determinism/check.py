@@ -79,6 +79,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -91,7 +92,7 @@ from coopy.decorators import READS
 from coopy.determinism import decompile
 from coopy.determinism.glance import Glance
 from coopy.determinism.later import hands_out, opens_a_block
-from coopy.determinism.modules import Home, package_of, read_classes
+from coopy.determinism.modules import Home, is_installed, package_of, read_classes
 from coopy.determinism.names import FunctionNode, Member, Names, Table, statically
 from coopy.determinism.others import Others, annotated, descriptors_of, made_by, named_in
 from coopy.determinism.parts import Parts, no_parts, note_parts
@@ -101,8 +102,10 @@ from coopy.determinism.rules import (
     BLOCK,
     CACHE,
     ERROR_CODES,
+    IDENTITY,
     ITERATOR,
     NO_SOURCE,
+    OUTPUT,
     OUTSIDE,
     PART,
     READ,
@@ -202,6 +205,7 @@ def _stacklevel_of_caller() -> int:
     return level
 
 
+_OF_MACHINERY = re.compile(r"[\w.()]+\.__\w+__[,.\[]")
 _FIRST_LINE = ast.Pass(lineno=1, col_offset=0)
 
 
@@ -372,12 +376,18 @@ class _Survey:
         self, file: str, node: ast.expr | ast.stmt, code: str, method: str, what: str, instead: str, severity: str = "warning"
     ) -> None:
         source = self._library.parsed(file)
-        if source.silences(node.lineno, code):
+        if source.silences(node.lineno, code) or self._is_of_a_library(file, code, what):
             return
         severity = "error" if code in ERROR_CODES else severity
         finding = Finding(code, severity, file, node.lineno, source.column(node), method, what, instead)
         # The first method that reaches a place is named; repairing it repairs it for all.
         self._found.setdefault(_by_place(finding), finding)
+
+    def _is_of_a_library(self, file: str, code: str, what: str) -> bool:
+        """Whether a base that others have written does what is its own affair: it says something, or keeps what it knows of its classes."""
+        own = getattr(sys.modules.get(self.cls.__module__), "__file__", None) or ""
+        is_own_affair = code in (IDENTITY, OUTPUT) or (code == OUTSIDE and _OF_MACHINERY.match(what) is not None)
+        return is_own_affair and is_installed(file) and not is_installed(own)
 
     def follow(self, text: Text, method: str, trail: str, early: bool) -> None:
         """Read a function that a method uses, once; ``early``: one that runs while the program starts."""

@@ -28,6 +28,11 @@ def read_classes(cls: type) -> list[type]:
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
+def is_installed(file: str) -> bool:
+    """Whether a file is one of a package that was installed."""
+    return not _INSTALLED.isdisjoint(file.split(os.sep))
+
+
 class Home:
     """The modules whose code is read: those of a class and its bases, of its package, and all that are not installed."""
 
@@ -48,4 +53,4 @@ class Home:
         if package in self._packages:
             return True
         file = getattr(sys.modules.get(str(module_name)), "__file__", None)
-        return package != "coopy" and file is not None and not _INSTALLED & set(file.split(os.sep))
+        return package != "coopy" and file is not None and not is_installed(file)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import linecache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,3 +80,29 @@ def test_a_class_whose_methods_are_changed_by_setattr_is_state_outside_the_syste
             type.__setattr__(shop_items.Basket, "count", 1)
 
     assert [each.code for each in findings(Counter)] == ["CPY212", "CPY212"]
+
+
+LIBRARY = """
+import datetime, warnings
+class Model:
+    def copy(self, memo):
+        warnings.warn("old")
+        memo[id(self)] = self
+        type(self).__complete__ = True
+    def stamp(self):
+        type(self).count = 1
+        self.at = datetime.datetime.now()
+"""
+
+
+def test_what_a_base_of_others_says_and_keeps_of_its_classes_is_its_own_affair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site-packages").mkdir()
+    (tmp_path / "site-packages" / "models_of_others.py").write_text(LIBRARY)
+    (tmp_path / "page_of_model.py").write_text("import models_of_others\nclass Page(models_of_others.Model): pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    page = importlib.import_module("page_of_model").Page
+    assert sorted(each.code for each in findings(page)) == ["CPY101", "CPY212"]
+    assert sorted(each.code for each in findings(page.__base__)) == ["CPY101", "CPY207", "CPY212", "CPY212", "CPY213"]
