@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 def control(system: object) -> Control:
     """The controls of a system, whatever its class calls its own methods.
 
-    >>> from coopy import control
+    >>> wiki = init_system(Wiki, "controlled")
+    >>> wiki.create_page("Home", "Welcome")
+    1
     >>> control(wiki).take_snapshot()
+    1
     """
     from coopy.spine import methods, proxy
 
@@ -129,9 +132,14 @@ class Cluster(Protocol):
 class Control:
     """What can be done with a system besides calling its methods. `control` returns it.
 
-    >>> from coopy import control
+    >>> wiki = init_system(Wiki, "by-its-controls")
     >>> controls = control(wiki)
-    >>> controls.take_snapshot(), controls.index
+    >>> wiki.create_page("Home", "Welcome")
+    1
+    >>> controls.index, controls.durable, controls.take_snapshot()
+    (1, 1, 1)
+    >>> controls.replay(until=0).pages
+    {}
 
     As a block it closes the system at its end. A type checker, for which a system is an object of its class, knows this, and not that
     the system is one, too::

@@ -223,6 +223,8 @@ def init_persistent_system(obj: Any, basedir: str | os.PathLike[str] | None = No
     """As `init_system`, with the documented two arguments.
 
     >>> wiki = init_persistent_system(Wiki(), "data")
+    >>> wiki.create_page("Home", "Welcome")
+    1
     """
     return init_system(obj, basedir)
 

@@ -58,7 +58,9 @@ def give_up(basedir: str) -> None:
 def opened() -> list[Control]:
     """The controls of all systems that are open in this process, in the order of their directories.
 
-    >>> [each.basedir for each in coopy.opened()]
+    >>> wiki = init_system(Wiki, "wiki")
+    >>> [os.path.basename(each.basedir) for each in coopy.opened()]
+    ['wiki']
     """
     found = [system for system in list(_open_systems) if system.is_opened and not system._closed]
     return [system._controls(system) for system in sorted(found, key=lambda system: system.basedir)]

@@ -54,7 +54,16 @@ def action_index() -> int:
     It is the same on all nodes and in every replay, and larger in each action than in all before: what an action gives out can be
     numbered by it. Two questions in one action agree. See docs/guides/locks.md.
 
-    >>> self.orders[action_index()] = order
+    >>> class Orders:
+    ...     def __init__(self):
+    ...         self.orders = {}
+    ...     def order(self, article):
+    ...         self.orders[action_index()] = article  # A number that no other order has.
+    >>> orders = init_system(Orders, "numbered")
+    >>> orders.order("tea")
+    >>> orders.order("milk")
+    >>> orders.orders
+    {1: 'tea', 2: 'milk'}
     """
     machine = current.machine
     return 0 if machine is None else machine.index

@@ -149,7 +149,13 @@ def replay(
 ) -> T:
     """The plain domain object as it was: after an action, at a time, or (None) after all.
 
-    >>> before = replay(Wiki, "data", until=datetime(2026, 3, 1, 12, 0))
+    >>> wiki = init_system(Wiki, "data")
+    >>> wiki.create_page("Home", "Welcome")
+    1
+    >>> wiki.create_page("News", "None")
+    2
+    >>> replay(Wiki, "data", until=1).pages  # or until=datetime(2026, 3, 1, 12, 0)
+    {'Home': 'Welcome'}
 
     Writes nothing, and may be called while a system is open in the directory. A naive datetime
     is local time of this machine.

@@ -233,6 +233,12 @@ def memory_system(obj: Any, *, clock: Clock | None = None, seed: int | str | Non
 
     Raises:
         UsageError: an option is for a directory; and whatever `init_system` raises.
+
+    >>> wiki = memory_system(Wiki, seed=1)
+    >>> wiki.create_page("Home", "Welcome")
+    1
+    >>> list(crash(wiki).pages)
+    ['Home']
     """
     for name in sorted(options):
         if name in _OF_A_TEST and name not in _IN_MEMORY:
@@ -276,6 +282,12 @@ def open_system(
 
     Raises `UsageError` if it has
     another, and whatever `init_system` raises.
+
+    >>> clock = Clock()
+    >>> clock.set(datetime(2030, 1, 1))
+    >>> wiki = open_system(Wiki, "of-a-test", clock=clock)
+    >>> wiki.stamp("Home")
+    '2030-01-01T00:00:00'
     """
     return _again(False, obj, basedir, clock, seed, Settings.of("open_system", options, _OF_A_TEST), None)
 
@@ -331,6 +343,17 @@ def crash(system: T, *, power: bool = False) -> T:
         UsageError: the system is closed, runs an action of the caller, was not opened by `coopy.testing`,
             or has no disk to lose its power.
         Whatever opening it raises.
+
+    >>> wiki = open_system(Wiki, "crashed", durability="buffered")
+    >>> wiki.create_page("Home", "Welcome")
+    1
+    >>> list(crash(wiki).pages)  # Nothing is lost by kill -9 ...
+    ['Home']
+    >>> wiki = open_system(Wiki, "cut-off", durability="buffered")
+    >>> wiki.create_page("Home", "Welcome")
+    1
+    >>> list(crash(wiki, power=True).pages)  # ... and by a power cut what no sync has covered.
+    []
     """
     found = _system_of(system, "crash()")
     if power and isinstance(found, _InMemory):
@@ -353,6 +376,14 @@ def failing(system: object, what: str, errno: int = _errno.ENOSPC) -> Iterator[N
         errno: of the OSError, ``errno.ENOSPC`` or ``errno.EIO`` for example.
 
     Raises `UsageError` for anything else, and for a system that was not opened by `coopy.testing`.
+
+    >>> wiki = memory_system(Wiki)
+    >>> with failing(wiki, "append"):
+    ...     wiki.create_page("Home", "Welcome")
+    Traceback (most recent call last):
+    coopy.errors.JournalError: ...
+    >>> list(wiki.pages)
+    []
     """
     if what not in FAULTS:
         raise UsageError(f"failing({shown(what)}): must be one of {', '.join(map(repr, FAULTS))}")
@@ -387,6 +418,15 @@ def assert_replays(system: object) -> None:
     Raises:
         AssertionError: the states differ; names the places.
         SystemClosed, ReplayError, StorageError: it is closed, or can't be replayed at all.
+
+    >>> wiki = memory_system(Wiki)
+    >>> wiki.create_page("Home", "Welcome")
+    1
+    >>> assert_replays(wiki)
+    >>> wiki.pages["News"] = "None"  # Not a call: nobody wrote it down.
+    >>> assert_replays(wiki)
+    Traceback (most recent call last):
+    AssertionError: ...
     """
     __tracebackhide__ = True
     found: Any = control(system)._system
