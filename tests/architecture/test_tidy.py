@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import inspect
 import re
 from collections import Counter
@@ -156,7 +157,5 @@ def test_what_is_tidy_is_not(
 
 def test_an_example_is_code_that_parses() -> None:
     for name in coopy.__all__:
-        lines = (inspect.getdoc(getattr(coopy, name)) or "").splitlines()
-        for line in lines:
-            if line.lstrip().startswith(">>> "):
-                ast.parse(line.lstrip()[4:])
+        for example in doctest.DocTestParser().get_examples(inspect.getdoc(getattr(coopy, name)) or ""):
+            ast.parse(example.source)
