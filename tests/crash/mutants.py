@@ -721,7 +721,7 @@ MUTANTS = [
     ),
     Mutant(
         "the-package-of-a-class-is-not-its-own",
-        "coopy/determinism/names.py",
+        "coopy/determinism/modules.py",
         "        if package in self._packages:\n            return True\n",
         "",
         "tests/determinism/test_check.py::test_a_domain_that_is_installed_is_read_with_its_package",
@@ -1934,7 +1934,7 @@ MUTANTS = [
             Edit(
                 ENGINE,
                 "                        instant = _time_ns()\n                        if instant >= self._offset_until:\n"
-                "                            instant = self._stamp(instant)\n                        if instant < self.instant:\n"
+                "                            instant = self._stamp(instant, method.name not in _ASSIGNING)\n                        if instant < self.instant:\n"
                 "                            instant = self._not_before(instant)\n",
                 "                        instant = began\n",
             ),
@@ -2063,16 +2063,11 @@ MUTANTS = [
         "tests/sync/test_elector_state.py::test_a_lock_is_not_freed_by_another_nor_by_a_token_of_before",
     ),
     Mutant(
-        "a-promise-counts-from-before-the-wait",
+        "a-promise-counts-from-the-answer",
         "coopy/compat/metaparticle.py",
-        "                answer = self._put(0)\n                is_had",
-        "                answer = self._put(int(POLL_S) if blocking else 0)\n                is_had",
-        "tests/compat/test_metaparticle.py::test_release_frees_at_once_and_who_waits_has_it_then",
-        (
-            Edit(
-                "coopy/compat/metaparticle.py", "answer.status == http.client.OK and not _Hold(sent_s, answer).is_good", "False"
-            ),
-        ),
+        "        from_s = sent_s + answer.waited_s\n",
+        "        from_s = _now_s()\n",
+        "tests/compat/test_metaparticle.py::test_who_was_paused_for_longer_than_it_may_hold_what_was_answered_has_not_acquired_it",
     ),
     Mutant(
         "a-web-page-takes-locks",
