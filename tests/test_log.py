@@ -144,3 +144,24 @@ def test_a_restore_in_a_terminal_draws_on_the_standard_error_and_one_in_a_pipe_d
         [sys.executable, str(script)], cwd=tmp_path, env=environment(), capture_output=True, timeout=60, check=True
     )
     assert (quiet.stdout, quiet.stderr) == (b"3\n", b"")
+
+
+class Gone(Terminal):
+    """A terminal whose window was closed."""
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("kind", [Terminal, Gone])
+def test_what_is_waited_for_goes_on_when_the_terminal_goes(kind: type[Terminal]) -> None:
+    terminal, time = kind(), Time()
+    bar = Bar("restoring", terminal, time)
+    time.now += DELAY_S
+    if kind is Terminal:
+        bar(1, 10)
+        terminal.close()
+    for _ in range(3):
+        time.now += INTERVAL_S
+        bar(5, 10)
+    bar.finish()

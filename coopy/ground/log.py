@@ -49,21 +49,31 @@ class Bar:
 
     def _draw(self, done: int, total: int, words: str) -> None:
         now = self._clock()
-        # A program without a console has no stream at all.
-        if now < self._next or self._stream is None or not self._stream.isatty():
+        if now < self._next:
             return
         self._next = now + INTERVAL_S
-        self._drawn = True
         full = WIDTH * done // max(total, 1)
         bar = "#" * full + "-" * (WIDTH - full)
-        self._stream.write(f"\r{self._what} [{bar}] {words}\x1b[K")
-        self._stream.flush()
+        self._drawn = self._write(f"\r{self._what} [{bar}] {words}\x1b[K")
 
     def finish(self) -> None:
         """Clears the line."""
-        if self._drawn and self._stream is not None:
-            self._stream.write("\r\x1b[K")
+        if self._drawn:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> bool:
+        """Returns whether there is a terminal that shows it. A program without a console has no stream at all."""
+        try:
+            if self._stream is None or not self._stream.isatty():
+                return False
+            self._stream.write(text)
             self._stream.flush()
+        except (
+            OSError,
+            ValueError,
+        ):  # The terminal has gone, or the program has closed the stream. What is waited for goes on.
+            self._stream = None
+        return self._stream is not None
 
 
 def warn(message: str, *values: object) -> None:
