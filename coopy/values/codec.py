@@ -725,7 +725,8 @@ class Codec:
     def _unkept(self, what: str, value: object, path: str, error: Exception, domain: object = None) -> EncodingError:
         """The error for a state, or for parts of it, that can't be pickled."""
         if isinstance(error, MemoryError):
-            return EncodingError(f"{what} could not be pickled: there was not enough memory")
+            said = f" ({_first_line(error)})" if error.args else ""
+            return EncodingError(f"{what} could not be pickled: there was not enough memory{said}")
         found = self._found(value, path, error, domain, in_state=True)
         if found is None:
             return EncodingError(f"{what} cannot be pickled: {_first_line(error)}")

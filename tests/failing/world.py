@@ -30,7 +30,13 @@ from coopy.system import System
 SEGMENT_BYTES = 3 * BLOCK
 """See `crash.power.small_segments`."""
 
-UNCHANGED = ("nothing was changed", "nothing has changed", "nothing in it was changed", "nothing more is recorded")
+UNCHANGED = (
+    "nothing was changed",
+    "nothing has changed",
+    "nothing in it was changed",
+    "nothing was opened or changed",
+    "nothing more is recorded",
+)
 ACKNOWLEDGED, REFUSED, UNCERTAIN = "acknowledged", "refused", "uncertain"
 
 
