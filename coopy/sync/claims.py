@@ -52,6 +52,8 @@ class Claim:
         """The token with which it held the lock before it slept: what is heard of that is old."""
         self.is_known = False
         """Whether the system has answered that it has it."""
+        self.is_leaving = False
+        """Whether it has given up waiting: then it is no loss that the system has it no more."""
         self.why = ""
         """Why it was lost."""
         self.on_lost = on_lost

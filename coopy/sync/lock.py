@@ -77,6 +77,8 @@ class Handle:
         self.ttl = float(ttl)
         self._presence = found = presence.of(system_with_locks(system))
         self._asking: set[Claim] = set()
+        self._cancelled = 0
+        """How often `cancel` was called: what is just being asked for is meant, too."""
         self._refuses = False
         """Whether no `acquire` gets anything any more."""
         on_lost = weakref.WeakMethod(self._on_lost)  # What the presence has must not keep the handle.
@@ -108,6 +110,7 @@ class Handle:
 
     def cancel(self) -> None:
         """Has every `acquire` of this handle that waits return False."""
+        self._cancelled += 1
         for claim in list(self._asking):
             self._presence.cancel(claim)
 
@@ -151,11 +154,12 @@ class Handle:
                 f"{self!r} is to be used outside of actions: whoever waits in one holds up everybody. Nothing was asked for."
             )
         self._claims.difference_update([each for each in self._claims if each.state == LOST])
+        cancelled = self._cancelled
         claim = self._presence.acquire(
             self._asks_by, self.name, self.ttl, wait, self.limit, self._when_lost, asker, self.lock_delay
         )
         self._asking.add(claim)
-        if self._refuses:
+        if self._refuses or self._cancelled != cancelled:
             self._presence.cancel(claim)
         return claim
 

@@ -220,7 +220,8 @@ class Locks:
 
     def clear_event(self, name: str) -> None:
         """Clears an event."""
-        self._events[name] = False, self._events.get(name, (False, 0))[1]
+        if name in self._events:  # Of one that was never set nothing is kept.
+            self._events[name] = False, self._events[name][1]
 
     # -- what changes nothing
 

@@ -291,7 +291,7 @@ class Presence:
 
     def _take(self, claim: Claim, place: int) -> None:
         """Takes what was heard of a claim that asks."""
-        if claim.state != ASKS or place == WAITS or 0 < place <= claim.past_token:
+        if claim.state != ASKS or place == WAITS or 0 < place <= claim.past_token or (place == GONE and claim.is_leaving):
             return
         claim.place = place
         if place == GONE:
@@ -337,6 +337,8 @@ class Presence:
 
     def _leave(self, claim: Claim) -> None:
         """Gives up waiting, unless the lock was given meanwhile."""
+        with self._lock:
+            claim.is_leaving = True
         try:
             place = self.change("leave", claim.owner)
         except CoopyError:

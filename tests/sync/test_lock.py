@@ -168,6 +168,27 @@ def test_a_waiter_is_told_that_came_while_others_were_being_told(locks: Any, mon
     second.release()
 
 
+def test_a_time_limit_is_over_and_nothing_lost_though_another_thread_hears_that_the_place_is_gone(locks: Any) -> None:
+    first, second = Lock("stock", system=locks), Lock("stock", system=locks)
+    first.acquire()
+    found, change = second._presence, second._presence.change
+
+    def heard_at_once(what: str, *args: Any) -> Any:
+        answer = change(what, *args)
+        if what == "leave":
+            # As the thread does that renews, and the one that is told of changes.
+            (claim,) = (
+                claim for session in found._sessions.values() for claim in session.claims.values() if claim.owner == args[0]
+            )
+            found._renew(claim.session)
+            found._told(0, 0)
+        return answer
+
+    found.change = heard_at_once  # type: ignore[method-assign]
+    assert second.acquire(timeout=0.01) is False and second.acquire(timeout=0) is False
+    assert len(first.contenders()) == 1 and first.held
+
+
 def test_a_time_limit_and_a_try_leave_nothing_behind(locks: Any) -> None:
     first, second = Lock("stock", system=locks), Lock("stock", system=locks)
     first.acquire()
@@ -203,6 +224,24 @@ def test_cancel_has_those_who_wait_go(locks: Any) -> None:
         second.cancel()
         assert [each.result(PATIENCE_S) for each in found] == [False, False]
     until(lambda: len(first.contenders()) == 1)
+
+
+def test_cancel_means_also_what_is_just_being_asked_for(locks: Any) -> None:
+    first, second = Lock("stock", system=locks), Lock("stock", system=locks)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(first.acquire).result()
+    ask = second._presence.acquire
+
+    def cancelled_meanwhile(*args: Any) -> Any:
+        claim = ask(*args)
+        second.cancel()
+        return claim
+
+    second._presence.acquire = cancelled_meanwhile  # type: ignore[method-assign]
+    otherwise = threading.Timer(1.0, first.release)
+    otherwise.start()
+    assert second.acquire() is False
+    otherwise.cancel()
 
 
 @pytest.mark.parametrize("kind", [Lock, RLock])
