@@ -74,7 +74,7 @@ $(DEMO_VENV)/.installed: pyproject.toml
 	@$(DEMO_VENV)/bin/python -m pip install -q --disable-pip-version-check $(CORE)
 	@touch $@
 
-$(DOCS_VENV)/.installed: pyproject.toml docs/requirements.txt
+$(DOCS_VENV)/.installed: docs/requirements.txt
 	$(call new_venv,$(DOCS_VENV))
 	@echo "installing Sphinx and what coopy's command line needs into $(DOCS_VENV) ..."
 	@$(DOCS_VENV)/bin/python -m pip install -q --disable-pip-version-check -r docs/requirements.txt

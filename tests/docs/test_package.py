@@ -126,3 +126,13 @@ def test_the_requirements_of_the_tests_are_locked_and_are_those_of_the_extras() 
     asked = {re.split(r"[>\[]", name)[0] for name in re.findall(r'"([^"]+)"', extra)} - {"coopy", "setuptools"}
     assert asked <= {name for name, _ in found}
     assert "-c tests/constraints.txt" in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_site_needs_of_coopy_what_its_commands_need() -> None:
+    """Nothing of coopy is installed for it, so that a change of pyproject.toml does not have it installed anew."""
+    said = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    needed = {
+        name for line in re.findall(r"^(?:dependencies|cli) = \[(.*)\]", said, re.M) for name in re.findall(r'"([^"]+)"', line)
+    }
+    there = set((ROOT / "docs" / "requirements.txt").read_text(encoding="utf-8").splitlines())
+    assert len(needed) == 2 and needed <= there
