@@ -43,6 +43,8 @@ from coopy.values.codec import decode_one
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 
+TABLE_EVERY = 1_000_000
+"""A start reads so many records in some seconds."""
 CHUNK = 64
 """So many calls of a batch are written together, and the lock is given back after them."""
 PASSIVATED = 64
@@ -430,6 +432,11 @@ class Engine:
         """Returns how many objects there are, of all classes."""
         self._ready()
         return self.living
+
+    @property
+    def table_every(self) -> int:
+        """After so many records the table of keys is written again: a start reads on from it."""
+        return TABLE_EVERY
 
     @property
     def living(self) -> int:

@@ -26,8 +26,6 @@ from coopy.spine import proxy
 
 T = TypeVar("T")
 
-TABLE_EVERY = 1_000_000
-"""After so many records the table of keys is written again: a start reads on from it, a million records in some seconds."""
 _STEP_S = 1.0  # So often it is looked whether objects are idle.
 
 
@@ -86,7 +84,7 @@ class Directory:
             if time.monotonic() >= self._looked + _STEP_S:
                 self._looked = time.monotonic()
                 self.engine.passivate_idle()
-                if self.engine.applied - self._kept_upto >= TABLE_EVERY:
+                if self.engine.applied - self._kept_upto >= self.engine.table_every:
                     self._kept_upto = self.engine.keep_table()
         return due_s
 

@@ -208,22 +208,25 @@ class Sending:
         here: list[Call] = []
         rest: list[Call] = []
         for call in calls:
-            question, shard = None, -1
-            if call.what is not None:
-                # It is raised where this call is waited for; the others go on.
-                with answering(call):
-                    kind, key, *args = call.args
-                    shard = slots.shard_of(key, len(self.callers))
-                    if shard != self._number:
-                        ask = self._do if isinstance(call.what, Method) else self._to_read
-                        question = ask(kind, key, call.what, tuple(args), call.kwargs)
-            if question is not None:
-                asked = by_shard.get(shard)
-                if asked is None:
-                    asked = by_shard[shard] = _Asked(shard)
-                asked.pairs.append((call, question))
-            else:
-                (here if shard == self._number >= 0 and call.error is None else rest).append(call)
+            if call.what is None:  # Nobody waits for it any more.
+                rest.append(call)
+                continue
+            shard = slots.shard_of(call.args[1], len(self.callers))
+            if shard == self._number:
+                here.append(call)
+                continue
+            question = None
+            # It is raised where this call is waited for; the others go on.
+            with answering(call):
+                ask = self._do if isinstance(call.what, Method) else self._to_read
+                question = ask(call.args[0], call.args[1], call.what, call.args[2:], call.kwargs)
+            if question is None:
+                rest.append(call)
+                continue
+            asked = by_shard.get(shard)
+            if asked is None:
+                asked = by_shard[shard] = _Asked(shard)
+            asked.pairs.append((call, question))
         for asked in by_shard.values():
             self.lines.lane(asked.shard).put(asked)
         return _Begun(list(by_shard.values()), here, self._engine().begin_all(here) if here else 0, rest)

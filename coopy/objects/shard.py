@@ -41,6 +41,8 @@ __coopy_inside__ = True  # See `coopy.spine.calling`.
 
 SENT_TOGETHER = CHUNK - 1
 """So many are told together: with the record of how far was heard they are one frame."""
+TABLE_EVERY_MIN = 20_000
+"""So many records are read in a tenth of a second. With many keys writing the table is what costs, and a quarter of them come before the next time."""
 AGAIN_S = 0.2
 """Where another process can't be told something it is tried again after so long."""
 IDS_MAX = 500_000
@@ -421,6 +423,11 @@ class Shard(Engine):
         return cell
 
     # -- figures, and what is not needed any more
+
+    @property
+    def table_every(self) -> int:
+        """After so many records the table of keys is written again: for another process that takes the shard, while callers wait."""
+        return max(TABLE_EVERY_MIN, self.living // 4)
 
     @property
     def living(self) -> int:
