@@ -1,7 +1,7 @@
 # Everything here works on a fresh machine with make and Python 3.10 or newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries bench-memory coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers failover pictures docs s3
+.PHONY: help demo demo-cluster test quick test-all crash faults fuzz sim locks simulate strangers mutants moments memory batteries bench bench-all bench-cluster bench-batteries bench-memory bench-growth coverage check layers clean shared locks-real shared-web tasks bench-tasks bench-store bench-bus bus events bench-events transparency suites-shared nats-servers failover pictures docs s3
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -221,6 +221,9 @@ bench-all: $(VENV)/.installed bench  ## the same, and of verify, transactions, d
 
 bench-memory: $(VENV)/.installed  ## the most memory of a load and of a snapshot, in times of the state; arrays are numpy's if it is installed
 	@$(BIN)/python -m benchmarks.memory
+
+bench-growth: $(VENV)/.installed  ## cost against growth: of the state, the journal, threads and nodes; the figures and their picture go into docs/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks.growth
 
 bench-cluster: $(VENV)/.installed  ## three nodes on this machine, against the raw stream beneath them and PySyncObj
 	@$(BIN)/python -m pip install -q --disable-pip-version-check pysyncobj==0.3.17 || echo "PySyncObj is not to be had, and not measured"

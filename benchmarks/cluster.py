@@ -323,13 +323,15 @@ class Process:
 
 
 class Cluster:
-    """Three nodes that are ready; `led` is the one that leads, `other` one that does not."""
+    """Nodes that are ready; `led` is the one that leads, `other` one that does not, if there is one."""
 
-    def __init__(self, kind: str, directory: str, *more: str, own: bool = True, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(
+        self, kind: str, directory: str, *more: str, own: bool = True, program: Sequence[str] = PROGRAM, count: int = 3
+    ) -> None:
         from examples.cluster_demo import free_ports
 
-        nodes = [f"127.0.0.1:{port}" for port in free_ports(3)]
-        paths = [os.path.join(directory, f"{kind}{number}") if own else directory for number in range(3)]
+        nodes = [f"127.0.0.1:{port}" for port in free_ports(count)]
+        paths = [os.path.join(directory, f"{kind}{number}") if own else directory for number in range(count)]
         self.nodes = [
             Process(kind, path, node, *nodes, *more, program=program) for path, node in zip(paths, nodes, strict=True)
         ]
@@ -355,7 +357,7 @@ class Cluster:
             return False
         [self.leader] = leaders
         self.led = next(node for node in self.nodes if node.address == self.leader)
-        self.other = next(node for node in self.nodes if node.address != self.leader)
+        self.other = next((node for node in self.nodes if node.address != self.leader), self.led)
         return True
 
     def __exit__(self, *_: object) -> None:
@@ -541,9 +543,9 @@ def main() -> int:
 
 
 def _node(kind: str, directory: str, node: str, *rest: str) -> Coroutine[Any, Any, None]:
-    nodes, more = list(rest[:3]), rest[3:]
     if kind == "coopy":
-        return Node(directory, node, nodes).serve()
+        return Node(directory, node, list(rest)).serve()
+    nodes, more = list(rest[:3]), rest[3:]
     if kind == "keeper":
         return Keeper(directory, node, nodes, *more).serve()
     if directory:

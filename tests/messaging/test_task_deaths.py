@@ -124,6 +124,7 @@ def test_the_process_that_writes_may_be_the_worker_that_is_killed(tmp_path: Path
     )
     workers.processes[found.pid] = found
     wait_until((tmp_path / "tasks" / "coopy.json").exists)
+    workers.queue = TaskQueue(tmp_path / "tasks", durability="buffered")
     assert control(workers.queue.system).status()["writer"] == found.pid
     workers.start()
     number = send(workers, 600)
