@@ -21,7 +21,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock, Thread
 from typing import Any, NamedTuple
 
@@ -454,6 +454,12 @@ class _Served:
     def _of(self, prefix: bytes) -> Any:
         return self.directory.of(self._kind(prefix).cls)
 
+    def _hear(self, sender: int, items: Sequence[tuple[int, bytes, bytes]]) -> int:
+        """Takes what another shard has sent. Returns how far that was heard: durably, as the other may forget it then."""
+        found = self._engine.hear(sender, items)
+        self._engine.settle()
+        return found
+
     def _catch_up(self) -> bool:
         """Runs what is due. Returns whether nothing was, and nothing is on its way to another shard."""
         engine, before = self._engine, self._engine.store.last
@@ -476,7 +482,7 @@ _CONTROLS: dict[str, Callable[..., Any]] = {
     "passivate": lambda self: self._engine.passivate_all(),
     "compact": lambda self, before: self._engine.compact(before),
     "catch_up": _Served._catch_up,
-    "hear": lambda self, sender, items: self._engine.hear(sender, items),
-    "heard_from": lambda self, sender: self._engine.heard_from(sender),
+    "hear": _Served._hear,
+    "heard_from": lambda self, sender: self._hear(sender, ()),
     "pid": lambda self: os.getpid(),
 }
