@@ -5,7 +5,6 @@ wiki = init_system(Wiki, "data")
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from coopy.clock import clock
@@ -53,6 +52,7 @@ from coopy.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from coopy.ground.ondemand import loading, module_of
 from coopy.ground.running import action_index, replaying
 from coopy.objects.entry import objects
 
@@ -152,18 +152,13 @@ _MODULES = {
     "values.entities": "entity",
 }
 """What is loaded when it is first asked for, and from where. A test compares it with what type checkers are told above."""
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+_MODULE_OF = module_of(_MODULES)
 
 if not TYPE_CHECKING:  # A type checker would take any name for one that is there.
 
     def __getattr__(name: str) -> Any:
         """Loads the module that has the name: a program that defines a class does not need what opens a system."""
-        if name == "open":
-            name = "init_system"
-        if name not in _MODULE_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-        return found
+        return loading(globals(), _MODULE_OF)("init_system" if name == "open" else name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__, "open"})

@@ -64,6 +64,7 @@ def test_what_a_class_is_defined_with_is_all_that_comes_with_the_package() -> No
         "coopy.errors",
         "coopy.ground.action",
         "coopy.ground.looking",
+        "coopy.ground.ondemand",
         "coopy.ground.record",
         "coopy.ground.running",
         "coopy.ground.words",

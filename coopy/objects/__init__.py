@@ -11,8 +11,9 @@ and `carrying` has effects carried out; `poison` knows who ends the process; `re
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from coopy.ground.ondemand import loading, module_of
 
 if TYPE_CHECKING:
     from coopy.objects.asking import alarm, cancel_alarm, tell
@@ -24,16 +25,11 @@ __all__ = ["Objects", "alarm", "cancel_alarm", "in_memory", "objects", "tell"]
 
 _MODULES = {"asking": "alarm cancel_alarm tell", "entry": "objects", "opened": "Objects", "opening": "in_memory"}
 """What each module has to give. A test compares it with what type checkers are told above."""
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+_MODULE_OF = module_of(_MODULES)
 
 if not TYPE_CHECKING:  # A type checker would take any name for one that is there.
-
-    def __getattr__(name: str) -> Any:
-        """Loads the module that has the name: this package is loaded wherever coopy is."""
-        if name not in _MODULE_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-        return found
+    # This package is loaded wherever coopy is, and most programs have no objects.
+    __getattr__ = loading(globals(), _MODULE_OF)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *_MODULE_OF})

@@ -99,7 +99,7 @@ class Lines:
             each.close(SystemClosed(f"the objects in {where} are closed. Open them again to use them."))
 
 
-class Sending:
+class Sending(asking.Unguarded):
     """What takes the calls of all objects of a directory that is spread. ``here`` is the engine of the shard that this process has, if it has one."""
 
     def __init__(
@@ -125,19 +125,6 @@ class Sending:
     def give_way_to(self, guests: Guests) -> None:
         """Has calls of this process, of its own shard, come in between those of others."""
         self._guests = guests
-
-    # No lock: where nothing is kept there is nothing to guard.
-
-    @staticmethod
-    def acquire(*_: object) -> bool:
-        return True
-
-    @staticmethod
-    def release() -> None:
-        pass
-
-    def unwind(self) -> None:
-        pass
 
     # -- one call
 

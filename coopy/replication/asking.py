@@ -20,6 +20,21 @@ __coopy_inside__ = True  # See `coopy.spine.calling`.
 Begun = list[tuple[Call, Question]]
 
 
+class Unguarded:
+    """The lock of an engine that keeps nothing: there is nothing to guard."""
+
+    @staticmethod
+    def acquire(*_: object) -> bool:
+        return True
+
+    @staticmethod
+    def release() -> None:
+        pass
+
+    def unwind(self) -> None:
+        pass
+
+
 class Reads:
     """How reads of the methods of a class are said: by name, as the class may be found under another module's name elsewhere."""
 

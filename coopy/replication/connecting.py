@@ -71,7 +71,7 @@ class _Elsewhere:
         raise _not_here("the effects that wait")
 
 
-class Remote:
+class Remote(asking.Unguarded):
     """A `coopy.spine.calling.Calling` that asks for everything."""
 
     looks_at_reads = True
@@ -85,19 +85,6 @@ class Remote:
         self.machine = _Elsewhere(cls, self.status)
         self._codec = codec
         self._reads = asking.Reads(cls, codec)
-
-    # No lock: where nothing is kept there is nothing to guard.
-
-    @staticmethod
-    def acquire(*_: object) -> bool:
-        return True
-
-    @staticmethod
-    def release() -> None:
-        pass
-
-    def unwind(self) -> None:
-        pass
 
     def call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
         """Sends a call, and returns what it has returned.
