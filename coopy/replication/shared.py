@@ -40,7 +40,7 @@ from coopy.replication.remote import Remote
 from coopy.replication.serving import NEWS, Serving
 from coopy.replication.shared_place import SharedPlace
 from coopy.spine.engine import Engine, say_nothing
-from coopy.spine.machine import UNSURE
+from coopy.spine.machine import UNSURE, Machine
 from coopy.spine.replay import Progress
 from coopy.spine.tap import Subscription
 from coopy.system import System
@@ -309,7 +309,21 @@ class SharedSystem(System):
             self.place.caller.close()
             if self.place.news is not None:
                 self.place.news.end()
-        super().close()
+        with self._looking_at_last():
+            super().close()
+
+    @contextlib.contextmanager
+    def _looking_at_last(self) -> Iterator[None]:
+        """Has the last look at the state wait until another process may write: its callers do not wait for the look."""
+        engine, closed = self.engine, list[Machine]()
+        last_look, engine.last_look = engine.last_look, closed.append
+        try:
+            yield
+        finally:
+            if closed:
+                last_look(closed.pop())
+            else:
+                engine.last_look = last_look
 
     def _end(self) -> None:
         door, serving = self._door, self._serving

@@ -11,6 +11,8 @@ from shared.domain import Process, opened
 
 import coopy
 from coopy import control
+from coopy.proof.proving import Proving
+from coopy.spine.machine import Machine
 
 # What is said to the writer, so that it dies at one point of the next call that another process sends.
 POINTS = {
@@ -117,3 +119,20 @@ def test_calls_of_all_kinds_are_answered_after_a_takeover(pair: tuple[Process, A
     else:
         assert follower.itself() is follower
     assert follower.add("c") == 2
+
+
+def test_another_may_write_before_the_state_of_a_writer_that_closes_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def look(_: Proving, machine: Machine) -> None:
+        assert other.do("wiki.add('b')") == 2
+        seen.append(machine.domain.calls)
+
+    monkeypatch.setattr(Proving, "last_look", look)
+    with opened(tmp_path / "data") as writer, Process(tmp_path / "data") as other:
+        writer.add("a")
+        control(writer).close()
+        assert seen == [["a"]]
+        assert other.do("control(wiki).status()['role']") == "writer"
