@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,9 @@ def work(task: str, folder: Path, say: watch.Say) -> tuple[Any, bool]:
         lock = threading.Lock()
         lock.acquire()
         lock.acquire()
+    if task == "naps":
+        for _ in range(200):
+            time.sleep(0.005)
     if task == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     if task == "raises":
@@ -207,3 +211,12 @@ def test_a_worker_that_hangs_or_dies_ends_its_task_and_no_other(tmp_path: Path) 
     assert endings["raises"].died == "raising ValueError('raises'): the process died, with status 1"
     assert all(endings[each].value for each in ("works", "works too", "breaks", "goes on"))
     assert endings["breaks"].value != endings["goes on"].value
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are looked at in /proc")
+def test_a_worker_is_not_taken_to_hang_by_one_look_after_a_while_in_which_nobody_looked(tmp_path: Path) -> None:
+    endings = []
+    for ending in watch.run(["works", "naps"], work, tmp_path, 2):
+        endings.append(ending.hung)
+        time.sleep(2 * watch.ASLEEP_S)
+    assert endings == ["", ""]

@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 from moments.tracer import PACKAGE
 
 ASLEEP_S = 0.4
-"""So long has a worker slept in all its threads when it is taken to hang."""
+"""So long has a worker slept in all its threads when it is taken to hang, """
+LOOKS = 8
+"""and was found to at so many looks: one look says little where this process had something else to do, or no processor, before it."""
 BUSY_S = 10.0
 """So much processor time has a phase of a task had when it is taken to run for ever."""
 PATIENCE_S = 30.0
@@ -60,6 +62,8 @@ class _Worker:
     phase: str = "starting"
     heard: float = field(default_factory=time.monotonic)
     awake: float = field(default_factory=time.monotonic)
+    asleep: int = 0
+    """At how many looks in a row it was asleep."""
     processor: float = -1.0
     """Processor time that it had when it was heard last; -1 if nobody has looked since."""
     said: list[dict[str, Any]] = field(default_factory=list)
@@ -139,7 +143,7 @@ def _be_the_worker(tasks: list[Any], work: Work, folder: Path, writing: int) -> 
 def _hear(worker: _Worker) -> Iterator[Ending]:
     data = os.read(worker.pipe, 1 << 16)
     worker.heard = worker.awake = time.monotonic()
-    worker.processor = -1.0
+    worker.asleep, worker.processor = 0, -1.0
     if not data:
         worker.ended = True
         if worker.busy:
@@ -166,11 +170,12 @@ def _hangs(worker: _Worker) -> str:
     if looked is None:
         return "nothing was heard of it any more" if worker.busy and now - worker.heard > PATIENCE_S else ""
     asleep, processor = looked
+    worker.asleep += 1
     if not asleep or not worker.busy:
-        worker.awake = now
+        worker.awake, worker.asleep = now, 0
     if worker.processor < 0:
         worker.processor = processor
-    if now - worker.awake > ASLEEP_S:
+    if now - worker.awake > ASLEEP_S and worker.asleep >= LOOKS:
         return "all its threads sleep"
     return "it runs on and on" if processor - worker.processor > BUSY_S else ""
 
