@@ -26,6 +26,7 @@ from typing import Any
 
 import coopy
 import coopy.aio
+from benchmarks import objects
 from coopy.objects import handles, slots
 
 loops: Any = importlib.import_module("coopy.aio.objects")  # The package has a function of that name.
@@ -34,15 +35,8 @@ TASKS = 1000  # So many callers at once, in all processes together.
 WAIT_S = 0.5  # All begin so long after they were asked to.
 
 
-class Account:
+class Account(objects.Account):
     """A small object; one of each process has its callers begin."""
-
-    def __init__(self) -> None:
-        self.balance = 0
-
-    def deposit(self, who: str, amount: int) -> int:
-        self.balance += amount
-        return self.balance
 
     def drive(self, system: str, own: list[str], calls: int, tasks: int, at: float, said: str) -> None:
         coopy.on_commit(_drive, system, own, calls, tasks, at, said)

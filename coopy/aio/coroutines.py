@@ -56,8 +56,7 @@ def what_of(name: str, function: Any, is_action: bool, parameters: tuple[str, ..
     """Returns what a worker is queued for a method: a `Method`, or the function that reads. ``parameters`` are those of one without code."""
     if is_action:
         return methods.method_for(name, function, methods.parameters_of(function) if is_plain(function) else parameters)
-    reader = methods.READERS.get(name)
-    return reader(function) if reader else function
+    return methods.reader_of(name, function)
 
 
 def made(

@@ -33,7 +33,7 @@ from coopy.replication.parcels import Said, id_in, said
 from coopy.spine.calling import answering
 from coopy.spine.engine import with_lock
 from coopy.spine.machine import running_in
-from coopy.spine.methods import READERS, Function, Method, functions_of, method_for
+from coopy.spine.methods import Function, Method, functions_of, method_for, reader_of
 from coopy.values.alone import decoded_by
 from coopy.values.codec import decode_one
 
@@ -239,10 +239,10 @@ class Shard(Engine):
     def _reader(self, kind: Kind, name: str) -> Function:
         found = self._readers.get((kind.prefix, name))
         if found is None:
-            function, reader = functions_of(kind.cls).get(name), READERS.get(name)
+            function = functions_of(kind.cls).get(name)
             if function is None:
                 raise AttributeError(f"{kind.cls.__qualname__!r} has no method {name!r} in the process that has the object")
-            found = self._readers[kind.prefix, name] = function if reader is None else reader(function)
+            found = self._readers[kind.prefix, name] = reader_of(name, function)
         return found
 
     # -- what became of a call

@@ -30,7 +30,7 @@ from coopy.replication.telling import raised
 from coopy.spine.calling import Call, answering
 from coopy.spine.engine import CHUNK, Engine, with_lock
 from coopy.spine.machine import NOTHING_FOLLOWS, MissingName
-from coopy.spine.methods import READERS, Function, Method, functions_of, has_unlocked_reads, method_for
+from coopy.spine.methods import Function, Method, functions_of, has_unlocked_reads, method_for, reader_of
 from coopy.spine.replay import Progress
 from coopy.spine.section import Section
 from coopy.values.alone import decoded_by
@@ -461,10 +461,10 @@ class Shared(Engine):
         found = self._readers.get(name)
         if found is None:
             cls = type(self.machine.domain)
-            function, reader = functions_of(cls).get(name), READERS.get(name)
+            function = functions_of(cls).get(name)
             if function is None:
                 raise AttributeError(f"{cls.__qualname__!r} has no method {name!r} in the process that writes")
-            found = self._readers[name] = function if reader is None else reader(function)
+            found = self._readers[name] = reader_of(name, function)
         return found
 
     def given_out(self, result: Any) -> Any:

@@ -385,8 +385,14 @@ OF_TWO = frozenset(
         for name in "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or".split()
     ]
 )
-READERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
+_READERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "__iter__": _all_of,
     "__reversed__": _all_of,
     **dict.fromkeys(OF_TWO, with_domain),
 }
+
+
+def reader_of(name: str, function: Function) -> Function:
+    """Returns what answers a read by a method: the method, or what also sees to it that nothing live is given out or compared."""
+    reader = _READERS.get(name)
+    return function if reader is None else reader(function)

@@ -43,7 +43,6 @@ from coopy.spine.methods import (
     ANY_SIGNATURE,
     CONTROLS,
     OF_TWO,
-    READERS,
     Method,
     binder,
     binder_of_enabled,
@@ -54,6 +53,7 @@ from coopy.spine.methods import (
     kind_of,
     method_for,
     parameters_of,
+    reader_of,
     refuse_async,
     signature_of,
     statics_of,
@@ -383,8 +383,7 @@ class _Source:
         self._names[f"_coopy_method_{name}"] = method_for(name, function, parameters_of(function) if plain else ())
         if kind == "action" and self._measure is not None:
             kind, self._names[f"_coopy_count_{name}"] = "measured", self._measure.count(name)
-        reader = READERS.get(name)
-        self._names[f"_coopy_function_{name}"] = reader(function) if reader else function
+        self._names[f"_coopy_function_{name}"] = reader_of(name, function)
         parameters = function.__code__.co_varnames[: function.__code__.co_argcount] if exact else ()
         given = {"self": myself, "signature": signature, "args": args, "kwargs": kwargs, "call": call}
         template = _TEMPLATES[kind]
