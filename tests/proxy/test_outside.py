@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +80,22 @@ def test_it_is_given_the_system_and_not_recorded(options: dict[str, Any]) -> Non
 def test_it_takes_no_lock() -> None:
     wiki = memory_system(Wiki)
     entered, gate = threading.Event(), threading.Event()
-    engine = wiki._coopy_engine
 
     def hold() -> None:
         entered.set()
         gate.wait(30)
 
-    thread = threading.Thread(target=lambda: engine.run(hold))
-    thread.start()
-    entered.wait(30)
-    assert wiki.wait(0) >= 0  # Nobody who wants the lock would come back now.
-    gate.set()
-    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(wiki._coopy_engine.run, hold)
+        try:
+            held.add_done_callback(lambda _: entered.set())
+            assert entered.wait(30)
+            if held.done():
+                held.result()  # Says why this engine runs nothing that is given to it.
+            assert wiki.wait(0) >= 0  # Nobody who wants the lock would come back now.
+        finally:
+            gate.set()
+        held.result()
 
 
 def test_validation_finds_nothing_in_it(tmp_path: Path) -> None:
