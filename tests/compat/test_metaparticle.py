@@ -362,7 +362,9 @@ def test_one_is_master_and_another_after_it(program: Program) -> None:
     two = program.stands("two")
     assert one.is_master and not two.is_master
     one.shutdown()
-    program.until(lambda: program.told == ["one is master", "one lost", "two is master"])
+    program.until(lambda: len(program.told) == 3)
+    # The lock is freed first and its loss told then, by two threads.
+    assert program.told[0] == "one is master" and sorted(program.told[1:]) == ["one lost", "two is master"]
 
 
 def test_who_has_lost_stands_again(program: Program) -> None:
