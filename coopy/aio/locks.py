@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from coopy.aio.handles import Handle, in_executor, told
 from coopy.sync import lock as sync
-from coopy.sync.claims import Claim
+from coopy.sync.claims import Asker, Claim
 from coopy.sync.lock import moment_after, moment_of
+from coopy.sync.waits import Wait
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -101,7 +102,15 @@ class Lock(Handle[sync.Lock]):
     async def sleep(self, condition: str, timeout: float | None) -> bool:
         """Puts the lock down, and waits to have it again; see `Condition.wait`."""
         until_ns = moment_after(timeout)
-        return await self._wait(lambda handle, asker: handle.sleeping(asker, condition, until_ns))
+
+        def put_down(handle: sync.Lock, asker: Asker) -> Wait[bool]:
+            wait = handle.sleeping(asker, condition, until_ns)
+            next(
+                wait
+            )  # Here, as a task may be cancelled before a thread takes a step for it, and is not to have the lock then either.
+            return wait
+
+        return await self._wait(put_down)
 
     async def notify(self, condition: str, number: int) -> int:
         """Puts so many who sleep into the queue of this lock; see `Condition.notify`."""

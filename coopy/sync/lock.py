@@ -264,12 +264,16 @@ class Lock(Handle):
         return True
 
     def sleeping(self, asker: Asker, condition: str, until_ns: int | None) -> Wait[bool]:
-        """Puts the lock down, and waits to have it again; see `Presence.sleeping`."""
+        """Puts the lock down, and waits to have it again; see `Presence.sleeping`. With the first step, which calls nothing, this handle has
+        the lock no more, whatever becomes of the wait.
+        """
         claim = self._held_claim()
         self._claim = None
         self._claims.discard(claim)
         claim.asked_by(asker)
-        is_told = yield from self._presence.sleeping(claim, condition, until_ns)
+        with on_failure(self._presence.abandon, claim):
+            yield TAKE
+            is_told = yield from self._presence.sleeping(claim, condition, until_ns)
         self._keep(claim)
         return is_told
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from threading import BrokenBarrierError
 from typing import Any
 
@@ -106,14 +109,44 @@ async def test_a_condition_may_have_a_lock_that_others_use_too(locks: Any) -> No
     await news.release()
 
 
+async def _wait_and_be_cancelled(news: Condition, before: Callable[[], object] = int) -> bool:
+    """Returns whether a task that was cancelled in its wait has the lock. Raises what the end of its block raises."""
+    held: list[bool] = []
+    async with news:
+        before()
+        try:
+            await news.wait()
+        except asyncio.CancelledError:
+            held.append(news.lock.held)
+    return held.pop()
+
+
 @in_loop
 async def test_a_task_whose_wait_was_cancelled_does_not_have_the_lock_and_the_block_says_so(locks: Any) -> None:
     news = Condition("news", system=locks)
+    waits = asyncio.ensure_future(_wait_and_be_cancelled(news))
+    await until(lambda: locks._sessions and not locks.held())
+    waits.cancel()
     with pytest.raises(NotHeld):
-        async with news:
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(news.wait(), 0.01)
-            assert not news.lock.held
+        await waits
+    await until(lambda: not locks._sessions)
+
+
+@in_loop
+async def test_a_task_that_is_cancelled_before_a_thread_begins_its_wait_does_not_have_the_lock_either(locks: Any) -> None:
+    news, go_on, one = Condition("news", system=locks), threading.Event(), ThreadPoolExecutor(1)
+
+    def occupy() -> None:
+        one.submit(go_on.wait)
+        asyncio.get_running_loop().set_default_executor(one)
+
+    waits = asyncio.ensure_future(_wait_and_be_cancelled(news, occupy))
+    await until(one._work_queue.qsize)
+    waits.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(NotHeld):
+        await waits
     await until(lambda: not locks._sessions)
 
 

@@ -217,10 +217,11 @@ def test_what_is_lost_before_the_task_that_waits_has_heard_is_an_error(monkeypat
     async def check(locks: Any) -> None:
         first, second = Lock("stock", system=locks), Lock("stock", system=locks)
         await first.acquire()
+        # Before the second one asks: the step in which it learns that it waits may last until it has the lock.
+        monkeypatch.setattr(Presence, "_step", late)
         waiting = asyncio.ensure_future(second.acquire())
         while len(await first.contenders()) < 2:
             await asyncio.sleep(0.001)
-        monkeypatch.setattr(Presence, "_step", late)
         await first.release()
         with pytest.raises(LockLost, match="two thirds"):
             await waiting
