@@ -23,7 +23,7 @@ from coopy.objects.shard import Shard, addressed
 from coopy.replication import asking, parcels
 from coopy.replication.caller import Caller, Question
 from coopy.replication.connecting import greeting
-from coopy.replication.copying import Guests
+from coopy.replication.guests import Guests
 from coopy.replication.parcels import Parcel, said
 from coopy.replication.telling import raised
 from coopy.spine.calling import Call, answering

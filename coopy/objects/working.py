@@ -34,8 +34,8 @@ from coopy.objects.kind import Kind
 from coopy.objects.opened import Directory
 from coopy.objects.sending import Sending
 from coopy.objects.shard import AGAIN_S, Shard
-from coopy.replication.copying import Guests
 from coopy.replication.door import Door
+from coopy.replication.guests import Guests
 from coopy.replication.local import Listening
 from coopy.replication.parcels import said
 from coopy.replication.serving import Serving

@@ -7,16 +7,13 @@ Which of the two it is says ``caller``: who sends, or None. It changes once, fro
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, cast
 
 from coopy.errors import CoopyError, MissingActions, UsageError, copy_of
-from coopy.ground import action, holding
+from coopy.ground import action
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.past.proxy import codec_of_past
@@ -24,13 +21,15 @@ from coopy.past.trail import Tail
 from coopy.replication import asking, parcels
 from coopy.replication.caller import Caller, Came, Question
 from coopy.replication.followed import Followed
+from coopy.replication.guests import Guests
 from coopy.replication.parcels import Parcel, Said, id_of, said
-from coopy.replication.recorded import Ended, Noting, Recorded
+from coopy.replication.recorded import Ended, Keeping, Noting, Recorded, Wanted
 from coopy.replication.telling import raised
 from coopy.spine.calling import Call, answering
 from coopy.spine.engine import CHUNK, Engine, with_lock
 from coopy.spine.machine import NOTHING_FOLLOWS, MissingName
 from coopy.spine.methods import Function, Method, functions_of, has_unlocked_reads, method_for, reader_of
+from coopy.spine.parts import ANSWERS
 from coopy.spine.replay import Progress
 from coopy.spine.section import Section
 from coopy.values.alone import decoded_by
@@ -39,8 +38,6 @@ from coopy.values.copies import SCALARS
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
 VIEWS = frozenset({type({}.keys()), type({}.values()), type({}.items())})
-TURN_S = 0.0001
-"""The callers of the process that writes have so long for their own calls, some dozens, before those of others come next."""
 
 
 class Forwarded:
@@ -65,50 +62,12 @@ class Forwarded:
         self.error: BaseException | None = None
 
 
-class Guests:
-    """Has the calls of other processes come in between those of this one.
-
-    The threads of the process that writes need microseconds for a call, and take the lock, and the interpreter, again before the thread that calls for others
-    is awake: without turns it waits for seconds. While it has the turn the others sleep at the door of the engine.
-    """
-
-    __slots__ = ("have_the_turn", "_turn", "_engine", "_let_pass")
-
-    def __init__(self, engine: Shared) -> None:
-        self.have_the_turn = False
-        self._turn = threading.RLock()
-        self._engine = weakref.ref(engine)
-        self._let_pass = False
-
-    def let_pass(self) -> None:
-        """Waits until the guests have had their turn. Not inside an action, which they would wait for."""
-        engine = self._engine()
-        if engine is not None and not engine.lock._is_owned():  # type: ignore[attr-defined]
-            self._let_pass = True
-            holding.run_with(self._turn, _nothing)
-
-    def take_turn(self, function: Callable[..., object], *args: Any) -> None:
-        """Runs a function while the callers of this process wait; if they have waited the last time, once these have had their turn."""
-        if self._let_pass:
-            self._let_pass = False
-            time.sleep(TURN_S)
-        try:
-            self.have_the_turn = True
-            holding.run_with(self._turn, partial(function, *args))
-        finally:
-            self.have_the_turn = False
-
-
-def _nothing() -> None:
-    pass
-
-
 class Shared(Engine):
     """An engine that sends, or writes. ``tail`` makes what reads a journal behind an action."""
 
     takes_reads = False
     """A read of a process without a copy waits for no call that has come with it."""
-    __slots__ = ("caller", "stopped", "guests", "recorded", "_tail_after", "_tail", "_marks", "_readers")
+    __slots__ = ("caller", "stopped", "guests", "recorded", "_tail_after", "_tail", "_marks", "_readers", "_wanted")
 
     def __init__(
         self,
@@ -131,6 +90,7 @@ class Shared(Engine):
         self._tail: Tail | None = None
         self._marks: dict[str, Method] = {}
         self._readers: dict[str, Function] = {}
+        self._wanted = Wanted()
 
     @property
     def is_alone(self) -> bool:  # type: ignore[override]
@@ -171,10 +131,27 @@ class Shared(Engine):
         data = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)[0]
         question = caller.question(parcels.CALL, data, self.log.last)
         try:
+            if self.are_parts_recorded and method.name in ANSWERS:
+                return self._asked_for_a_part(caller, question)
             caller.ask_one(question)
         except Came:
             return self._done_here(question, caller, method, args, kwargs)
         return self._answer(cast(Parcel, question.answer))
+
+    def _asked_for_a_part(self, caller: Caller, question: Question) -> Any:
+        """Sends a call whose caller goes on with what it answers with: that is the object of this copy, and not the one that was sent."""
+        one, wanted = id_of(caller.process, question.number), self._wanted
+        wanted[one] = None
+        try:
+            caller.ask_one(question)
+            value = self._answer(cast(Parcel, question.answer))
+            if type(value) in SCALARS:
+                return value
+            self.catch_up()
+            ended = wanted[one]
+            return value if ended is None else self._returned(ended.value)
+        finally:
+            wanted.pop(one, None)
 
     def _answer(self, answer: Parcel) -> Any:
         """Returns the value of an answer, or raises what it tells of. The next read sees the action."""
@@ -248,7 +225,7 @@ class Shared(Engine):
         if index <= log.last:
             return
         try:
-            withdrawn = self._apply(self._tail_at(log.last).upto(index), outcome)
+            withdrawn = self._apply(self._tail_at(log.last).upto(index), outcome, self._wanted or None)
         except MissingActions:
             # They were pruned: a snapshot has them.
             cast(Followed, log).advance(index)
@@ -260,21 +237,27 @@ class Shared(Engine):
         self.instant = max(self.instant, action.instant_of(self.machine.header))
         self._tell()
 
-    def _apply(self, pages: list[tuple[int, bytes]], outcome: int) -> bool:
-        """Runs recorded actions behind the copy. Returns whether the last one is to be withdrawn."""
+    def _apply(self, pages: list[tuple[int, bytes]], outcome: int, keeping: Keeping | None) -> bool:
+        """Runs recorded actions behind the copy, and tells what the calls among them come to. Returns whether the last one is to be withdrawn."""
         machine, log = self.machine, self.log
         batches = [decode_joined(data) for _, data in pages]
         last = NOTHING_FOLLOWS[:-1] + bytes([outcome])
-        withdrawn = False
-        for place, batch in enumerate(batches):
-            following = batches[place + 1][0][0] if place + 1 < len(batches) else last
-            withdrawn = machine.replay(*batch, following, self._codec, log.where, 0, True)
+        withdrawn, methods = False, machine.methods
+        try:
+            if keeping is not None:
+                machine.methods = cast(Any, Noting(machine, keeping, pages))
+            for place, batch in enumerate(batches):
+                following = batches[place + 1][0][0] if place + 1 < len(batches) else last
+                withdrawn = machine.replay(*batch, following, self._codec, log.where, 0, True)
+        finally:
+            machine.methods = methods
         return withdrawn
 
     def forked(self) -> None:
         super().forked()
         self.guests = Guests(self)
         self.recorded = Recorded(self._tail_after)
+        self._wanted = Wanted()
         self._tail = None
         self.stopped = None
 
@@ -351,11 +334,7 @@ class Shared(Engine):
         elif machine.applied < log.last:
             pages = self._tail_at(machine.applied).upto(log.last)
             # Their callers ask for what they came to: who wrote before may not have come to say.
-            methods, machine.methods = machine.methods, cast(Any, Noting(machine, self.recorded, pages))
-            try:
-                withdrawn = self._apply(pages, action.UNKNOWN)
-            finally:
-                machine.methods = methods
+            withdrawn = self._apply(pages, action.UNKNOWN, self.recorded)
         self.caller = None
         if withdrawn:
             self._rebuild(withdrawn=log.last)

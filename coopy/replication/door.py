@@ -17,7 +17,7 @@ from typing import Any
 from coopy.errors import CoopyError
 from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
-from coopy.replication.copying import Guests
+from coopy.replication.guests import Guests
 from coopy.replication.local import Listening, is_ours, pid_of
 from coopy.replication.parcels import NOBODY, Garbage, Parcel, Splitter
 from coopy.replication.serving import Serving

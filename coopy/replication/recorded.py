@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from functools import wraps
 from types import GeneratorType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from coopy.errors import MissingActions
 from coopy.ground import holding
@@ -36,10 +36,26 @@ class Ended(NamedTuple):
     error: BaseException | None
 
 
+class Keeping(Protocol):
+    """What is told what calls come to."""
+
+    def note(self, one: bytes, ended: Ended) -> None:
+        """Is told what the call of an id has come to."""
+        ...
+
+
+class Wanted(dict[bytes, "Ended | None"]):
+    """What some calls come to in this process, which has sent them. Whoever wants to know puts the id here first, and takes it out."""
+
+    def note(self, one: bytes, ended: Ended) -> None:
+        if one in self:
+            self[one] = ended
+
+
 class Noting(dict[str, Any]):
     """The methods of a machine, such that what the calls of other processes in some frames come to is kept."""
 
-    def __init__(self, machine: Machine, recorded: Recorded, pages: Iterable[tuple[int, bytes]]) -> None:
+    def __init__(self, machine: Machine, recorded: Keeping, pages: Iterable[tuple[int, bytes]]) -> None:
         self._machine = machine
         self._methods = machine.methods
         self._recorded = recorded

@@ -211,6 +211,9 @@ def given(system: Any, steps: tuple[Step, ...], value: Any) -> Any:
 OF_PARTS = frozenset({"__getitem__", "__missing__", "get", "setdefault", "values", "items", "__iter__", "__reversed__"})
 """Methods of containers that answer with what is in them."""
 
+ANSWERS = OF_PARTS | {CHANGING, READING}
+"""Actions whose answer may be given to a caller as a part: it must be the very object of the state."""
+
 
 def given_by(system: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> Any:
     """What a caller is given for the answer of one of `OF_PARTS`."""
