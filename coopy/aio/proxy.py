@@ -200,8 +200,11 @@ class _Hidden:
         self._member = member
 
     def __get__(self, system: Any, cls: type) -> Any:
-        if system is not None and self._name in attributes.own_names(system._coopy_engine.machine.domain):
-            return _Later(system, self._name)
+        if system is not None:
+            engine = system._coopy_engine
+            # To ask would hold up the loop.
+            if attributes.must_be_asked(engine) or self._name in attributes.own_names(engine.machine.domain):
+                return _Later(system, self._name)
         return self._member.__get__(system, cls)
 
 

@@ -29,7 +29,7 @@ def codec_of_past(cls: type) -> tuple[Codec, Callable[[Machine], None]]:
 
 
 class _AllSettled:
-    settled = 0
+    settled = last = 0
 
 
 class Past:

@@ -23,6 +23,7 @@ from coopy.replication.parcels import Parcel, said
 from coopy.replication.serving import CALLS
 from coopy.replication.telling import raised
 from coopy.spine import methods, proxy
+from coopy.spine.attributes import hidden_methods
 from coopy.spine.calling import Call
 from coopy.spine.methods import Function, Method
 from coopy.values.alone import decoded_by
@@ -235,6 +236,7 @@ def opened(cls: type, codec: Codec, caller: Caller) -> Any:
     system = RemoteSystem(cls, codec, caller)
     with on_failure(system.close):
         system.engine.sync()
+        proxy.hide(system.proxy, system.engine.read(hidden_methods, (), {}))
     return system.proxy
 
 

@@ -25,11 +25,13 @@ from coopy.replication.guests import Guests
 from coopy.replication.parcels import Parcel, Said, id_of, said
 from coopy.replication.recorded import Ended, Keeping, Noting, Recorded, Wanted
 from coopy.replication.telling import raised
+from coopy.spine.attributes import has_own, kind_of_callable, method_by_name
 from coopy.spine.calling import Call, answering
 from coopy.spine.engine import CHUNK, Engine, with_lock
-from coopy.spine.machine import NOTHING_FOLLOWS, MissingName
+from coopy.spine.machine import NOTHING_FOLLOWS, Machine, MissingName
 from coopy.spine.methods import Function, Method, functions_of, has_unlocked_reads, method_for, reader_of
 from coopy.spine.parts import ANSWERS
+from coopy.spine.proxy import keep_looking_for_hidden
 from coopy.spine.replay import Progress
 from coopy.spine.section import Section
 from coopy.values.alone import decoded_by
@@ -112,6 +114,11 @@ class Shared(Engine):
                 f"the process that writes has version {machine.version} of {type(machine.domain).__qualname__}, and this one "
                 f"version {machine.migration.version}. Nothing was opened. End the processes of the older version first."
             )
+
+    def _rebuild(self, progress: Progress | None = None, loading: Progress | None = None, withdrawn: int = 0) -> Machine:
+        machine = super()._rebuild(progress, loading, withdrawn)
+        keep_looking_for_hidden(self)
+        return machine
 
     # -- sending
 
@@ -437,6 +444,14 @@ class Shared(Engine):
 
     def reader(self, name: str) -> Function:
         """Returns what answers a read of a method. Raises AttributeError if the class has none of that name."""
+        domain = self.machine.domain
+        if not name.startswith("__") and has_own(domain, name):
+            if kind_of_callable(getattr(domain, name), domain) not in ("", "read"):
+                raise UsageError(
+                    f"{name}() of the object is hidden by an attribute by now, which may change it, and was called as what reads. Nothing "
+                    f"has changed. Open the system again, or connect again, to call the attribute."
+                )
+            return method_by_name(name).function
         found = self._readers.get(name)
         if found is None:
             cls = type(self.machine.domain)

@@ -45,6 +45,7 @@ from coopy.replication.outbox import Group
 from coopy.spine.engine import Saver, say_nothing, with_lock
 from coopy.spine.machine import Machine
 from coopy.spine.methods import Method, has_unlocked_reads
+from coopy.spine.proxy import keep_looking_for_hidden
 from coopy.spine.replay import Progress
 from coopy.values.codec import Codec
 
@@ -277,7 +278,9 @@ class Replicated(Applier):
         if self.unapplied is not None:
             withdrawn = self.unapplied.action
         try:
-            return super()._rebuild(progress, loading, withdrawn)
+            machine = super()._rebuild(progress, loading, withdrawn)
+            keep_looking_for_hidden(self)
+            return machine
         except InterruptedReplay as error:
             if (
                 error.recorded != action.OUTCOMES[action.UNKNOWN]
@@ -289,7 +292,9 @@ class Replicated(Applier):
         # Not before the exception is gone, which holds the machine that could not be restored.
         self.unapplied = found
         log.error("%s: %s. %s.", self.node, found, "It waits" if self.only_reads else "It is withdrawn on all nodes")
-        return super()._rebuild(progress, loading, found.action)
+        machine = super()._rebuild(progress, loading, found.action)
+        keep_looking_for_hidden(self)
+        return machine
 
     def _ended(self) -> int:
         found = super()._ended()

@@ -39,8 +39,10 @@ from coopy.replication.parcels import Parcel, said
 from coopy.replication.remote import Remote
 from coopy.replication.serving import NEWS, Serving
 from coopy.replication.shared_place import SharedPlace
+from coopy.spine.attributes import hidden_methods
 from coopy.spine.engine import Engine, say_nothing
 from coopy.spine.machine import UNSURE, Machine
+from coopy.spine.proxy import hide
 from coopy.spine.replay import Progress
 from coopy.spine.tap import Subscription
 from coopy.system import System
@@ -352,6 +354,8 @@ class WithoutCopy(SharedSystem):
     def start(self, progress: Progress | None) -> None:
         self._be_quiet()
         self.place.let_news_go()
+        with told_as(not_opened, self.basedir), on_failure(self.abandon):
+            hide(self.proxy, self.engine.read(hidden_methods, (), {}))
 
     def _follow_later(self) -> None:
         """Does nothing: a child asks as its parent does."""

@@ -462,6 +462,22 @@ def _nothing(_: object) -> None:
     pass
 
 
+def hidden_methods(domain: Any) -> frozenset[str]:
+    """Returns the methods of the class of an object that attributes of it hide."""
+    return methods_of(type(domain)).intersection(own_names(domain))
+
+
+def has_own(domain: Any, name: str) -> bool:
+    """Whether an object has an attribute of a name, whatever its class has."""
+    return name in own_names(domain)
+
+
+def must_be_asked(engine: Any) -> bool:
+    """Whether it takes a read to know what attributes an object has: it is in another process, or the copy here is behind what it has to show."""
+    log = engine.log
+    return bool(engine.looks_at_reads or log.settled > log.last)
+
+
 class Hidden:
     """A method of a proxy's class that an attribute of the object may hide."""
 
@@ -470,6 +486,11 @@ class Hidden:
         self._member = member
 
     def __get__(self, system: Any, cls: type) -> Any:
-        if system is not None and self._name in own_names(system._coopy_engine.machine.domain):
+        if system is not None and self._is_hidden(system._coopy_engine):
             return cast(Callable[..., Any], type(system).__getattr__)(system, self._name)
         return self._member.__get__(system, cls)
+
+    def _is_hidden(self, engine: Any) -> bool:
+        if must_be_asked(engine):
+            return cast(bool, engine.read_unlocked(has_own, (self._name,), {}))
+        return self._name in own_names(engine.machine.domain)

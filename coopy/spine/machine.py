@@ -40,7 +40,7 @@ from coopy.ground.interruption import DOUBTFUL, INTERRUPTIONS, OUTSIDE, OWN, ori
 from coopy.ground.running import current
 from coopy.migration import MARK
 from coopy.spine import versions
-from coopy.spine.attributes import READING, called_by_name, hideable
+from coopy.spine.attributes import READING, called_by_name, hideable, methods_of
 from coopy.spine.effects import DONE
 from coopy.spine.methods import Function, is_withdrawing, method_of, whole
 from coopy.spine.parts import CHANGING, change
@@ -650,6 +650,8 @@ class _Methods(dict[str | None, Function]):
 
     code = 0
     """The code version that is enabled."""
+    hid: Callable[[str], object] | None = None
+    """Told the name of each method that an attribute may hide from now on. Raises nothing."""
 
     def __init__(self, domain: Any) -> None:
         super().__init__()
@@ -696,6 +698,8 @@ class _Methods(dict[str | None, Function]):
     def _forgetting(self, method: Function) -> Function:
         """A method that sets or deletes an attribute, after which a method of that name is looked up anew: it may be hidden."""
 
+        names = methods_of(type(self._domain))
+
         def set_or_delete(name: str, *value: Any) -> None:
             method(name, *value)
             if name in self:
@@ -705,6 +709,8 @@ class _Methods(dict[str | None, Function]):
             method(name, value)
             if name in self:
                 del self[name]
+            if name in names and self.hid is not None:
+                self.hid(name)
 
         return set_one if method.__name__ == "__setattr__" else set_or_delete
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import linecache
 import operator
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -33,9 +34,9 @@ from coopy.spine.attributes import (
     Bound,
     Hidden,
     care_of,
+    hidden_methods,
     hideable,
     methods_of,
-    own_names,
     read_attribute,
 )
 from coopy.spine.calling import INSIDE, Calling, without_our_frames
@@ -87,12 +88,24 @@ def build(
 
 def look_for_hidden(system: Any) -> None:
     """Has a proxy call the attributes of its object, as that is now, that hide methods of the class."""
-    held = own_names(system._coopy_engine.machine.domain)
-    names = methods_of(system.__class__)
-    _hide(system, frozenset(name for name in held if name in names))
+    hide(system, hidden_methods(system._coopy_engine.machine.domain))
 
 
-def _hide(system: Any, names: frozenset[str]) -> None:
+def keep_looking_for_hidden(engine: Any) -> None:
+    """As `look_for_hidden`, now and whenever an action sets an attribute, which may be the call of another process. For each machine anew."""
+    proxy = weakref.ref(engine.proxy)
+
+    def hid(name: str) -> None:
+        system = proxy()
+        if system is not None:
+            hide(system, frozenset({name}))
+
+    look_for_hidden(engine.proxy)
+    engine.machine.methods.hid = hid
+
+
+def hide(system: Any, names: frozenset[str]) -> None:
+    """Has a proxy look, whenever one of some methods is asked for, whether an attribute of its object hides it."""
     made = _makes[type(system)]
     if not names <= made.hidden:
         # The proxy's own ``__class__`` says which class the object is of.
@@ -460,7 +473,7 @@ class _Source:
             "_coopy_shown": shown,
             "_coopy_function___getattr__": read_attribute,
             "_coopy_hideable": methods_of(self._cls),
-            "_coopy_hide": _hide,
+            "_coopy_hide": hide,
         }
         self._actions.append("__getattr__")
         given = {"self": "self", "signature": "self, name", "args": "(name,)", "kwargs": "_coopy_none", "call": "name"}

@@ -86,6 +86,21 @@ def test_three_nodes_and_a_replica_agree_and_one_that_was_away_catches_up(nodes:
     assert (status["state"], status["role"], status["problem"]) == ("ready", "node", None)
 
 
+def _nothing(owner: str) -> int:
+    return 0
+
+
+def test_an_attribute_that_one_node_gives_to_the_object_hides_a_method_on_all(nodes: Nodes) -> None:
+    banks = nodes.open(*TRIO)
+    banks[0].deposit("x")
+    assert [bank.balance("x") for bank in banks[:1]] == [1]
+    banks[0].balance = _nothing
+    for bank in banks:
+        control(bank).sync()
+    assert [bank.balance("x") for bank in banks] == [0, 0, 0]
+    assert nodes.are_equal()
+
+
 def test_a_node_that_lacks_what_the_line_has_forgotten_begins_anew_with_a_snapshot_of_another(nodes: Nodes) -> None:
     banks = nodes.open(*TRIO)
     banks[0].deposit("x")
