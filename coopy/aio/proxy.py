@@ -130,13 +130,13 @@ async def _attribute(self: Any, name: str) -> Any:
     care = attributes.care_of(self._coopy_domain)
     how = care[name] if name in care else ""
     if how == attributes.RECORDED:
-        return await _called(self, attributes.READ, (name,), {})
+        return _shown(self, await _called(self, attributes.READ, (name,), {}))
     try:
         return _shown(self, await _answer(self, attributes.READERS[how], (name,), {}))
     except attributes.Unrecorded:
         pass
     try:
-        return await _called(self, attributes.READ, (name,), {})
+        return _shown(self, await _called(self, attributes.READ, (name,), {}))
     except ReadOnlyNode:
         return _shown(self, await _answer(self, attributes.peeked_attribute, (name,), {}))
 

@@ -46,7 +46,6 @@ _NODES_MAX = 200
 """So many objects that a callable holds are looked at for the object of the system."""
 _CLASSES_MAX = 1_000
 """What is known of so many classes is kept."""
-READ = Method(READING, getattr, ("name",))
 _IMMUTABLE = (str, bytes, int, float, complex, bool, type(None), frozenset, tuple, range, type, ModuleType, CodeType)
 _CONTAINERS = (list, dict, set, bytearray)
 PART = "part"
@@ -161,6 +160,12 @@ def read_attribute(domain: Any, name: str) -> Any:
     return Bound(name, PART, value) if (cls is tuple or is_of_parts(cls)) and value is not domain else value
 
 
+def made_attribute(domain: Any, name: str) -> Any:
+    """An attribute that is read as an action, as it is; of a callable that reaches the state, the name by which it is called."""
+    value = getattr(domain, name)
+    return _bound(domain, name, value) if callable(value) else value
+
+
 def stored_attribute(domain: Any, name: str) -> Any:
     """An attribute that the object has. Raises `Unrecorded` if it would have to be made."""
     if name not in getattr(domain, "__dict__", ()):
@@ -193,9 +198,10 @@ def peeked_attribute(domain: Any, name: str) -> Any:
         held.put_back()
 
 
+READ = Method(READING, made_attribute, ("name",))
 READERS: dict[str, Function] = {"": read_attribute, STORED: stored_attribute, TRIED: tried_attribute}
 """What reads an attribute, by how it is read."""
-ATTRIBUTES = frozenset({getattr, read_attribute, stored_attribute, tried_attribute, peeked_attribute})
+ATTRIBUTES = frozenset({getattr, made_attribute, read_attribute, stored_attribute, tried_attribute, peeked_attribute})
 """The functions that read an attribute."""
 
 

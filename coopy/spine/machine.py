@@ -40,7 +40,7 @@ from coopy.ground.interruption import DOUBTFUL, INTERRUPTIONS, OUTSIDE, OWN, ori
 from coopy.ground.running import current
 from coopy.migration import MARK
 from coopy.spine import versions
-from coopy.spine.attributes import READING, called_by_name, hideable, methods_of
+from coopy.spine.attributes import READING, called_by_name, hideable, made_attribute, methods_of
 from coopy.spine.effects import DONE
 from coopy.spine.methods import Function, is_withdrawing, method_of, whole
 from coopy.spine.parts import CHANGING, change
@@ -669,7 +669,7 @@ class _Methods(dict[str | None, Function]):
         if name is None:
             raise MissingName(name)
         if name == READING:
-            found: Function = partial(getattr, domain)
+            found: Function = partial(made_attribute, domain)
             self[name] = found
             return found
         if name == CHANGING:

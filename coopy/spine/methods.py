@@ -6,7 +6,7 @@ Proxies are built from this, and engines record by it. It calls no method, and k
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, KeysView, Sequence, ValuesView
 from types import ClassMethodDescriptorType, CodeType, FunctionType
 from typing import Any, cast
 
@@ -333,8 +333,8 @@ def whole(name: str, function: Any) -> Any:
     """A recorded method that goes through the object: such that it is gone through in the action, and not after it."""
     if name in ("__iter__", "__reversed__"):
 
-        def each(domain: Any) -> Iterator[Any]:
-            yield from function(domain)
+        def each(domain: Any) -> Any:
+            return _gone_through(domain, function(domain))
 
         return dressed(each, function)  # type: ignore[arg-type]
     if name in ("items", "values", "keys"):
@@ -355,10 +355,15 @@ def _of_copy(found: Any) -> Any:
     return dict(enumerate(found)).values() if type(found) is ValuesView else found
 
 
+def _gone_through(domain: Any, found: Any) -> Any:
+    """An iterator over what another one has. An object that is its own iterator is the system outside, which moves by actions."""
+    return found if found is domain else iter(list(found))
+
+
 def _all_of(function: Callable[..., Iterable[Any]]) -> Callable[..., Any]:
     # What is iterated over later, without the lock, must not be the live object.
     def all_of(domain: Any) -> Any:
-        return iter(list(function(domain)))
+        return _gone_through(domain, function(domain))
 
     all_of.__wrapped__ = function  # type: ignore[attr-defined]
     return all_of

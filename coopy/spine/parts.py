@@ -670,7 +670,8 @@ def read_with_care(system: Any, name: str) -> Any:
         except Unrecorded:
             pass
     try:
-        return given(system, ((name,),), engine.call(READ, (name,), {}))
+        found = engine.call(READ, (name,), {})
+        return shown(system, found) if type(found) is Bound else given(system, ((name,),), found)
     except ReadOnlyNode:
         if how == RECORDED:
             raise

@@ -181,7 +181,7 @@ def _build(cls: type, taken: frozenset[str], checked: bool, hidden: frozenset[st
         _refuse_unwritable(cls, name)
         for each in (function, *(body.function for body in versions.bodies(function))):
             refuse_async(cls, name, each)
-        if (name == "__iter__" and "__next__" in names) or name in _OF_ATTRIBUTES:
+        if name in _OF_ATTRIBUTES:
             continue
         kind = kind_of(cls, name, function)
         if name in OF_TWO and kind == "read":
@@ -562,9 +562,6 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
     def __exit__(self: Any, kind: Any = None, error: Any = None, traceback: Any = None, /) -> None:
         close_after(error, self._coopy_control.close)
 
-    def __iter__(self: Any) -> Any:
-        return self
-
     # By their own names, and in a line each: help() of a system begins with them.
     def __copy__(self: Any) -> Any:
         """Returns a plain copy of the object."""
@@ -599,8 +596,6 @@ def _common(cls: type, names: Iterable[str], taken: frozenset[str]) -> dict[str,
     }
     if "__enter__" not in names and "__exit__" not in names:
         members |= {"__enter__": __enter__, "__exit__": __exit__}
-    if "__next__" in names:
-        members["__iter__"] = __iter__
     if cls.__hash__ is None:
         members["__hash__"] = None
     return members

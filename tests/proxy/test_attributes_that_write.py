@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import attrs
 import pytest
 from alike import alike, domain_of, state_of
 
-import coopy
+import coopy.aio
 from coopy import ReadOnlyNode, control, init_system, outside, readonly
 from coopy.testing import memory_system
 
@@ -355,6 +356,40 @@ def test_a_callable_that_reaches_the_state_is_recorded_by_its_name(tmp_path: Pat
 
 def test_a_callable_with_the_object_as_a_keyword_is_recorded(tmp_path: Path) -> None:
     assert alike(tmp_path, Triggers, lambda c: c.keyword(what="tea")) == 1
+
+
+class _Command:
+    """Gives each object a function over it, under the name that the class has for it."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else lambda *args: instance.notes.append((self.what, *args))
+
+
+class Commanded:
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+    go = _Command("go")
+    stop = _Command("stop")
+
+
+def test_a_function_that_a_descriptor_makes_over_the_object_is_recorded_when_it_is_called(tmp_path: Path) -> None:
+    alike(tmp_path, Commanded, lambda c: c.go("north"), lambda c: c.stop())
+
+
+def test_so_it_is_for_asyncio(tmp_path: Path) -> None:
+    async def main() -> Any:
+        async with coopy.aio.open(Commanded, tmp_path, validation="off") as commanded:
+            await commanded.go("north")
+            function = await commanded.stop
+            await function()
+
+    asyncio.run(main())
+    with init_system(Commanded, tmp_path, validation="off") as system:
+        assert system.notes == [("go", "north"), ("stop",)]
 
 
 class Listens:

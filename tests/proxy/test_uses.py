@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 import pytest
+from alike import alike
 
 from coopy import PrevalentError, control, init_system, readonly
 
@@ -369,6 +370,41 @@ def test_an_iterator_of_its_own_moves_by_actions(tmp_path: Path) -> None:
         assert next(countdown) == 2
     with init_system(Countdown, tmp_path) as countdown:
         assert list(countdown) == [1, 0]
+
+
+class Rewound:
+    """Begins anew each time that somebody goes through it."""
+
+    def __init__(self) -> None:
+        self.pages = ["title", "text"]
+        self.place = 0
+
+    def __iter__(self) -> Any:
+        self.place = 0
+        return self
+
+    def __next__(self) -> str:
+        if self.place == len(self.pages):
+            raise StopIteration
+        self.place += 1
+        return self.pages[self.place - 1]
+
+
+class Apart(Rewound):
+    """Is an iterator, and gives another one of what it has."""
+
+    def __iter__(self) -> Any:
+        return iter(self.pages)
+
+
+@pytest.mark.parametrize("cls", [Rewound, Apart])
+def test_an_iterator_of_its_own_is_gone_through_as_its_class_says(tmp_path: Path, cls: Any) -> None:
+    alike(tmp_path, cls, list, lambda book: (list(book), list(book), book.place), next)
+
+
+def test_an_object_that_is_its_own_iterator_is_the_system_outside(tmp_path: Path) -> None:
+    with init_system(Rewound, tmp_path) as system:
+        assert iter(system) is system and control(system).index == 1
 
 
 # -- methods of every make
