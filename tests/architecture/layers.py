@@ -14,6 +14,11 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from architecture.trees import nodes_of, tree_of
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "coopy"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -72,7 +77,7 @@ def row_of(room: str) -> int:
 @cache
 def front_names() -> frozenset[str]:
     """Returns the names that the front door offers: who takes one of them, as ``from coopy import clock``, comes in by it."""
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    tree = tree_of(PACKAGE / "__init__.py")
     lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
     return frozenset(ast.literal_eval(lists[0]))
 
@@ -85,8 +90,7 @@ def imports(path: Path, everywhere: bool = True) -> tuple[str, ...]:
 @cache
 def _imports(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns what a module imports anywhere, and what it imports at once."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return tuple(_imported(ast.walk(tree))), tuple(_imported(tree.body))
+    return tuple(_imported(nodes_of(path))), tuple(_imported(tree_of(path).body))
 
 
 def _imported(nodes: Iterable[ast.AST]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from architecture.layers import MODULES, PACKAGE, ROOT, ROWS, arrows, circles, imports, in_the_root, name_of, rooms, upward
+from architecture.trees import nodes_of, tree_of
 
 import coopy
 
@@ -111,15 +113,14 @@ def test_who_knows_where_bytes_are_kept_is_a_closed_list() -> None:
     assert {one for one, other in arrows() if other == "coopy.disk"} <= KNOW_THE_DISK
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_loads_nothing_heavy_with_the_package(path: Path) -> None:
-    if name_of(path).startswith(LOADED_BY_NAME):
-        return
-    assert not LATE & set(imports(path, everywhere=False))
+def test_a_module_loads_nothing_heavy_with_the_package() -> None:
+    loaded = [path for path in MODULES if not name_of(path).startswith(LOADED_BY_NAME)]
+    heavy = {name_of(path): LATE & set(imports(path, everywhere=False)) for path in loaded}
+    assert {name: found for name, found in heavy.items() if found} == {}
 
 
 def test_the_front_door_gathers_and_does_nothing_else() -> None:
-    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    tree = tree_of(PACKAGE / "__init__.py")
     for statement in tree.body:
         names = isinstance(statement, ast.Assign) and isinstance(statement.value, (ast.Name, ast.Constant, ast.List))
         docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
@@ -155,13 +156,14 @@ GIVEN = {
 }
 
 
-def words(name: str) -> set[str]:
-    return {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+@functools.cache
+def words(name: str) -> frozenset[str]:
+    return frozenset(word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name))
 
 
 def names_given(path: Path) -> Iterator[tuple[int, str]]:
     """Each name that a module gives to something, and its line."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.lineno, node.name
         elif isinstance(node, ast.arg):
@@ -172,14 +174,14 @@ def names_given(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.attr
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_words_that_the_project_does_not_use_are_not_in_its_names(path: Path) -> None:
-    module = name_of(path)
-    banned = NOT_OURS - GIVEN.get(module, set())
-    found = words(module.rpartition(".")[2]) & banned
-    assert not found, f"{module}: {found}"
-    for line, name in names_given(path):
-        assert not words(name) & banned, f"{path.name}, line {line}: {name}"
+def test_words_that_the_project_does_not_use_are_not_in_its_names() -> None:
+    found = []
+    for path in MODULES:
+        module = name_of(path)
+        banned = NOT_OURS - GIVEN.get(module, set())
+        names = [(1, module.rpartition(".")[2]), *names_given(path)]
+        found += [f"{path.relative_to(ROOT)}:{line}: {name}" for line, name in names if words(name) & banned]
+    assert found == []
 
 
 def test_words_are_told_apart_as_a_reader_does() -> None:

@@ -24,9 +24,8 @@ SWALLOWING_HANDLERS_MAX = 28
 
 @pytest.fixture(autouse=True, scope="module")
 def what_was_parsed_is_let_go() -> Iterator[None]:
-    """700,000 objects: the collector would look at them in all tests after these, and each fork copy their tables."""
     yield
-    for kept in (tidy.tree_of, tidy.comments_of, tidy.words_used):
+    for kept in (tidy.comments_of, tidy.words_used):
         kept.cache_clear()
 
 

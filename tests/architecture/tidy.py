@@ -18,6 +18,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from architecture.trees import nodes_of, tree_of
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "coopy"
 FUNCTION_LINES_MAX = 70
@@ -37,12 +42,6 @@ def modules() -> list[Path]:
 
 
 @cache
-def tree_of(path: Path) -> ast.Module:
-    """Returns a module, parsed."""
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-@cache
 def comments_of(path: Path) -> dict[int, str]:
     """Returns the comments of a module, by line."""
     tokens = tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
@@ -56,7 +55,7 @@ def place(path: Path, node: ast.AST, what: str) -> str:
 
 def long_functions(path: Path) -> Iterator[str]:
     """Yields the functions that are longer than a screen, docstring and all."""
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, Function):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION_LINES_MAX and (path.relative_to(ROOT).as_posix(), node.name) not in WRITTEN_OUT:
@@ -76,7 +75,7 @@ Handler = ast.ExceptHandler | ast.Call | ast.FunctionDef | ast.AsyncFunctionDef
 
 def broad_handlers(path: Path) -> Iterator[Handler]:
     """Yields what catches everything: handlers, `suppress`, and the ``__exit__`` of what deals with whatever its block raises."""
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.ExceptHandler):
             kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
             if any(kind is None or _is_broad(kind) for kind in kinds):
@@ -106,15 +105,10 @@ def _deals_with_what_is_raised(function: ast.FunctionDef | ast.AsyncFunctionDef)
 
 def place_of(path: Path, handler: Handler) -> str:
     """Returns in which function a handler stands, as in ``coopy/system.py System.close``."""
-    names = []
-    within: ast.AST = tree_of(path)
-    while True:
-        found = [each for each in ast.walk(within) if each is not within and isinstance(each, (*Function, ast.ClassDef))]
-        found = [each for each in found if each.lineno <= handler.lineno <= (each.end_lineno or 0)]
-        if not found:
-            return " ".join((path.relative_to(ROOT).as_posix(), ".".join(names)))
-        within = found[0]
-        names.append(found[0].name)
+    # What is further in comes later.
+    around = [each for each in nodes_of(path) if isinstance(each, (*Function, ast.ClassDef))]
+    names = [each.name for each in around if each.lineno <= handler.lineno <= (each.end_lineno or 0)]
+    return " ".join((path.relative_to(ROOT).as_posix(), ".".join(names)))
 
 
 @cache
@@ -137,7 +131,7 @@ def handlers_without_a_group(path: Path) -> Iterator[str]:
 @cache
 def never_returning() -> frozenset[str]:
     """Returns the names of the functions that always raise."""
-    functions = [node for path in modules() for node in ast.walk(tree_of(path)) if isinstance(node, Function)]
+    functions = [node for path in modules() for node in nodes_of(path) if isinstance(node, Function)]
     return frozenset(each.name for each in functions if isinstance(each.returns, ast.Name) and each.returns.id == "NoReturn")
 
 
@@ -161,11 +155,10 @@ def swallowing_handlers(path: Path) -> Iterator[Handler]:
 
 def handlers_without_a_reason(path: Path) -> Iterator[str]:
     """Yields the handlers that catch everything, do not raise at their end, and do not say why."""
-    comments = comments_of(path)
     for node in swallowing_handlers(path):
         # A class that does nothing else says so at its head.
         if not isinstance(node, Function) and not any(
-            line in comments for line in range(node.lineno - 1, (node.end_lineno or node.lineno) + 1)
+            line in comments_of(path) for line in range(node.lineno - 1, (node.end_lineno or node.lineno) + 1)
         ):
             yield place(path, node, "catches everything, and does not say why")
 
@@ -180,13 +173,13 @@ def _is_number(node: ast.expr | None) -> bool:
 
 def numbers_without_a_reason(path: Path) -> Iterator[str]:
     """Yields the constants of a module that are numbers and have no sentence above them, beside them or below them."""
-    comments = comments_of(path)
     body = tree_of(path).body
     source = path.read_text(encoding="utf-8").splitlines()
     for number, node in enumerate(body):
         target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
         if not isinstance(target, ast.Name) or not isinstance(node, (ast.Assign, ast.AnnAssign)) or not _is_number(node.value):
             continue
+        comments = comments_of(path)
         following = body[number + 1] if number + 1 < len(body) else None
         below = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
         # A comment speaks for the lines below it, up to the next blank one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import re
 
 import pytest
 from crash.mutants import MUTANTS, ROOT, Misfit, Mutant, mutated
@@ -37,6 +37,5 @@ def test_every_test_that_is_to_notice_one_is_there() -> None:
     for mutant in MUTANTS:
         file, _, name = mutant.test.partition("::")
         if file not in there:
-            nodes = ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
-            there[file] = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+            there[file] = set(re.findall(r"^ *def (test_\w+)", (ROOT / file).read_text(encoding="utf-8"), re.M))
         assert name in there[file], mutant.test

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from architecture import tidy
+from architecture.trees import nodes_of, tree_of
 
 import coopy.network
 
@@ -30,7 +31,7 @@ def without_reason(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_each_number_has_its_reason(path: Path) -> None:
-    assert list(without_reason(ast.parse(path.read_text(encoding="utf-8")))) == []
+    assert list(without_reason(tree_of(path))) == []
 
 
 def test_what_has_no_reason_is_found() -> None:
@@ -39,9 +40,8 @@ def test_what_has_no_reason_is_found() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_function_is_longer_than_a_page_and_no_module_than_one_can_read(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     longest = max(
-        (each.end_lineno - each.lineno + 1 for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) and each.end_lineno),
+        (each.end_lineno - each.lineno + 1 for each in nodes_of(path) if isinstance(each, ast.FunctionDef) and each.end_lineno),
         default=0,
     )
     assert longest <= 70
