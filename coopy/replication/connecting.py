@@ -19,14 +19,13 @@ from coopy.ground.words import shown
 from coopy.replication import asking, keys, parcels
 from coopy.replication.caller import Caller, Question
 from coopy.replication.keys import Introduced
-from coopy.replication.parcels import Parcel, said
+from coopy.replication.parcels import Parcel, said, taken_in
 from coopy.replication.serving import CALLS
 from coopy.replication.telling import raised
 from coopy.spine import methods, proxy
 from coopy.spine.attributes import hidden_methods
 from coopy.spine.calling import Call
 from coopy.spine.methods import Function, Method
-from coopy.values.alone import decoded_by
 from coopy.values.codec import Codec
 
 __coopy_inside__ = True  # See `coopy.spine.calling`.
@@ -131,7 +130,7 @@ class Remote(asking.Unguarded):
 
     def _answer(self, answer: Parcel) -> Any:
         self.log.last = max(self.log.last, answer.position)
-        value = decoded_by(self._codec, answer.call)[1][0]
+        value, _ = taken_in(self._codec, answer.call)
         if answer.kind == parcels.VALUE:
             return value
         raise raised(self._codec, value)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from coopy.errors import CoopyError, MissingActions, UsageError, copy_of
 from coopy.ground import action
+from coopy.ground.raised import or_none
 from coopy.ground.running import current
 from coopy.ground.storage import Log, SnapshotStore
 from coopy.past.proxy import codec_of_past
@@ -22,7 +23,7 @@ from coopy.replication import asking, parcels
 from coopy.replication.caller import Caller, Came, Question
 from coopy.replication.followed import Followed
 from coopy.replication.guests import Guests
-from coopy.replication.parcels import Parcel, Said, id_of, said
+from coopy.replication.parcels import Parcel, Said, id_of, taken_in, told_out, with_own
 from coopy.replication.recorded import Ended, Keeping, Noting, Recorded, Wanted
 from coopy.replication.telling import raised
 from coopy.spine.attributes import has_own, kind_of_callable, method_by_name
@@ -34,6 +35,7 @@ from coopy.spine.parts import ANSWERS
 from coopy.spine.proxy import keep_looking_for_hidden
 from coopy.spine.replay import Progress
 from coopy.spine.section import Section
+from coopy.values import entities
 from coopy.values.alone import decoded_by
 from coopy.values.codec import Codec, decode_joined
 from coopy.values.copies import SCALARS
@@ -135,7 +137,7 @@ class Shared(Engine):
             return super().call(method, args, kwargs, wait)
         if current.machine is self.machine:
             return self._returned(method.function(self.machine.domain, *args, **kwargs))
-        data = self._codec.encode_call(method.name, args, kwargs, method.parameters, self.machine)[0]
+        data = self._codec.encode_call(method.name, args, kwargs, method.parameters, self._owner())[0]
         question = caller.question(parcels.CALL, data, self.log.last)
         try:
             if self.are_parts_recorded and method.name in ANSWERS:
@@ -144,6 +146,12 @@ class Shared(Engine):
         except Came:
             return self._done_here(question, caller, method, args, kwargs)
         return self._answer(cast(Parcel, question.answer))
+
+    def _owner(self) -> Machine | None:
+        """Returns what has the entities to which a call that is sent may refer."""
+        if entities.known.any:
+            self.catch_up()  # To those that this process has been told of.
+        return self.machine
 
     def _asked_for_a_part(self, caller: Caller, question: Question) -> Any:
         """Sends a call whose caller goes on with what it answers with: that is the object of this copy, and not the one that was sent."""
@@ -164,10 +172,16 @@ class Shared(Engine):
         """Returns the value of an answer, or raises what it tells of. The next read sees the action."""
         if answer.position > self.log.last:
             self.promise(answer.position)
-        _, args, _ = decoded_by(self._codec, answer.call)
+        value, has_entities = taken_in(self._codec, answer.call)
         if answer.kind == parcels.VALUE:
-            return args[0]
-        raise raised(self._codec, args[0])
+            return self._with_own(value) if has_entities else value
+        raise raised(self._codec, value)
+
+    def _with_own(self, value: Any) -> Any:
+        """Returns a value with the objects of this copy in the place of those that another process has sent; as it is if one has gone meanwhile."""
+        self.catch_up()
+        found = or_none(self.run, lambda: with_own(self._codec, self.machine.domain, value))
+        return value if found is None else found
 
     def _done_here(
         self, question: Question, caller: Caller, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -193,7 +207,7 @@ class Shared(Engine):
         if isinstance(method, Method):
             caller = cast(Caller, self.caller)
             caller.refuse_if_closed()
-            data = self._codec.encode_call(method.name, call.args, call.kwargs, method.parameters, self.machine)[0]
+            data = self._codec.encode_call(method.name, call.args, call.kwargs, method.parameters, self._owner())[0]
             return caller.question(parcels.CALL, data, self.log.last)
         if method is not None:
             call.value = self.read(method, call.args, call.kwargs)
@@ -403,7 +417,7 @@ class Shared(Engine):
         """Returns what a call has returned that may be a part of the state, encoded before the next action changes it."""
         # What can't be sent its caller is told when it is answered.
         with contextlib.suppress(CoopyError):
-            return Said(said(self._codec, value))
+            return Said(told_out(self._codec, self.machine.domain, value))
         return value
 
     def _decode(self, forwarded: Sequence[Forwarded]) -> None:

@@ -22,7 +22,10 @@ from typing import Any, NamedTuple
 
 from coopy.disk import frame
 from coopy.ground.record import AMENDMENT_BYTES, PREFIX_BYTES
+from coopy.values import entities
+from coopy.values.alone import decoded_by
 from coopy.values.codec import RECORD_BYTES_MAX, Codec
+from coopy.values.copies import SCALARS
 
 FORMAT = 1
 """Of what is sent. Processes of different formats don't understand each other."""
@@ -87,6 +90,28 @@ class Said(bytes):
 def said(codec: Codec, *what: Any) -> bytes:
     """Returns values as the call of a parcel. Raises `EncodingError`, which names a value by its place."""
     return codec.encode_call("", what, {}, _PLACES)[0]
+
+
+def told_out(codec: Codec, domain: object, value: Any) -> bytes:
+    """Returns a value of a system as the call of a parcel, and which entities in it are the system's. Raises `EncodingError`."""
+    if not entities.known.any or type(value) in SCALARS:
+        return said(codec, value)
+    showing = entities.Showing(domain)
+    return codec.encode_call("", (value, showing.found), {}, _PLACES, showing)[0]
+
+
+def taken_in(codec: Codec, call: bytes) -> tuple[Any, bool]:
+    """Returns the value that `told_out`, or `said`, has made a call of, and whether entities of the system are in it. These go back as references."""
+    value, *others = decoded_by(codec, call)[1]
+    for each in others[0] if others else ():
+        codec.received = codec.received or entities.Received()
+        codec.received.note(each)
+    return value, any(others)
+
+
+def with_own(codec: Codec, domain: object, value: Any) -> Any:
+    """Returns a value with the entities of a domain object in the place of those that were received. Raises `EncodingError`, `DecodingError`."""
+    return decoded_by(codec, said(codec, value), domain)[1][0]
 
 
 class Splitter:

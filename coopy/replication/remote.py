@@ -67,6 +67,12 @@ class Remote(Shared):
         """Has the process that writes run a function of the domain object that changes nothing. Raises what it raises, and `Unavailable`."""
         return self._answer(self._asked(parcels.READ, self._reads.said(function, args, kwargs)))
 
+    def _owner(self) -> None:
+        """Returns None: the state is elsewhere."""
+
+    def _with_own(self, value: Any) -> Any:
+        return value
+
     def _question_for(self, call: Call) -> Question | None:
         if call.what is None or isinstance(call.what, Method):
             return super()._question_for(call)

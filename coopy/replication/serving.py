@@ -19,7 +19,7 @@ from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
 from coopy.replication import parcels
 from coopy.replication.copying import Forwarded, Shared
-from coopy.replication.parcels import Parcel, Said, id_of, pack, said, with_id
+from coopy.replication.parcels import Parcel, Said, id_of, pack, said, told_out, with_id
 from coopy.replication.telling import told
 from coopy.spine.calling import answering
 from coopy.values.alone import decoded_by
@@ -207,13 +207,14 @@ class Serving:
         engine, codec = self._engine, self._codec
         found = Forwarded(peer, parcel.number)
         with answering(found):
-            _, (function, args, kwargs), _ = decoded_by(codec, parcel.call)
-            if isinstance(function, str):
-                function = engine.reader(function)
 
             def read(domain: Any) -> Said:
-                # What it returns may be a part of the state: it is encoded before the next action changes it.
-                return Said(said(codec, engine.given_out(function(domain, *args, **kwargs))))
+                # Entities among the arguments are those of the state. What it returns may be a part of it: it is encoded before the
+                # next action changes it.
+                _, (function, args, kwargs), _ = decoded_by(codec, parcel.call, domain)
+                if isinstance(function, str):
+                    function = engine.reader(function)
+                return Said(told_out(codec, domain, engine.given_out(function(domain, *args, **kwargs))))
 
             found.value = engine.read(read, (), {}, False)
         self._answer_when_settled(engine.log.last, (found,))

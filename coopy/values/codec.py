@@ -225,7 +225,8 @@ class _Watched:
 class Owner(Protocol):
     """What has a domain: a machine."""
 
-    domain: Any
+    @property
+    def domain(self) -> Any: ...
 
 
 def decode_joined(data: bytes | memoryview) -> tuple[list[bytes], list[str | None], list[Any]]:
@@ -310,6 +311,8 @@ class Codec:
     def __init__(self, domain_class: type) -> None:
         self.domain_class = domain_class
         self.proxy: object | None = None
+        self.received: entities.Received | None = None
+        """What has come from another process that has the system; None if no entity has."""
         self.migration = migration.of(domain_class)
         self._todays = Old(self.migration, self.migration.version)
         self._modules = _module_aliases(domain_class)
@@ -847,7 +850,12 @@ class Codec:
             return "own"
         if value is self.proxy and value is not None:
             return "proxy"
+        if type(domain) is entities.Showing:
+            domain.look(value)
+            return None
         if domain is not None and (key := entities.key_in(domain, value)) is not None:
+            return ("entity", *key)
+        if self.received is not None and (key := self.received.key_of(value)) is not None:
             return ("entity", *key)
         return None
 

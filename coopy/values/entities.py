@@ -18,6 +18,7 @@ that were not taken.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -116,6 +117,48 @@ def found_in(domain: object, cls: type, key: Any) -> object:
         return how.find(domain, key)
     except Exception as error:
         raise LookupError(f"the state has no {cls.__qualname__} {shown(key)}: {type(error).__name__}: {error}") from error
+
+
+class Showing:
+    """The domain object of a system while a value is told to another process: notes which entities in the value are the system's.
+
+    It stands for the domain object, and for what has that.
+    """
+
+    def __init__(self, domain: object) -> None:
+        self._domain = domain
+        self.found: list[object] = []
+
+    @property
+    def domain(self) -> Showing:
+        return self
+
+    def look(self, value: object) -> None:
+        """Looks at an object of the value."""
+        if key_in(self._domain, value) is not None:
+            self.found.append(value)
+
+
+class Received:
+    """Copies of entities of a system that is elsewhere, and how they are referred to. It keeps none of them."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[Any, tuple[str, str, Any]]] = {}
+
+    def note(self, value: Any) -> None:
+        """Takes a copy that has come. One whose class allows no weak reference is a copy, and nothing else."""
+        cls, held, number = type(value), self._held, id(value)
+        how: Entity | None = getattr(cls, _ATTRIBUTE, None)
+        if how is not None and cls.__weakrefoffset__:
+            held[number] = (
+                weakref.ref(value, lambda _: held.pop(number, None)),
+                (cls.__module__, cls.__qualname__, how.key_of(value)),
+            )
+
+    def key_of(self, value: object) -> tuple[str, str, Any] | None:
+        """Returns module, class and key of an entity that has come; None for anything else."""
+        found = self._held.get(id(value))
+        return found[1] if found is not None and found[0]() is value else None
 
 
 class Reference:
