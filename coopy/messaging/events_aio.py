@@ -111,12 +111,13 @@ class AsyncFollowing:
 
     async def next(self) -> Event | None:
         """Returns the next event; None if this, or the source, is closed. Raises what `Following.next` raises."""
-        await self._acquire()
         while not self._following.closed:
-            if (event := self._following.pop()) is not None:
-                return event
-            self._woken.clear()
             try:
+                if not await self._acquire():
+                    break
+                if (event := self._following.pop()) is not None:
+                    return event
+                self._woken.clear()
                 if not await asyncio.to_thread(self._following.fill) and not self._source.news().ended:
                     await self._woken.wait()
             except SystemClosed:
@@ -137,18 +138,23 @@ class AsyncFollowing:
 
     async def close(self) -> None:
         """Lets the name go."""
-        if self._loop is not None:
-            self._source.news().on_news(self._wake, False)
-            self._loop = None
-        await asyncio.to_thread(self._following.close)
-        self._woken.set()
+        try:
+            await asyncio.to_thread(self._following.close)
+        finally:
+            if self._loop is not None:
+                self._source.news().on_news(self._wake, False)
+                self._loop = None
+            self._woken.set()
 
-    async def _acquire(self) -> None:
+    async def _acquire(self) -> bool:
+        """Waits until no other process follows by this name. Returns False if this is closed."""
         if self._loop is None:
             while not await asyncio.to_thread(self._following.acquire, _TRY_S):
-                pass
+                if self._following.closed:
+                    return False
             self._loop = asyncio.get_running_loop()
             self._source.news().on_news(self._wake, True)
+        return True
 
     def _wake(self) -> None:
         loop = self._loop

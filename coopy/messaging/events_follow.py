@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from coopy import LockLost, NotHeld, SystemClosed, UsageError
+from coopy.ground.raised import attempted
 from coopy.messaging.events_kinds import CouldNotFindOffset, Event, OffsetTooOld, Position
 from coopy.messaging.events_opened import Opened, end_of
 from coopy.messaging.events_reading import CHUNK, Choose
@@ -107,11 +108,19 @@ class Following:
         return self._position
 
     def acquire(self, timeout: float | None = None) -> bool:
-        """Waits until no other process follows by this name. Returns False if that takes longer than so many seconds. Raises what `Lock.acquire` raises."""
+        """Waits until no other process follows by this name. Returns False if that takes longer than so many seconds, or if this is closed. Raises what
+        `Lock.acquire` raises."""
+        if self._closed:
+            return False
         if self._lease is None:
             assert self._lock is not None, "either is there"
-            if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
-                return False
+            try:
+                if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
+                    return False
+            except SystemClosed:
+                if self._closed:
+                    return False
+                raise
             self._lease = self._lock
         if self._next is None:
             begins = self._source.span()[0] if self._from is None else self._from
@@ -121,7 +130,8 @@ class Following:
     def next(self, timeout: float | None = None) -> Event | None:
         """Returns the next event; None if there is none in so many seconds, or if this is closed. ``timeout=0`` asks once.
 
-        Raises `LockLost` if another process may have the name by now, `OffsetTooOld`, and what reading raises.
+        Raises `LockLost` if another process may have the name by now, `OffsetTooOld`, what reading raises, and what a filter raises: each time, after
+        all events before the one of which it was asked, until it answers.
         """
         until = None if timeout is None else time.monotonic() + timeout
         while not self._closed:
@@ -200,8 +210,16 @@ class Following:
         except OffsetTooOld:
             return True  # And so it has here.
         for event in events:
+            if self._filter is not None:
+                is_chosen, error = attempted(self._filter, event)
+                if error is not None:
+                    # What comes before it is given first, and the next look begins with it.
+                    self._next, self._seen = event.offset, event.offset - event.gap
+                    if self._events:
+                        return True
+                    raise error
             self._jumped += event.gap
-            if self._filter is None or self._filter(event):
+            if self._filter is None or is_chosen:
                 event.gap, self._jumped = self._jumped, 0
                 self._events.append(event)
         self._seen = end_of(runs, self._seen)
@@ -222,9 +240,9 @@ class Following:
             yield event
 
     def batch(self, number: int, timeout: float | None = None) -> list[Event]:
-        """Returns the next events, as many as are there and at most so many; waits for the first, as `next` does."""
+        """Returns the next events, as many as are there and at most so many; waits for the first, as `next` does. None for less than one."""
         found = []
-        event = self.next(timeout)
+        event = self.next(timeout) if number > 0 else None
         while event is not None:
             found.append(event)
             event = self.next(0) if len(found) < number else None
@@ -281,6 +299,7 @@ class Following:
         """Lets the name go. Events that were given and not acknowledged are given again to whoever comes next."""
         self._closed = True
         if self._lock is not None:
+            self._lock.refuse()  # Who is about to ask for the name must not have it after this.
             with suppress(LockLost, SystemClosed):  # It is gone already.
                 self._lock.close()
         with suppress(SystemClosed):  # Nobody waits any more.

@@ -91,6 +91,8 @@ class TaskWorker:
         self._thread: threading.Thread | None = None
         """The one that has begun it."""
         self._ended = threading.Event()
+        self._tries_until = 0.0
+        """Until when a worker that is to stop says what it has to say to a queue that does not answer; 0 if it need not yet."""
 
     # -- beginning and ending
 
@@ -340,7 +342,8 @@ class TaskWorker:
     ) -> list[Claim]:
         """Says what came of tasks, and takes others; ``waits`` as of `Tasks.swap`; ``has`` are those that the slot goes on with.
 
-        It is said again until it is heard. Unless ``is_sure``, the slot may have been given others. Raises what the system raises that can't be used any more.
+        It is said again until it is heard; by a worker that is to stop, for as long as a lease: by then its tasks have gone to others. Unless ``is_sure``,
+        the slot may have been given others. Raises what the system raises that can't be used any more.
         """
         member = self.member
         rest: tuple[Any, ...] = () if is_sure else (list(has),)
@@ -358,6 +361,10 @@ class TaskWorker:
                 outcomes = without_largest(outcomes, error)
                 continue
             except (OutcomeUnknown, Unavailable):
+                if self._stopping and not outcomes:
+                    return []  # What it may have been given goes back with its session.
+                if self._stopping and self._is_late():
+                    raise
                 # It may have been heard, and have given tasks of which nobody knows: they are taken back by the next one.
                 rest = (list(has),)
                 time.sleep(AGAIN_S)
@@ -369,6 +376,12 @@ class TaskWorker:
             member.begin(session)
             if not number:
                 return []
+
+    def _is_late(self) -> bool:
+        """Whether a worker that is to stop has tried for long enough to say what came of its tasks."""
+        now = time.monotonic()
+        self._tries_until = self._tries_until or now + self.queue.lease
+        return now >= self._tries_until
 
     def _dealt(self, slot: int) -> list[Claim]:
         """Waits until a slot is given tasks, the worker is to end, or its session has ended. Returns the tasks."""

@@ -131,6 +131,57 @@ def test_a_filter_chooses(source: EventSource, filter: Any, found: list[int]) ->
         assert offsets(mail.batch(100, timeout=0)) == found
 
 
+def test_a_filter_that_raises_has_no_event_given_twice_and_none_be_lost(source: EventSource) -> None:
+    refuses = {3, 7}
+
+    def choose(event: Any) -> bool:
+        if event.offset in refuses:
+            raise ValueError(f"at {event.offset}")
+        return bool(event.offset != 5)
+
+    filled(source)
+    found = []
+    with source.follow("mail", filter=choose) as mail:
+        for stop in (3, 7):
+            while True:
+                try:
+                    event = mail.next(timeout=0)
+                except ValueError as error:
+                    assert str(error) == f"at {stop}" and found[-1] == stop - 1
+                    with pytest.raises(ValueError, match=f"at {stop}"):  # As often as it is asked for.
+                        mail.next(timeout=0)
+                    refuses.remove(stop)
+                    break
+                assert event is not None
+                found.append(event.offset)
+        assert found + offsets(mail.batch(100, timeout=0)) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+
+
+def test_a_gap_before_an_event_at_which_a_filter_raises_is_told_once(source: EventSource) -> None:
+    raises = [ValueError("at once")]
+
+    def choose(event: Any) -> bool:
+        if raises:
+            raise raises.pop()
+        return True
+
+    source.append("a", [NewEvent("T", b"%d" % number, "key") for number in range(4)])
+    source.compact("a")
+    with source.follow("mail", filter=choose) as mail:
+        with pytest.raises(ValueError):
+            mail.next(timeout=0)
+        (event,) = mail.batch(10, timeout=0)
+        assert (event.offset, event.gap) == (3, 3)
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_batch_of_no_events_is_none_and_does_not_wait(source: EventSource, number: int) -> None:
+    filled(source)
+    with source.follow("mail") as mail:
+        assert mail.batch(number) == []
+        assert offsets(mail.batch(2)) == [0, 1]
+
+
 def test_what_a_filter_passes_over_is_not_passed_over_again(source: EventSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coopy.messaging.events_follow.SKIPPED_MAX", 2000)
     for _ in range(5):
@@ -494,6 +545,31 @@ def test_a_task_that_waits_is_told_of_the_end(tmp_path: Path) -> None:
             assert await asyncio.wait_for(waiting, PATIENCE_S) is None
 
     asyncio.run(main())
+
+
+def test_a_task_that_waits_for_a_name_is_told_if_it_is_closed_and_never_has_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncEventSource(str(tmp_path), durability="buffered") as source:
+            await source.append("a", b"one")
+            with source.source.follow("mail") as first:
+                assert first.next(timeout=0) is not None
+                second = source.follow("mail")
+                waiting = asyncio.ensure_future(second.next())
+                while len(source.source.log.locks.contenders("mail")) < 2:
+                    await asyncio.sleep(0.001)
+                await second.close()
+                assert await asyncio.wait_for(waiting, PATIENCE_S) is None
+            assert source.source.log.locks.contenders("mail") == []
+
+    asyncio.run(main())
+
+
+def test_a_consumer_that_was_closed_does_not_take_the_name_again(source: EventSource) -> None:
+    mail = source.follow("mail")
+    mail.close()
+    assert not mail.acquire(timeout=0) and mail.next(timeout=0) is None
+    with source.follow("mail") as other:
+        other.check()
 
 
 def test_a_following_says_where_it_is(source: EventSource) -> None:

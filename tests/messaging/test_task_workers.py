@@ -437,6 +437,90 @@ def test_a_worker_that_does_not_know_whether_it_was_heard_loses_no_task_and_runs
         assert sorted(ran) == [0, 1, 2, 3, 4] and all(handle.look().deliveries == 1 for handle in handles)
 
 
+class Silent(TaskQueue):
+    """A queue of which no call is heard, once that is said."""
+
+    is_silent = False
+    asked = 0
+
+    def change(self, what: str, *args: Any) -> Any:
+        if self.is_silent:
+            self.asked += 1
+            raise Unavailable("not now")
+        return super().change(what, *args)
+
+
+@pytest.mark.parametrize("kind", [{"threads": 1}, {"coroutines": 2}], ids=ids)
+def test_a_worker_stops_also_while_nobody_hears_it_and_says_so(monkeypatch: pytest.MonkeyPatch, kind: dict[str, int]) -> None:
+    monkeypatch.setattr("coopy.messaging.task_worker.AGAIN_S", 0.001)
+    with Silent(lease=0.2) as queue:
+        ran: list[int] = []
+        told: list[Exception] = []
+
+        @queue.task
+        def work() -> None:
+            ran.append(1)
+            queue.is_silent = len(ran) == 1
+
+        def run() -> None:
+            try:
+                worker.run()
+            except Unavailable as error:
+                told.append(error)
+
+        handle = work.send()
+        worker = queue.worker(**kind)
+        thread = threading.Thread(target=run)
+        thread.start()
+        wait_until(lambda: queue.asked > 20)  # What came of it can't be said, again and again.
+        worker.stop()
+        thread.join(SOON_S)
+        assert not thread.is_alive() and ran == [1] and told
+        queue.is_silent = False
+        with working(queue, **kind):  # Its session ends when its time is over.
+            assert handle.result(timeout=SOON_S) is None and ran == [1, 1]
+
+
+@pytest.mark.parametrize("kind", [{"threads": 2}, {"coroutines": 2}], ids=ids)
+def test_a_worker_with_nothing_to_say_stops_at_once_while_nobody_hears_it(
+    monkeypatch: pytest.MonkeyPatch, kind: dict[str, int]
+) -> None:
+    monkeypatch.setattr("coopy.messaging.task_worker.AGAIN_S", 0.001)
+    with Silent() as queue:
+        worker = queue.worker(**kind)
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        wait_until(queue.workers)
+        queue.is_silent = True
+        worker.stop()
+        thread.join(SOON_S)
+        assert not thread.is_alive()
+
+
+def test_a_worker_that_stops_says_what_came_of_its_tasks_if_it_is_heard_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coopy.messaging.task_worker.AGAIN_S", 0.001)
+    with Silent() as queue:
+
+        @queue.task
+        def work() -> int:
+            queue.is_silent = True
+            return 7
+
+        handle = work.send()
+        worker = queue.worker()
+        thread = threading.Thread(target=worker.run)
+        thread.start()
+        wait_until(lambda: queue.asked > 20)
+        stops = threading.Thread(target=worker.stop)
+        stops.start()
+        before = queue.asked
+        wait_until(lambda: worker.stopping and queue.asked > before + 20)
+        queue.is_silent = False
+        stops.join(SOON_S)
+        thread.join(SOON_S)
+        assert (handle.state, handle.look().deliveries, handle.result()) == ("done", 1, 7)
+
+
 def test_a_worker_whose_queue_can_not_be_used_any_more_ends_and_says_why() -> None:
     with Failing() as queue:
         queue.errors, queue.is_heard = [JournalError(28, "the disk is full", "journal")], False
