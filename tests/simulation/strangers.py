@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import math
 import os
 import pickle
 import random
@@ -501,8 +502,9 @@ class Outcome:
     facts: dict[str, Any]
 
     def times(self, what: str) -> float:
-        """How many times as long something takes with strangers, by the median."""
-        return statistics.median(self.took[what]["loud"]) / statistics.median(self.took[what]["quiet"])
+        """How many times as long something takes with strangers, by the median; for ever, if it was not done once."""
+        quiet, loud = (self.took[what].get(phase, ()) for phase in ("quiet", "loud"))
+        return statistics.median(loud) / statistics.median(quiet) if quiet and loud else math.inf
 
 
 def log_in(port: int, took: list[float], errors: list[str]) -> None:
