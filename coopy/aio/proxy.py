@@ -16,6 +16,7 @@ from coopy.aio import coroutines
 from coopy.aio.worker import Call, Worker, answered
 from coopy.decorators import OUTSIDE
 from coopy.errors import ReadOnlyNode, UsageError
+from coopy.ground.raised import as_awaited
 from coopy.ground.words import shown
 from coopy.spine import attributes, methods, parts
 from coopy.spine.calling import Calling, without_catching_frame
@@ -236,7 +237,7 @@ async def _answer_in_a_thread(self: Any, function: Callable[..., Any], args: tup
     """The answer of a function that changes nothing and takes no lock: it may take long."""
     loop = asyncio.get_running_loop()
     try:
-        value = await loop.run_in_executor(None, self._coopy_engine.read_unlocked, function, args, kwargs)
+        value = await loop.run_in_executor(None, as_awaited, self._coopy_engine.read_unlocked, function, args, kwargs)
     except Exception as error:
         raise without_catching_frame(error)
     return value if value is not self._coopy_system else self

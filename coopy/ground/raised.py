@@ -9,6 +9,7 @@ needed more often than a narrow one, and says less of why. These say it by their
     attempted      asks others' code, and returns what it raises beside what it returns; what comes from outside goes on
     or_none        the same, where no answer is an answer
     last_resort    has somebody told, and goes on: nobody above could do more
+    as_awaited     calls others' code whose end somebody awaits, and raises what can be raised there
 
 They have frames of their own, in which an interrupt may come as well. So they are not used on the way of a call, nor where two handlers
 stand around each other because of interrupts (`holding.or_undone` does that once); docs/internals/handlers.md lists the handlers that are written out, and why.
@@ -139,6 +140,19 @@ def attempted(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> tu
         if not is_of_the_code(error):
             raise
         return None, error  # Of whatever kind: it is others' code.
+
+
+def as_awaited(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Returns what a function returns. Raises what it raises; in place of a StopIteration, a RuntimeError from it, as a coroutine does.
+
+    A future can't have a StopIteration, and whoever awaited the end of the thread would wait for ever.
+
+    >>> found = await asyncio.to_thread(as_awaited, answers, questions)
+    """
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as error:
+        raise RuntimeError("a function that is awaited raised StopIteration") from error
 
 
 def or_none(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from coopy import SystemClosed
+from coopy.ground.raised import as_awaited
 from coopy.messaging.events import EventSource
 from coopy.messaging.events_follow import LEASE_S, RAISE, Filter, Following
 from coopy.messaging.events_kinds import ANY, AlreadyAppended, Appended, Event, NotAppended, Position
@@ -49,11 +50,11 @@ class AsyncEventSource:
         self, stream: str, events: Any, expected: int = ANY, id: str | None = None
     ) -> Appended | AlreadyAppended | NotAppended:
         """Like `EventSource.append`. A task that is cancelled may have appended, or not: repeat it with the same id."""
-        return await asyncio.to_thread(self.source.append, stream, events, expected, id)
+        return await asyncio.to_thread(as_awaited, self.source.append, stream, events, expected, id)
 
     async def get(self, offset: int) -> Event:
         """Like `EventSource.get`."""
-        return await asyncio.to_thread(self.source.get, offset)
+        return await asyncio.to_thread(as_awaited, self.source.get, offset)
 
     async def read(
         self, stream: str | None = None, from_: int | Position | None = None, backwards: bool = False, on_gap: str = RAISE
@@ -64,7 +65,7 @@ class AsyncEventSource:
         def some() -> list[Event]:
             return [event for _, event in zip(range(_READ), events, strict=False)]
 
-        while found := await asyncio.to_thread(some):
+        while found := await asyncio.to_thread(as_awaited, some):
             for event in found:
                 yield event
 
@@ -118,7 +119,7 @@ class AsyncFollowing:
                 if (event := self._following.pop()) is not None:
                     return event
                 self._woken.clear()
-                if not await asyncio.to_thread(self._following.fill) and not self._source.news().ended:
+                if not await asyncio.to_thread(as_awaited, self._following.fill) and not self._source.news().ended:
                     await self._woken.wait()
             except SystemClosed:
                 break

@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from coopy.ground.raised import as_awaited
 from coopy.messaging.store import KeyValueClient
 from coopy.messaging.store_draft import Draft
 from coopy.messaging.store_feed import Feed
@@ -25,7 +26,7 @@ _REQUIRED: Any = "<required>"
 
 
 async def _in_thread(function: Callable[..., R], *args: Any, **kwargs: Any) -> R:
-    return await asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(None, partial(as_awaited, function, *args, **kwargs))
 
 
 class AsyncKeyValueClient:

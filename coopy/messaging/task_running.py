@@ -77,7 +77,10 @@ async def _called_in_loop(function: Callable[..., Any], claim: Claim) -> tuple[b
         if asyncio.iscoroutinefunction(function):
             value = await function(*args, **kwargs)
         else:
-            value = await asyncio.to_thread(function, *args, **kwargs)
+            # A future can't have each exception, as StopIteration, but it can be told of each.
+            value, error = await asyncio.to_thread(attempted, function, *args, **kwargs)
+            if error is not None:
+                return None, error
     except SystemExit as error:  # It would end the loop, and so all other tasks.
         return None, error
     return None if value is None else packed(value), None

@@ -184,6 +184,15 @@ def test_an_unlocked_read_runs_beside_an_action_and_not_in_the_loop(tmp_path: Pa
     going(main)
 
 
+def test_an_unlocked_read_that_raises_stop_iteration_is_told_as_any_other(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with coopy.aio.open(Wiki, tmp_path, durability="buffered") as wiki:
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                await wiki.first_unlocked()
+
+    going(main)
+
+
 def test_attributes_and_properties_are_awaited(tmp_path: Path) -> None:
     async def main() -> None:
         async with coopy.aio.open(Wiki, tmp_path) as wiki:

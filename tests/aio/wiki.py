@@ -78,6 +78,11 @@ class Wiki:
     def thread_unlocked(self) -> int:
         return threading.get_ident()
 
+    @readonly
+    @unlocked
+    def first_unlocked(self, *pages: str) -> str:
+        return next(iter(pages))
+
     @property
     def size(self) -> int:
         return len(self.pages)

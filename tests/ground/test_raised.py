@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 import weakref
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from coopy.errors import DecodingError
-from coopy.ground.raised import Kinds, attempted, last_resort, on_failure, or_none, telling, told_as
+from coopy.ground.raised import Kinds, as_awaited, attempted, last_resort, on_failure, or_none, telling, told_as
 
 ANYTHING = [ValueError("why"), MemoryError(), KeyboardInterrupt(), SystemExit(3), GeneratorExit()]
 
@@ -171,3 +172,15 @@ def test_the_last_resort_of_a_thread_is_told_of_whatever_is_raised() -> None:
         with last_resort(told.append, of=BaseException):
             raise error
     assert told == ANYTHING
+
+
+def test_what_can_not_be_raised_where_one_awaits_is_raised_as_a_coroutine_does() -> None:
+    async def ask(error: BaseException) -> None:
+        await asyncio.wait_for(asyncio.to_thread(as_awaited, fail, error), 10)
+
+    with pytest.raises(RuntimeError) as found:
+        asyncio.run(ask(StopIteration(4)))
+    assert isinstance(found.value.__cause__, StopIteration)
+    with pytest.raises(KeyError):
+        asyncio.run(ask(KeyError(4)))
+    assert as_awaited(divmod, 7, 2) == (3, 1)

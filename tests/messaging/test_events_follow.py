@@ -572,6 +572,17 @@ def test_a_consumer_that_was_closed_does_not_take_the_name_again(source: EventSo
         other.check()
 
 
+def test_a_filter_that_raises_stop_iteration_is_told_to_a_task(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncEventSource(str(tmp_path), durability="buffered") as source:
+            await source.append("a", b"one")
+            async with source.follow("mail", filter=lambda event: next(iter([]))) as mail:
+                with pytest.raises(RuntimeError, match="StopIteration"):
+                    await mail.next()
+
+    asyncio.run(main())
+
+
 def test_a_following_says_where_it_is(source: EventSource) -> None:
     filled(source)
     source.retain(count=5, held_by=True, bound=Retained(count=8))

@@ -62,6 +62,14 @@ def test_each_call_is_awaited(store: KeyValueStore) -> None:
     in_loop(main)
 
 
+def test_an_update_that_raises_stop_iteration_is_told(store: KeyValueStore) -> None:
+    async def main(client: AsyncKeyValueClient) -> None:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await client.update("m", lambda _: next(iter([])))
+
+    in_loop(main)
+
+
 def test_a_block_is_one_action_or_none(store: KeyValueStore) -> None:
     async def main(client: AsyncKeyValueClient) -> None:
         await client.put_many({"a": 5, "b": 0, "c": 1})

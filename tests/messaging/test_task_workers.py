@@ -206,6 +206,21 @@ def test_whatever_a_coroutine_raises_the_worker_goes_on(queue: TaskQueue, error:
         assert handle.look().failures == (3 if isinstance(error, Exception) else 1)
 
 
+@pytest.mark.parametrize("kind", [{"coroutines": 1}, {"threads": 1}], ids=ids)
+@pytest.mark.parametrize("error", [SystemExit(3), StopIteration(4), Odd()], ids=lambda each: type(each).__name__)
+def test_whatever_a_function_raises_the_worker_goes_on_and_ends(
+    queue: TaskQueue, error: BaseException, kind: dict[str, int]
+) -> None:
+    @queue.task
+    def fail() -> None:
+        raise error
+
+    with working(queue, **kind):
+        with pytest.raises(type(error)):
+            fail.send().result(timeout=10)
+        assert queue.enqueue(divmod, 7, 2).result(timeout=SOON_S) == (3, 1)
+
+
 def test_a_coroutine_that_is_cancelled_before_its_first_step_harms_no_other(
     queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
