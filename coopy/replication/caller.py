@@ -65,6 +65,11 @@ def _nobody() -> None:
     pass
 
 
+def _close_all(channels: Iterable[Channel]) -> None:
+    for each in channels:
+        each.close()
+
+
 class Question:
     """What is asked: its kind and what is said; then whether it was sent once, and the answer."""
 
@@ -206,6 +211,7 @@ class Caller:
         self._tokens: deque[None] = deque([None] * ASKING_MAX)
         self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
         """All there are: a forked child closes them."""
+        weakref.finalize(self, _close_all, self._idle).atexit = False
         self._numbers = itertools.count(1)
         self._writes = False
         self._refusal: BaseException | None = None

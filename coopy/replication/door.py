@@ -11,12 +11,15 @@ import resource
 import select
 import socket
 import threading
+import weakref
 from collections import deque
+from collections.abc import Callable, Collection
 from typing import Any
 
 from coopy.errors import CoopyError
 from coopy.ground.log import error as log_error
 from coopy.ground.raised import last_resort
+from coopy.ground.weakly import weakly
 from coopy.replication.guests import Guests
 from coopy.replication.local import Listening, is_ours, pid_of
 from coopy.replication.parcels import NOBODY, Garbage, Parcel, Splitter
@@ -133,7 +136,11 @@ class Door:
         self._poller.register(self._bell, select.POLLIN)
         self._events = Waiting(self._poller)
         self._peers_max = min(PEERS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-        self._thread = threading.Thread(target=self._serve, name="coopy door", daemon=True)
+        self._sockets = {listening.socket, self._bell, self._ringer}
+        """All that are open. The thread closes them if the system is forgotten."""
+        known = weakref.ref(self), self._events, weakly(self._not_served), self._poller, self._sockets
+        self._thread = threading.Thread(target=_serve, args=known, name="coopy door", daemon=True)
+        weakref.finalize(self, _ring, self._ringer).atexit = False
 
     def open(self) -> None:
         """Starts the thread."""
@@ -175,20 +182,12 @@ class Door:
         return found
 
     def _ring(self) -> None:
-        with contextlib.suppress(OSError):
-            self._ringer.send(b"\0")
+        _ring(self._ringer)
 
     def has_unsent(self, visitor: Visitor) -> None:
         """Sends the rest as soon as there is room."""
         self._unsent.append(visitor)
         self._ring()
-
-    def _serve(self) -> None:
-        while not self._ending:
-            # Whatever is raised in one round, the others are served.
-            with last_resort(self._not_served):
-                while not self._ending:
-                    self._guests.take_turn(self._deal_with, self._events.wait())
 
     def _not_served(self, error: Exception) -> None:
         if not self._ending:
@@ -243,6 +242,7 @@ class Door:
                 continue
             visitor = Visitor(self, connection)
             self._visitors[connection.fileno()] = visitor
+            self._sockets.add(connection)
             self._poller.register(connection, select.POLLIN)
 
     def _made_room(self) -> bool:
@@ -259,5 +259,46 @@ class Door:
             with contextlib.suppress(KeyError, ValueError, OSError):
                 self._poller.unregister(visitor.socket)
         visitor.close()
+        self._sockets.discard(visitor.socket)
         with contextlib.suppress(CoopyError):
             self._serving.leave(visitor)
+
+
+def _ring(ringer: socket.socket) -> None:
+    """Has the thread of a door look up."""
+    with contextlib.suppress(OSError):
+        ringer.send(b"\0")
+
+
+def _serve(
+    myself: weakref.ref[Door],
+    events: Waiting,
+    not_served: Callable[[Exception], object],
+    poller: Any,
+    sockets: Collection[socket.socket],
+) -> None:
+    """What the thread of a door does. What waits does not keep the door, and so not the system, which its user may have forgotten."""
+    door: Door | None = None
+    while True:
+        # Whatever is raised in one round, the others are served.
+        with last_resort(not_served):
+            while True:
+                ready = events.wait()
+                door = myself()
+                if door is None:
+                    _let_all_go(poller, sockets)
+                    return
+                if not door._ending:
+                    door._guests.take_turn(door._deal_with, ready)
+                if door._ending:
+                    return
+                door = None
+        door = None
+
+
+def _let_all_go(poller: Any, sockets: Collection[socket.socket]) -> None:
+    """Closes what is left of a door that is gone: the others find another process that writes."""
+    if hasattr(poller, "close"):
+        poller.close()
+    for each in sockets:
+        each.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -79,7 +80,10 @@ class Serving:
         knows what they came to."""
         self._bell = Alarm()
         self._ending = False
-        self._thread = threading.Thread(target=self._answer_all, name="coopy answers", daemon=True)
+        self._thread = threading.Thread(
+            target=_answer_all, args=(weakref.ref(self), self._bell), name="coopy answers", daemon=True
+        )
+        weakref.finalize(self, self._bell.set).atexit = False
 
     def begin(self) -> None:
         """Starts the thread that answers."""
@@ -278,28 +282,29 @@ class Serving:
     def withdrawn(self, index: int, /) -> object:
         """Is not of interest: what has not ended is not told."""
 
-    def _answer_all(self) -> None:
+    def _answer_next(self) -> bool:
+        """Answers what waits, and tells the news. Returns whether there is to be a next time."""
         engine = self._engine
-        while not (self._ending and not self._waiting):
-            self._sleep()
-            try:
-                if self._waiting:
-                    # Not for what came after: while others call, there is always more.
-                    engine.settle(self._waiting[0].last)
-                news = self._newest() if self._listeners and time.monotonic() >= self._news_from else None
-            except (CoopyError, OSError) as error:
-                batches, self._waiting = self._waiting, []
-                for batch in batches:
-                    self._failed(batch, error)
-                if not batches and not self._ending:
-                    return
-                continue
-            # In this order: what is not answered any more waits, or was answered.
-            unanswered, settled = self._unanswered_after, engine.log.settled
-            while self._waiting and self._waiting[0].last <= settled:
-                self._answer(*self._waiting.pop(0))
-            if news is not None:
-                self._tell(*news, unanswered)
+        try:
+            if self._waiting:
+                # Not for what came after: while others call, there is always more.
+                engine.settle(self._waiting[0].last)
+            news = self._newest() if self._listeners and time.monotonic() >= self._news_from else None
+        except (CoopyError, OSError) as error:
+            batches, self._waiting = self._waiting, []
+            for batch in batches:
+                self._failed(batch, error)
+            return bool(batches) or self._ending
+        # In this order: what is not answered any more waits, or was answered.
+        unanswered, settled = self._unanswered_after, engine.log.settled
+        while self._waiting and self._waiting[0].last <= settled:
+            self._answer(*self._waiting.pop(0))
+        if news is not None:
+            self._tell(*news, unanswered)
+        return True
+
+    def _is_over(self) -> bool:
+        return self._ending and not self._waiting
 
     def _newest(self) -> tuple[int, int]:
         """Returns the last action that is settled, and how it has ended, as far as that is known."""
@@ -320,18 +325,17 @@ class Serving:
                 peer.send(news)
         self._news_from = time.monotonic() + NEWS_S
 
-    def _sleep(self) -> None:
-        """Waits until there is something to answer, or to tell."""
+    def _quiet_s(self) -> float:
+        """Begins to be quiet. Returns for how long: 0 if there is something to answer."""
         # While actions come one after the other nobody has to wake it for news. Who waits for an answer does not wait for that.
         self._is_quiet = True
-        quiet_s = self._news_from - time.monotonic()
-        if quiet_s > 0 and not self._waiting and not self._ending:
-            self._bell.wait(quiet_s)
+        return 0.0 if self._waiting or self._ending else self._news_from - time.monotonic()
+
+    def _sleeps(self) -> bool:
+        """Begins to sleep. Returns whether there is nothing to answer, or to tell."""
         self._is_quiet = False
         self.asleep = True
-        if not self._waiting and not self._ending and not self._has_news():
-            self._bell.wait()
-        self.asleep = False
+        return not self._waiting and not self._ending and not self._has_news()
 
     def _has_news(self) -> bool:
         tap = self._engine.tap
@@ -347,6 +351,25 @@ class Serving:
         else:
             for call in batch.calls:
                 call.peer.end()  # It asks whoever writes next what came of its call.
+
+
+def _answer_all(myself: weakref.ref[Serving], bell: Alarm) -> None:
+    """What the thread that answers does. What waits does not keep the system, which its user may have forgotten."""
+    while (serving := myself()) is not None and not serving._is_over():
+        quiet_s = serving._quiet_s()
+        if quiet_s > 0:
+            serving = None
+            bell.wait(quiet_s)
+            serving = myself()
+        if serving is not None and serving._sleeps():
+            serving = None
+            bell.wait()
+            serving = myself()
+        if serving is None:
+            return
+        serving.asleep = False
+        if not serving._answer_next():
+            return
 
 
 def _forwarded(peer: Peer, parcel: Parcel) -> Forwarded:

@@ -441,6 +441,8 @@ def _follow(myself: weakref.ref[SharedSystem]) -> None:
         with last_resort(stopped):
             heard = _heard(news)
             if (system := myself()) is None:
+                if news is not None:
+                    news.close()
                 return
             if heard:
                 system.hear(heard[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import weakref
 from collections.abc import Callable
 
 from coopy.disk import directory, dirlock, manifest
@@ -53,6 +54,7 @@ class SharedPlace(DirectoryPlace):
         """Where this process answers, if it writes."""
         self.news: Channel | None = None
         """Over which this process is told what is settled, if it follows."""
+        self._forgotten = weakref.finalize(self, _nobody)
 
     @property
     def writes(self) -> bool:
@@ -130,6 +132,10 @@ class SharedPlace(DirectoryPlace):
         news.wait_at_most(0)
         self.news = news
         self.caller.suspects = news.end
+        self._forgotten.detach()
+        # Who listens to it does not keep the system, and ends with it.
+        self._forgotten = weakref.finalize(self, news.end)
+        self._forgotten.atexit = False
 
     def let_news_go(self) -> None:
         """Ends the connection for news, and hears no more."""
