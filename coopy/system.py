@@ -159,11 +159,11 @@ class System:
         asked: Any = self.engine
         if settings.results == RECORDED:
             self.engine.are_parts_recorded = True
-        elif settings.results != LIVE and settings.copy:  # Where no state is, results come by value.
+        elif settings.results != LIVE:
             # Few ask for it, and it knows much of the standard library.
             from coopy.spine.results import giving
 
-            asked = giving(self.engine, settings.results, self._cls)
+            asked = giving(self.engine, settings.results, self._cls, not settings.copy)
         built = proxy.build(self._cls, shadowed, asked.looks_at_reads)
         attached = proxy.attach(built, asked, self._controls(self))
         self.engine.proxy = codec.proxy = attached

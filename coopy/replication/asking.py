@@ -12,6 +12,7 @@ from coopy.errors import CoopyError
 from coopy.replication.caller import Caller, Came, Question
 from coopy.replication.parcels import Parcel, said
 from coopy.spine import methods
+from coopy.spine.attributes import read_attribute
 from coopy.spine.calling import Call, answering
 from coopy.spine.methods import Function
 from coopy.values.codec import Codec
@@ -38,11 +39,23 @@ class Unguarded:
 class Reads:
     """How reads of the methods of a class are said: by name, as the class may be found under another module's name elsewhere."""
 
-    __slots__ = ("_codec", "_names")
+    __slots__ = ("_cls", "_codec", "_names")
 
     def __init__(self, cls: type, codec: Codec) -> None:
+        self._cls = cls
         self._codec = codec
         self._names = {function: name for name, function in methods.functions_of(cls).items()}
+
+    def is_here(self, function: Function, args: tuple[Any, ...]) -> bool:
+        """Whether what is read is the class's alone, which is here as well: what a library has noted there, such as ``__dataclass_fields__``."""
+        if function is not read_attribute or not (args[0].startswith("__") and args[0].endswith("__")):
+            return False
+        raw = methods.raw_of(self._cls, args[0])
+        return raw is not None and not hasattr(type(raw), "__get__")
+
+    def of_class(self, name: str) -> Any:
+        """Returns what the class has by a name."""
+        return getattr(self._cls, name)
 
     def said(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """Returns what a READ says. Of what is no method of the class, the function itself. Raises `EncodingError`."""

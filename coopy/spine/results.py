@@ -57,13 +57,14 @@ _READS = LIBRARY_READS | frozenset(
 Give = Callable[[Any], Any]
 
 
-def giving(engine: Any, results: str, cls: type) -> Any:
-    """Returns what a proxy asks in the place of an engine: one that gives out copies, or views."""
+def giving(engine: Any, results: str, cls: type, are_copies: bool = False) -> Any:
+    """Returns what a proxy asks in the place of an engine: one that gives out copies, or views. Of one with ``are_copies`` each result is a copy."""
     # It comes with no module that `import coopy` loads.
     from uuid import UUID
 
     _SCALARS.add(UUID)
-    return Giving(engine, _copied if results == _COPIES else _Freezing(cls.__qualname__))
+    kind = Given if are_copies else Giving
+    return kind(engine, _copied if results == _COPIES else _Freezing(cls.__qualname__))
 
 
 class Giving:
@@ -132,6 +133,19 @@ class Giving:
                     with answering(each):
                         each.value = self._after(getattr(each.what, "name", "the method"), each.value)
             yield part
+
+
+class Given(Giving):
+    """In front of an engine whose state is in another process: what comes from there shares nothing with the state."""
+
+    def _after(self, name: str, value: Any) -> Any:
+        return value if type(value) in _SCALARS else self._given(value)
+
+    def read(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], wait: bool = True) -> Any:
+        return self._after("", self._engine.read(function, *_without_views(args, kwargs), wait))
+
+    def read_unlocked(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._after("", self._engine.read_unlocked(function, *_without_views(args, kwargs)))
 
 
 class _Look:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared import apart
 from shared.children import in_a_child
 from shared.domain import Process, Wiki, opened
 
@@ -26,6 +28,21 @@ def nothing_is_left_open() -> Iterator[None]:
 @pytest.fixture(params=["buffered", "sync"])
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Any]:
     return opened(tmp_path / "data", durability=request.param), opened(tmp_path / "data", copy=False)
+
+
+def test_what_is_asked_for_frozen_refuses_to_be_changed(tmp_path: Path) -> None:
+    writer, reader = opened(tmp_path / "data"), opened(tmp_path / "data", copy=False, results="frozen")
+    reader.add([1])
+    for change in (
+        lambda: reader.calls.append(2),
+        lambda: reader.all().append(2),
+        lambda: reader.calls[0].append(2),
+        lambda: next(reader.each()).append(2),
+        lambda: reader.listed([1]).append(2),
+    ):
+        with pytest.raises(UsageError, match="Write a method of Wiki that does it"):
+            change()
+    assert reader.calls == writer.calls == [[1], [1]] and reader.itself() is reader
 
 
 class Bag:
@@ -187,3 +204,18 @@ def test_its_child_asks_as_well(pair: tuple[Any, Any]) -> None:
         "without a copy",
     )
     assert writer.count() == 1
+
+
+@dataclasses.dataclass
+class Order:
+    lines: list[str]
+
+
+def test_what_a_library_has_noted_in_the_class_is_not_asked_for(tmp_path: Path) -> None:
+    writer = init_system(Order(["tea"]), tmp_path / "data", shared=True, validation="off")
+    for how in ("reader", "connected"):
+        order = apart.HOW[how](writer, Order, str(tmp_path / "data"), {"validation": "off"})[0]
+        assert dataclasses.asdict(order) == {"lines": ["tea"]}
+        assert dataclasses.fields(order) == dataclasses.fields(Order)
+        with pytest.raises(AttributeError):
+            order.__missing_here__  # noqa: B018
