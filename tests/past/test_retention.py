@@ -93,7 +93,8 @@ def test_nothing_goes_while_the_oldest_that_would_stay_is_damaged(tmp_path: Path
             system.add("x")
             system.take_snapshot()
         path = tmp_path / "snapshot_000000000000003.dat"
-        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         assert control(system).prune(keep=1) == [0, 1], "the newest is damaged, so the one before it stays"
         path.write_bytes(b"not even a head")
         (tmp_path / "snapshot_000000000000002.dat").write_bytes(b"")
