@@ -76,6 +76,8 @@ class Remote(asking.Unguarded):
 
     looks_at_reads = True
     gives_parts = False
+    is_elsewhere = True
+    """Whether there is no state here to compare with that of another system."""
     doorbell = None
     proxy: Any = None
 

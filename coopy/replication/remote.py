@@ -35,6 +35,8 @@ class Remote(Shared):
 
     looks_at_reads = True
     gives_parts = False
+    is_elsewhere = True
+    """Whether there is no state here to compare with that of another system."""
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class Remote(Shared):
         """Has the process that writes run a function of the domain object that changes nothing. Raises what it raises, and `Unavailable`."""
         if self._reads.is_here(function, args):
             return self._reads.of_class(*args)
+        cast(Caller, self.caller).refuse_if_closed()  # Before it is told what can't be sent.
         return self._answer(self._asked(parcels.READ, self._reads.said(function, args, kwargs)))
 
     def _owner(self) -> None:

@@ -698,6 +698,9 @@ def _of_two(function: Callable[..., Any], own: Callable[..., Any]) -> Callable[.
         try:
             if theirs is mine:
                 return mine.read(with_domain(function), (other, *rest), _NO_KEYWORDS)
+            if any(getattr(each, "is_elsewhere", False) for each in (mine, theirs)):
+                # A system can't be sent: what it is compared with comes here.
+                return function(copied(self), copied(other), *rest)
             # In one order, whichever of the two is asked: two threads must not wait for each other.
             if id(mine) < id(theirs):
                 return mine.read(lambda domain: theirs.read(lambda two: function(domain, two, *rest), (), {}), (), _NO_KEYWORDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import threading
@@ -219,3 +220,23 @@ def test_what_a_library_has_noted_in_the_class_is_not_asked_for(tmp_path: Path) 
         assert dataclasses.fields(order) == dataclasses.fields(Order)
         with pytest.raises(AttributeError):
             order.__missing_here__  # noqa: B018
+
+
+def test_two_systems_are_compared_wherever_their_states_are(tmp_path: Path) -> None:
+    def begun(name: str) -> Any:
+        return init_system(Bag, tmp_path / name, shared=True, validation="off", durability="buffered")
+
+    one, other = begun("one"), begun("other")
+    one[0] = other[0] = "tea"
+    for how in ("reader", "connected"):
+        seconds = [apart.HOW[how](each, Bag, control(each).basedir, {"validation": "off"})[0] for each in (one, other)]
+        assert seconds[0] == seconds[1] and seconds[0] == other and one == seconds[1] and seconds[0] == one
+    other[0] = "milk"
+    assert seconds[0] != seconds[1] and seconds[0] != other and one != seconds[1]
+
+
+def test_a_closed_one_says_so_whatever_is_read(tmp_path: Path) -> None:
+    _, reader = opened(tmp_path / "data"), opened(tmp_path / "data", copy=False)
+    control(reader).close()
+    with pytest.raises(SystemClosed):
+        copy.copy(reader)
