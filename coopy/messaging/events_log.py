@@ -222,8 +222,9 @@ class EventLog:
         if first > self.first:
             self.first = first = min(first, self.end)
             gone = []
-            for id, (begin, *_) in self.ids.items():
-                if begin >= first:
+            # Until the last event of an append is gone: a repeat of it would append that one twice.
+            for id, (_, last, *_) in self.ids.items():
+                if last >= first:
                     break
                 gone.append(id)
             for id in gone:

@@ -11,7 +11,7 @@ import pytest
 
 import coopy
 from coopy import UsageError, control
-from coopy.messaging import EventSource, NewEvent, OffsetTooOld, Removed, Retained, events_keeping
+from coopy.messaging import AlreadyAppended, EventSource, NewEvent, OffsetTooOld, Removed, Retained, events_keeping
 from coopy.messaging.events_index import MARKS_MAX, Appends, Marks, Ranges, Stream
 
 
@@ -38,6 +38,19 @@ def offsets(events: Any) -> list[int]:
 
 
 # -- retention
+
+
+def test_an_append_with_an_id_is_done_once_while_one_of_its_events_is_kept(tmp_path: Path) -> None:
+    with EventSource(tmp_path / "events", durability="buffered") as source:
+        source.append("a", [b"0", b"1", b"2"], id="web-1")
+        source.append("a", [b"3"], id="web-2")
+        for first in (1, 2):
+            source.trim(first)
+            again = source.append("a", [b"0", b"1", b"2"], id="web-1")
+            assert (type(again), again.first, again.last) == (AlreadyAppended, 0, 2)
+        source.trim(3)
+        assert source.kept()["ids"] == 1 and source.append("a", [b"0", b"1", b"2"], id="web-1").first == 4
+        assert isinstance(source.append("a", [b"3"], id="web-2"), AlreadyAppended)
 
 
 @pytest.mark.parametrize(
