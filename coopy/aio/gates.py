@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from coopy.aio.handles import Handle, in_executor
 from coopy.aio.locks import Lock, RLock
 from coopy.sync import boot, gates
-from coopy.sync.lock import TTL_S, moment_after, moment_of
+from coopy.sync.lock import TTL_S, moment_after
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -39,7 +39,7 @@ class Semaphore(Handle[gates.Semaphore]):
 
     async def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Takes a permit; as `coopy.sync.Semaphore.acquire`. A task that is cancelled while it waits has none, and leaves no place behind."""
-        until_ns = moment_of(blocking, timeout)
+        until_ns = gates.moment_of_permit(blocking, timeout)
         return await self._wait(lambda handle, asker: handle.acquiring(asker, blocking, until_ns)) is not None
 
     async def release(self, n: int = 1) -> None:

@@ -35,6 +35,11 @@ def check_number(label: str, number: int) -> None:
         )
 
 
+def moment_of_permit(blocking: bool, timeout: float | None) -> int | None:
+    """Returns until when to wait for a permit, as `moment_of` for a lock: of which -1 means for ever, and here that there is no time left."""
+    return moment_of(blocking, max(timeout, 0) if blocking and timeout is not None else timeout)
+
+
 class Semaphore(Handle):
     """A number of permits, of which each is held as a `Lock` is: with a lease, a token, and in order.
 
@@ -59,9 +64,9 @@ class Semaphore(Handle):
         self._guard = threading.Lock()
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-        """Takes a permit. Returns False if there was none at once, or in so many seconds. Raises as `Lock.acquire`."""
+        """Takes a permit. Returns False if there was none at once, or in so many seconds: as of `threading`, less than 0 is as 0. Raises as `Lock.acquire`."""
         asker = Asker()
-        return in_thread(self.acquiring(asker, blocking, moment_of(blocking, timeout)), asker.moved) is not None
+        return in_thread(self.acquiring(asker, blocking, moment_of_permit(blocking, timeout)), asker.moved) is not None
 
     def _keep(self, claim: Claim) -> None:
         super()._keep(claim)

@@ -44,6 +44,19 @@ async def test_permits_go_to_tasks_and_threads_in_order(locks: Any) -> None:
     assert taken.held == 0
 
 
+@in_loop
+async def test_a_time_limit_that_is_over_is_no_limit_of_none(locks: Any) -> None:
+    there, seats = sync.Semaphore("seats", 1, system=locks), Semaphore("seats", 1, system=locks)
+    for limit in (-1, -0.5):
+        assert await in_executor(there.acquire, True, limit)  # There is one at once.
+        assert not await seats.acquire(timeout=limit)
+        await in_executor(there.release)
+    await seats.acquire()
+    assert not await in_executor(there.acquire, True, -1)
+    with pytest.raises(ValueError):
+        await in_executor(there.acquire, False, -2)
+
+
 async def _enter(seats: Semaphore) -> None:
     async with seats:
         pass
