@@ -9,7 +9,7 @@ import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from types import FunctionType, GeneratorType
-from typing import Any
+from typing import Any, NoReturn
 
 from coopy import control
 from coopy.aio import coroutines
@@ -188,6 +188,16 @@ class _Later(Coroutine[Any, Any, Any]):
         if self._begun is not None:
             self._begun.close()
 
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"the attribute {self._name!r} is not known before it is awaited: if await system.{self._name}: ...")
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        raise TypeError(f"the attribute {self._name!r} is not known before it is awaited: await system.{self._name} == ...")
+
+    __hash__ = Coroutine.__hash__
+
     async def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         found = (await self)(*args, **kwargs)
         return await found if isinstance(found, Coroutine) else found
@@ -308,9 +318,20 @@ def _build(cls: type, taken: frozenset[str], hidden: frozenset[str]) -> type[Pro
         **{name: member for name, member in methods.statics_of(cls).items() if not name.startswith("__")},
         **{name: _control(name) for name in methods.CONTROLS if name not in taken},
     }
+    if "__bool__" in found or "__len__" in found:
+        members["__bool__"] = _not_without_waiting
     for name in hidden | attributes.hideable(cls):
         members[name] = _Hidden(name, members[name])
     return type(f"Async{cls.__name__}", (Proxy,), members)
+
+
+def _not_without_waiting(self: Proxy) -> NoReturn:
+    """Whether an object is true that says so itself. Without a `__bool__` Python takes any object for true."""
+    name = "__bool__" if "__bool__" in vars(type(self))["_coopy_methods"] else "__len__"
+    raise TypeError(
+        f"whether {self!r} is true can't be told without waiting: await coopy.aio.call(system, cls.{name}); or, whether it is there, "
+        f"system is not None"
+    )
 
 
 def attach(system: Any, worker: Worker) -> Proxy:

@@ -88,6 +88,32 @@ async def _use(path: Path) -> None:
     await shop.close()
 
 
+class Basket:
+    def __init__(self) -> None:
+        self.lines: list[int] = []
+        self.is_open = False
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+async def _ask_without_waiting(path: Path) -> None:
+    basket: Any = await coopy.aio.open(Basket, path)
+    with pytest.raises(TypeError, match=r"await coopy.aio.call\(system, cls.__len__\)"):
+        bool(basket)
+    with pytest.raises(TypeError, match="if await system.is_open"):
+        bool(basket.is_open)
+    with pytest.raises(TypeError, match="await system.is_open == "):
+        assert basket.is_open == False  # noqa: E712
+    assert [await basket.is_open, await call(basket, Basket.__len__)] == [False, 0]
+    assert await asyncio.gather(basket.is_open, basket.lines) == [False, []]
+    await basket.close()
+
+
+def test_what_is_not_awaited_is_neither_true_nor_equal_to_anything(tmp_path: Path) -> None:
+    asyncio.run(_ask_without_waiting(tmp_path))
+
+
 async def _use_lru(path: Path) -> None:
     lru: Any = await coopy.aio.open(LRU, path)
     for key in "abc":
