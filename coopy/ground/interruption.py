@@ -158,7 +158,7 @@ def _was_given_what_is_gone(frame: FrameType) -> bool:
 
 def _may_be_asked_for(error: Exception) -> bool:
     """Whether CPython can have raised it because another thread has asked for it: it was made of the class alone."""
-    if not error.args:
+    if not vars(BaseException)["args"].__get__(error):  # A class may have a property of that name.
         return True
     for base in type(error).__mro__:
         made = vars(base).get("__init__") or vars(base).get("__new__")

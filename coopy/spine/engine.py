@@ -27,7 +27,7 @@ from threading import RLock
 from types import GeneratorType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from coopy.errors import CoopyError, JournalError, PrevalentError, UsageError
+from coopy.errors import CoopyError, JournalError, PrevalentError, SnapshotError, UsageError
 from coopy.ground import action, holding
 from coopy.ground.interruption import INTERRUPTIONS, NOT_ASIDE, OF_FINALIZER, aside, note
 from coopy.ground.log import error as log_error
@@ -41,7 +41,7 @@ from coopy.spine.calling import Call, answering
 from coopy.spine.effects import DONE
 from coopy.spine.machine import RUNNERS, UNSURE, Machine, MissingName, running_in
 from coopy.spine.methods import Function, Method, has_unlocked_reads, is_undone
-from coopy.spine.replay import Progress, restore
+from coopy.spine.replay import Progress, is_other, restore
 from coopy.spine.section import Section
 from coopy.spine.tap import Doorbell, Listener, Subscription, Tap, Told, Withdrawn, of_no_interest
 from coopy.spine.versions import CODE
@@ -607,7 +607,19 @@ class Engine:
         machine = self._current()
         if machine.applied == self._saved:
             return self._saved, _done
+        self._refuse_turned(machine.domain)
         return machine.applied, apart(lambda: self.save(machine))
+
+    def _refuse_turned(self, domain: object) -> None:
+        """Refuses a state of which no snapshot would be opened, as it is of another class now. Raises `SnapshotError`."""
+        cls = self._codec.domain_class
+        if is_other(domain, cls):
+            turned, name = type(domain).__qualname__, cls.__qualname__
+            raise SnapshotError(
+                f"no snapshot was taken: a method has made the object of the system a {turned}, and a snapshot of one is refused where a "
+                f"{name} is opened. The system goes on; its journal holds every action. Derive {turned} from {name}, or keep what "
+                f"the object has become in an attribute"
+            )
 
     def save(self, machine: Machine) -> bytes | None:
         """Writes the snapshot of a machine, and returns what is said of it besides."""

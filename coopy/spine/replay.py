@@ -174,6 +174,12 @@ def _asked(until: int | None, instant: int | None) -> str:
     return f"the state of {datetime(1970, 1, 1) + timedelta(microseconds=instant // 1000)} UTC"
 
 
+def is_other(state: object, cls: type) -> bool:
+    """Whether a state is refused where a class is asked for; see `refuse_other`."""
+    held = type(state)
+    return not isinstance(state, cls) and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__)
+
+
 def refuse_other(state: object, cls: type) -> None:
     """Refuses a state that is not of the class that was asked for. Raises `UsageError`.
 
@@ -181,7 +187,7 @@ def refuse_other(state: object, cls: type) -> None:
     of a class of the same name: it was defined again.
     """
     held = type(state)
-    if not isinstance(state, cls) and (held.__module__, held.__qualname__) != (cls.__module__, cls.__qualname__):
+    if is_other(state, cls):
         one, other = held.__qualname__, cls.__qualname__
         if one == other:
             one, other = f"{held.__module__}:{one}", f"{cls.__module__}:{other}"

@@ -151,6 +151,38 @@ class Shop:
         raise LookupError("refused")
 
 
+class Draft:
+    """A state machine by classes, as a book on patterns has it."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def turn(self, cls: type) -> None:
+        self.log.append(cls.__name__)
+        self.__class__ = cls  # type: ignore[assignment]
+
+
+class Printed:
+    turn = Draft.turn
+
+
+class Signed(Draft):
+    pass
+
+
+def test_no_snapshot_is_kept_that_the_class_of_the_directory_refuses(tmp_path: Path) -> None:
+    with init_system(Draft, tmp_path / "shop", validation="off", keep=1) as draft:
+        draft.turn(Printed)
+        with pytest.raises(SnapshotError, match="made the object of the system a Printed.* Derive Printed from Draft"):
+            control(draft).take_snapshot()
+    with init_system(Draft, tmp_path / "shop", validation="off", keep=1) as draft:
+        assert draft.log == ["Printed"]
+        draft.turn(Signed)
+        assert control(draft).take_snapshot() == 2
+    with init_system(Draft, tmp_path / "shop", validation="off") as draft:
+        assert draft.log == ["Printed", "Signed"]
+
+
 @pytest.mark.parametrize("what", MADE)
 @pytest.mark.parametrize("fork", [True, False])
 def test_a_snapshot_that_cannot_be_loaded_is_not_kept_and_the_part_is_named(tmp_path: Path, what: str, fork: bool) -> None:

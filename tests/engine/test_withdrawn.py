@@ -63,6 +63,12 @@ class Rights(enum.IntFlag, **({"boundary": enum.STRICT} if sys.version_info >= (
         raise ValueError(f"{value} is no right")
 
 
+class Secretive(Exception):
+    @property
+    def args(self) -> Any:  # type: ignore[override]
+        raise AttributeError("nobody is told")
+
+
 interrupts: list[Callable[[], None]] = []
 """What `Jobs.stumble` calls in the middle."""
 
@@ -174,6 +180,10 @@ class Jobs:
         """Has a small number, as signals have, taken for a member of an Enum: the handlers of signals are members of one, too."""
         self.steps.append("chosen")
         Colour(number)
+
+    def refuse(self) -> None:
+        self.steps.append("refused")
+        raise Secretive
 
     def permit(self, number: int) -> None:
         self.steps.append("permitted")
@@ -516,6 +526,7 @@ OWN: dict[str, type[BaseException]] = {
     "late": JobTimeout,
     "exit": SystemExit,
     "next_of": StopIteration,
+    "refuse": Secretive,
     "choose": ValueError,
     "permit": ValueError,
     "ask_signal": ValueError,
