@@ -15,6 +15,9 @@ from slow import FILES, TESTS
 
 from coopy.determinism import source
 
+# Until all tests are collected: modules and tests are made, and nothing is dropped.
+gc.disable()
+
 HERE = Path(__file__).parent
 MEMORY = "/dev/shm"
 MEMORY_BYTES = 256 * 1024 * 1024
@@ -88,6 +91,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
+    gc.enable()
     # Byte code is known by the second and the size of its source. A module that a test writes anew within a second would be taken
     # for what it was, so from here on none is kept, by programs that tests start neither.
     sys.dont_write_bytecode = True
