@@ -36,16 +36,18 @@ NODE_OPERATIONS ?= 2000
 KILLS ?= 100
 VERSIONS ?= 3.10 3.11 3.12 3.13 3.14
 
-# The folders of tests in groups of about the same length, the longest first; what is in none is the last one. Each group is a process of
+# The folders of tests in groups of about the same length, the longest first; what is in none is one more. Each group is a process of
 # pytest, and make runs some at a time. A plugin that deals tests to processes has each of them collect all, and takes two milliseconds a test for
 # its reports; and a process that has run many tests is large, and takes long to fork.
-GROUPS = docs,aio architecture,legacy determinism,proxy engine,tools disk,cli objects,contract cluster,network values,ground messaging,testing \
-	sync,checking crash,evolution shared,compat batteries,web test_memory.py
+GROUPS = cluster,network disk,cli shared,compat engine,tools messaging,testing docs,aio objects,contract sync,checking values,ground \
+	determinism,proxy crash,evolution batteries,web architecture,legacy test_memory.py
 comma := ,
 NAMED := $(subst $(comma), ,$(GROUPS))
 # Objects are counted by test_memory.py, in a process that has nothing else.
 LEFT := $(filter-out $(addprefix tests/,$(NAMED)),$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 RESULTS = .pytest_cache/groups
+# Plugins that come with what the tests need, and that none of them uses: a quarter of a second for each process, and of a millisecond for each test.
+PLUGINS = -p no:anyio -p no:cov -p no:hypothesispytest -p no:xdist
 
 # What Python makes of coopy and of the tests is kept, whatever the environment says: each process of tests would compile what others
 # have compiled, and each program that a test starts all of coopy. tests/conftest.py says where that ends.
@@ -62,11 +64,13 @@ define new_venv
 	@$(PYTHON) -m venv --clear $(1)
 endef
 
-# The virtual environment is made again when what it should hold has changed.
+# The virtual environment is made again when what it should hold has changed. pip compiles with one processor; a package may hold files that
+# are no Python, which is no mistake.
 $(VENV)/.installed: pyproject.toml requirements.txt tests/constraints.txt
 	$(call new_venv,$(VENV))
 	@echo "installing coopy and what its tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -r requirements.txt
+	@$(BIN)/python -m compileall -q -j 2 $(VENV)/lib >$(VENV)/compiled.txt || true
 	@touch $@
 
 # The demo needs no more than coopy itself does, so that the first minute with the project is no minute of waiting.
@@ -94,16 +98,16 @@ test: $(VENV)/.installed  ## what `make check` looks at, and all tests, with 20 
 	@$(COMPILE)
 	@$(MAKE) --no-print-directory check
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
-	@$(MAKE) --no-print-directory -k -j 3 $(addprefix group-,$(GROUPS) left) || $(BIN)/python tests/again.py $(RESULTS)
+	@$(MAKE) --no-print-directory -k -j 3 $(addprefix group-,left $(GROUPS)) || $(BIN)/python tests/again.py $(RESULTS)
 
 quick: $(VENV)/.installed  ## the tests that are quick, of every part, many times a day
 	@$(COMPILE)
 	@rm -rf $(RESULTS) && mkdir -p $(RESULTS)
-	@$(MAKE) --no-print-directory -k -j 2 MARK='-m "not slow"' $(addprefix group-,$(GROUPS) left)
+	@$(MAKE) --no-print-directory -k -j 3 MARK='-m "not slow"' $(addprefix group-,left $(filter-out test_memory.py,$(GROUPS)))
 
 # What a group has said is shown in one piece; what failed stays in a directory of its own, for tests/again.py.
 group-%:
-	@$(BIN)/python -m pytest $(MARK) -o cache_dir=$(RESULTS)/$* $(if $(filter left,$*),$(LEFT),$(addprefix tests/,$(subst $(comma), ,$*))) \
+	@$(BIN)/python -m pytest $(PLUGINS) $(MARK) -o cache_dir=$(RESULTS)/$* $(if $(filter left,$*),$(LEFT),$(addprefix tests/,$(subst $(comma), ,$*))) \
 		>$(RESULTS)/$*.txt 2>&1; code=$$?; \
 	echo "$*: $$(grep -vE '^[.sxXFE]* +\[ *[0-9]+%\]$$' $(RESULTS)/$*.txt)"; \
 	case $$code in 0|5) ;; 1) exit 1 ;; *) touch $(RESULTS)/broken; exit 1 ;; esac
