@@ -187,7 +187,7 @@ SUITES_FOLLOWED = tests/batteries/test_rows.py tests/batteries/test_time.py test
 	tests/sync/test_lock.py tests/sync/test_locks.py tests/sync/test_barrier.py tests/sync/test_party.py tests/sync/test_gates.py
 
 suites-shared: $(VENV)/.installed  ## the suites of proxies, asyncio, structures and locks over systems whose calls are sent: a process that follows, one without a copy, a connection
-	@for how in follower reader connected; do PYTHONPATH=tests $(BIN)/python -m pytest -q -p shared.apart --apart $$how --log-level=CRITICAL \
+	@for how in follower reader connected; do PYTHONPATH=tests $(BIN)/python -m pytest -q -p shared.apart --apart $$how --show-capture=no \
 		--tb=short $(SUITES_APART) $$([ $$how = follower ] && echo $(SUITES_FOLLOWED)) || exit 1; done
 
 shared: $(VENV)/.installed  ## processes that share a directory: kills (SHARED_S seconds, "buffered" and "sync"), SHARED_RUNS takeovers after kills and after closing, families of forks, and 200 histories against the checker of the cluster

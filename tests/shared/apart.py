@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import alike
 import pytest
 
 import coopy
@@ -28,7 +29,9 @@ from coopy.aio import opening
 from coopy.replication import keys
 from coopy.replication.gate import Gate
 
+state_here = alike.domain_of
 open_directory, open_memory = coopy.init_system, testing.memory_system
+crash, assert_replays = testing.crash, testing.assert_replays
 NEEDS = {"replication", "master", "port", "host", "password", "shared", "copy", "check", "clock", "seed", "wait"}
 """Options of what is no system of one process in a directory, or looks after one; and of a second process that waits."""
 OF_WHO_WRITES = {"snapshot_time", "snapshot_growth", "snapshot_interval", "keep", "create", "deterministic", "digests"}
@@ -69,7 +72,11 @@ def reader(writer: Any, cls: type, path: str, options: dict[str, Any]) -> tuple[
 
 def connected(writer: Any, cls: type, path: str, options: dict[str, Any]) -> tuple[Any, Callable[[], object]]:
     where, close = gates().open(writer, cls)
-    return coopy.connect(where, cls), close
+    found = coopy.connect(where, cls)
+    here, there = control(found)._system, control(writer)._system
+    # What a test looks at in the directory it finds there.
+    here.past, here.recorded = there.past, there.recorded  # type: ignore[method-assign, assignment]
+    return found, close
 
 
 HOW: dict[str, Callable[..., tuple[Any, Callable[[], object]]]] = {
@@ -100,8 +107,31 @@ def open_apart(how: str, obj: Any, path: str, **options: Any) -> Any:
         control(writer).close()
 
     system.close = close_both
+    system.writer = writer
+    system.again = functools.partial(open_apart, how, obj, path, **options)
     opened += 1
     return found
+
+
+def domain_where_it_is(found: Any) -> Any:
+    """The domain object of a system, in the process that writes."""
+    system: Any = control(found)._system
+    return state_here(getattr(system, "writer", found))
+
+
+def assert_replays_apart(found: Any) -> None:
+    """As `coopy.testing.assert_replays`, in the process that writes."""
+    system: Any = control(found)._system
+    assert_replays(getattr(system, "writer", found))
+
+
+def crash_apart(found: Any, *, power: bool = False) -> Any:
+    """As `coopy.testing.crash`, of a system that was opened so: it is closed, which keeps no more than what was recorded, and opened again."""
+    system: Any = control(found)._system
+    if power or not hasattr(system, "again"):
+        return crash(found, power=power)
+    system.close()
+    return system.again()
 
 
 # -- the plugin
@@ -129,6 +159,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     coopy.init_system = opening.init_system = init_system
     testing.memory_system = memory_system
+    testing.crash, testing.assert_replays = crash_apart, assert_replays_apart
+    alike.domain_of = domain_where_it_is
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
@@ -142,6 +174,45 @@ BY_VALUE = "what is raised arrives without its frames"
 LATER = "a call is answered before the copy follows, or by another process"
 ELSEWHERE = "it needs the state or the journal, which are elsewhere"
 LOOKS = "it looks at what is inside the engine of one process"
+COPIED = "what a call returns comes from another process, and is a copy"
+OF_NO_DIRECTORY = "what is changed outside any action is a copy, which goes with its process, and is in no directory"
+BY_COPY = "where the state is elsewhere, what an attribute or a lookup gives is a copy, also with results='recorded'"
+CLASS = "it is about the class of what is here, or about a value that can't be sent"
+_PARTS = [
+    *(
+        f"test_parts.py::test_{each}"
+        for each in (
+            "what_is_done_with_a_part_is_recorded",
+            "looking_at_a_part",
+            "in_place_operators",
+            "a_part_that_is_nowhere",
+            "a_part_that_has_moved",
+            "what_a_mapping_answers",
+            "what_is_made_when_it_is_missing",
+            "what_a_sequence_answers",
+            "a_part_that_is_made_for_each_reading",
+            "what_can_be_called_and_looked_into",
+            "fields_of_a_dataclass",
+            "a_system_is_compared_with_the_object",
+            "a_part_has_the_slots",
+        )
+    ),
+    "test_children_made_by_reading.py",
+    "test_own_system_as_argument.py::test_a_part_is_given_the_own_system",
+    "test_as_the_object.py::test_the_own_system_is_given_beside",
+    "test_results.py::test_what_is_done_with_an_attribute",
+    "test_what_stays.py::test_two_systems_share_nothing",
+    "test_what_stays.py::test_a_clock_of_the_first_state",
+    "test_what_stays.py::test_a_child_that_is_made_by_reading",
+    "test_what_stays.py::test_what_is_equal_to_itself_alone",
+]
+_CLASSES = [
+    "test_what_stays.py::test_code_in_c_does_not_look",
+    "test_what_stays.py::test_the_class_of_a_part",
+    "test_results.py::test_what_can_not_be_copied",
+    "test_what_comes_later.py::test_a_block_that_changes_nothing_is_a_read",
+    "test_attributes_that_write.py::test_what_is_read_looks_like_the_callable",
+]
 NOT_HELD: list[tuple[str, str, str, str]] = [
     # How; what the test is called, in part; what it says, in part; and why that can't hold.
     ("", "test_calls.py::test_an_exception_of_the_domain_is_raised", "endswith", BY_VALUE),
@@ -157,17 +228,23 @@ NOT_HELD: list[tuple[str, str, str, str]] = [
     ),
     ("", "test_endings.py::test_a_call_that_is_cancelled_while_another", "", "what was sent is recorded, whoever waits"),
     ("", "test_waiting.py", "tap", LOOKS),
+    ("", "test_exits_and_equality.py::test_one_that_is_suppressed", "", LATER),
+    ("", "test_noticed_changes.py::test_by_default_the_next_start_tells", "state", OF_NO_DIRECTORY),
+    ("", "test_results.py::test_inside_of_an_action_what", "state_of", LOOKS),
+    ("", "test_results.py::test_the_default_gives_the_object", "", COPIED),
+    ("", "test_results.py::test_what_is_done_with_an_attribute", "system.returned() is", COPIED),
     ("", "test_watch.py::test_what_is_withdrawn_before_a_loop", "", LOOKS),
     ("", "test_watch.py::test_a_system_that_is_dropped", "", TWO),
     ("", "test_lock.py::test_the_system_is_the_one_that_is_open", "systems with locks are open", TWO),
     ("", "", "edit() is for a process that has the state", "an edit by value is refused"),
     ("", "", "edit() over", "an edit by value is refused"),
-    ("", "", "operator.<locals>.<lambda>", "it compares with another system, which can't be sent"),
-    ("reader", "", "does not come to its state again", LOOKS),
     ("reader", "", "is told of no action", ELSEWHERE),
     ("reader", "test_others.py", "", ELSEWHERE),
     ("", "test_members.py::test_a_dict_has_every_member", "'list' and 'set'", "the views of a dict come as lists"),
     ("connected", "", "this is a connection, which has neither", ELSEWHERE),
+    ("connected", "test_results.py", "", "connect() has no results=: what it gives is a copy"),
+    *[(how, name, "", BY_COPY) for how in ("reader", "connected") for name in _PARTS],
+    *[(how, name, "", CLASS) for how in ("reader", "connected") for name in _CLASSES],
     ("connected", "test_uses.py::test_with_closes_at_the_end", "unix:", "the directory is elsewhere"),
     ("connected", "test_waiting.py", "", ELSEWHERE),
 ]

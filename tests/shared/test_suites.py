@@ -19,7 +19,7 @@ SLICE = {
 
 @pytest.mark.parametrize("how", SLICE)
 def test_a_suite_of_one_process_holds_where_calls_are_sent(how: str) -> None:
-    arguments = ["-q", "-p", "no:cacheprovider", "-p", "shared.apart", "--apart", how, "--log-level=CRITICAL"]
+    arguments = ["-q", "-p", "no:cacheprovider", "-p", "shared.apart", "--apart", how, "--show-capture=no"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments, *(f"tests/{each}" for each in SLICE[how])],
         cwd=TESTS.parent,
