@@ -18,7 +18,7 @@ from coopy.ground.raised import last_resort
 from coopy.messaging.bus import REQUEST_S, TIMEOUT_S, Bus
 from coopy.messaging.bus_core import positive
 from coopy.messaging.bus_message import Message, Missed
-from coopy.messaging.bus_service import Service
+from coopy.messaging.bus_service import Service, refuse_bare
 from coopy.messaging.bus_subscription import WAITING_BYTES_MAX, WAITING_MESSAGES_MAX, Subscription, callback_raised
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class AsyncSubscription(Generic[T]):
             with last_resort(callback_raised, self.pattern):
                 found = callback(message)
                 if inspect.isawaitable(found):
-                    await found
+                    await _unless_cancelled(found)
 
     async def close(self) -> None:
         """Ends the subscription; a callback is still called with what has come. Closing twice is fine."""
@@ -282,6 +282,8 @@ class AsyncService:
     ) -> Callable[[Callable[[Any], Awaitable[Any]]], Callable[[Any], Awaitable[Any]]]:
         """Lets a coroutine function answer requests, one after the other; see `Service.endpoint`. Await `AsyncBus.flush` before others ask."""
 
+        refuse_bare(name)
+
         def add(function: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
             def answer(value: Any) -> Any:
                 return asyncio.run_coroutine_threadsafe(_awaited(function, value), self._loop).result()
@@ -304,6 +306,17 @@ class AsyncService:
 
 async def _awaited(function: Callable[[Any], Awaitable[Any]], value: Any) -> Any:
     return await function(value)
+
+
+async def _unless_cancelled(found: Awaitable[object]) -> None:
+    """Awaits a callback. If what it awaits itself was cancelled, and not this task, that is an error of its own, and not the end of all callbacks."""
+    try:
+        await found
+    except asyncio.CancelledError as error:
+        # Python 3.10 does not say whose end it is.
+        if getattr(asyncio.current_task(), "cancelling", lambda: 1)():
+            raise
+        raise RuntimeError("what the callback awaited was cancelled") from error
 
 
 async def _done(future: Future[Any], timeout: float) -> bool:

@@ -22,7 +22,7 @@ from coopy.ground.raised import last_resort
 from coopy.messaging import bus_subjects
 from coopy.messaging.bus_core import Core
 from coopy.messaging.bus_message import Message
-from coopy.messaging.bus_subscription import WAITING_BYTES_MAX, WAITING_MESSAGES_MAX, Subscription
+from coopy.messaging.bus_subscription import WAITING_BYTES_MAX, WAITING_MESSAGES_MAX, Subscription, of_a_callback
 
 F = TypeVar("F", bound=Callable[[Any], Any])
 
@@ -101,6 +101,8 @@ class Service:
         ...     return warehouse.book(order.article, order.count)
         """
 
+        refuse_bare(name)
+
         def add(function: F) -> F:
             self.add_endpoint(function, name, subject=subject, type=type, message=message)
             self._core.flushed().result(self._core.timeout_s)
@@ -123,7 +125,7 @@ class Service:
 
     def _serve(self, endpoint: _Endpoint, asked: Message[Any]) -> None:
         began = time.perf_counter_ns()
-        with last_resort(self._raised, endpoint, asked):
+        with last_resort(self._raised, endpoint, asked, of=of_a_callback()):
             found = endpoint.function(asked if endpoint.wants_message else asked.value)
             if asked.wants_answer:
                 asked.respond(found)
@@ -131,7 +133,7 @@ class Service:
             endpoint.requests += 1
             endpoint.took_ns += time.perf_counter_ns() - began
 
-    def _raised(self, error: Exception, endpoint: _Endpoint, asked: Message[Any]) -> None:
+    def _raised(self, error: BaseException, endpoint: _Endpoint, asked: Message[Any]) -> None:
         """Tells whoever asked what the function has raised, which is the program's."""
         said = f"{type(error).__name__}: {error}"
         _log.warning("endpoint %s of service %s raised", endpoint.name, self.name, exc_info=error)
@@ -209,6 +211,12 @@ def found(answers: list[bytes]) -> list[dict[str, Any]]:
         if isinstance(said, dict) and said.get("type") == _TYPE.format("info"):
             services.append(said)
     return sorted(services, key=lambda said: (str(said.get("name")), str(said.get("id"))))
+
+
+def refuse_bare(name: object) -> None:
+    """Raises `UsageError` if `Service.endpoint` was given the function itself: it would answer nothing, without a word."""
+    if callable(name):
+        raise UsageError("@service.endpoint takes arguments: write @service.endpoint(). Nothing was added.")
 
 
 def subject_of(name: str) -> str:

@@ -9,7 +9,9 @@ In a queue group nobody gets all messages of a publisher, so there numbers say n
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -203,6 +205,8 @@ class Subscription(Generic[T]):
         if self._thread is not None:
             raise UsageError(f"the subscription to {self.pattern} has a callback, which gets all messages")
         deadline = None if timeout is None else time.monotonic() + timeout
+        if deadline is not None and math.isnan(deadline):
+            raise UsageError(f"timeout={timeout!r}: must be seconds, or None for no end")
         while True:
             found = self.take(1)
             if not found:
@@ -301,10 +305,18 @@ class Subscription(Generic[T]):
 
 def guarded(callback: Callable[[V], object], value: V, pattern: str) -> None:
     """Calls a callback of the program's; what it raises goes to the log."""
-    with last_resort(callback_raised, pattern):
+    with last_resort(callback_raised, pattern, of=of_a_callback()):
         callback(value)
 
 
-def callback_raised(error: Exception, pattern: str) -> None:
+def of_a_callback() -> tuple[type[BaseException], ...]:
+    """Returns what a callback may raise, and be called with the next message. In a thread of the bus `sys.exit` would end that alone, without a word,
+    and nobody would hear what comes; in the main thread it ends the program, as it is meant to.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    return (Exception,) if is_main else (Exception, SystemExit, asyncio.CancelledError)
+
+
+def callback_raised(error: BaseException, pattern: str) -> None:
     """Says that a callback of the program's has raised. The messages after the one that it was called with are for it all the same."""
     _log.error("a callback of the subscription to %s raised; it goes on with the next message", pattern, exc_info=error)

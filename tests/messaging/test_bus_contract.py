@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import threading
 import time
 from collections import Counter
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
+from queue import Queue
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +20,7 @@ import pytest
 from messaging.bus_media import PATIENCE_S
 
 from coopy import DecodingError, EncodingError, OutcomeUnknown, RemoteError, SystemClosed, Unavailable, UsageError
-from coopy.messaging import Bus, Message, Missed
+from coopy.messaging import AsyncBus, Bus, Message, Missed
 
 Make = Callable[[], Any]
 
@@ -380,6 +383,65 @@ def test_a_callback_that_raises_is_called_with_the_next_message(member: Make, ca
     for number in (1, 2, 3):
         one.publish("orders", number)
     assert done.wait(PATIENCE_S) and got == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "raised", [SystemExit(3), asyncio.CancelledError(), StopIteration()], ids=lambda each: type(each).__name__
+)
+def test_a_callback_that_ends_its_thread_hears_the_next_message_all_the_same(first: Bus, raised: BaseException) -> None:
+    heard: Queue[int] = Queue()
+
+    def take(message: Message[Any]) -> None:
+        heard.put(message.value)
+        raise raised
+
+    with first.subscribe("orders", take), first.service("sums") as sums:
+
+        @sums.endpoint()
+        def add(numbers: list[int]) -> int:
+            if not numbers:
+                raise raised
+            return sum(numbers)
+
+        for number in (1, 2):
+            first.publish("orders", number)
+            assert heard.get(timeout=PATIENCE_S) == number
+            with pytest.raises(RemoteError, match=type(raised).__name__):
+                first.call("sums.add", [], timeout=PATIENCE_S)
+        assert first.call("sums.add", [1, 2], timeout=PATIENCE_S) == 3
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not say whose end a cancelling is")
+def test_a_callback_that_awaits_what_was_cancelled_hears_the_next_message(first: Bus) -> None:
+    async def main() -> None:
+        heard: asyncio.Queue[int] = asyncio.Queue()
+
+        async def take(message: Message[Any]) -> None:
+            heard.put_nowait(message.value)
+            gone = asyncio.ensure_future(asyncio.sleep(PATIENCE_S))
+            gone.cancel()
+            await gone
+
+        async with AsyncBus(first) as bus:
+            await bus.subscribe("orders", take)
+            for number in (1, 2):
+                await bus.publish("orders", number)
+                assert await asyncio.wait_for(heard.get(), PATIENCE_S) == number
+
+    asyncio.run(main())
+
+
+def test_an_endpoint_without_brackets_is_refused_and_not_deaf(first: Bus) -> None:
+    with first.service("sums") as sums, pytest.raises(UsageError, match=r"endpoint\(\)"):
+
+        @sums.endpoint  # type: ignore[arg-type]
+        def add(numbers: list[int]) -> int:
+            return sum(numbers)
+
+
+def test_a_time_limit_that_is_no_number_is_refused(first: Bus) -> None:
+    with first.subscribe("orders") as orders, pytest.raises(UsageError, match="timeout=nan"):
+        orders.get(timeout=float("nan"))
 
 
 def test_a_callback_may_publish_ask_and_end_its_subscription(first: Bus) -> None:
