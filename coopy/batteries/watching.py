@@ -239,9 +239,8 @@ class Watch:
     def _call(self, callback: Told) -> None:
         try:
             for change in self:
-                with last_resort(
-                    _callback_raised, callback, change
-                ):  # It is the user's code: it is told of the next change all the same.
+                # It is the user's code: it is told of the next change all the same. `sys.exit` would end this thread alone, without a word.
+                with last_resort(_callback_raised, callback, change, of=(Exception, SystemExit, asyncio.CancelledError)):
                     callback(change)
         except CoopyError as error:
             log_error("the callback of a watch, %r, is told of nothing after action %d: %s", callback, self.last, error)
@@ -256,7 +255,7 @@ class Watch:
         return f"<watch, told up to action {self.last}{', ended' if self._ended else ''}>"
 
 
-def _callback_raised(error: Exception, callback: Told, change: Change) -> None:
+def _callback_raised(error: BaseException, callback: Told, change: Change) -> None:
     log_error("the callback of a watch, %r, raised %r when it was told of %s", callback, error, change)
 
 

@@ -625,7 +625,12 @@ def test_a_watch_that_is_dropped_costs_nothing_any_more() -> None:
 # -- callbacks, loops, ends
 
 
-def test_a_callback_is_called_with_each_change_and_what_it_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "raised", [LookupError("no such shelf"), SystemExit(3), asyncio.CancelledError()], ids=lambda each: type(each).__name__
+)
+def test_a_callback_is_called_with_each_change_and_what_it_raises_is_logged(
+    caplog: pytest.LogCaptureFixture, raised: BaseException
+) -> None:
     stock = memory_system(Dict)
     found: list[Change] = []
     done = threading.Event()
@@ -634,13 +639,13 @@ def test_a_callback_is_called_with_each_change_and_what_it_raises_is_logged(capl
         found.append(change)
         if len(found) == 3:
             done.set()
-        raise LookupError("no such shelf")
+        raise raised
 
     with stock.watch(callback=told):
         for number in range(3):
             stock[number] = number
         assert done.wait(SOON_S)
-    assert [change.key for change in found] == [0, 1, 2] and caplog.text.count("no such shelf") >= 2
+    assert [change.key for change in found] == [0, 1, 2] and caplog.text.count(f"raised {raised!r}") >= 2
     assert all(each.levelno == logging.ERROR for each in caplog.records)
     watched = stock.watch("tea", found.append)
     with pytest.raises(UsageError):
