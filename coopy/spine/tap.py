@@ -256,15 +256,15 @@ class Subscription:
             return True
         if not self._is_settled(upto):
             return False
-        # It is the user's code: it is told of the next actions all the same.
-        with last_resort(self._raised, upto):
+        # It is the user's code: it is told of the next actions all the same. `sys.exit` would end this thread alone, without a word.
+        with last_resort(self._raised, upto, of=(Exception, SystemExit)):
             self._told(self.last + 1, upto)
         self.last = upto
         with self._moved:
             self._moved.notify_all()
         return True
 
-    def _raised(self, error: Exception, upto: int) -> None:
+    def _raised(self, error: BaseException, upto: int) -> None:
         log_error(
             "a subscriber, %s, raised %r when it was told of actions %d to %d", shown(self._told), error, self.last + 1, upto
         )

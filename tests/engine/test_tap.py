@@ -182,14 +182,17 @@ def test_a_slow_callback_holds_up_neither_calls_nor_others_and_is_told_of_a_long
     assert slow.ranges == [(1, 1), (2, 50)]
 
 
+@pytest.mark.parametrize(
+    "raised", [LookupError("no such shelf"), SystemExit("no such shelf")], ids=lambda each: type(each).__name__
+)
 def test_what_a_callback_raises_is_logged_and_it_is_told_of_what_comes(
-    opened: Opened, caplog: pytest.LogCaptureFixture
+    opened: Opened, caplog: pytest.LogCaptureFixture, raised: BaseException
 ) -> None:
     listener = Listener()
 
     def told(first: int, last: int) -> None:
         listener(first, last)
-        raise LookupError("no such shelf")
+        raise raised
 
     subscription = engine_of(opened).subscribe(told)
     for number in range(3):
