@@ -514,7 +514,7 @@ class Reader(ast.NodeVisitor):
         for target in node.targets:
             self._changed(target)
             self.visit(target)
-            if isinstance(target, (ast.Tuple, ast.List)):
+            if isinstance(target, (ast.Tuple, ast.List)) or _is_slice(target):
                 self._iterated(node.value)
             if isinstance(target, (ast.Attribute, ast.Subscript)) and self._is_shared_default(node.value):
                 self._report_default(node.value, ast.unparse(node.value))
@@ -523,6 +523,8 @@ class Reader(ast.NodeVisitor):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self._changed(node.target, augmented=True)
+        if isinstance(node.op, ast.Add):
+            self._iterated(node.value)  # Added to a list: a set is nothing that a set is added to.
         self.generic_visit(node)
 
     def visit_Delete(self, node: ast.Delete) -> None:
@@ -839,19 +841,29 @@ class Reader(ast.NodeVisitor):
                 self._iterated(argument)  # Of those with the same key the first counts.
         elif builtin in _UNORDERED or self._changes_set(node.func):
             self._unordered.update(node.args)
-        elif builtin in _ORDERED:
+        elif builtin in _ORDERED or self._is_of_itertools(node.func):
             if node in self._unordered:
                 self._unordered.update(node.args)
             for argument in node.args:
                 self._iterated(argument)
         elif isinstance(node.func, ast.Attribute):
             owner, name = node.func.value, node.func.attr
-            if (name == "join" and isinstance(owner, ast.Constant)) or (name == "fromkeys" and self._builtin(owner) == "dict"):
+            if (
+                (name == "join" and isinstance(owner, ast.Constant))
+                or name in ("extend", "extendleft")
+                or (name == "fromkeys" and self._builtin(owner) == "dict")
+            ):
                 for argument in node.args[:1]:
                     self._iterated(argument)
             elif name == "pop" and not node.args and self._is_set(owner):
                 shown = ast.unparse(owner)
                 self._report(node, SET_ORDER, f"{shown}.pop()", f"min({shown}), and remove that one", node)
+
+    def _is_of_itertools(self, node: ast.expr) -> bool:
+        if not isinstance(node, (ast.Name, ast.Attribute)):
+            return False
+        found = self._outside(node.value if isinstance(node, ast.Attribute) and node.attr == "from_iterable" else node)
+        return isinstance(found, type) and found.__module__ == "itertools"
 
     def _changes_set(self, node: ast.expr) -> bool:
         return isinstance(node, ast.Attribute) and node.attr in _SET_CHANGERS and self._is_set(node.value)
@@ -885,6 +897,10 @@ class Reader(ast.NodeVisitor):
             return False
         made_of = value
         return self._standing_in(home, lambda: self._is_set(made_of), False)
+
+
+def _is_slice(node: ast.expr) -> bool:
+    return isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice)
 
 
 _PASSED_ON = frozenset({"enumerate", "iter", "list", "reversed", "sorted", "tuple", "zip"})

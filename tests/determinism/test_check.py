@@ -245,6 +245,17 @@ WARNINGS = [
     ("", "[x for x in frozenset(name)]", rules.SET_ORDER, "frozenset(name), a set"),
     ("", "for x in {y for y in name}: repr(x)", rules.SET_ORDER, "{y for y in name}, a set"),
     ("", "for i, x in enumerate(set(name)): repr(x)", rules.SET_ORDER, "set(name), a set"),
+    ("", "self.more.extend(set(name))", rules.SET_ORDER, "set(name), a set"),
+    ("", "self.more.extendleft(set(name))", rules.SET_ORDER, "set(name), a set"),
+    ("", "self.more += set(name)", rules.SET_ORDER, "set(name), a set"),
+    ("", "self.more[:] = frozenset(name)", rules.SET_ORDER, "frozenset(name), a set"),
+    ("import itertools", "self.more = list(itertools.chain('a', set(name)))", rules.SET_ORDER, "set(name), a set"),
+    ("from itertools import islice", "[*islice(set(name), 1)]", rules.SET_ORDER, "set(name), a set"),
+    ("import sys", "self.more = sys.argv[1:]", rules.ENVIRONMENT, "sys.argv"),
+    ("import sys", "sys._getframe(1).f_code", rules.ENVIRONMENT, "sys._getframe()"),
+    ("import inspect", "inspect.stack()", rules.ENVIRONMENT, "inspect.stack()"),
+    ("import threading", "threading.current_thread().name", rules.ENVIRONMENT, "threading.current_thread()"),
+    ("from threading import get_ident", "get_ident()", rules.ENVIRONMENT, "threading.get_ident()"),
 ]
 
 # head of the module, statements in which nothing is to be found
@@ -256,6 +267,11 @@ FALSE_ALARMS = [
     ("from coopy.env import env", "env.choice(name); env.uuid4(); env.random(); pick = env.choice"),
     ("", "from coopy.clock import clock; from coopy.env import env; clock.now(); env.choice(name)"),
     ("", "''.join(name); ', '.join(sorted(set(name)))"),
+    ("import itertools", "sorted(itertools.chain(set(name), 'a')); set(itertools.chain(set(name)))"),
+    (
+        "",
+        "self.more.extend(sorted(set(name))); self.more += sorted(set(name)); self.more |= set(name); self.more[0] = set(name)",
+    ),
     ("", "name.now(); self.other.now(); self.random.choice(); self.datetime.now(); more['time'].time()"),
     ("", "'datetime.now()'  # datetime.now()"),
     ("import random", "random = self.rng; random.choice(name)"),
