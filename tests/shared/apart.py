@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import alike
 import pytest
 
 import coopy
@@ -29,7 +28,6 @@ from coopy.aio import opening
 from coopy.replication import keys
 from coopy.replication.gate import Gate
 
-state_here = alike.domain_of
 open_directory, open_memory = coopy.init_system, testing.memory_system
 crash, assert_replays = testing.crash, testing.assert_replays
 NEEDS = {"replication", "master", "port", "host", "password", "shared", "copy", "check", "clock", "seed", "wait"}
@@ -114,9 +112,12 @@ def open_apart(how: str, obj: Any, path: str, **options: Any) -> Any:
 
 
 def domain_where_it_is(found: Any) -> Any:
-    """The domain object of a system, in the process that writes."""
+    """The domain object of a system: that of the copy, or else of the process that writes."""
     system: Any = control(found)._system
-    return state_here(getattr(system, "writer", found))
+    if getattr(system, "role", "") == "follower":
+        system.look()
+        return found._coopy_engine.machine.domain
+    return getattr(system, "writer", found)._coopy_engine.machine.domain
 
 
 def assert_replays_apart(found: Any) -> None:
@@ -160,6 +161,8 @@ def pytest_configure(config: pytest.Config) -> None:
     coopy.init_system = opening.init_system = init_system
     testing.memory_system = memory_system
     testing.crash, testing.assert_replays = crash_apart, assert_replays_apart
+    import alike  # It takes what was put in place above.
+
     alike.domain_of = domain_where_it_is
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
