@@ -301,10 +301,12 @@ class SharedSystem(System):
 
     def close(self) -> None:
         if not self._closed and self.engine.caller is not None:
+            if self.engine.tap is not None:
+                self.look()  # Those who are told of actions are told of what this process has done, before they are told of the end.
             if current.machine is not self.engine.machine:
                 self._tell_of_closing()  # While calls are still taken.
-            if self.engine.tap is not None:
-                self.look()  # Those who are told of actions are told of what this process has done.
+                if self.engine.tap is not None:
+                    self.look()  # And of what those have done who were told of it.
             self._closing = True
             if self.place.caller.wakes is not None:
                 self._renew()  # It was forked, and has not been used.
