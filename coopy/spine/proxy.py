@@ -93,6 +93,8 @@ def look_for_hidden(system: Any) -> None:
 
 def keep_looking_for_hidden(engine: Any) -> None:
     """As `look_for_hidden`, now and whenever an action sets an attribute, which may be the call of another process. For each machine anew."""
+    if engine.proxy is None:
+        return  # Nobody asks it for a method.
     proxy = weakref.ref(engine.proxy)
 
     def hid(name: str) -> None:

@@ -15,7 +15,7 @@ from shared.apart import open_apart
 from coopy import SystemClosed, abort_exception, control, init_system, readonly, unlocked
 from coopy.ground import action
 from coopy.ground.line import MemoryLine, MemoryServer
-from coopy.past.proxy import codec_of_past
+from coopy.past.proxy import Past, codec_of_past
 from coopy.replication.copying import Shared
 from coopy.spine.calling import Calling
 from coopy.spine.machine import Machine, construct
@@ -206,7 +206,8 @@ def test_a_call_from_inside_an_action_is_a_part_of_it(opened: Opened) -> None:
     assert opened.shop.sell_by(opened.shop, "tea") == 2
     assert read(opened.calling, "count") == 1  # A copy comes there with the next read.
     after = getattr(opened.calling.log, "last", None)
-    assert after is None or before is None or after - before in (1, 2)  # A node has one for the batch, too.
+    if before is not None and not isinstance(opened.calling, Past):
+        assert after - before in (1, 2)  # A node has one for the batch, too.
 
 
 def test_many_calls_come_to_what_they_come_to_one_by_one(tmp_path: Path, opened: Opened) -> None:

@@ -49,6 +49,7 @@ def forget(systems: list[Any]) -> None:
 )
 def test_what_it_holds_is_gone_with_it(tmp_path: Path, is_alone: bool, options: dict[str, Any]) -> None:
     others = [] if is_alone else [opened(tmp_path / "data", durability="buffered")]
+    gc.collect()  # What other tests have left does not go meanwhile.
     before = held()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Of sockets that nobody has closed.

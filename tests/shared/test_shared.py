@@ -361,4 +361,4 @@ def test_what_a_forwarded_call_returns_is_what_it_was_when_the_call_ended(tmp_pa
         call = Forwarded(None, 1, with_id(engine._codec.encode_call("listed", ("a",), {}, ("call",))[0], bytes(8), 1))
         engine.take([call])
         wiki.add("b")
-        assert decoded_by(engine._codec, call.value)[1] == (["a"],)
+        assert decoded_by(engine._codec, call.value)[1][0] == ["a"]
