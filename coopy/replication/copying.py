@@ -328,7 +328,7 @@ class Shared(Engine):
         return super().read_unlocked(function, args, kwargs)
 
     def sync(self, timeout_s: float | None) -> None:
-        """Has the next read see all that was answered anywhere before. Raises `Unavailable`."""
+        """Has the copy, and the proxy, hold all that was answered anywhere before. Raises `Unavailable`."""
         caller = self.caller
         if caller is None or current.machine is self.machine:
             return
@@ -338,6 +338,7 @@ class Shared(Engine):
         except Came:
             return
         self.promise(cast(Parcel, question.answer).position)
+        self.catch_up()  # An attribute may hide a method, which the proxy has to know before it is asked for.
 
     # -- coming to write
 
