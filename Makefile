@@ -36,11 +36,11 @@ NODE_OPERATIONS ?= 2000
 KILLS ?= 100
 VERSIONS ?= 3.10 3.11 3.12 3.13 3.14
 
-# The folders of tests in groups of about the same length, the longest first; what is in none is one more. Each group is a process of
-# pytest, and make runs some at a time. A plugin that deals tests to processes has each of them collect all, and takes two milliseconds a test for
+# The folders of tests in groups of about the same length; what is in none is one more. Those that wait for servers and disks stand between
+# those that compute: side by side, they wait for one another. Each group is a process of pytest, and make runs some at a time. A plugin that deals tests to processes has each of them collect all, and takes two milliseconds a test for
 # its reports; and a process that has run many tests is large, and takes long to fork.
-GROUPS = cluster,network disk,cli shared,compat engine,tools messaging,testing docs,aio objects,contract sync,checking values,ground \
-	determinism,proxy crash,evolution batteries,web architecture,legacy test_memory.py
+GROUPS = docs,aio architecture,legacy determinism,proxy engine,tools disk,cli objects,contract cluster,network values,ground messaging,testing \
+	sync,checking shared,compat crash,evolution batteries,web test_memory.py
 comma := ,
 NAMED := $(subst $(comma), ,$(GROUPS))
 # Objects are counted by test_memory.py, in a process that has nothing else.
