@@ -480,8 +480,7 @@ def has_own(domain: Any, name: str) -> bool:
 
 def must_be_asked(engine: Any) -> bool:
     """Whether it takes a read to know what attributes an object has: it is in another process, or the copy here is behind what it has to show."""
-    log = engine.log
-    return bool(engine.looks_at_reads or log.settled > log.last)
+    return bool(engine.looks_at_reads or engine.log.settled > engine.log.last)
 
 
 class Hidden:
@@ -497,6 +496,5 @@ class Hidden:
         return self._member.__get__(system, cls)
 
     def _is_hidden(self, engine: Any) -> bool:
-        if must_be_asked(engine):
-            return cast(bool, engine.read_unlocked(has_own, (self._name,), {}))
-        return self._name in own_names(engine.machine.domain)
+        name, asks = self._name, must_be_asked(engine)
+        return bool(engine.read_unlocked(has_own, (name,), {}) if asks else has_own(engine.machine.domain, name))
